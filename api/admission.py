@@ -1,0 +1,49 @@
+"""Is a spec acceptable here? Everything that can be known before a worker is bothered."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from store import datasets, jobs
+from store.errors import NotFound
+from store.models import Registry
+from store.tables import Dataset, Job
+from uniapl.errors import SpecError
+from uniapl.spec.job import JobSpec
+from uniapl.spec.requirements import DatasetContents, check_mix
+from uniapl.spec.run import ModelSource
+
+
+def admit(session: Session, registry: Registry, spec: JobSpec) -> Job:
+    """Check the spec against datasets and models, and queue the job.
+
+    Raises:
+        SpecError: it names something unknown, or its datasets cannot feed its terms.
+    """
+    contents = []
+    for i, entry in enumerate(spec.dataset_mix):
+        dataset = _dataset(session, entry.dataset, f"dataset_mix.{i}.dataset")
+        contents.append(DatasetContents(dataset.rows, dataset.references, dataset.rewards))
+    check_mix(spec, contents)
+    if spec.evaluation is not None:
+        _dataset(session, spec.evaluation.dataset, "evaluation.dataset")
+    return jobs.create(session, spec, _models(registry, spec))
+
+
+def _dataset(session: Session, dataset_id: str, param: str) -> Dataset:
+    try:
+        return datasets.get(session, dataset_id)
+    except NotFound:
+        raise SpecError(
+            f"unknown dataset {dataset_id!r}",
+            param=param,
+            hint="upload it with POST /datasets and use the id from the answer",
+        ) from None
+
+
+def _models(registry: Registry, spec: JobSpec) -> dict[str, ModelSource]:
+    models = {spec.student: registry.resolve(spec.student, "student", "student")}
+    if spec.uses_adv:
+        name = spec.discriminator.model
+        models[name] = registry.resolve(name, "discriminator", "discriminator.model")
+    return models

@@ -1,0 +1,21 @@
+"""The example specs of the OpenAPI document: one per mode, read from `examples/`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+MODES = {
+    "uniapl": "Imitation, exploration and the adversarial term in one gradient.",
+    "sft": "Imitation only.",
+    "grpo": "Exploration only.",
+    "a_sft": "Imitation, with rollouts pulled towards the teacher.",
+    "a_grpo": "Exploration, with rollouts pulled towards the teacher.",
+}
+_FOLDER = Path(__file__).parent.parent / "examples"
+
+JOB_EXAMPLES: dict[str, Any] = {
+    mode: {"summary": summary, "value": json.loads((_FOLDER / f"{mode}.json").read_text())}
+    for mode, summary in MODES.items()
+}

@@ -1,0 +1,59 @@
+"""The API application: `uvicorn --factory api.main:create_app`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+
+from api import problems
+from api.deps import Service
+from api.routes import checkpoints, datasets, jobs, service
+from store.artifacts import Artifacts
+from store.db import make_engine
+from store.doorbell import Doorbell, make_celery
+from store.models import Registry
+from store.settings import Settings
+
+DESCRIPTION = """
+Post-train language models with Unified Adversarial Preference Learning: every step mixes teacher demonstrations and
+on-policy rollouts in one gradient, `L = alpha·L_SFT + (1 - alpha)·L_GRPO + lambda_adv·L_ADV`.
+
+Upload a dataset, `POST /jobs` with a spec, follow `/jobs/{id}/events`, take the files of a checkpoint. Errors are
+`application/problem+json` with OpenAI's `error` member inside.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the application; settings come from the environment by default."""
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine = make_engine(settings.database)
+        app.state.service = Service(
+            settings=settings,
+            engine=engine,
+            artifacts=Artifacts(settings.data_dir),
+            registry=Registry(settings),
+            doorbell=Doorbell(make_celery(settings)),
+        )
+        yield
+        engine.dispose()
+
+    app = FastAPI(title="UniAPL", version=version("uniapl"), description=DESCRIPTION, lifespan=lifespan)
+    problems.install(app)
+
+    @app.exception_handler(OperationalError)
+    def _database_down(_: Request, __: OperationalError) -> JSONResponse:
+        return problems.problem(
+            503, "database_unavailable", "the database does not answer; try again", headers={"retry-after": "5"}
+        )
+
+    for module in (jobs, datasets, checkpoints, service):
+        app.include_router(module.router)
+    return app

@@ -1,0 +1,157 @@
+"""Every error the API answers has one shape: `application/problem+json` with OpenAI's `error` member inside.
+
+RFC 9457's members are for people and generic tools, `error{message, type, code, param}` for the clients of OpenAI's
+API, which read nothing else. What a caller may see is written here; anything unforeseen becomes a bare 500.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from store.datasets import InvalidDataset
+from store.errors import Conflict, NotFound
+from uniapl.errors import UniaplError
+
+logger = logging.getLogger(__name__)
+
+
+class ErrorMember(BaseModel):
+    """What OpenAI's clients read."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    message: str
+    """What is wrong, and what to do about it."""
+    type: str
+    """`invalid_request_error`, `not_found_error`, `conflict_error` or `api_error`."""
+    code: str
+    """Stable identifier."""
+    param: str | None
+    """The field at fault, dotted: `dataset_mix.0.role`."""
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    type: str
+    """A URI for the kind of problem: `urn:uniapl:error:<code>`."""
+    title: str
+    """The kind of problem in words."""
+    status: int
+    """The HTTP status."""
+    detail: str
+    """What is wrong, and what to do about it."""
+    error: ErrorMember
+    """The same for OpenAI's clients."""
+    errors: list[dict[str, Any]] = []
+    """Every problem, where there are several: fields of a spec, lines of a dataset."""
+
+
+_TITLES = {
+    400: ("Bad request", "invalid_request_error"),
+    404: ("Not found", "not_found_error"),
+    405: ("Method not allowed", "invalid_request_error"),
+    409: ("Conflict", "conflict_error"),
+    413: ("Too large", "invalid_request_error"),
+    422: ("Cannot be processed", "invalid_request_error"),
+    500: ("Internal error", "api_error"),
+    503: ("Not available", "api_error"),
+}
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": _TITLES[status][0], "content": {"application/problem+json": {}}}
+    for status in (404, 409, 422)
+}
+"""For the OpenAPI document."""
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    param: str | None = None,
+    errors: Sequence[Mapping[str, Any]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """An error response."""
+    title, type_ = _TITLES.get(status, ("Error", "api_error"))
+    body = Problem(
+        type=f"urn:uniapl:error:{code}",
+        title=title,
+        status=status,
+        detail=detail,
+        error=ErrorMember(message=detail, type=type_, code=code, param=param),
+        errors=[dict(error) for error in errors],
+    )
+    return JSONResponse(
+        body.model_dump(mode="json", exclude_defaults=True) | {"error": body.error.model_dump()},
+        status,
+        dict(headers or {}),
+        "application/problem+json",
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Have every exception answered in the one shape."""
+
+    @app.exception_handler(UniaplError)
+    def _uniapl(_: Request, error: UniaplError) -> JSONResponse:
+        detail = f"{error.message}: {error.hint}" if error.hint else error.message
+        return problem(422, error.code, detail, param=error.param)
+
+    @app.exception_handler(NotFound)
+    def _not_found(_: Request, error: NotFound) -> JSONResponse:
+        return problem(404, f"{error.kind}_not_found".replace(" ", "_"), str(error))
+
+    @app.exception_handler(Conflict)
+    def _conflict(_: Request, error: Conflict) -> JSONResponse:
+        return problem(409, error.code, str(error), headers={"x-should-retry": "false"})
+
+    @app.exception_handler(InvalidDataset)
+    def _dataset(_: Request, error: InvalidDataset) -> JSONResponse:
+        lines = [{"line": p.line, "offset": p.offset, "reason": p.reason} for p in error.problems]
+        detail = f"{error}; nothing was stored, mend the lines listed in `errors` and send it again"
+        return problem(422, "invalid_dataset", detail, errors=lines)
+
+    @app.exception_handler(RequestValidationError)
+    def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
+        found = [_field_problem(e) for e in error.errors()]
+        first = found[0]
+        detail = f"{first['param']}: {first['reason']}" if first["param"] else first["reason"]
+        return problem(422, "invalid_request", detail, param=first["param"], errors=found)
+
+    @app.exception_handler(HTTPException)
+    def _http(_: Request, error: HTTPException) -> JSONResponse:
+        code = {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        return problem(error.status_code, code, str(error.detail), headers=error.headers)
+
+    @app.exception_handler(Exception)
+    def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return problem(500, "internal_error", "something went wrong on our side; it has been logged")
+
+
+def _field_problem(error: dict[str, Any]) -> dict[str, Any]:
+    """A pydantic error as field and reason; our own validators begin their message with the field."""
+    location = [str(part) for part in error["loc"] if part not in ("body", "query", "path")]
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        reason = "unknown key; see the API's description for the keys that exist"
+    if error["type"] == "json_invalid":
+        return {"param": None, "reason": f"the body is not JSON: {error.get('ctx', {}).get('error', reason)}"}
+    if error["type"] == "value_error" and not location:
+        field, separator, rest = reason.partition(": ")
+        if separator and " " not in field:
+            return {"param": field, "reason": rest}
+    return {"param": ".".join(location) or None, "reason": reason}

@@ -1,0 +1,123 @@
+"""/jobs: create, list, follow, cancel."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from api import admission, stream
+from api.deps import After, Limit, ReadSession, ServiceDep, WriteSession
+from api.examples import JOB_EXAMPLES
+from api.problems import RESPONSES
+from api.routes.checkpoints import to_checkpoint
+from store import checkpoints, events, jobs, metrics
+from uniapl.spec.job import JobSpec
+from uniapl.spec.resources import Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], responses=RESPONSES)
+
+
+@router.post("", status_code=201)
+def create_job(
+    spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)],
+    session: WriteSession,
+    service: ServiceDep,
+    background: BackgroundTasks,
+    response: Response,
+) -> Job:
+    """Queue a training job.
+
+    The spec is checked against the datasets and models it names before anything is queued. The answer holds the spec
+    with every default filled in; the same is stored beside each checkpoint.
+    """
+    job = admission.admit(session, service.registry, spec)
+    background.add_task(service.doorbell.ring, job.id)  # runs after the commit
+    response.headers["location"] = f"/jobs/{job.id}"
+    return Job.model_validate(job)
+
+
+@router.get("")
+def list_jobs(session: ReadSession, after: After = None, limit: Limit = 20) -> Page[Job]:
+    """Jobs, newest first."""
+    found = jobs.newest_first(session, after=after, limit=limit + 1)
+    return Page(data=[Job.model_validate(job) for job in found[:limit]], has_more=len(found) > limit)
+
+
+@router.get("/{job_id}")
+def get_job(job_id: str, session: ReadSession) -> Job:
+    """One job."""
+    return Job.model_validate(jobs.get(session, job_id))
+
+
+@router.post("/{job_id}/cancel")
+def cancel_job(job_id: str, session: WriteSession) -> Job:
+    """Cancel a job.
+
+    A waiting job is cancelled at once. For an active one the answer says `cancel_requested`; it becomes `cancelled`
+    when its trainer is gone. Checkpoints stay. Cancelling twice is harmless; a job that has ended otherwise is a 409.
+    """
+    return Job.model_validate(jobs.request_cancel(session, job_id))
+
+
+@router.get(
+    "/{job_id}/events",
+    response_model=Page[JobEvent],
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+def list_events(
+    job_id: str,
+    request: Request,
+    session: ReadSession,
+    service: ServiceDep,
+    after: Annotated[int, Query(ge=0, description="Number of the last event that is known.")] = 0,
+    limit: Limit = 100,
+    last_event_id: Annotated[int | None, Header(ge=0, description="Sent by SSE clients on reconnect.")] = None,
+) -> Any:
+    """Events of a job, oldest first: JSON, or server-sent events when `Accept` asks for `text/event-stream`.
+
+    The stream replays what follows `Last-Event-ID` (or `after`), goes on live, and closes with an `end` event once the
+    job is over.
+    """
+    jobs.get(session, job_id)
+    if "text/event-stream" in request.headers.get("accept", ""):
+        lines = stream.follow(request, service, job_id, last_event_id if last_event_id is not None else after)
+        return StreamingResponse(lines, media_type="text/event-stream", headers={"cache-control": "no-store"})
+    found = events.after(session, job_id, after, limit + 1)
+    return Page(data=[stream.to_event(row) for row in found[:limit]], has_more=len(found) > limit)
+
+
+@router.get("/{job_id}/metrics")
+def list_metrics(
+    job_id: str,
+    session: ReadSession,
+    names: Annotated[str | None, Query(description="Comma-separated metric names; all by default.")] = None,
+    since_step: Annotated[int, Query(ge=-1, description="Only points after this step.")] = -1,
+    limit: Annotated[int, Query(ge=1, le=100_000, description="Points per page.")] = 10_000,
+) -> Page[MetricPoint]:
+    """Metrics by step and name: TRL's names where TRL has one, ours under `uniapl/`, `disc/` and `eval/`."""
+    jobs.get(session, job_id)
+    wanted = names.split(",") if names else None
+    found = metrics.metrics(session, job_id, names=wanted, since_step=since_step, limit=limit + 1)
+    return Page(data=[MetricPoint.model_validate(m) for m in found[:limit]], has_more=len(found) > limit)
+
+
+@router.get("/{job_id}/samples")
+def list_samples(
+    job_id: str,
+    session: ReadSession,
+    step: Annotated[int | None, Query(ge=0, description="Only samples of this step.")] = None,
+) -> Page[Sample]:
+    """Held-out answers, beside the teacher's, from every evaluation."""
+    jobs.get(session, job_id)
+    found = metrics.samples(session, job_id, step=step)
+    return Page(data=[Sample.model_validate(sample) for sample in found], has_more=False)
+
+
+@router.get("/{job_id}/checkpoints")
+def list_checkpoints(job_id: str, session: ReadSession, service: ServiceDep) -> Page[Checkpoint]:
+    """Checkpoints of a job, newest first."""
+    jobs.get(session, job_id)
+    found = [to_checkpoint(row, service) for row in checkpoints.of_job(session, job_id)]
+    return Page(data=found, has_more=False)

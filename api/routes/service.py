@@ -1,0 +1,43 @@
+"""/models, and whether the service is well."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from sqlalchemy import text
+
+from api.deps import ReadSession, ServiceDep
+from api.problems import Problem, problem
+from uniapl.spec.resources import Model, Page
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/models")
+def list_models(service: ServiceDep) -> Page[Model]:
+    """Models that a spec may name. Where a model hub is reachable, hub ids work as they are too."""
+    found = [
+        Model(id=name, kind=kind, source=f"{source.hub}@{source.revision or 'main'}" if source.hub else "local")
+        for name, kind, source in service.registry.list()
+    ]
+    return Page(data=found, has_more=False)
+
+
+@router.get("/healthz")
+def healthz() -> dict[str, str]:
+    """Whether the process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses={503: {"model": Problem, "description": "Something it needs is missing"}})
+def readyz(session: ReadSession, service: ServiceDep) -> Any:
+    """Whether it can do its work: the database answers, and the data folder can be written."""
+    session.execute(text("SELECT 1"))
+    if not os.access(service.artifacts.root, os.W_OK):
+        return problem(
+            503, "data_folder_not_writable", "the data folder cannot be written", headers={"retry-after": "5"}
+        )
+    return JSONResponse({"status": "ok"})

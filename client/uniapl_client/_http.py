@@ -1,0 +1,60 @@
+"""The transport: one httpx client, errors turned into ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from uniapl_client.errors import APIConnectionError, from_response
+
+
+class Transport:
+    """Sends requests to one service."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self.url = url.rstrip("/")
+        self._client = httpx.Client(base_url=self.url, timeout=httpx.Timeout(timeout_s, connect=5.0))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._client.close()
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        """The decoded JSON of the answer.
+
+        Raises:
+            APIStatusError: the service answered with an error.
+            APIConnectionError: it did not answer.
+        """
+        with self._errors():
+            response = self._client.request(method, path, **options)
+        if response.is_error:
+            raise from_response(response)
+        return response.json()
+
+    @contextmanager
+    def stream(
+        self, path: str, *, headers: Mapping[str, str] | None = None, read_timeout_s: float = 60.0
+    ) -> Iterator[httpx.Response]:
+        """An answer that is read as it arrives.
+
+        Raises:
+            APIStatusError: the service answered with an error.
+            APIConnectionError: it did not answer, or fell silent.
+        """
+        timeout = httpx.Timeout(read_timeout_s, connect=5.0)
+        with self._errors(), self._client.stream("GET", path, headers=headers, timeout=timeout) as response:
+            if response.is_error:
+                response.read()
+                raise from_response(response)
+            yield response
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.HTTPError as error:
+            raise APIConnectionError(f"cannot reach {self.url}: {error or type(error).__name__}") from error

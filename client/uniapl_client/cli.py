@@ -1,0 +1,122 @@
+"""The `uniapl` command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from uniapl_client.client import Client
+
+
+class _Commands(click.Group):
+    """Turns the SDK's errors into one line and exit status 1."""
+
+    def invoke(self, context: click.Context) -> object:
+        from pydantic import ValidationError
+
+        from uniapl_client.errors import APIStatusError, UniaplClientError
+
+        try:
+            return super().invoke(context)
+        except UniaplClientError as error:
+            click.echo(f"error: {error}", err=True)
+            for problem in error.errors if isinstance(error, APIStatusError) else []:
+                click.echo(f"  {' '.join(f'{key}={value}' for key, value in problem.items())}", err=True)
+        except ValidationError as error:
+            click.echo("error: the spec is not valid", err=True)
+            for found in error.errors():
+                where = ".".join(str(part) for part in found["loc"])
+                click.echo(f"  {where or 'spec'}: {found['msg'].removeprefix('Value error, ')}", err=True)
+        sys.exit(1)
+
+
+@click.group(cls=_Commands)
+@click.option("--url", envvar="UNIAPL_URL", show_envvar=True, help="Address of the service.")
+@click.pass_context
+def main(context: click.Context, url: str | None) -> None:
+    """Submit and follow UniAPL training jobs."""
+    context.obj = url
+
+
+@main.command()
+@click.argument("spec", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--watch", "follow", is_flag=True, help="Show progress until the job is over.")
+@click.pass_obj
+def submit(url: str | None, spec: Path, follow: bool) -> None:
+    """Queue the job of a spec file. Datasets named by the path of a file are uploaded first."""
+    from rich.console import Console
+
+    from uniapl_client.client import read_spec
+    from uniapl_client.watch import watch
+
+    with _client(url) as client:
+        job = client.jobs.create(read_spec(spec, client))
+        click.echo(job.id)
+        if follow:
+            watch(client, job.id, Console())
+            checkpoints = client.jobs.checkpoints(job.id)
+            click.echo(f"{job.id} succeeded; newest checkpoint: {checkpoints[0].id}")
+
+
+@main.command()
+@click.pass_obj
+def jobs(url: str | None) -> None:
+    """List jobs, newest first."""
+    import itertools
+    from datetime import datetime
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("id", "state", "step", "student", "alpha", "lambda_adv", "name", "created", box=None)
+    with _client(url) as client:
+        for job in itertools.islice(client.jobs.list(), 50):
+            spec = job.spec
+            created = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
+            numbers = (f"{job.step}/{job.steps}", spec.student, f"{spec.alpha:g}", f"{spec.lambda_adv:g}")
+            table.add_row(job.id, job.state, *numbers, job.name or "", created)
+    Console(soft_wrap=True).print(table)
+
+
+@main.command()
+@click.argument("job_id")
+@click.pass_obj
+def show(url: str | None, job_id: str) -> None:
+    """Show a job, its events, its newest metrics and its checkpoints."""
+    with _client(url) as client:
+        job = client.jobs.get(job_id)
+        click.echo(f"{job.id}  {job.state}  step {job.step}/{job.steps}  attempt {job.attempt}  {job.phase or ''}")
+        if job.error:
+            click.echo(f"error: {job.error.code} ({job.error.category}): {job.error.message}")
+            click.echo(f"hint: {job.error.hint or 'none'}\n{job.error.log_tail}")
+        click.echo("\nevents")
+        for event in client.jobs.list_events(job_id):
+            click.echo(f"  {event.id:4d} {event.level:8}{event.message}")
+        click.echo("\nmetrics")
+        newest = {point.name: point for point in client.jobs.metrics(job_id)}
+        for name, point in sorted(newest.items()):
+            click.echo(f"  {name:44}{point.value:14.6g}   step {point.step}")
+        click.echo("\ncheckpoints")
+        for checkpoint in client.jobs.checkpoints(job_id):
+            click.echo(f"  {checkpoint.id}  step {checkpoint.step}  {checkpoint.bytes / 1e6:.0f} MB")
+
+
+@main.command()
+@click.argument("job_id")
+@click.pass_obj
+def cancel(url: str | None, job_id: str) -> None:
+    """Cancel a job."""
+    with _client(url) as client:
+        job = client.jobs.cancel(job_id)
+        click.echo(f"{job.id} {'cancelled' if job.state == 'cancelled' else 'is being cancelled'}")
+
+
+def _client(url: str | None) -> Client:
+    """Imported here, so that `--help` does not wait for it."""
+    from uniapl_client.client import Client
+
+    return Client(url)

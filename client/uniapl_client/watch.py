@@ -1,0 +1,59 @@
+"""Follow a job in the terminal: a bar, the loss terms, the reward, the discriminator's score."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from uniapl.spec.resources import TERMINAL_STATES, Job
+from uniapl_client.client import Client
+from uniapl_client.errors import JobFailed
+
+SHOWN = {
+    "loss": "loss",
+    "uniapl/loss_sft": "sft",
+    "uniapl/loss_grpo": "grpo",
+    "uniapl/loss_adv": "adv",
+    "grad_norm": "|g|",
+    "reward": "reward",
+    "disc/score_student": "score",
+}
+
+
+def watch(client: Client, job_id: str, console: Console) -> Job:
+    """Show progress until the job is over.
+
+    Raises:
+        JobFailed: it ended failed or cancelled.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
+    seen_step, seen_event = 0, 0
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("queued")
+        while True:
+            job = client.jobs.get(job_id)
+            progress.update(bar, total=job.steps, completed=job.step, description=job.phase or job.state)
+            for event in client.jobs.list_events(job_id, after=seen_event):
+                seen_event = event.id
+                if event.level != "info":
+                    progress.console.print(f"{event.level}: {event.message}", markup=False)
+            seen_step = _print_steps(client, job_id, seen_step, progress.console)
+            if job.state in TERMINAL_STATES:
+                break
+            time.sleep(0.5)
+    if job.state != "succeeded":
+        raise JobFailed(job)
+    return job
+
+
+def _print_steps(client: Client, job_id: str, since_step: int, console: Console) -> int:
+    """One line for each new step; returns the last step shown."""
+    rows: dict[int, dict[str, float]] = {}
+    for point in client.jobs.metrics(job_id, names=list(SHOWN), since_step=since_step):
+        rows.setdefault(point.step, {})[point.name] = point.value
+    for step, values in sorted(rows.items()):
+        numbers = "  ".join(f"{label} {values[name]:8.4f}" for name, label in SHOWN.items() if name in values)
+        console.print(f"step {step:4d}  {numbers}", highlight=False)
+    return max(rows, default=since_step)

@@ -1,0 +1,1 @@
+"""The embedded service: API and worker as two processes of one command, SQLite, no Redis."""

@@ -1,0 +1,140 @@
+"""Starts, watches and stops the two processes of the embedded service."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from store.migrate import upgrade
+from store.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+START_S = 60.0
+
+
+class EmbeddedService:
+    """API and worker over one data folder. A context manager: nothing is left behind when it ends.
+
+    The processes die with the thread that started them, even if that is killed with -9.
+    """
+
+    def __init__(self, data_dir: Path, *, port: int = 0, environment: dict[str, str] | None = None) -> None:
+        """
+        Args:
+            data_dir: database, messages, datasets, checkpoints, logs.
+            port: for the API, on loopback; 0 takes a free one.
+            environment: further `UNIAPL_…` settings.
+        """
+        self.data_dir = data_dir.absolute()
+        self.port = port or _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "UNIAPL_MODELS_FILE": str(ROOT / "models.json"),
+            **(environment or {}),
+            "UNIAPL_DATA_DIR": str(self.data_dir),
+        }
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop(grace_s=0)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop(grace_s=5)
+
+    def start(self) -> None:
+        """Migrate the database, start both processes, and wait until the API answers.
+
+        Raises:
+            RuntimeError: it did not within a minute; the message has the end of its log.
+        """
+        (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
+        upgrade(Settings(data_dir=self.data_dir))
+        self.start_api()
+        self.start_worker()
+        deadline = time.monotonic() + START_S
+        while not self._ready():
+            if time.monotonic() > deadline or self._processes["api"].poll() is not None:
+                raise RuntimeError(f"the API did not start:\n{self.log('api').read_text()[-2000:]}")
+            time.sleep(0.1)
+
+    def start_api(self) -> None:
+        """Start the API process."""
+        options = ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning"]
+        self._spawn("api", "uvicorn", "--factory", "api.main:create_app", *options)
+
+    def start_worker(self) -> None:
+        """Start the worker process."""
+        options = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
+        self._spawn("worker", "celery", "-A", "worker.app", "worker", *options)
+
+    def pid(self, name: str) -> int:
+        """Process number of `api` or `worker`."""
+        return self._processes[name].pid
+
+    def log(self, name: str) -> Path:
+        """Log file of `api` or `worker`."""
+        return self.data_dir / "logs" / f"{name}.log"
+
+    def restart_dead(self, say: Callable[[str], None]) -> None:
+        """Start again what has ended without being asked to."""
+        for name, restart in (("api", self.start_api), ("worker", self.start_worker)):
+            status = self._processes[name].poll()
+            if status is not None:
+                say(f"the {name} ended with status {status}; starting it again (log: {self.log(name)})")
+                restart()
+
+    def stop(self, *, grace_s: float) -> None:
+        """Stop both: the worker drains its trainers for up to `grace_s` seconds, then everything is killed."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + grace_s
+        for process in reversed(list(self._processes.values())):
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()
+
+    def _spawn(self, name: str, *command: str) -> None:
+        with self.log(name).open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "embedded.child", str(os.getpid()), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                env=self._environment,
+                process_group=0,  # Ctrl-C reaches the launcher alone, which stops them in order
+            )
+
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

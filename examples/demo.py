@@ -1,0 +1,119 @@
+"""`make demo`: a UniAPL job on real weights, from upload to a checkpoint that plain transformers load.
+
+Exit status 0 only if the job succeeded, the checkpoint reloads in a fresh process, and the log-probability of the
+held-out references rose.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from uniapl_client import Client, Job, JobFailed
+from uniapl_client.client import read_spec
+from uniapl_client.watch import watch
+
+from embedded.service import EmbeddedService
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "data" / "demo"
+SPEC = ROOT / "examples" / "uniapl.json"
+
+ROWS = {  # metric, what it is, format
+    "eval/reward": ("reward (share of constraints followed)", ".3f"),
+    "eval/reference_logprob": ("log-prob of the reference (nats per token)", ".4f"),
+    "eval/score": ("discriminator score (cosine to the reference)", ".3f"),
+    "eval/completion_length": ("completion length (tokens)", ".1f"),
+    "eval/reference_length": ("  the teacher's", ".1f"),
+}
+
+RELOAD = """
+import sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+prompt = [{"role": "user", "content": sys.argv[2]}]
+inputs = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+output = model.generate(**inputs, max_new_tokens=32, do_sample=False)
+print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
+"""
+
+
+def main() -> int:
+    """Run the demo; returns the exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    console = Console()
+    started = time.monotonic()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    try:
+        console.print("starting the embedded service: SQLite, API and worker as two processes")
+        with EmbeddedService(FOLDER) as service, Client(service.url) as client:
+            console.print(f"listening on {service.url}, logs in {FOLDER.relative_to(ROOT)}/logs")
+            job = _train(client, console)
+            rose = _report(client, job, console)
+            reloads = _reload(client, job, console)
+    except KeyboardInterrupt:
+        console.print("interrupted; every process has been stopped")
+        return 130
+    except JobFailed as failed:
+        console.print(f"error: {failed}", markup=False)
+        if failed.job.error:
+            console.print(failed.job.error.log_tail, markup=False)
+        return 1
+    console.print(f"\n{time.monotonic() - started:.0f} s in all")
+    if not rose:
+        console.print("error: the references' log-probability on held-out rows did not rise")
+    return 0 if rose and reloads else 1
+
+
+def _train(client: Client, console: Console) -> Job:
+    job = client.jobs.create(read_spec(SPEC, client))
+    spec = job.spec
+    console.print(
+        f"{job.id}: {spec.student}, alpha={spec.alpha:g}, lambda_adv={spec.lambda_adv:g}, "
+        f"{spec.schedule.steps} steps of {spec.schedule.prompts_per_step} prompts x {spec.grpo.group_size} rollouts"
+    )
+    return watch(client, job.id, console)
+
+
+def _report(client: Client, job: Job, console: Console) -> bool:
+    """Print before and after; returns whether the references became likelier."""
+    points = {(p.name, p.step): p.value for p in client.jobs.metrics(job.id, names=list(ROWS))}
+    count = job.spec.evaluation.rows if job.spec.evaluation else 0
+    table = Table(f"{count} held-out rows", "before", "after", title="before → after")
+    for name, (label, style) in ROWS.items():
+        table.add_row(label, format(points[name, 0], style), format(points[name, job.steps], style))
+    console.print(table)
+    before = client.jobs.samples(job.id, step=0)
+    after = client.jobs.samples(job.id, step=job.steps)
+    for old, new in list(zip(before, after, strict=True))[:2]:
+        console.print(f"\nprompt     {old.prompt}", markup=False, highlight=False)
+        for label, text in (("teacher", old.reference), ("before", old.completion), ("after", new.completion)):
+            console.print(f"{label:10} {text}", markup=False, highlight=False)
+    name = "eval/reference_logprob"
+    return points[name, job.steps] > points[name, 0]
+
+
+def _reload(client: Client, job: Job, console: Console) -> bool:
+    """Download the newest checkpoint, load it in a fresh process with plain transformers, and have it answer."""
+    newest = client.jobs.checkpoints(job.id)[0]
+    folder = client.checkpoints.download(newest.id, FOLDER / "checkpoint")
+    prompt = client.jobs.samples(job.id, step=0)[0].prompt
+    command = [sys.executable, "-c", RELOAD, str(folder), prompt]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        console.print(f"error: the checkpoint does not reload:\n{result.stderr[-2000:]}", markup=False)
+        return False
+    console.print(f"\n{newest.id} (step {newest.step}) reloaded by plain transformers from {folder.relative_to(ROOT)}:")
+    console.print(result.stdout.strip(), markup=False, highlight=False)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

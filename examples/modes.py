@@ -1,0 +1,52 @@
+"""`make modes`: every example spec for three steps on a tiny random model, through the service; one line each.
+
+While each rollout is used for one update, the surrogates' values are near 0 by construction (the weights of a group sum
+to 0); their gradients, whose norms are shown beside them, are not.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from uniapl_client import Client, JobFailed
+from uniapl_client.client import read_spec
+
+from api.examples import MODES
+from embedded.service import EmbeddedService
+
+ROOT = Path(__file__).parent.parent
+SHOWN = {
+    "loss": "loss",
+    "uniapl/loss_sft": "sft",
+    "uniapl/loss_grpo": "grpo",
+    "uniapl/loss_adv": "adv",
+    "uniapl/grad_norm_sft": "|g_sft|",
+    "uniapl/grad_norm_grpo": "|g_grpo|",
+    "uniapl/grad_norm_adv": "|g_adv|",
+}
+
+
+def main() -> int:
+    """Run all modes; returns the exit status."""
+    failures = 0
+    with TemporaryDirectory() as folder, EmbeddedService(Path(folder)) as service, Client(service.url) as client:
+        for mode in MODES:
+            spec = read_spec(ROOT / "examples" / f"{mode}.json", client)
+            schedule = spec.schedule.model_copy(update={"steps": 3, "term_norms_every": 1})
+            tiny = {"student": "tiny-random-llama", "schedule": schedule, "evaluation": None}
+            try:
+                job = client.jobs.wait(client.jobs.create(spec.model_copy(update=tiny)).id, timeout_s=120)
+            except JobFailed as failed:
+                failures += 1
+                print(f"{mode:8} {failed}", flush=True)
+                continue
+            last = {p.name: p.value for p in client.jobs.metrics(job.id, names=list(SHOWN), since_step=job.steps - 1)}
+            terms = "  ".join(f"{label} {last[name]:9.5f}" for name, label in SHOWN.items() if name in last)
+            print(f"{mode:8} {job.state}  {job.step} steps  {terms}", flush=True)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

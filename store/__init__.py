@@ -1,0 +1,1 @@
+"""What api and worker agree on: settings, tables, the state machine, paths."""

@@ -1,0 +1,57 @@
+"""Every path on disk, relative to one data folder that API and workers share.
+
+datasets/<id>.jsonl
+jobs/<id>/fence-<n>/run.json, reports.jsonl, trainer.log, checkpoints/step-<k>/
+broker/                                    messages of the embedded service
+uniapl.db                                  its database
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from store.errors import NotFound
+from uniapl.spec.resources import CheckpointFile
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Paths under one data folder."""
+
+    root: Path
+
+    def dataset(self, dataset_id: str) -> Path:
+        """The validated JSONL file."""
+        return self.root / "datasets" / f"{dataset_id}.jsonl"
+
+    def upload(self, dataset_id: str) -> Path:
+        """Where an upload grows until it is whole."""
+        return self.root / "datasets" / f".{dataset_id}.part"
+
+    def attempt(self, job_id: str, fence: int) -> Path:
+        """The run directory of one attempt; a claim that comes later writes elsewhere."""
+        return self.root / "jobs" / job_id / f"fence-{fence}"
+
+    def broker(self) -> Path:
+        """The embedded service's messages."""
+        return self.root / "broker"
+
+    def relative(self, path: Path) -> str:
+        """A path as the database stores it."""
+        return str(path.absolute().relative_to(self.root.absolute()))
+
+    def checkpoint_files(self, path: str) -> list[CheckpointFile]:
+        """What the manifest of a checkpoint lists, the manifest itself left out.
+
+        Raises:
+            NotFound: the folder is gone.
+        """
+        try:
+            manifest = json.loads((self.root / path / MANIFEST).read_text())
+        except OSError:
+            raise NotFound("checkpoint folder", path) from None
+        return [CheckpointFile(name=name, **entry) for name, entry in manifest["files"].items()]

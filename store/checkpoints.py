@@ -1,0 +1,62 @@
+"""Checkpoints: a folder on disk exists only through its row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from store.db import now
+from store.errors import NotFound
+from store.tables import Checkpoint, new_id
+
+
+def commit(session: Session, job_id: str, fence: int, *, step: int, path: str, manifest_sha256: str, size: int) -> None:
+    """Record a checkpoint; recording it again changes nothing. `path` is relative to the data folder."""
+    known = session.scalar(
+        select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.step == step, Checkpoint.fence == fence)
+    )
+    if known is None:
+        session.add(
+            Checkpoint(
+                id=new_id("ckpt"),
+                job_id=job_id,
+                fence=fence,
+                step=step,
+                path=path,
+                manifest_sha256=manifest_sha256,
+                bytes=size,
+            )
+        )
+        session.flush()
+
+
+def mark_deleted(session: Session, job_id: str, fence: int, step: int) -> None:
+    """The trainer's retention has removed the folder."""
+    session.execute(
+        update(Checkpoint)
+        .where(Checkpoint.job_id == job_id, Checkpoint.fence == fence, Checkpoint.step == step)
+        .values(deleted_at=now())
+    )
+
+
+def of_job(session: Session, job_id: str) -> Sequence[Checkpoint]:
+    """The checkpoints that are there, newest first."""
+    return session.scalars(
+        select(Checkpoint)
+        .where(Checkpoint.job_id == job_id, Checkpoint.deleted_at.is_(None))
+        .order_by(Checkpoint.step.desc(), Checkpoint.fence.desc())
+    ).all()
+
+
+def get(session: Session, checkpoint_id: str) -> Checkpoint:
+    """One checkpoint.
+
+    Raises:
+        NotFound: there is none, or it has been deleted.
+    """
+    checkpoint = session.get(Checkpoint, checkpoint_id)
+    if checkpoint is None or checkpoint.deleted_at is not None:
+        raise NotFound("checkpoint", checkpoint_id)
+    return checkpoint

@@ -1,0 +1,59 @@
+"""The doorbell: a Celery message that carries a job id and nothing else.
+
+The row is the truth. A message that is lost, doubled or late changes nothing: the claim is one guarded UPDATE, and the
+sweeper rings again. So ringing never fails a request.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from store.artifacts import Artifacts
+from store.settings import Settings
+
+RUN_JOB = "uniapl.run_job"
+logger = logging.getLogger(__name__)
+
+
+def make_celery(settings: Settings) -> Celery:
+    """The Celery application, for ringing (API, sweeper) and for answering (worker)."""
+    app = Celery("uniapl", broker=settings.broker)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_acks_late=False,  # late acknowledgement redelivers day-long tasks while they run
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_pool_acquire_timeout=2,
+    )
+    if settings.broker.startswith("filesystem:"):
+        folder = Artifacts(settings.data_dir).broker()
+        (folder / "control").mkdir(parents=True, exist_ok=True)
+        app.conf.broker_transport_options = {
+            "data_folder_in": str(folder),
+            "data_folder_out": str(folder),
+            "control_folder": str(folder / "control"),
+        }
+    else:
+        app.conf.broker_transport_options = {"socket_timeout": 5, "socket_connect_timeout": 2}
+    return app
+
+
+class Doorbell:
+    """Tells the workers that a job waits."""
+
+    def __init__(self, celery: Celery) -> None:
+        self._celery = celery
+
+    def ring(self, job_id: str) -> None:
+        """Send the message, or log that it could not be sent."""
+        try:
+            self._celery.send_task(RUN_JOB, args=[job_id], retry=False)
+        except (OperationalError, OSError) as error:
+            logger.warning("could not ring for %s (%s); a sweeper will", job_id, error)

@@ -1,0 +1,382 @@
+"""Jobs: every change of state is one guarded UPDATE with its event in the same transaction.
+
+A *holder* is a worker that has claimed a job; its writes name the fence it was given, and change nothing once another
+claim has raised it. The functions flush but never commit: `unit_of_work` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Row, func, select, update
+from sqlalchemy.orm import Session
+
+from store import states
+from store.db import now
+from store.errors import Conflict, FenceLost, NotFound
+from store.states import ACTIVE, State, Transition
+from store.tables import Attempt, Event, Job, Json, new_id
+from uniapl.spec.job import SPEC_VERSION, JobSpec
+from uniapl.spec.run import ModelSource
+
+T = TypeVar("T")
+FRUITLESS_LIMIT = 3
+"""So many failed attempts without a new checkpoint, and the job fails."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A claim that was granted."""
+
+    job_id: str
+    fence: int
+    attempt: int
+    spec: JobSpec
+    models: dict[str, ModelSource]
+
+
+def create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> Job:
+    """Insert a queued job."""
+    job = Job(
+        id=new_id("job"),
+        name=spec.name,
+        spec=spec.model_dump(mode="json"),
+        spec_version=SPEC_VERSION,
+        models={name: source.model_dump(exclude_none=True) for name, source in models.items()},
+        state=State.QUEUED,
+        steps=spec.schedule.steps,
+        event_seq=1,
+    )
+    session.add(job)
+    session.flush()
+    _add_event(session, job.id, 1, 0, f"job is {State.QUEUED}", data={"state": State.QUEUED})
+    session.refresh(job)
+    return job
+
+
+def get(session: Session, job_id: str) -> Job:
+    """One job.
+
+    Raises:
+        NotFound: there is none.
+    """
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NotFound("job", job_id)
+    return job
+
+
+def newest_first(session: Session, *, after: str | None, limit: int) -> Sequence[Job]:
+    """Up to `limit` jobs older than `after`."""
+    query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    if after is not None:
+        last = get(session, after)
+        query = query.where(
+            (Job.created_at < last.created_at) | ((Job.created_at == last.created_at) & (Job.id < last.id))
+        )
+    return session.scalars(query).all()
+
+
+def claim(session: Session, job_id: str, *, owner: str, host: str, boot_id: str, lease_s: float) -> Hold | None:
+    """Take a queued job; `None` when it is not there to be taken, which is no error."""
+    row = _move(
+        session,
+        job_id,
+        states.CLAIM,
+        Job.cancel_requested_at.is_(None),
+        Job.spec_version <= SPEC_VERSION,  # an older worker leaves what it does not know
+        fence=Job.fence + 1,
+        attempt=Job.attempt + 1,
+        lease_owner=owner,
+        lease_expires_at=now() + lease_s,
+        started_at=func.coalesce(Job.started_at, now()),
+        phase=None,
+    )
+    if row is None:
+        return None
+    job = get(session, job_id)
+    session.refresh(job)
+    session.add(Attempt(job_id=job_id, fence=job.fence, attempt=job.attempt, owner=owner, host=host, boot_id=boot_id))
+    session.flush()
+    return Hold(
+        job_id,
+        job.fence,
+        job.attempt,
+        JobSpec.model_validate(job.spec),
+        {name: ModelSource.model_validate(source) for name, source in job.models.items()},
+    )
+
+
+def renew(session: Session, hold: Hold, lease_s: float) -> bool:
+    """Extend the lease.
+
+    Returns:
+        Whether a cancellation has been asked for.
+
+    Raises:
+        FenceLost: the job is no longer this holder's.
+    """
+    return _write(session, hold, lease_expires_at=now() + lease_s).cancel_requested_at is not None
+
+
+def touch(session: Session, hold: Hold, **values: Any) -> None:
+    """Set columns of a held job (`step`, `phase`, `fruitless_attempts`), or just prove that it is still held.
+
+    Raises:
+        FenceLost: the job is no longer this holder's.
+    """
+    _write(session, hold, **values)
+
+
+def say(session: Session, hold: Hold, message: str, *, level: str = "info", data: Json | None = None) -> None:
+    """Add an event of the trainer.
+
+    Raises:
+        FenceLost: the job is no longer this holder's.
+    """
+    seq = _write(session, hold, event_seq=Job.event_seq + 1).event_seq
+    _add_event(session, hold.job_id, seq, hold.fence, message, level=level, type_="message", data=data)
+
+
+def begin(session: Session, hold: Hold) -> None:
+    """The trainer makes steps now. Saying so twice is harmless."""
+    _move(session, hold.job_id, states.BEGIN, Job.fence == hold.fence)
+
+
+def finalize(session: Session, hold: Hold) -> None:
+    """The trainer has ended well.
+
+    Raises:
+        FenceLost: the job is no longer this holder's.
+    """
+    _held(_move(session, hold.job_id, states.FINALIZE, Job.fence == hold.fence), hold)
+
+
+def succeed(session: Session, hold: Hold) -> None:
+    """The final checkpoint is recorded.
+
+    Raises:
+        FenceLost: the job is no longer this holder's.
+    """
+    _end(session, hold.job_id, hold.fence, states.SUCCEED)
+
+
+def fail(session: Session, job_id: str, fence: int, error: Json) -> None:
+    """The job cannot go on. `error` is a `JobError`.
+
+    Raises:
+        FenceLost: the job has been claimed since.
+    """
+    _end(session, job_id, fence, states.FAIL, message=f"job failed: {error['message']}", level="error", error=error)
+
+
+def cancelled(session: Session, job_id: str, fence: int) -> None:
+    """The trainer's group is dead, as the owner asked.
+
+    Raises:
+        FenceLost: the job has been claimed since.
+    """
+    _end(session, job_id, fence, states.CANCEL_ACTIVE)
+
+
+def preempt(session: Session, hold: Hold) -> None:
+    """Give the job back: the worker is stopping. Spends no retry.
+
+    Raises:
+        FenceLost: the job is no longer this holder's.
+    """
+    row = _move(
+        session,
+        hold.job_id,
+        states.PREEMPT,
+        Job.fence == hold.fence,
+        message="the worker is stopping; the job is queued again",
+        lease_owner=None,
+        lease_expires_at=None,
+        phase=None,
+    )
+    _held(row, hold)
+
+
+def retry_or_fail(session: Session, job_id: str, fence: int, error: Json, backoff_s: float) -> State:
+    """An attempt failed for a reason that may pass: wait and try again, unless that has led nowhere too often.
+
+    Returns:
+        `RETRY_WAIT` or `FAILED`.
+
+    Raises:
+        FenceLost: the job has been claimed since.
+    """
+    job = get(session, job_id)
+    session.refresh(job)
+    fruitless = job.fruitless_attempts + 1
+    if fruitless >= FRUITLESS_LIMIT:
+        what = f"{fruitless} attempts in a row made no new checkpoint; the last one: {error['message']}"
+        fail(session, job_id, fence, {**error, "code": "no_progress", "message": what})
+        return State.FAILED
+    row = _move(
+        session,
+        job_id,
+        states.RETRY,
+        Job.fence == fence,
+        message=f"attempt {job.attempt} failed: {error['message']}; another follows",
+        level="warning",
+        data=error,
+        fruitless_attempts=fruitless,
+        not_before=now() + backoff_s * 2 ** (fruitless - 1),
+        lease_owner=None,
+        lease_expires_at=None,
+        phase=None,
+    )
+    if row is None:
+        raise FenceLost(job_id, fence)
+    return State.RETRY_WAIT
+
+
+def request_cancel(session: Session, job_id: str) -> Job:
+    """Cancel a waiting job at once, or ask the holder of an active one to.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: it has succeeded or failed.
+    """
+    job = get(session, job_id)
+    if not _cancel_waiting(session, job_id):
+        asked = session.execute(
+            update(Job)
+            .where(Job.id == job_id, Job.state.in_(ACTIVE), Job.cancel_requested_at.is_(None))
+            .values(cancel_requested_at=now(), event_seq=Job.event_seq + 1)
+            .returning(Job.event_seq, Job.fence)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if asked is not None:
+            _add_event(session, job_id, asked.event_seq, asked.fence, "cancellation requested", type_="message")
+    session.refresh(job)
+    if job.state in (State.SUCCEEDED, State.FAILED):
+        raise Conflict("job_is_over", f"job {job_id} has {job.state}; it cannot be cancelled")
+    return job
+
+
+def cancel_given_back(session: Session) -> None:
+    """Cancel the jobs whose holder gave them back before it saw that they should be."""
+    asked = select(Job.id).where(Job.state.in_(states.WAITING), Job.cancel_requested_at.is_not(None))
+    for job_id in session.scalars(asked).all():
+        _cancel_waiting(session, job_id)
+
+
+def _cancel_waiting(session: Session, job_id: str) -> bool:
+    row = _move(
+        session,
+        job_id,
+        states.CANCEL_WAITING,
+        cancel_requested_at=func.coalesce(Job.cancel_requested_at, now()),
+        finished_at=now(),
+        not_before=None,
+    )
+    return row is not None
+
+
+def expired(session: Session) -> Sequence[Row[str, int]]:
+    """Active jobs whose lease has run out, with the fence of the lost holder."""
+    return session.execute(select(Job.id, Job.fence).where(Job.state.in_(ACTIVE), Job.lease_expires_at < now())).all()
+
+
+def requeue_due(session: Session) -> None:
+    """Queue the retries whose time has come."""
+    due = session.scalars(select(Job.id).where(Job.state == State.RETRY_WAIT, Job.not_before <= now())).all()
+    for job_id in due:
+        _move(session, job_id, states.REQUEUE, not_before=None)
+
+
+def queued(session: Session) -> Sequence[str]:
+    """Ids of the jobs that wait for a worker, oldest first."""
+    return session.scalars(select(Job.id).where(Job.state == State.QUEUED).order_by(Job.created_at)).all()
+
+
+def _end(
+    session: Session,
+    job_id: str,
+    fence: int,
+    transition: Transition,
+    *,
+    message: str | None = None,
+    level: str = "info",
+    error: Json | None = None,
+) -> None:
+    """A holder's step into a terminal state."""
+    row = _move(
+        session,
+        job_id,
+        transition,
+        Job.fence == fence,
+        message=message,
+        level=level,
+        data={"error": error} if error else None,
+        error=error,
+        phase=None,
+        finished_at=now(),
+        lease_owner=None,
+        lease_expires_at=None,
+    )
+    if row is None:
+        raise FenceLost(job_id, fence)
+
+
+def _move(
+    session: Session,
+    job_id: str,
+    transition: Transition,
+    *guards: ColumnElement[bool],
+    message: str | None = None,
+    level: str = "info",
+    data: Json | None = None,
+    **values: Any,
+) -> Row[int, int] | None:
+    """The guarded UPDATE of one transition, with its event; `None` when the guard did not hold."""
+    row = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.state.in_(transition.sources), *guards)
+        .values(state=transition.to, event_seq=Job.event_seq + 1, **values)
+        .returning(Job.event_seq, Job.fence)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if row is not None:
+        text = message or f"job is {transition.to}"
+        data = {**(data or {}), "state": transition.to}
+        _add_event(session, job_id, row.event_seq, row.fence, text, level=level, data=data)
+    return row
+
+
+def _write(session: Session, hold: Hold, **values: Any) -> Row[int, float | None]:
+    """A holder's UPDATE that changes no state."""
+    row = session.execute(
+        update(Job)
+        .where(Job.id == hold.job_id, Job.state.in_(ACTIVE), Job.fence == hold.fence)
+        .values(**(values or {"fence": Job.fence}))
+        .returning(Job.event_seq, Job.cancel_requested_at)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    return _held(row, hold)
+
+
+def _held(row: T | None, hold: Hold) -> T:
+    if row is None:
+        raise FenceLost(hold.job_id, hold.fence)
+    return row
+
+
+def _add_event(
+    session: Session,
+    job_id: str,
+    seq: int,
+    fence: int,
+    message: str,
+    *,
+    level: str = "info",
+    type_: str = "state",
+    data: Json | None = None,
+) -> None:
+    session.add(Event(job_id=job_id, seq=seq, fence=fence, level=level, type=type_, message=message, data=data or {}))
+    session.flush()

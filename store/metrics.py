@@ -1,0 +1,58 @@
+"""Metrics and samples: written under a fence, the newer attempt's value wins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from store.tables import Base, Metric, Sample
+
+
+def put_metrics(session: Session, job_id: str, fence: int, points: Sequence[tuple[str, int, float]]) -> None:
+    """Write (name, step, value) points; writing them again changes nothing."""
+    rows = [{"job_id": job_id, "fence": fence, "name": n, "step": s, "value": v} for n, s, v in points]
+    _upsert(session, Metric, rows)
+
+
+def put_sample(session: Session, job_id: str, fence: int, **fields: Any) -> None:
+    """Write one sample; writing it again changes nothing."""
+    _upsert(session, Sample, [{"job_id": job_id, "fence": fence, **fields}])
+
+
+def metrics(
+    session: Session, job_id: str, *, names: Sequence[str] | None, since_step: int, limit: int
+) -> Sequence[Metric]:
+    """Points after `since_step`, by step and name."""
+    query = select(Metric).where(Metric.job_id == job_id, Metric.step > since_step)
+    if names:
+        query = query.where(Metric.name.in_(names))
+    return session.scalars(query.order_by(Metric.step, Metric.name).limit(limit)).all()
+
+
+def samples(session: Session, job_id: str, *, step: int | None) -> Sequence[Sample]:
+    """Samples of one step, or of all."""
+    query = select(Sample).where(Sample.job_id == job_id)
+    if step is not None:
+        query = query.where(Sample.step == step)
+    return session.scalars(query.order_by(Sample.step, Sample.row)).all()
+
+
+def _upsert(session: Session, table: type[Base], rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table)
+    keys = [column.name for column in table.__table__.primary_key]
+    columns = table.__table__.columns.keys()
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=keys,
+            set_={c: statement.excluded[c] for c in columns if c not in keys},
+            where=statement.excluded.fence >= table.__table__.c.fence,
+        ),
+        rows,
+    )

@@ -1,0 +1,55 @@
+"""Bring the database to the newest revision, once, however many processes try at the same time."""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, text
+
+from store.db import make_engine
+from store.settings import Settings
+
+_MIGRATIONS = Path(__file__).parent.parent / "migrations"
+_ADVISORY_LOCK = 7_266_911_035
+
+
+def upgrade(settings: Settings) -> None:
+    """Run the missing migrations under a lock (advisory on Postgres, a file on SQLite)."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    engine = make_engine(settings.database)
+    with _lock(engine, settings), engine.connect() as connection:
+        command.upgrade(alembic_config(connection), "head")
+        connection.commit()
+    engine.dispose()
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Alembic's configuration over an open connection."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextmanager
+def _lock(engine: Engine, settings: Settings) -> Iterator[None]:
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
+            yield
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_LOCK})
+    else:
+        with (settings.data_dir / "migrate.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+if __name__ == "__main__":
+    upgrade(Settings())
+    print("database is up to date", file=sys.stderr)

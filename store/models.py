@@ -1,0 +1,114 @@
+"""The model registry: the names a spec may use, and where their weights are.
+
+`models.json` maps a name to `{"kind": "student" | "discriminator", …ModelSource}`. A hub id is accepted as it is when
+it matches `hub_models` and the hub knows it; its commit is pinned, so that every attempt trains the same weights.
+"""
+
+from __future__ import annotations
+
+import os
+from fnmatch import fnmatch
+from typing import Literal
+
+import httpx
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from store.settings import Settings
+from uniapl.errors import SpecError
+from uniapl.spec.run import ModelSource
+
+Kind = Literal["student", "discriminator"]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Kind
+    hub: str | None = None
+    revision: str | None = None
+    path: str | None = None
+    gguf: str | None = None
+
+
+_FILE = TypeAdapter(dict[str, _Entry])
+
+
+class Registry:
+    """The models of one deployment."""
+
+    def __init__(self, settings: Settings) -> None:
+        """
+        Raises:
+            SpecError: the registry file cannot be read.
+        """
+        self._settings = settings
+        folder = settings.models_file.absolute().parent
+        self._entries: dict[str, tuple[Kind, ModelSource]] = {}
+        try:
+            found = _FILE.validate_json(settings.models_file.read_bytes())
+        except FileNotFoundError:
+            found = {}
+        except (OSError, ValidationError) as error:
+            raise SpecError(f"cannot read the model registry {settings.models_file}: {error}") from None
+        for name, entry in found.items():
+            path = str(folder / entry.path) if entry.path else None
+            source = ModelSource(hub=entry.hub, revision=entry.revision, path=path, gguf=entry.gguf)
+            self._entries[name] = (entry.kind, source)
+
+    def list(self) -> list[tuple[str, Kind, ModelSource]]:
+        """Every registered model, by name."""
+        return [(name, kind, source) for name, (kind, source) in sorted(self._entries.items())]
+
+    def resolve(self, name: str, kind: Kind, param: str) -> ModelSource:
+        """The source behind a name in a spec.
+
+        Args:
+            name: a registered name or a hub id.
+            kind: what the spec wants it for.
+            param: the spec's field, for the error.
+
+        Raises:
+            SpecError: nobody knows the name, or it is of the other kind.
+        """
+        if name in self._entries:
+            known_as, source = self._entries[name]
+            if known_as != kind:
+                raise SpecError(f"{name} is a {known_as}, not a {kind}", param=param, hint=self._hint(kind))
+            return source
+        if "/" in name and any(fnmatch(name, pattern) for pattern in self._settings.hub_models):
+            return self._from_hub(name, kind, param)
+        raise SpecError(f"unknown {kind} {name!r}", param=param, hint=self._hint(kind))
+
+    def _hint(self, kind: Kind) -> str:
+        names = [name for name, known_as, _ in self.list() if known_as == kind]
+        return f"registered {kind}s: {', '.join(names) or 'none'}; or a hub id such as Qwen/Qwen3-0.6B"
+
+    def _from_hub(self, name: str, kind: Kind, param: str) -> ModelSource:
+        if os.environ.get("HF_HUB_OFFLINE") == "1":
+            raise SpecError(
+                f"{name!r} is not registered, and the model hub is switched off (HF_HUB_OFFLINE=1)",
+                param=param,
+                hint=self._hint(kind),
+            )
+        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+        token = os.environ.get("HF_TOKEN")
+        try:
+            answer = httpx.get(
+                f"{endpoint}/api/models/{name}",
+                headers={"authorization": f"Bearer {token}"} if token else {},
+                timeout=5,
+                follow_redirects=True,
+            )
+        except httpx.HTTPError as error:
+            raise SpecError(
+                f"{name!r} is not registered, and the model hub cannot be reached ({type(error).__name__})",
+                param=param,
+                hint=f"try again later, or register a local copy; {self._hint(kind)}",
+            ) from None
+        if answer.status_code != 200:
+            raise SpecError(
+                f"the model hub does not know {name!r}, or it is gated (HTTP {answer.status_code})",
+                param=param,
+                hint="check the spelling; for a gated model give the service a HF_TOKEN",
+            )
+        return ModelSource(hub=name, revision=answer.json()["sha"])

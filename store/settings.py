@@ -1,0 +1,52 @@
+"""Deployment settings, from the environment (`UNIAPL_…`). The defaults are the embedded service on one machine."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Training options are in the job spec, not here."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="UNIAPL_", use_attribute_docstrings=True, ignored_types=(cached_property,)
+    )
+
+    data_dir: Path = Path("data")
+    """Datasets, checkpoints, logs; in embedded use also the database and the message folder."""
+    database_url: str = ""
+    """SQLAlchemy URL; by default a SQLite file in `data_dir`. Production: `postgresql+psycopg://…`."""
+    broker_url: str = ""
+    """Celery broker; by default a message folder in `data_dir`. Production: `redis://…`."""
+    models_file: Path = Path("models.json")
+    """The model registry; paths in it are relative to its folder."""
+    hub_models: list[str] = ["*/*"]
+    """Glob patterns of the hub ids that specs may name, as a JSON list; `[]` allows registry names only."""
+    worker_slots: int = Field(default=1, ge=1)
+    """Jobs that one worker runs at once."""
+    lease_s: float = Field(default=90.0, gt=0)
+    """A job whose holder has been silent for so long is taken from it."""
+    heartbeat_s: float = Field(default=10.0, gt=0)
+    """How often a holder renews its lease."""
+    sweep_s: float = Field(default=5.0, gt=0)
+    """How often every worker looks for expired leases and unheard jobs."""
+    retry_backoff_s: float = Field(default=5.0, gt=0)
+    """Wait before the first retry; doubles with each."""
+    drain_s: float = Field(default=120.0, gt=0)
+    """How long a stopping worker waits for its trainers to write a checkpoint."""
+    max_line_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    """Longest line of a dataset."""
+
+    @cached_property
+    def database(self) -> str:
+        """The database URL in force."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'uniapl.db'}"
+
+    @cached_property
+    def broker(self) -> str:
+        """The broker URL in force."""
+        return self.broker_url or "filesystem://"

@@ -1,0 +1,167 @@
+"""The tables. Times are Unix seconds by the database's clock (`store.db.now`)."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Double, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from store.db import now
+from store.states import STATES
+
+Json = dict[str, Any]
+
+
+def new_id(prefix: str) -> str:
+    """An unguessable id such as `job_3f9c…`."""
+    return f"{prefix}_{secrets.token_hex(12)}"
+
+
+class Base(DeclarativeBase):
+    """Common column types."""
+
+    type_annotation_map = {float: Double(), Json: JSON(), int: BigInteger()}
+
+
+class Job(Base):
+    """A job: its spec, its state, and who holds it."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(f"state IN ({', '.join(repr(s.value) for s in STATES)})", name="ck_jobs_state"),
+        Index("ix_jobs_state_created", "state", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str | None]
+    spec: Mapped[Json]
+    spec_version: Mapped[int]
+    models: Mapped[Json]
+    """Model name to `ModelSource`, resolved when the job was accepted, so that every attempt uses the same weights."""
+    state: Mapped[str]
+    phase: Mapped[str | None]
+    step: Mapped[int] = mapped_column(default=0)
+    steps: Mapped[int]
+    attempt: Mapped[int] = mapped_column(default=0)
+    fence: Mapped[int] = mapped_column(default=0)
+    """Grows by one with each claim; every write of a holder names it."""
+    lease_owner: Mapped[str | None]
+    lease_expires_at: Mapped[float | None]
+    not_before: Mapped[float | None]
+    """A retry waits until then."""
+    fruitless_attempts: Mapped[int] = mapped_column(default=0)
+    """Attempts since the last new checkpoint that ended in failure."""
+    cancel_requested_at: Mapped[float | None]
+    error: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    event_seq: Mapped[int] = mapped_column(default=0)
+    """Number of the last event; drawn from this row so that events become visible in order."""
+    created_at: Mapped[float] = mapped_column(insert_default=now())
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether a cancellation is under way."""
+        return self.cancel_requested_at is not None
+
+
+class Attempt(Base):
+    """One worker's hold on a job."""
+
+    __tablename__ = "attempts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    fence: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int]
+    owner: Mapped[str]
+    host: Mapped[str]
+    boot_id: Mapped[str]
+    pgid: Mapped[int | None]
+    """Process group of the trainer."""
+    pid_starttime: Mapped[int | None]
+    """The kernel's start time of its leader, in clock ticks since boot: tells it from a stranger with its number."""
+    resumed_from: Mapped[str | None]
+    """Checkpoint id."""
+    relayed_seq: Mapped[int] = mapped_column(default=0)
+    """Last report of this attempt that is in the database."""
+    started_at: Mapped[float] = mapped_column(insert_default=now())
+    ended_at: Mapped[float | None]
+    exit_kind: Mapped[str | None]
+
+
+class Event(Base):
+    """Something that happened to a job."""
+
+    __tablename__ = "events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    created_at: Mapped[float] = mapped_column(insert_default=now())
+    level: Mapped[str]
+    type: Mapped[str]
+    message: Mapped[str]
+    data: Mapped[Json]
+    fence: Mapped[int]
+
+
+class Metric(Base):
+    """One number at one step; of two attempts that both made the step, the newer one's."""
+
+    __tablename__ = "metrics"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    value: Mapped[float]
+    fence: Mapped[int]
+
+
+class Sample(Base):
+    """One held-out answer at one step."""
+
+    __tablename__ = "samples"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    row: Mapped[str] = mapped_column(primary_key=True)
+    prompt: Mapped[str]
+    completion: Mapped[str]
+    reference: Mapped[str | None]
+    reward: Mapped[float | None]
+    score: Mapped[float | None]
+    fence: Mapped[int]
+
+
+class Checkpoint(Base):
+    """A checkpoint exists only through its row."""
+
+    __tablename__ = "checkpoints"
+    __table_args__ = (UniqueConstraint("job_id", "step", "fence", name="uq_checkpoints_job_step_fence"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    step: Mapped[int]
+    fence: Mapped[int]
+    path: Mapped[str]
+    """Relative to the data folder."""
+    manifest_sha256: Mapped[str]
+    bytes: Mapped[int]
+    created_at: Mapped[float] = mapped_column(insert_default=now())
+    deleted_at: Mapped[float | None]
+
+
+class Dataset(Base):
+    """An uploaded dataset whose every line has been validated."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    rows: Mapped[int]
+    references: Mapped[int]
+    rewards: Mapped[int]
+    bytes: Mapped[int]
+    sha256: Mapped[str]
+    created_at: Mapped[float] = mapped_column(insert_default=now())

@@ -1,0 +1,62 @@
+"""`python -m uniapl train run.json`: train with no service at all.
+
+Exit status: 0 done; 64 the user's mistake (the last report says which); 70 diverged; 75 stopped on request, resumable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from uniapl.errors import DivergedError, UniaplError
+from uniapl.signals import Signals, die_with_parent
+from uniapl.spec.run import RunConfig
+
+EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_REQUEUE = 0, 64, 70, 75
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and train; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m uniapl", description="Train with UniAPL.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train", help="train as run.json says")
+    train.add_argument("run", type=Path, help="a RunConfig as JSON; see docs/method.md")
+    train.add_argument("--parent-pid", type=int, help="die when this parent process does")
+    arguments = parser.parse_args(argv)
+    if arguments.parent_pid is not None:
+        die_with_parent(arguments.parent_pid)
+    signals = Signals()
+    signals.install()
+    try:
+        run = RunConfig.model_validate_json(arguments.run.read_text())
+    except OSError as error:
+        print(f"error: cannot read {arguments.run}: {error.strerror}", file=sys.stderr)
+        return EXIT_USER
+    except ValidationError as error:
+        print(f"error: {arguments.run} is not a valid run:", file=sys.stderr)
+        for problem in error.errors():
+            print(f"  {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}", file=sys.stderr)
+        return EXIT_USER
+    return _train(run, signals)
+
+
+def _train(run: RunConfig, signals: Signals) -> int:
+    from uniapl.report import Reporter  # torch and transformers load below, after the arguments are known to be good
+    from uniapl.trainer import log_environment, prepare
+
+    print(log_environment(), file=sys.stderr)
+    with Reporter(Path(run.run_dir) / "reports.jsonl") as reporter:
+        try:
+            finished = prepare(run, reporter, signals).train()
+        except UniaplError as error:
+            reporter.error(error)
+            print(f"error: {error.code}: {error.message}", file=sys.stderr)
+            return EXIT_DIVERGED if isinstance(error, DivergedError) else EXIT_USER
+    return EXIT_DONE if finished else EXIT_REQUEUE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

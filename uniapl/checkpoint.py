@@ -1,0 +1,135 @@
+"""Checkpoints that are whole or not there: safetensors and JSON, a manifest of hashes, one atomic rename.
+
+    step-00000050/
+        model.safetensors, config.json, tokenizer…   what `AutoModelForCausalLM.from_pretrained` reads
+        optimizer.safetensors                        AdamW's moments, by parameter name
+        spec.json                                    the resolved job spec
+        manifest.json                                step, versions, and each file's size and sha256
+
+The order of rows and every random draw are functions of (seed, step), so the step is all the state there is beside the
+tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from uniapl.errors import CheckpointError
+from uniapl.policy import Policy
+from uniapl.spec.job import JobSpec
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class SavedCheckpoint:
+    """A checkpoint that is complete on disk."""
+
+    step: int
+    path: Path
+    manifest_sha256: str
+    bytes: int
+
+
+def save(folder: Path, policy: Policy, optimizer: Optimizer, spec: JobSpec, step: int) -> SavedCheckpoint:
+    """Write the state after `step` updates to `folder/step-<step>`.
+
+    Everything is written under a temporary name, synced, and renamed last; a crash leaves the old state or the new.
+    """
+    final = folder / f"step-{step:08d}"
+    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        policy.model.save_pretrained(temporary)
+        policy.tokenizer.save_pretrained(temporary)
+        save_file(_optimizer_tensors(policy, optimizer), temporary / "optimizer.safetensors")
+        (temporary / "spec.json").write_text(spec.model_dump_json(indent=2))
+        sizes = _write_manifest(temporary, step)
+        shutil.rmtree(final, ignore_errors=True)  # left by an attempt that died before reporting it
+        temporary.rename(final)
+        _sync(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return SavedCheckpoint(step, final, _sha256(final / MANIFEST), sizes)
+
+
+def verify(path: Path) -> int:
+    """Check every file against the manifest, and return the checkpoint's step.
+
+    Raises:
+        CheckpointError: the manifest is missing, or a file is missing, torn or altered.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        for name, expected in manifest["files"].items():
+            if (path / name).stat().st_size != expected["bytes"] or _sha256(path / name) != expected["sha256"]:
+                raise CheckpointError(f"checkpoint {path.name}: {name} is torn or altered")
+        return int(manifest["step"])
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"checkpoint {path.name} cannot be read: {error}") from error
+
+
+def load_optimizer(path: Path, policy: Policy, optimizer: Optimizer) -> None:
+    """Put the saved moments back; the weights are loaded like any other model folder."""
+    saved = load_file(path / "optimizer.safetensors", device=str(policy.device))
+    for name, parameter in policy.model.named_parameters():
+        state = {key: saved[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{key}" in saved}
+        if state:
+            state["step"] = state["step"].to(parameter.device)
+            optimizer.state[parameter] = state
+
+
+def prune(folder: Path, keep: int) -> list[int]:
+    """Delete all but the newest `keep` checkpoints; returns the deleted steps."""
+    found = sorted(folder.glob("step-*"))
+    for path in found[:-keep]:
+        shutil.rmtree(path)
+    return [int(path.name.removeprefix("step-")) for path in found[:-keep]]
+
+
+def _optimizer_tensors(policy: Policy, optimizer: Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": value.contiguous()
+        for name, parameter in policy.model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _write_manifest(folder: Path, step: int) -> int:
+    """Sync every file and record it; returns the bytes of all of them."""
+    files = {}
+    for path in sorted(folder.iterdir()):
+        _sync(path)
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"step": step, "versions": versions, "files": files}, indent=2))
+    _sync(manifest)
+    _sync(folder)
+    return sum(entry["bytes"] for entry in files.values())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,75 @@
+"""The errors a user can act on, each with a stable code.
+
+    UniaplError
+    ├── SpecError            invalid_spec          the job spec contradicts itself or the data
+    ├── DatasetError         invalid_dataset       a dataset row cannot be used
+    ├── ModelError           model_not_loadable    a student or discriminator cannot be loaded
+    ├── RewardError          reward_failed         a reward could not be computed
+    ├── ScoreError           discriminator_failed  the discriminator answered something unusable
+    ├── CheckpointError      invalid_checkpoint    a checkpoint is torn, altered or of another run
+    └── DivergedError        diverged              the loss or the gradient is no longer finite
+
+The file knows no HTTP status and no exit code; the API and the trainer's entry point map these.
+"""
+
+from __future__ import annotations
+
+
+class UniaplError(Exception):
+    """Base of every error that is not a bug of ours.
+
+    Attributes:
+        code: stable identifier, never reworded once released.
+        hint: what the user can do about it, or ``None``.
+        param: dotted name of the field at fault (``dataset_mix.0.role``), or ``None``.
+    """
+
+    code = "uniapl_error"
+
+    def __init__(self, message: str, *, param: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.hint = hint
+
+
+class SpecError(UniaplError):
+    """The job spec contradicts itself, or the data it names."""
+
+    code = "invalid_spec"
+
+
+class DatasetError(UniaplError):
+    """A dataset row cannot be used."""
+
+    code = "invalid_dataset"
+
+
+class ModelError(UniaplError):
+    """A student or discriminator cannot be loaded."""
+
+    code = "model_not_loadable"
+
+
+class RewardError(UniaplError):
+    """A reward could not be computed."""
+
+    code = "reward_failed"
+
+
+class ScoreError(UniaplError):
+    """The discriminator answered something that must not reach a gradient."""
+
+    code = "discriminator_failed"
+
+
+class CheckpointError(UniaplError):
+    """A checkpoint is torn, altered, or belongs to another run."""
+
+    code = "invalid_checkpoint"
+
+
+class DivergedError(UniaplError):
+    """The loss or the gradient norm is no longer finite."""
+
+    code = "diverged"

@@ -1,0 +1,174 @@
+"""The policy with its optimizer: turns the sequences of one step into one update."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections import defaultdict
+from collections.abc import Sequence as Seq
+
+import torch
+from torch import Tensor
+
+from uniapl.batch import Counts, MicroBatch, Sequence, micro_batches
+from uniapl.errors import DivergedError
+from uniapl.objective import unified_terms
+from uniapl.policy import Policy, completion_logprobs
+from uniapl.spec.job import JobSpec
+
+Metrics = dict[str, float]
+
+
+class Learner:
+    """Owns the gradient: micro-batches, backward, norm, AdamW."""
+
+    def __init__(self, policy: Policy, spec: JobSpec) -> None:
+        self._policy = policy
+        self._spec = spec
+        self._parameters = [p for p in policy.model.parameters() if p.requires_grad]
+        o = spec.optimizer
+        self.optimizer = torch.optim.AdamW(
+            self._parameters,
+            lr=o.learning_rate,
+            betas=(o.beta1, o.beta2),
+            eps=o.eps,
+            weight_decay=o.weight_decay,
+            fused=True,
+        )
+
+    def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool) -> Metrics:
+        """One optimizer step over all sequences.
+
+        Args:
+            sequences: demonstrations and rollouts of the whole step.
+            step: 0 for the first; sets the learning rate and the dropout seed.
+            measure_terms: also measure each term's own gradient norm and the cosines between them, at the price of
+                one backward per term and as many gradients in memory.
+
+        Raises:
+            DivergedError: the loss or the gradient is not finite; the weights are left as they were.
+        """
+        torch.manual_seed(self._spec.seed * 1_000_003 + step)  # dropout, if any, is a function of (seed, step)
+        self._policy.model.train()
+        started = time.monotonic()
+        counts = Counts.of(sequences)
+        totals: defaultdict[str, float] = defaultdict(float)
+        by_term: dict[str, list[Tensor]] = {}
+        for batch in micro_batches(
+            sequences, self._spec.resources.micro_batch_tokens, self._policy.pad_id, self._policy.device
+        ):
+            self._accumulate(batch, counts, totals, by_term if measure_terms else None)
+        metrics = self._loss_metrics(totals, counts)
+        if measure_terms:
+            metrics |= self._merge_terms(by_term)
+        metrics["time/forward_backward"] = time.monotonic() - started
+        metrics |= self._apply(step, metrics["loss"])
+        metrics["num_tokens"] = float(sum(s.num_tokens for s in sequences))
+        return metrics
+
+    def _accumulate(
+        self,
+        batch: MicroBatch,
+        counts: Counts,
+        totals: defaultdict[str, float],
+        by_term: dict[str, list[Tensor]] | None,
+    ) -> None:
+        """Forward and backward of one micro-batch; adds to the gradients and to the sums of the metrics."""
+        spec = self._spec
+        logprobs, entropy = completion_logprobs(self._policy.model, batch, temperature=spec.rollout.temperature)
+        terms = unified_terms(logprobs, batch, counts, clip_low=spec.grpo.clip_low, clip_high=spec.grpo.clip_high)
+        weighted = terms.weighted(spec.alpha, spec.lambda_adv)
+        if by_term is None:
+            torch.stack(list(weighted.values())).sum().backward()  # the one backward
+        else:
+            self._backward_by_term(weighted, batch, by_term)
+        for name in ("sft", "grpo", "adv"):
+            totals[name] += getattr(terms, name).item()
+        sampled = batch.completion_mask & ~batch.demonstration[:, None]  # (B, C)
+        if sampled.any():
+            difference = (logprobs.detach() - batch.old_logprobs)[sampled]
+            ratio = difference.exp()
+            totals["sampled_tokens"] += sampled.sum().item()
+            totals["entropy"] += entropy[sampled].sum().item()
+            totals["logp_difference"] += difference.abs().sum().item()
+            totals["logp_difference_max"] = max(totals["logp_difference_max"], difference.abs().max().item())
+            totals["clipped"] += ((ratio < 1 - spec.grpo.clip_low) | (ratio > 1 + spec.grpo.clip_high)).sum().item()
+
+    def _backward_by_term(
+        self, weighted: dict[str, Tensor], batch: MicroBatch, by_term: dict[str, list[Tensor]]
+    ) -> None:
+        """One backward per term, into a gradient of its own."""
+        seen = {"sft": batch.demonstration, "grpo": batch.explored, "adv": batch.compared}
+        alive = {name: term for name, term in weighted.items() if bool(seen[name].any())}
+        for left, (name, term) in zip(reversed(range(len(alive))), alive.items(), strict=True):
+            for parameter, gradient in zip(self._parameters, by_term.get(name, []), strict=False):
+                parameter.grad = gradient  # backward adds to it in place
+            term.backward(retain_graph=left > 0)
+            by_term[name] = self._take_gradients()
+
+    def _take_gradients(self) -> list[Tensor]:
+        """The gradients by parameter; the parameters forget them."""
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
+        for parameter in self._parameters:
+            parameter.grad = None
+        return gradients
+
+    def _merge_terms(self, by_term: dict[str, list[Tensor]]) -> Metrics:
+        """Norms of the weighted terms and the cosines between them; their sum becomes the gradient."""
+        norms = {name: _norm(gradients) for name, gradients in by_term.items()}
+        metrics = {f"uniapl/grad_norm_{name}": norm for name, norm in norms.items()}
+        for a, b in itertools.combinations(by_term, 2):
+            dot = sum((x * y).sum().item() for x, y in zip(by_term[a], by_term[b], strict=True))
+            metrics[f"uniapl/cos_{a}_{b}"] = dot / max(norms[a] * norms[b], 1e-30)
+        total, *others = by_term.values()
+        for gradients in others:
+            torch._foreach_add_(total, gradients)
+        for parameter, gradient in zip(self._parameters, total, strict=True):
+            parameter.grad = gradient
+        return metrics
+
+    def _loss_metrics(self, totals: defaultdict[str, float], counts: Counts) -> Metrics:
+        spec = self._spec
+        metrics = {
+            "loss": spec.alpha * totals["sft"] + (1 - spec.alpha) * totals["grpo"] + spec.lambda_adv * totals["adv"],
+            "uniapl/alpha": spec.alpha,
+            "uniapl/lambda_adv": spec.lambda_adv,
+        }
+        alive = {"sft": counts.sft_tokens, "grpo": counts.grpo_tokens, "adv": counts.adv_rollouts}
+        metrics |= {f"uniapl/loss_{name}": totals[name] for name, count in alive.items() if count}
+        if n := totals["sampled_tokens"]:
+            metrics |= {
+                "entropy": totals["entropy"] / n,
+                "clip_ratio/region_mean": totals["clipped"] / n,
+                "sampling/sampling_logp_difference/mean": totals["logp_difference"] / n,
+                "sampling/sampling_logp_difference/max": totals["logp_difference_max"],
+            }
+        return metrics
+
+    def _apply(self, step: int, loss: float) -> Metrics:
+        """Clip the gradient, take the AdamW step, forget the gradient."""
+        started = time.monotonic()
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._spec.optimizer.max_grad_norm).item()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self.optimizer.zero_grad()
+            raise DivergedError(
+                f"step {step + 1}: loss is {loss}, gradient norm is {norm}",
+                param="optimizer.learning_rate",
+                hint="lower optimizer.learning_rate or lambda_adv, or set adversarial.coef_clip",
+            )
+        rate = self._learning_rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return {"grad_norm": norm, "learning_rate": rate, "time/optim": time.monotonic() - started}
+
+    def _learning_rate(self, step: int) -> float:
+        """Linear warm-up, then constant."""
+        o = self._spec.optimizer
+        return o.learning_rate * min(1.0, (step + 1) / (o.warmup_steps + 1))
+
+
+def _norm(gradients: list[Tensor]) -> float:
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).item()

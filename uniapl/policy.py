@@ -1,0 +1,120 @@
+"""Load a student with its tokenizer, and compute the log-probabilities of completions.
+
+Weights come from safetensors or GGUF only, and no code of a model repository is ever run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from uniapl.batch import MicroBatch
+from uniapl.errors import ModelError
+from uniapl.spec.run import ModelSource
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The student that is being trained."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    @property
+    def pad_id(self) -> int:
+        """Token used for padding; masked everywhere, so the end token does where there is no other."""
+        pad = self.tokenizer.pad_token_id
+        return int(pad if pad is not None else self.tokenizer.eos_token_id)
+
+    @property
+    def stop_ids(self) -> list[int]:
+        """Tokens that end a completion."""
+        declared = self.model.generation_config.eos_token_id if self.model.generation_config else None
+        ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
+        return sorted({int(self.tokenizer.eos_token_id), *ids})
+
+
+def load_policy(source: ModelSource, device: torch.device) -> Policy:
+    """Load a student in float32.
+
+    Raises:
+        ModelError: the model is missing, is not a causal language model, or has no end token.
+    """
+    where, options = _location(source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
+        if source.gguf is None:
+            options["use_safetensors"] = True
+        model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, trust_remote_code=False, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"cannot load {source.hub or source.path}: {str(error).splitlines()[0]}",
+            param="student",
+            hint="a student needs a config, a tokenizer, and weights as safetensors or GGUF",
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError("the student's tokenizer has no end-of-sequence token", param="student")
+    if source.gguf is not None:
+        model = _without_quantization(model)
+    return Policy(model.to(device), tokenizer)
+
+
+def _location(source: ModelSource) -> tuple[str, dict[str, Any]]:
+    if source.hub is not None:
+        return source.hub, {"revision": source.revision}
+    assert source.path is not None
+    return source.path, {"gguf_file": source.gguf} if source.gguf else {}
+
+
+def _without_quantization(model: PreTrainedModel) -> PreTrainedModel:
+    """The same weights in a model that can be saved; one loaded from GGUF refuses to be."""
+    config = model.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    fresh = AutoModelForCausalLM.from_config(config)
+    fresh.load_state_dict(model.state_dict())
+    fresh.generation_config = model.generation_config
+    return fresh  # type: ignore[no-any-return]
+
+
+def completion_logprobs(
+    model: PreTrainedModel,
+    batch: MicroBatch,
+    *,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:  # (B, C), (B, C)
+    """Log-probability of each completion token, and the entropy of the distribution it came from.
+
+    Completion token c of row b is predicted at position `prompt_length_b - 1 + c`; logits before the shortest prompt's
+    end are never computed. The entropy carries no gradient. Values outside `completion_mask` are meaningless.
+
+    Args:
+        model: the policy.
+        batch: B sequences.
+        temperature: divides the logits, as it did when sampling (trl#4159 shows the mismatch otherwise).
+    """
+    T = batch.input_ids.shape[1]
+    first = int(batch.prompt_lengths.min()) - 1
+    logits = model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        logits_to_keep=T - first,
+        use_cache=False,
+    ).logits  # (B, T - first, V)
+    B, C = batch.completion_ids.shape
+    positions = batch.prompt_lengths[:, None] - 1 - first + torch.arange(C, device=logits.device)
+    positions = positions.clamp(max=logits.shape[1] - 1)  # (B, C); clamped ones are masked
+    rows = torch.arange(B, device=logits.device)[:, None].expand(B, C)
+    distribution = torch.log_softmax(logits[rows, positions].float() / temperature, dim=-1)  # (B, C, V)
+    with torch.no_grad():
+        entropy = -(distribution.exp() * distribution).sum(dim=-1)
+    return distribution.gather(-1, batch.completion_ids[..., None]).squeeze(-1), entropy

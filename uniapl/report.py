@@ -1,0 +1,74 @@
+"""The run directory's own record: `reports.jsonl`, one line appended per report (see `uniapl.spec.report`)."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from uniapl.errors import UniaplError
+from uniapl.spec.report import (
+    CheckpointDeletedReport,
+    CheckpointReport,
+    ErrorReport,
+    EventReport,
+    Level,
+    MetricReport,
+    Phase,
+    PhaseReport,
+    Report,
+    SampleReport,
+)
+
+
+class Reporter:
+    """Appends reports. A line is in the file when the call returns; readers may tail it."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._seq = sum(1 for _ in path.open("rb")) if path.exists() else 0
+        self._file = path.open("a", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Numbers of one step; JSON has no NaN, so a number that is not finite is left out."""
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        self._write(MetricReport, step=step, values=finite)
+
+    def sample(self, step: int, **fields: Any) -> None:
+        """One held-out answer; fields as in `SampleReport`."""
+        self._write(SampleReport, step=step, **fields)
+
+    def checkpoint(self, step: int, path: Path, manifest_sha256: str, size: int) -> None:
+        """A checkpoint that is complete on disk; `size` in bytes."""
+        self._write(CheckpointReport, step=step, path=str(path), manifest_sha256=manifest_sha256, bytes=size)
+
+    def checkpoint_deleted(self, step: int) -> None:
+        """A checkpoint that retention has removed."""
+        self._write(CheckpointDeletedReport, step=step)
+
+    def phase(self, phase: Phase) -> None:
+        """What the trainer is doing now."""
+        self._write(PhaseReport, phase=phase)
+
+    def event(self, message: str, *, level: Level = "info", **data: Any) -> None:
+        """Something the owner should read."""
+        self._write(EventReport, level=level, message=message, data=data)
+
+    def error(self, error: UniaplError) -> None:
+        """Why the run ended."""
+        self._write(ErrorReport, code=error.code, message=error.message, hint=error.hint, param=error.param)
+
+    def _write(self, kind: type[Report], **fields: Any) -> None:
+        self._seq += 1
+        self._file.write(kind(seq=self._seq, ts=time.time(), **fields).model_dump_json() + "\n")
+        self._file.flush()

@@ -1,0 +1,246 @@
+"""The 25 IFEval checks: does an answer follow a constraint?
+
+Semantics are those of the original checkers (IFEval, arXiv:2311.07911), quirks included, so that scores are
+comparable with published ones: keywords are regular expressions, sentences are Punkt's, a failed language
+detection counts as followed. Each check is a function of the answer and of the arguments named in
+`uniapl.spec.reward.IFEVAL_ARGUMENTS`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+
+import langdetect
+import punkt
+from nltk.tokenize import NLTKWordTokenizer
+from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+
+from uniapl.spec.reward import IfevalReward
+
+langdetect.DetectorFactory.seed = 0  # its sampling is random otherwise, and a verdict must repeat
+
+
+def _holds(actual: int, relation: str, bound: int) -> bool:
+    return actual < bound if relation == "less than" else actual >= bound
+
+
+@cache
+def _punkt() -> PunktSentenceTokenizer:
+    """NLTK's own tokenizer over the English Punkt parameters, which a package carries (NLTK downloads them)."""
+    learned = punkt.load_model("english")
+    parameters = PunktParameters()
+    parameters.abbrev_types = set(learned.abbrev_types)
+    parameters.collocations = set(learned.collocations)
+    parameters.sent_starters = set(learned.sent_starters)
+    parameters.ortho_context.update(learned.ortho_context)
+    return PunktSentenceTokenizer(parameters)
+
+
+def _word_tokens(answer: str) -> list[str]:
+    """Treebank word tokens, sentence by sentence, as `nltk.word_tokenize` gives them."""
+    words = NLTKWordTokenizer()
+    return [token for sentence in _punkt().tokenize(answer) for token in words.tokenize(sentence)]
+
+
+def _is_language(answer: str, language: str) -> bool:
+    try:
+        return bool(langdetect.detect(answer) == language)
+    except langdetect.LangDetectException:
+        return True  # as in the original: undecidable text is not held against the answer
+
+
+def keyword_existence(answer: str, keywords: list[str]) -> bool:
+    """Every keyword occurs."""
+    return all(re.search(keyword, answer, flags=re.IGNORECASE) for keyword in keywords)
+
+
+def keyword_frequency(answer: str, keyword: str, frequency: int, relation: str) -> bool:
+    """The keyword occurs often, or seldom, enough."""
+    return _holds(len(re.findall(keyword, answer, flags=re.IGNORECASE)), relation, frequency)
+
+
+def forbidden_words(answer: str, forbidden_words: list[str]) -> bool:
+    """None of the words occurs as a whole word."""
+    return not any(re.search(rf"\b{word}\b", answer, flags=re.IGNORECASE) for word in forbidden_words)
+
+
+def letter_frequency(answer: str, letter: str, let_frequency: int, let_relation: str) -> bool:
+    """The letter occurs often, or seldom, enough; case is ignored."""
+    return _holds(Counter(answer.lower())[letter.strip().lower()], let_relation, let_frequency)
+
+
+def response_language(answer: str, language: str) -> bool:
+    """The whole answer is in the language (ISO 639-1)."""
+    return _is_language(answer, language)
+
+
+def number_sentences(answer: str, num_sentences: int, relation: str) -> bool:
+    """Punkt finds enough, or few enough, sentences."""
+    return _holds(len(_punkt().tokenize(answer)), relation, num_sentences)
+
+
+def number_paragraphs(answer: str, num_paragraphs: int) -> bool:
+    """Exactly this many paragraphs, separated by the markdown divider `***`."""
+    paragraphs = re.split(r"\s?\*\*\*\s?", answer)
+    if any(not paragraph.strip() for paragraph in paragraphs[1:-1]):
+        return False
+    return sum(1 for paragraph in paragraphs if paragraph.strip()) == num_paragraphs
+
+
+def number_words(answer: str, num_words: int, relation: str) -> bool:
+    r"""Enough, or few enough, words; a word is a run of `\w`."""
+    return _holds(len(re.findall(r"\w+", answer)), relation, num_words)
+
+
+def nth_paragraph_first_word(answer: str, num_paragraphs: int, nth_paragraph: int, first_word: str) -> bool:
+    """Exactly this many paragraphs, separated by empty lines, and the n-th begins with the word."""
+    paragraphs = re.split(r"\n\n", answer)
+    count = sum(1 for paragraph in paragraphs if paragraph.strip())
+    if nth_paragraph > count:
+        return False
+    paragraph = paragraphs[nth_paragraph - 1].strip()
+    if not paragraph:
+        return False
+    word = paragraph.split()[0].lstrip("'").lstrip('"')
+    bare = re.split(r"[.,?!'\"]", word, maxsplit=1)[0].lower()
+    return count == num_paragraphs and bare == first_word.lower()
+
+
+def number_placeholders(answer: str, num_placeholders: int) -> bool:
+    """At least this many placeholders in square brackets."""
+    return len(re.findall(r"\[.*?\]", answer)) >= num_placeholders
+
+
+def postscript(answer: str, postscript_marker: str) -> bool:
+    """A postscript begins with the marker."""
+    patterns = {"P.P.S": r"\s*p\.\s?p\.\s?s.*$", "P.S.": r"\s*p\.\s?s\..*$"}
+    pattern = patterns.get(postscript_marker, r"\s*" + postscript_marker.lower() + r".*$")
+    return bool(re.findall(pattern, answer.lower(), flags=re.MULTILINE))
+
+
+def number_bullet_lists(answer: str, num_bullets: int) -> bool:
+    """Exactly this many bullet points, `* ` or `- `."""
+    stars = re.findall(r"^\s*\*[^\*].*$", answer, flags=re.MULTILINE)
+    dashes = re.findall(r"^\s*-.*$", answer, flags=re.MULTILINE)
+    return len(stars) + len(dashes) == num_bullets
+
+
+def constrained_response(answer: str) -> bool:
+    """One of the three allowed answers occurs."""
+    return any(option in answer for option in ("My answer is yes.", "My answer is no.", "My answer is maybe."))
+
+
+def number_highlighted_sections(answer: str, num_highlights: int) -> bool:
+    """At least this many `*highlighted*` parts that are not empty."""
+    single = [part for part in re.findall(r"\*[^\n\*]*\*", answer) if part.strip("*").strip()]
+    double = [
+        part for part in re.findall(r"\*\*[^\n\*]*\*\*", answer) if part.removeprefix("**").removesuffix("**").strip()
+    ]
+    return len(single) + len(double) >= num_highlights
+
+
+def multiple_sections(answer: str, section_spliter: str, num_sections: int) -> bool:
+    """At least this many sections, each begun by the splitter and a number."""
+    return len(re.split(rf"\s?{section_spliter}\s?\d+\s?", answer)) - 1 >= num_sections
+
+
+def json_format(answer: str) -> bool:
+    """The whole answer is JSON, perhaps in a code fence."""
+    text = answer.strip()
+    for fence in ("```json", "```Json", "```JSON", "```"):
+        text = text.removeprefix(fence)
+    try:
+        json.loads(text.removesuffix("```").strip())
+    except ValueError:
+        return False
+    return True
+
+
+def title(answer: str) -> bool:
+    """A title stands in double angular brackets."""
+    return any(found.lstrip("<").rstrip(">").strip() for found in re.findall(r"<<[^\n]+>>", answer))
+
+
+def two_responses(answer: str) -> bool:
+    """Two different answers, separated by six asterisks."""
+    parts = answer.split("******")
+    if any(not part.strip() for part in parts[1:-1]):
+        return False
+    given = [part.strip() for part in parts if part.strip()]
+    return len(given) == 2 and given[0] != given[1]
+
+
+def repeat_prompt(answer: str, prompt_to_repeat: str) -> bool:
+    """The answer begins with the prompt, word for word."""
+    return answer.strip().lower().startswith(prompt_to_repeat.strip().lower())
+
+
+def end_checker(answer: str, end_phrase: str) -> bool:
+    """The answer ends with the phrase."""
+    return answer.strip().strip('"').lower().endswith(end_phrase.strip().lower())
+
+
+def quotation(answer: str) -> bool:
+    """The whole answer stands in double quotation marks."""
+    text = answer.strip()
+    return len(text) > 1 and text[0] == '"' and text[-1] == '"'
+
+
+def capital_word_frequency(answer: str, capital_frequency: int, capital_relation: str) -> bool:
+    """Enough, or few enough, words in capitals only."""
+    return _holds(sum(1 for word in _word_tokens(answer) if word.isupper()), capital_relation, capital_frequency)
+
+
+def english_capital(answer: str) -> bool:
+    """English, in capitals only."""
+    return answer.isupper() and _is_language(answer, "en")
+
+
+def english_lowercase(answer: str) -> bool:
+    """English, without a capital letter."""
+    return answer.islower() and _is_language(answer, "en")
+
+
+def no_comma(answer: str) -> bool:
+    """No comma at all."""
+    return "," not in answer
+
+
+CHECKS: dict[str, Callable[..., bool]] = {
+    "keywords:existence": keyword_existence,
+    "keywords:frequency": keyword_frequency,
+    "keywords:forbidden_words": forbidden_words,
+    "keywords:letter_frequency": letter_frequency,
+    "language:response_language": response_language,
+    "length_constraints:number_sentences": number_sentences,
+    "length_constraints:number_paragraphs": number_paragraphs,
+    "length_constraints:number_words": number_words,
+    "length_constraints:nth_paragraph_first_word": nth_paragraph_first_word,
+    "detectable_content:number_placeholders": number_placeholders,
+    "detectable_content:postscript": postscript,
+    "detectable_format:number_bullet_lists": number_bullet_lists,
+    "detectable_format:constrained_response": constrained_response,
+    "detectable_format:number_highlighted_sections": number_highlighted_sections,
+    "detectable_format:multiple_sections": multiple_sections,
+    "detectable_format:json_format": json_format,
+    "detectable_format:title": title,
+    "combination:two_responses": two_responses,
+    "combination:repeat_prompt": repeat_prompt,
+    "startend:end_checker": end_checker,
+    "startend:quotation": quotation,
+    "change_case:capital_word_frequency": capital_word_frequency,
+    "change_case:english_capital": english_capital,
+    "change_case:english_lowercase": english_lowercase,
+    "punctuation:no_comma": no_comma,
+}
+
+
+def followed(answer: str, reward: IfevalReward) -> list[bool]:
+    """Which constraints the answer follows, in order; an empty answer follows none (strict IFEval)."""
+    if not answer.strip():
+        return [False] * len(reward.instruction_id_list)
+    return [CHECKS[name](answer, **arguments) for name, arguments in reward.constraints()]

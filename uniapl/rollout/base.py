@@ -1,0 +1,36 @@
+"""What a rollout backend is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled answer."""
+
+    ids: list[int]
+    """Sampled tokens, the end token included when there is one."""
+    logprobs: list[float]
+    """Nats, one per token, under the policy and temperature that sampled it."""
+    truncated: bool
+    """Whether it reached the token limit without an end token."""
+
+
+class Generator(Protocol):
+    """Samples completions from the current policy."""
+
+    def sample(
+        self, prompts: Sequence[list[int]], *, group_size: int, seed: int, greedy: bool = False
+    ) -> list[list[Completion]]:
+        """Sample `group_size` completions for each of P prompts.
+
+        Args:
+            prompts: token ids, chat template included.
+            group_size: completions per prompt.
+            seed: decides every sampled token; the result does not depend on how prompts are batched.
+            greedy: take the likeliest token instead of sampling.
+        """
+        ...

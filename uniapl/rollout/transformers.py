@@ -1,0 +1,130 @@
+"""Rollouts in the trainer's own process, with transformers.
+
+Each prompt is prefilled once and its cache repeated for the group; rows that have ended leave the batch; the
+log-probabilities of the sampled tokens are taken on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from uniapl.policy import Policy
+from uniapl.rollout.base import Completion
+
+
+class TransformersGenerator:
+    """Samples from the very weights that are being trained, so no synchronisation is needed."""
+
+    def __init__(self, policy: Policy, *, temperature: float, max_new_tokens: int, batch_size: int) -> None:
+        """
+        Args:
+            policy: the student.
+            temperature: divides the logits.
+            max_new_tokens: a completion is cut there.
+            batch_size: sequences sampled at once.
+        """
+        self._policy = policy
+        self._temperature = temperature
+        self._max_new_tokens = max_new_tokens
+        self._batch_size = batch_size
+
+    @torch.no_grad()
+    def sample(
+        self, prompts: Sequence[list[int]], *, group_size: int, seed: int, greedy: bool = False
+    ) -> list[list[Completion]]:
+        """See `Generator.sample`."""
+        self._policy.model.eval()
+        draws = self._draws(len(prompts) * group_size, seed)
+        per_batch = max(1, self._batch_size // group_size)
+        by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding within a batch
+        groups: dict[int, list[Completion]] = {}
+        for start in range(0, len(prompts), per_batch):
+            chosen = by_length[start : start + per_batch]
+            rows = [i * group_size + g for i in chosen for g in range(group_size)]
+            completions = self._sample_batch([prompts[i] for i in chosen], group_size, draws[rows], greedy)
+            for position, i in enumerate(chosen):
+                groups[i] = completions[position * group_size : (position + 1) * group_size]
+        self._policy.model.train()
+        return [groups[i] for i in range(len(prompts))]
+
+    def _draws(self, rows: int, seed: int) -> Tensor:
+        """(rows, max_new_tokens) uniform numbers: one per token, whatever batch a row ends up in."""
+        return torch.rand(rows, self._max_new_tokens, generator=torch.Generator().manual_seed(seed)).to(
+            self._policy.device
+        )
+
+    def _sample_batch(self, prompts: list[list[int]], group_size: int, draws: Tensor, greedy: bool) -> list[Completion]:
+        device = self._policy.device
+        stop = torch.tensor(self._policy.stop_ids, device=device)
+        logits, cache, mask = self._prefill(prompts, group_size)
+        ids: list[list[int]] = [[] for _ in range(len(draws))]
+        logprobs: list[list[float]] = [[] for _ in range(len(draws))]
+        ended = [False] * len(draws)
+        active = torch.arange(len(draws), device=device)  # rows still in the batch
+        for t in range(self._max_new_tokens):
+            tokens, token_logprobs = self._choose(logits, draws[active, t], greedy)
+            stopping = torch.isin(tokens, stop)
+            for row, token, logprob, is_end in zip(
+                active.tolist(), tokens.tolist(), token_logprobs.tolist(), stopping.tolist(), strict=True
+            ):
+                if not ended[row]:
+                    ids[row].append(token)
+                    logprobs[row].append(logprob)
+                    ended[row] = is_end
+            alive = torch.tensor([not ended[row] for row in active.tolist()], device=device)
+            if not alive.any() or t + 1 == self._max_new_tokens:
+                break
+            if (~alive).sum() * 8 >= len(active):  # copying the cache for every single row would cost more
+                keep = alive.nonzero().squeeze(1)
+                cache.batch_select_indices(keep)
+                active, tokens, mask = active[keep], tokens[keep], mask[keep]
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            output = self._policy.model(
+                input_ids=tokens[:, None],
+                attention_mask=mask,
+                position_ids=mask.sum(dim=1, keepdim=True) - 1,
+                past_key_values=cache,
+                use_cache=True,
+            )
+            logits = output.logits[:, -1]
+        return [Completion(i, p, truncated=not e) for i, p, e in zip(ids, logprobs, ended, strict=True)]
+
+    def _prefill(self, prompts: list[list[int]], group_size: int) -> tuple[Tensor, DynamicCache, Tensor]:
+        """Next-token logits (B, V), cache and attention mask (B, T) of every prompt, repeated for its group."""
+        width = max(len(prompt) for prompt in prompts)
+        left = [width - len(prompt) for prompt in prompts]
+        device = self._policy.device
+        input_ids = torch.tensor(
+            [[self._policy.pad_id] * n + prompt for n, prompt in zip(left, prompts, strict=True)], device=device
+        )
+        mask = torch.tensor([[0] * n + [1] * (width - n) for n in left], device=device)
+        cache = DynamicCache(config=self._policy.model.config)
+        output = self._policy.model(
+            input_ids=input_ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache.batch_repeat_interleave(group_size)
+        return (
+            output.logits[:, -1].repeat_interleave(group_size, dim=0),
+            cache,
+            mask.repeat_interleave(group_size, dim=0),
+        )
+
+    def _choose(self, logits: Tensor, draws: Tensor, greedy: bool) -> tuple[Tensor, Tensor]:
+        """(B,) tokens by inverting the cumulative distribution at `draws`, and their log-probabilities."""
+        distribution = torch.log_softmax(logits.float() / self._temperature, dim=-1)  # (B, V)
+        if greedy:
+            tokens = distribution.argmax(dim=-1)
+        else:
+            cumulative = distribution.double().exp().cumsum(dim=-1)
+            tokens = torch.searchsorted(cumulative, draws.double()[:, None] * cumulative[:, -1:], right=True)
+            tokens = tokens.squeeze(1).clamp(max=logits.shape[-1] - 1)
+        return tokens, distribution.gather(-1, tokens[:, None]).squeeze(1)

@@ -1,0 +1,42 @@
+"""One line of a dataset: a prompt, perhaps the teacher's answer, perhaps a way to verify an answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from uniapl.spec.base import Input
+from uniapl.spec.reward import Reward
+
+
+class Message(Input):
+    """One turn of the conversation that forms the prompt."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[str, Field(min_length=1)]
+
+
+class DatasetRow(Input):
+    """One JSON object of a JSONL dataset.
+
+    A row with a `reference` can be imitated (role `sft`); a row with a `reward` can be explored (role `rl`); a
+    row with both serves both, and lets the discriminator compare the student's answer with the teacher's.
+    """
+
+    id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    """The caller's own name for the row; shown in errors and samples."""
+    messages: Annotated[list[Message], Field(min_length=1)]
+    """The prompt, as chat turns; the last one is the user's."""
+    reference: Annotated[str, Field(min_length=1)] | None = None
+    """The teacher's answer."""
+    reward: Reward | None = None
+    """How an answer is verified."""
+    tags: list[str] = []
+    """Free labels, kept with the row."""
+
+    @model_validator(mode="after")
+    def _a_prompt_ends_with_the_user(self) -> Self:
+        if self.messages[-1].role != "user":
+            raise ValueError("messages: the last turn must have role 'user'; put the teacher's answer into `reference`")
+        return self

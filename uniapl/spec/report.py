@@ -1,0 +1,91 @@
+"""The lines of `reports.jsonl`, which the trainer appends and the worker relays into the database.
+
+One JSON object a line. `seq` counts from 1 without gaps within a run directory, `ts` is Unix time in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Level = Literal["info", "warning", "error"]
+Phase = Literal["loading_student", "loading_discriminator", "training", "evaluating", "saving"]
+
+
+class _Report(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    seq: int
+    ts: float
+
+
+class MetricReport(_Report):
+    """Numbers of one step; an evaluation's names begin with `eval/`."""
+
+    kind: Literal["metric"] = "metric"
+    step: int
+    values: dict[str, float]
+
+
+class SampleReport(_Report):
+    """One held-out answer."""
+
+    kind: Literal["sample"] = "sample"
+    step: int
+    row: str
+    prompt: str
+    completion: str
+    reference: str | None
+    reward: float | None
+    score: float | None
+
+
+class CheckpointReport(_Report):
+    """A checkpoint that is complete on disk."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    step: int
+    path: str
+    manifest_sha256: str
+    bytes: int
+
+
+class CheckpointDeletedReport(_Report):
+    """A checkpoint that retention has removed."""
+
+    kind: Literal["checkpoint_deleted"] = "checkpoint_deleted"
+    step: int
+
+
+class PhaseReport(_Report):
+    """What the trainer is doing now."""
+
+    kind: Literal["phase"] = "phase"
+    phase: Phase
+
+
+class EventReport(_Report):
+    """Something the owner of the job should read."""
+
+    kind: Literal["event"] = "event"
+    level: Level
+    message: str
+    data: dict[str, Any] = {}
+
+
+class ErrorReport(_Report):
+    """Why the run ended, when it did not end well."""
+
+    kind: Literal["error"] = "error"
+    code: str
+    message: str
+    hint: str | None
+    param: str | None
+
+
+Report = (
+    MetricReport | SampleReport | CheckpointReport | CheckpointDeletedReport | PhaseReport | EventReport | ErrorReport
+)
+REPORT: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
+"""Parses one line."""

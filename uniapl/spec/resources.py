@@ -1,0 +1,191 @@
+"""What the API answers and the SDK returns. Times are Unix seconds; unknown fields are ignored by older clients."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from uniapl.spec.job import JobSpec
+
+JobState = Literal["queued", "starting", "running", "finalizing", "retry_wait", "succeeded", "failed", "cancelled"]
+T = TypeVar("T")
+TERMINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Output(BaseModel):
+    """A part of an answer. Docstrings under the fields become the OpenAPI text."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, from_attributes=True, use_attribute_docstrings=True)
+
+
+class JobError(Output):
+    """Why a job failed."""
+
+    code: str
+    """Stable identifier."""
+    message: str
+    """What happened, in words."""
+    category: Literal["user", "resource", "infra", "internal"]
+    """Who can mend it: the job's owner, more memory or disk, the operator, or the developers."""
+    hint: str | None
+    """What to do about it."""
+    param: str | None
+    """The field of the spec at fault."""
+    log_tail: str
+    """The last lines of the trainer's log."""
+
+
+class Job(Output):
+    """A training job."""
+
+    id: str
+    """`job_…`"""
+    object: Literal["job"] = "job"
+    state: JobState
+    """`queued → starting → running → finalizing → succeeded`; beside them `retry_wait`, `failed`, `cancelled`."""
+    phase: str | None
+    """What the trainer is doing now: loading, training, evaluating, saving."""
+    name: str | None
+    """Title given in the spec."""
+    spec: JobSpec
+    """The spec with every default filled in."""
+    step: int
+    """Policy updates made."""
+    steps: int
+    """Policy updates wanted."""
+    attempt: int
+    """How many times a worker has taken the job."""
+    cancel_requested: bool
+    """Whether a cancellation is under way."""
+    error: JobError | None
+    """Why it failed."""
+    created_at: float
+    """When it was accepted."""
+    started_at: float | None
+    """When a worker first took it."""
+    finished_at: float | None
+    """When it reached a terminal state."""
+
+
+class JobEvent(Output):
+    """Something that happened to a job."""
+
+    id: int
+    """Counts from 1 within the job, without gaps; also the SSE event id."""
+    object: Literal["job.event"] = "job.event"
+    created_at: float
+    """When it was recorded."""
+    level: Literal["info", "warning", "error"]
+    """How serious it is."""
+    type: Literal["state", "message"]
+    """`state` for a transition, `message` for a report of the trainer."""
+    message: str
+    """In words."""
+    data: dict[str, Any]
+    """Evidence; for a transition, the new `state`."""
+
+
+class MetricPoint(Output):
+    """One number at one step."""
+
+    name: str
+    """Metric name, such as `reward`, `uniapl/loss_adv` or `eval/score`."""
+    step: int
+    """Policy updates made when it was measured."""
+    value: float
+    """The number."""
+
+
+class Sample(Output):
+    """The policy's greedy answer to one held-out row."""
+
+    step: int
+    """Policy updates made when it was sampled."""
+    row: str
+    """The row's id."""
+    prompt: str
+    """What was asked."""
+    completion: str
+    """What the policy answered."""
+    reference: str | None
+    """What the teacher answered."""
+    reward: float | None
+    """Verified reward of the completion."""
+    score: float | None
+    """Discriminator score of the completion against the reference."""
+
+
+class CheckpointFile(Output):
+    """One file of a checkpoint."""
+
+    name: str
+    """File name, as in `GET /checkpoints/{id}/files/{name}`."""
+    bytes: int
+    """Size."""
+    sha256: str
+    """Hash of the contents."""
+
+
+class Checkpoint(Output):
+    """A saved policy that plain transformers can load."""
+
+    id: str
+    """`ckpt_…`"""
+    object: Literal["checkpoint"] = "checkpoint"
+    job_id: str
+    """The job that wrote it."""
+    step: int
+    """Policy updates it contains."""
+    bytes: int
+    """Size of all files."""
+    manifest_sha256: str
+    """Hash of the manifest, which holds the hash of every file."""
+    created_at: float
+    """When it was committed."""
+    files: list[CheckpointFile]
+    """Its files, the optimizer's state included."""
+
+
+class Dataset(Output):
+    """An uploaded dataset."""
+
+    id: str
+    """`ds_…`"""
+    object: Literal["dataset"] = "dataset"
+    name: str
+    """Title given at upload."""
+    rows: int
+    """Lines."""
+    references: int
+    """Rows with a teacher's answer."""
+    rewards: int
+    """Rows with a verifiable reward."""
+    bytes: int
+    """Size of the file."""
+    sha256: str
+    """Hash of the file as uploaded."""
+    created_at: float
+    """When the upload was complete."""
+
+
+class Model(Output):
+    """A model that a spec may name."""
+
+    id: str
+    """The name."""
+    object: Literal["model"] = "model"
+    kind: Literal["student", "discriminator"]
+    """What it may be used for."""
+    source: str
+    """Hub id with revision, or `local`."""
+
+
+class Page(Output, Generic[T]):
+    """One page of a list; ask for the next with `?after=<id of the last item>`."""
+
+    object: Literal["list"] = "list"
+    data: list[T]
+    """The items."""
+    has_more: bool
+    """Whether there are items after the last one."""

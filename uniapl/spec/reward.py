@@ -1,0 +1,97 @@
+"""What a dataset row may ask to be verified.
+
+This file knows names and arguments only, so that an upload can be refused without torch; the checks themselves
+are in `uniapl.rewards`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from typing_extensions import TypedDict
+
+from uniapl.spec.base import Input
+
+Relation = Literal["less than", "at least"]
+Text = Annotated[str, Field(min_length=1)]
+Words = Annotated[list[Text], Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+Ordinal = Annotated[int, Field(ge=1)]
+
+
+def _arguments(**fields: Any) -> TypeAdapter[Any]:
+    """A validator for exactly these keyword arguments."""
+    return TypeAdapter(TypedDict("Arguments", fields, closed=True))  # type: ignore[operator,misc]
+
+
+IFEVAL_ARGUMENTS: dict[str, TypeAdapter[Any]] = {
+    "keywords:existence": _arguments(keywords=Words),
+    "keywords:frequency": _arguments(keyword=Text, frequency=Count, relation=Relation),
+    "keywords:forbidden_words": _arguments(forbidden_words=Words),
+    "keywords:letter_frequency": _arguments(letter=Text, let_frequency=Count, let_relation=Relation),
+    "language:response_language": _arguments(language=Text),
+    "length_constraints:number_sentences": _arguments(num_sentences=Count, relation=Relation),
+    "length_constraints:number_paragraphs": _arguments(num_paragraphs=Ordinal),
+    "length_constraints:number_words": _arguments(num_words=Count, relation=Relation),
+    "length_constraints:nth_paragraph_first_word": _arguments(
+        num_paragraphs=Ordinal, nth_paragraph=Ordinal, first_word=Text
+    ),
+    "detectable_content:number_placeholders": _arguments(num_placeholders=Count),
+    "detectable_content:postscript": _arguments(postscript_marker=Text),
+    "detectable_format:number_bullet_lists": _arguments(num_bullets=Count),
+    "detectable_format:constrained_response": _arguments(),
+    "detectable_format:number_highlighted_sections": _arguments(num_highlights=Count),
+    "detectable_format:multiple_sections": _arguments(section_spliter=Text, num_sections=Ordinal),
+    "detectable_format:json_format": _arguments(),
+    "detectable_format:title": _arguments(),
+    "combination:two_responses": _arguments(),
+    "combination:repeat_prompt": _arguments(prompt_to_repeat=Text),
+    "startend:end_checker": _arguments(end_phrase=Text),
+    "startend:quotation": _arguments(),
+    "change_case:capital_word_frequency": _arguments(capital_frequency=Count, capital_relation=Relation),
+    "change_case:english_capital": _arguments(),
+    "change_case:english_lowercase": _arguments(),
+    "punctuation:no_comma": _arguments(),
+}
+"""The 25 constraint types of IFEval (arXiv:2311.07911, table 1), with the argument names of its data files."""
+
+
+class IfevalReward(Input):
+    """Verifiable instruction following: the answer is checked against each constraint of the prompt."""
+
+    type: Literal["ifeval"] = "ifeval"
+    instruction_id_list: Annotated[list[str], Field(min_length=1, max_length=32)]
+    """Constraint types, such as `length_constraints:number_words`."""
+    kwargs: list[dict[str, Any]]
+    """One object of arguments per constraint, in the same order; `null` arguments are ignored."""
+
+    @model_validator(mode="after")
+    def _every_constraint_is_known(self) -> Self:
+        if len(self.kwargs) != len(self.instruction_id_list):
+            raise ValueError(
+                f"kwargs has {len(self.kwargs)} entries for {len(self.instruction_id_list)} constraints; "
+                "give one object per constraint, {} for a constraint without arguments"
+            )
+        for i, (name, arguments) in enumerate(self.constraints()):
+            validator = IFEVAL_ARGUMENTS.get(name)
+            if validator is None:
+                raise ValueError(
+                    f"instruction_id_list[{i}]: unknown constraint {name!r}; known are {', '.join(IFEVAL_ARGUMENTS)}"
+                )
+            try:
+                validator.validate_python(arguments)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in first["loc"])
+                raise ValueError(f"kwargs[{i}] of {name}: {where}: {first['msg']}") from None
+        return self
+
+    def constraints(self) -> list[tuple[str, dict[str, Any]]]:
+        """Each constraint's type with its arguments, nulls dropped."""
+        given = [{k: v for k, v in arguments.items() if v is not None} for arguments in self.kwargs]
+        return list(zip(self.instruction_id_list, given, strict=True))
+
+
+Reward = IfevalReward
+"""Any reward a row may carry."""

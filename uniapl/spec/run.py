@@ -1,0 +1,59 @@
+"""What `python -m uniapl train run.json` reads: a job spec, and where its parts lie on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from uniapl.spec.base import Input
+from uniapl.spec.job import JobSpec
+
+
+class ModelSource(Input):
+    """Where the weights of a model are: a hub id, a folder, or a GGUF file in a folder."""
+
+    hub: str | None = None
+    """Hub id, such as `Qwen/Qwen3-0.6B`."""
+    revision: str | None = None
+    """Commit of the hub repository; pinned when the job is accepted."""
+    path: str | None = None
+    """Local folder with safetensors and a tokenizer."""
+    gguf: str | None = None
+    """Name of a GGUF file inside `path`; its tensors are dequantised to float32."""
+
+    @model_validator(mode="after")
+    def _is_one_place(self) -> Self:
+        if (self.hub is None) == (self.path is None):
+            raise ValueError("give either hub or path")
+        if self.gguf is not None and self.path is None:
+            raise ValueError("gguf: names a file inside path, which is missing")
+        if self.revision is not None and self.hub is None:
+            raise ValueError("revision: belongs to a hub id")
+        return self
+
+
+class RunConfig(Input):
+    """One training run. Only `spec` and `run_dir` have to be written by hand."""
+
+    spec: JobSpec
+    """What to train."""
+    run_dir: Annotated[str, Field(min_length=1)]
+    """Folder for `reports.jsonl` and `checkpoints/`; made if missing."""
+    datasets: dict[str, str] = {}
+    """Dataset id to JSONL file; an id that is not here is taken as a path."""
+    models: dict[str, ModelSource] = {}
+    """Model name to source; a name that is not here is taken as a folder if it exists, else as a hub id."""
+    resume_from: str | None = None
+    """Checkpoint folder to continue from."""
+
+    def dataset_path(self, name: str) -> Path:
+        """The JSONL file of a dataset."""
+        return Path(self.datasets.get(name, name))
+
+    def model_source(self, name: str) -> ModelSource:
+        """The source of a model."""
+        if name in self.models:
+            return self.models[name]
+        return ModelSource(path=name) if Path(name).is_dir() else ModelSource(hub=name)

@@ -1,0 +1,204 @@
+"""The loop: demonstrations and rollouts in every step, one gradient, one update.
+
+for each step k:
+    rows        <- the dataset mix, a function of (seed, k)
+    rollouts    <- groups sampled from the policy, verified and compared with the teacher
+    L           =  alpha · L_SFT + (1 - alpha) · L_GRPO + lambda_adv · L_ADV
+    policy      <- one AdamW step on L
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from uniapl import checkpoint
+from uniapl.batch import Sequence
+from uniapl.data import EncodedRow, load_encoded, load_rows
+from uniapl.discriminators.base import Discriminator
+from uniapl.discriminators.embedding import EmbeddingDiscriminator
+from uniapl.evaluate import evaluate
+from uniapl.explore import Metrics, explore
+from uniapl.learner import Learner
+from uniapl.mix import rows_of_step
+from uniapl.policy import Policy, load_policy
+from uniapl.report import Reporter
+from uniapl.rollout.transformers import TransformersGenerator
+from uniapl.signals import Signals
+from uniapl.spec.requirements import DatasetContents, check_mix
+from uniapl.spec.run import ModelSource, RunConfig
+
+
+@dataclass
+class Trainer:
+    """Everything a run needs, loaded."""
+
+    run: RunConfig
+    reporter: Reporter
+    signals: Signals
+    policy: Policy
+    learner: Learner
+    generator: TransformersGenerator
+    discriminator: Discriminator | None
+    mix: list[list[EncodedRow]]
+    held_out: list[EncodedRow]
+    done: int
+    """Updates made so far."""
+
+    def train(self) -> bool:
+        """Run to the last step.
+
+        Returns:
+            False when a signal asked to stop before that; a checkpoint has been written then too.
+        """
+        schedule = self.run.spec.schedule
+        saved = self.done
+        if self.done == 0:
+            self._evaluate()
+        self.reporter.phase("training")
+        while self.done < schedule.steps:
+            metrics = self._step(self.done)
+            self.done += 1
+            self.reporter.metrics(self.done, metrics)
+            last = self.done == schedule.steps
+            if last or self.done % schedule.eval_every == 0:
+                self._evaluate()
+            stop = self.signals.stop
+            if last or stop or self.signals.take_checkpoint() or self.done % schedule.checkpoint_every == 0:
+                self._save()
+                saved = self.done
+            if stop and not last:
+                self.reporter.event(f"asked to stop; checkpoint written after step {saved}")
+                return False
+        return True
+
+    def _step(self, step: int) -> Metrics:
+        """Policy update number `step`, counted from 0."""
+        started = time.monotonic()
+        spec = self.run.spec
+        chosen = rows_of_step(
+            step,
+            mix=spec.dataset_mix,
+            sizes=[len(rows) for rows in self.mix],
+            prompts_per_step=spec.schedule.prompts_per_step,
+            seed=spec.seed,
+        )
+        sequences: list[Sequence] = []
+        prompts: list[EncodedRow] = []
+        for entry, index in chosen:
+            row, role = self.mix[entry][index], spec.dataset_mix[entry].role
+            if spec.uses_sft and role in ("sft", "both"):
+                sequences.append(Sequence(row.prompt_ids, row.reference_ids or [], demonstration=True))
+            if spec.uses_rollouts and role in ("rl", "both"):
+                prompts.append(row)
+        metrics: Metrics = {}
+        if prompts:
+            rollouts, metrics = explore(
+                prompts,
+                step,
+                spec=spec,
+                generator=self.generator,
+                discriminator=self.discriminator,
+                tokenizer=self.policy.tokenizer,
+            )
+            sequences += rollouts
+        measure = step % spec.schedule.term_norms_every == 0
+        metrics |= self.learner.update(sequences, step, measure_terms=measure)
+        return metrics | {"step_time": time.monotonic() - started}
+
+    def _evaluate(self) -> None:
+        if not self.held_out:
+            return
+        self.reporter.phase("evaluating")
+        spec = self.run.spec
+        answers, metrics = evaluate(
+            self.held_out,
+            spec=spec,
+            policy=self.policy,
+            generator=self.generator,
+            discriminator=self.discriminator,
+        )
+        self.reporter.metrics(self.done, metrics)
+        for answer in answers[: spec.evaluation.samples if spec.evaluation else 0]:
+            self.reporter.sample(
+                self.done,
+                row=answer.row.id,
+                prompt=answer.row.prompt,
+                completion=answer.text,
+                reference=answer.row.reference,
+                reward=answer.reward,
+                score=answer.score,
+            )
+        self.reporter.phase("training")
+
+    def _save(self) -> None:
+        self.reporter.phase("saving")
+        spec = self.run.spec
+        folder = Path(self.run.run_dir) / "checkpoints"
+        saved = checkpoint.save(folder, self.policy, self.learner.optimizer, spec, self.done)
+        self.reporter.checkpoint(saved.step, saved.path, saved.manifest_sha256, saved.bytes)
+        for step in checkpoint.prune(folder, spec.schedule.keep_checkpoints):
+            self.reporter.checkpoint_deleted(step)
+        self.reporter.phase("training")
+
+
+def prepare(run: RunConfig, reporter: Reporter, signals: Signals) -> Trainer:
+    """Load models and data, from the checkpoint where there is one to resume from.
+
+    Raises:
+        UniaplError: something the user named cannot be loaded or does not fit together.
+    """
+    spec = run.spec
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    contents = [DatasetContents.of(load_rows(run.dataset_path(entry.dataset))) for entry in spec.dataset_mix]
+    check_mix(spec, contents)
+
+    reporter.phase("loading_student")
+    done, source = 0, run.model_source(spec.student)
+    if run.resume_from is not None:
+        done, source = checkpoint.verify(Path(run.resume_from)), ModelSource(path=run.resume_from)
+    policy = load_policy(source, device)
+    learner = Learner(policy, spec)
+    if run.resume_from is not None:
+        checkpoint.load_optimizer(Path(run.resume_from), policy, learner.optimizer)
+        reporter.event(f"resumed after step {done}", step=done)
+    mix = [_load(run, entry.dataset, policy, reporter) for entry in spec.dataset_mix]
+    held_out: list[EncodedRow] = []
+    if spec.evaluation is not None:
+        held_out = _load(run, spec.evaluation.dataset, policy, reporter)[: spec.evaluation.rows]
+
+    discriminator = None
+    if spec.uses_adv:
+        reporter.phase("loading_discriminator")
+        discriminator = EmbeddingDiscriminator(
+            run.model_source(spec.discriminator.model), batch_size=spec.discriminator.batch_size, device=device
+        )
+    rollout = spec.rollout
+    generator = TransformersGenerator(
+        policy,
+        temperature=rollout.temperature,
+        max_new_tokens=rollout.max_new_tokens,
+        batch_size=rollout.batch_size,
+    )
+    return Trainer(run, reporter, signals, policy, learner, generator, discriminator, mix, held_out, done)
+
+
+def _load(run: RunConfig, dataset: str, policy: Policy, reporter: Reporter) -> list[EncodedRow]:
+    rows, left_out = load_encoded(run.dataset_path(dataset), policy.tokenizer, run.spec.data)
+    if left_out:
+        reporter.event(
+            f"{len(left_out)} rows of {dataset} are longer than the limits in `data` and are left out",
+            level="warning",
+            rows=left_out[:20],
+        )
+    return rows
+
+
+def log_environment() -> str:
+    """One line for the trainer's log: process, threads, device."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
+    return f"trainer pid {os.getpid()}, torch {torch.__version__}, {device}"

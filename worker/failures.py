@@ -1,0 +1,75 @@
+"""Why did the trainer end? From exit status, last report and log to an error that says what to do."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from uniapl.spec.report import ErrorReport
+from uniapl.spec.resources import JobError
+
+EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_REQUEUE = 0, 64, 70, 75  # the trainer's contract, docs/architecture.md
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An attempt that did not end well."""
+
+    error: JobError
+    may_pass: bool
+    """Whether another attempt could end differently."""
+
+
+def classify(status: int, report: ErrorReport | None, log_tail: str) -> Failure:
+    """What to tell the owner, and whether to try again.
+
+    Args:
+        status: `Popen.returncode`; negative for a signal.
+        report: the trainer's own error report, if it could still write one.
+        log_tail: the end of its log.
+    """
+    if report is not None and status in (EXIT_USER, EXIT_DIVERGED):
+        error = JobError(
+            code=report.code,
+            message=report.message,
+            category="user",
+            hint=report.hint,
+            param=report.param,
+            log_tail=log_tail,
+        )
+        return Failure(error, may_pass=False)
+    if _out_of_memory(status, log_tail):
+        hint = (
+            "lower resources.micro_batch_tokens, rollout.batch_size or rollout.max_new_tokens, or use a larger machine"
+        )
+        return _failure("out_of_memory", "the trainer ran out of memory", "resource", hint, log_tail)
+    if "No space left on device" in log_tail:
+        hint = "free disk space, or lower schedule.keep_checkpoints"
+        return _failure("disk_full", "the disk is full", "resource", hint, log_tail)
+    if status < 0:
+        name = signal.Signals(-status).name
+        return _failure("trainer_killed", f"the trainer was killed by {name}", "infra", None, log_tail)
+    hint = "the log's last lines tell more; if they do not, please report it"
+    return _failure("trainer_crashed", f"the trainer ended with status {status}", "internal", hint, log_tail)
+
+
+def _out_of_memory(status: int, log_tail: str) -> bool:
+    words = ("OutOfMemoryError", "CUDA out of memory", "MemoryError", "can't allocate memory")
+    return status == 128 + signal.SIGKILL or any(word in log_tail for word in words)
+
+
+def _failure(code: str, message: str, category: str, hint: str | None, log_tail: str) -> Failure:
+    fields = {"code": code, "message": message, "category": category, "hint": hint, "param": None}
+    return Failure(JobError.model_validate({**fields, "log_tail": log_tail}), may_pass=True)
+
+
+def lost_holder() -> JobError:
+    """The holder of a job fell silent."""
+    return JobError(
+        code="worker_lost",
+        message="the worker that held the job fell silent",
+        category="infra",
+        hint=None,
+        param=None,
+        log_tail="",
+    )

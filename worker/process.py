@@ -1,0 +1,82 @@
+"""Process groups: start the trainer in one of its own, and make sure that none is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+HOST = socket.gethostname()
+
+
+def boot_id() -> str:
+    """Tells this boot of the machine from others: process numbers mean nothing across them."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return str(int(psutil.boot_time()))
+
+
+def start(command: Sequence[str], *, log: Path, environment: dict[str, str], folder: Path) -> subprocess.Popen[bytes]:
+    """Start a command as the leader of its own process group, its output appended to `log`."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment, cwd=folder,
+            process_group=0,
+        )  # fmt: skip
+
+
+def start_time(pid: int) -> int | None:
+    """The kernel's start time of a process in clock ticks since boot; `None` when there is none."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def kill_group(pgid: int, *, started: int | None = None, wait_s: float = 10.0) -> None:
+    """Kill a process group and wait until no member runs.
+
+    Args:
+        pgid: the group, which is its leader's pid.
+        started: the leader's recorded start time; a leader that started at another time is a stranger, and is spared.
+        wait_s: give up waiting after so long; the kernel may hold a process in uninterruptible I/O.
+    """
+    if started is not None and (found := start_time(pgid)) is not None and found != started:
+        return
+    deadline = time.monotonic() + wait_s
+    while _members(pgid) and time.monotonic() < deadline:
+        try:
+            os.killpg(pgid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+
+
+def _members(pgid: int) -> list[int]:
+    """Living members of a group; zombies hold nothing and do not count."""
+    found = []
+    for process in psutil.process_iter(["pid", "status"]):
+        try:
+            if os.getpgid(process.pid) == pgid and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except ProcessLookupError:
+            continue
+    return found
+
+
+def tail(path: Path, lines: int = 20, size: int = 16_384) -> str:
+    """The last lines of a log."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(line.rpartition("\r")[2] for line in text.splitlines()[-lines:])
