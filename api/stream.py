@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from api.deps import Service
 from store import events, jobs
 from store.db import reading
+from store.tables import Event
 from uniapl.spec.resources import TERMINAL_STATES, JobEvent
 
 POLL_S = 0.5
@@ -46,13 +47,13 @@ def _read(service: Service, job_id: str, last_id: int) -> tuple[list[JobEvent], 
         return [to_event(row) for row in rows], over
 
 
-def to_event(row: events.Event) -> JobEvent:
+def to_event(row: Event) -> JobEvent:
     """The wire form of an event."""
     return JobEvent(
         id=row.seq,
         created_at=row.created_at,
-        level=row.level,  # type: ignore[arg-type]  (a checked string in the database)
-        type=row.type,  # type: ignore[arg-type]
+        level=row.level,
+        type=row.type,
         message=row.message,
         data=row.data,
     )

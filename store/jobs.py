@@ -17,8 +17,9 @@ from store import states
 from store.db import now
 from store.errors import Conflict, FenceLost, NotFound
 from store.states import ACTIVE, State, Transition
-from store.tables import Attempt, Event, Job, Json, new_id
+from store.tables import Attempt, Event, EventType, Job, Json, new_id
 from uniapl.spec.job import SPEC_VERSION, JobSpec
+from uniapl.spec.report import Level
 from uniapl.spec.run import ModelSource
 
 T = TypeVar("T")
@@ -130,7 +131,7 @@ def touch(session: Session, hold: Hold, **values: Any) -> None:
     _write(session, hold, **values)
 
 
-def say(session: Session, hold: Hold, message: str, *, level: str = "info", data: Json | None = None) -> None:
+def say(session: Session, hold: Hold, message: str, *, level: Level = "info", data: Json | None = None) -> None:
     """Add an event of the trainer.
 
     Raises:
@@ -302,7 +303,7 @@ def _end(
     transition: Transition,
     *,
     message: str | None = None,
-    level: str = "info",
+    level: Level = "info",
     error: Json | None = None,
 ) -> None:
     """A holder's step into a terminal state."""
@@ -330,7 +331,7 @@ def _move(
     transition: Transition,
     *guards: ColumnElement[bool],
     message: str | None = None,
-    level: str = "info",
+    level: Level = "info",
     data: Json | None = None,
     **values: Any,
 ) -> Row[int, int] | None:
@@ -374,8 +375,8 @@ def _add_event(
     fence: int,
     message: str,
     *,
-    level: str = "info",
-    type_: str = "state",
+    level: Level = "info",
+    type_: EventType = "state",
     data: Json | None = None,
 ) -> None:
     session.add(Event(job_id=job_id, seq=seq, fence=fence, level=level, type=type_, message=message, data=data or {}))

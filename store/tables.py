@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Double, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Double, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from store.db import now
 from store.states import STATES
+from uniapl.spec.report import Level
 
 Json = dict[str, Any]
+EventType = Literal["state", "message"]
 
 
 def new_id(prefix: str) -> str:
@@ -22,7 +24,7 @@ def new_id(prefix: str) -> str:
 class Base(DeclarativeBase):
     """Common column types."""
 
-    type_annotation_map = {float: Double(), Json: JSON(), int: BigInteger()}
+    type_annotation_map = {float: Double(), Json: JSON(), int: BigInteger(), Level: String(), EventType: String()}
 
 
 class Job(Base):
@@ -99,8 +101,8 @@ class Event(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True)
     created_at: Mapped[float] = mapped_column(insert_default=now())
-    level: Mapped[str]
-    type: Mapped[str]
+    level: Mapped[Level]
+    type: Mapped[EventType]
     message: Mapped[str]
     data: Mapped[Json]
     fence: Mapped[int]

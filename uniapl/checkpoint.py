@@ -18,6 +18,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -110,7 +111,7 @@ def _optimizer_tensors(policy: Policy, optimizer: Optimizer) -> dict[str, Tensor
 
 def _write_manifest(folder: Path, step: int) -> int:
     """Sync every file and record it; returns the bytes of all of them."""
-    files = {}
+    files: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.iterdir()):
         _sync(path)
         files[path.name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}

@@ -46,7 +46,7 @@ def evaluate(
     """
     groups = generator.sample([row.prompt_ids for row in rows], group_size=1, seed=0, greedy=True)
     completions = [group[0] for group in groups]
-    texts = [policy.tokenizer.decode(c.ids, skip_special_tokens=True) for c in completions]
+    texts = [policy.text(c.ids) for c in completions]
     scores = _scores(rows, texts, discriminator)
     answers = [
         Answer(

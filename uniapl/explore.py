@@ -9,13 +9,13 @@ from collections.abc import Sequence as Seq
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from uniapl.advantages import group_advantages
 from uniapl.adversarial import coefficients
 from uniapl.batch import Sequence
 from uniapl.data import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
+from uniapl.policy import Policy
 from uniapl.rewards.verify import final_answer, verify
 from uniapl.rollout.base import Completion, Generator
 from uniapl.spec.job import JobSpec
@@ -30,7 +30,7 @@ def explore(
     spec: JobSpec,
     generator: Generator,
     discriminator: Discriminator | None,
-    tokenizer: PreTrainedTokenizerBase,
+    policy: Policy,
 ) -> tuple[list[Sequence], Metrics]:
     """Sample `group_size` answers per prompt and give each its advantage and adversarial coefficient.
 
@@ -43,7 +43,7 @@ def explore(
         group_size=spec.grpo.group_size,
         seed=random.Random(f"{spec.seed}/rollout/{step}").getrandbits(63),
     )
-    texts = [[tokenizer.decode(c.ids, skip_special_tokens=True) for c in group] for group in groups]
+    texts = [[policy.text(c.ids) for c in group] for group in groups]
     metrics = _completion_metrics([c for group in groups for c in group])
     metrics["time/generate"] = time.monotonic() - started
 

@@ -18,6 +18,7 @@ from uniapl.policy import Policy, completion_logprobs
 from uniapl.spec.job import JobSpec
 
 Metrics = dict[str, float]
+TERMS = ("sft", "grpo", "adv")
 
 
 class Learner:
@@ -83,7 +84,7 @@ class Learner:
             torch.stack(list(weighted.values())).sum().backward()  # the one backward
         else:
             self._backward_by_term(weighted, batch, by_term)
-        for name in ("sft", "grpo", "adv"):
+        for name in TERMS:
             totals[name] += getattr(terms, name).item()
         sampled = batch.completion_mask & ~batch.demonstration[:, None]  # (B, C)
         if sampled.any():
@@ -118,7 +119,7 @@ class Learner:
         """Norms of the weighted terms and the cosines between them; their sum becomes the gradient."""
         norms = {name: _norm(gradients) for name, gradients in by_term.items()}
         metrics = {f"uniapl/grad_norm_{name}": norm for name, norm in norms.items()}
-        for a, b in itertools.combinations(by_term, 2):
+        for a, b in itertools.combinations([name for name in TERMS if name in by_term], 2):
             dot = sum((x * y).sum().item() for x, y in zip(by_term[a], by_term[b], strict=True))
             metrics[f"uniapl/cos_{a}_{b}"] = dot / max(norms[a] * norms[b], 1e-30)
         total, *others = by_term.values()
@@ -171,4 +172,4 @@ class Learner:
 
 
 def _norm(gradients: list[Tensor]) -> float:
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).item()
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))

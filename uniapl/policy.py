@@ -42,6 +42,10 @@ class Policy:
         ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
         return sorted({int(self.tokenizer.eos_token_id), *ids})
 
+    def text(self, completion_ids: list[int]) -> str:
+        """A completion as text, special tokens left out."""
+        return str(self.tokenizer.decode(completion_ids, skip_special_tokens=True))
+
 
 def load_policy(source: ModelSource, device: torch.device) -> Policy:
     """Load a student in float32.
@@ -54,7 +58,9 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
         if source.gguf is None:
             options["use_safetensors"] = True
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, trust_remote_code=False, **options)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            where, dtype=torch.float32, trust_remote_code=False, **options
+        )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"cannot load {source.hub or source.path}: {str(error).splitlines()[0]}",
@@ -65,7 +71,8 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
         raise ModelError("the student's tokenizer has no end-of-sequence token", param="student")
     if source.gguf is not None:
         model = _without_quantization(model)
-    return Policy(model.to(device), tokenizer)
+    model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
+    return Policy(model, tokenizer)
 
 
 def _location(source: ModelSource) -> tuple[str, dict[str, Any]]:
@@ -80,10 +87,10 @@ def _without_quantization(model: PreTrainedModel) -> PreTrainedModel:
     config = model.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    fresh = AutoModelForCausalLM.from_config(config)
+    fresh: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     fresh.load_state_dict(model.state_dict())
     fresh.generation_config = model.generation_config
-    return fresh  # type: ignore[no-any-return]
+    return fresh
 
 
 def completion_logprobs(

@@ -103,7 +103,7 @@ class Trainer:
                 spec=spec,
                 generator=self.generator,
                 discriminator=self.discriminator,
-                tokenizer=self.policy.tokenizer,
+                policy=self.policy,
             )
             sequences += rollouts
         measure = step % spec.schedule.term_norms_every == 0

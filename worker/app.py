@@ -23,19 +23,19 @@ app.conf.update(worker_concurrency=settings.worker_slots, worker_pool="threads")
 worker = Worker(settings, make_engine(settings.database))
 
 
-@app.task(name=RUN_JOB)  # type: ignore[untyped-decorator]
+@app.task(name=RUN_JOB)
 def run_job(job_id: str) -> None:
     """Run one attempt of a job. Delivered twice, the second claim loses."""
     run_attempt(worker, job_id)
 
 
-@worker_ready.connect  # type: ignore[untyped-decorator]
+@worker_ready.connect
 def _start_sweeper(**_: Any) -> None:
     logging.getLogger("worker").setLevel(logging.INFO)
     sweeper = Sweeper(worker, Doorbell(app))
     threading.Thread(target=sweeper.run, name="sweeper", daemon=True).start()
 
 
-@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+@worker_shutting_down.connect
 def _drain(**_: Any) -> None:
     worker.stopping.set()

@@ -28,7 +28,7 @@ from uniapl_client.errors import APIConnectionError, ChecksumError, JobFailed, U
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CHUNK = 1 << 20
-Item = TypeVar("Item", Job, Dataset)
+Item = TypeVar("Item", Job, JobEvent, Dataset)
 
 
 class Client:
@@ -87,7 +87,7 @@ class Jobs:
 
     def list(self) -> Iterator[Job]:
         """All jobs, newest first; pages are fetched as needed."""
-        return _pages(self._transport, "/jobs", Job)
+        return _pages(self._transport, "/jobs", Page[Job])
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job; an active one becomes `cancelled` once its trainer is gone.
@@ -137,19 +137,13 @@ class Jobs:
                     raise
             time.sleep(1)
 
-    def list_events(self, job_id: str, *, after: int = 0) -> list[JobEvent]:
+    def list_events(self, job_id: str, *, after: int = 0) -> Sequence[JobEvent]:
         """Events so far, from the one after `after`."""
-        found: list[JobEvent] = []
-        while True:
-            params = {"after": after, "limit": 1000}
-            answer = self._transport.request("GET", f"/jobs/{job_id}/events", params=params)
-            page = Page[JobEvent].model_validate(answer)
-            found += page.data
-            if not page.has_more:
-                return found
-            after = page.data[-1].id
+        return tuple(_pages(self._transport, f"/jobs/{job_id}/events", Page[JobEvent], str(after)))
 
-    def metrics(self, job_id: str, *, names: Sequence[str] | None = None, since_step: int = -1) -> list[MetricPoint]:
+    def metrics(
+        self, job_id: str, *, names: Sequence[str] | None = None, since_step: int = -1
+    ) -> Sequence[MetricPoint]:
         """Points after `since_step`, by step and name."""
         params: dict[str, Any] = {"since_step": since_step, "limit": 100_000}
         if names:
@@ -157,13 +151,13 @@ class Jobs:
         page = self._transport.request("GET", f"/jobs/{job_id}/metrics", params=params)
         return Page[MetricPoint].model_validate(page).data
 
-    def samples(self, job_id: str, *, step: int | None = None) -> list[Sample]:
+    def samples(self, job_id: str, *, step: int | None = None) -> Sequence[Sample]:
         """Held-out answers of one evaluation, or of all."""
         params = {} if step is None else {"step": step}
         page = self._transport.request("GET", f"/jobs/{job_id}/samples", params=params)
         return Page[Sample].model_validate(page).data
 
-    def checkpoints(self, job_id: str) -> list[Checkpoint]:
+    def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
         """Checkpoints, newest first."""
         page = self._transport.request("GET", f"/jobs/{job_id}/checkpoints")
         return Page[Checkpoint].model_validate(page).data
@@ -216,7 +210,7 @@ class Datasets:
 
     def list(self) -> Iterator[Dataset]:
         """All datasets, newest first; pages are fetched as needed."""
-        return _pages(self._transport, "/datasets", Dataset)
+        return _pages(self._transport, "/datasets", Page[Dataset])
 
 
 class Checkpoints:
@@ -279,15 +273,15 @@ class Checkpoints:
         partial.rename(target)
 
 
-def _pages(transport: Transport, path: str, kind: type[Item]) -> Iterator[Item]:
-    """Every item of a list, page by page."""
-    params: dict[str, str] = {}
+def _pages(transport: Transport, path: str, kind: type[Page[Item]], after: str | None = None) -> Iterator[Item]:
+    """Every item of a list, page by page, from the one after `after`."""
     while True:
-        page = Page[kind].model_validate(transport.request("GET", path, params=params))  # type: ignore[valid-type]
+        params = {"after": after} if after else {}
+        page = kind.model_validate(transport.request("GET", path, params=params))
         yield from page.data
         if not page.has_more:
             return
-        params["after"] = page.data[-1].id
+        after = str(page.data[-1].id)
 
 
 def _sha256(path: Path) -> str:

@@ -28,7 +28,7 @@ class EmbeddingDiscriminator:
         Raises:
             ModelError: the model cannot be loaded.
         """
-        where = source.hub or source.path
+        where = source.hub or source.path or ""
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(where, revision=source.revision)
             self._model = AutoModel.from_pretrained(

@@ -22,7 +22,7 @@ Ordinal = Annotated[int, Field(ge=1)]
 
 def _arguments(**fields: Any) -> TypeAdapter[Any]:
     """A validator for exactly these keyword arguments."""
-    return TypeAdapter(TypedDict("Arguments", fields, closed=True))  # type: ignore[operator,misc]
+    return TypeAdapter(TypedDict("Arguments", fields, closed=True))  # type: ignore[operator]
 
 
 IFEVAL_ARGUMENTS: dict[str, TypeAdapter[Any]] = {
