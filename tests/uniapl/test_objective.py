@@ -148,9 +148,7 @@ class Bigram(torch.nn.Module):
     def __init__(self, vocabulary: int = 11) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        self.table = torch.nn.Parameter(
-            torch.randn(vocabulary, vocabulary, dtype=torch.float64, generator=generator)
-        )
+        self.table = torch.nn.Parameter(torch.randn(vocabulary, vocabulary, dtype=torch.float64, generator=generator))
 
     def logprobs(self, batch: MicroBatch) -> Tensor:
         """(B, C)"""

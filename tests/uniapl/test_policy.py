@@ -98,7 +98,9 @@ def spec(micro_batch_tokens: int, alpha: float = 0.3) -> JobSpec:
         dataset_mix=[MixEntry(dataset="d")],
         alpha=alpha,
         lambda_adv=0.01,
-        optimizer=Optimizer(learning_rate=1.0, eps=1e3, max_grad_norm=1e9),  # the step is then nearly the gradient / 1e3
+        optimizer=Optimizer(
+            learning_rate=1.0, eps=1e3, max_grad_norm=1e9
+        ),  # the step is then nearly the gradient / 1e3
         resources=Resources(micro_batch_tokens=micro_batch_tokens),
     )
 

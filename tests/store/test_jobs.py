@@ -1,0 +1,254 @@
+"""The state machine on both databases."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from sqlalchemy import Engine, func, select, update
+
+from store import events, jobs
+from store.db import unit_of_work
+from store.errors import Conflict, FenceLost, NotFound
+from store.jobs import Hold
+from store.states import State
+from store.tables import Attempt, Event, Job
+from uniapl.spec.job import JobSpec, MixEntry
+from uniapl.spec.run import ModelSource
+
+SPEC = JobSpec(student="tiny", dataset_mix=[MixEntry(dataset="ds_1")])
+ERROR = {"code": "trainer_crashed", "message": "it crashed", "category": "internal", "log_tail": "…"}
+
+
+def make_job(engine: Engine) -> str:
+    with unit_of_work(engine) as session:
+        return jobs.create(session, SPEC, {"tiny": ModelSource(path="/models/tiny")}).id
+
+
+def claim(engine: Engine, job_id: str, *, owner: str = "worker_a", lease_s: float = 60.0) -> Hold | None:
+    with unit_of_work(engine) as session:
+        return jobs.claim(session, job_id, owner=owner, host="h", boot_id="b", lease_s=lease_s)
+
+
+def held(engine: Engine, job_id: str) -> Hold:
+    hold = claim(engine, job_id)
+    assert hold is not None
+    return hold
+
+
+def state(engine: Engine, job_id: str) -> State:
+    with unit_of_work(engine) as session:
+        return State(jobs.get(session, job_id).state)
+
+
+def history(engine: Engine, job_id: str) -> list[tuple[int, str]]:
+    with unit_of_work(engine) as session:
+        return [(e.seq, e.message) for e in events.after(session, job_id, 0, 100)]
+
+
+def test_a_job_goes_from_queued_to_succeeded_and_every_move_leaves_an_event(engine: Engine) -> None:
+    job_id = make_job(engine)
+    hold = held(engine, job_id)
+    with unit_of_work(engine) as session:
+        jobs.begin(session, hold)
+        jobs.begin(session, hold)  # said twice, recorded once
+        jobs.say(session, hold, "half way")
+        jobs.finalize(session, hold)
+        jobs.succeed(session, hold)
+    assert history(engine, job_id) == [
+        (1, "job is queued"),
+        (2, "job is starting"),
+        (3, "job is running"),
+        (4, "half way"),
+        (5, "job is finalizing"),
+        (6, "job is succeeded"),
+    ]
+    with unit_of_work(engine) as session:
+        job = jobs.get(session, job_id)
+        assert job.finished_at is not None
+        assert job.started_at is not None
+        assert job.created_at <= job.started_at <= job.finished_at
+        assert abs(job.created_at - time.time()) < 60
+        assert hold.models == {"tiny": ModelSource(path="/models/tiny")}
+
+
+def test_a_claimed_job_cannot_be_claimed_again(engine: Engine) -> None:
+    job_id = make_job(engine)
+    assert claim(engine, job_id) is not None
+    assert claim(engine, job_id, owner="worker_b") is None
+    assert claim(engine, "job_unknown") is None
+
+
+def test_of_eight_claimers_exactly_one_gets_each_job(engine: Engine) -> None:
+    ids = [make_job(engine) for _ in range(20)]
+    granted: list[Hold] = []
+    barrier = threading.Barrier(8)
+
+    def work(owner: str) -> None:
+        barrier.wait()
+        for job_id in ids:
+            if (hold := claim(engine, job_id, owner=owner)) is not None:
+                granted.append(hold)
+
+    threads = [threading.Thread(target=work, args=(f"worker_{i}",)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(hold.job_id for hold in granted) == sorted(ids)
+    assert {hold.fence for hold in granted} == {1}
+    with unit_of_work(engine) as session:
+        assert session.scalar(select(func.count()).select_from(Attempt)) == len(ids)
+
+
+def test_a_holder_whose_fence_has_passed_can_write_nothing(engine: Engine) -> None:
+    job_id = make_job(engine)
+    old = held(engine, job_id)
+    with unit_of_work(engine) as session:
+        jobs.preempt(session, old)
+    new = held(engine, job_id)
+    assert (new.fence, new.attempt) == (2, 2)
+
+    def attempts_of(hold: Hold) -> list[object]:
+        return [
+            lambda s: jobs.renew(s, hold, 60),
+            lambda s: jobs.touch(s, hold, step=99),
+            lambda s: jobs.say(s, hold, "I am still here"),
+            lambda s: jobs.finalize(s, hold),
+            lambda s: jobs.succeed(s, hold),
+            lambda s: jobs.preempt(s, hold),
+            lambda s: jobs.fail(s, hold.job_id, hold.fence, ERROR),
+            lambda s: jobs.cancelled(s, hold.job_id, hold.fence),
+            lambda s: jobs.retry_or_fail(s, hold.job_id, hold.fence, ERROR, 1.0),
+        ]
+
+    before = history(engine, job_id)
+    for attempt in attempts_of(old):
+        with pytest.raises(FenceLost), unit_of_work(engine) as session:
+            attempt(session)  # type: ignore[operator]
+    with unit_of_work(engine) as session:
+        jobs.begin(session, old)  # says nothing, and does nothing
+        job = jobs.get(session, job_id)
+        assert (job.state, job.fence, job.step) == (State.STARTING, 2, 0)
+    assert history(engine, job_id) == before
+
+
+def test_cancelling_a_waiting_job_ends_it_at_once(engine: Engine) -> None:
+    job_id = make_job(engine)
+    with unit_of_work(engine) as session:
+        assert jobs.request_cancel(session, job_id).state == State.CANCELLED
+    assert claim(engine, job_id) is None
+    with unit_of_work(engine) as session:
+        assert jobs.request_cancel(session, job_id).state == State.CANCELLED  # twice is harmless
+
+
+def test_cancelling_an_active_job_asks_its_holder(engine: Engine) -> None:
+    job_id = make_job(engine)
+    hold = held(engine, job_id)
+    with unit_of_work(engine) as session:
+        assert jobs.renew(session, hold, 60) is False
+        job = jobs.request_cancel(session, job_id)
+        assert (job.state, job.cancel_requested) == (State.STARTING, True)
+        jobs.request_cancel(session, job_id)
+        assert jobs.renew(session, hold, 60) is True
+        jobs.cancelled(session, job_id, hold.fence)
+    assert state(engine, job_id) == State.CANCELLED
+    assert [m for _, m in history(engine, job_id)].count("cancellation requested") == 1
+
+
+def test_a_job_given_back_after_its_cancellation_is_cancelled_by_the_sweeper(engine: Engine) -> None:
+    job_id = make_job(engine)
+    hold = held(engine, job_id)
+    with unit_of_work(engine) as session:
+        jobs.request_cancel(session, job_id)
+        jobs.preempt(session, hold)
+    assert claim(engine, job_id) is None
+    with unit_of_work(engine) as session:
+        jobs.cancel_given_back(session)
+    assert state(engine, job_id) == State.CANCELLED
+
+
+def test_a_job_that_is_over_cannot_be_cancelled(engine: Engine) -> None:
+    job_id = make_job(engine)
+    hold = held(engine, job_id)
+    with unit_of_work(engine) as session:
+        jobs.fail(session, job_id, hold.fence, ERROR)
+    with pytest.raises(Conflict, match="failed"), unit_of_work(engine) as session:
+        jobs.request_cancel(session, job_id)
+    with pytest.raises(NotFound), unit_of_work(engine) as session:
+        jobs.request_cancel(session, "job_unknown")
+
+
+def test_three_fruitless_attempts_fail_the_job_and_a_checkpoint_resets_the_count(engine: Engine) -> None:
+    job_id = make_job(engine)
+    for expected in (State.RETRY_WAIT, State.RETRY_WAIT, State.RETRY_WAIT, State.RETRY_WAIT, State.FAILED):
+        hold = held(engine, job_id)
+        with unit_of_work(engine) as session:
+            if hold.attempt == 3:
+                jobs.touch(session, hold, fruitless_attempts=0)  # what the relay does for a checkpoint
+            assert jobs.retry_or_fail(session, job_id, hold.fence, ERROR, 0.0) == expected
+            jobs.requeue_due(session)
+    with unit_of_work(engine) as session:
+        job = jobs.get(session, job_id)
+        assert job.attempt == 5
+        assert job.error is not None
+        assert job.error["code"] == "no_progress"
+        assert "it crashed" in job.error["message"]
+
+
+def test_a_retry_waits_for_its_time(engine: Engine) -> None:
+    job_id = make_job(engine)
+    hold = held(engine, job_id)
+    with unit_of_work(engine) as session:
+        jobs.retry_or_fail(session, job_id, hold.fence, ERROR, backoff_s=0.5)
+        jobs.requeue_due(session)
+    assert state(engine, job_id) == State.RETRY_WAIT
+    assert claim(engine, job_id) is None
+    time.sleep(0.6)
+    with unit_of_work(engine) as session:
+        jobs.requeue_due(session)
+        assert jobs.queued(session) == [job_id]
+
+
+def test_a_silent_holders_lease_expires_and_a_renewed_one_does_not(engine: Engine) -> None:
+    silent, alive = make_job(engine), make_job(engine)
+    claim(engine, silent, lease_s=0.2)
+    hold = claim(engine, alive, lease_s=0.2)
+    assert hold is not None
+    with unit_of_work(engine) as session:
+        jobs.renew(session, hold, 60)
+        assert jobs.expired(session) == []
+    time.sleep(0.3)
+    with unit_of_work(engine) as session:
+        assert [tuple(row) for row in jobs.expired(session)] == [(silent, 1)]
+
+
+def test_a_worker_leaves_specs_newer_than_itself(engine: Engine) -> None:
+    job_id = make_job(engine)
+    with unit_of_work(engine) as session:
+        session.execute(update(Job).where(Job.id == job_id).values(spec_version=999))
+    assert claim(engine, job_id) is None
+    assert state(engine, job_id) == State.QUEUED
+
+
+def test_the_state_and_its_event_are_one_transaction(engine: Engine) -> None:
+    job_id = make_job(engine)
+    hold = held(engine, job_id)
+    with pytest.raises(RuntimeError), unit_of_work(engine) as session:
+        jobs.begin(session, hold)
+        raise RuntimeError("the process dies here")
+    assert state(engine, job_id) == State.STARTING
+    with unit_of_work(engine) as session:
+        assert session.scalar(select(func.max(Event.seq)).where(Event.job_id == job_id)) == 2
+
+
+def test_jobs_are_listed_newest_first_page_by_page(engine: Engine) -> None:
+    ids = [make_job(engine) for _ in range(5)]
+    with unit_of_work(engine) as session:
+        first = jobs.newest_first(session, after=None, limit=3)
+        rest = jobs.newest_first(session, after=first[-1].id, limit=3)
+    assert {j.id for j in first} | {j.id for j in rest} == set(ids)
+    assert len(first) == 3
+    times = [j.created_at for j in (*first, *rest)]
+    assert times == sorted(times, reverse=True)

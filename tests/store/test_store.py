@@ -1,0 +1,211 @@
+"""Metrics, checkpoints, datasets, migrations, registry."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine
+
+from store import checkpoints, metrics
+from store.datasets import InvalidDataset, Upload
+from store.db import unit_of_work
+from store.errors import NotFound
+from store.migrate import alembic_config, upgrade
+from store.models import Registry
+from store.settings import Settings
+from store.tables import Base
+from tests.store.test_jobs import make_job
+from uniapl.errors import SpecError
+
+GOOD = {"messages": [{"role": "user", "content": "Say hello."}], "reference": "Hello!"}
+
+
+def line(**changes: object) -> bytes:
+    return json.dumps({**GOOD, **changes}).encode()
+
+
+def test_of_two_attempts_at_a_step_the_newer_ones_metrics_stay(engine: Engine) -> None:
+    job_id = make_job(engine)
+    with unit_of_work(engine) as session:
+        metrics.put_metrics(session, job_id, 1, [("loss", 1, 0.5), ("loss", 2, 0.4)])
+        metrics.put_metrics(session, job_id, 2, [("loss", 2, 0.3)])
+        metrics.put_metrics(session, job_id, 1, [("loss", 2, 0.9)])  # a late replay of the old attempt
+        metrics.put_sample(session, job_id, 2, **sample("new"))
+        metrics.put_sample(session, job_id, 1, **sample("old"))
+    with unit_of_work(engine) as session:
+        found = metrics.metrics(session, job_id, names=["loss"], since_step=-1, limit=10)
+        assert [(m.step, m.value) for m in found] == [(1, 0.5), (2, 0.3)]
+        assert [s.completion for s in metrics.samples(session, job_id, step=0)] == ["new"]
+
+
+def sample(completion: str) -> dict[str, object]:
+    fields = {"step": 0, "row": "r", "prompt": "p", "reference": None, "reward": None, "score": 0.5}
+    return {**fields, "completion": completion}
+
+
+def test_metrics_are_filtered_by_name_and_step(engine: Engine) -> None:
+    job_id = make_job(engine)
+    with unit_of_work(engine) as session:
+        metrics.put_metrics(session, job_id, 1, [(n, s, float(s)) for n in ("a", "b") for s in range(4)])
+        found = metrics.metrics(session, job_id, names=["b"], since_step=1, limit=10)
+        assert [(m.name, m.step) for m in found] == [("b", 2), ("b", 3)]
+
+
+def test_a_checkpoint_is_recorded_once_and_gone_when_deleted(engine: Engine) -> None:
+    job_id = make_job(engine)
+    with unit_of_work(engine) as session:
+        for step in (1, 2, 2):
+            checkpoints.commit(session, job_id, 1, step=step, path=f"p{step}", manifest_sha256="x", size=3)
+        newest, older = checkpoints.of_job(session, job_id)
+        assert (newest.step, older.step) == (2, 1)
+        checkpoints.mark_deleted(session, job_id, 1, 1)
+    with unit_of_work(engine) as session:
+        assert [c.step for c in checkpoints.of_job(session, job_id)] == [2]
+        with pytest.raises(NotFound):
+            checkpoints.get(session, older.id)
+
+
+def test_migrations_lead_to_the_tables_and_back(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+        command.downgrade(alembic_config(connection), "base")
+        command.upgrade(alembic_config(connection), "head")
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_replicas_that_migrate_at_the_same_time_do_it_once(database_url: str, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", database_url=database_url)
+    errors: list[Exception] = []
+
+    def migrate() -> None:
+        try:
+            upgrade(settings)
+        except Exception as error:  # noqa: BLE001  (collected for the assertion)
+            errors.append(error)
+
+    threads = [threading.Thread(target=migrate) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def upload(tmp_path: Path, *chunks: bytes, max_line_bytes: int = 4096) -> tuple[int, int, int]:
+    with Upload(tmp_path / "part", max_line_bytes) as incoming:
+        for chunk in chunks:
+            incoming.feed(chunk)
+        row = incoming.finish(tmp_path / "whole", "ds_1", "name")
+        return row.rows, row.references, row.bytes
+
+
+def test_an_upload_may_arrive_in_pieces_of_any_size(tmp_path: Path) -> None:
+    body = b"\xef\xbb\xbf" + line() + b"\r\n\n" + line(reference=None) + b"\n" + line()
+    assert upload(tmp_path, *(body[i : i + 7] for i in range(0, len(body), 7))) == (3, 2, len(body))
+    assert (tmp_path / "whole").read_bytes() == body
+    assert not (tmp_path / "part").exists()
+
+
+def test_bad_lines_are_listed_with_number_offset_and_reason_and_nothing_is_kept(tmp_path: Path) -> None:
+    good = line() + b"\n"
+    with pytest.raises(InvalidDataset) as caught:
+        upload(tmp_path, good, b"{not json}\n", good, line(extra=1) + b"\n", line(messages=[]) + b"\n")
+    first, second, third = caught.value.problems
+    assert (first.line, first.offset) == (2, len(good))
+    assert "JSON" in first.reason
+    assert (second.line, second.offset) == (4, 2 * len(good) + len(b"{not json}\n"))
+    assert second.reason.startswith("extra")
+    assert third.line == 5
+    assert third.reason.startswith("messages")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_at_most_twenty_bad_lines_are_listed(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset) as caught:
+        upload(tmp_path, b"[]\n" * 50)
+    assert len(caught.value.problems) == 20
+
+
+@pytest.mark.parametrize("chunks", [(b"",), (b"\n\n",)])
+def test_an_empty_dataset_is_refused(tmp_path: Path, chunks: tuple[bytes, ...]) -> None:
+    with pytest.raises(InvalidDataset, match="empty"):
+        upload(tmp_path, *chunks)
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset, match="longer than 4096 bytes") as caught:
+        upload(tmp_path, line() + b"\n", b"x" * 5000)
+    assert caught.value.problems[0].line == 2
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A model hub that knows one model."""
+
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.path == "/api/models/Qwen/Qwen3-0.6B"
+            self.send_response(200 if known else 404)
+            self.end_headers()
+            self.wfile.write(b'{"sha": "c1899de2"}' if known else b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+def registry(tmp_path: Path, **settings: object) -> Registry:
+    file = tmp_path / "models.json"
+    file.write_text(
+        json.dumps({"tiny": {"kind": "student", "path": "m/tiny"}, "judge": {"kind": "discriminator", "hub": "a/b"}})
+    )
+    return Registry(Settings(models_file=file, **settings))  # type: ignore[arg-type]
+
+
+def test_registered_names_resolve_relative_to_the_file(tmp_path: Path) -> None:
+    assert registry(tmp_path).resolve("tiny", "student", "student").path == str(tmp_path / "m" / "tiny")
+
+
+def test_a_name_of_the_wrong_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="judge is a discriminator") as caught:
+        registry(tmp_path).resolve("judge", "student", "student")
+    assert caught.value.param == "student"
+    assert "tiny" in str(caught.value.hint)
+
+
+def test_a_hub_id_is_pinned_to_its_commit(tmp_path: Path, hub: None) -> None:
+    source = registry(tmp_path).resolve("Qwen/Qwen3-0.6B", "student", "student")
+    assert (source.hub, source.revision) == ("Qwen/Qwen3-0.6B", "c1899de2")
+    with pytest.raises(SpecError, match="does not know"):
+        registry(tmp_path).resolve("Qwen/Qwen9", "student", "student")
+
+
+def test_hub_ids_outside_the_allowed_patterns_are_unknown(tmp_path: Path, hub: None) -> None:
+    with pytest.raises(SpecError, match="unknown student"):
+        registry(tmp_path, hub_models=["meta/*"]).resolve("Qwen/Qwen3-0.6B", "student", "student")
+
+
+def test_an_unreachable_hub_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(SpecError, match="cannot be reached"):
+        registry(tmp_path).resolve("Qwen/Qwen3-0.6B", "student", "student")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(SpecError, match="switched off"):
+        registry(tmp_path).resolve("Qwen/Qwen3-0.6B", "student", "student")
