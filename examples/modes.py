@@ -32,10 +32,12 @@ def main() -> int:
     """Run all modes; returns the exit status."""
     failures = 0
     with TemporaryDirectory() as folder, EmbeddedService(Path(folder)) as service, Client(service.url) as client:
+        dataset = client.datasets.upload(ROOT / "examples" / "data" / "chance.jsonl")  # random text earns some rewards
         for mode in MODES:
-            spec = read_spec(ROOT / "examples" / f"{mode}.json", client)
+            spec = read_spec(ROOT / "examples" / f"{mode}.json")
             schedule = spec.schedule.model_copy(update={"steps": 3, "term_norms_every": 1})
-            tiny = {"student": "tiny-random-llama", "schedule": schedule, "evaluation": None}
+            mix = [entry.model_copy(update={"dataset": dataset.id}) for entry in spec.dataset_mix]
+            tiny = {"student": "tiny-random-llama", "dataset_mix": mix, "schedule": schedule, "evaluation": None}
             try:
                 job = client.jobs.wait(client.jobs.create(spec.model_copy(update=tiny)).id, timeout_s=120)
             except JobFailed as failed:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from uniapl.adversarial import coefficients, leave_one_out
 from uniapl.advantages import group_advantages
+from uniapl.adversarial import coefficients, leave_one_out
 from uniapl.batch import Counts, MicroBatch, Sequence, collate, micro_batches
 from uniapl.objective import adv_loss, clipped_surrogate, grpo_loss, sft_loss, unified_terms
 

@@ -1,0 +1,87 @@
+"""Checkpoints are whole or refused, and give back the exact state."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.uniapl.test_policy import rollouts_and_demonstrations, spec
+from uniapl import checkpoint
+from uniapl.errors import CheckpointError
+from uniapl.learner import Learner
+from uniapl.policy import Policy, load_policy
+from uniapl.spec.job import JobSpec
+from uniapl.spec.run import ModelSource
+
+
+@pytest.fixture
+def saved(policy: Policy, tmp_path: Path) -> checkpoint.SavedCheckpoint:
+    learner = Learner(policy, spec(64))
+    learner.update(rollouts_and_demonstrations(), 0, measure_terms=False)
+    return checkpoint.save(tmp_path, policy, learner.optimizer, spec(64), 1)
+
+
+def test_a_resumed_learner_goes_on_bit_for_bit(policy: Policy, saved: checkpoint.SavedCheckpoint) -> None:
+    assert checkpoint.verify(saved.path) == 1
+    resumed = load_policy(ModelSource(path=str(saved.path)), torch.device("cpu"))
+    second = Learner(resumed, spec(64))
+    checkpoint.load_optimizer(saved.path, resumed, second.optimizer)
+    first = Learner(policy, spec(64))
+    checkpoint.load_optimizer(saved.path, policy, first.optimizer)
+    for learner in (first, second):
+        learner.update(rollouts_and_demonstrations(), 1, measure_terms=False)
+    for (name, a), (_, b) in zip(policy.model.named_parameters(), resumed.model.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_plain_transformers_load_it_and_the_spec_lies_beside_it(
+    saved: checkpoint.SavedCheckpoint, policy: Policy
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(saved.path)
+    tokenizer = AutoTokenizer.from_pretrained(saved.path)
+    assert tokenizer.chat_template == policy.tokenizer.chat_template
+    with torch.no_grad():
+        ids = torch.tensor([[5, 6, 7]])
+        assert torch.equal(model(ids).logits, policy.model.eval()(ids).logits)
+    assert JobSpec.model_validate_json((saved.path / "spec.json").read_text()) == spec(64)
+    assert not [f for f in saved.path.iterdir() if f.suffix in (".bin", ".pt", ".pkl", ".pth")]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "config.json"])
+@pytest.mark.parametrize("harm", ["flip", "truncate", "remove"])
+def test_a_torn_or_altered_checkpoint_is_refused(saved: checkpoint.SavedCheckpoint, name: str, harm: str) -> None:
+    path = saved.path / name
+    data = bytearray(path.read_bytes())
+    if harm == "flip":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    elif harm == "truncate":
+        path.write_bytes(data[:-1])
+    else:
+        path.unlink()
+    with pytest.raises(CheckpointError):
+        checkpoint.verify(saved.path)
+
+
+def test_a_failed_write_leaves_the_old_ones_and_no_rubbish(
+    policy: Policy, saved: checkpoint.SavedCheckpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(saved.path.parent, policy, Learner(policy, spec(64)).optimizer, spec(64), 2)
+    assert [path.name for path in saved.path.parent.iterdir()] == [saved.path.name]
+    assert checkpoint.verify(saved.path) == 1
+
+
+def test_retention_keeps_the_newest(tmp_path: Path) -> None:
+    for step in (5, 10, 15, 20):
+        (tmp_path / f"step-{step:08d}").mkdir()
+    assert checkpoint.prune(tmp_path, keep=2) == [5, 10]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000015", "step-00000020"]

@@ -1,0 +1,124 @@
+"""IFEval checks: one answer that follows and one that does not, per constraint type; and the bundled dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from uniapl.data import load_rows
+from uniapl.rewards.ifeval import CHECKS, followed
+from uniapl.rewards.verify import final_answer, verify
+from uniapl.spec.job import RewardOptions
+from uniapl.spec.reward import IFEVAL_ARGUMENTS, IfevalReward
+
+CASES: list[tuple[str, dict[str, Any], str, str]] = [
+    ("keywords:existence", {"keywords": ["Moon", "tide"]}, "the moon pulls a TIDE", "the moon"),
+    ("keywords:frequency", {"keyword": "sea", "frequency": 2, "relation": "at least"}, "Sea and seaside", "the sea"),
+    ("keywords:frequency", {"keyword": "sea", "frequency": 2, "relation": "less than"}, "one sea", "sea, sea"),
+    ("keywords:forbidden_words", {"forbidden_words": ["cat"]}, "a category", "a Cat!"),
+    ("keywords:letter_frequency", {"letter": "Z", "let_frequency": 2, "let_relation": "at least"}, "Zigzag", "zoo"),
+    ("keywords:letter_frequency", {"letter": "!", "let_frequency": 2, "let_relation": "less than"}, "oh!", "oh!!"),
+    (
+        "language:response_language",
+        {"language": "de"},
+        "Das ist ein ganz gewöhnlicher deutscher Satz über das Wetter.",
+        "This is quite an ordinary English sentence about the weather.",
+    ),
+    (
+        "length_constraints:number_sentences",
+        {"num_sentences": 3, "relation": "less than"},
+        "Dr. Ng came at 5 p.m. yesterday. She left.",
+        "One. Two. Three.",
+    ),
+    ("length_constraints:number_paragraphs", {"num_paragraphs": 2}, "one\n***\ntwo", "one\n\ntwo"),
+    ("length_constraints:number_paragraphs", {"num_paragraphs": 2}, "***\none\n***\ntwo\n***", "one *** *** two"),
+    ("length_constraints:number_words", {"num_words": 3, "relation": "at least"}, "don't go", "two words"),
+    (
+        "length_constraints:nth_paragraph_first_word",
+        {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "Then"},
+        'First.\n\n"then, it rained',
+        "Then.\n\nIt rained",
+    ),
+    ("detectable_content:number_placeholders", {"num_placeholders": 2}, "[name] of [town]", "[name of town"),
+    ("detectable_content:postscript", {"postscript_marker": "P.S."}, "Bye.\nP. S. call me", "Bye. PS call me"),
+    ("detectable_content:postscript", {"postscript_marker": "P.P.S"}, "p.p.s. one more", "P.S. one"),
+    ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "* a\n - b", "* a\n* b\n- c"),
+    ("detectable_format:constrained_response", {}, "Hm. My answer is maybe.", "Maybe."),
+    ("detectable_format:number_highlighted_sections", {"num_highlights": 2}, "*a* and **b**", "*a* and ** **"),
+    (
+        "detectable_format:multiple_sections",
+        {"section_spliter": "Part", "num_sections": 2},
+        "Part 1 a\nPart 2 b",
+        "Part one\nPart 2",
+    ),
+    ("detectable_format:json_format", {}, '```json\n{"a": [1]}\n```', "{'a': 1}"),
+    ("detectable_format:title", {}, "<<A Day>>\ntext", "<<>> <A Day>"),
+    ("combination:two_responses", {}, "one ****** two", "one ****** one"),
+    ("combination:repeat_prompt", {"prompt_to_repeat": "Why so?"}, "why so? Because.", "Because. Why so?"),
+    ("startend:end_checker", {"end_phrase": "The end."}, 'It was "fun". THE END."', "The end. Really."),
+    ("startend:quotation", {}, ' "quoted" ', '"half'),
+    (
+        "change_case:capital_word_frequency",
+        {"capital_frequency": 2, "capital_relation": "at least"},
+        "NASA and ESA",
+        "NASA and Esa",
+    ),
+    ("change_case:english_capital", {}, "THIS IS A PLAIN ENGLISH SENTENCE.", "THIS IS A PLAIN ENGLISH SENTENCe."),
+    ("change_case:english_lowercase", {}, "this is a plain english sentence.", "This is a plain english sentence."),
+    ("punctuation:no_comma", {}, "no comma here", "one, two"),
+]
+
+
+def reward(name: str, arguments: dict[str, Any]) -> IfevalReward:
+    return IfevalReward(instruction_id_list=[name], kwargs=[arguments])
+
+
+@pytest.mark.parametrize(("name", "arguments", "good", "bad"), CASES)
+def test_a_check_tells_followed_from_not(name: str, arguments: dict[str, Any], good: str, bad: str) -> None:
+    assert followed(good, reward(name, arguments)) == [True]
+    assert followed(bad, reward(name, arguments)) == [False]
+
+
+def test_every_constraint_type_has_a_check_and_a_case() -> None:
+    assert set(CHECKS) == set(IFEVAL_ARGUMENTS) == {case[0] for case in CASES}
+    assert len(CHECKS) == 25
+
+
+def test_an_empty_answer_follows_nothing() -> None:
+    assert followed("  \n", reward("punctuation:no_comma", {})) == [False]
+
+
+def test_the_reward_is_the_share_followed_or_all_of_them() -> None:
+    both = IfevalReward(instruction_id_list=["punctuation:no_comma", "startend:quotation"], kwargs=[{}, {}])
+    assert verify("plain", both, RewardOptions()) == 0.5
+    assert verify("plain", both, RewardOptions(aggregate="strict")) == 0.0
+    assert verify('"plain"', both, RewardOptions(aggregate="strict")) == 1.0
+
+
+def test_reasoning_is_not_verified() -> None:
+    assert final_answer("<think>well, well, well</think>\nplain") == "plain"
+    assert verify("<think>a, b</think>plain", reward("punctuation:no_comma", {}), RewardOptions()) == 1.0
+
+
+@pytest.mark.parametrize(("split", "at_least"), [("train", 200), ("heldout", 30)])
+def test_every_bundled_reference_follows_its_constraints(split: str, at_least: int) -> None:
+    rows = load_rows(ROOT / "examples" / "data" / f"{split}.jsonl")
+    assert len(rows) >= at_least
+    for row in rows:
+        assert row.reference is not None
+        assert row.reward is not None
+        assert 1 <= len(row.reward.instruction_id_list) <= 3
+        assert all(followed(row.reference, row.reward)), row.id
+
+
+def test_the_bundled_splits_share_no_prompt_and_are_no_template() -> None:
+    splits = [load_rows(ROOT / "examples" / "data" / f"{s}.jsonl") for s in ("train", "heldout")]
+    train, held_out = ({row.messages[-1].content for row in rows} for rows in splits)
+    assert train & held_out == set()
+    openings = [" ".join(prompt.split()[:3]).lower() for prompt in train]
+    assert max(openings.count(opening) for opening in set(openings)) <= 4
+    assert len({row.id for rows in splits for row in rows}) == sum(map(len, splits))
+    used = {name for row in splits[0] if row.reward for name in row.reward.instruction_id_list}
+    assert used == set(CHECKS)

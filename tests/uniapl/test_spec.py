@@ -1,0 +1,170 @@
+"""The spec refuses what contradicts itself, and says which field and what to do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.conftest import ROOT
+from uniapl.errors import SpecError
+from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.job import JobSpec
+from uniapl.spec.requirements import DatasetContents, check_mix
+from uniapl.spec.run import ModelSource, RunConfig
+
+MIX = [{"dataset": "ds_1"}]
+
+
+def spec(**fields: Any) -> JobSpec:
+    return JobSpec.model_validate({"student": "tiny", "dataset_mix": MIX, **fields})
+
+
+def test_defaults_are_those_of_the_method() -> None:
+    given = spec()
+    assert (given.alpha, given.lambda_adv, given.grpo.group_size) == (0.1, 1e-3, 8)
+    assert (given.grpo.clip_low, given.grpo.clip_high, given.rollout.temperature) == (0.2, 0.2, 1.0)
+    assert (given.optimizer.learning_rate, given.optimizer.max_grad_norm) == (1e-6, 1.0)
+    assert (given.schedule.prompts_per_step, given.adversarial.coef_clip, given.reward.aggregate) == (
+        64,
+        10,
+        "fraction",
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "where", "says"),
+    [
+        ({"alpha": 1.5}, "alpha", "less than or equal to 1"),
+        ({"alpha": -0.1}, "alpha", "greater than or equal to 0"),
+        ({"lambda_adv": -1}, "lambda_adv", "greater than or equal to 0"),
+        ({"alpha": float("nan")}, "alpha", "finite"),
+        ({"dataset_mix": []}, "dataset_mix", "at least 1"),
+        ({"lr": 1}, "lr", "Extra inputs"),
+        ({"grpo": {"group_size": 1}}, "grpo.group_size", "greater than or equal to 2"),
+        ({"dataset_mix": [{"dataset": "d", "role": "rl"}]}, "", "no entry has role 'sft' or 'both'"),
+        ({"dataset_mix": [{"dataset": "d", "role": "sft"}]}, "", "no entry has role 'rl' or 'both'"),
+        ({"alpha": 0, "dataset_mix": [*MIX, {"dataset": "d", "role": "sft"}]}, "", "dataset_mix.1.role"),
+        (
+            {"alpha": 1, "lambda_adv": 0, "dataset_mix": [*MIX, {"dataset": "d", "role": "rl"}]},
+            "",
+            "nothing is sampled",
+        ),
+        (
+            {"dataset_mix": [*MIX, {"dataset": "d", "weight": 0.1}], "schedule": {"prompts_per_step": 4}},
+            "",
+            "dataset_mix.1.weight: 0.1 of 1.1 gives this entry 0.36 rows",
+        ),
+    ],
+)
+def test_a_contradiction_is_refused(fields: dict[str, Any], where: str, says: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        spec(**fields)
+    error = caught.value.errors()[0]
+    assert ".".join(map(str, error["loc"])) == where
+    assert says in error["msg"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "contents", "param"),
+    [
+        ({}, DatasetContents(rows=3, references=2, rewards=3), "dataset_mix.0.dataset"),
+        ({}, DatasetContents(rows=3, references=3, rewards=0), "dataset_mix.0.dataset"),
+        ({"alpha": 1, "lambda_adv": 0}, DatasetContents(3, 0, 3), "dataset_mix.0.dataset"),
+        ({"alpha": 0}, DatasetContents(3, 0, 3), "lambda_adv"),
+    ],
+)
+def test_datasets_must_feed_every_term(fields: dict[str, Any], contents: DatasetContents, param: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        check_mix(spec(**fields), [contents])
+    assert caught.value.param == param
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("fields", "contents"),
+    [
+        ({}, DatasetContents(3, 3, 3)),
+        ({"alpha": 0, "lambda_adv": 0}, DatasetContents(3, 0, 3)),
+        ({"alpha": 0}, DatasetContents(3, 1, 3)),  # rows without reference are left out of the adversarial term
+        ({"alpha": 1}, DatasetContents(3, 3, 0)),  # A-SFT needs no verifier
+        ({"alpha": 1, "lambda_adv": 0}, DatasetContents(3, 3, 0)),
+    ],
+)
+def test_what_a_mode_does_not_use_is_not_asked_for(fields: dict[str, Any], contents: DatasetContents) -> None:
+    check_mix(spec(**fields), [contents])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.json")), ids=lambda p: p.stem)
+def test_every_example_spec_is_valid_and_survives_a_round_trip(path: Any) -> None:
+    given = JobSpec.model_validate(json.loads(path.read_text()))
+    assert JobSpec.model_validate_json(given.model_dump_json()) == given
+
+
+def test_every_field_is_documented() -> None:
+    def undocumented(schema: dict[str, Any]) -> list[str]:
+        return [
+            f"{name}.{field}"
+            for name, part in {"JobSpec": schema, **schema["$defs"]}.items()
+            for field, about in part.get("properties", {}).items()
+            if "description" not in about and "const" not in about
+        ]
+
+    assert undocumented(JobSpec.model_json_schema()) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"messages": []}, "at least 1"),
+        ({"messages": [{"role": "assistant", "content": "hi"}]}, "role 'user'"),
+        ({"messages": [{"role": "user", "content": "hi"}], "reference": ""}, "at least 1"),
+        ({"messages": [{"role": "user", "content": "hi"}], "answer": "x"}, "Extra inputs"),
+    ],
+)
+def test_a_bad_row_is_refused(row: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        DatasetRow.model_validate(row)
+
+
+@pytest.mark.parametrize(
+    ("reward", "says"),
+    [
+        ({"instruction_id_list": ["no:such"], "kwargs": [{}]}, "unknown constraint 'no:such'"),
+        ({"instruction_id_list": ["punctuation:no_comma"], "kwargs": []}, "kwargs has 0 entries for 1"),
+        ({"instruction_id_list": ["keywords:existence"], "kwargs": [{}]}, "keywords: Field required"),
+        ({"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{"n": 1}]}, "n: Extra inputs"),
+        (
+            {
+                "instruction_id_list": ["length_constraints:number_words"],
+                "kwargs": [{"num_words": 3, "relation": "over"}],
+            },
+            "relation",
+        ),
+    ],
+)
+def test_a_bad_constraint_is_refused(reward: dict[str, Any], says: str) -> None:
+    row = {"messages": [{"role": "user", "content": "hi"}], "reward": {"type": "ifeval", **reward}}
+    with pytest.raises(ValidationError, match=says):
+        DatasetRow.model_validate(row)
+
+
+def test_null_arguments_are_ignored() -> None:
+    # The public IFEval files carry every argument of every constraint, null where it does not apply.
+    reward = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{"num_words": None}]}
+    row = DatasetRow.model_validate({"messages": [{"role": "user", "content": "hi"}], "reward": reward})
+    assert row.reward is not None
+    assert row.reward.constraints() == [("punctuation:no_comma", {})]
+
+
+def test_a_run_finds_its_parts_by_name_path_or_hub_id(tmp_path: Any) -> None:
+    run = RunConfig(
+        spec=spec(), run_dir="r", datasets={"ds_1": "/data/one.jsonl"}, models={"m": ModelSource(path="/m")}
+    )
+    assert str(run.dataset_path("ds_1")) == "/data/one.jsonl"
+    assert str(run.dataset_path("two.jsonl")) == "two.jsonl"
+    assert run.model_source("m").path == "/m"
+    assert run.model_source(str(tmp_path)).path == str(tmp_path)
+    assert run.model_source("Qwen/Qwen3-0.6B").hub == "Qwen/Qwen3-0.6B"

@@ -1,0 +1,183 @@
+"""`python -m uniapl train run.json` as a process: all terms alive, exact resume, exit statuses."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+
+from tests.conftest import MODELS, ROOT
+from uniapl.spec.report import REPORT, CheckpointReport, ErrorReport, MetricReport, PhaseReport, Report, SampleReport
+
+DATA = ROOT / "examples" / "data"
+
+
+def run_file(folder: Path, *, resume_from: str | None = None, **changes: Any) -> Path:
+    """A small UniAPL run on the tiny model, by paths alone: no service, no registry."""
+    spec: dict[str, Any] = {
+        "student": str(MODELS / "tiny-random-llama"),
+        "dataset_mix": [{"dataset": str(DATA / "chance.jsonl")}],  # random text earns some of its rewards
+        "alpha": 0.3,
+        "lambda_adv": 0.01,
+        "grpo": {"group_size": 4},
+        "rollout": {"max_new_tokens": 12},
+        "discriminator": {"type": "embedding", "model": str(MODELS / "all-minilm-l6-v2")},
+        "optimizer": {"learning_rate": 1e-3},
+        "schedule": {"steps": 6, "prompts_per_step": 2, "checkpoint_every": 2, "eval_every": 3, "term_norms_every": 1},
+        "evaluation": {"dataset": str(DATA / "heldout.jsonl"), "rows": 4, "samples": 2},
+        "seed": 3,
+    }
+    run = {"spec": {**spec, **changes}, "run_dir": str(folder), "resume_from": resume_from}
+    folder.mkdir(exist_ok=True)
+    path = folder / "run.json"
+    path.write_text(json.dumps(run))
+    return path
+
+
+def start(path: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "uniapl", "train", str(path)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(path: Path) -> tuple[int, str]:
+    process = start(path)
+    _, errors = process.communicate(timeout=120)
+    return process.returncode, errors
+
+
+def reports(folder: Path) -> list[Report]:
+    return [REPORT.validate_json(line) for line in (folder / "reports.jsonl").read_text().splitlines()]
+
+
+def tensors(folder: Path, step: int) -> dict[str, bytes]:
+    found = {}
+    for name in ("model", "optimizer"):
+        with safe_open(folder / "checkpoints" / f"step-{step:08d}" / f"{name}.safetensors", "np") as file:
+            found |= {f"{name}/{key}": file.get_tensor(key).tobytes() for key in file.keys()}  # noqa: SIM118
+    return found
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken")
+    status, errors = finish(run_file(folder))
+    assert status == 0, errors
+    return folder
+
+
+def test_all_three_terms_are_alive_in_every_step(unbroken: Path) -> None:
+    steps = [r for r in reports(unbroken) if isinstance(r, MetricReport) and "loss" in r.values]
+    assert [r.step for r in steps] == [1, 2, 3, 4, 5, 6]
+    for report in steps:
+        values = report.values
+        weighted = 0.3 * values["uniapl/loss_sft"] + 0.7 * values["uniapl/loss_grpo"] + 0.01 * values["uniapl/loss_adv"]
+        assert values["loss"] == pytest.approx(weighted, rel=1e-6)
+        assert values["uniapl/grad_norm_sft"] > 0
+        assert values["uniapl/grad_norm_adv"] > 0
+        assert values["grad_norm"] > 0
+    assert sum(r.values["uniapl/grad_norm_grpo"] > 0 for r in steps) >= 3  # 0 where no group has variance
+
+
+def test_reports_number_themselves_and_tell_the_whole_story(unbroken: Path) -> None:
+    found = reports(unbroken)
+    assert [r.seq for r in found] == list(range(1, len(found) + 1))
+    assert {r.phase for r in found if isinstance(r, PhaseReport)} == {
+        "loading_student",
+        "loading_discriminator",
+        "evaluating",
+        "training",
+        "saving",
+    }
+    assert [r.step for r in found if isinstance(r, CheckpointReport)] == [2, 4, 6]
+    evaluated = [r for r in found if isinstance(r, MetricReport) and "eval/reward" in r.values]
+    assert [r.step for r in evaluated] == [0, 3, 6]
+    assert evaluated[-1].values["eval/reference_logprob"] > evaluated[0].values["eval/reference_logprob"]
+    samples = [r for r in found if isinstance(r, SampleReport)]
+    assert len(samples) == 6
+    assert all(s.score is not None and s.reward is not None for s in samples)
+
+
+def test_a_run_stopped_and_resumed_ends_as_if_never_interrupted(unbroken: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    process = start(run_file(first))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (first / "checkpoints" / "step-00000002").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 75
+    newest = max((first / "checkpoints").glob("step-*"))
+    assert 2 <= int(newest.name.removeprefix("step-")) < 6
+
+    status, errors = finish(run_file(second, resume_from=str(newest)))
+    assert status == 0, errors
+    assert tensors(second, 6) == tensors(unbroken, 6)
+    losses = [{r.step: r.values["loss"] for r in reports(f) if isinstance(r, MetricReport) and "loss" in r.values}
+              for f in (unbroken, first, second)]  # fmt: skip
+    assert {**losses[1], **losses[2]} == losses[0]
+
+
+def test_sigusr1_writes_a_checkpoint_now(tmp_path: Path) -> None:
+    schedule = {"steps": 200, "prompts_per_step": 2, "checkpoint_every": 1000}
+    process = start(run_file(tmp_path, schedule=schedule, evaluation=None))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and "loss" not in _text(tmp_path / "reports.jsonl"):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGUSR1)
+    while time.monotonic() < deadline and '"checkpoint"' not in _text(tmp_path / "reports.jsonl"):
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert len(list((tmp_path / "checkpoints").glob("step-*"))) == 1
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "says"),
+    [
+        ({"student": "/nowhere/at/all"}, "model_not_loadable", "cannot load /nowhere/at/all"),
+        ({"dataset_mix": [{"dataset": "/nowhere.jsonl"}]}, "invalid_dataset", "cannot read dataset /nowhere.jsonl"),
+        ({"data": {"max_prompt_tokens": 3}}, "invalid_dataset", "none of 8 rows is within"),
+    ],
+)
+def test_a_users_mistake_ends_with_64_and_says_which(
+    tmp_path: Path, changes: dict[str, Any], code: str, says: str
+) -> None:
+    status, errors = finish(run_file(tmp_path, **changes))
+    assert status == 64, errors
+    last = reports(tmp_path)[-1]
+    assert isinstance(last, ErrorReport)
+    assert last.code == code
+    assert says in last.message
+
+
+def test_a_spec_that_is_none_is_explained_on_the_terminal(tmp_path: Path) -> None:
+    status, errors = finish(run_file(tmp_path, alpha=3, learning_rate=1))
+    assert status == 64
+    assert "spec.alpha: Input should be less than or equal to 1" in errors
+    assert "spec.learning_rate" in errors
+
+
+def test_a_run_that_diverges_ends_with_70_and_keeps_its_last_good_checkpoint(tmp_path: Path) -> None:
+    # Nothing bounds a learning rate of 1e30 with AdamW: the weights overflow in the first updates.
+    schedule = {"steps": 20, "prompts_per_step": 2, "checkpoint_every": 1}
+    path = run_file(
+        tmp_path, optimizer={"learning_rate": 1e30}, schedule=schedule, evaluation=None, alpha=1, lambda_adv=0
+    )
+    status, errors = finish(path)
+    assert status == 70, errors
+    last = reports(tmp_path)[-1]
+    assert isinstance(last, ErrorReport)
+    assert last.code == "diverged"
+    assert last.hint is not None
+    assert "learning_rate" in last.hint
