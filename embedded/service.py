@@ -66,12 +66,13 @@ class EmbeddedService:
             RuntimeError: it did not within a minute; the message has the end of its log.
         """
         (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
-        upgrade(Settings(data_dir=self.data_dir))
+        database = self._environment.get("UNIAPL_DATABASE_URL", "")
+        upgrade(Settings(data_dir=self.data_dir, database_url=database))
         self.start_api()
         self.start_worker()
         deadline = time.monotonic() + START_S
         while not self._ready():
-            if time.monotonic() > deadline or self._processes["api"].poll() is not None:
+            if time.monotonic() > deadline or self.has_ended("api"):
                 raise RuntimeError(f"the API did not start:\n{self.log('api').read_text()[-2000:]}")
             time.sleep(0.1)
 
@@ -88,6 +89,10 @@ class EmbeddedService:
     def pid(self, name: str) -> int:
         """Process number of `api` or `worker`."""
         return self._processes[name].pid
+
+    def has_ended(self, name: str) -> bool:
+        """Whether `api` or `worker` is no longer running."""
+        return self._processes[name].poll() is not None
 
     def log(self, name: str) -> Path:
         """Log file of `api` or `worker`."""

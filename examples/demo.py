@@ -62,9 +62,9 @@ def main() -> int:
         console.print("interrupted; every process has been stopped")
         return 130
     except JobFailed as failed:
-        console.print(f"error: {failed}", markup=False)
+        console.print(f"error: {failed}", markup=False, soft_wrap=True)
         if failed.job.error:
-            console.print(failed.job.error.log_tail, markup=False)
+            console.print(failed.job.error.log_tail, markup=False, soft_wrap=True)
         return 1
     console.print(f"\n{time.monotonic() - started:.0f} s in all")
     if not rose:
@@ -77,7 +77,8 @@ def _train(client: Client, console: Console) -> Job:
     spec = job.spec
     console.print(
         f"{job.id}: {spec.student}, alpha={spec.alpha:g}, lambda_adv={spec.lambda_adv:g}, "
-        f"{spec.schedule.steps} steps of {spec.schedule.prompts_per_step} prompts x {spec.grpo.group_size} rollouts"
+        f"{spec.schedule.steps} steps of {spec.schedule.prompts_per_step} prompts x {spec.grpo.group_size} rollouts",
+        soft_wrap=True,
     )
     return watch(client, job.id, console)
 
@@ -93,9 +94,9 @@ def _report(client: Client, job: Job, console: Console) -> bool:
     before = client.jobs.samples(job.id, step=0)
     after = client.jobs.samples(job.id, step=job.steps)
     for old, new in list(zip(before, after, strict=True))[:2]:
-        console.print(f"\nprompt     {old.prompt}", markup=False, highlight=False)
+        console.print(f"\nprompt     {old.prompt}", markup=False, soft_wrap=True, highlight=False)
         for label, text in (("teacher", old.reference), ("before", old.completion), ("after", new.completion)):
-            console.print(f"{label:10} {text}", markup=False, highlight=False)
+            console.print(f"{label:10} {text}", markup=False, soft_wrap=True, highlight=False)
     name = "eval/reference_logprob"
     return points[name, job.steps] > points[name, 0]
 
@@ -108,10 +109,10 @@ def _reload(client: Client, job: Job, console: Console) -> bool:
     command = [sys.executable, "-c", RELOAD, str(folder), prompt]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        console.print(f"error: the checkpoint does not reload:\n{result.stderr[-2000:]}", markup=False)
+        console.print(f"error: the checkpoint does not reload:\n{result.stderr[-2000:]}", markup=False, soft_wrap=True)
         return False
     console.print(f"\n{newest.id} (step {newest.step}) reloaded by plain transformers from {folder.relative_to(ROOT)}:")
-    console.print(result.stdout.strip(), markup=False, highlight=False)
+    console.print(result.stdout.strip(), markup=False, soft_wrap=True, highlight=False)
     return True
 
 

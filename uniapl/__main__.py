@@ -44,9 +44,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(run: RunConfig, signals: Signals) -> int:
-    from uniapl.report import Reporter  # torch and transformers load below, after the arguments are known to be good
+    import transformers  # torch and transformers load below, after the arguments are known to be good
+
+    from uniapl.report import Reporter
     from uniapl.trainer import log_environment, prepare
 
+    transformers.utils.logging.disable_progress_bar()  # the log is read by people, and its tail by the service
     print(log_environment(), file=sys.stderr)
     with Reporter(Path(run.run_dir) / "reports.jsonl") as reporter:
         try:

@@ -35,7 +35,7 @@ def load_rows(path: Path) -> list[DatasetRow]:
         DatasetError: the file is missing, or a line is not a `DatasetRow`; the message has its number.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON strings may hold other line ends
     except OSError as error:
         raise DatasetError(f"cannot read dataset {path}: {error.strerror}", param="dataset_mix") from None
     rows = []

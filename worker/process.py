@@ -79,4 +79,4 @@ def tail(path: Path, lines: int = 20, size: int = 16_384) -> str:
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    return "\n".join(line.rpartition("\r")[2] for line in text.splitlines()[-lines:])
+    return "\n".join(line.rpartition("\r")[2] for line in text.rstrip("\n").split("\n")[-lines:])

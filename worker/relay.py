@@ -64,7 +64,7 @@ class Relay:
         whole = chunk[: chunk.rfind(b"\n") + 1]  # a line without its newline is still being written
         if not whole:
             return False
-        reports = [report for line in whole.splitlines() if (report := _parse(line)) is not None]
+        reports = [report for line in whole[:-1].split(b"\n") if (report := _parse(line)) is not None]
         if reports:
             with unit_of_work(self._engine) as session:
                 self._write(session, reports)

@@ -69,17 +69,13 @@ def jobs(url: str | None) -> None:
     import itertools
     from datetime import datetime
 
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("id", "state", "step", "student", "alpha", "lambda_adv", "name", "created", box=None)
+    click.echo(f"{'id':30}{'state':12}{'step':>11}  {'created':18}{'alpha':>6}{'lambda_adv':>12}  student, name")
     with _client(url) as client:
         for job in itertools.islice(client.jobs.list(), 50):
-            spec = job.spec
             created = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
-            numbers = (f"{job.step}/{job.steps}", spec.student, f"{spec.alpha:g}", f"{spec.lambda_adv:g}")
-            table.add_row(job.id, job.state, *numbers, job.name or "", created)
-    Console(soft_wrap=True).print(table)
+            numbers = f"{job.spec.alpha:6g}{job.spec.lambda_adv:12g}"
+            title = f"{job.spec.student}, {job.name}" if job.name else job.spec.student
+            click.echo(f"{job.id:30}{job.state:12}{f'{job.step}/{job.steps}':>11}  {created:18}{numbers}  {title}")
 
 
 @main.command()

@@ -38,7 +38,7 @@ def watch(client: Client, job_id: str, console: Console) -> Job:
             for event in client.jobs.list_events(job_id, after=seen_event):
                 seen_event = event.id
                 if event.level != "info":
-                    progress.console.print(f"{event.level}: {event.message}", markup=False)
+                    progress.console.print(f"{event.level}: {event.message}", markup=False, soft_wrap=True)
             seen_step = _print_steps(client, job_id, seen_step, progress.console)
             if job.state in TERMINAL_STATES:
                 break
@@ -55,5 +55,5 @@ def _print_steps(client: Client, job_id: str, since_step: int, console: Console)
         rows.setdefault(point.step, {})[point.name] = point.value
     for step, values in sorted(rows.items()):
         numbers = "  ".join(f"{label} {values[name]:8.4f}" for name, label in SHOWN.items() if name in values)
-        console.print(f"step {step:4d}  {numbers}", highlight=False)
+        console.print(f"step {step:4d}  {numbers}", highlight=False, soft_wrap=True)
     return max(rows, default=since_step)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from uniapl.adversarial import coefficients
 from uniapl.advantages import group_advantages
+from uniapl.adversarial import coefficients
 from uniapl.batch import Counts, Sequence, collate
 from uniapl.objective import unified_terms
 

@@ -1,0 +1,41 @@
+"""The API application over a real database of each kind, without a worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.main import create_app
+from store.settings import Settings
+
+ROW: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "Say hello without a comma."}],
+    "reference": "Hello!",
+    "reward": {"type": "ifeval", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+}
+
+
+@pytest.fixture
+def client(database_url: str, tmp_path: Path) -> Iterator[TestClient]:
+    models = tmp_path / "models.json"
+    models.write_text(
+        json.dumps(
+            {"tiny": {"kind": "student", "path": "tiny"}, "all-MiniLM-L6-v2": {"kind": "discriminator", "path": "m"}}
+        )
+    )
+    settings = Settings(data_dir=tmp_path, database_url=database_url, models_file=models, hub_models=[])
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+def upload(client: TestClient, *rows: dict[str, Any]) -> str:
+    """Upload rows; returns the dataset's id."""
+    body = "\n".join(json.dumps(row) for row in rows or (ROW,))
+    response = client.post("/datasets", params={"name": "rows"}, content=body)
+    assert response.status_code == 201, response.text
+    return str(response.json()["id"])

@@ -1,0 +1,187 @@
+"""/jobs over HTTP: what is accepted, what is refused and how, and what can be read back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from store import jobs
+from store.db import unit_of_work
+from store.tables import Job
+from tests.api.conftest import ROW, upload
+
+
+def without(*keys: str) -> dict[str, Any]:
+    return {key: value for key, value in ROW.items() if key not in keys}
+
+
+def body(dataset: str, **fields: Any) -> dict[str, Any]:
+    return {"student": "tiny", "dataset_mix": [{"dataset": dataset}], **fields}
+
+
+def engine_of(client: TestClient) -> Any:
+    return client.app.state.service.engine  # type: ignore[attr-defined]
+
+
+def test_a_job_is_queued_with_every_default_filled_in(client: TestClient) -> None:
+    response = client.post("/jobs", json=body(upload(client), name="first"))
+    assert response.status_code == 201
+    job = response.json()
+    assert response.headers["location"] == f"/jobs/{job['id']}"
+    assert (job["state"], job["step"], job["steps"], job["name"]) == ("queued", 0, 200, "first")
+    assert (job["spec"]["alpha"], job["spec"]["grpo"]["group_size"]) == (0.1, 8)
+    assert client.get(f"/jobs/{job['id']}").json() == job
+    assert client.get("/jobs").json()["data"] == [job]
+
+
+@pytest.mark.parametrize(
+    ("rows", "fields", "param", "says"),
+    [
+        ([ROW], {"student": "unknown-model"}, "student", "registered students: tiny"),
+        ([ROW], {"student": "some/hub-model"}, "student", "unknown student"),
+        ([ROW], {"dataset_mix": [{"dataset": "ds_nope"}]}, "dataset_mix.0.dataset", "POST /datasets"),
+        ([ROW], {"evaluation": {"dataset": "ds_nope"}}, "evaluation.dataset", "unknown dataset"),
+        ([without("reference")], {"alpha": 1, "lambda_adv": 0}, "dataset_mix.0.dataset", "add a `reference`"),
+        ([ROW, without("reference")], {}, "dataset_mix.0.dataset", "1 of 2 rows"),
+        ([without("reward")], {"alpha": 0, "lambda_adv": 0}, "dataset_mix.0.dataset", "add a `reward`"),
+        ([without("reference")], {"alpha": 0}, "lambda_adv", "no sampled row has one"),
+        ([ROW], {"alpha": 1.5}, "alpha", "less than or equal to 1"),
+        ([ROW], {"alpha": -0.5}, "alpha", "greater than or equal to 0"),
+        ([ROW], {"lambda_adv": -0.1}, "lambda_adv", "greater than or equal to 0"),
+        ([ROW], {"dataset_mix": []}, "dataset_mix", "at least 1 item"),
+        ([ROW], {"learning_rate": 1}, "learning_rate", "unknown key"),
+        ([ROW], {"grpo": {"groupsize": 2}}, "grpo.groupsize", "unknown key"),
+        ([ROW], {"discriminator": {"type": "embedding", "model": "tiny"}}, "discriminator.model", "is a student"),
+        ([ROW], {"dataset_mix": [{"dataset": "d", "role": "sft"}]}, "dataset_mix", "no entry has role 'rl'"),
+    ],
+)
+def test_a_bad_spec_is_refused_by_field_and_nothing_is_queued(
+    client: TestClient, rows: list[dict[str, Any]], fields: dict[str, Any], param: str, says: str
+) -> None:
+    response = client.post("/jobs", json=body(upload(client, *rows), **fields))
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["error"]["param"] == param
+    assert says in problem["detail"]
+    assert problem["error"]["message"] == problem["detail"]
+    assert problem["status"] == 422
+    assert client.get("/jobs").json()["data"] == []
+
+
+def test_every_problem_of_a_spec_is_listed(client: TestClient) -> None:
+    errors = client.post("/jobs", json=body("d", alpha=2, lambda_adv=-1, x=1)).json()["errors"]
+    assert {error["param"] for error in errors} == {"alpha", "lambda_adv", "x"}
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"[]", b'"text"', b"\xff"])
+def test_a_body_that_is_no_spec_is_a_422(client: TestClient, content: bytes) -> None:
+    response = client.post("/jobs", content=content, headers={"content-type": "application/json"})
+    assert response.status_code in (400, 422)
+    assert "error" in response.json()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/jobs/job_nope", 404, "job_not_found"),
+        ("POST", "/jobs/job_nope/cancel", 404, "job_not_found"),
+        ("GET", "/jobs/job_nope/events", 404, "job_not_found"),
+        ("GET", "/jobs/job_nope/metrics", 404, "job_not_found"),
+        ("GET", "/jobs/job_nope/samples", 404, "job_not_found"),
+        ("GET", "/jobs/job_nope/checkpoints", 404, "job_not_found"),
+        ("GET", "/jobs?after=job_nope", 404, "job_not_found"),
+        ("GET", "/checkpoints/ckpt_nope", 404, "checkpoint_not_found"),
+        ("GET", "/checkpoints/ckpt_nope/files/x", 404, "checkpoint_not_found"),
+        ("GET", "/datasets/ds_nope", 404, "dataset_not_found"),
+        ("GET", "/nowhere", 404, "route_not_found"),
+        ("DELETE", "/jobs", 405, "method_not_allowed"),
+        ("GET", "/jobs?limit=0", 422, "invalid_request"),
+    ],
+)
+def test_every_error_has_the_one_shape(client: TestClient, method: str, path: str, status: int, code: str) -> None:
+    response = client.request(method, path)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["error"]["code"] == code
+    assert response.json()["type"] == f"urn:uniapl:error:{code}"
+
+
+def test_an_unforeseen_error_tells_nothing_of_our_insides(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("secret path /srv/keys")
+
+    monkeypatch.setattr(jobs, "get", broken)
+    response = client.get("/jobs/job_1")
+    assert response.status_code == 500
+    assert "secret" not in response.text
+    assert response.json()["error"]["code"] == "internal_error"
+
+
+def test_cancelling_a_queued_job_ends_it_and_a_finished_one_cannot_be(client: TestClient) -> None:
+    job_id = client.post("/jobs", json=body(upload(client))).json()["id"]
+    for _ in range(2):
+        assert client.post(f"/jobs/{job_id}/cancel").json()["state"] == "cancelled"
+    with unit_of_work(engine_of(client)) as session:
+        session.get_one(Job, job_id).state = "succeeded"
+    response = client.post(f"/jobs/{job_id}/cancel")
+    assert response.status_code == 409
+    assert response.headers["x-should-retry"] == "false"
+    assert response.json()["error"]["code"] == "job_is_over"
+
+
+def test_events_are_paged_as_json_and_replayed_as_a_stream(client: TestClient) -> None:
+    job_id = client.post("/jobs", json=body(upload(client))).json()["id"]
+    client.post(f"/jobs/{job_id}/cancel")
+    first = client.get(f"/jobs/{job_id}/events", params={"limit": 1}).json()
+    assert first["has_more"] is True
+    assert first["data"][0]["data"] == {"state": "queued"}
+    rest = client.get(f"/jobs/{job_id}/events", params={"after": 1}).json()
+    assert [event["id"] for event in rest["data"]] == [2]
+
+    def stream(**headers: str) -> list[str]:
+        response = client.get(f"/jobs/{job_id}/events", headers={"accept": "text/event-stream", **headers})
+        assert response.headers["content-type"].startswith("text/event-stream")
+        return [line for line in response.text.splitlines() if line.startswith(("id:", "event:"))]
+
+    assert stream() == ["id: 1", "event: state", "id: 2", "event: state", "event: end"]
+    assert stream(**{"last-event-id": "1"}) == ["id: 2", "event: state", "event: end"]
+
+
+def test_lists_are_paged_newest_first(client: TestClient) -> None:
+    dataset = upload(client)
+    ids = [client.post("/jobs", json=body(dataset)).json()["id"] for _ in range(3)]
+    page = client.get("/jobs", params={"limit": 2}).json()
+    assert [job["id"] for job in page["data"]] == ids[:0:-1]
+    assert page["has_more"] is True
+    last = client.get("/jobs", params={"limit": 2, "after": page["data"][-1]["id"]}).json()
+    assert [job["id"] for job in last["data"]] == ids[:1]
+    assert last["has_more"] is False
+
+
+def test_a_job_is_accepted_when_nobody_hears_the_bell(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    from celery import Celery
+
+    def deaf(*_: object, **__: object) -> None:
+        raise OSError("broker is down")
+
+    monkeypatch.setattr(Celery, "send_task", deaf)
+    response = client.post("/jobs", json=body(upload(client)))
+    assert response.status_code == 201
+    assert client.get(f"/jobs/{response.json()['id']}").json()["state"] == "queued"
+
+
+def test_the_openapi_document_describes_everything_and_has_an_example_per_mode(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation.get("description"), f"{method} {path}"
+    examples = document["paths"]["/jobs"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    assert set(examples) == {"uniapl", "sft", "grpo", "a_sft", "a_grpo"}
+    for name, schema in document["components"]["schemas"].items():
+        for field, about in schema.get("properties", {}).items():
+            assert "description" in about or "const" in about or name.startswith(("HTTP", "Validation")), (
+                f"{name}.{field}"
+            )

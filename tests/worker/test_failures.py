@@ -1,0 +1,39 @@
+"""Every way a trainer can end is named, with a hint where there is something to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from uniapl.__main__ import EXIT_DIVERGED, EXIT_DONE, EXIT_REQUEUE, EXIT_USER
+from uniapl.spec.report import ErrorReport
+from worker import failures
+from worker.failures import classify
+
+REPORT = ErrorReport(seq=1, ts=0.0, code="invalid_spec", message="no rows", hint="add rows", param="dataset_mix")
+
+
+@pytest.mark.parametrize(
+    ("status", "report", "log", "code", "category", "may_pass"),
+    [
+        (64, REPORT, "", "invalid_spec", "user", False),
+        (70, REPORT, "", "invalid_spec", "user", False),
+        (64, None, "usage: …", "trainer_crashed", "internal", True),
+        (1, None, "torch.OutOfMemoryError: CUDA out of memory.", "out_of_memory", "resource", True),
+        (137, None, "", "out_of_memory", "resource", True),
+        (1, None, "OSError: [Errno 28] No space left on device", "disk_full", "resource", True),
+        (-9, None, "", "trainer_killed", "infra", True),
+        (-11, None, "", "trainer_killed", "infra", True),
+        (1, None, "ZeroDivisionError", "trainer_crashed", "internal", True),
+    ],
+)
+def test_an_end_is_classified(
+    status: int, report: ErrorReport | None, log: str, code: str, category: str, may_pass: bool
+) -> None:
+    failure = classify(status, report, log)
+    assert (failure.error.code, failure.error.category, failure.may_pass) == (code, category, may_pass)
+    assert failure.error.log_tail == log
+
+
+def test_trainer_and_worker_agree_on_exit_statuses() -> None:
+    ours = (failures.EXIT_DONE, failures.EXIT_USER, failures.EXIT_DIVERGED, failures.EXIT_REQUEUE)
+    assert ours == (EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_REQUEUE)

@@ -1,0 +1,116 @@
+"""Reports reach the database exactly once in effect, and only under the fence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from store import checkpoints, events, jobs, metrics
+from store.artifacts import Artifacts
+from store.db import unit_of_work
+from store.errors import FenceLost
+from store.jobs import Hold
+from tests.store.test_jobs import held, make_job
+from uniapl.errors import SpecError
+from uniapl.report import Reporter
+from worker.relay import Relay
+
+
+@pytest.fixture
+def hold(engine: Engine) -> Hold:
+    return held(engine, make_job(engine))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, hold: Hold) -> Path:
+    return Artifacts(tmp_path).attempt(hold.job_id, hold.fence)
+
+
+def relay(engine: Engine, hold: Hold, folder: Path, tmp_path: Path) -> Relay:
+    return Relay(engine, hold, folder / "reports.jsonl", Artifacts(tmp_path))
+
+
+def write_story(folder: Path) -> None:
+    with Reporter(folder / "reports.jsonl") as reporter:
+        reporter.phase("loading_student")
+        reporter.phase("training")
+        reporter.metrics(1, {"loss": 0.5, "broken": float("nan")})
+        reporter.event("three rows are too long", level="warning", rows=["a"])
+        reporter.sample(1, row="r", prompt="p", completion="c", reference=None, reward=1.0, score=None)
+        reporter.checkpoint(1, folder / "checkpoints" / "step-00000001", "abc", 10)
+        reporter.error(SpecError("no", param="alpha", hint="yes"))
+
+
+def snapshot(engine: Engine, hold: Hold) -> tuple[object, ...]:
+    with unit_of_work(engine) as session:
+        job = jobs.get(session, hold.job_id)
+        return (
+            job.state,
+            job.phase,
+            job.step,
+            [(e.seq, e.level, e.message) for e in events.after(session, hold.job_id, 0, 100)],
+            [
+                (m.name, m.step, m.value)
+                for m in metrics.metrics(session, hold.job_id, names=None, since_step=-1, limit=9)
+            ],
+            [s.completion for s in metrics.samples(session, hold.job_id, step=None)],
+            [(c.step, c.path) for c in checkpoints.of_job(session, hold.job_id)],
+        )
+
+
+def test_every_kind_of_report_arrives(engine: Engine, hold: Hold, folder: Path, tmp_path: Path) -> None:
+    write_story(folder)
+    running = relay(engine, hold, folder, tmp_path)
+    assert running.pump() is True
+    assert running.pump() is False
+    state, phase, step, told, numbers, samples, saved = snapshot(engine, hold)
+    assert (state, phase, step) == ("running", "training", 1)
+    assert numbers == [("loss", 1, 0.5)]  # a number that is none is left out by the reporter
+    assert samples == ["c"]
+    assert saved == [(1, f"jobs/{hold.job_id}/fence-1/checkpoints/step-00000001")]
+    assert told[-2:] == [(4, "warning", "three rows are too long"), (5, "info", "checkpoint after step 1")]  # type: ignore[index]
+    assert running.error is not None
+    assert running.error.param == "alpha"
+
+
+def test_a_replay_changes_nothing(engine: Engine, hold: Hold, folder: Path, tmp_path: Path) -> None:
+    write_story(folder)
+    relay(engine, hold, folder, tmp_path).pump()
+    before = snapshot(engine, hold)
+    relay(engine, hold, folder, tmp_path).pump()  # a relay that starts from the beginning, as after a crash
+    assert snapshot(engine, hold) == before
+
+
+def test_a_half_written_line_waits_for_its_end(engine: Engine, hold: Hold, folder: Path, tmp_path: Path) -> None:
+    write_story(folder)
+    path = folder / "reports.jsonl"
+    whole = path.read_bytes()
+    cut = whole.index(b'"loss"') + 3
+    path.write_bytes(whole[:cut])
+    running = relay(engine, hold, folder, tmp_path)
+    running.pump()
+    assert snapshot(engine, hold)[4] == []
+    path.write_bytes(whole)
+    running.pump()
+    assert snapshot(engine, hold)[4] == [("loss", 1, 0.5)]
+
+
+def test_an_unreadable_line_is_skipped(engine: Engine, hold: Hold, folder: Path, tmp_path: Path) -> None:
+    write_story(folder)
+    path = folder / "reports.jsonl"
+    path.write_bytes(b"\x00\xff garbage\n" + path.read_bytes())
+    relay(engine, hold, folder, tmp_path).pump()
+    assert snapshot(engine, hold)[4] == [("loss", 1, 0.5)]
+
+
+def test_a_relay_that_lost_its_fence_writes_nothing(engine: Engine, hold: Hold, folder: Path, tmp_path: Path) -> None:
+    write_story(folder)
+    with unit_of_work(engine) as session:
+        jobs.preempt(session, hold)
+    held(engine, hold.job_id)
+    before = snapshot(engine, hold)
+    with pytest.raises(FenceLost):
+        relay(engine, hold, folder, tmp_path).pump()
+    assert snapshot(engine, hold) == before
