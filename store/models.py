@@ -7,6 +7,7 @@ it matches `hub_models` and the hub knows it; its commit is pinned, so that ever
 from __future__ import annotations
 
 import os
+import re
 from fnmatch import fnmatch
 from typing import Literal
 
@@ -30,6 +31,7 @@ class _Entry(BaseModel):
     gguf: str | None = None
 
 
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE = TypeAdapter(dict[str, _Entry])
 
 
@@ -75,7 +77,7 @@ class Registry:
             if known_as != kind:
                 raise SpecError(f"{name} is a {known_as}, not a {kind}", param=param, hint=self._hint(kind))
             return source
-        if "/" in name and any(fnmatch(name, pattern) for pattern in self._settings.hub_models):
+        if _HUB_ID.fullmatch(name) and any(fnmatch(name, pattern) for pattern in self._settings.hub_models):
             return self._from_hub(name, kind, param)
         raise SpecError(f"unknown {kind} {name!r}", param=param, hint=self._hint(kind))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uniapl.spec.report import ErrorReport
 from uniapl.spec.resources import JobError
 
-EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_REQUEUE = 0, 64, 70, 75  # the trainer's contract, docs/architecture.md
+EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_REQUEUE = 0, 64, 70, 75  # the trainer's contract, docs/adr/0004
 
 
 @dataclass(frozen=True)

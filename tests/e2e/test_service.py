@@ -60,6 +60,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing_but_time(
     os.kill(service.pid("worker"), signal.SIGKILL)
     wait_for(lambda: not trainers(service.data_dir), timeout_s=10)  # the trainer dies with its worker
     before = client.jobs.get(job.id)
+    wait_for(lambda: service.has_ended("worker"))
     service.restart_dead(print)
 
     done = client.jobs.wait(job.id, timeout_s=90)

@@ -201,6 +201,12 @@ def test_hub_ids_outside_the_allowed_patterns_are_unknown(tmp_path: Path, hub: N
         registry(tmp_path, hub_models=["meta/*"]).resolve("Qwen/Qwen3-0.6B", "student", "student")
 
 
+@pytest.mark.parametrize("name", ["../etc", "/etc/passwd", "a/b/c", "a/../b", "Qwen/Qwen3 0.6B", "a/.b", "a/b?x=1"])
+def test_what_is_no_hub_id_never_reaches_the_hub(tmp_path: Path, hub: None, name: str) -> None:
+    with pytest.raises(SpecError, match="unknown student"):
+        registry(tmp_path).resolve(name, "student", "student")
+
+
 def test_an_unreachable_hub_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
