@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from uniapl_client import Client
 
 from tests.conftest import ROOT
 from tests.e2e.conftest import CHANCE, IMPATIENT, trainers, wait_for
-from uniapl_client import Client
 
 
 @pytest.fixture

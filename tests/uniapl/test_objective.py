@@ -49,7 +49,7 @@ def test_padding_never_matters_even_when_it_is_infinite() -> None:
     logprobs = torch.tensor([[-1.0, -math.inf]], requires_grad=True)
     mask = torch.tensor([[True, False]])
     surrogate = clipped_surrogate(
-        logprobs, torch.tensor([[-1.0, 0.0]]), torch.tensor([1.0]), mask, clip_low=0.2, clip_high=0.2
+        logprobs, torch.tensor([[-1.0, -math.inf]]), torch.tensor([1.0]), mask, clip_low=0.2, clip_high=0.2
     )
     surrogate.sum().backward()
     assert_close(surrogate, torch.tensor([[1.0, 0.0]]))

@@ -40,7 +40,13 @@ def test_sampled_logprobs_are_those_of_the_training_forward(policy: Policy) -> N
     assert_close(logprobs[batch.completion_mask], batch.old_logprobs[batch.completion_mask], atol=1e-4, rtol=1e-4)
 
 
+def make_the_end_likely(policy: Policy) -> None:
+    with torch.no_grad():
+        policy.model.get_output_embeddings().weight[policy.stop_ids[0]] += 0.5 * torch.ones(64)
+
+
 def test_rollouts_do_not_depend_on_how_they_are_batched(policy: Policy) -> None:
+    make_the_end_likely(policy)  # so that rows leave the batch at different times
     together = generator(policy, batch_size=64).sample(PROMPTS, group_size=4, seed=3)
     apart = generator(policy, batch_size=4).sample(PROMPTS, group_size=4, seed=3)
     assert [[c.ids for c in group] for group in together] == [[c.ids for c in group] for group in apart]
@@ -81,8 +87,7 @@ def test_greedy_is_what_generate_gives(policy: Policy) -> None:
 
 def test_a_completion_ends_at_the_end_token_and_says_whether_it_was_cut(policy: Policy) -> None:
     end = policy.stop_ids[0]
-    with torch.no_grad():
-        policy.model.get_output_embeddings().weight[end] += 0.5 * torch.ones(64)  # make it likely
+    make_the_end_likely(policy)
     completions = [c for g in generator(policy, max_new_tokens=40).sample(PROMPTS, group_size=16, seed=5) for c in g]
     assert any(not c.truncated for c in completions)
     for c in completions:

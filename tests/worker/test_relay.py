@@ -105,8 +105,15 @@ def test_an_unreadable_line_is_skipped(engine: Engine, hold: Hold, folder: Path,
     assert snapshot(engine, hold)[4] == [("loss", 1, 0.5)]
 
 
-def test_a_relay_that_lost_its_fence_writes_nothing(engine: Engine, hold: Hold, folder: Path, tmp_path: Path) -> None:
-    write_story(folder)
+@pytest.mark.parametrize("story", ["whole", "sample"])
+def test_a_relay_that_lost_its_fence_writes_nothing(
+    engine: Engine, hold: Hold, folder: Path, tmp_path: Path, story: str
+) -> None:
+    if story == "whole":
+        write_story(folder)
+    else:
+        with Reporter(folder / "reports.jsonl") as reporter:
+            reporter.sample(1, row="r", prompt="p", completion="c", reference=None, reward=1.0, score=None)
     with unit_of_work(engine) as session:
         jobs.preempt(session, hold)
     held(engine, hold.job_id)
