@@ -61,4 +61,4 @@ format: $(INSTALLED)  ## format the code and mend what ruff can
 	@$(BIN)/ruff check --fix .
 
 clean:  ## remove everything that was made here, .venv and data included
-	git clean -xdf
+	git clean -Xdf

@@ -20,6 +20,7 @@ def admit(session: Session, registry: Registry, spec: JobSpec) -> Job:
     Raises:
         SpecError: it names something unknown, or its datasets cannot feed its terms.
     """
+    models = _models(registry, spec)  # may ask the hub, so before the transaction begins with the first query
     contents = []
     for i, entry in enumerate(spec.dataset_mix):
         dataset = _dataset(session, entry.dataset, f"dataset_mix.{i}.dataset")
@@ -27,7 +28,7 @@ def admit(session: Session, registry: Registry, spec: JobSpec) -> Job:
     check_mix(spec, contents)
     if spec.evaluation is not None:
         _dataset(session, spec.evaluation.dataset, "evaluation.dataset")
-    return jobs.create(session, spec, _models(registry, spec))
+    return jobs.create(session, spec, models)
 
 
 def _dataset(session: Session, dataset_id: str, param: str) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from store.doorbell import Doorbell, make_celery
 from store.models import Registry
 from store.settings import Settings
 
+logger = logging.getLogger(__name__)
 DESCRIPTION = """
 Post-train language models with Unified Adversarial Preference Learning: every step mixes teacher demonstrations and
 on-policy rollouts in one gradient, `L = alpha·L_SFT + (1 - alpha)·L_GRPO + lambda_adv·L_ADV`.
@@ -49,7 +51,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
 
     @app.exception_handler(OperationalError)
-    def _database_down(_: Request, __: OperationalError) -> JSONResponse:
+    def _database_down(_: Request, error: OperationalError) -> JSONResponse:
+        logger.error("the database failed: %s", error.orig)
         return problems.problem(
             503, "database_unavailable", "the database does not answer; try again", headers={"retry-after": "5"}
         )

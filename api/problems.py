@@ -150,6 +150,11 @@ def _field_problem(error: dict[str, Any]) -> dict[str, Any]:
         reason = "unknown key; see the API's description for the keys that exist"
     if error["type"] == "json_invalid":
         return {"param": None, "reason": f"the body is not JSON: {error.get('ctx', {}).get('error', reason)}"}
+    if error["type"] in ("model_attributes_type", "model_type") and not location:
+        return {
+            "param": None,
+            "reason": "send the spec as a JSON object, with the header content-type: application/json",
+        }
     if error["type"] == "value_error" and not location:
         field, separator, rest = reason.partition(": ")
         if separator and " " not in field:

@@ -38,9 +38,9 @@ class EmbeddedService:
         self.port = port or _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = {
+            "UNIAPL_MODELS_FILE": str(ROOT / "models.json"),
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "UNIAPL_MODELS_FILE": str(ROOT / "models.json"),
             **(environment or {}),
             "UNIAPL_DATA_DIR": str(self.data_dir),
         }
@@ -72,13 +72,15 @@ class EmbeddedService:
         self.start_worker()
         deadline = time.monotonic() + START_S
         while not self._ready():
-            if time.monotonic() > deadline or self.has_ended("api"):
+            self.check()
+            if time.monotonic() > deadline:
                 raise RuntimeError(f"the API did not start:\n{self.log('api').read_text()[-2000:]}")
             time.sleep(0.1)
 
     def start_api(self) -> None:
         """Start the API process."""
         options = ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning"]
+        options += ["--timeout-graceful-shutdown", "3"]  # event streams would hold it open
         self._spawn("api", "uvicorn", "--factory", "api.main:create_app", *options)
 
     def start_worker(self) -> None:
@@ -89,6 +91,12 @@ class EmbeddedService:
     def pid(self, name: str) -> int:
         """Process number of `api` or `worker`."""
         return self._processes[name].pid
+
+    def check(self) -> None:
+        """Raise RuntimeError, with the end of its log, if one of the processes has ended."""
+        for name in self._processes:
+            if self.has_ended(name):
+                raise RuntimeError(f"the {name} has ended:\n{self.log(name).read_text()[-2000:]}")
 
     def has_ended(self, name: str) -> bool:
         """Whether `api` or `worker` is no longer running."""

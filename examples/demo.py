@@ -55,12 +55,15 @@ def main() -> int:
         console.print("starting the embedded service: SQLite, API and worker as two processes")
         with EmbeddedService(FOLDER) as service, Client(service.url) as client:
             console.print(f"listening on {service.url}, logs in {FOLDER.relative_to(ROOT)}/logs")
-            job = _train(client, console)
+            job = _train(service, client, console)
             rose = _report(client, job, console)
             reloads = _reload(client, job, console)
     except KeyboardInterrupt:
         console.print("interrupted; every process has been stopped")
         return 130
+    except RuntimeError as error:
+        console.print(f"error: {error}", markup=False, soft_wrap=True)
+        return 1
     except JobFailed as failed:
         console.print(f"error: {failed}", markup=False, soft_wrap=True)
         if failed.job.error:
@@ -72,7 +75,7 @@ def main() -> int:
     return 0 if rose and reloads else 1
 
 
-def _train(client: Client, console: Console) -> Job:
+def _train(service: EmbeddedService, client: Client, console: Console) -> Job:
     job = client.jobs.create(read_spec(SPEC, client))
     spec = job.spec
     console.print(
@@ -80,7 +83,7 @@ def _train(client: Client, console: Console) -> Job:
         f"{spec.schedule.steps} steps of {spec.schedule.prompts_per_step} prompts x {spec.grpo.group_size} rollouts",
         soft_wrap=True,
     )
-    return watch(client, job.id, console)
+    return watch(client, job.id, console, check=service.check)
 
 
 def _report(client: Client, job: Job, console: Console) -> bool:

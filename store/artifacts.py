@@ -12,7 +12,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from store.errors import NotFound
 from uniapl.spec.resources import CheckpointFile
 
 MANIFEST = "manifest.json"
@@ -44,14 +43,16 @@ class Artifacts:
         """A path as the database stores it."""
         return str(path.absolute().relative_to(self.root.absolute()))
 
-    def checkpoint_files(self, path: str) -> list[CheckpointFile]:
-        """What the manifest of a checkpoint lists, the manifest itself left out.
+    def checkpoint_files(self, path: str) -> list[CheckpointFile] | None:
+        """What the manifest of a checkpoint lists, the manifest itself left out; `None` when something is missing.
 
-        Raises:
-            NotFound: the folder is gone.
+        The trainer deletes old folders before the database hears of it, so a row may outlive its folder.
         """
+        folder = self.root / path
         try:
-            manifest = json.loads((self.root / path / MANIFEST).read_text())
+            manifest = json.loads((folder / MANIFEST).read_text())
+            files = [CheckpointFile(name=name, **entry) for name, entry in manifest["files"].items()]
+            whole = all((folder / file.name).stat().st_size == file.bytes for file in files)
         except OSError:
-            raise NotFound("checkpoint folder", path) from None
-        return [CheckpointFile(name=name, **entry) for name, entry in manifest["files"].items()]
+            return None
+        return files if whole else None

@@ -62,8 +62,10 @@ class Upload:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        finally:  # closing flushes, and fails too when the disk is full
+            self._path.unlink(missing_ok=True)
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes.

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Row, func, select, update
+from sqlalchemy import ColumnElement, Row, exists, func, select, update
 from sqlalchemy.orm import Session
 
-from store import states
+from store import checkpoints, states
 from store.db import now
 from store.errors import Conflict, FenceLost, NotFound
 from store.states import ACTIVE, State, Transition
-from store.tables import Attempt, Event, EventType, Job, Json, new_id
+from store.tables import Attempt, Checkpoint, Event, EventType, Job, Json, new_id
 from uniapl.spec.job import SPEC_VERSION, JobSpec
 from uniapl.spec.report import Level
 from uniapl.spec.run import ModelSource
@@ -86,8 +86,7 @@ def claim(session: Session, job_id: str, *, owner: str, host: str, boot_id: str,
         session,
         job_id,
         states.CLAIM,
-        Job.cancel_requested_at.is_(None),
-        Job.spec_version <= SPEC_VERSION,  # an older worker leaves what it does not know
+        *_claimable(),
         fence=Job.fence + 1,
         attempt=Job.attempt + 1,
         lease_owner=owner,
@@ -110,16 +109,18 @@ def claim(session: Session, job_id: str, *, owner: str, host: str, boot_id: str,
     )
 
 
-def renew(session: Session, hold: Hold, lease_s: float) -> bool:
+def renew(session: Session, hold: Hold, lease_s: float) -> None:
     """Extend the lease.
-
-    Returns:
-        Whether a cancellation has been asked for.
 
     Raises:
         FenceLost: the job is no longer this holder's.
     """
-    return _write(session, hold, lease_expires_at=now() + lease_s).cancel_requested_at is not None
+    _write(session, hold, lease_expires_at=now() + lease_s)
+
+
+def cancel_requested(session: Session, job_id: str) -> bool:
+    """Whether the job's owner wants it to end."""
+    return session.scalar(select(Job.cancel_requested_at).where(Job.id == job_id)) is not None
 
 
 def touch(session: Session, hold: Hold, **values: Any) -> None:
@@ -146,22 +147,21 @@ def begin(session: Session, hold: Hold) -> None:
     _move(session, hold.job_id, states.BEGIN, Job.fence == hold.fence)
 
 
-def finalize(session: Session, hold: Hold) -> None:
-    """The trainer has ended well.
-
-    Raises:
-        FenceLost: the job is no longer this holder's.
-    """
-    _held(_move(session, hold.job_id, states.FINALIZE, Job.fence == hold.fence), hold)
-
-
 def succeed(session: Session, hold: Hold) -> None:
-    """The final checkpoint is recorded.
+    """The trainer has ended well, and the last step's checkpoint is recorded.
 
     Raises:
-        FenceLost: the job is no longer this holder's.
+        FenceLost: the job is no longer this holder's, or there is no such checkpoint (`has_final_checkpoint`).
     """
+    final = exists().where(Checkpoint.job_id == Job.id, Checkpoint.step == Job.steps, Checkpoint.deleted_at.is_(None))
+    _held(_move(session, hold.job_id, states.FINALIZE, Job.fence == hold.fence, final), hold)
     _end(session, hold.job_id, hold.fence, states.SUCCEED)
+
+
+def has_final_checkpoint(session: Session, job_id: str) -> bool:
+    """Whether the last step's checkpoint is recorded."""
+    steps = get(session, job_id).steps
+    return any(checkpoint.step == steps for checkpoint in checkpoints.of_job(session, job_id))
 
 
 def fail(session: Session, job_id: str, fence: int, error: Json) -> None:
@@ -182,8 +182,8 @@ def cancelled(session: Session, job_id: str, fence: int) -> None:
     _end(session, job_id, fence, states.CANCEL_ACTIVE)
 
 
-def preempt(session: Session, hold: Hold) -> None:
-    """Give the job back: the worker is stopping. Spends no retry.
+def preempt(session: Session, hold: Hold, reason: str) -> None:
+    """Give the job back, saying why. Spends no retry.
 
     Raises:
         FenceLost: the job is no longer this holder's.
@@ -193,7 +193,7 @@ def preempt(session: Session, hold: Hold) -> None:
         hold.job_id,
         states.PREEMPT,
         Job.fence == hold.fence,
-        message="the worker is stopping; the job is queued again",
+        message=f"{reason}; the job is queued again",
         lease_owner=None,
         lease_expires_at=None,
         phase=None,
@@ -243,7 +243,9 @@ def request_cancel(session: Session, job_id: str) -> Job:
         NotFound: there is no such job.
         Conflict: it has succeeded or failed.
     """
-    job = get(session, job_id)
+    job = session.get(Job, job_id, with_for_update=True)  # the holder may be giving it back just now
+    if job is None:
+        raise NotFound("job", job_id)
     if not _cancel_waiting(session, job_id):
         asked = session.execute(
             update(Job)
@@ -280,8 +282,21 @@ def _cancel_waiting(session: Session, job_id: str) -> bool:
 
 
 def expired(session: Session) -> Sequence[Row[str, int]]:
-    """Active jobs whose lease has run out, with the fence of the lost holder."""
-    return session.execute(select(Job.id, Job.fence).where(Job.state.in_(ACTIVE), Job.lease_expires_at < now())).all()
+    """Active jobs whose lease has run out, with the fence of the lost holder.
+
+    The rows stay locked until the transaction ends, so that a holder cannot renew between the look and the reaping.
+    """
+    silent = select(Job.id, Job.fence).where(Job.state.in_(ACTIVE), Job.lease_expires_at < now())
+    return session.execute(silent.with_for_update(skip_locked=True)).all()
+
+
+def end_attempt(session: Session, job_id: str, fence: int, exit_kind: str) -> None:
+    """Note how an attempt ended."""
+    session.execute(
+        update(Attempt)
+        .where(Attempt.job_id == job_id, Attempt.fence == fence)
+        .values(ended_at=now(), exit_kind=exit_kind)
+    )
 
 
 def requeue_due(session: Session) -> None:
@@ -292,8 +307,14 @@ def requeue_due(session: Session) -> None:
 
 
 def queued(session: Session) -> Sequence[str]:
-    """Ids of the jobs that wait for a worker, oldest first."""
-    return session.scalars(select(Job.id).where(Job.state == State.QUEUED).order_by(Job.created_at)).all()
+    """Ids of the jobs that wait for a worker like this one, oldest first."""
+    waiting = select(Job.id).where(Job.state == State.QUEUED, *_claimable())
+    return session.scalars(waiting.order_by(Job.created_at)).all()
+
+
+def _claimable() -> tuple[ColumnElement[bool], ...]:
+    """What a queued job must satisfy; an older worker leaves specs that it does not know."""
+    return (Job.cancel_requested_at.is_(None), Job.spec_version <= SPEC_VERSION)
 
 
 def _end(
@@ -350,13 +371,13 @@ def _move(
     return row
 
 
-def _write(session: Session, hold: Hold, **values: Any) -> Row[int, float | None]:
+def _write(session: Session, hold: Hold, **values: Any) -> Row[int]:
     """A holder's UPDATE that changes no state."""
     row = session.execute(
         update(Job)
         .where(Job.id == hold.job_id, Job.state.in_(ACTIVE), Job.fence == hold.fence)
         .values(**(values or {"fence": Job.fence}))
-        .returning(Job.event_seq, Job.cancel_requested_at)
+        .returning(Job.event_seq)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     return _held(row, hold)

@@ -49,4 +49,4 @@ class Settings(BaseSettings):
     @cached_property
     def broker(self) -> str:
         """The broker URL in force."""
-        return self.broker_url or "filesystem://"
+        return self.broker_url or "filesystem://localhost"

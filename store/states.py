@@ -42,8 +42,10 @@ class Transition:
 
 CLAIM = Transition((State.QUEUED,), State.STARTING, "worker", "no cancellation; fence + 1, attempt + 1")
 BEGIN = Transition((State.STARTING,), State.RUNNING, "holder", "fence; the trainer reports training")
-FINALIZE = Transition((State.STARTING, State.RUNNING), State.FINALIZING, "holder", "fence; exit status 0")
-SUCCEED = Transition((State.FINALIZING,), State.SUCCEEDED, "holder", "fence; the last step has a checkpoint")
+FINALIZE = Transition(
+    (State.STARTING, State.RUNNING), State.FINALIZING, "holder", "fence; exit status 0; the last step has a checkpoint"
+)
+SUCCEED = Transition((State.FINALIZING,), State.SUCCEEDED, "holder", "fence")
 FAIL = Transition(ACTIVE, State.FAILED, "holder, sweeper", "fence; the failure is permanent, or the budget is spent")
 RETRY = Transition(ACTIVE, State.RETRY_WAIT, "holder, sweeper", "fence; for the sweeper also an expired lease")
 PREEMPT = Transition(ACTIVE, State.QUEUED, "holder", "fence; a checkpoint was tried; no retry is spent")

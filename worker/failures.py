@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from dataclasses import dataclass
 
+from uniapl.errors import CheckpointError
 from uniapl.spec.report import ErrorReport
 from uniapl.spec.resources import JobError
 
 EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_REQUEUE = 0, 64, 70, 75  # the trainer's contract, docs/adr/0004
+
+OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "MemoryError", "can't allocate memory")
+MEMORY_HINT = (
+    "lower resources.micro_batch_tokens, rollout.batch_size or rollout.max_new_tokens, or use a larger machine"
+)
 
 
 @dataclass(frozen=True)
@@ -29,33 +36,29 @@ def classify(status: int, report: ErrorReport | None, log_tail: str) -> Failure:
         log_tail: the end of its log.
     """
     if report is not None and status in (EXIT_USER, EXIT_DIVERGED):
+        torn = report.code == CheckpointError.code  # ours to mend: the next attempt resumes from an older one
         error = JobError(
             code=report.code,
             message=report.message,
-            category="user",
+            category="infra" if torn else "user",
             hint=report.hint,
             param=report.param,
             log_tail=log_tail,
         )
-        return Failure(error, may_pass=False)
-    if _out_of_memory(status, log_tail):
-        hint = (
-            "lower resources.micro_batch_tokens, rollout.batch_size or rollout.max_new_tokens, or use a larger machine"
-        )
-        return _failure("out_of_memory", "the trainer ran out of memory", "resource", hint, log_tail)
+        return Failure(error, may_pass=torn)
+    if any(word in log_tail for word in OUT_OF_MEMORY):
+        return _failure("out_of_memory", "the trainer ran out of memory", "resource", MEMORY_HINT, log_tail)
     if "No space left on device" in log_tail:
         hint = "free disk space, or lower schedule.keep_checkpoints"
         return _failure("disk_full", "the disk is full", "resource", hint, log_tail)
+    if status == -signal.SIGKILL:
+        message = "the trainer was killed by SIGKILL, as the kernel does when memory runs out"
+        return _failure("trainer_killed", message, "resource", MEMORY_HINT, log_tail)
     if status < 0:
-        name = signal.Signals(-status).name
-        return _failure("trainer_killed", f"the trainer was killed by {name}", "infra", None, log_tail)
+        message = f"the trainer was killed by {signal.strsignal(-status) or f'signal {-status}'}"
+        return _failure("trainer_killed", message, "infra", None, log_tail)
     hint = "the log's last lines tell more; if they do not, please report it"
     return _failure("trainer_crashed", f"the trainer ended with status {status}", "internal", hint, log_tail)
-
-
-def _out_of_memory(status: int, log_tail: str) -> bool:
-    words = ("OutOfMemoryError", "CUDA out of memory", "MemoryError", "can't allocate memory")
-    return status == 128 + signal.SIGKILL or any(word in log_tail for word in words)
 
 
 def _failure(code: str, message: str, category: str, hint: str | None, log_tail: str) -> Failure:
@@ -73,3 +76,21 @@ def lost_holder() -> JobError:
         param=None,
         log_tail="",
     )
+
+
+def worker_error(error: Exception) -> JobError:
+    """Something went wrong on the worker's side of the attempt."""
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    return JobError(
+        code="disk_full" if full else "worker_error",
+        message="the disk is full" if full else f"the worker could not run the attempt: {type(error).__name__}",
+        category="resource" if full else "infra",
+        hint="free disk space" if full else "the worker's log tells more",
+        param=None,
+        log_tail="",
+    )
+
+
+def no_final_checkpoint(log_tail: str) -> Failure:
+    """The trainer ended well, but its last checkpoint never arrived."""
+    return _failure("no_final_checkpoint", "the trainer ended without its last checkpoint", "internal", None, log_tail)

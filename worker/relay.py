@@ -59,6 +59,8 @@ class Relay:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
                 chunk = file.read(BATCH_BYTES)
+                if b"\n" not in chunk:
+                    chunk += file.readline()  # one report may be longer than a batch
         except FileNotFoundError:
             return False
         whole = chunk[: chunk.rfind(b"\n") + 1]  # a line without its newline is still being written

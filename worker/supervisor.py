@@ -6,34 +6,43 @@ has two living trainers on one machine.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Engine, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
+from sqlalchemy.orm import Session
 
 from store import checkpoints, jobs
 from store.artifacts import Artifacts
-from store.db import now, reading, unit_of_work
+from store.db import reading, unit_of_work
 from store.errors import FenceLost
 from store.jobs import Hold
 from store.settings import Settings
-from store.tables import Attempt, new_id
+from store.tables import Attempt, Checkpoint, new_id
 from uniapl.spec.run import RunConfig
 from worker import process
-from worker.failures import EXIT_DONE, EXIT_REQUEUE, classify
+from worker.failures import (
+    EXIT_DONE,
+    EXIT_REQUEUE,
+    Failure,
+    classify,
+    no_final_checkpoint,
+    worker_error,
+)
 from worker.relay import Relay
 
-POLL_S = 0.2
+POLL_S, INTENT_S = 0.2, 1.0
+OUTAGE = (OperationalError, InterfaceError, TimeoutError)
+"""What SQLAlchemy raises while the database is out of reach, or its pool is exhausted."""
 ROOT = Path(__file__).parent.parent
 logger = logging.getLogger(__name__)
 
@@ -87,8 +96,23 @@ def run_attempt(worker: Worker, job_id: str) -> None:
         _Attempt(worker, hold).run()
     except FenceLost as lost:
         logger.warning("%s", lost)
+    except Exception as error:  # a bug or a broken machine: say so now, rather than fall silent for a lease
+        logger.exception("%s: attempt %d failed on our side", job_id, hold.attempt)
+        _give_up(worker, hold, error)
     finally:
         worker.active.discard(job_id)
+
+
+def _give_up(worker: Worker, hold: Hold, error: Exception) -> None:
+    """The attempt failed on the worker's side; if even this cannot be written, the lease will run out."""
+    failure = worker_error(error)
+    try:
+        with unit_of_work(worker.engine) as session:
+            told = failure.model_dump(mode="json")
+            jobs.retry_or_fail(session, hold.job_id, hold.fence, told, worker.settings.retry_backoff_s)
+            jobs.end_attempt(session, hold.job_id, hold.fence, failure.code)
+    except (FenceLost, SQLAlchemyError) as error:
+        logger.warning("%s: %s", hold.job_id, error)
 
 
 class _Attempt:
@@ -100,7 +124,7 @@ class _Attempt:
         self._folder = worker.artifacts.attempt(hold.job_id, hold.fence).absolute()
         self._log = self._folder / "trainer.log"
         self._relay = Relay(worker.engine, hold, self._folder / "reports.jsonl", worker.artifacts)
-        self._cancel = threading.Event()
+        self._cancelling = False
         self._lost = threading.Event()
 
     def run(self) -> None:
@@ -115,12 +139,14 @@ class _Attempt:
         (self._folder / "run.json").write_text(run.model_dump_json(indent=2))
         child = self._start()
         try:
+            self._record_group(child)
             with self._heartbeat():
                 status = self._follow(child)
+                self._insist(self._relay_the_rest)
+                self._insist(lambda: self._settle(status))
         finally:
             process.kill_group(child.pid)  # also when we fail: nothing may be left
             child.wait()
-        self._settle(status)
 
     def _bury_predecessor(self) -> None:
         """Kill what a dead worker may have left of the attempt before this one."""
@@ -143,7 +169,7 @@ class _Attempt:
         if spec.evaluation is not None:
             names.add(spec.evaluation.dataset)
         with unit_of_work(self._engine) as session:
-            found = next(iter(checkpoints.of_job(session, self._hold.job_id)), None)
+            found = self._newest_checkpoint(session)
             session.execute(
                 update(Attempt)
                 .where(Attempt.job_id == self._hold.job_id, Attempt.fence == self._hold.fence)
@@ -157,21 +183,31 @@ class _Attempt:
             resume_from=str((artifacts.root / found.path).absolute()) if found else None,
         )
 
+    def _newest_checkpoint(self, session: Session) -> Checkpoint | None:
+        """The newest one that is still there: the attempt before may have died between deleting one and saying so."""
+        for row in checkpoints.of_job(session, self._hold.job_id):
+            if self._worker.artifacts.checkpoint_files(row.path) is not None:
+                return row
+            checkpoints.mark_deleted(session, row.job_id, row.fence, row.step)
+        return None
+
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "uniapl", "train", str(self._folder / "run.json")]
-        child = process.start(
+        return process.start(
             [*command, "--parent-pid", str(os.getpid())],
             log=self._log,
             environment={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
             folder=ROOT,
         )
+
+    def _record_group(self, child: subprocess.Popen[bytes]) -> None:
+        """So that a later claimant can bury what we leave behind."""
         with unit_of_work(self._engine) as session:
             session.execute(
                 update(Attempt)
                 .where(Attempt.job_id == self._hold.job_id, Attempt.fence == self._hold.fence)
                 .values(pgid=child.pid, pid_starttime=process.start_time(child.pid))
             )
-        return child
 
     @contextmanager
     def _heartbeat(self) -> Iterator[None]:
@@ -186,8 +222,8 @@ class _Attempt:
                 except FenceLost:
                     self._lost.set()
                     return
-                except DBAPIError as error:
-                    logger.warning("%s: could not renew the lease: %s", self._hold.job_id, error.orig)
+                except SQLAlchemyError as error:
+                    logger.warning("%s: could not renew the lease: %s", self._hold.job_id, error)
 
         thread = threading.Thread(target=beat, name=f"heartbeat-{self._hold.job_id}")
         thread.start()
@@ -200,12 +236,18 @@ class _Attempt:
     def _follow(self, child: subprocess.Popen[bytes]) -> int:
         """Relay until the trainer has ended; returns its exit status."""
         drain_until: float | None = None
+        look_at = 0.0
         while child.poll() is None:
-            self._pump()
+            try:
+                self._relay.pump()
+                if time.monotonic() > look_at:
+                    look_at = time.monotonic() + INTENT_S
+                    self._cancelling = self._cancel_requested()
+            except OUTAGE as error:  # the trainer goes on; its reports wait in their file
+                logger.warning("%s: the database does not answer: %s", self._hold.job_id, error)
             if self._lost.is_set():
                 raise FenceLost(self._hold.job_id, self._hold.fence)
-            if self._cancel_requested():
-                self._cancel.set()
+            if self._cancelling:
                 process.kill_group(child.pid)  # checkpoints are atomic, so no grace is needed
             if self._worker.stopping.is_set() and drain_until is None:
                 child.terminate()  # finish the step, write a checkpoint, exit 75
@@ -213,47 +255,55 @@ class _Attempt:
             if drain_until is not None and time.monotonic() > drain_until:
                 process.kill_group(child.pid)
             time.sleep(POLL_S)
-        while self._pump():
-            pass
         return child.returncode
 
-    def _pump(self) -> bool:
-        try:
-            return self._relay.pump()
-        except DBAPIError as error:
-            logger.warning("%s: could not relay reports: %s", self._hold.job_id, error.orig)
-            return False
-
     def _cancel_requested(self) -> bool:
-        try:
-            with reading(self._engine) as session:
-                return jobs.get(session, self._hold.job_id).cancel_requested
-        except DBAPIError:
-            return False
+        with reading(self._engine) as session:
+            return jobs.cancel_requested(session, self._hold.job_id)
+
+    def _relay_the_rest(self) -> None:
+        while self._relay.pump():
+            pass
+
+    def _insist(self, write: Callable[[], None]) -> None:
+        """Try until the database takes it, or the job is no longer ours.
+
+        Raises:
+            FenceLost: it is not.
+        """
+        while True:
+            try:
+                return write()
+            except OUTAGE as error:
+                logger.warning("%s: the database does not answer, trying again: %s", self._hold.job_id, error)
+            if self._lost.wait(INTENT_S):
+                raise FenceLost(self._hold.job_id, self._hold.fence)
 
     def _settle(self, status: int) -> None:
         """Turn the trainer's end into the job's next state."""
-        hold = self._hold
-        kind = "done" if status == EXIT_DONE else "cancelled" if self._cancel.is_set() else f"status {status}"
+        hold, settings = self._hold, self._settings
         with unit_of_work(self._engine) as session:
-            if status == EXIT_DONE:
-                jobs.finalize(session, hold)
+            if status == EXIT_DONE and jobs.has_final_checkpoint(session, hold.job_id):
+                kind = "done"
                 jobs.succeed(session, hold)
-            elif self._cancel.is_set():
+            elif self._cancelling:
+                kind = "cancelled"
                 jobs.cancelled(session, hold.job_id, hold.fence)
             elif status == EXIT_REQUEUE or self._worker.stopping.is_set():
-                jobs.preempt(session, hold)
+                kind = "preempted"
+                who = "the worker is stopping" if self._worker.stopping.is_set() else "the trainer was asked to stop"
+                jobs.preempt(session, hold, who)
             else:
-                failure = classify(status, self._relay.error, process.tail(self._log))
+                failure = self._failure(status)
                 kind = failure.error.code
-                error = json.loads(failure.error.model_dump_json())
+                error = failure.error.model_dump(mode="json")
                 if failure.may_pass:
-                    jobs.retry_or_fail(session, hold.job_id, hold.fence, error, self._settings.retry_backoff_s)
+                    jobs.retry_or_fail(session, hold.job_id, hold.fence, error, settings.retry_backoff_s)
                 else:
                     jobs.fail(session, hold.job_id, hold.fence, error)
-            session.execute(
-                update(Attempt)
-                .where(Attempt.job_id == hold.job_id, Attempt.fence == hold.fence)
-                .values(ended_at=now(), exit_kind=kind)
-            )
+            jobs.end_attempt(session, hold.job_id, hold.fence, kind)
         logger.info("%s: attempt %d ended: %s", hold.job_id, hold.attempt, kind)
+
+    def _failure(self, status: int) -> Failure:
+        log = process.tail(self._log)
+        return no_final_checkpoint(log) if status == EXIT_DONE else classify(status, self._relay.error, log)

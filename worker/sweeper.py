@@ -10,13 +10,11 @@ from __future__ import annotations
 import logging
 import time
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from store import jobs
 from store.db import unit_of_work
 from store.doorbell import Doorbell
-from store.errors import FenceLost
 from worker.failures import lost_holder
 from worker.supervisor import Worker
 
@@ -38,9 +36,9 @@ class Sweeper:
         while not self._worker.stopping.is_set():
             try:
                 self.sweep()
-            except DBAPIError as error:
+            except Exception as error:  # noqa: BLE001  (it must outlive whatever goes wrong in one round)
                 self._connected_since = None
-                logger.warning("could not sweep: %s", error.orig)
+                logger.warning("could not sweep: %s", error)
             self._worker.stopping.wait(self._settings.sweep_s)
 
     def sweep(self) -> None:
@@ -63,11 +61,10 @@ class Sweeper:
 
     def _reap(self, job_id: str, fence: int, session: Session) -> None:
         logger.warning("%s: the holder of fence %d fell silent", job_id, fence)
-        try:
-            if jobs.get(session, job_id).cancel_requested:
-                jobs.cancelled(session, job_id, fence)
-            else:
-                error = lost_holder().model_dump(mode="json")
-                jobs.retry_or_fail(session, job_id, fence, error, self._settings.retry_backoff_s)
-        except FenceLost:
-            pass  # another sweeper was faster, or the holder has settled it
+        error = lost_holder()
+        if jobs.cancel_requested(session, job_id):
+            jobs.cancelled(session, job_id, fence)
+        else:
+            told = error.model_dump(mode="json")
+            jobs.retry_or_fail(session, job_id, fence, told, self._settings.retry_backoff_s)
+        jobs.end_attempt(session, job_id, fence, error.code)

@@ -48,15 +48,11 @@ async def upload_dataset(
 
 def _store(service: Service, upload: Upload, dataset_id: str, name: str) -> Dataset:
     row: Row = upload.finish(service.artifacts.dataset(dataset_id), dataset_id, name)
-    try:
-        with unit_of_work(service.engine) as session:
-            session.add(row)
-            session.flush()
-            session.refresh(row)
-            return Dataset.model_validate(row)
-    except BaseException:
-        service.artifacts.dataset(dataset_id).unlink(missing_ok=True)
-        raise
+    with unit_of_work(service.engine) as session:
+        session.add(row)
+        session.flush()
+        session.refresh(row)
+        return Dataset.model_validate(row)
 
 
 @router.get("")

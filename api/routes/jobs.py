@@ -16,6 +16,7 @@ from store import checkpoints, events, jobs, metrics
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
 
+MAX = 2**31 - 1
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=RESPONSES)
 
 
@@ -71,9 +72,9 @@ def list_events(
     request: Request,
     session: ReadSession,
     service: ServiceDep,
-    after: Annotated[int, Query(ge=0, description="Number of the last event that is known.")] = 0,
+    after: Annotated[int, Query(ge=0, le=MAX, description="Number of the last event that is known.")] = 0,
     limit: Limit = 100,
-    last_event_id: Annotated[int | None, Header(ge=0, description="Sent by SSE clients on reconnect.")] = None,
+    last_event_id: Annotated[int | None, Header(ge=0, le=MAX, description="Sent by SSE clients on reconnect.")] = None,
 ) -> Any:
     """Events of a job, oldest first: JSON, or server-sent events when `Accept` asks for `text/event-stream`.
 
@@ -93,21 +94,27 @@ def list_metrics(
     job_id: str,
     session: ReadSession,
     names: Annotated[str | None, Query(description="Comma-separated metric names; all by default.")] = None,
-    since_step: Annotated[int, Query(ge=-1, description="Only points after this step.")] = -1,
+    since_step: Annotated[int, Query(ge=-1, le=MAX, description="Only points after this step.")] = -1,
     limit: Annotated[int, Query(ge=1, le=100_000, description="Points per page.")] = 10_000,
 ) -> Page[MetricPoint]:
-    """Metrics by step and name: TRL's names where TRL has one, ours under `uniapl/`, `disc/` and `eval/`."""
+    """Metrics by step and name: TRL's names where TRL has one, ours under `uniapl/`, `disc/` and `eval/`.
+
+    A page ends with a whole step; ask for the next one with the last step as `since_step`.
+    """
     jobs.get(session, job_id)
     wanted = names.split(",") if names else None
     found = metrics.metrics(session, job_id, names=wanted, since_step=since_step, limit=limit + 1)
-    return Page(data=[MetricPoint.model_validate(m) for m in found[:limit]], has_more=len(found) > limit)
+    page = found[:limit]
+    if len(found) > limit:
+        page = [m for m in page if m.step < found[limit].step] or page
+    return Page(data=[MetricPoint.model_validate(m) for m in page], has_more=len(found) > limit)
 
 
 @router.get("/{job_id}/samples")
 def list_samples(
     job_id: str,
     session: ReadSession,
-    step: Annotated[int | None, Query(ge=0, description="Only samples of this step.")] = None,
+    step: Annotated[int | None, Query(ge=0, le=MAX, description="Only samples of this step.")] = None,
 ) -> Page[Sample]:
     """Held-out answers, beside the teacher's, from every evaluation."""
     jobs.get(session, job_id)
@@ -119,5 +126,5 @@ def list_samples(
 def list_checkpoints(job_id: str, session: ReadSession, service: ServiceDep) -> Page[Checkpoint]:
     """Checkpoints of a job, newest first."""
     jobs.get(session, job_id)
-    found = [to_checkpoint(row, service) for row in checkpoints.of_job(session, job_id)]
-    return Page(data=found, has_more=False)
+    found = (to_checkpoint(row, service) for row in checkpoints.of_job(session, job_id))
+    return Page(data=[checkpoint for checkpoint in found if checkpoint is not None], has_more=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from sqlalchemy import text
+from sqlalchemy import inspect
 
 from api.deps import ReadSession, ServiceDep
 from api.problems import Problem, problem
@@ -34,8 +34,12 @@ def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"model": Problem, "description": "Something it needs is missing"}})
 def readyz(session: ReadSession, service: ServiceDep) -> Any:
-    """Whether it can do its work: the database answers, and the data folder can be written."""
-    session.execute(text("SELECT 1"))
+    """Whether it can do its work: the database answers and has its tables, and the data folder can be written.
+
+    The broker is not asked: it only makes starts faster, and jobs are accepted and started without it.
+    """
+    if not inspect(session.connection()).has_table("jobs"):
+        return problem(503, "database_not_migrated", "the database has no tables yet; run `python -m store.migrate`")
     if not os.access(service.artifacts.root, os.W_OK):
         return problem(
             503, "data_folder_not_writable", "the data folder cannot be written", headers={"retry-after": "5"}

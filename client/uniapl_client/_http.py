@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,12 +11,15 @@ import httpx
 
 from uniapl_client.errors import APIConnectionError, from_response
 
+PATIENCE_S = 60.0
+
 
 class Transport:
     """Sends requests to one service."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
         self.url = url.rstrip("/")
+        self._known = False  # whether it has ever answered
         self._client = httpx.Client(base_url=self.url, timeout=httpx.Timeout(timeout_s, connect=5.0))
 
     def close(self) -> None:
@@ -25,12 +29,25 @@ class Transport:
     def request(self, method: str, path: str, **options: Any) -> Any:
         """The decoded JSON of the answer.
 
+        Once the service has answered, reads are tried again for up to `PATIENCE_S` seconds while it is out of reach or
+        says 503: whoever waits for a job for hours does not want to know that the API was restarted.
+
         Raises:
             APIStatusError: the service answered with an error.
             APIConnectionError: it did not answer.
         """
-        with self._errors():
-            response = self._client.request(method, path, **options)
+        give_up = time.monotonic() + (PATIENCE_S if method == "GET" and self._known else 0)
+        while True:
+            try:
+                with self._errors():
+                    response = self._client.request(method, path, **options)
+                if response.status_code != 503 or time.monotonic() > give_up:
+                    break
+            except APIConnectionError:
+                if time.monotonic() > give_up:
+                    raise
+            time.sleep(1)
+        self._known = True
         if response.is_error:
             raise from_response(response)
         return response.json()

@@ -145,11 +145,16 @@ class Jobs:
         self, job_id: str, *, names: Sequence[str] | None = None, since_step: int = -1
     ) -> Sequence[MetricPoint]:
         """Points after `since_step`, by step and name."""
-        params: dict[str, Any] = {"since_step": since_step, "limit": 100_000}
-        if names:
-            params["names"] = ",".join(names)
-        page = self._transport.request("GET", f"/jobs/{job_id}/metrics", params=params)
-        return Page[MetricPoint].model_validate(page).data
+        params: dict[str, Any] = {"names": ",".join(names)} if names else {}
+        found: list[MetricPoint] = []
+        while True:
+            params["since_step"] = since_step
+            answer = self._transport.request("GET", f"/jobs/{job_id}/metrics", params=params)
+            page = Page[MetricPoint].model_validate(answer)
+            found += page.data
+            if not page.has_more:
+                return found
+            since_step = page.data[-1].step
 
     def samples(self, job_id: str, *, step: int | None = None) -> Sequence[Sample]:
         """Held-out answers of one evaluation, or of all."""

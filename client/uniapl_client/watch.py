@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -22,8 +23,14 @@ SHOWN = {
 }
 
 
-def watch(client: Client, job_id: str, console: Console) -> Job:
+def watch(client: Client, job_id: str, console: Console, *, check: Callable[[], None] = lambda: None) -> Job:
     """Show progress until the job is over.
+
+    Args:
+        client: the service.
+        job_id: which job.
+        console: where to.
+        check: called at each look; whatever it raises ends the watch.
 
     Raises:
         JobFailed: it ended failed or cancelled.
@@ -33,6 +40,7 @@ def watch(client: Client, job_id: str, console: Console) -> Job:
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("queued")
         while True:
+            check()
             job = client.jobs.get(job_id)
             progress.update(bar, total=job.steps, completed=job.step, description=job.phase or job.state)
             for event in client.jobs.list_events(job_id, after=seen_event):

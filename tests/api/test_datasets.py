@@ -59,3 +59,20 @@ def test_an_unusable_database_is_a_503_that_says_when_to_retry(client: TestClien
     assert answer.headers["retry-after"] == "5"
     assert answer.json()["error"]["code"] == "database_unavailable"
     assert client.get("/healthz").status_code == 200
+
+
+def test_a_database_without_tables_is_not_ready(tmp_path: Path) -> None:
+    from api.main import create_app
+    from store.settings import Settings
+
+    with TestClient(create_app(Settings(data_dir=tmp_path))) as fresh:
+        answer = fresh.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "database_not_migrated"
+
+
+def test_a_nul_in_a_row_is_refused(client: TestClient) -> None:
+    row = {"messages": [{"role": "user", "content": "a\x00b"}]}
+    answer = client.post("/datasets", content=json.dumps(row))
+    assert answer.status_code == 422
+    assert "NUL" in answer.json()["errors"][0]["reason"]

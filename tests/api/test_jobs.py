@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from store import jobs
+from store import checkpoints, jobs, metrics
 from store.db import unit_of_work
 from store.tables import Job
 from tests.api.conftest import ROW, upload
@@ -55,6 +56,8 @@ def test_a_job_is_queued_with_every_default_filled_in(client: TestClient) -> Non
         ([ROW], {"grpo": {"groupsize": 2}}, "grpo.groupsize", "unknown key"),
         ([ROW], {"discriminator": {"type": "embedding", "model": "tiny"}}, "discriminator.model", "is a student"),
         ([ROW], {"dataset_mix": [{"dataset": "d", "role": "sft"}]}, "dataset_mix", "no entry has role 'rl'"),
+        ([ROW], {"schedule": {"steps": 10**30}}, "schedule.steps", "less than or equal to"),
+        ([ROW], {"name": "a\x00b"}, "name", "NUL"),
     ],
 )
 def test_a_bad_spec_is_refused_by_field_and_nothing_is_queued(
@@ -99,6 +102,9 @@ def test_a_body_that_is_no_spec_is_a_422(client: TestClient, content: bytes) -> 
         ("GET", "/nowhere", 404, "route_not_found"),
         ("DELETE", "/jobs", 405, "method_not_allowed"),
         ("GET", "/jobs?limit=0", 422, "invalid_request"),
+        ("GET", "/jobs/job_nope/events?after=99999999999999999999", 422, "invalid_request"),
+        ("GET", "/jobs/job_nope/metrics?since_step=99999999999999999999", 422, "invalid_request"),
+        ("GET", "/jobs/job_nope/samples?step=99999999999999999999", 422, "invalid_request"),
     ],
 )
 def test_every_error_has_the_one_shape(client: TestClient, method: str, path: str, status: int, code: str) -> None:
@@ -130,6 +136,46 @@ def test_cancelling_a_queued_job_ends_it_and_a_finished_one_cannot_be(client: Te
     assert response.status_code == 409
     assert response.headers["x-should-retry"] == "false"
     assert response.json()["error"]["code"] == "job_is_over"
+
+
+def test_metrics_pages_end_with_a_whole_step(client: TestClient) -> None:
+    job_id = client.post("/jobs", json=body(upload(client))).json()["id"]
+    with unit_of_work(engine_of(client)) as session:
+        metrics.put_metrics(session, job_id, 1, [(n, s, 0.0) for s in (1, 2, 3) for n in ("a", "b", "c")])
+    pages, since = [], -1
+    while True:
+        page = client.get(f"/jobs/{job_id}/metrics", params={"limit": 4, "since_step": since}).json()
+        pages.append([(m["step"], m["name"]) for m in page["data"]])
+        if not page["has_more"]:
+            break
+        since = page["data"][-1]["step"]
+    assert pages == [[(s, n) for n in ("a", "b", "c")] for s in (1, 2, 3)]
+
+
+def test_a_checkpoint_whose_folder_was_just_deleted_is_not_listed(client: TestClient, tmp_path: Path) -> None:
+    job_id = client.post("/jobs", json=body(upload(client))).json()["id"]
+    whole = tmp_path / "jobs" / "whole"
+    whole.mkdir(parents=True)
+    (whole / "config.json").write_text("{}")
+    (whole / "manifest.json").write_text('{"files": {"config.json": {"bytes": 2, "sha256": "x"}}}')
+    with unit_of_work(engine_of(client)) as session:
+        for step, path in ((1, "jobs/gone"), (2, "jobs/whole")):
+            checkpoints.commit(session, job_id, 1, step=step, path=path, manifest_sha256="x", size=1)
+        gone = next(c.id for c in checkpoints.of_job(session, job_id) if c.step == 1)
+    found = client.get(f"/jobs/{job_id}/checkpoints").json()["data"]
+    assert [c["step"] for c in found] == [2]
+    assert client.get(f"/checkpoints/{gone}").status_code == 404
+    assert client.get(f"/checkpoints/{gone}/files/config.json").status_code == 404
+    name = f"/checkpoints/{found[0]['id']}/files"
+    assert client.get(f"{name}/config.json", headers={"range": "bytes=1-1"}).content == b"}"
+    assert client.get(f"{name}/manifest.json").status_code == 200
+    for outside in ("..%2f..%2f..%2fmodels.json", "other.json"):
+        assert client.get(f"{name}/{outside}").status_code == 404
+
+
+def test_a_spec_without_its_content_type_is_explained(client: TestClient) -> None:
+    response = client.post("/jobs", content=b"{}", headers={"content-type": "application/x-www-form-urlencoded"})
+    assert "content-type: application/json" in response.json()["detail"]
 
 
 def test_events_are_paged_as_json_and_replayed_as_a_stream(client: TestClient) -> None:

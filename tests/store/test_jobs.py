@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
-from store import events, jobs
+from store import checkpoints, events, jobs
 from store.db import unit_of_work
 from store.errors import Conflict, FenceLost, NotFound
 from store.jobs import Hold
@@ -55,7 +55,10 @@ def test_a_job_goes_from_queued_to_succeeded_and_every_move_leaves_an_event(engi
         jobs.begin(session, hold)
         jobs.begin(session, hold)  # said twice, recorded once
         jobs.say(session, hold, "half way")
-        jobs.finalize(session, hold)
+        with pytest.raises(FenceLost):
+            jobs.succeed(session, hold)  # the last step has no checkpoint yet
+        checkpoints.commit(session, job_id, hold.fence, step=SPEC.schedule.steps, path="p", manifest_sha256="x", size=1)
+        assert jobs.has_final_checkpoint(session, job_id)
         jobs.succeed(session, hold)
     assert history(engine, job_id) == [
         (1, "job is queued"),
@@ -107,7 +110,7 @@ def test_a_holder_whose_fence_has_passed_can_write_nothing(engine: Engine) -> No
     job_id = make_job(engine)
     old = held(engine, job_id)
     with unit_of_work(engine) as session:
-        jobs.preempt(session, old)
+        jobs.preempt(session, old, "stopping")
     new = held(engine, job_id)
     assert (new.fence, new.attempt) == (2, 2)
 
@@ -116,9 +119,8 @@ def test_a_holder_whose_fence_has_passed_can_write_nothing(engine: Engine) -> No
             lambda s: jobs.renew(s, hold, 60),
             lambda s: jobs.touch(s, hold, step=99),
             lambda s: jobs.say(s, hold, "I am still here"),
-            lambda s: jobs.finalize(s, hold),
             lambda s: jobs.succeed(s, hold),
-            lambda s: jobs.preempt(s, hold),
+            lambda s: jobs.preempt(s, hold, "stopping"),
             lambda s: jobs.fail(s, hold.job_id, hold.fence, ERROR),
             lambda s: jobs.cancelled(s, hold.job_id, hold.fence),
             lambda s: jobs.retry_or_fail(s, hold.job_id, hold.fence, ERROR, 1.0),
@@ -148,11 +150,11 @@ def test_cancelling_an_active_job_asks_its_holder(engine: Engine) -> None:
     job_id = make_job(engine)
     hold = held(engine, job_id)
     with unit_of_work(engine) as session:
-        assert jobs.renew(session, hold, 60) is False
+        assert not jobs.cancel_requested(session, job_id)
         job = jobs.request_cancel(session, job_id)
         assert (job.state, job.cancel_requested) == (State.STARTING, True)
         jobs.request_cancel(session, job_id)
-        assert jobs.renew(session, hold, 60) is True
+        assert jobs.cancel_requested(session, job_id)
         jobs.cancelled(session, job_id, hold.fence)
     assert state(engine, job_id) == State.CANCELLED
     assert [m for _, m in history(engine, job_id)].count("cancellation requested") == 1
@@ -163,7 +165,7 @@ def test_a_job_given_back_after_its_cancellation_is_cancelled_by_the_sweeper(eng
     hold = held(engine, job_id)
     with unit_of_work(engine) as session:
         jobs.request_cancel(session, job_id)
-        jobs.preempt(session, hold)
+        jobs.preempt(session, hold, "stopping")
     assert claim(engine, job_id) is None
     with unit_of_work(engine) as session:
         jobs.cancel_given_back(session)

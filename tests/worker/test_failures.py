@@ -11,6 +11,8 @@ from worker.failures import classify
 
 REPORT = ErrorReport(seq=1, ts=0.0, code="invalid_spec", message="no rows", hint="add rows", param="dataset_mix")
 
+TORN = ErrorReport(seq=1, ts=0.0, code="invalid_checkpoint", message="torn", hint=None, param=None)
+
 
 @pytest.mark.parametrize(
     ("status", "report", "log", "code", "category", "may_pass"),
@@ -19,10 +21,11 @@ REPORT = ErrorReport(seq=1, ts=0.0, code="invalid_spec", message="no rows", hint
         (70, REPORT, "", "invalid_spec", "user", False),
         (64, None, "usage: …", "trainer_crashed", "internal", True),
         (1, None, "torch.OutOfMemoryError: CUDA out of memory.", "out_of_memory", "resource", True),
-        (137, None, "", "out_of_memory", "resource", True),
         (1, None, "OSError: [Errno 28] No space left on device", "disk_full", "resource", True),
-        (-9, None, "", "trainer_killed", "infra", True),
+        (-9, None, "", "trainer_killed", "resource", True),
         (-11, None, "", "trainer_killed", "infra", True),
+        (-40, None, "", "trainer_killed", "infra", True),
+        (64, TORN, "", "invalid_checkpoint", "infra", True),
         (1, None, "ZeroDivisionError", "trainer_crashed", "internal", True),
     ],
 )

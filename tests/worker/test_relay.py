@@ -115,9 +115,26 @@ def test_a_relay_that_lost_its_fence_writes_nothing(
         with Reporter(folder / "reports.jsonl") as reporter:
             reporter.sample(1, row="r", prompt="p", completion="c", reference=None, reward=1.0, score=None)
     with unit_of_work(engine) as session:
-        jobs.preempt(session, hold)
+        jobs.preempt(session, hold, "stopping")
     held(engine, hold.job_id)
     before = snapshot(engine, hold)
     with pytest.raises(FenceLost):
         relay(engine, hold, folder, tmp_path).pump()
     assert snapshot(engine, hold) == before
+
+
+def test_a_report_longer_than_a_batch_passes(engine: Engine, hold: Hold, folder: Path, tmp_path: Path) -> None:
+    with Reporter(folder / "reports.jsonl") as reporter:
+        reporter.sample(1, row="r", prompt="p", completion="x" * (3 << 20), reference=None, reward=1.0, score=None)
+        reporter.metrics(1, {"loss": 0.5})
+    running = relay(engine, hold, folder, tmp_path)
+    while running.pump():
+        pass
+    assert snapshot(engine, hold)[4] == [("loss", 1, 0.5)]
+
+
+def test_a_completion_with_a_nul_passes(engine: Engine, hold: Hold, folder: Path, tmp_path: Path) -> None:
+    with Reporter(folder / "reports.jsonl") as reporter:
+        reporter.sample(1, row="r", prompt="p", completion="a\x00b", reference=None, reward=1.0, score=None)
+    relay(engine, hold, folder, tmp_path).pump()
+    assert snapshot(engine, hold)[5] == ["a\ufffdb"]

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("NUL characters cannot be stored; remove them")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+"""Text that every database can store."""
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+"""A number of things."""
 
 
 class Input(BaseModel):

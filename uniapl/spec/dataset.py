@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from uniapl.spec.base import Input
+from uniapl.spec.base import Input, Text
 from uniapl.spec.reward import Reward
 
 
@@ -14,7 +14,7 @@ class Message(Input):
     """One turn of the conversation that forms the prompt."""
 
     role: Literal["system", "user", "assistant"]
-    content: Annotated[str, Field(min_length=1)]
+    content: Annotated[Text, Field(min_length=1)]
 
 
 class DatasetRow(Input):
@@ -24,15 +24,15 @@ class DatasetRow(Input):
     row with both serves both, and lets the discriminator compare the student's answer with the teacher's.
     """
 
-    id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    id: Annotated[Text, Field(min_length=1, max_length=128)] | None = None
     """The caller's own name for the row; shown in errors and samples."""
     messages: Annotated[list[Message], Field(min_length=1)]
     """The prompt, as chat turns; the last one is the user's."""
-    reference: Annotated[str, Field(min_length=1)] | None = None
+    reference: Annotated[Text, Field(min_length=1)] | None = None
     """The teacher's answer."""
     reward: Reward | None = None
     """How an answer is verified."""
-    tags: list[str] = []
+    tags: list[Text] = []
     """Free labels, kept with the row."""
 
     @model_validator(mode="after")

@@ -11,12 +11,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from uniapl.spec.base import Input
+from uniapl.spec.base import Count, Input, Text
 
 SPEC_VERSION = 1
 """Grows with every change that an older worker could not run."""
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[Text, Field(min_length=1, max_length=200)]
 Role = Literal["sft", "rl", "both"]
 
 
@@ -66,7 +66,7 @@ class EmbeddingDiscriminator(Input):
     type: Literal["embedding"] = "embedding"
     model: Name = "all-MiniLM-L6-v2"
     """Name of a sentence-embedding model in the registry, a hub id, or a local folder."""
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: Count = 64
     """Texts embedded at once."""
 
 
@@ -82,18 +82,18 @@ class Rollout(Input):
 
     temperature: float = Field(default=1.0, gt=0)
     """Divides the logits; the training log-probabilities are divided by it too."""
-    max_new_tokens: int = Field(default=2048, ge=1)
+    max_new_tokens: Count = 2048
     """A completion that has not ended by then is truncated, and counted as such."""
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: Count = 64
     """Sequences sampled at once; bounds the memory of the key-value cache."""
 
 
 class DataOptions(Input):
     """Which rows are usable. Longer ones are left out, counted, and named in an event."""
 
-    max_prompt_tokens: int = Field(default=1024, ge=1)
+    max_prompt_tokens: Count = 1024
     """Longest prompt, chat template included."""
-    max_reference_tokens: int = Field(default=2048, ge=1)
+    max_reference_tokens: Count = 2048
     """Longest teacher's answer."""
 
 
@@ -102,7 +102,7 @@ class Optimizer(Input):
 
     learning_rate: float = Field(default=1e-6, gt=0)
     """Peak learning rate, constant after the warm-up."""
-    warmup_steps: int = Field(default=0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0, le=2**31 - 1)
     """Steps over which the learning rate rises linearly from 0."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
     """Decay of the first moment."""
@@ -119,17 +119,17 @@ class Optimizer(Input):
 class Schedule(Input):
     """How long, and what happens when."""
 
-    steps: int = Field(default=200, ge=1)
+    steps: Count = 200
     """Policy updates."""
-    prompts_per_step: int = Field(default=64, ge=1)
+    prompts_per_step: Count = 64
     """Dataset rows per policy update, over the whole mix."""
-    checkpoint_every: int = Field(default=50, ge=1)
+    checkpoint_every: Count = 50
     """Steps between checkpoints; the last step always has one."""
-    keep_checkpoints: int = Field(default=2, ge=1)
-    """Checkpoints kept per attempt; older ones are deleted."""
-    eval_every: int = Field(default=50, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=2, le=1000)
+    """Checkpoints kept per attempt; older ones are deleted. At least two: one may be young when its worker dies."""
+    eval_every: Count = 50
     """Steps between evaluations, when `evaluation` is given; it also runs before the first step and after the last."""
-    term_norms_every: int = Field(default=10, ge=1)
+    term_norms_every: Count = 10
     """Steps between measurements of each term's own gradient norm, which cost one more backward per term."""
 
 
@@ -138,16 +138,16 @@ class Evaluation(Input):
 
     dataset: Name
     """Id of the held-out dataset."""
-    rows: int = Field(default=64, ge=1)
+    rows: Count = 64
     """The first so many rows are used."""
-    samples: int = Field(default=4, ge=0)
+    samples: int = Field(default=4, ge=0, le=1000)
     """So many answers are stored as samples each time."""
 
 
 class Resources(Input):
     """What one process may hold at once. The gradient does not depend on it."""
 
-    micro_batch_tokens: int = Field(default=4096, ge=1)
+    micro_batch_tokens: Count = 4096
     """Padded tokens per forward and backward pass; a single longer sequence still passes alone."""
 
 
@@ -186,9 +186,9 @@ class JobSpec(Input):
     """Memory bounds."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Decides the order of rows and every sampled token."""
-    name: Annotated[str, Field(max_length=100)] | None = None
+    name: Annotated[Text, Field(max_length=100)] | None = None
     """Free title."""
-    tags: Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16)] = {}
+    tags: Annotated[dict[Text, Annotated[Text, Field(max_length=512)]], Field(max_length=16)] = {}
     """Free labels."""
 
     @property

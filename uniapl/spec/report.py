@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 Level = Literal["info", "warning", "error"]
 Phase = Literal["loading_student", "loading_discriminator", "training", "evaluating", "saving"]
+
+
+Printable = Annotated[str, AfterValidator(lambda text: text.replace("\x00", "\ufffd"))]
+"""Text that a model wrote, with what no database can store replaced."""
 
 
 class _Report(BaseModel):
@@ -35,7 +39,7 @@ class SampleReport(_Report):
     step: int
     row: str
     prompt: str
-    completion: str
+    completion: Printable
     reference: str | None
     reward: float | None
     score: float | None
@@ -70,7 +74,7 @@ class EventReport(_Report):
 
     kind: Literal["event"] = "event"
     level: Level
-    message: str
+    message: Printable
     data: dict[str, Any] = {}
 
 
@@ -79,7 +83,7 @@ class ErrorReport(_Report):
 
     kind: Literal["error"] = "error"
     code: str
-    message: str
+    message: Printable
     hint: str | None
     param: str | None
 
