@@ -14,6 +14,7 @@ from importlib.metadata import files
 from pathlib import Path
 
 import torch
+import transformers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from uniapl.policy import load_policy
@@ -24,6 +25,7 @@ SMOLLM2, MINILM, TINY = "smollm2-135m-instruct", "all-minilm-l6-v2", "tiny-rando
 
 def main(target: Path) -> None:
     """Write the model folders under `target`; finished ones are left alone."""
+    transformers.utils.logging.disable_progress_bar()
     target.mkdir(parents=True, exist_ok=True)
     for name, write in ((SMOLLM2, _write_smollm2), (MINILM, _write_minilm), (TINY, _write_tiny)):
         if (target / name).is_dir():

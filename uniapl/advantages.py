@@ -22,7 +22,8 @@ def group_advantages(
         scale: divide by the (unbiased) standard deviation.
         eps: keeps a group without variance at zero.
     """
+    rewards = rewards.double()  # in float32 the mean of seven equal rewards may differ from them
     centred = rewards - rewards.mean(dim=1, keepdim=True)
-    if not scale:
-        return centred
-    return centred / (rewards.std(dim=1, keepdim=True) + eps)
+    if scale:
+        centred = centred / (rewards.std(dim=1, keepdim=True) + eps)
+    return centred.float()

@@ -84,13 +84,19 @@ def verify(path: Path) -> int:
 
 
 def load_optimizer(path: Path, policy: Policy, optimizer: Optimizer) -> None:
-    """Put the saved moments back; the weights are loaded like any other model folder."""
+    """Put the saved moments back; the weights are loaded like any other model folder.
+
+    Raises:
+        CheckpointError: a parameter has none.
+    """
     saved = load_file(path / "optimizer.safetensors", device=str(policy.device))
     for name, parameter in policy.model.named_parameters():
-        state = {key: saved[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{key}" in saved}
-        if state:
-            state["step"] = state["step"].to(parameter.device)
-            optimizer.state[parameter] = state
+        if not parameter.requires_grad:
+            continue
+        try:
+            optimizer.state[parameter] = {key: saved[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+        except KeyError as error:
+            raise CheckpointError(f"checkpoint {path.name}: optimizer.safetensors has no {error}") from None
 
 
 def prune(folder: Path, keep: int) -> list[int]:
@@ -112,9 +118,11 @@ def _optimizer_tensors(policy: Policy, optimizer: Optimizer) -> dict[str, Tensor
 def _write_manifest(folder: Path, step: int) -> int:
     """Sync every file and record it; returns the bytes of all of them."""
     files: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.rglob("*")):  # tokenizers with several chat templates have a folder for them
         _sync(path)
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            files[name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps({"step": step, "versions": versions, "files": files}, indent=2))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import TemplateError
 from pydantic import ValidationError
-from transformers import PreTrainedTokenizerBase
 
 from uniapl.errors import DatasetError, ModelError
+from uniapl.policy import Policy
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import DataOptions
 from uniapl.spec.reward import Reward
@@ -38,6 +39,8 @@ def load_rows(path: Path) -> list[DatasetRow]:
         lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON strings may hold other line ends
     except OSError as error:
         raise DatasetError(f"cannot read dataset {path}: {error.strerror}", param="dataset_mix") from None
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path.name} is not UTF-8 at byte {error.start}", param="dataset_mix") from None
     rows = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -51,15 +54,27 @@ def load_rows(path: Path) -> list[DatasetRow]:
     return rows
 
 
-def encode_row(row: DatasetRow, index: int, tokenizer: PreTrainedTokenizerBase) -> EncodedRow:
-    """Tokenise one row; a row without id is named by its position."""
+def encode_row(row: DatasetRow, index: int, policy: Policy, end_of_turn: int) -> EncodedRow:
+    """Tokenise one row; a row without id is named by its position.
+
+    Templates that know the switch are told not to think: the teacher's answers are plain.
+
+    Raises:
+        DatasetError: the chat template refuses the turns.
+    """
+    tokenizer, name = policy.tokenizer, row.id or f"row-{index}"
     turns = [{"role": message.role, "content": message.content} for message in row.messages]
-    prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    try:
+        prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, enable_thinking=False)
+    except TemplateError as error:
+        raise DatasetError(
+            f"row {name}: the student's chat template refuses it: {error}", param="dataset_mix"
+        ) from None
     reference_ids = None
     if row.reference is not None:
-        reference_ids = tokenizer(row.reference, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+        reference_ids = [*tokenizer(row.reference, add_special_tokens=False)["input_ids"], end_of_turn]
     return EncodedRow(
-        id=row.id or f"row-{index}",
+        id=name,
         prompt="\n".join(message.content for message in row.messages),
         prompt_ids=tokenizer(prompt, add_special_tokens=False)["input_ids"],
         reference=row.reference,
@@ -68,9 +83,7 @@ def encode_row(row: DatasetRow, index: int, tokenizer: PreTrainedTokenizerBase) 
     )
 
 
-def load_encoded(
-    path: Path, tokenizer: PreTrainedTokenizerBase, options: DataOptions
-) -> tuple[list[EncodedRow], list[str]]:
+def load_encoded(path: Path, policy: Policy, options: DataOptions) -> tuple[list[EncodedRow], list[str]]:
     """Read and tokenise a dataset.
 
     Returns:
@@ -80,9 +93,10 @@ def load_encoded(
         DatasetError: a bad line, or no usable row at all.
         ModelError: the student has no chat template.
     """
-    if tokenizer.chat_template is None:
+    if policy.tokenizer.chat_template is None:
         raise ModelError("the student's tokenizer has no chat template", param="student", hint="use a chat student")
-    encoded = [encode_row(row, i, tokenizer) for i, row in enumerate(load_rows(path))]
+    end_of_turn = policy.end_of_turn
+    encoded = [encode_row(row, i, policy, end_of_turn) for i, row in enumerate(load_rows(path))]
     usable = [row for row in encoded if _fits(row, options)]
     if not usable:
         raise DatasetError(
@@ -91,8 +105,7 @@ def load_encoded(
             param="data",
             hint="raise the limits, or upload shorter rows",
         )
-    kept = {id(row) for row in usable}
-    return usable, [row.id for row in encoded if id(row) not in kept]
+    return usable, [row.id for row in encoded if not _fits(row, options)]
 
 
 def _fits(row: EncodedRow, options: DataOptions) -> bool:

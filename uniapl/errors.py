@@ -6,7 +6,7 @@
     ├── ModelError           model_not_loadable    a student or discriminator cannot be loaded
     ├── RewardError          reward_failed         a reward could not be computed
     ├── ScoreError           discriminator_failed  the discriminator answered something unusable
-    ├── CheckpointError      invalid_checkpoint    a checkpoint is torn, altered or of another run
+    ├── CheckpointError      invalid_checkpoint    a checkpoint is torn or altered
     └── DivergedError        diverged              the loss or the gradient is no longer finite
 
 The file knows no HTTP status and no exit code; the API and the trainer's entry point map these.
@@ -64,7 +64,7 @@ class ScoreError(UniaplError):
 
 
 class CheckpointError(UniaplError):
-    """A checkpoint is torn, altered, or belongs to another run."""
+    """A checkpoint is torn or altered."""
 
     code = "invalid_checkpoint"
 

@@ -54,7 +54,7 @@ def evaluate(
             text=text,
             num_tokens=len(completion.ids),
             truncated=completion.truncated,
-            reward=verify(text, row.reward, spec.reward) if row.reward else None,
+            reward=verify(text, row.reward, spec.reward, row=row.id) if row.reward else None,
             score=score,
         )
         for row, text, completion, score in zip(rows, texts, completions, scores, strict=True)
@@ -86,7 +86,6 @@ def _scores(rows: Seq[EncodedRow], texts: list[str], discriminator: Discriminato
 @torch.no_grad()
 def reference_logprob(rows: Seq[EncodedRow], policy: Policy, spec: JobSpec) -> float:
     """Mean log-probability of the teacher's tokens, in nats per token, at temperature 1."""
-    policy.model.eval()
     sequences = [Sequence(row.prompt_ids, row.reference_ids or [], demonstration=True) for row in rows]
     total, tokens = 0.0, 0
     for batch in micro_batches(sequences, spec.resources.micro_batch_tokens, policy.pad_id, policy.device):
@@ -94,5 +93,4 @@ def reference_logprob(rows: Seq[EncodedRow], policy: Policy, spec: JobSpec) -> f
         selected: Tensor = logprobs[batch.completion_mask]
         total += selected.sum().item()
         tokens += selected.numel()
-    policy.model.train()
     return total / tokens

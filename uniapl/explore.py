@@ -71,11 +71,11 @@ def _advantages(
     rewards = torch.zeros(len(rows), spec.grpo.group_size)  # (P, G)
     for p, (row, group) in enumerate(zip(rows, texts, strict=True)):
         assert row.reward is not None  # check_mix has seen to it
-        rewards[p] = torch.tensor([verify(text, row.reward, spec.reward) for text in group])
+        rewards[p] = torch.tensor([verify(text, row.reward, spec.reward, row=row.id) for text in group])
     metrics |= {
         "reward": rewards.mean().item(),
         "reward_std": rewards.std(dim=1).mean().item(),
-        "frac_reward_zero_std": (rewards.std(dim=1) == 0).float().mean().item(),
+        "frac_reward_zero_std": (rewards.max(dim=1).values == rewards.min(dim=1).values).float().mean().item(),
         "time/reward": time.monotonic() - started,
     }
     return _by_position(group_advantages(rewards, scale=spec.grpo.scale_rewards), range(len(rows)))

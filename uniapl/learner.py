@@ -43,15 +43,13 @@ class Learner:
 
         Args:
             sequences: demonstrations and rollouts of the whole step.
-            step: 0 for the first; sets the learning rate and the dropout seed.
+            step: 0 for the first; sets the learning rate.
             measure_terms: also measure each term's own gradient norm and the cosines between them, at the price of
                 one backward per term and as many gradients in memory.
 
         Raises:
             DivergedError: the loss or the gradient is not finite; the weights are left as they were.
         """
-        torch.manual_seed(self._spec.seed * 1_000_003 + step)  # dropout, if any, is a function of (seed, step)
-        self._policy.model.train()
         started = time.monotonic()
         counts = Counts.of(sequences)
         totals: defaultdict[str, float] = defaultdict(float)

@@ -20,13 +20,36 @@ def _permutation(seed: int, entry: int, epoch: int, size: int) -> list[int]:
     return order
 
 
+@lru_cache(maxsize=8)
+def _table(shares: tuple[float, ...]) -> list[tuple[int, ...]]:
+    """Rows given to each entry before step 0, 1, …; grown by `_given` as far as it is asked."""
+    return [(0,) * len(shares)]
+
+
+def _given(shares: tuple[float, ...], step: int) -> tuple[int, ...]:
+    """Rows given to each entry before `step`.
+
+    Every step gives each entry the whole rows of its share, and the remaining rows to the entries that are furthest
+    behind, one each.
+    """
+    table = _table(shares)
+    while len(table) <= step:
+        done, before = len(table), table[-1]
+        whole = [floor(share + 1e-9) for share in shares]
+        behind = [share * done - given - rows for share, given, rows in zip(shares, before, whole, strict=True)]
+        left = round(sum(shares)) - sum(whole)
+        favoured = set(sorted(range(len(shares)), key=lambda i: (-behind[i], i))[:left])
+        table.append(tuple(before[i] + whole[i] + (i in favoured) for i in range(len(shares))))
+    return table[step]
+
+
 def rows_of_step(
     step: int, *, mix: Sequence[MixEntry], sizes: Sequence[int], prompts_per_step: int, seed: int
 ) -> list[tuple[int, int]]:
     """The (entry, row) pairs of one step.
 
-    Each entry is walked in a fresh random order every epoch, so no row comes twice before all have come once. The
-    entries' shares are exact over the run and differ by at most one row between steps.
+    Each entry is walked in a fresh random order every epoch, so no row comes twice before all have come once. Each
+    entry is in every step, and over any number of steps within one row of its share.
 
     Args:
         step: 0 for the first policy update.
@@ -36,17 +59,10 @@ def rows_of_step(
         seed: the job's seed.
     """
     total = sum(entry.weight for entry in mix)
+    shares = tuple(entry.weight / total * prompts_per_step for entry in mix)
     rows: list[tuple[int, int]] = []
-    low = 0.0  # cumulative share of the entries before this one
-    for i, (entry, size) in enumerate(zip(mix, sizes, strict=True)):
-        high = low + entry.weight / total
-
-        def taken(steps: int, low: float = low, high: float = high) -> int:
-            per_step = prompts_per_step * steps
-            return floor(high * per_step + 1e-6) - floor(low * per_step + 1e-6)
-
-        for position in range(taken(step), taken(step + 1)):
+    for i, size in enumerate(sizes):
+        for position in range(_given(shares, step)[i], _given(shares, step + 1)[i]):
             epoch, offset = divmod(position, size)
             rows.append((i, _permutation(seed, i, epoch, size)[offset]))
-        low = high
     return rows

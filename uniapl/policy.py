@@ -9,12 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from uniapl.batch import MicroBatch
 from uniapl.errors import ModelError
 from uniapl.spec.run import ModelSource
+
+LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, SafetensorError)
+"""What transformers raises for a model that is missing, torn, or of an unknown kind."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its kind."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,14 @@ class Policy:
         ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
         return sorted({int(self.tokenizer.eos_token_id), *ids})
 
+    @property
+    def end_of_turn(self) -> int:
+        """The token that closes an answer in the chat template; the tokenizer's end token where there is none."""
+        probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "ANSWER"}]
+        rendered = str(self.tokenizer.apply_chat_template(probe, tokenize=False))
+        after = self.tokenizer(rendered.rpartition("ANSWER")[2], add_special_tokens=False)["input_ids"]
+        return next((i for i in after if i in self.stop_ids), int(self.tokenizer.eos_token_id))
+
     def text(self, completion_ids: list[int]) -> str:
         """A completion as text, special tokens left out."""
         return str(self.tokenizer.decode(completion_ids, skip_special_tokens=True))
@@ -61,9 +78,9 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             where, dtype=torch.float32, trust_remote_code=False, **options
         )
-    except (OSError, ValueError, KeyError) as error:
+    except LOAD_ERRORS as error:
         raise ModelError(
-            f"cannot load {source.hub or source.path}: {str(error).splitlines()[0]}",
+            f"cannot load {source.hub or source.path}: {first_line(error)}",
             param="student",
             hint="a student needs a config, a tokenizer, and weights as safetensors or GGUF",
         ) from error
@@ -72,6 +89,7 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
     if source.gguf is not None:
         model = _without_quantization(model)
     model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
+    model.eval()  # no dropout, ever: the policy that is trained must be the one that sampled
     return Policy(model, tokenizer)
 
 
@@ -117,6 +135,8 @@ def completion_logprobs(
         logits_to_keep=T - first,
         use_cache=False,
     ).logits  # (B, T - first, V)
+    if logits.shape[1] != T - first:
+        raise ModelError(f"{type(model).__name__} cannot limit its logits to the last positions", param="student")
     B, C = batch.completion_ids.shape
     positions = batch.prompt_lengths[:, None] - 1 - first + torch.arange(C, device=logits.device)
     positions = positions.clamp(max=logits.shape[1] - 1)  # (B, C); clamped ones are masked

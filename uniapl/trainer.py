@@ -21,6 +21,7 @@ from uniapl.batch import Sequence
 from uniapl.data import EncodedRow, load_encoded, load_rows
 from uniapl.discriminators.base import Discriminator
 from uniapl.discriminators.embedding import EmbeddingDiscriminator
+from uniapl.errors import SpecError
 from uniapl.evaluate import evaluate
 from uniapl.explore import Metrics, explore
 from uniapl.learner import Learner
@@ -57,7 +58,7 @@ class Trainer:
         """
         schedule = self.run.spec.schedule
         saved = self.done
-        if self.done == 0:
+        if self.done % schedule.eval_every == 0:  # also when a stop came before this step's evaluation
             self._evaluate()
         self.reporter.phase("training")
         while self.done < schedule.steps:
@@ -65,13 +66,13 @@ class Trainer:
             self.done += 1
             self.reporter.metrics(self.done, metrics)
             last = self.done == schedule.steps
-            if last or self.done % schedule.eval_every == 0:
+            stop = self.signals.stop and not last
+            if last or (self.done % schedule.eval_every == 0 and not stop):  # who asks to stop does not wait long
                 self._evaluate()
-            stop = self.signals.stop
             if last or stop or self.signals.take_checkpoint() or self.done % schedule.checkpoint_every == 0:
                 self._save()
                 saved = self.done
-            if stop and not last:
+            if stop:
                 self.reporter.event(f"asked to stop; checkpoint written after step {saved}")
                 return False
         return True
@@ -161,6 +162,10 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals) -> Trainer:
     done, source = 0, run.model_source(spec.student)
     if run.resume_from is not None:
         done, source = checkpoint.verify(Path(run.resume_from)), ModelSource(path=run.resume_from)
+        if done > spec.schedule.steps:
+            raise SpecError(
+                f"the checkpoint is already at step {done} of {spec.schedule.steps}", param="schedule.steps"
+            )
     policy = load_policy(source, device)
     learner = Learner(policy, spec)
     if run.resume_from is not None:
@@ -188,7 +193,7 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals) -> Trainer:
 
 
 def _load(run: RunConfig, dataset: str, policy: Policy, reporter: Reporter) -> list[EncodedRow]:
-    rows, left_out = load_encoded(run.dataset_path(dataset), policy.tokenizer, run.spec.data)
+    rows, left_out = load_encoded(run.dataset_path(dataset), policy, run.spec.data)
     if left_out:
         reporter.event(
             f"{len(left_out)} rows of {dataset} are longer than the limits in `data` and are left out",

@@ -25,7 +25,7 @@ def get_checkpoint(checkpoint_id: str, session: ReadSession, service: ServiceDep
     return found
 
 
-@router.get("/{checkpoint_id}/files/{name}", response_class=FileResponse)
+@router.get("/{checkpoint_id}/files/{name:path}", response_class=FileResponse)
 def download_file(checkpoint_id: str, name: str, session: ReadSession, service: ServiceDep) -> FileResponse:
     """One file of a checkpoint, streamed; understands `Range`. Its hash is in `GET /checkpoints/{id}`.
 

@@ -256,7 +256,10 @@ class Checkpoints:
         files = [f for f in self.get(checkpoint_id).files if optimizer or not f.name.startswith("optimizer")]
         done, total = 0, sum(file.bytes for file in files)
         for file in files:
-            target = folder / Path(file.name).name
+            target = folder / file.name
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise ChecksumError(f"{checkpoint_id} names a file outside its folder: {file.name}")
+            target.parent.mkdir(parents=True, exist_ok=True)
             if not target.is_file() or _sha256(target) != file.sha256:
                 self._fetch(checkpoint_id, file.name, target, file.sha256)
             done += file.bytes

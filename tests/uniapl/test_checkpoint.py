@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.uniapl.test_policy import rollouts_and_demonstrations, spec
@@ -85,3 +86,22 @@ def test_retention_keeps_the_newest(tmp_path: Path) -> None:
         (tmp_path / f"step-{step:08d}").mkdir()
     assert checkpoint.prune(tmp_path, keep=2) == [5, 10]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000015", "step-00000020"]
+
+
+def test_a_tokenizer_with_several_chat_templates_is_saved_whole(policy: Policy, tmp_path: Path) -> None:
+    template = policy.tokenizer.chat_template
+    policy.tokenizer.chat_template = {"default": template, "tool_use": "{{ messages }}"}
+    learner = Learner(policy, spec(64))
+    learner.update(rollouts_and_demonstrations(), 0, measure_terms=False)
+    saved = checkpoint.save(tmp_path, policy, learner.optimizer, spec(64), 1)
+    assert checkpoint.verify(saved.path) == 1
+    nested = next(saved.path.rglob("tool_use.jinja"))
+    nested.write_text("altered")
+    with pytest.raises(CheckpointError, match=r"additional_chat_templates/tool_use\.jinja"):
+        checkpoint.verify(saved.path)
+
+
+def test_moments_that_are_missing_are_noticed(policy: Policy, saved: checkpoint.SavedCheckpoint) -> None:
+    save_file({"other.step": torch.zeros(1)}, saved.path / "optimizer.safetensors")
+    with pytest.raises(CheckpointError, match="has no"):
+        checkpoint.load_optimizer(saved.path, policy, Learner(policy, spec(64)).optimizer)

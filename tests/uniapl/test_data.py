@@ -25,12 +25,12 @@ def write(folder: Path, *rows: DatasetRow) -> Path:
 
 
 def test_the_prompt_is_the_chat_templates_and_the_reference_ends_with_the_end_token(policy: Policy) -> None:
-    encoded = encode_row(row(), 4, policy.tokenizer)
+    encoded = encode_row(row(), 4, policy, policy.end_of_turn)
     assert encoded.id == "row-4"
     text = policy.tokenizer.decode(encoded.prompt_ids)
     assert text.endswith("<|im_start|>user\nSay hello.<|im_end|>\n<|im_start|>assistant\n")
     assert encoded.reference_ids is not None
-    assert encoded.reference_ids[-1] == policy.tokenizer.eos_token_id
+    assert policy.tokenizer.decode(encoded.reference_ids[-1]) == "<|im_end|>"
     assert policy.text(encoded.reference_ids) == "Hello!"
 
 
@@ -51,7 +51,7 @@ def test_a_bad_line_is_named(tmp_path: Path) -> None:
 
 def test_rows_beyond_the_limits_are_left_out_and_named(tmp_path: Path, policy: Policy) -> None:
     path = write(tmp_path, row(), row(content="word " * 200), row(reference="word " * 50), row(reference=None))
-    usable, left_out = load_encoded(path, policy.tokenizer, DataOptions(max_prompt_tokens=100, max_reference_tokens=20))
+    usable, left_out = load_encoded(path, policy, DataOptions(max_prompt_tokens=100, max_reference_tokens=20))
     assert [r.id for r in usable] == ["row-0", "row-3"]
     assert left_out == ["row-1", "row-2"]
 
@@ -59,4 +59,38 @@ def test_rows_beyond_the_limits_are_left_out_and_named(tmp_path: Path, policy: P
 def test_a_student_without_chat_template_is_refused(tmp_path: Path, policy: Policy) -> None:
     policy.tokenizer.chat_template = None
     with pytest.raises(ModelError, match="no chat template"):
-        load_encoded(write(tmp_path, row()), policy.tokenizer, DataOptions())
+        load_encoded(write(tmp_path, row()), policy, DataOptions())
+
+
+def test_the_reference_ends_as_the_template_ends_a_turn(policy: Policy) -> None:
+    # as in Gemma: the turn ends with a token of its own, which generation stops at, and eos is another
+    policy.tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '<jupyter_start>\\n' }}{% endfor %}"
+    )
+    end = policy.tokenizer.convert_tokens_to_ids("<jupyter_start>")
+    assert policy.end_of_turn == policy.tokenizer.eos_token_id  # not a stop token yet
+    policy.model.generation_config.eos_token_id = [policy.tokenizer.eos_token_id, end]
+    assert policy.end_of_turn == end
+
+
+def test_a_template_that_can_think_is_told_not_to(policy: Policy) -> None:
+    policy.tokenizer.chat_template = "{{ messages[0]['content'] }}{% if not enable_thinking %} /plain{% endif %}"
+    encoded = encode_row(row(), 0, policy, policy.end_of_turn)
+    assert policy.text(encoded.prompt_ids) == "Say hello. /plain"
+
+
+def test_turns_that_the_template_refuses_are_the_rows_fault(tmp_path: Path, policy: Policy) -> None:
+    policy.tokenizer.chat_template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+        "{{ messages[-1]['content'] }}"
+    )
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    path = write(tmp_path, row(), DatasetRow.model_validate({"id": "sys-1", "messages": turns}))
+    with pytest.raises(DatasetError, match=r"row sys-1: .*no system turn"):
+        load_encoded(path, policy, DataOptions())
+
+
+def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b'{"messages": "\xff"}')
+    with pytest.raises(DatasetError, match="not UTF-8 at byte 14"):
+        load_rows(tmp_path / "rows.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import ceil
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,14 +29,18 @@ def test_each_step_is_full_and_shares_are_exact_over_the_run(weights: list[int],
         assert all(0 <= row < size for _, row in rows)
 
 
-@given(a=st.floats(0.2, 5.0), b=st.floats(0.2, 5.0), per_step=st.integers(30, 64), steps=st.integers(1, 20))
-def test_uneven_shares_stay_within_one_row(a: float, b: float, per_step: int, steps: int) -> None:
+@given(weights=st.lists(st.floats(0.5, 5.0), min_size=1, max_size=5), extra=st.integers(0, 12))
+def test_uneven_shares_leave_no_entry_out_of_any_step(weights: list[float], extra: int) -> None:
+    per_step = ceil(sum(weights) / min(weights)) + extra  # so that each entry is worth at least one row
     count: Counter[int] = Counter()
-    for step in range(steps):
-        rows = rows_of_step(step, mix=mix(a, b), sizes=[50, 50], prompts_per_step=per_step, seed=0)
+    for step in range(25):
+        rows = rows_of_step(step, mix=mix(*weights), sizes=[50] * len(weights), prompts_per_step=per_step, seed=0)
+        in_step = Counter(entry for entry, _ in rows)
         assert len(rows) == per_step
-        count.update(entry for entry, _ in rows)
-    assert abs(count[0] - a / (a + b) * per_step * steps) <= 1
+        assert set(in_step) == set(range(len(weights)))
+        count.update(in_step)
+        for entry, weight in enumerate(weights):
+            assert abs(count[entry] - weight / sum(weights) * per_step * (step + 1)) <= 1 + 1e-6
 
 
 def test_no_row_comes_twice_before_all_have_come_once() -> None:

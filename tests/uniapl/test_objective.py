@@ -120,6 +120,12 @@ def test_advantages_are_centred_and_scaled_within_the_group() -> None:
     assert_close(group_advantages(rewards, scale=False), torch.tensor([[-0.5, 0.5], [0.0, 0.0]]))
 
 
+def test_equal_rewards_give_no_signal_whatever_their_number() -> None:
+    for size in range(2, 12):
+        advantages = group_advantages(torch.full((1, size), 2 / 3), scale=True)
+        assert advantages.abs().max() < 1e-9
+
+
 def make_sequences(seed: int, vocabulary: int = 11) -> list[Sequence]:
     """Demonstrations and rollouts of random lengths, some outside a term."""
     draw = random.Random(seed)

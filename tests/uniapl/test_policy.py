@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -150,6 +151,16 @@ def test_term_norms_and_cosines_describe_the_gradient(policy: Policy) -> None:
 def test_alpha_one_without_adversary_is_supervised_fine_tuning(policy: Policy) -> None:
     demonstrations = rollouts_and_demonstrations()[:2]
     sft = spec(4096, alpha=1.0).model_copy(update={"lambda_adv": 0.0})
+    with torch.no_grad():  # the library's own loss, prompts and all else ignored
+        total = sum(
+            torch.nn.functional.cross_entropy(
+                policy.model(torch.tensor([s.prompt_ids + s.completion_ids])).logits[0, len(s.prompt_ids) - 1 : -1],
+                torch.tensor(s.completion_ids),
+                reduction="sum",
+            ).item()
+            for s in demonstrations
+        )
+    expected = total / sum(len(s.completion_ids) for s in demonstrations)
     metrics = Learner(policy, sft).update(demonstrations, 0, measure_terms=False)
     assert set(metrics) & {"uniapl/loss_grpo", "uniapl/loss_adv", "entropy"} == set()
-    assert metrics["loss"] == metrics["uniapl/loss_sft"]
+    assert metrics["loss"] == pytest.approx(expected, rel=1e-5)

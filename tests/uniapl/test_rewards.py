@@ -92,14 +92,29 @@ def test_an_empty_answer_follows_nothing() -> None:
 
 def test_the_reward_is_the_share_followed_or_all_of_them() -> None:
     both = IfevalReward(instruction_id_list=["punctuation:no_comma", "startend:quotation"], kwargs=[{}, {}])
-    assert verify("plain", both, RewardOptions()) == 0.5
-    assert verify("plain", both, RewardOptions(aggregate="strict")) == 0.0
-    assert verify('"plain"', both, RewardOptions(aggregate="strict")) == 1.0
+    assert verify("plain", both, RewardOptions(), row="r") == 0.5
+    assert verify("plain", both, RewardOptions(aggregate="strict"), row="r") == 0.0
+    assert verify('"plain"', both, RewardOptions(aggregate="strict"), row="r") == 1.0
 
 
 def test_reasoning_is_not_verified() -> None:
     assert final_answer("<think>well, well, well</think>\nplain") == "plain"
-    assert verify("<think>a, b</think>plain", reward("punctuation:no_comma", {}), RewardOptions()) == 1.0
+    assert verify("<think>a, b</think>plain", reward("punctuation:no_comma", {}), RewardOptions(), row="r") == 1.0
+
+
+def test_unfinished_reasoning_is_no_answer() -> None:
+    assert final_answer("<think>a plan without any comma") == ""
+    assert verify("<think>a plan", reward("punctuation:no_comma", {}), RewardOptions(), row="r") == 0.0
+
+
+def test_a_bottomless_json_is_no_json() -> None:
+    assert followed("[" * 5000, reward("detectable_format:json_format", {})) == [False]
+
+
+def test_arguments_are_converted_to_their_types() -> None:
+    # files that have been through a table carry numbers as text or floats
+    sent = {"num_words": "3", "relation": "at least"}
+    assert followed("one two three", reward("length_constraints:number_words", sent)) == [True]
 
 
 @pytest.mark.parametrize(("split", "at_least"), [("train", 200), ("heldout", 30)])

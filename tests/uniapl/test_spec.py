@@ -136,6 +136,25 @@ def test_a_bad_row_is_refused(row: dict[str, Any], says: str) -> None:
         ({"instruction_id_list": ["punctuation:no_comma"], "kwargs": []}, "kwargs has 0 entries for 1"),
         ({"instruction_id_list": ["keywords:existence"], "kwargs": [{}]}, "keywords: Field required"),
         ({"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{"n": 1}]}, "n: Extra inputs"),
+        ({"instruction_id_list": ["keywords:existence"], "kwargs": [{"keywords": ["("]}]}, "not a regular expression"),
+        (
+            {"instruction_id_list": ["keywords:forbidden_words"], "kwargs": [{"forbidden_words": ["*"]}]},
+            "forbidden_words: .* is not a regular expression",
+        ),
+        (
+            {
+                "instruction_id_list": ["keywords:letter_frequency"],
+                "kwargs": [{"letter": "ab", "let_frequency": 1, "let_relation": "at least"}],
+            },
+            "single character",
+        ),
+        (
+            {
+                "instruction_id_list": ["length_constraints:nth_paragraph_first_word"],
+                "kwargs": [{"num_paragraphs": 1, "nth_paragraph": 3, "first_word": "x"}],
+            },
+            "larger than num_paragraphs",
+        ),
         (
             {
                 "instruction_id_list": ["length_constraints:number_words"],

@@ -168,7 +168,7 @@ def test_a_spec_that_is_none_is_explained_on_the_terminal(tmp_path: Path) -> Non
     assert "spec.learning_rate" in errors
 
 
-def test_a_run_that_diverges_ends_with_70_and_keeps_its_last_good_checkpoint(tmp_path: Path) -> None:
+def test_a_run_that_diverges_ends_with_70_and_writes_no_weights_that_are_not_finite(tmp_path: Path) -> None:
     # Nothing bounds a learning rate of 1e30 with AdamW: the weights overflow in the first updates.
     schedule = {"steps": 20, "prompts_per_step": 2, "checkpoint_every": 1}
     path = run_file(
@@ -179,5 +179,7 @@ def test_a_run_that_diverges_ends_with_70_and_keeps_its_last_good_checkpoint(tmp
     last = reports(tmp_path)[-1]
     assert isinstance(last, ErrorReport)
     assert last.code == "diverged"
+    steps = [r.step for r in reports(tmp_path) if isinstance(r, CheckpointReport)]
+    assert max(r.step for r in reports(tmp_path) if isinstance(r, MetricReport)) == max(steps)  # none at the bad step
     assert last.hint is not None
     assert "learning_rate" in last.hint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -11,17 +10,17 @@ from transformers import AutoModel, AutoTokenizer
 
 from uniapl.discriminators.base import Comparison, checked
 from uniapl.errors import ModelError
+from uniapl.policy import LOAD_ERRORS, first_line
 from uniapl.spec.run import ModelSource
 
 
 class EmbeddingDiscriminator:
     """D(x, y*, y) = cos(embed(y*), embed(y)), mean-pooled (Sentence-BERT, arXiv:1908.10084).
 
-    The prompt is not read. Embeddings are cached by text: references come again every epoch.
+    The prompt is not read. Each text is embedded once per call.
     """
 
     default_scale = 10.0
-    _CACHE_SIZE = 100_000  # texts; 384 float32 each, 150 MB when full
 
     def __init__(self, source: ModelSource, *, batch_size: int, device: torch.device) -> None:
         """
@@ -34,14 +33,13 @@ class EmbeddingDiscriminator:
             self._model = AutoModel.from_pretrained(
                 where, revision=source.revision, use_safetensors=True, dtype=torch.float32
             )
-        except (OSError, ValueError) as error:
+        except LOAD_ERRORS as error:
             raise ModelError(
-                f"cannot load the discriminator {where}: {str(error).splitlines()[0]}", param="discriminator.model"
+                f"cannot load the discriminator {where}: {first_line(error)}", param="discriminator.model"
             ) from error
         self._model.eval().requires_grad_(False).to(device)
         self._max_tokens = min(self._tokenizer.model_max_length, self._model.config.max_position_embeddings)
         self._batch_size = batch_size
-        self._cache: OrderedDict[str, Tensor] = OrderedDict()
 
     def score(self, comparisons: Sequence[Comparison]) -> Tensor:
         """See `Discriminator.score`; in [-1, 1]."""
@@ -53,15 +51,17 @@ class EmbeddingDiscriminator:
         return checked((references * outputs).sum(dim=1), len(comparisons))
 
     def _embed(self, texts: set[str]) -> dict[str, Tensor]:
-        """Unit vectors (D,) by text."""
-        missing = sorted(texts - self._cache.keys(), key=len)
-        for start in range(0, len(missing), self._batch_size):
-            chunk = missing[start : start + self._batch_size]
-            self._cache.update(zip(chunk, self._encode(chunk), strict=True))
-        found = {text: self._cache[text] for text in texts}
-        while len(self._cache) > self._CACHE_SIZE:
-            self._cache.popitem(last=False)
-        return found
+        """Unit vectors (D,) by text.
+
+        Batches depend on these texts alone: were some left out because an earlier step had embedded them, the padding
+        of the others, and with it the last bits of their vectors, would depend on what ran before.
+        """
+        ordered = sorted(texts, key=lambda text: (len(text), text))
+        vectors: dict[str, Tensor] = {}
+        for start in range(0, len(ordered), self._batch_size):
+            chunk = ordered[start : start + self._batch_size]
+            vectors.update(zip(chunk, self._encode(chunk), strict=True))
+        return vectors
 
     @torch.no_grad()
     def _encode(self, texts: list[str]) -> Tensor:  # (N, D) on the CPU

@@ -60,7 +60,7 @@ def keyword_existence(answer: str, keywords: list[str]) -> bool:
 
 def keyword_frequency(answer: str, keyword: str, frequency: int, relation: str) -> bool:
     """The keyword occurs often, or seldom, enough."""
-    return _holds(len(re.findall(keyword, answer, flags=re.IGNORECASE)), relation, frequency)
+    return _holds(len(re.findall(keyword.strip(), answer, flags=re.IGNORECASE)), relation, frequency)
 
 
 def forbidden_words(answer: str, forbidden_words: list[str]) -> bool:
@@ -118,7 +118,8 @@ def number_placeholders(answer: str, num_placeholders: int) -> bool:
 def postscript(answer: str, postscript_marker: str) -> bool:
     """A postscript begins with the marker."""
     patterns = {"P.P.S": r"\s*p\.\s?p\.\s?s.*$", "P.S.": r"\s*p\.\s?s\..*$"}
-    pattern = patterns.get(postscript_marker, r"\s*" + postscript_marker.lower() + r".*$")
+    marker = postscript_marker.strip()
+    pattern = patterns.get(marker, r"\s*" + marker.lower() + r".*$")
     return bool(re.findall(pattern, answer.lower(), flags=re.MULTILINE))
 
 
@@ -145,7 +146,7 @@ def number_highlighted_sections(answer: str, num_highlights: int) -> bool:
 
 def multiple_sections(answer: str, section_spliter: str, num_sections: int) -> bool:
     """At least this many sections, each begun by the splitter and a number."""
-    return len(re.split(rf"\s?{section_spliter}\s?\d+\s?", answer)) - 1 >= num_sections
+    return len(re.split(rf"\s?{section_spliter.strip()}\s?\d+\s?", answer)) - 1 >= num_sections
 
 
 def json_format(answer: str) -> bool:
@@ -155,7 +156,7 @@ def json_format(answer: str) -> bool:
         text = text.removeprefix(fence)
     try:
         json.loads(text.removesuffix("```").strip())
-    except ValueError:
+    except (ValueError, RecursionError):  # a thousand opening brackets are no JSON either
         return False
     return True
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from uniapl.errors import ModelError
 from uniapl.policy import Policy
 from uniapl.rollout.base import Completion
 
@@ -25,8 +26,14 @@ class TransformersGenerator:
             policy: the student.
             temperature: divides the logits.
             max_new_tokens: a completion is cut there.
-            batch_size: sequences sampled at once.
+            batch_size: sequences sampled at once, at least a group.
+
+        Raises:
+            ModelError: the student keeps a state that cannot be repeated for a group (state-space layers).
         """
+        for layer in DynamicCache(config=policy.model.config).layers:
+            if not (hasattr(layer, "batch_repeat_interleave") and hasattr(layer, "batch_select_indices")):
+                raise ModelError(f"{type(policy.model).__name__} cannot be sampled in groups", param="student")
         self._policy = policy
         self._temperature = temperature
         self._max_new_tokens = max_new_tokens
@@ -37,7 +44,6 @@ class TransformersGenerator:
         self, prompts: Sequence[list[int]], *, group_size: int, seed: int, greedy: bool = False
     ) -> list[list[Completion]]:
         """See `Generator.sample`."""
-        self._policy.model.eval()
         draws = self._draws(len(prompts) * group_size, seed)
         per_batch = max(1, self._batch_size // group_size)
         by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding within a batch
@@ -48,7 +54,6 @@ class TransformersGenerator:
             completions = self._sample_batch([prompts[i] for i in chosen], group_size, draws[rows], greedy)
             for position, i in enumerate(chosen):
                 groups[i] = completions[position * group_size : (position + 1) * group_size]
-        self._policy.model.train()
         return [groups[i] for i in range(len(prompts))]
 
     def _draws(self, rows: int, seed: int) -> Tensor:

@@ -148,7 +148,8 @@ class Resources(Input):
     """What one process may hold at once. The gradient does not depend on it."""
 
     micro_batch_tokens: Count = 4096
-    """Padded tokens per forward and backward pass; a single longer sequence still passes alone."""
+    """Padded tokens per forward and backward pass; a single longer sequence still passes alone.
+    Logits and their gradients take about 16 bytes per completion token and vocabulary entry."""
 
 
 class JobSpec(Input):
@@ -234,6 +235,15 @@ class JobSpec(Input):
                     f"dataset_mix.{i}.role: with alpha=1 and lambda_adv=0 nothing is sampled; use role 'sft', "
                     "or lower alpha"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _a_group_fits_into_a_sampling_batch(self) -> Self:
+        if self.uses_rollouts and self.rollout.batch_size < self.grpo.group_size:
+            raise ValueError(
+                f"rollout.batch_size: {self.rollout.batch_size} is less than grpo.group_size={self.grpo.group_size}; "
+                "a group is sampled together"
+            )
         return self
 
     @model_validator(mode="after")

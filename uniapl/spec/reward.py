@@ -6,6 +6,7 @@ are in `uniapl.rewards`.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -57,6 +58,33 @@ IFEVAL_ARGUMENTS: dict[str, TypeAdapter[Any]] = {
 """The 25 constraint types of IFEval (arXiv:2311.07911, table 1), with the argument names of its data files."""
 
 
+_PATTERNS = ("keywords", "keyword", "forbidden_words", "section_spliter", "postscript_marker")
+"""Arguments that the original checkers use as regular expressions."""
+
+
+def _check_arguments(name: str, arguments: dict[str, Any]) -> None:
+    """Refuse what no answer could be checked against.
+
+    Raises:
+        ValueError: a pattern is no regular expression, or the arguments contradict each other.
+    """
+    for key in _PATTERNS:
+        for pattern in [arguments[key]] if isinstance(arguments.get(key), str) else arguments.get(key, []):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"{key}: {pattern!r} is not a regular expression: {error}; escape it with \\"
+                ) from None
+    if name == "keywords:letter_frequency" and len(arguments["letter"].strip()) != 1:
+        raise ValueError("letter: must be a single character")
+    if (
+        name == "length_constraints:nth_paragraph_first_word"
+        and arguments["nth_paragraph"] > arguments["num_paragraphs"]
+    ):
+        raise ValueError("nth_paragraph: is larger than num_paragraphs")
+
+
 class IfevalReward(Input):
     """Verifiable instruction following: the answer is checked against each constraint of the prompt."""
 
@@ -73,22 +101,28 @@ class IfevalReward(Input):
                 f"kwargs has {len(self.kwargs)} entries for {len(self.instruction_id_list)} constraints; "
                 "give one object per constraint, {} for a constraint without arguments"
             )
-        for i, (name, arguments) in enumerate(self.constraints()):
+        for i, (name, arguments) in enumerate(self._given()):
             validator = IFEVAL_ARGUMENTS.get(name)
             if validator is None:
                 raise ValueError(
                     f"instruction_id_list[{i}]: unknown constraint {name!r}; known are {', '.join(IFEVAL_ARGUMENTS)}"
                 )
             try:
-                validator.validate_python(arguments)
+                _check_arguments(name, validator.validate_python(arguments))
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"])
                 raise ValueError(f"kwargs[{i}] of {name}: {where}: {first['msg']}") from None
+            except ValueError as error:
+                raise ValueError(f"kwargs[{i}] of {name}: {error}") from None
         return self
 
     def constraints(self) -> list[tuple[str, dict[str, Any]]]:
-        """Each constraint's type with its arguments, nulls dropped."""
+        """Each constraint's type with its arguments, converted to their types."""
+        return [(name, IFEVAL_ARGUMENTS[name].validate_python(arguments)) for name, arguments in self._given()]
+
+    def _given(self) -> list[tuple[str, dict[str, Any]]]:
+        """Each constraint's type with its arguments as they were sent, nulls dropped."""
         given = [{k: v for k, v in arguments.items() if v is not None} for arguments in self.kwargs]
         return list(zip(self.instruction_id_list, given, strict=True))
 
