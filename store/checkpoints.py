@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from store.db import now
 from store.errors import NotFound
-from store.tables import Checkpoint, new_id
+from store.tables import Checkpoint, Job, new_id
 
 
 def commit(session: Session, job_id: str, fence: int, *, step: int, path: str, manifest_sha256: str, size: int) -> None:
@@ -60,3 +60,14 @@ def get(session: Session, checkpoint_id: str) -> Checkpoint:
     if checkpoint is None or checkpoint.deleted_at is not None:
         raise NotFound("checkpoint", checkpoint_id)
     return checkpoint
+
+
+def has_final(session: Session, job_id: str) -> bool:
+    """Whether the checkpoint of the job's last step is there."""
+    final = select(Checkpoint.id).join(Job, Job.id == Checkpoint.job_id)
+    return (
+        session.scalar(
+            final.where(Job.id == job_id, Checkpoint.step == Job.steps, Checkpoint.deleted_at.is_(None)).limit(1)
+        )
+        is not None
+    )

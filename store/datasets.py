@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from pydantic import ValidationError
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from store.errors import NotFound
@@ -144,14 +142,3 @@ def get(session: Session, dataset_id: str) -> Dataset:
     if dataset is None:
         raise NotFound("dataset", dataset_id)
     return dataset
-
-
-def newest_first(session: Session, *, after: str | None, limit: int) -> Sequence[Dataset]:
-    """Up to `limit` datasets older than `after`."""
-    query = select(Dataset).order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(limit)
-    if after is not None:
-        last = get(session, after)
-        query = query.where(
-            (Dataset.created_at < last.created_at) | ((Dataset.created_at == last.created_at) & (Dataset.id < last.id))
-        )
-    return session.scalars(query).all()

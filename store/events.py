@@ -1,4 +1,4 @@
-"""Events: read in order, from a cursor."""
+"""Events: added with a number drawn from the job's row, read in order from a cursor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,24 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from store.tables import Event
+from store.tables import Event, EventType, Json
+from uniapl.spec.report import Level
+
+
+def add(
+    session: Session,
+    job_id: str,
+    seq: int,
+    fence: int,
+    message: str,
+    *,
+    level: Level = "info",
+    type_: EventType = "state",
+    data: Json | None = None,
+) -> None:
+    """Add event number `seq`, which the caller has drawn from the job's row in the same transaction."""
+    session.add(Event(job_id=job_id, seq=seq, fence=fence, level=level, type=type_, message=message, data=data or {}))
+    session.flush()
 
 
 def after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[Event]:

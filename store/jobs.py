@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Row, exists, func, select, update
 from sqlalchemy.orm import Session
 
-from store import checkpoints, states
+from store import events, states
 from store.db import now
 from store.errors import Conflict, FenceLost, NotFound
 from store.states import ACTIVE, State, Transition
-from store.tables import Attempt, Checkpoint, Event, EventType, Job, Json, new_id
+from store.tables import Attempt, Checkpoint, Job, Json, new_id
 from uniapl.spec.job import SPEC_VERSION, JobSpec
 from uniapl.spec.report import Level
 from uniapl.spec.run import ModelSource
@@ -52,7 +52,7 @@ def create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> J
     )
     session.add(job)
     session.flush()
-    _add_event(session, job.id, 1, 0, f"job is {State.QUEUED}", data={"state": State.QUEUED})
+    events.add(session, job.id, 1, 0, f"job is {State.QUEUED}", data={"state": State.QUEUED})
     session.refresh(job)
     return job
 
@@ -67,17 +67,6 @@ def get(session: Session, job_id: str) -> Job:
     if job is None:
         raise NotFound("job", job_id)
     return job
-
-
-def newest_first(session: Session, *, after: str | None, limit: int) -> Sequence[Job]:
-    """Up to `limit` jobs older than `after`."""
-    query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
-    if after is not None:
-        last = get(session, after)
-        query = query.where(
-            (Job.created_at < last.created_at) | ((Job.created_at == last.created_at) & (Job.id < last.id))
-        )
-    return session.scalars(query).all()
 
 
 def claim(session: Session, job_id: str, *, owner: str, host: str, boot_id: str, lease_s: float) -> Hold | None:
@@ -139,7 +128,7 @@ def say(session: Session, hold: Hold, message: str, *, level: Level = "info", da
         FenceLost: the job is no longer this holder's.
     """
     seq = _write(session, hold, event_seq=Job.event_seq + 1).event_seq
-    _add_event(session, hold.job_id, seq, hold.fence, message, level=level, type_="message", data=data)
+    events.add(session, hold.job_id, seq, hold.fence, message, level=level, type_="message", data=data)
 
 
 def begin(session: Session, hold: Hold) -> None:
@@ -151,17 +140,11 @@ def succeed(session: Session, hold: Hold) -> None:
     """The trainer has ended well, and the last step's checkpoint is recorded.
 
     Raises:
-        FenceLost: the job is no longer this holder's, or there is no such checkpoint (`has_final_checkpoint`).
+        FenceLost: the job is no longer this holder's, or there is no such checkpoint (`checkpoints.has_final`).
     """
     final = exists().where(Checkpoint.job_id == Job.id, Checkpoint.step == Job.steps, Checkpoint.deleted_at.is_(None))
     _held(_move(session, hold.job_id, states.FINALIZE, Job.fence == hold.fence, final), hold)
     _end(session, hold.job_id, hold.fence, states.SUCCEED)
-
-
-def has_final_checkpoint(session: Session, job_id: str) -> bool:
-    """Whether the last step's checkpoint is recorded."""
-    steps = get(session, job_id).steps
-    return any(checkpoint.step == steps for checkpoint in checkpoints.of_job(session, job_id))
 
 
 def fail(session: Session, job_id: str, fence: int, error: Json) -> None:
@@ -255,7 +238,7 @@ def request_cancel(session: Session, job_id: str) -> Job:
             .execution_options(synchronize_session=False)
         ).one_or_none()
         if asked is not None:
-            _add_event(session, job_id, asked.event_seq, asked.fence, "cancellation requested", type_="message")
+            events.add(session, job_id, asked.event_seq, asked.fence, "cancellation requested", type_="message")
     session.refresh(job)
     if job.state in (State.SUCCEEDED, State.FAILED):
         raise Conflict("job_is_over", f"job {job_id} has {job.state}; it cannot be cancelled")
@@ -367,7 +350,7 @@ def _move(
     if row is not None:
         text = message or f"job is {transition.to}"
         data = {**(data or {}), "state": transition.to}
-        _add_event(session, job_id, row.event_seq, row.fence, text, level=level, data=data)
+        events.add(session, job_id, row.event_seq, row.fence, text, level=level, data=data)
     return row
 
 
@@ -387,18 +370,3 @@ def _held(row: T | None, hold: Hold) -> T:
     if row is None:
         raise FenceLost(hold.job_id, hold.fence)
     return row
-
-
-def _add_event(
-    session: Session,
-    job_id: str,
-    seq: int,
-    fence: int,
-    message: str,
-    *,
-    level: Level = "info",
-    type_: EventType = "state",
-    data: Json | None = None,
-) -> None:
-    session.add(Event(job_id=job_id, seq=seq, fence=fence, level=level, type=type_, message=message, data=data or {}))
-    session.flush()

@@ -283,7 +283,7 @@ class _Attempt:
         """Turn the trainer's end into the job's next state."""
         hold, settings = self._hold, self._settings
         with unit_of_work(self._engine) as session:
-            if status == EXIT_DONE and jobs.has_final_checkpoint(session, hold.job_id):
+            if status == EXIT_DONE and checkpoints.has_final(session, hold.job_id):
                 kind = "done"
                 jobs.succeed(session, hold)
             elif self._cancelling:

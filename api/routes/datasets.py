@@ -12,6 +12,7 @@ from api.problems import RESPONSES
 from store import datasets
 from store.datasets import Upload
 from store.db import unit_of_work
+from store.paging import newest_first
 from store.tables import Dataset as Row
 from store.tables import new_id
 from uniapl.spec.resources import Dataset, Page
@@ -58,7 +59,7 @@ def _store(service: Service, upload: Upload, dataset_id: str, name: str) -> Data
 @router.get("")
 def list_datasets(session: ReadSession, after: After = None, limit: Limit = 20) -> Page[Dataset]:
     """Datasets, newest first."""
-    found = datasets.newest_first(session, after=after, limit=limit + 1)
+    found = newest_first(session, Row, after=after, limit=limit + 1)
     return Page(data=[Dataset.model_validate(row) for row in found[:limit]], has_more=len(found) > limit)
 
 

@@ -13,6 +13,8 @@ from api.examples import JOB_EXAMPLES
 from api.problems import RESPONSES
 from api.routes.checkpoints import to_checkpoint
 from store import checkpoints, events, jobs, metrics
+from store.paging import newest_first
+from store.tables import Job as Row
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
 
@@ -42,7 +44,7 @@ def create_job(
 @router.get("")
 def list_jobs(session: ReadSession, after: After = None, limit: Limit = 20) -> Page[Job]:
     """Jobs, newest first."""
-    found = jobs.newest_first(session, after=after, limit=limit + 1)
+    found = newest_first(session, Row, after=after, limit=limit + 1)
     return Page(data=[Job.model_validate(job) for job in found[:limit]], has_more=len(found) > limit)
 
 

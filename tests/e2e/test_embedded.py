@@ -80,3 +80,4 @@ def test_a_process_that_dies_is_started_again(serve: subprocess.Popen[str]) -> N
 
     wait_for(lambda: not answers(), timeout_s=5)
     wait_for(answers, timeout_s=20)
+    assert next(p for p in family(serve) if "uvicorn" in p.cmdline()).pid != api.pid

@@ -13,6 +13,7 @@ from store import checkpoints, events, jobs
 from store.db import unit_of_work
 from store.errors import Conflict, FenceLost, NotFound
 from store.jobs import Hold
+from store.paging import newest_first
 from store.states import State
 from store.tables import Attempt, Event, Job
 from uniapl.spec.job import JobSpec, MixEntry
@@ -55,10 +56,11 @@ def test_a_job_goes_from_queued_to_succeeded_and_every_move_leaves_an_event(engi
         jobs.begin(session, hold)
         jobs.begin(session, hold)  # said twice, recorded once
         jobs.say(session, hold, "half way")
+        assert not checkpoints.has_final(session, job_id)
         with pytest.raises(FenceLost):
             jobs.succeed(session, hold)  # the last step has no checkpoint yet
         checkpoints.commit(session, job_id, hold.fence, step=SPEC.schedule.steps, path="p", manifest_sha256="x", size=1)
-        assert jobs.has_final_checkpoint(session, job_id)
+        assert checkpoints.has_final(session, job_id)
         jobs.succeed(session, hold)
     assert history(engine, job_id) == [
         (1, "job is queued"),
@@ -250,8 +252,8 @@ def test_the_state_and_its_event_are_one_transaction(engine: Engine) -> None:
 def test_jobs_are_listed_newest_first_page_by_page(engine: Engine) -> None:
     ids = [make_job(engine) for _ in range(5)]
     with unit_of_work(engine) as session:
-        first = jobs.newest_first(session, after=None, limit=3)
-        rest = jobs.newest_first(session, after=first[-1].id, limit=3)
+        first = newest_first(session, Job, after=None, limit=3)
+        rest = newest_first(session, Job, after=first[-1].id, limit=3)
     assert {j.id for j in first} | {j.id for j in rest} == set(ids)
     assert len(first) == 3
     times = [j.created_at for j in (*first, *rest)]
