@@ -155,8 +155,8 @@ def _field_problem(error: dict[str, Any]) -> dict[str, Any]:
             "param": None,
             "reason": "send the spec as a JSON object, with the header content-type: application/json",
         }
-    if error["type"] == "value_error" and not location:
+    if error["type"] == "value_error":
         field, separator, rest = reason.partition(": ")
         if separator and " " not in field:
-            return {"param": field, "reason": rest}
+            return {"param": ".".join([*location, field]), "reason": rest}
     return {"param": ".".join(location) or None, "reason": reason}

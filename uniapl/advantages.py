@@ -15,7 +15,7 @@ def group_advantages(
 
         A_i = (r_i - mean_j r_j) / (std_j r_j + eps)
 
-    GRPO, equation in section 4.1.2 of arXiv:2402.03300; without `scale`, Dr. GRPO (arXiv:2503.20783).
+    GRPO (arXiv:2402.03300, section 4.1); without `scale`, Dr. GRPO (arXiv:2503.20783).
 
     Args:
         rewards: rewards of G completions for each of P prompts.

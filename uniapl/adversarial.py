@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from uniapl.spec.job import Adversarial
+
 
 def leave_one_out(
     scores: Tensor,  # (P, G)
@@ -23,18 +25,36 @@ def leave_one_out(
     return (scores - scores.mean(dim=1, keepdim=True)) * (G / (G - 1))
 
 
+def whitened(
+    scores: Tensor,  # (P, G)
+    eps: float = 1e-4,
+) -> Tensor:  # (P, G)
+    """Centre each group's scores and divide by their standard deviation: `(d_i - mean) / (std + eps)`.
+
+    `eps` keeps a group without spread at zero rather than amplify its noise.
+    """
+    return (scores - scores.mean(dim=1, keepdim=True)) / (scores.std(dim=1, keepdim=True) + eps)
+
+
 def coefficients(
     scores: Tensor,  # (P, G)
     *,
     scale: float,
-    clip: float | None,
+    options: Adversarial,
 ) -> Tensor:  # (P, G), without gradient
-    """Leave-one-out coefficients of scaled scores, bounded by `clip`.
+    """The coefficients c_i of the adversarial term.
 
     Args:
         scores: raw discriminator scores.
         scale: factor that brings the discriminator's spread to the order of one.
-        clip: bound on the absolute value, against score spikes; `None` for no bound.
+        options: `coef` chooses the form, `coef_clip` bounds its absolute value.
     """
-    coef = leave_one_out(scores.detach() * scale)
-    return coef if clip is None else coef.clamp(-clip, clip)
+    d = scores.detach() * scale
+    match options.coef:
+        case "loo":
+            coef = leave_one_out(d)
+        case "raw":
+            coef = d
+        case "group_whiten":
+            coef = whitened(d)
+    return coef if options.coef_clip is None else coef.clamp(-options.coef_clip, options.coef_clip)

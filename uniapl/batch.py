@@ -45,6 +45,8 @@ class Counts:
 
     sft_tokens: int
     grpo_tokens: int
+    grpo_rollouts: int
+    adv_tokens: int
     adv_rollouts: int
 
     @staticmethod
@@ -53,6 +55,8 @@ class Counts:
         return Counts(
             sft_tokens=sum(len(s.completion_ids) for s in sequences if s.demonstration),
             grpo_tokens=sum(len(s.completion_ids) for s in sequences if s.advantage is not None),
+            grpo_rollouts=sum(s.advantage is not None for s in sequences),
+            adv_tokens=sum(len(s.completion_ids) for s in sequences if s.coef is not None),
             adv_rollouts=sum(s.coef is not None for s in sequences),
         )
 

@@ -101,7 +101,7 @@ def _coefficients(
     coef = coefficients(
         scores,
         scale=spec.adversarial.score_scale or discriminator.default_scale,
-        clip=spec.adversarial.coef_clip,
+        options=spec.adversarial,
     )
     metrics |= {
         "disc/score_student": scores.mean().item(),

@@ -76,7 +76,7 @@ class Learner:
         """Forward and backward of one micro-batch; adds to the gradients and to the sums of the metrics."""
         spec = self._spec
         logprobs, entropy = completion_logprobs(self._policy.model, batch, temperature=spec.rollout.temperature)
-        terms = unified_terms(logprobs, batch, counts, clip_low=spec.grpo.clip_low, clip_high=spec.grpo.clip_high)
+        terms = unified_terms(logprobs, batch, counts, spec)
         weighted = terms.weighted(spec.alpha, spec.lambda_adv)
         if by_term is None:
             torch.stack(list(weighted.values())).sum().backward()  # the one backward

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from uniapl.batch import Counts, MicroBatch
+from uniapl.spec.job import Adversarial, Grpo, JobSpec
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def clipped_surrogate(
     clip_low: float,
     clip_high: float,
 ) -> Tensor:  # (B, C), 0 outside the mask
-    """PPO's pessimistic surrogate (arXiv:1707.06347, eq. 7), with DAPO's two bounds (arXiv:2503.14476, eq. 10).
+    """PPO's pessimistic surrogate (arXiv:1707.06347, eq. 7), with DAPO's two bounds (arXiv:2503.14476, section 3.1).
 
         min(r_t w, clip(r_t, 1 - clip_low, 1 + clip_high) w),   r_t = exp(logprobs_t - old_logprobs_t)
 
@@ -64,45 +65,105 @@ def clipped_surrogate(
     return (ratio * w).minimum(clipped * w) * mask
 
 
-def grpo_loss(surrogate: Tensor, *, num_tokens: int) -> Tensor:
-    """Mean of the surrogate over every sampled token of the step (DAPO's token-level loss, eq. 8).
+def sequence_surrogate(
+    logprobs: Tensor,  # (B, C)
+    old_logprobs: Tensor,  # (B, C)
+    weights: Tensor,  # (B,)
+    mask: Tensor,  # (B, C) bool
+    *,
+    clip_low: float,
+    clip_high: float,
+) -> Tensor:  # (B,), 0 for rows without a token in the mask
+    """GSPO's surrogate (arXiv:2507.18071): one ratio per rollout, clipped as a whole.
 
-    L_GRPO = -1/N sum_i sum_t surrogate(r_it, A_i)
+    min(s w, clip(s, 1 - clip_low, 1 + clip_high) w),   s = exp(1/|y| sum_t (logprobs_t - old_logprobs_t))
     """
-    return -surrogate.sum() / max(num_tokens, 1)
+    lengths = mask.sum(dim=1)
+    mean = (logprobs - old_logprobs).masked_fill(~mask, 0.0).sum(dim=1) / lengths.clamp(min=1)
+    ratio = mean.exp()
+    clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
+    w = weights.detach()
+    return (ratio * w).minimum(clipped * w) * (lengths > 0)
 
 
-def adv_loss(surrogate: Tensor, *, num_rollouts: int) -> Tensor:
-    """Sum over a rollout's tokens, mean over the step's compared rollouts.
+def grpo_loss(
+    logprobs: Tensor,  # (B, C)
+    batch: MicroBatch,
+    counts: Counts,
+    options: Grpo,
+    *,
+    max_length: int,
+) -> Tensor:  # ()
+    """L_GRPO in the form that `options.loss` names; R rollouts and N sampled tokens in the whole step.
 
-        L_ADV = -1/N sum_i sum_t surrogate(r_it, c_i)
+    dapo     -1/N sum_i sum_t surrogate_it                       arXiv:2503.14476, section 3.3
+    grpo     -1/R sum_i 1/|y_i| sum_t surrogate_it               arXiv:2402.03300
+    dr_grpo  -1/(R max_length) sum_i sum_t surrogate_it          arXiv:2503.20783
+    gspo     -1/R sum_i surrogate_i, one ratio per rollout       arXiv:2507.18071
+    """
+    mask = batch.completion_mask & batch.explored[:, None]
+    clip = {"clip_low": options.clip_low, "clip_high": options.clip_high}
+    R = max(counts.grpo_rollouts, 1)
+    if options.loss == "gspo":
+        return -sequence_surrogate(logprobs, batch.old_logprobs, batch.advantages, mask, **clip).sum() / R
+    per_rollout = clipped_surrogate(logprobs, batch.old_logprobs, batch.advantages, mask, **clip).sum(dim=1)  # (B,)
+    match options.loss:
+        case "dapo":
+            return -per_rollout.sum() / max(counts.grpo_tokens, 1)
+        case "grpo":
+            return -(per_rollout / mask.sum(dim=1).clamp(min=1)).sum() / R
+        case "dr_grpo":
+            return -per_rollout.sum() / (R * max_length)
+
+
+def adv_loss(
+    logprobs: Tensor,  # (B, C)
+    batch: MicroBatch,
+    counts: Counts,
+    options: Adversarial,
+    *,
+    max_length: int,
+) -> Tensor:  # ()
+    """L_ADV in the form that `options` names; N compared rollouts in the whole step.
+
+        seq_sum         -1/N sum_i sum_t surrogate_it
+        seq_mean        -1/N sum_i 1/|y_i| sum_t surrogate_it
+        token_mean      -1/(sum_i |y_i|) sum_i sum_t surrogate_it
+        sum_over_const  -1/(N max_length) sum_i sum_t surrogate_it
 
     With summed log-probabilities and a leave-one-out c_i this is the score-function gradient of -E[d(x, y*, y)] itself:
     nothing divides by length, so the term has no length bias of its own.
     """
-    return -surrogate.sum() / max(num_rollouts, 1)
+    mask = batch.completion_mask & batch.compared[:, None]
+    if options.surrogate == "reinforce":
+        surrogate = logprobs.masked_fill(~mask, 0.0) * batch.coef.detach()[:, None]
+    else:
+        clip = {"clip_low": options.clip_low, "clip_high": options.clip_high}
+        surrogate = clipped_surrogate(logprobs, batch.old_logprobs, batch.coef, mask, **clip)
+    per_rollout = surrogate.sum(dim=1)  # (B,)
+    N = max(counts.adv_rollouts, 1)
+    match options.aggregate:
+        case "seq_sum":
+            return -per_rollout.sum() / N
+        case "seq_mean":
+            return -(per_rollout / mask.sum(dim=1).clamp(min=1)).sum() / N
+        case "token_mean":
+            return -per_rollout.sum() / max(counts.adv_tokens, 1)
+        case "sum_over_const":
+            return -per_rollout.sum() / (N * max_length)
 
 
 def unified_terms(
     logprobs: Tensor,  # (B, C)
     batch: MicroBatch,
     counts: Counts,
-    *,
-    clip_low: float,
-    clip_high: float,
+    spec: JobSpec,
 ) -> Terms:
     """L_SFT, L_GRPO and L_ADV of one micro-batch, each over its own sequences."""
-    explored = batch.completion_mask & batch.explored[:, None]
-    compared = batch.completion_mask & batch.compared[:, None]
-    clip = {"clip_low": clip_low, "clip_high": clip_high}
+    taught = batch.completion_mask & batch.demonstration[:, None]
+    max_length = spec.rollout.max_new_tokens
     return Terms(
-        sft=sft_loss(logprobs, batch.completion_mask & batch.demonstration[:, None], num_tokens=counts.sft_tokens),
-        grpo=grpo_loss(
-            clipped_surrogate(logprobs, batch.old_logprobs, batch.advantages, explored, **clip),
-            num_tokens=counts.grpo_tokens,
-        ),
-        adv=adv_loss(
-            clipped_surrogate(logprobs, batch.old_logprobs, batch.coef, compared, **clip),
-            num_rollouts=counts.adv_rollouts,
-        ),
+        sft=sft_loss(logprobs, taught, num_tokens=counts.sft_tokens),
+        grpo=grpo_loss(logprobs, batch, counts, spec.grpo, max_length=max_length),
+        adv=adv_loss(logprobs, batch, counts, spec.adversarial, max_length=max_length),
     )

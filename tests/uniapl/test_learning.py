@@ -8,6 +8,7 @@ from uniapl.advantages import group_advantages
 from uniapl.adversarial import coefficients
 from uniapl.batch import Counts, Sequence, collate
 from uniapl.objective import unified_terms
+from uniapl.spec.job import Adversarial, JobSpec, MixEntry
 
 ARMS, GROUP, PROMPTS = 5, 8, 4
 REWARDED, CLOSEST, TAUGHT = 1, 2, 3
@@ -16,13 +17,14 @@ REWARDED, CLOSEST, TAUGHT = 1, 2, 3
 def learn(alpha: float, lambda_adv: float, steps: int = 60) -> list[float]:
     """Probabilities of the arms after training; rewards, scores and references each favour an arm of their own."""
     torch.manual_seed(0)
+    spec = JobSpec(student="bandit", dataset_mix=[MixEntry(dataset="d")], alpha=alpha, lambda_adv=lambda_adv)
     logits = torch.zeros(ARMS, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.1)
     for _ in range(steps):
         distribution = torch.log_softmax(logits, dim=0)
         arms = torch.multinomial(distribution.exp().detach(), PROMPTS * GROUP, replacement=True).view(PROMPTS, GROUP)
         advantages = group_advantages((arms == REWARDED).float(), scale=True)
-        coef = coefficients((arms == CLOSEST).float() * 2 - 9, scale=1.0, clip=10.0)
+        coef = coefficients((arms == CLOSEST).float() * 2 - 9, scale=1.0, options=Adversarial())
         sequences = [Sequence([0], [TAUGHT], demonstration=True) for _ in range(PROMPTS)]
         for p in range(PROMPTS):
             for g in range(GROUP):
@@ -30,9 +32,7 @@ def learn(alpha: float, lambda_adv: float, steps: int = 60) -> list[float]:
                 old = [distribution[arm].item()]
                 sequences.append(Sequence([0], [arm], False, float(advantages[p, g]), float(coef[p, g]), old))
         batch = collate(sequences, pad_id=0, device=torch.device("cpu"))
-        terms = unified_terms(
-            distribution[batch.completion_ids], batch, Counts.of(sequences), clip_low=0.2, clip_high=0.2
-        )
+        terms = unified_terms(distribution[batch.completion_ids], batch, Counts.of(sequences), spec)
         optimizer.zero_grad()
         torch.stack(list(terms.weighted(alpha, lambda_adv).values())).sum().backward()
         optimizer.step()

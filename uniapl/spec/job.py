@@ -38,8 +38,13 @@ class DatasetTeacher(Input):
 
 
 class Grpo(Input):
-    """Group-relative policy optimisation (arXiv:2402.03300), token-level denominator (DAPO, arXiv:2503.14476)."""
+    """Group-relative policy optimisation (arXiv:2402.03300)."""
 
+    loss: Literal["dapo", "grpo", "dr_grpo", "gspo"] = "dapo"
+    """How rollouts of different length weigh. `dapo`: all sampled tokens alike (arXiv:2503.14476). `grpo`: all rollouts
+    alike, so that a token of a long one counts less. `dr_grpo`: divided by a constant length, `rollout.max_new_tokens`;
+    asks for `scale_rewards: false` (arXiv:2503.20783). `gspo`: one ratio per rollout, its tokens' geometric mean;
+    wants clips of the order of 3e-4 (arXiv:2507.18071)."""
     group_size: int = Field(default=8, ge=2, le=256)
     """Completions sampled per prompt; their mean reward is the baseline."""
     clip_low: float = Field(default=0.2, gt=0, lt=1)
@@ -49,10 +54,35 @@ class Grpo(Input):
     scale_rewards: bool = True
     """Divide each group's centred rewards by their standard deviation."""
 
+    @model_validator(mode="after")
+    def _options_fit_the_loss(self) -> Self:
+        if self.loss == "dr_grpo" and self.scale_rewards:
+            raise ValueError("scale_rewards: Dr. GRPO goes without it; set it to false, or choose 'grpo'")
+        if self.loss == "gspo" and max(self.clip_low, self.clip_high) > 0.05:
+            raise ValueError(
+                "clip_high: a whole rollout's ratio stays so close to 1 that bounds above 0.05 never act; GSPO's "
+                "authors use clip_low 3e-4 and clip_high 4e-4"
+            )
+        return self
+
 
 class Adversarial(Input):
-    """How a discriminator score becomes the coefficient of a rollout's log-probability."""
+    """How a discriminator score becomes the coefficient of a rollout's log-probability (docs/method.md)."""
 
+    coef: Literal["loo", "raw", "group_whiten"] = "loo"
+    """From scores d to coefficients. `loo` subtracts the mean of the siblings' scores. `raw` is d itself: the same
+    expected gradient at a higher variance, and no lower bound where all scores have one sign. `group_whiten` centres
+    and divides by the group's standard deviation, which forgets how far the whole group is from the teacher."""
+    surrogate: Literal["ppo_clip", "reinforce"] = "ppo_clip"
+    """`ppo_clip` bounds the ratio like GRPO's; `reinforce` is c·log pi. The gradients agree while the ratio is 1."""
+    clip_low: float = Field(default=0.2, gt=0, lt=1)
+    """For `ppo_clip`: the importance ratio's gain is cut below `1 - clip_low`."""
+    clip_high: float = Field(default=0.2, gt=0)
+    """For `ppo_clip`: the importance ratio's gain is cut above `1 + clip_high`."""
+    aggregate: Literal["seq_sum", "seq_mean", "token_mean", "sum_over_const"] = "seq_sum"
+    """Over a rollout's tokens. `seq_sum` makes the term the exact score-function gradient, without a length bias of its
+    own; `seq_mean` and `token_mean` divide by the rollout's or by all rollouts' lengths, `sum_over_const` by
+    `rollout.max_new_tokens`."""
     score_scale: float | None = Field(default=None, gt=0)
     """Factor on the raw score, so that `lambda_adv` means the same for every discriminator.
     By default the discriminator's own: 1 for logits, 10 for cosines (their measured spread is about a tenth)."""
