@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from embedded.service import EmbeddedService
+from embedded.service import EmbeddedService, interrupt
 
 FIRST_STEPS = """\
 UniAPL is listening on {url}   (data: {data}, logs: {data}/logs, API description: {url}/docs)
@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--port", type=int, default=8000, help="the next free one is taken when it is in use")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, interrupt)
     service = EmbeddedService(arguments.data_dir, port=_free_from(arguments.port))
     try:
         service.start()

@@ -147,6 +147,14 @@ class EmbeddedService:
             return False
 
 
+def interrupt(*_: object) -> None:
+    """Signal handler: treat the signal like Ctrl-C.
+
+    Raising SIGINT would not do: a shell starts background commands with SIGINT ignored.
+    """
+    raise KeyboardInterrupt
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

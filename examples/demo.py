@@ -19,7 +19,7 @@ from uniapl_client import Client, Job, JobFailed
 from uniapl_client.client import read_spec
 from uniapl_client.watch import watch
 
-from embedded.service import EmbeddedService
+from embedded.service import EmbeddedService, interrupt
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "data" / "demo"
@@ -47,7 +47,7 @@ print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_to
 
 def main() -> int:
     """Run the demo; returns the exit status."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, interrupt)
     console = Console()
     started = time.monotonic()
     shutil.rmtree(FOLDER, ignore_errors=True)

@@ -37,7 +37,13 @@ def main() -> int:
             spec = read_spec(ROOT / "examples" / f"{mode}.json")
             schedule = spec.schedule.model_copy(update={"steps": 3, "term_norms_every": 1})
             mix = [entry.model_copy(update={"dataset": dataset.id}) for entry in spec.dataset_mix]
-            tiny = {"student": "tiny-random-llama", "dataset_mix": mix, "schedule": schedule, "evaluation": None}
+            tiny = {
+                "student": "tiny-random-llama",
+                "dataset_mix": mix,
+                "rollout": spec.rollout.model_copy(update={"max_new_tokens": 12}),
+                "schedule": schedule,
+                "evaluation": None,
+            }
             try:
                 job = client.jobs.wait(client.jobs.create(spec.model_copy(update=tiny)).id, timeout_s=120)
             except JobFailed as failed:

@@ -67,6 +67,22 @@ def test_no_process_is_left_behind(serve: subprocess.Popen[str], tmp_path: Path,
     assert serve.returncode == (-signal.SIGKILL if end == signal.SIGKILL else 0)
 
 
+def test_sigterm_ends_it_also_in_the_background_of_a_shell(tmp_path: Path) -> None:
+    # a shell starts `command &` with SIGINT ignored
+    command = f"{sys.executable} -m embedded --data-dir {tmp_path} --port 18090 & echo $!; wait"
+    shell = subprocess.Popen(
+        ["sh", "-c", command], cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, **IMPATIENT}
+    )
+    assert shell.stdout is not None
+    service = psutil.Process(int(shell.stdout.readline()))
+    address(shell)
+    children = service.children(recursive=True)
+    service.terminate()
+    shell.communicate(timeout=30)
+    _, alive = psutil.wait_procs([service, *children], timeout=10)
+    assert alive == []
+
+
 def test_a_process_that_dies_is_started_again(serve: subprocess.Popen[str]) -> None:
     url = address(serve)
     api = next(p for p in family(serve) if "uvicorn" in p.cmdline())
