@@ -75,7 +75,8 @@ class Learner:
     ) -> None:
         """Forward and backward of one micro-batch; adds to the gradients and to the sums of the metrics."""
         spec = self._spec
-        logprobs, entropy = completion_logprobs(self._policy.model, batch, temperature=spec.rollout.temperature)
+        temperature = torch.where(batch.demonstration, 1.0, spec.rollout.temperature)  # (B,)
+        logprobs, entropy = completion_logprobs(self._policy.model, batch, temperature=temperature)
         terms = unified_terms(logprobs, batch, counts, spec)
         weighted = terms.weighted(spec.alpha, spec.lambda_adv)
         if by_term is None:

@@ -115,7 +115,7 @@ def completion_logprobs(
     model: PreTrainedModel,
     batch: MicroBatch,
     *,
-    temperature: float,
+    temperature: Tensor | float,  # (B,), or one for all
 ) -> tuple[Tensor, Tensor]:  # (B, C), (B, C)
     """Log-probability of each completion token, and the entropy of the distribution it came from.
 
@@ -125,7 +125,8 @@ def completion_logprobs(
     Args:
         model: the policy.
         batch: B sequences.
-        temperature: divides the logits, as it did when sampling (trl#4159 shows the mismatch otherwise).
+        temperature: divides the logits: of rollouts as it did when sampling (trl#4159 shows the mismatch otherwise), of
+            demonstrations 1.
     """
     T = batch.input_ids.shape[1]
     first = int(batch.prompt_lengths.min()) - 1
@@ -141,7 +142,8 @@ def completion_logprobs(
     positions = batch.prompt_lengths[:, None] - 1 - first + torch.arange(C, device=logits.device)
     positions = positions.clamp(max=logits.shape[1] - 1)  # (B, C); clamped ones are masked
     rows = torch.arange(B, device=logits.device)[:, None].expand(B, C)
-    distribution = torch.log_softmax(logits[rows, positions].float() / temperature, dim=-1)  # (B, C, V)
+    divisor = torch.as_tensor(temperature, device=logits.device).expand(B)[:, None, None]
+    distribution = torch.log_softmax(logits[rows, positions].float() / divisor, dim=-1)  # (B, C, V)
     with torch.no_grad():
         entropy = -(distribution.exp() * distribution).sum(dim=-1)
     return distribution.gather(-1, batch.completion_ids[..., None]).squeeze(-1), entropy

@@ -57,7 +57,6 @@ class Trainer:
             False when a signal asked to stop before that; a checkpoint has been written then too.
         """
         schedule = self.run.spec.schedule
-        saved = self.done
         if self.done % schedule.eval_every == 0:  # also when a stop came before this step's evaluation
             self._evaluate()
         self.reporter.phase("training")
@@ -71,9 +70,8 @@ class Trainer:
                 self._evaluate()
             if last or stop or self.signals.take_checkpoint() or self.done % schedule.checkpoint_every == 0:
                 self._save()
-                saved = self.done
             if stop:
-                self.reporter.event(f"asked to stop; checkpoint written after step {saved}")
+                self.reporter.event(f"asked to stop; checkpoint written after step {self.done}")
                 return False
         return True
 

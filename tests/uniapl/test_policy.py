@@ -10,7 +10,7 @@ from uniapl.batch import Sequence, collate
 from uniapl.learner import Learner
 from uniapl.policy import Policy, completion_logprobs
 from uniapl.rollout.transformers import TransformersGenerator
-from uniapl.spec.job import JobSpec, MixEntry, Optimizer, Resources
+from uniapl.spec.job import JobSpec, MixEntry, Optimizer, Resources, Rollout
 
 PROMPTS = [[5, 9, 400, 31], [77], [5, 9, 400, 31, 8, 1000, 12]]
 
@@ -150,7 +150,8 @@ def test_term_norms_and_cosines_describe_the_gradient(policy: Policy) -> None:
 
 def test_alpha_one_without_adversary_is_supervised_fine_tuning(policy: Policy) -> None:
     demonstrations = rollouts_and_demonstrations()[:2]
-    sft = spec(4096, alpha=1.0).model_copy(update={"lambda_adv": 0.0})
+    sampling = Rollout(temperature=0.5)  # which is no concern of the demonstrations
+    sft = spec(4096, alpha=1.0).model_copy(update={"lambda_adv": 0.0, "rollout": sampling})
     with torch.no_grad():  # the library's own loss, prompts and all else ignored
         total = sum(
             torch.nn.functional.cross_entropy(
