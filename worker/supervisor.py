@@ -28,6 +28,7 @@ from store.errors import FenceLost
 from store.jobs import Hold
 from store.settings import Settings
 from store.tables import Attempt, Checkpoint, new_id
+from uniapl.errors import CheckpointError
 from uniapl.spec.run import RunConfig
 from worker import process
 from worker.failures import (
@@ -124,6 +125,7 @@ class _Attempt:
         self._folder = worker.artifacts.attempt(hold.job_id, hold.fence).absolute()
         self._log = self._folder / "trainer.log"
         self._relay = Relay(worker.engine, hold, self._folder / "reports.jsonl", worker.artifacts)
+        self._resumed: Checkpoint | None = None
         self._cancelling = False
         self._lost = threading.Event()
 
@@ -169,7 +171,7 @@ class _Attempt:
         if spec.evaluation is not None:
             names.add(spec.evaluation.dataset)
         with unit_of_work(self._engine) as session:
-            found = self._newest_checkpoint(session)
+            found = self._resumed = self._newest_checkpoint(session)
             session.execute(
                 update(Attempt)
                 .where(Attempt.job_id == self._hold.job_id, Attempt.fence == self._hold.fence)
@@ -297,6 +299,10 @@ class _Attempt:
                 failure = self._failure(status)
                 kind = failure.error.code
                 error = failure.error.model_dump(mode="json")
+                if kind == CheckpointError.code and (torn := self._resumed) is not None:
+                    checkpoints.mark_deleted(
+                        session, torn.job_id, torn.fence, torn.step
+                    )  # the next attempt goes further back
                 if failure.may_pass:
                     jobs.retry_or_fail(session, hold.job_id, hold.fence, error, settings.retry_backoff_s)
                 else:

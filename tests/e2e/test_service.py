@@ -73,6 +73,31 @@ def test_a_worker_killed_in_the_middle_loses_nothing_but_time(
     assert losses == list(range(1, 26))  # every step once, none missing
 
 
+def test_an_altered_checkpoint_is_refused_and_the_one_before_it_used(
+    service: EmbeddedService, client: Client, spec: dict[str, Any]
+) -> None:
+    schedule = {"steps": 16, "prompts_per_step": 2, "checkpoint_every": 2, "keep_checkpoints": 10}
+    job = client.jobs.create(**{**spec, "schedule": schedule, "evaluation": None})
+    wait_for(lambda: len(client.jobs.checkpoints(job.id)) >= 2)
+    os.kill(service.pid("worker"), signal.SIGKILL)
+    wait_for(lambda: service.has_ended("worker") and not trainers(service.data_dir), timeout_s=10)
+    newest, older, *_ = client.jobs.checkpoints(job.id)
+    weights = (
+        service.data_dir / "jobs" / job.id / "fence-1" / "checkpoints" / f"step-{newest.step:08d}" / "model.safetensors"
+    )
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    service.restart_dead(print)
+
+    done = client.jobs.wait(job.id, timeout_s=90)
+    assert (done.step, done.attempt) == (16, 3)
+    messages = [e.message for e in client.jobs.list_events(job.id)]
+    assert any("model.safetensors is torn or altered" in m for m in messages)
+    assert f"resumed after step {older.step}" in messages
+    assert newest.id not in {c.id for c in client.jobs.checkpoints(job.id)}
+
+
 def test_cancelling_a_running_job_kills_its_trainer_first(
     service: EmbeddedService, client: Client, spec: dict[str, Any]
 ) -> None:
