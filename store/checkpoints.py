@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import Exists, exists, select, update
 from sqlalchemy.orm import Session
 
 from store.db import now
@@ -62,12 +62,11 @@ def get(session: Session, checkpoint_id: str) -> Checkpoint:
     return checkpoint
 
 
+def final_exists() -> Exists:
+    """Whether the checkpoint of the job's last step is there, as a condition on a statement over `Job`."""
+    return exists().where(Checkpoint.job_id == Job.id, Checkpoint.step == Job.steps, Checkpoint.deleted_at.is_(None))
+
+
 def has_final(session: Session, job_id: str) -> bool:
     """Whether the checkpoint of the job's last step is there."""
-    final = select(Checkpoint.id).join(Job, Job.id == Checkpoint.job_id)
-    return (
-        session.scalar(
-            final.where(Job.id == job_id, Checkpoint.step == Job.steps, Checkpoint.deleted_at.is_(None)).limit(1)
-        )
-        is not None
-    )
+    return session.scalar(select(Job.id).where(Job.id == job_id, final_exists())) is not None

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Row, exists, func, select, update
+from sqlalchemy import ColumnElement, Row, func, select, update
 from sqlalchemy.orm import Session
 
-from store import events, states
+from store import checkpoints, events, states
 from store.db import now
 from store.errors import Conflict, FenceLost, NotFound
 from store.states import ACTIVE, State, Transition
-from store.tables import Attempt, Checkpoint, Job, Json, new_id
+from store.tables import Attempt, Job, Json, new_id
 from uniapl.spec.job import SPEC_VERSION, JobSpec
 from uniapl.spec.report import Level
 from uniapl.spec.run import ModelSource
@@ -142,8 +142,8 @@ def succeed(session: Session, hold: Hold) -> None:
     Raises:
         FenceLost: the job is no longer this holder's, or there is no such checkpoint (`checkpoints.has_final`).
     """
-    final = exists().where(Checkpoint.job_id == Job.id, Checkpoint.step == Job.steps, Checkpoint.deleted_at.is_(None))
-    _held(_move(session, hold.job_id, states.FINALIZE, Job.fence == hold.fence, final), hold)
+    guards = (Job.fence == hold.fence, checkpoints.final_exists())
+    _held(_move(session, hold.job_id, states.FINALIZE, *guards), hold)
     _end(session, hold.job_id, hold.fence, states.SUCCEED)
 
 

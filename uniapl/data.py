@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,24 +84,26 @@ def encode_row(row: DatasetRow, index: int, policy: Policy, end_of_turn: int) ->
     )
 
 
-def load_encoded(path: Path, policy: Policy, options: DataOptions) -> tuple[list[EncodedRow], list[str]]:
-    """Read and tokenise a dataset.
+def encode_rows(
+    rows: Sequence[DatasetRow], name: str, policy: Policy, options: DataOptions
+) -> tuple[list[EncodedRow], list[str]]:
+    """Tokenise a dataset; `name` is for the error.
 
     Returns:
         The usable rows, and the ids of those left out because they are longer than `options` allows.
 
     Raises:
-        DatasetError: a bad line, or no usable row at all.
+        DatasetError: the chat template refuses a row, or no row is usable.
         ModelError: the student has no chat template.
     """
     if policy.tokenizer.chat_template is None:
         raise ModelError("the student's tokenizer has no chat template", param="student", hint="use a chat student")
     end_of_turn = policy.end_of_turn
-    encoded = [encode_row(row, i, policy, end_of_turn) for i, row in enumerate(load_rows(path))]
+    encoded = [encode_row(row, i, policy, end_of_turn) for i, row in enumerate(rows)]
     usable = [row for row in encoded if _fits(row, options)]
     if not usable:
         raise DatasetError(
-            f"{path.name}: none of {len(encoded)} rows is within data.max_prompt_tokens="
+            f"{name}: none of {len(encoded)} rows is within data.max_prompt_tokens="
             f"{options.max_prompt_tokens} and data.max_reference_tokens={options.max_reference_tokens}",
             param="data",
             hint="raise the limits, or upload shorter rows",

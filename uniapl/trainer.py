@@ -18,7 +18,7 @@ import torch
 
 from uniapl import checkpoint
 from uniapl.batch import Sequence
-from uniapl.data import EncodedRow, load_encoded, load_rows
+from uniapl.data import EncodedRow, encode_rows, load_rows
 from uniapl.discriminators.base import Discriminator
 from uniapl.discriminators.embedding import EmbeddingDiscriminator
 from uniapl.errors import SpecError
@@ -30,6 +30,7 @@ from uniapl.policy import Policy, load_policy
 from uniapl.report import Reporter
 from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.signals import Signals
+from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.requirements import DatasetContents, check_mix
 from uniapl.spec.run import ModelSource, RunConfig
 
@@ -153,8 +154,8 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals) -> Trainer:
     """
     spec = run.spec
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    contents = [DatasetContents.of(load_rows(run.dataset_path(entry.dataset))) for entry in spec.dataset_mix]
-    check_mix(spec, contents)
+    mix_rows = [load_rows(run.dataset_path(entry.dataset)) for entry in spec.dataset_mix]
+    check_mix(spec, [DatasetContents.of(rows) for rows in mix_rows])  # before anything large is loaded
 
     reporter.phase("loading_student")
     done, source = 0, run.model_source(spec.student)
@@ -169,10 +170,15 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals) -> Trainer:
     if run.resume_from is not None:
         checkpoint.load_optimizer(Path(run.resume_from), policy, learner.optimizer)
         reporter.event(f"resumed after step {done}", step=done)
-    mix = [_load(run, entry.dataset, policy, reporter) for entry in spec.dataset_mix]
+    mix = [
+        _encode(rows, run, entry.dataset, policy, reporter)
+        for rows, entry in zip(mix_rows, spec.dataset_mix, strict=True)
+    ]
     held_out: list[EncodedRow] = []
     if spec.evaluation is not None:
-        held_out = _load(run, spec.evaluation.dataset, policy, reporter)[: spec.evaluation.rows]
+        name = spec.evaluation.dataset
+        rows = load_rows(run.dataset_path(name))
+        held_out = _encode(rows, run, name, policy, reporter)[: spec.evaluation.rows]
 
     discriminator = None
     if spec.uses_adv:
@@ -190,15 +196,17 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals) -> Trainer:
     return Trainer(run, reporter, signals, policy, learner, generator, discriminator, mix, held_out, done)
 
 
-def _load(run: RunConfig, dataset: str, policy: Policy, reporter: Reporter) -> list[EncodedRow]:
-    rows, left_out = load_encoded(run.dataset_path(dataset), policy, run.spec.data)
+def _encode(
+    rows: list[DatasetRow], run: RunConfig, dataset: str, policy: Policy, reporter: Reporter
+) -> list[EncodedRow]:
+    usable, left_out = encode_rows(rows, run.dataset_path(dataset).name, policy, run.spec.data)
     if left_out:
         reporter.event(
             f"{len(left_out)} rows of {dataset} are longer than the limits in `data` and are left out",
             level="warning",
             rows=left_out[:20],
         )
-    return rows
+    return usable
 
 
 def log_environment() -> str:

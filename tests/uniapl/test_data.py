@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from uniapl.data import encode_row, load_encoded, load_rows
+from uniapl.data import encode_row, encode_rows, load_rows
 from uniapl.errors import DatasetError, ModelError
 from uniapl.policy import Policy
 from uniapl.spec.dataset import DatasetRow
@@ -51,7 +51,9 @@ def test_a_bad_line_is_named(tmp_path: Path) -> None:
 
 def test_rows_beyond_the_limits_are_left_out_and_named(tmp_path: Path, policy: Policy) -> None:
     path = write(tmp_path, row(), row(content="word " * 200), row(reference="word " * 50), row(reference=None))
-    usable, left_out = load_encoded(path, policy, DataOptions(max_prompt_tokens=100, max_reference_tokens=20))
+    usable, left_out = encode_rows(
+        load_rows(path), path.name, policy, DataOptions(max_prompt_tokens=100, max_reference_tokens=20)
+    )
     assert [r.id for r in usable] == ["row-0", "row-3"]
     assert left_out == ["row-1", "row-2"]
 
@@ -59,7 +61,7 @@ def test_rows_beyond_the_limits_are_left_out_and_named(tmp_path: Path, policy: P
 def test_a_student_without_chat_template_is_refused(tmp_path: Path, policy: Policy) -> None:
     policy.tokenizer.chat_template = None
     with pytest.raises(ModelError, match="no chat template"):
-        load_encoded(write(tmp_path, row()), policy, DataOptions())
+        encode_rows([row()], "rows", policy, DataOptions())
 
 
 def test_the_reference_ends_as_the_template_ends_a_turn(policy: Policy) -> None:
@@ -87,7 +89,7 @@ def test_turns_that_the_template_refuses_are_the_rows_fault(tmp_path: Path, poli
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     path = write(tmp_path, row(), DatasetRow.model_validate({"id": "sys-1", "messages": turns}))
     with pytest.raises(DatasetError, match=r"row sys-1: .*no system turn"):
-        load_encoded(path, policy, DataOptions())
+        encode_rows(load_rows(path), path.name, policy, DataOptions())
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
