@@ -29,17 +29,23 @@ def _table(shares: tuple[float, ...]) -> list[tuple[int, ...]]:
 def _given(shares: tuple[float, ...], step: int) -> tuple[int, ...]:
     """Rows given to each entry before `step`.
 
-    Every step gives each entry the whole rows of its share, and the remaining rows to the entries that are furthest
-    behind, one each.
+    Every step gives each entry the whole rows of its share. The remaining rows go out one by one, each to the entry
+    whose turn is most urgent (R. Tijdeman, The chairman assignment problem, 1980), so that no entry is ever a whole row
+    away from its share.
     """
     table = _table(shares)
+    whole = [floor(share + 1e-9) for share in shares]
+    left = round(sum(shares)) - sum(whole)  # rows of a step beyond the whole ones
+    rates = [max(share - rows, 0.0) / max(left, 1) for share, rows in zip(shares, whole, strict=True)]
+    margin = 1 / max(2 * len(shares) - 2, 1)
     while len(table) <= step:
-        done, before = len(table), table[-1]
-        whole = [floor(share + 1e-9) for share in shares]
-        behind = [share * done - given - rows for share, given, rows in zip(shares, before, whole, strict=True)]
-        left = round(sum(shares)) - sum(whole)
-        favoured = set(sorted(range(len(shares)), key=lambda i: (-behind[i], i))[:left])
-        table.append(tuple(before[i] + whole[i] + (i in favoured) for i in range(len(shares))))
+        done = len(table) - 1
+        given = [total - rows * done for total, rows in zip(table[-1], whole, strict=True)]
+        for slot in range(done * left + 1, (done + 1) * left + 1):
+            behind = [rate * slot - rows for rate, rows in zip(rates, given, strict=True)]
+            waiting = [i for i in range(len(shares)) if rates[i] > 0 and behind[i] >= margin - 1e-9]
+            given[min(waiting, key=lambda i: ((1 - margin - behind[i]) / rates[i], i))] += 1
+        table.append(tuple(rows * (done + 1) + more for rows, more in zip(whole, given, strict=True)))
     return table[step]
 
 
