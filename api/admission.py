@@ -44,7 +44,7 @@ def _dataset(session: Session, dataset_id: str, param: str) -> Dataset:
 
 def _models(registry: Registry, spec: JobSpec) -> dict[str, ModelSource]:
     models = {spec.student: registry.resolve(spec.student, "student", "student")}
-    if spec.uses_adv:
-        name = spec.discriminator.model
+    name = spec.discriminator.model
+    if spec.uses_discriminator and name is not None:
         models[name] = registry.resolve(name, "discriminator", "discriminator.model")
     return models

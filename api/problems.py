@@ -14,11 +14,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
 from store.datasets import InvalidDataset
 from store.errors import Conflict, NotFound
 from uniapl.errors import UniaplError
+from uniapl.spec.base import field_path
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +128,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        found = [_field_problem(e) for e in error.errors()]
+        found = [_field_problem(e, error.body) for e in error.errors()]
         first = found[0]
         detail = f"{first['param']}: {first['reason']}" if first["param"] else first["reason"]
         return problem(422, "invalid_request", detail, param=first["param"], errors=found)
@@ -142,9 +144,13 @@ def install(app: FastAPI) -> None:
         return problem(500, "internal_error", "something went wrong on our side; it has been logged")
 
 
-def _field_problem(error: dict[str, Any]) -> dict[str, Any]:
+def _field_problem(error: ErrorDetails, body: Any) -> dict[str, Any]:
     """A pydantic error as field and reason; our own validators begin their message with the field."""
-    location = [str(part) for part in error["loc"] if part not in ("body", "query", "path")]
+    place, *rest = error["loc"]
+    if place == "body":
+        location = [part for part in [field_path({**error, "loc": tuple(rest)}, body)] if part]
+    else:
+        location = [str(part) for part in rest]
     reason = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         reason = "unknown key; see the API's description for the keys that exist"

@@ -20,6 +20,7 @@ from uniapl_client.client import read_spec
 from uniapl_client.watch import watch
 
 from embedded.service import EmbeddedService, interrupt
+from uniapl.spec.weights import shown
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "data" / "demo"
@@ -79,7 +80,7 @@ def _train(service: EmbeddedService, client: Client, console: Console) -> Job:
     job = client.jobs.create(read_spec(SPEC, client))
     spec = job.spec
     console.print(
-        f"{job.id}: {spec.student}, alpha={spec.alpha:g}, lambda_adv={spec.lambda_adv:g}, "
+        f"{job.id}: {spec.student}, alpha={shown(spec.alpha)}, lambda_adv={shown(spec.lambda_adv)}, "
         f"{spec.schedule.steps} steps of {spec.schedule.prompts_per_step} prompts x {spec.grpo.group_size} rollouts",
         soft_wrap=True,
     )

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from store.errors import NotFound
 from store.tables import Dataset
-from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.dataset import DatasetRow, first_problem
 
 MAX_PROBLEMS = 20
 
@@ -117,9 +117,7 @@ class Upload:
             try:
                 row = DatasetRow.model_validate_json(text)
             except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(str(part) for part in first["loc"])
-                self._refuse(f"{where}: {first['msg']}" if where else first["msg"])
+                self._refuse(first_problem(error, text))
             else:
                 self._rows += 1
                 self._references += row.reference is not None

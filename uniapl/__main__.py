@@ -6,6 +6,7 @@ Exit status: 0 done; 64 the user's mistake (the last report says which); 70 dive
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from uniapl.errors import DivergedError, UniaplError
 from uniapl.signals import Signals, die_with_parent
+from uniapl.spec.base import field_path
 from uniapl.spec.run import RunConfig
 
 EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_REQUEUE = 0, 64, 70, 75
@@ -31,14 +33,17 @@ def main(argv: list[str] | None = None) -> int:
     signals = Signals()
     signals.install()
     try:
-        run = RunConfig.model_validate_json(arguments.run.read_text())
+        text = arguments.run.read_text()
+        run = RunConfig.model_validate_json(text)
     except OSError as error:
         print(f"error: cannot read {arguments.run}: {error.strerror}", file=sys.stderr)
         return EXIT_USER
     except ValidationError as error:
         print(f"error: {arguments.run} is not a valid run:", file=sys.stderr)
         for problem in error.errors():
-            print(f"  {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}", file=sys.stderr)
+            given = None if problem["type"] == "json_invalid" else json.loads(text)
+            reason = problem["msg"].removeprefix("Value error, ")
+            print(f"  {field_path(problem, given) or 'file'}: {reason}", file=sys.stderr)
         return EXIT_USER
     return _train(run, signals)
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from uniapl.errors import DatasetError, ModelError
 from uniapl.policy import Policy
-from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.dataset import DatasetRow, first_problem
 from uniapl.spec.job import DataOptions
 from uniapl.spec.reward import Reward
 
@@ -49,9 +49,8 @@ def load_rows(path: Path) -> list[DatasetRow]:
         try:
             rows.append(DatasetRow.model_validate_json(line))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "line"
-            raise DatasetError(f"{path.name} line {number}: {where}: {first['msg']}", param="dataset_mix") from None
+            problem = first_problem(error, line)
+            raise DatasetError(f"{path.name} line {number}: {problem}", param="dataset_mix") from None
     return rows
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from uniapl.spec.weights import shown
+
 if TYPE_CHECKING:
     from uniapl_client.client import Client
 
@@ -16,8 +18,6 @@ class _Commands(click.Group):
     """Turns the SDK's errors into one line and exit status 1."""
 
     def invoke(self, context: click.Context) -> object:
-        from pydantic import ValidationError
-
         from uniapl_client.errors import APIStatusError, UniaplClientError
 
         try:
@@ -26,11 +26,6 @@ class _Commands(click.Group):
             click.echo(f"error: {error}", err=True)
             for problem in error.errors if isinstance(error, APIStatusError) else []:
                 click.echo(f"  {' '.join(f'{key}={value}' for key, value in problem.items())}", err=True)
-        except ValidationError as error:
-            click.echo("error: the spec is not valid", err=True)
-            for found in error.errors():
-                where = ".".join(str(part) for part in found["loc"])
-                click.echo(f"  {where or 'spec'}: {found['msg'].removeprefix('Value error, ')}", err=True)
         sys.exit(1)
 
 
@@ -73,7 +68,7 @@ def jobs(url: str | None) -> None:
     with _client(url) as client:
         for job in itertools.islice(client.jobs.list(), 50):
             created = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
-            numbers = f"{job.spec.alpha:6g}{job.spec.lambda_adv:12g}"
+            numbers = f"{shown(job.spec.alpha):>6}{shown(job.spec.lambda_adv):>12}"
             title = f"{job.spec.student}, {job.name}" if job.name else job.spec.student
             click.echo(f"{job.id:30}{job.state:12}{f'{job.step}/{job.steps}':>11}  {created:18}{numbers}  {title}")
 

@@ -11,6 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from pydantic import ValidationError
+
+from uniapl.spec.base import field_path
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import (
     TERMINAL_STATES,
@@ -302,12 +305,16 @@ def read_spec(path: Path, client: Client | None = None) -> JobSpec:
 
     Raises:
         UniaplClientError: the file is not JSON.
-        pydantic.ValidationError: it is not a spec.
+        UniaplClientError: or it is not a spec; the message has a line for each field at fault.
     """
     try:
-        spec = JobSpec.model_validate(json.loads(path.read_text()))
+        given = json.loads(path.read_text())
+        spec = JobSpec.model_validate(given)
     except json.JSONDecodeError as error:
         raise UniaplClientError(f"{path} is not JSON: {error}") from None
+    except ValidationError as error:
+        lines = [f"{field_path(e, given) or 'spec'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        raise UniaplClientError("\n  ".join([f"{path} is not a valid spec", *lines])) from None
     if client is None:
         return spec
     uploaded: dict[str, str] = {}

@@ -55,7 +55,7 @@ def test_a_job_is_queued_with_every_default_filled_in(client: TestClient) -> Non
         ([ROW], {"learning_rate": 1}, "learning_rate", "unknown key"),
         ([ROW], {"grpo": {"groupsize": 2}}, "grpo.groupsize", "unknown key"),
         ([ROW], {"discriminator": {"type": "embedding", "model": "tiny"}}, "discriminator.model", "is a student"),
-        ([ROW], {"dataset_mix": [{"dataset": "d", "role": "sft"}]}, "dataset_mix", "no entry has role 'rl'"),
+        ([ROW], {"dataset_mix": [{"dataset": "d", "role": "sft"}]}, "dataset_mix", "no entry has role 'rl' or 'both'"),
         ([ROW], {"grpo": {"loss": "dr_grpo"}}, "grpo.scale_rewards", "set it to false"),
         ([ROW], {"schedule": {"steps": 10**30}}, "schedule.steps", "less than or equal to"),
         ([ROW], {"name": "a\x00b"}, "name", "NUL"),

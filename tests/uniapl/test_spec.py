@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tests.conftest import ROOT
 from uniapl.errors import SpecError
+from uniapl.spec.base import field_path
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import DatasetContents, check_mix
@@ -43,17 +44,44 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"alpha": float("nan")}, "alpha", "finite"),
         ({"dataset_mix": []}, "dataset_mix", "at least 1"),
         ({"lr": 1}, "lr", "Extra inputs"),
-        ({"grpo": {"group_size": 1}}, "grpo.group_size", "greater than or equal to 2"),
+        ({"alpha": {"type": "linear", "start": 0, "end": 2, "steps": 9}}, "", "alpha: linear 0→2 is more than 1"),
+        ({"alpha": {"type": "cosine", "start": 0.9, "end": 0.05}}, "alpha.steps", "Field required"),
+        ({"grpo": {"group_size": 1}}, "", "grpo.group_size: a group of one has no siblings"),
+        (
+            {"alpha": 1, "grpo": {"group_size": 1}, "adversarial": {"coef": "group_whiten"}},
+            "",
+            "adversarial.coef: 'group_whiten' has no spread",
+        ),
+        ({"alpha": 1, "grpo": {"kl_coef": 0.1}}, "", "grpo.kl_coef: is part of L_GRPO"),
+        ({"alpha": 1, "reward": {"discriminator_weight": 1}}, "", "reward.discriminator_weight: is part of L_GRPO"),
+        ({"alpha": 0, "sft": {"token_weight": "phi"}}, "", "sft.token_weight: with alpha=0 nothing is imitated"),
+        (
+            {"adversarial": {"target": "teacher_response"}},
+            "adversarial",
+            "target: the teacher's answer was not sampled",
+        ),
+        ({"adversarial": {"score_center": 1}}, "adversarial", "shape coef 'sigmoid' alone"),
+        ({"discriminator": {"type": "polar"}}, "discriminator.model", "Field required"),
+        ({"schedule": {"stages": [{"steps": 2, "alpha": 1}], "steps": 3}}, "schedule", "the stages have 2 together"),
+        ({"schedule": {"stages": [{"steps": 2, "alpha": 1}]}, "alpha": 0.5}, "", "alpha: with schedule.stages each"),
         ({"grpo": {"loss": "dr_grpo"}}, "grpo", "scale_rewards: Dr. GRPO goes without it"),
         ({"grpo": {"loss": "gspo"}}, "grpo", "clip_high: a whole rollout's ratio"),
         ({"rollout": {"batch_size": 4}}, "", "rollout.batch_size: 4 is less than grpo.group_size=8"),
-        ({"dataset_mix": [{"dataset": "d", "role": "rl"}]}, "", "no entry has role 'sft' or 'both'"),
-        ({"dataset_mix": [{"dataset": "d", "role": "sft"}]}, "", "no entry has role 'rl' or 'both'"),
+        (
+            {"dataset_mix": [{"dataset": "d", "role": "rl"}]},
+            "",
+            "imitates references, but no entry has role 'sft' or 'both'",
+        ),
+        (
+            {"dataset_mix": [{"dataset": "d", "role": "sft"}]},
+            "",
+            "samples the student, but no entry has role 'rl' or 'both'",
+        ),
         ({"alpha": 0, "dataset_mix": [*MIX, {"dataset": "d", "role": "sft"}]}, "", "dataset_mix.1.role"),
         (
             {"alpha": 1, "lambda_adv": 0, "dataset_mix": [*MIX, {"dataset": "d", "role": "rl"}]},
             "",
-            "nothing is sampled",
+            "dataset_mix.1.role: with alpha=1, lambda_adv=0 no term uses rows of role 'rl'",
         ),
         (
             {"dataset_mix": [*MIX, {"dataset": "d", "weight": 0.1}], "schedule": {"prompts_per_step": 4}},
@@ -66,7 +94,7 @@ def test_a_contradiction_is_refused(fields: dict[str, Any], where: str, says: st
     with pytest.raises(ValidationError) as caught:
         spec(**fields)
     error = caught.value.errors()[0]
-    assert ".".join(map(str, error["loc"])) == where
+    assert field_path(error, {"student": "tiny", "dataset_mix": MIX, **fields}) == where
     assert says in error["msg"]
 
 

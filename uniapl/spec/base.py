@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import ErrorDetails
 
 
 def _without_nul(text: str) -> str:
@@ -15,8 +16,28 @@ def _without_nul(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_without_nul)]
 """Text that every database can store."""
+Name = Annotated[Text, Field(min_length=1, max_length=200)]
+"""Name of a model or dataset, an id, or a path."""
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 """A number of things."""
+
+
+def field_path(error: ErrorDetails, given: Any) -> str:
+    """Dotted name of the field that a validation error is about, as the caller wrote it.
+
+    Pydantic's locations also name the member of a union that was tried (`discriminator.polar.model`,
+    `alpha.number`); what `given` does not contain is left out, unless it is the missing key itself.
+    """
+    parts: list[str] = []
+    for i, part in enumerate(error["loc"]):
+        missing = error["type"] == "missing" and i == len(error["loc"]) - 1
+        try:
+            given = given[part]
+        except (KeyError, IndexError, TypeError):
+            if not missing:
+                continue
+        parts.append(str(part))
+    return ".".join(parts)
 
 
 class Input(BaseModel):

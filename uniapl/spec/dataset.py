@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from uniapl.spec.base import Input, Text
+from uniapl.spec.base import Input, Text, field_path
 from uniapl.spec.reward import Reward
+
+
+def first_problem(error: ValidationError, line: str | bytes) -> str:
+    """What is wrong with a line that is no `DatasetRow`: field and reason."""
+    first = error.errors()[0]
+    given = None if first["type"] == "json_invalid" else json.loads(line)
+    where = field_path(first, given)
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {reason}" if where else reason
 
 
 class Message(Input):

@@ -2,7 +2,7 @@
 
 The five fields that name the method (student, teacher, dataset_mix, alpha, lambda_adv) stand at the top level; the
 rest has defaults. Modes are not a switch: SFT is `alpha=1, lambda_adv=0`, GRPO is `alpha=0, lambda_adv=0`, their
-adversarial forms have `lambda_adv > 0`, and UniAPL is what lies between.
+adversarial forms have `lambda_adv > 0`, and UniAPL is what lies between. Both weights may change over the steps.
 """
 
 from __future__ import annotations
@@ -11,13 +11,22 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from uniapl.spec.base import Count, Input, Text
+from uniapl.spec.base import Count, Input, Name, Text
+from uniapl.spec.discriminator import Discriminator, EmbeddingDiscriminator
+from uniapl.spec.health import Health
+from uniapl.spec.objective import Adversarial, Grpo, Sft
+from uniapl.spec.reward import RewardOptions
+from uniapl.spec.teacher import DatasetTeacher, Teacher
+from uniapl.spec.weights import Alpha, Stage, Weight, Weights, bounds, shown, value_at
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2
 """Grows with every change that an older worker could not run."""
 
-Name = Annotated[Text, Field(min_length=1, max_length=200)]
 Role = Literal["sft", "rl", "both"]
+
+
+def _either(roles: set[Role]) -> str:
+    return " or ".join(repr(role) for role in sorted(roles, reverse=True))
 
 
 class MixEntry(Input):
@@ -29,82 +38,6 @@ class MixEntry(Input):
     """`sft` rows are imitated and need a reference; `rl` rows are explored and need a reward; `both` do both."""
     weight: float = Field(default=1.0, gt=0)
     """Share of each step's prompts, relative to the other entries."""
-
-
-class DatasetTeacher(Input):
-    """The teacher's answers stand in the rows, as `reference`."""
-
-    type: Literal["dataset"] = "dataset"
-
-
-class Grpo(Input):
-    """Group-relative policy optimisation (arXiv:2402.03300)."""
-
-    loss: Literal["dapo", "grpo", "dr_grpo", "gspo"] = "dapo"
-    """How rollouts of different length weigh. `dapo`: all sampled tokens alike (arXiv:2503.14476). `grpo`: all rollouts
-    alike, so that a token of a long one counts less. `dr_grpo`: divided by a constant length, `rollout.max_new_tokens`;
-    asks for `scale_rewards: false` (arXiv:2503.20783). `gspo`: one ratio per rollout, its tokens' geometric mean;
-    wants clips of the order of 3e-4 (arXiv:2507.18071)."""
-    group_size: int = Field(default=8, ge=2, le=256)
-    """Completions sampled per prompt; their mean reward is the baseline."""
-    clip_low: float = Field(default=0.2, gt=0, lt=1)
-    """The importance ratio's gain is cut below `1 - clip_low`."""
-    clip_high: float = Field(default=0.2, gt=0)
-    """The importance ratio's gain is cut above `1 + clip_high`."""
-    scale_rewards: bool = True
-    """Divide each group's centred rewards by their standard deviation."""
-
-    @model_validator(mode="after")
-    def _options_fit_the_loss(self) -> Self:
-        if self.loss == "dr_grpo" and self.scale_rewards:
-            raise ValueError("scale_rewards: Dr. GRPO goes without it; set it to false, or choose 'grpo'")
-        if self.loss == "gspo" and max(self.clip_low, self.clip_high) > 0.05:
-            raise ValueError(
-                "clip_high: a whole rollout's ratio stays so close to 1 that bounds above 0.05 never act; GSPO's "
-                "authors use clip_low 3e-4 and clip_high 4e-4"
-            )
-        return self
-
-
-class Adversarial(Input):
-    """How a discriminator score becomes the coefficient of a rollout's log-probability (docs/method.md)."""
-
-    coef: Literal["loo", "raw", "group_whiten"] = "loo"
-    """From scores d to coefficients. `loo` subtracts the mean of the siblings' scores. `raw` is d itself: the same
-    expected gradient at a higher variance, and no lower bound where all scores have one sign. `group_whiten` centres
-    and divides by the group's standard deviation, which forgets how far the whole group is from the teacher."""
-    surrogate: Literal["ppo_clip", "reinforce"] = "ppo_clip"
-    """`ppo_clip` bounds the ratio like GRPO's; `reinforce` is c·log pi. The gradients agree while the ratio is 1."""
-    clip_low: float = Field(default=0.2, gt=0, lt=1)
-    """For `ppo_clip`: the importance ratio's gain is cut below `1 - clip_low`."""
-    clip_high: float = Field(default=0.2, gt=0)
-    """For `ppo_clip`: the importance ratio's gain is cut above `1 + clip_high`."""
-    aggregate: Literal["seq_sum", "seq_mean", "token_mean", "sum_over_const"] = "seq_sum"
-    """Over a rollout's tokens. `seq_sum` makes the term the exact score-function gradient, without a length bias of its
-    own; `seq_mean` and `token_mean` divide by the rollout's or by all rollouts' lengths, `sum_over_const` by
-    `rollout.max_new_tokens`."""
-    score_scale: float | None = Field(default=None, gt=0)
-    """Factor on the raw score, so that `lambda_adv` means the same for every discriminator.
-    By default the discriminator's own: 1 for logits, 10 for cosines (their measured spread is about a tenth)."""
-    coef_clip: float | None = Field(default=10.0, gt=0)
-    """Bound on the centred score's absolute value; `null` for none. Score spikes are a known failure."""
-
-
-class EmbeddingDiscriminator(Input):
-    """Cosine similarity between sentence embeddings of the student's answer and of the teacher's."""
-
-    type: Literal["embedding"] = "embedding"
-    model: Name = "all-MiniLM-L6-v2"
-    """Name of a sentence-embedding model in the registry, a hub id, or a local folder."""
-    batch_size: Count = 64
-    """Texts embedded at once."""
-
-
-class RewardOptions(Input):
-    """How the verdicts on a completion's constraints become one number."""
-
-    aggregate: Literal["fraction", "strict"] = "fraction"
-    """`fraction` of the constraints followed (IF-RLVR), or `strict`: 1 if all are, else 0."""
 
 
 class Rollout(Input):
@@ -125,6 +58,23 @@ class DataOptions(Input):
     """Longest prompt, chat template included."""
     max_reference_tokens: Count = 2048
     """Longest teacher's answer."""
+    chat_template: Annotated[Text, Field(min_length=1, max_length=20_000)] | None = None
+    """Jinja template for a student whose tokenizer has none, or `plain`: the turns' contents, each followed by a blank
+    line. It is saved with the checkpoint. By default the student's own, which must then exist."""
+    filter_teacher: bool = False
+    """Drop a reference that does not pass its own row's reward in full: it is then neither imitated nor compared with.
+    Off by default: the published method takes the teacher as it is."""
+
+
+class Lora(Input):
+    """Train low-rank adapters beside frozen weights (arXiv:2106.09685) instead of all weights."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rank of each adapter."""
+    alpha: float = Field(default=32.0, gt=0)
+    """The adapter's output is multiplied by `alpha / rank`."""
+    target_modules: Annotated[list[Text], Field(min_length=1)] | Literal["all-linear"] = "all-linear"
+    """Names of the linear layers that get an adapter; by default all but the output head."""
 
 
 class Optimizer(Input):
@@ -161,6 +111,19 @@ class Schedule(Input):
     """Steps between evaluations, when `evaluation` is given; it also runs before the first step and after the last."""
     term_norms_every: Count = 10
     """Steps between measurements of each term's own gradient norm, which cost one more backward per term."""
+    stages: Annotated[list[Stage], Field(max_length=16)] = []
+    """Parts of the run with weights of their own, one after the other, such as SFT before GRPO. `steps` is then their
+    sum, and the job's `alpha` and `lambda_adv` are the first stage's: leave them out. The optimizer goes on."""
+
+    @model_validator(mode="after")
+    def _steps_are_the_stages(self) -> Self:
+        total = sum(stage.steps for stage in self.stages)
+        if not self.stages or self.steps == total:
+            return self
+        if "steps" in self.model_fields_set:
+            raise ValueError(f"steps: is {self.steps}, but the stages have {total} together; leave it out")
+        object.__setattr__(self, "steps", total)  # frozen: nobody has seen the default yet
+        return self
 
 
 class Evaluation(Input):
@@ -172,6 +135,11 @@ class Evaluation(Input):
     """The first so many rows are used."""
     samples: int = Field(default=4, ge=0, le=1000)
     """So many answers are stored as samples each time."""
+    profile_completions: int = Field(default=4, ge=0, le=64)
+    """Answers sampled per held-out prompt for the behaviour profile: how lengths and token log-probabilities are
+    distributed, against the teacher's. 0 for no profile."""
+    score: bool = False
+    """Score the answers with the discriminator also when no term uses it."""
 
 
 class Resources(Input):
@@ -187,26 +155,30 @@ class JobSpec(Input):
 
     student: Name
     """Model to train: a name from `GET /models`, or a hub id such as `Qwen/Qwen3-0.6B`."""
-    teacher: DatasetTeacher = DatasetTeacher()
+    teacher: Teacher = DatasetTeacher()
     """Where the reference answers come from."""
     dataset_mix: Annotated[list[MixEntry], Field(min_length=1, max_length=64)]
     """Datasets with their roles and weights."""
-    alpha: float = Field(default=0.1, ge=0, le=1)
-    """Weight of imitation; exploration gets `1 - alpha`."""
-    lambda_adv: float = Field(default=1e-3, ge=0)
-    """Weight of the adversarial term; the published search range is 1e-4 to 1e-2."""
+    alpha: Alpha = 0.1
+    """Weight of imitation, 0 to 1; exploration gets `1 - alpha`. A number, or a schedule over steps."""
+    lambda_adv: Weight = 1e-3
+    """Weight of the adversarial term; the published search range is 1e-4 to 1e-2. A number, or a schedule."""
+    sft: Sft = Sft()
+    """Imitation."""
     grpo: Grpo = Grpo()
     """Exploration."""
     adversarial: Adversarial = Adversarial()
     """The adversarial coefficient."""
-    discriminator: EmbeddingDiscriminator = EmbeddingDiscriminator()
+    discriminator: Discriminator = EmbeddingDiscriminator()
     """The model that compares a rollout with the teacher's answer."""
     reward: RewardOptions = RewardOptions()
     """Verifiable reward."""
     rollout: Rollout = Rollout()
     """Sampling."""
     data: DataOptions = DataOptions()
-    """Length limits."""
+    """Length limits, chat template, which references count."""
+    lora: Lora | None = None
+    """Train adapters only; by default all weights are trained."""
     optimizer: Optimizer = Optimizer()
     """The update."""
     schedule: Schedule = Schedule()
@@ -215,6 +187,8 @@ class JobSpec(Input):
     """Held-out evaluation; none by default."""
     resources: Resources = Resources()
     """Memory bounds."""
+    health: Health = Health()
+    """What counts as a failing run, and whether to stop it."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Decides the order of rows and every sampled token."""
     name: Annotated[Text, Field(max_length=100)] | None = None
@@ -223,48 +197,110 @@ class JobSpec(Input):
     """Free labels."""
 
     @property
+    def stages(self) -> list[Stage]:
+        """The stages; one for a run without any."""
+        whole = Stage(steps=self.schedule.steps, alpha=self.alpha, lambda_adv=self.lambda_adv)
+        return self.schedule.stages or [whole]
+
+    def weights_at(self, step: int) -> Weights:
+        """alpha and lambda_adv at `step`, 0 for the first policy update."""
+        stages = self.stages
+        for stage in stages[:-1]:
+            if step < stage.steps:
+                break
+            step -= stage.steps
+        else:
+            stage = stages[-1]
+        return Weights(value_at(stage.alpha, step), value_at(stage.lambda_adv, step))
+
+    @property
     def uses_sft(self) -> bool:
-        """Whether the imitation term has any weight."""
-        return self.alpha > 0
+        """Whether the imitation term ever has any weight."""
+        return any(bounds(stage.alpha)[1] > 0 for stage in self.stages)
 
     @property
     def uses_grpo(self) -> bool:
-        """Whether the exploration term has any weight."""
-        return self.alpha < 1
+        """Whether the exploration term ever has any weight."""
+        return any(bounds(stage.alpha)[0] < 1 for stage in self.stages)
 
     @property
     def uses_adv(self) -> bool:
-        """Whether the adversarial term has any weight."""
-        return self.lambda_adv > 0
+        """Whether the adversarial term ever has any weight."""
+        return any(bounds(stage.lambda_adv)[1] > 0 for stage in self.stages)
 
     @property
     def uses_rollouts(self) -> bool:
         """Whether the policy has to be sampled."""
         return self.uses_grpo or self.uses_adv
 
+    @property
+    def uses_discriminator(self) -> bool:
+        """Whether anything is scored against the teacher's answers: rollouts, or held-out answers only."""
+        scored = self.evaluation is not None and self.evaluation.score
+        return self.uses_adv or self.reward.discriminator_weight > 0 or scored
+
+    def compared_roles(self) -> set[Role]:
+        """Roles of the rows whose rollouts L_ADV compares."""
+        return {"both", "rl", "sft"} if self.adversarial.rows == "both" else {"both", self.adversarial.rows}
+
+    @model_validator(mode="after")
+    def _weights_are_in_range(self) -> Self:
+        for i, stage in enumerate(self.schedule.stages):
+            if bounds(stage.alpha)[1] > 1:
+                raise ValueError(f"schedule.stages.{i}.alpha: {shown(stage.alpha)} is more than 1")
+        for name in ("alpha", "lambda_adv") if self.schedule.stages else ():
+            first = getattr(self.schedule.stages[0], name)
+            if name in self.model_fields_set and getattr(self, name) != first:
+                raise ValueError(f"{name}: with schedule.stages each stage has its own; leave this one out")
+            object.__setattr__(self, name, first)  # frozen: nobody has seen the default yet
+        if bounds(self.alpha)[1] > 1:
+            raise ValueError(f"alpha: {shown(self.alpha)} is more than 1")
+        return self
+
     @model_validator(mode="after")
     def _every_term_has_rows_and_every_entry_a_term(self) -> Self:
-        roles = {entry.role for entry in self.dataset_mix}
-        if self.uses_sft and not roles & {"sft", "both"}:
-            raise ValueError(
-                f"dataset_mix: alpha={self.alpha:g} imitates references, but no entry has role 'sft' or 'both'; "
-                "add one, or set alpha to 0"
-            )
-        if self.uses_rollouts and not roles & {"rl", "both"}:
-            raise ValueError(
-                f"dataset_mix: alpha={self.alpha:g} with lambda_adv={self.lambda_adv:g} samples the student, but no "
-                "entry has role 'rl' or 'both'; add one, or set alpha to 1 and lambda_adv to 0"
-            )
+        served: set[Role] = set()
+        for used, term, roles in (
+            (self.uses_sft, "imitates references", {"sft", "both"}),
+            (self.uses_grpo, "samples the student", {"rl", "both"}),
+            (self.uses_adv, "compares rollouts", self.compared_roles()),
+        ):
+            if not used:
+                continue
+            served |= roles
+            if not roles & {entry.role for entry in self.dataset_mix}:
+                raise ValueError(
+                    f"dataset_mix: {self._shown_weights()} {term}, but no entry has role "
+                    f"{_either(roles)}; add one, or change the weights"
+                )
         for i, entry in enumerate(self.dataset_mix):
-            if entry.role == "sft" and not self.uses_sft:
+            if entry.role not in served:
                 raise ValueError(
-                    f"dataset_mix.{i}.role: with alpha=0 no row is imitated; use role 'rl', or raise alpha"
+                    f"dataset_mix.{i}.role: with {self._shown_weights()} no term uses rows of role {entry.role!r}; "
+                    f"use {_either(served)}, or change the weights"
                 )
-            if entry.role == "rl" and not self.uses_rollouts:
-                raise ValueError(
-                    f"dataset_mix.{i}.role: with alpha=1 and lambda_adv=0 nothing is sampled; use role 'sft', "
-                    "or lower alpha"
-                )
+        return self
+
+    def _shown_weights(self) -> str:
+        return ", then ".join(f"alpha={shown(s.alpha)}, lambda_adv={shown(s.lambda_adv)}" for s in self.stages)
+
+    @model_validator(mode="after")
+    def _options_fit_the_weights(self) -> Self:
+        grpo, adversarial = self.grpo, self.adversarial
+        if grpo.group_size == 1 and self.uses_grpo:
+            raise ValueError("grpo.group_size: a group of one has no siblings to be better than; take at least 2")
+        if grpo.group_size == 1 and self.uses_adv and adversarial.coef == "group_whiten":
+            raise ValueError(
+                "adversarial.coef: 'group_whiten' has no spread to divide by in a group of one; take 'loo'"
+            )
+        for field, given in (
+            ("grpo.kl_coef", grpo.kl_coef),
+            ("reward.discriminator_weight", self.reward.discriminator_weight),
+        ):
+            if given > 0 and not self.uses_grpo:
+                raise ValueError(f"{field}: is part of L_GRPO, which has no weight with alpha=1; set it to 0")
+        if self.sft.token_weight == "phi" and not self.uses_sft:
+            raise ValueError("sft.token_weight: with alpha=0 nothing is imitated; leave it at 'none'")
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uniapl.errors import SpecError
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
+from uniapl.spec.weights import shown
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,14 @@ def check_mix(spec: JobSpec, contents: Sequence[DatasetContents]) -> None:
         explored = spec.uses_rollouts and entry.role in ("rl", "both")
         if imitated and has.references < has.rows:
             raise SpecError(
-                f"role {entry.role!r} with alpha={spec.alpha:g} imitates references, but "
+                f"role {entry.role!r} with alpha={shown(spec.alpha)} imitates references, but "
                 f"{has.rows - has.references} of {has.rows} rows of {entry.dataset} have none",
                 param=where,
                 hint="add a `reference` to every row, use role 'rl', or set alpha to 0",
             )
         if explored and spec.uses_grpo and has.rewards < has.rows:
             raise SpecError(
-                f"role {entry.role!r} with alpha={spec.alpha:g} verifies answers, but "
+                f"role {entry.role!r} with alpha={shown(spec.alpha)} verifies answers, but "
                 f"{has.rows - has.rewards} of {has.rows} rows of {entry.dataset} have no reward",
                 param=where,
                 hint="add a `reward` to every row, use role 'sft', or set alpha to 1",
@@ -62,7 +63,7 @@ def check_mix(spec: JobSpec, contents: Sequence[DatasetContents]) -> None:
             comparable += has.references
     if spec.uses_adv and comparable == 0:
         raise SpecError(
-            f"lambda_adv={spec.lambda_adv:g} compares rollouts with references, but no sampled row has one",
+            f"lambda_adv={shown(spec.lambda_adv)} compares rollouts with references, but no sampled row has one",
             param="lambda_adv",
             hint="add references to the rows, or set lambda_adv to 0",
         )

@@ -1,0 +1,49 @@
+"""Where the reference answers come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from uniapl.spec.base import Count, Input, Name, Text
+
+
+class DatasetTeacher(Input):
+    """The teacher's answers stand in the rows, as `reference`."""
+
+    type: Literal["dataset"] = "dataset"
+
+
+class OpenAITeacher(Input):
+    """A server with OpenAI's chat completions writes the answers that rows lack, before training begins.
+
+    Each answer is cached by what was asked (endpoint, model, sampling options, messages), so a resumed or repeated job
+    asks nothing twice.
+    """
+
+    type: Literal["openai"] = "openai"
+    base_url: Annotated[Text, Field(pattern=r"^https?://\S+$", max_length=500)]
+    """Address up to and including the version, such as `https://api.openai.com/v1`."""
+    model: Name
+    """The model's name at that server."""
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,99}$")] | None = None
+    """Name of the environment variable of the trainer that holds the key; none for servers that ask for none. The key
+    itself never enters a spec."""
+    temperature: float = Field(default=0.0, ge=0)
+    """Sampling temperature of the answers."""
+    max_tokens: Count = 2048
+    """Longest answer; one that reaches it is refused rather than imitated."""
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 8
+    """Requests in flight."""
+    max_requests: Count = 10_000
+    """Budget of requests of one run, retries included; when it is spent the job fails and the cache keeps what came."""
+    max_total_tokens: Count = 10_000_000
+    """Budget of prompt and completion tokens of one run, as the server counts them."""
+    timeout_s: float = Field(default=120.0, gt=0)
+    """Longest wait for one answer."""
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 6
+    """Repeats of one request after 429, 5xx or a lost connection; `Retry-After` is honoured."""
+
+
+Teacher = Annotated[DatasetTeacher | OpenAITeacher, Field(discriminator="type")]
