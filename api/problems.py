@@ -147,10 +147,8 @@ def install(app: FastAPI) -> None:
 def _field_problem(error: ErrorDetails, body: Any) -> dict[str, Any]:
     """A pydantic error as field and reason; our own validators begin their message with the field."""
     place, *rest = error["loc"]
-    if place == "body":
-        location = [part for part in [field_path({**error, "loc": tuple(rest)}, body)] if part]
-    else:
-        location = [str(part) for part in rest]
+    inside = field_path({**error, "loc": tuple(rest)}, body) if place == "body" else ".".join(map(str, rest))
+    location = [inside] if inside else []
     reason = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         reason = "unknown key; see the API's description for the keys that exist"
@@ -162,7 +160,7 @@ def _field_problem(error: ErrorDetails, body: Any) -> dict[str, Any]:
             "reason": "send the spec as a JSON object, with the header content-type: application/json",
         }
     if error["type"] == "value_error":
-        field, separator, rest = reason.partition(": ")
+        field, separator, told = reason.partition(": ")
         if separator and " " not in field:
-            return {"param": ".".join([*location, field]), "reason": rest}
+            return {"param": ".".join([*location, field]), "reason": told}
     return {"param": ".".join(location) or None, "reason": reason}

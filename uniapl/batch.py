@@ -31,7 +31,7 @@ class Sequence:
     coef: float | None = None
     """c_i of L_ADV; `None` keeps the sequence out of the term."""
     old_logprobs: list[float] | None = None
-    """(C,) of the policy that sampled it; `None` for demonstrations."""
+    """(C,) of the policy that sampled it; `None` for the teacher's answers."""
 
     @property
     def num_tokens(self) -> int:
@@ -76,6 +76,8 @@ class MicroBatch:
     explored: Tensor  # (B,) bool, True where L_GRPO sees the sequence
     coef: Tensor  # (B,) 0 where there is none
     compared: Tensor  # (B,) bool, True where L_ADV sees the sequence
+    sampled: Tensor  # (B,) bool, True for rollouts
+    ref_logprobs: Tensor | None = None  # (B, C) of the reference policy; where there is a KL penalty
 
 
 def collate(sequences: Seq[Sequence], pad_id: int, device: torch.device) -> MicroBatch:
@@ -103,6 +105,7 @@ def collate(sequences: Seq[Sequence], pad_id: int, device: torch.device) -> Micr
         explored=torch.tensor([s.advantage is not None for s in sequences], device=device),
         coef=torch.tensor([s.coef or 0.0 for s in sequences], device=device),
         compared=torch.tensor([s.coef is not None for s in sequences], device=device),
+        sampled=torch.tensor([s.old_logprobs is not None for s in sequences], device=device),
     )
 
 

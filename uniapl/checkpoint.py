@@ -3,11 +3,12 @@
     step-00000050/
         model.safetensors, config.json, tokenizer…   what `AutoModelForCausalLM.from_pretrained` reads
         optimizer.safetensors                        AdamW's moments, by parameter name
-        spec.json                                    the resolved job spec
+        adapter/                                     with `lora`: what peft reads; the model above has it merged in
+    state.json                                   running means and windows of the trainer
+    spec.json                                    the resolved job spec
         manifest.json                                step, versions, and each file's size and sha256
 
-The order of rows and every random draw are functions of (seed, step), so the step is all the state there is beside the
-tensors.
+The order of rows and every random draw are functions of (seed, step), so nothing about them is saved.
 """
 
 from __future__ import annotations
@@ -22,15 +23,18 @@ from typing import Any
 
 import torch
 import transformers
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
 from uniapl.errors import CheckpointError
+from uniapl.lora import save_merged
 from uniapl.policy import Policy
 from uniapl.spec.job import JobSpec
 
 MANIFEST = "manifest.json"
+STATE = "state.json"
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,10 @@ class SavedCheckpoint:
     bytes: int
 
 
-def save(folder: Path, policy: Policy, optimizer: Optimizer, spec: JobSpec, step: int) -> SavedCheckpoint:
-    """Write the state after `step` updates to `folder/step-<step>`.
+def save(
+    folder: Path, policy: Policy, optimizer: Optimizer, spec: JobSpec, step: int, state: dict[str, Any]
+) -> SavedCheckpoint:
+    """Write the state after `step` updates to `folder/step-<step>`; `state` is what JSON can hold of it.
 
     Everything is written under a temporary name, synced, and renamed last; a crash leaves the old state or the new.
     """
@@ -53,9 +59,13 @@ def save(folder: Path, policy: Policy, optimizer: Optimizer, spec: JobSpec, step
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        policy.model.save_pretrained(temporary)
+        if isinstance(policy.model, PeftModel):
+            save_merged(policy.model, temporary)
+        else:
+            policy.model.save_pretrained(temporary)
         policy.tokenizer.save_pretrained(temporary)
         save_file(_optimizer_tensors(policy, optimizer), temporary / "optimizer.safetensors")
+        (temporary / STATE).write_text(json.dumps(state))
         (temporary / "spec.json").write_text(spec.model_dump_json(indent=2))
         sizes = _write_manifest(temporary, step)
         shutil.rmtree(final, ignore_errors=True)  # left by an attempt that died before reporting it
@@ -97,6 +107,19 @@ def load_optimizer(path: Path, policy: Policy, optimizer: Optimizer) -> None:
             optimizer.state[parameter] = {key: saved[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
         except KeyError as error:
             raise CheckpointError(f"checkpoint {path.name}: optimizer.safetensors has no {error}") from None
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """What `save` was given as `state`.
+
+    Raises:
+        CheckpointError: it is not there.
+    """
+    try:
+        state: dict[str, Any] = json.loads((path / STATE).read_text())
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path.name}: {STATE} cannot be read: {error.strerror}") from None
+    return state
 
 
 def prune(folder: Path, keep: int) -> list[int]:

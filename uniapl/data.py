@@ -96,8 +96,15 @@ def encode_rows(
         ModelError: the student has no chat template.
     """
     if policy.tokenizer.chat_template is None:
-        raise ModelError("the student's tokenizer has no chat template", param="student", hint="use a chat student")
-    end_of_turn = policy.end_of_turn
+        raise ModelError(
+            "the student's tokenizer has no chat template, so it is a base model",
+            param="data.chat_template",
+            hint="set data.chat_template to 'plain' or to a Jinja template, or use a chat student",
+        )
+    try:
+        end_of_turn = policy.end_of_turn
+    except TemplateError as error:
+        raise ModelError(f"the chat template is broken: {error}", param="data.chat_template") from None
     encoded = [encode_row(row, i, policy, end_of_turn) for i, row in enumerate(rows)]
     usable = [row for row in encoded if _fits(row, options)]
     if not usable:

@@ -2,124 +2,217 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import time
 from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from uniapl.advantages import group_advantages
-from uniapl.adversarial import coefficients
+from uniapl.advantages import centre, group_advantages
+from uniapl.adversarial import RunningBaseline, coefficients, teacher_weights
 from uniapl.batch import Sequence
 from uniapl.data import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
+from uniapl.errors import ScoreError
 from uniapl.policy import Policy
 from uniapl.rewards.verify import final_answer, verify
 from uniapl.rollout.base import Completion, Generator
 from uniapl.spec.job import JobSpec
 
 Metrics = dict[str, float]
+NAN = float("nan")
 
 
-def explore(
-    rows: Seq[EncodedRow],  # P prompts
-    step: int,
-    *,
-    spec: JobSpec,
-    generator: Generator,
-    discriminator: Discriminator | None,
-    policy: Policy,
-) -> tuple[list[Sequence], Metrics]:
-    """Sample `group_size` answers per prompt and give each its advantage and adversarial coefficient.
+@dataclass(frozen=True)
+class Prompt:
+    """A row to sample from, and which terms see its rollouts."""
 
-    Returns:
-        P·G rollouts, and the step's exploration metrics.
-    """
-    started = time.monotonic()
-    groups = generator.sample(
-        [row.prompt_ids for row in rows],
-        group_size=spec.grpo.group_size,
-        seed=random.Random(f"{spec.seed}/rollout/{step}").getrandbits(63),
-    )
-    texts = [[policy.text(c.ids) for c in group] for group in groups]
-    metrics = _completion_metrics([c for group in groups for c in group])
-    metrics["time/generate"] = time.monotonic() - started
+    row: EncodedRow
+    explored: bool
+    """L_GRPO, so its answers are verified."""
+    compared: bool
+    """L_ADV, so its answers are compared with the teacher's."""
 
-    advantages = _advantages(rows, texts, spec, metrics) if spec.uses_grpo else {}
-    coefs = _coefficients(rows, texts, spec, discriminator, metrics) if discriminator is not None else {}
-    rollouts = [
-        Sequence(
-            prompt_ids=row.prompt_ids,
-            completion_ids=completion.ids,
-            advantage=advantages.get((p, g)),
-            coef=coefs.get((p, g)),
-            old_logprobs=completion.logprobs,
+
+@dataclass
+class Explorer:
+    """What turns prompts into rollouts with advantages and adversarial coefficients."""
+
+    spec: JobSpec
+    generator: Generator
+    discriminator: Discriminator | None
+    policy: Policy
+    baseline: RunningBaseline = field(default_factory=RunningBaseline)
+
+    def explore(
+        self,
+        prompts: Seq[Prompt],  # P
+        step: int,
+    ) -> tuple[list[Sequence], Metrics]:
+        """Sample `group_size` answers per prompt and give each its advantage and adversarial coefficient.
+
+        Returns:
+            P·G rollouts (and, with `target: teacher_response`, the weighted teacher's answers), and the step's
+            exploration metrics.
+
+        Raises:
+            RewardError: more rewards failed than `reward.max_failed_fraction` allows.
+            ScoreError: more scores failed than `adversarial.max_failed_fraction` allows.
+        """
+        started = time.monotonic()
+        groups = self.generator.sample(
+            [p.row.prompt_ids for p in prompts],
+            group_size=self.spec.grpo.group_size,
+            seed=random.Random(f"{self.spec.seed}/rollout/{step}").getrandbits(63),
         )
-        for p, (row, group) in enumerate(zip(rows, groups, strict=True))
-        for g, completion in enumerate(group)
-    ]
-    return rollouts, metrics
+        texts = [[self.policy.text(c.ids) for c in group] for group in groups]
+        metrics = _completion_metrics([c for group in groups for c in group])
+        metrics["time/generate"] = time.monotonic() - started
+        if references := [len(p.row.reference_ids) for p in prompts if p.row.reference_ids]:
+            metrics["completions/reference_length"] = statistics.fmean(references)
 
+        scores, scale = self._scores(prompts, texts, metrics)  # (P, G)
+        advantages = self._advantages(prompts, texts, scores * scale, metrics)  # (P, G)
+        coef, taught = self._coefficients(prompts, groups, scores, scale, metrics)  # (P, G)
+        rollouts = [
+            Sequence(
+                prompt_ids=prompt.row.prompt_ids,
+                completion_ids=completion.ids,
+                advantage=_known(advantages[p, g]),
+                coef=_known(coef[p, g]),
+                old_logprobs=completion.logprobs,
+            )
+            for p, (prompt, group) in enumerate(zip(prompts, groups, strict=True))
+            for g, completion in enumerate(group)
+        ]
+        return [r for r in rollouts if r.advantage is not None or r.coef is not None] + taught, metrics
 
-def _advantages(
-    rows: Seq[EncodedRow], texts: list[list[str]], spec: JobSpec, metrics: Metrics
-) -> dict[tuple[int, int], float]:
-    """A_i of each completion, by (prompt, completion)."""
-    started = time.monotonic()
-    rewards = torch.zeros(len(rows), spec.grpo.group_size)  # (P, G)
-    for p, (row, group) in enumerate(zip(rows, texts, strict=True)):
+    def _scores(self, prompts: Seq[Prompt], texts: list[list[str]], metrics: Metrics) -> tuple[Tensor, float]:
+        """Raw scores (P, G), NaN where none was asked for or the discriminator failed; and their scale."""
+        scores = torch.full((len(prompts), self.spec.grpo.group_size), NAN)
+        if self.discriminator is None:
+            return scores, 1.0
+        scale = self.spec.adversarial.score_scale or self.discriminator.default_scale
+        in_reward = self.spec.reward.discriminator_weight > 0
+        asked = [i for i, p in enumerate(prompts) if p.row.reference and (p.compared or (in_reward and p.explored))]
+        if not asked:
+            return scores, scale
+        started = time.monotonic()
+        found = self.discriminator.score(self._questions(prompts, texts, asked)).view(len(asked), -1)  # (P', G)
+        self._check_failed(found, [prompts[i].row.id for i in asked], metrics)
+        scores[asked] = found
+        known = found[found.isfinite()]
+        metrics |= {
+            "disc/score_student": known.mean().item(),
+            "disc/score_group_std": centre(found)[1].mean().item(),
+            "time/discriminator": time.monotonic() - started,
+        }
+        return scores, scale
+
+    def _questions(self, prompts: Seq[Prompt], texts: list[list[str]], asked: list[int]) -> list[Comparison]:
+        keep = self.spec.adversarial.think == "keep"
+        return [
+            Comparison(prompts[i].row.prompt, prompts[i].row.reference or "", text if keep else final_answer(text))
+            for i in asked
+            for text in texts[i]
+        ]
+
+    def _check_failed(self, scores: Tensor, rows: list[str], metrics: Metrics) -> None:
+        failed = ~scores.isfinite()  # (P', G)
+        metrics["disc/failed"] = float(failed.sum())
+        limit = self.spec.adversarial.max_failed_fraction
+        if failed.float().mean() > limit:
+            first = rows[int(failed.any(dim=1).nonzero()[0])]
+            raise ScoreError(
+                f"the discriminator failed on {int(failed.sum())} of {failed.numel()} rollouts of this step, the first "
+                f"of them of row {first}",
+                param="adversarial.max_failed_fraction",
+                hint=f"look at that row; up to {limit:.0%} of a step's rollouts would be left out and counted",
+            )
+
+    def _advantages(self, prompts: Seq[Prompt], texts: list[list[str]], scaled: Tensor, metrics: Metrics) -> Tensor:
+        """A_i (P, G), NaN for rollouts that L_GRPO must not see."""
+        advantages = torch.full(scaled.shape, NAN)
+        explored = [i for i, p in enumerate(prompts) if p.explored]
+        if not explored:
+            return advantages
+        started = time.monotonic()
+        rewards = torch.tensor([self._rewards(prompts[i].row, texts[i]) for i in explored])  # (P', G)
+        metrics |= {
+            "reward": rewards.nanmean().item(),
+            "reward_std": centre(rewards)[1].mean().item(),
+            "frac_reward_zero_std": (rewards.max(dim=1).values == rewards.min(dim=1).values).float().mean().item(),
+            "time/reward": time.monotonic() - started,
+        }
+        weight = self.spec.reward.discriminator_weight
+        if weight > 0:  # the control in which the discriminator is a reward; rows without a reference go without
+            referenced = torch.tensor([prompts[i].row.reference is not None for i in explored])[:, None]
+            rewards = torch.where(referenced, rewards + weight * scaled[explored], rewards)
+        found = group_advantages(rewards, scale=self.spec.grpo.scale_rewards)
+        advantages[explored] = torch.where(rewards.isfinite(), found, NAN)
+        return advantages
+
+    def _rewards(self, row: EncodedRow, texts: list[str]) -> list[float]:
         assert row.reward is not None  # check_mix has seen to it
-        rewards[p] = torch.tensor([verify(text, row.reward, spec.reward, row=row.id) for text in group])
-    metrics |= {
-        "reward": rewards.mean().item(),
-        "reward_std": rewards.std(dim=1).mean().item(),
-        "frac_reward_zero_std": (rewards.max(dim=1).values == rewards.min(dim=1).values).float().mean().item(),
-        "time/reward": time.monotonic() - started,
-    }
-    return _by_position(group_advantages(rewards, scale=spec.grpo.scale_rewards), range(len(rows)))
+        return [verify(text, row.reward, self.spec.reward, row=row.id) for text in texts]
+
+    def _coefficients(
+        self,
+        prompts: Seq[Prompt],
+        groups: list[list[Completion]],
+        scores: Tensor,  # (P, G)
+        scale: float,
+        metrics: Metrics,
+    ) -> tuple[Tensor, list[Sequence]]:
+        """c_i (P, G), NaN for rollouts that L_ADV must not see; and the teacher's answers that it weighs instead."""
+        options = self.spec.adversarial
+        coef = torch.full(scores.shape, NAN)
+        compared = [i for i, p in enumerate(prompts) if p.compared]
+        if not compared or self.discriminator is None:
+            return coef, []
+        if options.truncated == "mask":
+            scores = scores.masked_fill(torch.tensor([[c.truncated for c in group] for group in groups]), NAN)
+        if options.target == "teacher_response":
+            weights = teacher_weights(scores[compared], scale=scale, options=options).tolist()
+            rows = [prompts[i].row for i in compared]
+            taught = [
+                Sequence(row.prompt_ids, row.reference_ids or [], coef=w)
+                for row, w in zip(rows, weights, strict=True)
+                if not math.isnan(w)
+            ]
+            metrics["disc/coef_abs_mean"] = statistics.fmean(abs(s.coef or 0) for s in taught) if taught else NAN
+            return coef, taught
+        coef[compared] = coefficients(
+            scores[compared],
+            scale=scale,
+            options=options,
+            teacher_scores=self._teacher_scores([prompts[i].row for i in compared]),
+            baseline=self.baseline,
+        )
+        metrics["disc/coef_abs_mean"] = coef.abs().nanmean().item()
+        return coef, []
+
+    def _teacher_scores(self, rows: list[EncodedRow]) -> Tensor | None:  # (P',) or not needed
+        if self.spec.adversarial.coef != "bt_margin":
+            return None
+        assert self.discriminator is not None
+        return self.discriminator.score([Comparison(r.prompt, r.reference or "", r.reference or "") for r in rows])
 
 
-def _coefficients(
-    rows: Seq[EncodedRow],
-    texts: list[list[str]],
-    spec: JobSpec,
-    discriminator: Discriminator,
-    metrics: Metrics,
-) -> dict[tuple[int, int], float]:
-    """c_i of each completion whose prompt has a reference, by (prompt, completion)."""
-    started = time.monotonic()
-    compared = [p for p, row in enumerate(rows) if row.reference is not None]
-    metrics["disc/compared_fraction"] = len(compared) / len(rows)
-    if not compared:
-        return {}
-    questions = [
-        Comparison(rows[p].prompt, rows[p].reference or "", final_answer(text)) for p in compared for text in texts[p]
-    ]
-    scores = discriminator.score(questions).view(len(compared), spec.grpo.group_size)  # (P', G)
-    coef = coefficients(
-        scores,
-        scale=spec.adversarial.score_scale or discriminator.default_scale,
-        options=spec.adversarial,
-    )
-    metrics |= {
-        "disc/score_student": scores.mean().item(),
-        "disc/score_group_std": scores.std(dim=1).mean().item(),
-        "disc/coef_abs_mean": coef.abs().mean().item(),
-        "time/discriminator": time.monotonic() - started,
-    }
-    return _by_position(coef, compared)
-
-
-def _by_position(values: Tensor, prompts: Seq[int]) -> dict[tuple[int, int], float]:
-    return {(p, g): v for p, group in zip(prompts, values.tolist(), strict=True) for g, v in enumerate(group)}
+def _known(value: Tensor) -> float | None:
+    number = value.item()
+    return None if math.isnan(number) else number
 
 
 def _completion_metrics(completions: list[Completion]) -> Metrics:
     lengths = [len(c.ids) for c in completions]
     return {
         "completions/mean_length": statistics.fmean(lengths),
+        "completions/std_length": statistics.pstdev(lengths),
         "completions/min_length": float(min(lengths)),
         "completions/max_length": float(max(lengths)),
         "completions/clipped_ratio": statistics.fmean(c.truncated for c in completions),

@@ -7,15 +7,17 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence as Seq
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from uniapl.batch import Counts, MicroBatch, Sequence, micro_batches
 from uniapl.errors import DivergedError
-from uniapl.objective import unified_terms
-from uniapl.policy import Policy, completion_logprobs
+from uniapl.objective import kl_penalty, unified_terms
+from uniapl.policy import Policy, Reference, completion_logprobs
 from uniapl.spec.job import JobSpec
+from uniapl.spec.weights import Weights
 
 Metrics = dict[str, float]
 TERMS = ("sft", "grpo", "adv")
@@ -24,8 +26,15 @@ TERMS = ("sft", "grpo", "adv")
 class Learner:
     """Owns the gradient: micro-batches, backward, norm, AdamW."""
 
-    def __init__(self, policy: Policy, spec: JobSpec) -> None:
+    def __init__(self, policy: Policy, spec: JobSpec, reference: Reference | None = None) -> None:
+        """
+        Args:
+            policy: the student; its trainable parameters are updated.
+            spec: objective and optimizer.
+            reference: the policy that `grpo.kl_coef` pulls towards.
+        """
         self._policy = policy
+        self._reference = reference
         self._spec = spec
         self._parameters = [p for p in policy.model.parameters() if p.requires_grad]
         o = spec.optimizer
@@ -43,7 +52,7 @@ class Learner:
 
         Args:
             sequences: demonstrations and rollouts of the whole step.
-            step: 0 for the first; sets the learning rate.
+            step: 0 for the first; sets the learning rate, alpha and lambda_adv.
             measure_terms: also measure each term's own gradient norm and the cosines between them, at the price of
                 one backward per term and as many gradients in memory.
 
@@ -51,14 +60,14 @@ class Learner:
             DivergedError: the loss or the gradient is not finite; the weights are left as they were.
         """
         started = time.monotonic()
-        counts = Counts.of(sequences)
+        counts, weights = Counts.of(sequences), self._spec.weights_at(step)
         totals: defaultdict[str, float] = defaultdict(float)
         by_term: dict[str, list[Tensor]] = {}
         for batch in micro_batches(
             sequences, self._spec.resources.micro_batch_tokens, self._policy.pad_id, self._policy.device
         ):
-            self._accumulate(batch, counts, totals, by_term if measure_terms else None)
-        metrics = self._loss_metrics(totals, counts)
+            self._accumulate(batch, counts, weights, totals, by_term if measure_terms else None)
+        metrics = self._loss_metrics(totals, counts, weights)
         if measure_terms:
             metrics |= self._merge_terms(by_term)
         metrics["time/forward_backward"] = time.monotonic() - started
@@ -70,22 +79,28 @@ class Learner:
         self,
         batch: MicroBatch,
         counts: Counts,
+        weights: Weights,
         totals: defaultdict[str, float],
         by_term: dict[str, list[Tensor]] | None,
     ) -> None:
         """Forward and backward of one micro-batch; adds to the gradients and to the sums of the metrics."""
         spec = self._spec
-        temperature = torch.where(batch.demonstration, 1.0, spec.rollout.temperature)  # (B,)
+        temperature = torch.where(batch.sampled, spec.rollout.temperature, 1.0)  # (B,)
+        if self._reference is not None and batch.explored.any():
+            batch = replace(batch, ref_logprobs=self._reference.logprobs(batch, temperature=temperature))
         logprobs, entropy = completion_logprobs(self._policy.model, batch, temperature=temperature)
         terms = unified_terms(logprobs, batch, counts, spec)
-        weighted = terms.weighted(spec.alpha, spec.lambda_adv)
+        weighted = terms.weighted(weights)
         if by_term is None:
             torch.stack(list(weighted.values())).sum().backward()  # the one backward
         else:
             self._backward_by_term(weighted, batch, by_term)
         for name in TERMS:
             totals[name] += getattr(terms, name).item()
-        sampled = batch.completion_mask & ~batch.demonstration[:, None]  # (B, C)
+        if batch.ref_logprobs is not None:
+            explored = batch.completion_mask & batch.explored[:, None]
+            totals["kl"] += kl_penalty(logprobs.detach(), batch.ref_logprobs, explored, "k3").sum().item()
+        sampled = batch.completion_mask & batch.sampled[:, None]  # (B, C)
         if sampled.any():
             difference = (logprobs.detach() - batch.old_logprobs)[sampled]
             ratio = difference.exp()
@@ -128,15 +143,17 @@ class Learner:
             parameter.grad = gradient
         return metrics
 
-    def _loss_metrics(self, totals: defaultdict[str, float], counts: Counts) -> Metrics:
-        spec = self._spec
+    def _loss_metrics(self, totals: defaultdict[str, float], counts: Counts, weights: Weights) -> Metrics:
+        alpha, lambda_adv = weights.alpha, weights.lambda_adv
         metrics = {
-            "loss": spec.alpha * totals["sft"] + (1 - spec.alpha) * totals["grpo"] + spec.lambda_adv * totals["adv"],
-            "uniapl/alpha": spec.alpha,
-            "uniapl/lambda_adv": spec.lambda_adv,
+            "loss": alpha * totals["sft"] + (1 - alpha) * totals["grpo"] + lambda_adv * totals["adv"],
+            "uniapl/alpha": alpha,
+            "uniapl/lambda_adv": lambda_adv,
         }
         alive = {"sft": counts.sft_tokens, "grpo": counts.grpo_tokens, "adv": counts.adv_rollouts}
         metrics |= {f"uniapl/loss_{name}": totals[name] for name, count in alive.items() if count}
+        if self._reference is not None and counts.grpo_tokens:
+            metrics["kl"] = totals["kl"] / counts.grpo_tokens
         if n := totals["sampled_tokens"]:
             metrics |= {
                 "entropy": totals["entropy"] / n,

@@ -10,11 +10,15 @@ device appears in this file. Shapes: see `uniapl.batch`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
 from torch import Tensor
 
 from uniapl.batch import Counts, MicroBatch
-from uniapl.spec.job import Adversarial, Grpo, JobSpec
+from uniapl.spec.job import JobSpec
+from uniapl.spec.objective import Adversarial, Grpo, Sft
+from uniapl.spec.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -25,23 +29,55 @@ class Terms:
     grpo: Tensor  # ()
     adv: Tensor  # ()
 
-    def weighted(self, alpha: float, lambda_adv: float) -> dict[str, Tensor]:
+    def weighted(self, weights: Weights) -> dict[str, Tensor]:
         """Each term as it enters the gradient, by name; terms without weight are left out."""
-        weights = {"sft": alpha, "grpo": 1 - alpha, "adv": lambda_adv}
-        return {name: weight * getattr(self, name) for name, weight in weights.items() if weight > 0}
+        by_name = {"sft": weights.alpha, "grpo": 1 - weights.alpha, "adv": weights.lambda_adv}
+        return {name: weight * getattr(self, name) for name, weight in by_name.items() if weight > 0}
 
 
 def sft_loss(
     logprobs: Tensor,  # (B, C) of the teacher's tokens
     mask: Tensor,  # (B, C) bool, True on the teacher's tokens
+    options: Sft,
     *,
     num_tokens: int,
 ) -> Tensor:  # ()
     """Negative log-likelihood of the demonstrations, per token; prompts are not part of `logprobs`.
 
-    L_SFT = -1/N sum_t log pi(y*_t | x, y*_<t)
+        L_SFT = -1/N sum_t w_t log pi(y*_t | x, y*_<t)
+
+    With N tokens in the whole step; w_t is 1, or with `phi` the constant p_t (1 - p_t) at p_t = pi(y*_t | x, y*_<t)
+    (CHORD-phi, arXiv:2508.11408).
     """
-    return -(logprobs * mask).sum() / max(num_tokens, 1)
+    logprobs = logprobs.masked_fill(~mask, 0.0)
+    if options.token_weight == "phi":
+        p = logprobs.detach().exp()
+        logprobs = p * (1 - p) * logprobs
+    return -logprobs.sum() / max(num_tokens, 1)
+
+
+def kl_penalty(
+    logprobs: Tensor,  # (B, C) current policy
+    ref_logprobs: Tensor,  # (B, C) reference policy
+    mask: Tensor,  # (B, C) bool
+    estimator: Literal["k1", "k2", "k3"],
+) -> Tensor:  # (B, C), 0 outside the mask
+    """Per-token estimate of KL(policy || reference) on sampled tokens, with δ = ref_logprobs - logprobs.
+
+        k1 = -δ    k2 = δ²/2    k3 = exp(δ) - δ - 1          (J. Schulman, Approximating KL divergence, 2020)
+
+    k1's own gradient is zero in expectation, whatever the reference: E[∇ log pi] = 0. Its value is therefore given
+    k2's gradient, which is that of the KL (arXiv:2506.09477).
+    """
+    delta = (ref_logprobs - logprobs).masked_fill(~mask, 0.0)
+    k2 = delta.square() / 2
+    match estimator:
+        case "k1":
+            return k2 + (-delta - k2).detach()
+        case "k2":
+            return k2
+        case "k3":
+            return delta.exp() - delta - 1
 
 
 def clipped_surrogate(
@@ -100,18 +136,27 @@ def grpo_loss(
     grpo     -1/R sum_i 1/|y_i| sum_t surrogate_it               arXiv:2402.03300
     dr_grpo  -1/(R max_length) sum_i sum_t surrogate_it          arXiv:2503.20783
     gspo     -1/R sum_i surrogate_i, one ratio per rollout       arXiv:2507.18071
+
+    With a `kl_coef`, each surrogate_it is lessened by kl_coef · KL_it; gspo's surrogate_i by its tokens' mean.
     """
     mask = batch.completion_mask & batch.explored[:, None]
+    lengths = mask.sum(dim=1).clamp(min=1)  # (B,)
     clip = {"clip_low": options.clip_low, "clip_high": options.clip_high}
     R = max(counts.grpo_rollouts, 1)
+    kl = torch.zeros_like(logprobs)
+    if options.kl_coef > 0 and batch.explored.any():
+        assert batch.ref_logprobs is not None
+        kl = options.kl_coef * kl_penalty(logprobs, batch.ref_logprobs, mask, options.kl_estimator)
     if options.loss == "gspo":
-        return -sequence_surrogate(logprobs, batch.old_logprobs, batch.advantages, mask, **clip).sum() / R
-    per_rollout = clipped_surrogate(logprobs, batch.old_logprobs, batch.advantages, mask, **clip).sum(dim=1)  # (B,)
+        surrogate = sequence_surrogate(logprobs, batch.old_logprobs, batch.advantages, mask, **clip)
+        return -(surrogate - kl.sum(dim=1) / lengths).sum() / R
+    surrogate = clipped_surrogate(logprobs, batch.old_logprobs, batch.advantages, mask, **clip)
+    per_rollout = (surrogate - kl).sum(dim=1)  # (B,)
     match options.loss:
         case "dapo":
             return -per_rollout.sum() / max(counts.grpo_tokens, 1)
         case "grpo":
-            return -(per_rollout / mask.sum(dim=1).clamp(min=1)).sum() / R
+            return -(per_rollout / lengths).sum() / R
         case "dr_grpo":
             return -per_rollout.sum() / (R * max_length)
 
@@ -132,7 +177,8 @@ def adv_loss(
         sum_over_const  -1/(N max_length) sum_i sum_t surrogate_it
 
     With summed log-probabilities and a leave-one-out c_i this is the score-function gradient of -E[d(x, y*, y)] itself:
-    nothing divides by length, so the term has no length bias of its own.
+    nothing divides by length, so the term has no length bias of its own. With `target: teacher_response` the sequences
+    are the teacher's answers and c_i the weight of their log-likelihood.
     """
     mask = batch.completion_mask & batch.compared[:, None]
     if options.surrogate == "reinforce":
@@ -163,7 +209,7 @@ def unified_terms(
     taught = batch.completion_mask & batch.demonstration[:, None]
     max_length = spec.rollout.max_new_tokens
     return Terms(
-        sft=sft_loss(logprobs, taught, num_tokens=counts.sft_tokens),
+        sft=sft_loss(logprobs, taught, spec.sft, num_tokens=counts.sft_tokens),
         grpo=grpo_loss(logprobs, batch, counts, spec.grpo, max_length=max_length),
         adv=adv_loss(logprobs, batch, counts, spec.adversarial, max_length=max_length),
     )

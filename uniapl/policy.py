@@ -5,6 +5,7 @@ Weights come from safetensors or GGUF only, and no code of a model repository is
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +31,14 @@ def first_line(error: Exception) -> str:
 class Policy:
     """The student that is being trained."""
 
-    model: PreTrainedModel
+    model: Any
+    """A `PreTrainedModel`, or the `PeftModel` around one."""
     tokenizer: PreTrainedTokenizerBase
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.model.device
+        return torch.device(self.model.device)
 
     @property
     def pad_id(self) -> int:
@@ -62,6 +64,38 @@ class Policy:
     def text(self, completion_ids: list[int]) -> str:
         """A completion as text, special tokens left out."""
         return str(self.tokenizer.decode(completion_ids, skip_special_tokens=True))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The student as it was at the job's first step; a KL penalty pulls the policy towards it."""
+
+    model: Any
+    """A model of its own, or the policy's when that has adapters, which are then switched off."""
+    adapted: bool
+
+    @torch.no_grad()
+    def logprobs(self, batch: MicroBatch, *, temperature: Tensor | float) -> Tensor:  # (B, C)
+        """Log-probability of each completion token; see `completion_logprobs`."""
+        with self.model.disable_adapter() if self.adapted else nullcontext():
+            return completion_logprobs(self.model, batch, temperature=temperature)[0]
+
+
+PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
+"""`data.chat_template: plain`: for base students, which know text and no turns."""
+
+
+def with_chat_template(policy: Policy, template: str) -> Policy:
+    """Give the tokenizer a template, which checkpoints then carry; `plain` names the one above.
+
+    A student that begins every text with a token of its own still gets it.
+    """
+    tokenizer = policy.tokenizer
+    if template == "plain":
+        begins = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+        template = "{{ bos_token }}" * begins + PLAIN_TEMPLATE
+    tokenizer.chat_template = template
+    return policy
 
 
 def load_policy(source: ModelSource, device: torch.device) -> Policy:
@@ -112,7 +146,7 @@ def _without_quantization(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def completion_logprobs(
-    model: PreTrainedModel,
+    model: Any,
     batch: MicroBatch,
     *,
     temperature: Tensor | float,  # (B,), or one for all

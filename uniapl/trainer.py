@@ -19,14 +19,14 @@ import torch
 from uniapl import checkpoint
 from uniapl.batch import Sequence
 from uniapl.data import EncodedRow, encode_rows, load_rows
-from uniapl.discriminators.base import Discriminator
 from uniapl.discriminators.embedding import EmbeddingDiscriminator
 from uniapl.errors import SpecError
 from uniapl.evaluate import evaluate
-from uniapl.explore import Metrics, explore
+from uniapl.explore import Explorer, Metrics, Prompt
 from uniapl.learner import Learner
+from uniapl.lora import load_adapter, with_lora
 from uniapl.mix import rows_of_step
-from uniapl.policy import Policy, load_policy
+from uniapl.policy import Policy, Reference, load_policy, with_chat_template
 from uniapl.report import Reporter
 from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.signals import Signals
@@ -44,12 +44,26 @@ class Trainer:
     signals: Signals
     policy: Policy
     learner: Learner
-    generator: TransformersGenerator
-    discriminator: Discriminator | None
+    explorer: Explorer
     mix: list[list[EncodedRow]]
     held_out: list[EncodedRow]
     done: int
     """Updates made so far."""
+
+    def resume(self, path: Path) -> None:
+        """Take up the optimizer and the running means of a checkpoint; its weights are loaded already.
+
+        Raises:
+            CheckpointError: the checkpoint lacks something.
+            SpecError: it is beyond the job's last step.
+        """
+        steps = self.run.spec.schedule.steps
+        if self.done > steps:
+            raise SpecError(f"the checkpoint is already at step {self.done} of {steps}", param="schedule.steps")
+        checkpoint.load_optimizer(path, self.policy, self.learner.optimizer)
+        state = checkpoint.load_state(path)
+        self.explorer.baseline.mean = state["score_baseline"]
+        self.reporter.event(f"resumed after step {self.done}", step=self.done)
 
     def train(self) -> bool:
         """Run to the last step.
@@ -87,24 +101,20 @@ class Trainer:
             prompts_per_step=spec.schedule.prompts_per_step,
             seed=spec.seed,
         )
+        weights = spec.weights_at(step)
         sequences: list[Sequence] = []
-        prompts: list[EncodedRow] = []
+        prompts: list[Prompt] = []
         for entry, index in chosen:
             row, role = self.mix[entry][index], spec.dataset_mix[entry].role
-            if spec.uses_sft and role in ("sft", "both"):
-                sequences.append(Sequence(row.prompt_ids, row.reference_ids or [], demonstration=True))
-            if spec.uses_rollouts and role in ("rl", "both"):
-                prompts.append(row)
+            if weights.alpha > 0 and role in ("sft", "both") and row.reference_ids:
+                sequences.append(Sequence(row.prompt_ids, row.reference_ids, demonstration=True))
+            explored = weights.alpha < 1 and role in ("rl", "both")
+            compared = weights.lambda_adv > 0 and role in spec.compared_roles() and row.reference is not None
+            if explored or compared:
+                prompts.append(Prompt(row, explored, compared))
         metrics: Metrics = {}
         if prompts:
-            rollouts, metrics = explore(
-                prompts,
-                step,
-                spec=spec,
-                generator=self.generator,
-                discriminator=self.discriminator,
-                policy=self.policy,
-            )
+            rollouts, metrics = self.explorer.explore(prompts, step)
             sequences += rollouts
         measure = step % spec.schedule.term_norms_every == 0
         metrics |= self.learner.update(sequences, step, measure_terms=measure)
@@ -119,8 +129,8 @@ class Trainer:
             self.held_out,
             spec=spec,
             policy=self.policy,
-            generator=self.generator,
-            discriminator=self.discriminator,
+            generator=self.explorer.generator,
+            discriminator=self.explorer.discriminator,
         )
         self.reporter.metrics(self.done, metrics)
         for answer in answers[: spec.evaluation.samples if spec.evaluation else 0]:
@@ -139,7 +149,8 @@ class Trainer:
         self.reporter.phase("saving")
         spec = self.run.spec
         folder = Path(self.run.run_dir) / "checkpoints"
-        saved = checkpoint.save(folder, self.policy, self.learner.optimizer, spec, self.done)
+        state = {"score_baseline": self.explorer.baseline.mean}
+        saved = checkpoint.save(folder, self.policy, self.learner.optimizer, spec, self.done, state)
         self.reporter.checkpoint(saved.step, saved.path, saved.manifest_sha256, saved.bytes)
         for step in checkpoint.prune(folder, spec.schedule.keep_checkpoints):
             self.reporter.checkpoint_deleted(step)
@@ -158,18 +169,9 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals) -> Trainer:
     check_mix(spec, [DatasetContents.of(rows) for rows in mix_rows])  # before anything large is loaded
 
     reporter.phase("loading_student")
-    done, source = 0, run.model_source(spec.student)
-    if run.resume_from is not None:
-        done, source = checkpoint.verify(Path(run.resume_from)), ModelSource(path=run.resume_from)
-        if done > spec.schedule.steps:
-            raise SpecError(
-                f"the checkpoint is already at step {done} of {spec.schedule.steps}", param="schedule.steps"
-            )
-    policy = load_policy(source, device)
-    learner = Learner(policy, spec)
-    if run.resume_from is not None:
-        checkpoint.load_optimizer(Path(run.resume_from), policy, learner.optimizer)
-        reporter.event(f"resumed after step {done}", step=done)
+    done = checkpoint.verify(Path(run.resume_from)) if run.resume_from else 0
+    policy, reference = _load_student(run, device)
+    learner = Learner(policy, spec, reference)
     mix = [
         _encode(rows, run, entry.dataset, policy, reporter)
         for rows, entry in zip(mix_rows, spec.dataset_mix, strict=True)
@@ -181,10 +183,12 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals) -> Trainer:
         held_out = _encode(rows, run, name, policy, reporter)[: spec.evaluation.rows]
 
     discriminator = None
-    if spec.uses_adv:
+    if spec.uses_discriminator:
         reporter.phase("loading_discriminator")
         discriminator = EmbeddingDiscriminator(
-            run.model_source(spec.discriminator.model), batch_size=spec.discriminator.batch_size, device=device
+            run.model_source(spec.discriminator.model or spec.student),
+            batch_size=spec.discriminator.batch_size,
+            device=device,
         )
     rollout = spec.rollout
     generator = TransformersGenerator(
@@ -193,7 +197,30 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals) -> Trainer:
         max_new_tokens=rollout.max_new_tokens,
         batch_size=rollout.batch_size,
     )
-    return Trainer(run, reporter, signals, policy, learner, generator, discriminator, mix, held_out, done)
+    explorer = Explorer(spec, generator, discriminator, policy)
+    trainer = Trainer(run, reporter, signals, policy, learner, explorer, mix, held_out, done)
+    if run.resume_from is not None:
+        trainer.resume(Path(run.resume_from))
+    return trainer
+
+
+def _load_student(run: RunConfig, device: torch.device) -> tuple[Policy, Reference | None]:
+    """The policy, with a checkpoint's weights where there is one to resume from; and what the KL penalty needs."""
+    spec, resume = run.spec, Path(run.resume_from) if run.resume_from else None
+    student = run.model_source(spec.student)
+    start = ModelSource(path=str(resume)) if resume and not spec.lora else student
+    policy = load_policy(start, device)
+    if spec.data.chat_template is not None:
+        policy = with_chat_template(policy, spec.data.chat_template)
+    if spec.lora is not None:
+        policy = with_lora(policy, spec.lora, seed=spec.seed)
+        if resume is not None:
+            load_adapter(policy.model, resume)
+    if spec.grpo.kl_coef == 0:
+        return policy, None
+    if spec.lora is not None:
+        return policy, Reference(policy.model, adapted=True)
+    return policy, Reference(load_policy(student, device).model.requires_grad_(False), adapted=False)
 
 
 def _encode(

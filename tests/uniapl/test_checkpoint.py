@@ -23,7 +23,7 @@ from uniapl.spec.run import ModelSource
 def saved(policy: Policy, tmp_path: Path) -> checkpoint.SavedCheckpoint:
     learner = Learner(policy, spec(64))
     learner.update(rollouts_and_demonstrations(), 0, measure_terms=False)
-    return checkpoint.save(tmp_path, policy, learner.optimizer, spec(64), 1)
+    return checkpoint.save(tmp_path, policy, learner.optimizer, spec(64), 1, {})
 
 
 def test_a_resumed_learner_goes_on_bit_for_bit(policy: Policy, saved: checkpoint.SavedCheckpoint) -> None:
@@ -76,7 +76,7 @@ def test_a_failed_write_leaves_the_old_ones_and_no_rubbish(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.save(saved.path.parent, policy, Learner(policy, spec(64)).optimizer, spec(64), 2)
+        checkpoint.save(saved.path.parent, policy, Learner(policy, spec(64)).optimizer, spec(64), 2, {})
     assert [path.name for path in saved.path.parent.iterdir()] == [saved.path.name]
     assert checkpoint.verify(saved.path) == 1
 
@@ -93,7 +93,7 @@ def test_a_tokenizer_with_several_chat_templates_is_saved_whole(policy: Policy, 
     policy.tokenizer.chat_template = {"default": template, "tool_use": "{{ messages }}"}
     learner = Learner(policy, spec(64))
     learner.update(rollouts_and_demonstrations(), 0, measure_terms=False)
-    saved = checkpoint.save(tmp_path, policy, learner.optimizer, spec(64), 1)
+    saved = checkpoint.save(tmp_path, policy, learner.optimizer, spec(64), 1, {})
     assert checkpoint.verify(saved.path) == 1
     nested = next(saved.path.rglob("tool_use.jinja"))
     nested.write_text("altered")

@@ -8,7 +8,8 @@ from uniapl.advantages import group_advantages
 from uniapl.adversarial import coefficients
 from uniapl.batch import Counts, Sequence, collate
 from uniapl.objective import unified_terms
-from uniapl.spec.job import Adversarial, JobSpec, MixEntry
+from uniapl.spec.job import JobSpec, MixEntry
+from uniapl.spec.objective import Adversarial
 
 ARMS, GROUP, PROMPTS = 5, 8, 4
 REWARDED, CLOSEST, TAUGHT = 1, 2, 3
@@ -34,7 +35,7 @@ def learn(alpha: float, lambda_adv: float, steps: int = 60) -> list[float]:
         batch = collate(sequences, pad_id=0, device=torch.device("cpu"))
         terms = unified_terms(distribution[batch.completion_ids], batch, Counts.of(sequences), spec)
         optimizer.zero_grad()
-        torch.stack(list(terms.weighted(alpha, lambda_adv).values())).sum().backward()
+        torch.stack(list(terms.weighted(spec.weights_at(0)).values())).sum().backward()
         optimizer.step()
     return torch.softmax(logits, dim=0).tolist()
 

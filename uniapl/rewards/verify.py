@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from uniapl.errors import RewardError
 from uniapl.rewards.ifeval import followed
-from uniapl.spec.job import RewardOptions
-from uniapl.spec.reward import Reward
+from uniapl.spec.reward import Reward, RewardOptions
 
 
 def final_answer(completion: str) -> str:

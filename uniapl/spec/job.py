@@ -260,11 +260,12 @@ class JobSpec(Input):
     @model_validator(mode="after")
     def _every_term_has_rows_and_every_entry_a_term(self) -> Self:
         served: set[Role] = set()
-        for used, term, roles in (
+        terms: list[tuple[bool, str, set[Role]]] = [
             (self.uses_sft, "imitates references", {"sft", "both"}),
             (self.uses_grpo, "samples the student", {"rl", "both"}),
             (self.uses_adv, "compares rollouts", self.compared_roles()),
-        ):
+        ]
+        for used, term, roles in terms:
             if not used:
                 continue
             served |= roles
