@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 MODELS := data/models/.ready
 ARGS ?=
 
-.PHONY: help install models demo serve modes test check format clean
+.PHONY: help install models demo serve modes ablation test check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,11 @@ serve: $(MODELS)  ## run the embedded service until Ctrl-C (ARGS='--port 8000 --
 modes: $(MODELS)  ## run every example spec for three steps on a tiny model
 	@echo "==> running every mode through the service"
 	@$(BIN)/python -m examples.modes
+
+ablation: $(MODELS)  ## compare UniAPL with its parts on SmolLM2-135M (half an hour; LONG=1: 60 updates, three seeds)
+	@echo "==> training the arms; stopped, the same command goes on"
+	@$(BIN)/python -m uniapl experiment ablation examples/ablation.json \
+		$${LONG:+--out data/experiments/ablation-long --steps 60 --seeds 0,1,2} $(ARGS)
 
 test: $(MODELS)  ## run the tests (ARGS='-k name' to choose)
 	@echo "==> running the tests"

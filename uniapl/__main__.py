@@ -1,6 +1,7 @@
-"""`python -m uniapl train run.json`: train with no service at all.
+"""`python -m uniapl train run.json`: train with no service at all. `experiment`: compare runs.
 
-Exit status: 0 done; 64 the user's mistake (the last report says which); 70 diverged; 75 stopped on request, resumable.
+Exit status: 0 done; 64 the user's mistake (the last report says which); 70 diverged; 75 stopped on request, resumable;
+1 some runs of an experiment failed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from uniapl.errors import DivergedError, UniaplError
+from uniapl.experiments import command as experiment
 from uniapl.signals import Signals, die_with_parent
 from uniapl.spec.base import field_path
 from uniapl.spec.run import RunConfig
@@ -27,7 +29,10 @@ def main(argv: list[str] | None = None) -> int:
     train = commands.add_parser("train", help="train as run.json says")
     train.add_argument("run", type=Path, help="a RunConfig as JSON; see docs/method.md")
     train.add_argument("--parent-pid", type=int, help="die when this parent process does")
+    experiment.add_arguments(commands.add_parser("experiment", help="compare runs of a job spec, in a table"))
     arguments = parser.parse_args(argv)
+    if arguments.command == "experiment":
+        return experiment.main(arguments)
     if arguments.parent_pid is not None:
         die_with_parent(arguments.parent_pid)
     signals = Signals()

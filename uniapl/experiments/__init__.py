@@ -1,0 +1,1 @@
+"""Experiments: comparisons of training runs, each one command."""

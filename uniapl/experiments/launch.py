@@ -1,0 +1,196 @@
+"""Launchers turn runs into results. This one trains here, one run after the other, and goes on where it was stopped.
+
+out/<arm>/seed-<n>/
+    fingerprint     what the folder's contents belong to; another one empties the folder
+    run.json        the trainer's input
+    reports.jsonl, checkpoints/, log.txt
+    result.json     written last: its presence means that the run is finished
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from uniapl.experiments.experiment import Run
+from uniapl.experiments.models import RegisteredModel, sources
+from uniapl.experiments.results import Failure, RunResult, last_error, metrics_at, read_reports, write_atomically
+from uniapl.spec.job import JobSpec
+from uniapl.spec.report import MetricReport
+from uniapl.spec.run import ModelSource, RunConfig
+
+POLL_S = 0.5
+
+
+class Stopped(Exception):
+    """Someone asked to stop; what is finished is kept."""
+
+
+class Launcher(Protocol):
+    """Whoever trains runs."""
+
+    def launch(self, runs: Sequence[Run]) -> Iterator[RunResult | Failure]:
+        """Each run's result, in order; runs that are finished already are not trained again.
+
+        Raises:
+            Stopped: before the last run, on request.
+        """
+        ...
+
+
+class LocalLauncher:
+    """`python -m uniapl train` as a subprocess per run."""
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        registry: dict[str, RegisteredModel],
+        datasets: dict[str, str],
+        keep_checkpoints: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        """
+        Args:
+            out: folder of the experiment.
+            registry: the names of models.
+            datasets: dataset id to file, for ids that are no paths.
+            keep_checkpoints: keep those of finished runs; they are deleted by default, since disks fill.
+            say: told once per run begun and ended, and of every step.
+        """
+        self._out, self._registry, self._datasets = out, registry, datasets
+        self._keep, self._say = keep_checkpoints, say
+        self._stop = False
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def stop(self) -> None:
+        """Have the running trainer write a checkpoint and end; asked again, end it at once."""
+        process, again = self._process, self._stop
+        self._stop = True
+        if process is not None:
+            process.kill() if again else process.terminate()
+
+    def launch(self, runs: Sequence[Run]) -> Iterator[RunResult | Failure]:
+        """See `Launcher.launch`."""
+        for number, run in enumerate(runs, start=1):
+            if self._stop:
+                raise Stopped
+            config = self._config(run)
+            label = f"[{number}/{len(runs)}] {run.arm}, seed {run.spec.seed}"
+            fingerprint = _fingerprint(config)
+            finished = _finished(Path(config.run_dir), fingerprint)
+            if finished is None:
+                yield self._train(run.arm, config, fingerprint, label)
+            else:
+                self._say(f"{label}: finished before")
+                yield finished
+
+    def _config(self, run: Run) -> RunConfig:
+        return RunConfig(
+            spec=run.spec,
+            run_dir=str(self._out / run.arm / f"seed-{run.spec.seed}"),
+            datasets={name: path for name, path in self._datasets.items() if name in _dataset_names(run.spec)},
+            models=sources(run.spec, self._registry),
+        )
+
+    def _train(self, arm: str, config: RunConfig, fingerprint: str, label: str) -> RunResult | Failure:
+        folder, started = Path(config.run_dir), time.monotonic()
+        config = _prepared(folder, config, fingerprint)
+        status = self._wait(folder, config, label)
+        reports, seed = read_reports(folder), config.spec.seed
+        if status != 0:
+            if self._stop:
+                raise Stopped
+            message = last_error(reports) or f"the trainer ended with status {status}; see {folder / 'log.txt'}"
+            self._say(f"{label}: FAILED: {message}")
+            return Failure(arm, seed, message)
+        result = RunResult(
+            arm=arm,
+            seed=seed,
+            fingerprint=fingerprint,
+            seconds=time.monotonic() - started,
+            before=metrics_at(reports, 0),
+            after=metrics_at(reports, config.spec.schedule.steps),
+        )
+        write_atomically(folder / "result.json", result.model_dump_json(indent=2))
+        if not self._keep:
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        self._say(f"{label}: done in {result.seconds / 60:.1f} minutes")
+        return result
+
+    def _wait(self, folder: Path, config: RunConfig, label: str) -> int:
+        """Train to the end; returns the exit status."""
+        command = [sys.executable, "-m", "uniapl", "train", str(folder / "run.json"), "--parent-pid", str(os.getpid())]
+        resumed = f", from {Path(config.resume_from).name}" if config.resume_from else ""
+        self._say(f"{label}: training{resumed}")
+        step = -1
+        with (folder / "log.txt").open("ab") as log:
+            # A session of its own: Ctrl-C at the terminal reaches the trainer through `stop` alone.
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=_environment(config), start_new_session=True
+            )
+            if self._stop:  # the signal came while it was being started
+                self._process.terminate()
+            while (status := self._process.poll()) is None:
+                time.sleep(POLL_S)
+                done = max((r.step for r in read_reports(folder) if isinstance(r, MetricReport)), default=-1)
+                if done > step:
+                    step = done
+                    self._say(f"{label}: step {step} of {config.spec.schedule.steps}")
+            self._process = None
+        return status
+
+
+def _prepared(folder: Path, config: RunConfig, fingerprint: str) -> RunConfig:
+    """Make the folder ready: emptied if it is another run's or has no checkpoint to go on from."""
+    mark = folder / "fingerprint"
+    known = mark.read_text() if mark.exists() else None
+    checkpoints = sorted((folder / "checkpoints").glob("step-*")) if known == fingerprint else []
+    if not checkpoints:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_atomically(mark, fingerprint)
+    config = config.model_copy(update={"resume_from": str(checkpoints[-1]) if checkpoints else None})
+    write_atomically(folder / "run.json", config.model_dump_json(indent=2))
+    return config
+
+
+def _finished(folder: Path, fingerprint: str) -> RunResult | None:
+    path = folder / "result.json"
+    if not path.exists():
+        return None
+    result = RunResult.model_validate_json(path.read_bytes())
+    return result if result.fingerprint == fingerprint else None
+
+
+def _dataset_names(spec: JobSpec) -> list[str]:
+    held_out = [spec.evaluation.dataset] if spec.evaluation else []
+    return [entry.dataset for entry in spec.dataset_mix] + held_out
+
+
+def _fingerprint(config: RunConfig) -> str:
+    """Hash of all that decides a run's result, code and machine aside."""
+    contents = {}
+    for name in _dataset_names(config.spec):
+        path = config.dataset_path(name)
+        contents[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    parts = config.model_dump(mode="json", include={"spec", "models"}) | {"datasets": contents}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _environment(config: RunConfig) -> dict[str, str]:
+    """Where every model is a folder, no hub is asked."""
+
+    def is_local(source: ModelSource) -> bool:
+        return source.path is not None
+
+    offline = {"HF_HUB_OFFLINE": "1"} if all(map(is_local, config.models.values())) else {}
+    return dict(os.environ) | offline

@@ -1,0 +1,75 @@
+"""The names a spec may use for models, from a registry file: `{"name": {"kind": …, "path" | "hub": …}}`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from uniapl.errors import SpecError
+from uniapl.spec.discriminator import LearnedDiscriminator
+from uniapl.spec.job import JobSpec
+from uniapl.spec.run import ModelSource
+
+Kind = Literal["student", "discriminator"]
+
+
+class RegisteredModel(BaseModel):
+    """A model and what it may be used for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Kind
+    hub: str | None = None
+    revision: str | None = None
+    path: str | None = None
+    gguf: str | None = None
+
+
+_FILE = TypeAdapter(dict[str, RegisteredModel])
+
+
+def read_registry(path: Path) -> dict[str, RegisteredModel]:
+    """The registry file with its paths, which are relative to its folder, made absolute.
+
+    Raises:
+        SpecError: it cannot be read.
+    """
+    try:
+        found = _FILE.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise SpecError(f"cannot read the model registry {path}: {error}") from None
+    folder = path.absolute().parent
+    return {
+        name: model.model_copy(update={"path": str(folder / model.path)}) if model.path else model
+        for name, model in found.items()
+    }
+
+
+def sources(spec: JobSpec, registry: dict[str, RegisteredModel]) -> dict[str, ModelSource]:
+    """Where each model of the spec is; a name that is not registered is a folder if there is one, else a hub id.
+
+    Raises:
+        SpecError: a name is registered as something else.
+    """
+    wanted: list[tuple[str, str, tuple[Kind, ...]]] = [("student", spec.student, ("student",))]
+    if spec.uses_discriminator and spec.discriminator.model is not None:
+        learned = isinstance(spec.discriminator, LearnedDiscriminator)
+        kinds: tuple[Kind, ...] = ("student", "discriminator") if learned else ("discriminator",)
+        wanted.append(("discriminator.model", spec.discriminator.model, kinds))
+    return {name: _source(name, kinds, param, registry) for param, name, kinds in wanted}
+
+
+def _source(name: str, kinds: tuple[Kind, ...], param: str, registry: dict[str, RegisteredModel]) -> ModelSource:
+    if name not in registry:
+        return ModelSource(path=name) if Path(name).is_dir() else ModelSource(hub=name)
+    model = registry[name]
+    if model.kind not in kinds:
+        known = ", ".join(sorted(other for other in registry if registry[other].kind in kinds))
+        raise SpecError(
+            f"{name} is a {model.kind}, not a {kinds[0]}",
+            param=param,
+            hint=f"registered {kinds[0]}s: {known or 'none'}",
+        )
+    return ModelSource.model_validate(model.model_dump(exclude={"kind"}))

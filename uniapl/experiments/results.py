@@ -1,0 +1,77 @@
+"""What a run leaves behind: its held-out numbers before training and after the last step."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from uniapl.spec.report import REPORT, ErrorReport, MetricReport, Report
+
+Metrics = dict[str, float]
+
+
+class RunResult(BaseModel):
+    """A finished run; `result.json` in its folder."""
+
+    model_config = ConfigDict(frozen=True)
+
+    arm: str
+    seed: int
+    fingerprint: str
+    """Hash of the spec, the models' sources and the datasets' contents."""
+    seconds: float
+    """Of the attempt that finished it."""
+    before: Metrics
+    """Before the first policy update."""
+    after: Metrics
+    """Of the last step."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that did not finish."""
+
+    arm: str
+    seed: int
+    message: str
+
+
+def read_reports(run_dir: Path) -> list[Report]:
+    """The reports of all attempts so far; a line that a killed attempt tore is passed over."""
+    found: list[Report] = []
+    path = run_dir / "reports.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            found.append(REPORT.validate_json(line))
+        except ValidationError:
+            continue
+    return found
+
+
+def metrics_at(reports: list[Report], step: int) -> Metrics:
+    """Every metric of a step; the last attempt's where several made it."""
+    merged: Metrics = {}
+    for report in reports:
+        if isinstance(report, MetricReport) and report.step == step:
+            merged |= report.values
+    return merged
+
+
+def last_error(reports: list[Report]) -> str | None:
+    """What the trainer gave as the reason why it ended."""
+    if reports and isinstance(reports[-1], ErrorReport):
+        return f"{reports[-1].code}: {reports[-1].message}"
+    return None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The file is whole or not there, whenever the process dies."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,98 @@
+"""Experiments on the weights of the terms; everything else is equal in all arms.
+
+Options that belong to a term are reset where an arm does not have the term, since a spec that sets them is refused.
+"""
+
+from __future__ import annotations
+
+from uniapl.errors import SpecError
+from uniapl.experiments.experiment import Arm, Column, Experiment, changed
+from uniapl.spec.job import JobSpec
+from uniapl.spec.weights import Alpha, Stage, Weight, bounds
+
+REWARD = Column("reward", "eval/reward")
+REFERENCE_LOGPROB = Column("log p(reference)", "eval/reference_logprob")
+SCORE = Column("score", "eval/score")
+LENGTH_DISTANCE = Column("length distance", "profile/length_distance", digits=1)
+LOGPROB_DISTANCE = Column("log p distance", "profile/logprob_distance")
+COLUMNS = (REWARD, REFERENCE_LOGPROB, SCORE, LENGTH_DISTANCE, LOGPROB_DISTANCE)
+
+
+def comparable(spec: JobSpec) -> JobSpec:
+    """The spec with held-out answers scored in every arm, also where no term needs the discriminator.
+
+    Raises:
+        SpecError: the arms could not be compared: there is nothing held out, they would see different rows, or the
+            run has stages already.
+    """
+    if spec.evaluation is None:
+        raise SpecError("the arms are compared on held-out rows, and there are none", param="evaluation")
+    if spec.schedule.stages:
+        raise SpecError("arms have weights of their own; leave stages out", param="schedule.stages")
+    for i, entry in enumerate(spec.dataset_mix):
+        if entry.role != "both":
+            raise SpecError(
+                f"with role {entry.role!r} arms without its terms would see fewer rows than the others",
+                param=f"dataset_mix.{i}.role",
+                hint="use rows that have a reference and a reward, with role 'both'",
+            )
+    return changed(spec, evaluation=spec.evaluation.model_copy(update={"score": True}))
+
+
+def with_all_terms(spec: JobSpec) -> JobSpec:
+    """`comparable`, for experiments that take terms away.
+
+    Raises:
+        SpecError: also if a term has no weight to begin with.
+    """
+    if not (spec.uses_sft and spec.uses_grpo and spec.uses_adv):
+        raise SpecError(
+            "the experiment takes terms away, and one has no weight to begin with",
+            param="lambda_adv" if not spec.uses_adv else "alpha",
+            hint="0 < alpha < 1 and lambda_adv > 0",
+        )
+    return comparable(spec)
+
+
+def weighted(spec: JobSpec, alpha: Alpha, lambda_adv: Weight) -> JobSpec:
+    """The spec with other weights.
+
+    Raises:
+        SpecError: the spec does not allow them.
+    """
+    sft, grpo, reward = spec.sft, spec.grpo, spec.reward
+    if bounds(alpha)[1] == 0:
+        sft = sft.model_copy(update={"token_weight": "none"})
+    if bounds(alpha)[0] == 1:
+        grpo = grpo.model_copy(update={"kl_coef": 0.0})
+        reward = reward.model_copy(update={"discriminator_weight": 0.0})
+    return changed(spec, alpha=alpha, lambda_adv=lambda_adv, sft=sft, grpo=grpo, reward=reward)
+
+
+def _staged(spec: JobSpec) -> JobSpec:
+    """SFT for the first half of the steps, then GRPO."""
+    if spec.schedule.steps < 2:
+        raise SpecError("SFT before GRPO takes at least two steps", param="schedule.steps")
+    second = spec.schedule.steps // 2
+    stages = [Stage(steps=spec.schedule.steps - second, alpha=1.0), Stage(steps=second, alpha=0.0)]
+    return changed(spec, alpha=1.0, lambda_adv=0.0, schedule=spec.schedule.model_copy(update={"stages": stages}))
+
+
+def _ablation(spec: JobSpec) -> list[Arm]:
+    spec = with_all_terms(spec)
+    return [
+        Arm("sft", weighted(spec, 1.0, 0.0)),
+        Arm("grpo", weighted(spec, 0.0, 0.0)),
+        Arm("a_grpo", weighted(spec, 0.0, spec.lambda_adv)),
+        Arm("sft_grpo", _staged(spec)),
+        Arm("uniapl", spec),
+    ]
+
+
+ABLATION = Experiment(
+    "ablation",
+    "UniAPL against its parts, alone and one after the other, at equal policy updates",
+    _ablation,
+    COLUMNS,
+    baseline="uniapl",
+)
