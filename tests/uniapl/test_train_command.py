@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,9 +105,31 @@ def test_reports_number_themselves_and_tell_the_whole_story(unbroken: Path) -> N
     assert all(s.score is not None and s.reward is not None for s in samples)
 
 
-def test_a_run_stopped_and_resumed_ends_as_if_never_interrupted(unbroken: Path, tmp_path: Path) -> None:
+RESUMED: dict[str, dict[str, Any]] = {
+    "all terms": {},
+    "adapters, schedules, a reference": {
+        "lora": {"rank": 4},
+        "alpha": {"type": "linear", "start": 0.5, "end": 0.1, "steps": 6},
+        "grpo": {"group_size": 4, "kl_coef": 0.1},
+    },
+    "groups of one with a running baseline": {
+        "alpha": 1,
+        "grpo": {"group_size": 1},
+        "adversarial": {"single_baseline": "ema"},
+    },
+}
+
+
+@pytest.mark.parametrize("changes", RESUMED.values(), ids=RESUMED)
+def test_a_run_stopped_and_resumed_ends_as_if_never_interrupted(
+    unbroken: Path, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    if changes:
+        unbroken = tmp_path / "unbroken"
+        status, errors = finish(run_file(unbroken, **changes))
+        assert status == 0, errors
     first, second = tmp_path / "first", tmp_path / "second"
-    process = start(run_file(first))
+    process = start(run_file(first, **changes))
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (first / "checkpoints" / "step-00000002").exists():
         time.sleep(0.05)
@@ -116,12 +139,48 @@ def test_a_run_stopped_and_resumed_ends_as_if_never_interrupted(unbroken: Path, 
     newest = max((first / "checkpoints").glob("step-*"))
     assert 2 <= int(newest.name.removeprefix("step-")) < 6
 
-    status, errors = finish(run_file(second, resume_from=str(newest)))
+    status, errors = finish(run_file(second, resume_from=str(newest), **changes))
     assert status == 0, errors
     assert tensors(second, 6) == tensors(unbroken, 6)
     losses = [{r.step: r.values["loss"] for r in reports(f) if isinstance(r, MetricReport) and "loss" in r.values}
               for f in (unbroken, first, second)]  # fmt: skip
     assert {**losses[1], **losses[2]} == losses[0]
+
+
+def test_each_stage_has_its_own_terms(tmp_path: Path) -> None:
+    stages = [{"steps": 2, "alpha": 1}, {"steps": 3, "alpha": 0, "lambda_adv": 0.01}]
+    fields: dict[str, Any] = {"alpha": 1, "lambda_adv": 0, "evaluation": None}
+    status, errors = finish(run_file(tmp_path, **fields, schedule={"stages": stages, "prompts_per_step": 2}))
+    assert status == 0, errors
+    steps = [r.values for r in reports(tmp_path) if isinstance(r, MetricReport)]
+    terms = [{name.removeprefix("uniapl/loss_") for name in values if "/loss_" in name} for values in steps]
+    assert terms == [{"sft"}] * 2 + [{"grpo", "adv"}] * 3
+    assert [values["uniapl/alpha"] for values in steps] == [1, 1, 0, 0, 0]
+
+
+def test_the_penalty_grows_from_zero_as_the_policy_leaves_the_reference(tmp_path: Path) -> None:
+    schedule = {"steps": 3, "prompts_per_step": 2}
+    grpo = {"group_size": 4, "kl_coef": 0.1}
+    status, errors = finish(run_file(tmp_path, grpo=grpo, schedule=schedule, evaluation=None))
+    assert status == 0, errors
+    kl = [r.values["kl"] for r in reports(tmp_path) if isinstance(r, MetricReport)]
+    assert kl[0] == pytest.approx(0, abs=1e-9)
+    assert 0 < kl[1] < kl[2]
+
+
+def test_a_base_student_trains_with_a_template_of_the_spec(tmp_path: Path) -> None:
+    student = tmp_path / "student"
+    shutil.copytree(MODELS / "tiny-random-llama", student)
+    (student / "chat_template.jinja").unlink()
+    schedule = {"steps": 1, "prompts_per_step": 2}
+    fields: dict[str, Any] = {"student": str(student), "schedule": schedule, "evaluation": None}
+    status, errors = finish(run_file(tmp_path / "without", **fields))
+    assert status == 64
+    assert "no chat template" in errors
+    status, errors = finish(run_file(tmp_path / "with", **fields, data={"chat_template": "plain"}))
+    assert status == 0, errors
+    saved = tmp_path / "with" / "checkpoints" / "step-00000001"
+    assert "message['content']" in (saved / "chat_template.jinja").read_text()
 
 
 def test_sigusr1_writes_a_checkpoint_now(tmp_path: Path) -> None:
