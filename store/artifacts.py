@@ -2,6 +2,7 @@
 
 datasets/<id>.jsonl
 jobs/<id>/fence-<n>/run.json, reports.jsonl, trainer.log, checkpoints/step-<k>/
+teacher_cache/<sha256>.json                answers of `openai` teachers, shared by all jobs
 broker/                                    messages of the embedded service
 uniapl.db                                  its database
 """
@@ -34,6 +35,10 @@ class Artifacts:
     def attempt(self, job_id: str, fence: int) -> Path:
         """The run directory of one attempt; a claim that comes later writes elsewhere."""
         return self.root / "jobs" / job_id / f"fence-{fence}"
+
+    def teacher_cache(self) -> Path:
+        """Answers of `openai` teachers, by what was asked; safe to share and to delete."""
+        return self.root / "teacher_cache"
 
     def broker(self) -> Path:
         """The embedded service's messages."""

@@ -6,6 +6,7 @@
     ├── ModelError           model_not_loadable    a student or discriminator cannot be loaded
     ├── RewardError          reward_failed         a reward could not be computed
     ├── ScoreError           discriminator_failed  the discriminator answered something unusable
+    ├── TeacherError         teacher_failed        the teacher's server gave no usable answer, or a budget is spent
     ├── CheckpointError      invalid_checkpoint    a checkpoint is torn or altered
     └── DivergedError        diverged              the loss or the gradient is no longer finite
 
@@ -61,6 +62,12 @@ class ScoreError(UniaplError):
     """The discriminator answered something that must not reach a gradient."""
 
     code = "discriminator_failed"
+
+
+class TeacherError(UniaplError):
+    """The teacher's server gave no usable answer, or the budget for asking it is spent."""
+
+    code = "teacher_failed"
 
 
 class CheckpointError(UniaplError):

@@ -183,6 +183,7 @@ class _Attempt:
             datasets={name: str(artifacts.dataset(name).absolute()) for name in names},
             models=self._hold.models,
             resume_from=str((artifacts.root / found.path).absolute()) if found else None,
+            teacher_cache=str(artifacts.teacher_cache().absolute()),
         )
 
     def _newest_checkpoint(self, session: Session) -> Checkpoint | None:

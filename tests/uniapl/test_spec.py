@@ -17,6 +17,8 @@ from uniapl.spec.requirements import DatasetContents, check_mix
 from uniapl.spec.run import ModelSource, RunConfig
 
 MIX = [{"dataset": "ds_1"}]
+SFT_AND_RL = [{"dataset": "ds_1", "role": "sft"}, {"dataset": "ds_2", "role": "rl"}]
+OPENAI = {"type": "openai", "base_url": "https://host/v1", "model": "m"}
 
 
 def spec(**fields: Any) -> JobSpec:
@@ -105,11 +107,51 @@ def test_a_contradiction_is_refused(fields: dict[str, Any], where: str, says: st
         ({}, DatasetContents(rows=3, references=3, rewards=0), "dataset_mix.0.dataset"),
         ({"alpha": 1, "lambda_adv": 0}, DatasetContents(3, 0, 3), "dataset_mix.0.dataset"),
         ({"alpha": 0}, DatasetContents(3, 0, 3), "lambda_adv"),
+        ({"teacher": OPENAI}, DatasetContents(3, 0, 2), "dataset_mix.0.dataset"),  # a teacher writes no rewards
+        (
+            {"alpha": {"type": "linear", "start": 0, "end": 0.5, "steps": 9}},
+            DatasetContents(3, 2, 3),
+            "dataset_mix.0.dataset",
+        ),
+        (
+            {"alpha": 0, "lambda_adv": {"type": "warmup", "value": 0.1, "steps": 9}},
+            DatasetContents(3, 0, 3),
+            "lambda_adv",
+        ),
+        (
+            {"alpha": 0, "lambda_adv": 0, "reward": {"discriminator_weight": 1}},
+            DatasetContents(3, 0, 3),
+            "reward.discriminator_weight",
+        ),
     ],
 )
 def test_datasets_must_feed_every_term(fields: dict[str, Any], contents: DatasetContents, param: str) -> None:
     with pytest.raises(SpecError) as caught:
         check_mix(spec(**fields), [contents])
+    assert caught.value.param == param
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        # the references of ds_1 (sft) do not help a term that reads rows of role rl, and only those
+        ({}, "lambda_adv"),
+        ({"lambda_adv": 0, "reward": {"discriminator_weight": 1}}, "reward.discriminator_weight"),
+        ({"adversarial": {"rows": "sft"}, "reward": {"discriminator_weight": 1}}, "reward.discriminator_weight"),
+        ({"adversarial": {"rows": "sft"}}, None),
+        ({"adversarial": {"rows": "both"}}, None),
+        ({"lambda_adv": 0}, None),
+        ({"teacher": OPENAI, "reward": {"discriminator_weight": 1}}, None),
+    ],
+)
+def test_what_is_compared_with_references_must_have_some(fields: dict[str, Any], param: str | None) -> None:
+    given = spec(dataset_mix=SFT_AND_RL, **fields)
+    contents = [DatasetContents(rows=3, references=3, rewards=0), DatasetContents(rows=3, references=0, rewards=3)]
+    if param is None:
+        return check_mix(given, contents)
+    with pytest.raises(SpecError) as caught:
+        check_mix(given, contents)
     assert caught.value.param == param
     assert caught.value.hint
 
@@ -122,6 +164,8 @@ def test_datasets_must_feed_every_term(fields: dict[str, Any], contents: Dataset
         ({"alpha": 0}, DatasetContents(3, 1, 3)),  # rows without reference are left out of the adversarial term
         ({"alpha": 1}, DatasetContents(3, 3, 0)),  # A-SFT needs no verifier
         ({"alpha": 1, "lambda_adv": 0}, DatasetContents(3, 3, 0)),
+        ({"teacher": OPENAI}, DatasetContents(3, 0, 3)),  # the teacher writes what is missing
+        ({"teacher": OPENAI, "alpha": 1, "lambda_adv": 0}, DatasetContents(3, 2, 0)),
     ],
 )
 def test_what_a_mode_does_not_use_is_not_asked_for(fields: dict[str, Any], contents: DatasetContents) -> None:
@@ -218,3 +262,8 @@ def test_a_run_finds_its_parts_by_name_path_or_hub_id(tmp_path: Any) -> None:
     assert run.model_source("m").path == "/m"
     assert run.model_source(str(tmp_path)).path == str(tmp_path)
     assert run.model_source("Qwen/Qwen3-0.6B").hub == "Qwen/Qwen3-0.6B"
+
+
+def test_answers_are_kept_in_the_run_unless_a_shared_folder_is_given() -> None:
+    assert str(RunConfig(spec=spec(), run_dir="r").teacher_cache_path()) == "r/teacher_cache"
+    assert str(RunConfig(spec=spec(), run_dir="r", teacher_cache="/shared").teacher_cache_path()) == "/shared"

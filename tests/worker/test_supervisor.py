@@ -50,6 +50,15 @@ def test_a_trainer_whose_group_cannot_be_recorded_does_not_live_on(
         assert jobs.get(session, job_id).state == "retry_wait"
 
 
+def test_all_jobs_share_one_folder_of_teachers_answers(worker: Worker, engine: Engine, tmp_path: Path) -> None:
+    folders = []
+    for _ in range(2):
+        hold = claim(engine, make_job(engine))
+        assert hold is not None
+        folders.append(supervisor._Attempt(worker, hold)._run_config().teacher_cache)
+    assert folders == [str((tmp_path / "teacher_cache").absolute())] * 2
+
+
 def test_an_attempt_resumes_from_the_newest_checkpoint_that_is_really_there(
     worker: Worker, engine: Engine, tmp_path: Path
 ) -> None:

@@ -47,10 +47,16 @@ class RunConfig(Input):
     """Model name to source; a name that is not here is taken as a folder if it exists, else as a hub id."""
     resume_from: str | None = None
     """Checkpoint folder to continue from."""
+    teacher_cache: str | None = None
+    """Folder of the answers of an `openai` teacher, which runs may share; by default `teacher_cache` in `run_dir`."""
 
     def dataset_path(self, name: str) -> Path:
         """The JSONL file of a dataset."""
         return Path(self.datasets.get(name, name))
+
+    def teacher_cache_path(self) -> Path:
+        """Where the teacher's answers are kept."""
+        return Path(self.teacher_cache or Path(self.run_dir) / "teacher_cache")
 
     def model_source(self, name: str) -> ModelSource:
         """The source of a model."""

@@ -19,29 +19,31 @@ class OpenAITeacher(Input):
     """A server with OpenAI's chat completions writes the answers that rows lack, before training begins.
 
     Each answer is cached by what was asked (endpoint, model, sampling options, messages), so a resumed or repeated job
-    asks nothing twice.
+    asks nothing twice. Reasoning up to `</think>` is left out.
     """
 
     type: Literal["openai"] = "openai"
-    base_url: Annotated[Text, Field(pattern=r"^https?://\S+$", max_length=500)]
-    """Address up to and including the version, such as `https://api.openai.com/v1`."""
+    base_url: Annotated[Text, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$", max_length=500)]
+    """Address up to and including the version, such as `https://api.openai.com/v1`; no user, password or query."""
     model: Name
     """The model's name at that server."""
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,99}$")] | None = None
-    """Name of the environment variable of the trainer that holds the key; none for servers that ask for none. The key
-    itself never enters a spec."""
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,90}_API_KEY$")] | None = None
+    """Name of the environment variable of the trainer that holds the key, such as `OPENAI_API_KEY`; none for servers
+    that ask for none. The key itself never enters a spec, and no variable that is not named as such a key can be sent
+    to a server."""
     temperature: float = Field(default=0.0, ge=0)
     """Sampling temperature of the answers."""
     max_tokens: Count = 2048
-    """Longest answer; one that reaches it is refused rather than imitated."""
+    """Longest answer in the teacher's tokens; one that reaches it is refused rather than imitated."""
     concurrency: Annotated[int, Field(ge=1, le=256)] = 8
     """Requests in flight."""
     max_requests: Count = 10_000
     """Budget of requests of one run, retries included; when it is spent the job fails and the cache keeps what came."""
     max_total_tokens: Count = 10_000_000
-    """Budget of prompt and completion tokens of one run, as the server counts them."""
+    """Budget of prompt and completion tokens of one run, as the server counts them; requests that are in flight when
+    it is reached still finish."""
     timeout_s: float = Field(default=120.0, gt=0)
-    """Longest wait for one answer."""
+    """Longest wait for one answer, in seconds."""
     max_retries: Annotated[int, Field(ge=0, le=100)] = 6
     """Repeats of one request after 429, 5xx or a lost connection; `Retry-After` is honoured."""
 

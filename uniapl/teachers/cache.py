@@ -1,0 +1,65 @@
+"""Answers that were paid for once: a folder of small files, named by what was asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from uniapl.spec.dataset import Message
+from uniapl.spec.teacher import OpenAITeacher
+
+
+def question_key(teacher: OpenAITeacher, messages: Sequence[Message]) -> str:
+    """SHA-256 of everything that decides an answer: endpoint, model, sampling options and turns, as canonical JSON."""
+    asked = {
+        "base_url": teacher.base_url.rstrip("/"),
+        "model": teacher.model,
+        "temperature": teacher.temperature,
+        "max_tokens": teacher.max_tokens,
+        "messages": [message.model_dump() for message in messages],
+    }
+    return _sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")))
+
+
+class AnswerCache:
+    """A folder that any number of runs may share: files appear whole, and two runs that write the same key agree."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, key: str) -> str | None:
+        """The answer, or `None` when there is none, or its file is torn or altered."""
+        try:
+            entry = _Entry.model_validate_json((self._folder / f"{key}.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return entry.answer if entry.sha256 == _sha256(entry.answer) else None
+
+    def put(self, key: str, answer: str) -> None:
+        """Keep an answer: written aside, synced, and renamed last."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        temporary = self._folder / f".{key}.{uuid.uuid4().hex}.tmp"
+        try:
+            with temporary.open("x", encoding="utf-8") as file:
+                file.write(_Entry(answer=answer, sha256=_sha256(answer)).model_dump_json())
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._folder / f"{key}.json")
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+class _Entry(BaseModel):
+    answer: str
+    sha256: str
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

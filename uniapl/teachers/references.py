@@ -1,0 +1,152 @@
+"""Which rows get a teacher's answer, and which answers are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from uniapl.errors import TeacherError
+from uniapl.rewards.verify import verify
+from uniapl.spec.dataset import DatasetRow, Message
+from uniapl.spec.job import JobSpec
+from uniapl.spec.requirements import uses_references
+from uniapl.spec.reward import RewardOptions
+from uniapl.spec.teacher import OpenAITeacher
+from uniapl.teachers.cache import AnswerCache, question_key
+from uniapl.teachers.chat import Chat
+
+Rows = list[DatasetRow]
+OnEvent = Callable[[str], None]
+PROGRESS_S = 30.0
+
+
+@dataclass(frozen=True)
+class _Question:
+    messages: list[Message]
+    where: str
+    """The first row that asks it, for errors."""
+
+
+def fill_references(
+    spec: JobSpec, mix: list[Rows], held_out: Rows, *, cache: Path, on_event: OnEvent
+) -> tuple[list[Rows], Rows]:
+    """Ask the teacher for the references that a run will use and that its rows lack.
+
+    A question is asked once, however many rows put it, and never again while its answer is in the cache.
+
+    Args:
+        spec: the job; with a `dataset` teacher its rows are returned as they are.
+        mix: rows of each entry of `spec.dataset_mix`.
+        held_out: rows of the evaluation; all of them are filled.
+        cache: folder of answers, shared by runs.
+        on_event: told what is asked, how it goes, and what it took.
+
+    Returns:
+        mix and held_out, with references.
+
+    Raises:
+        SpecError: the teacher's address or key is unusable.
+        TeacherError: a row got no usable answer, or a budget is spent; the answers that came are in the cache.
+    """
+    teacher = spec.teacher
+    if not isinstance(teacher, OpenAITeacher):
+        return mix, held_out
+    asking = [
+        (entry.dataset, rows)
+        for entry, rows in zip(spec.dataset_mix, mix, strict=True)
+        if uses_references(spec, entry.role)
+    ]
+    if spec.evaluation is not None:
+        asking.append((spec.evaluation.dataset, held_out))
+    answers = _answers(_questions(asking, teacher), teacher, AnswerCache(cache), on_event)
+
+    def filled(rows: Rows) -> Rows:
+        return [
+            row.model_copy(update={"reference": answers.get(question_key(teacher, row.messages))})
+            if row.reference is None
+            else row
+            for row in rows
+        ]
+
+    return [filled(rows) for rows in mix], filled(held_out)
+
+
+def without_failing_references(rows: Iterable[DatasetRow], options: RewardOptions) -> tuple[Rows, list[str]]:
+    """Take away the references that do not pass their own row's reward in full; the rows stay.
+
+    Returns:
+        All rows, and the ids of those that lost their reference.
+
+    Raises:
+        RewardError: a check could not be made.
+    """
+    kept, dropped = [], []
+    for i, row in enumerate(rows):
+        name = _row_name(row, i)
+        if row.reference and row.reward and verify(row.reference, row.reward, options, row=name) < 1:
+            row = row.model_copy(update={"reference": None})
+            dropped.append(name)
+        kept.append(row)
+    return kept, dropped
+
+
+def _row_name(row: DatasetRow, index: int) -> str:
+    return row.id or f"row-{index}"
+
+
+def _questions(datasets: Iterable[tuple[str, Rows]], teacher: OpenAITeacher) -> dict[str, _Question]:
+    """What the rows without reference ask, by key."""
+    questions: dict[str, _Question] = {}
+    for dataset, rows in datasets:
+        for i, row in enumerate(rows):
+            if row.reference is None:
+                where = f"dataset {dataset}, row {_row_name(row, i)}"
+                questions.setdefault(question_key(teacher, row.messages), _Question(row.messages, where))
+    return questions
+
+
+def _answers(
+    questions: dict[str, _Question], teacher: OpenAITeacher, cache: AnswerCache, on_event: OnEvent
+) -> dict[str, str]:
+    """Answers by key: those in the cache, and those that the teacher gives."""
+    answers = {key: answer for key in questions if (answer := cache.get(key)) is not None}
+    missing = {key: question for key, question in questions.items() if key not in answers}
+    if questions:
+        on_event(f"the teacher {teacher.model} is asked for {len(missing)} answers; {len(answers)} are in the cache")
+    return answers | (asyncio.run(_ask_all(missing, teacher, cache, on_event)) if missing else {})
+
+
+async def _ask_all(
+    questions: dict[str, _Question], teacher: OpenAITeacher, cache: AnswerCache, on_event: OnEvent
+) -> dict[str, str]:
+    """Ask with `concurrency` requests in flight; after a failure those in flight finish, and the first is raised."""
+    waiting = iter(questions.items())  # shared: each asker takes the next
+    answers: dict[str, str] = {}
+    failures: list[TeacherError] = []
+    told = time.monotonic()
+
+    async def ask_on() -> None:
+        nonlocal told
+        for key, question in waiting:
+            if failures:
+                return
+            try:
+                answers[key] = await chat.ask(question.messages, question.where)
+            except TeacherError as error:
+                failures.append(error)
+                return chat.stop()
+            cache.put(key, answers[key])
+            if time.monotonic() > told + PROGRESS_S:
+                told = time.monotonic()
+                on_event(f"{len(answers)} of {len(questions)} answers came")
+
+    async with Chat(teacher) as chat, asyncio.TaskGroup() as askers:
+        for _ in range(min(teacher.concurrency, len(questions))):
+            askers.create_task(ask_on())
+    on_event(f"{len(answers)} answers came, for {chat.requests} requests and {chat.tokens} tokens")
+    if failures:
+        raise failures[0]
+    return answers
