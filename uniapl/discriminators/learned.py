@@ -1,0 +1,173 @@
+"""A discriminator that is trained beside the policy (GAD, arXiv:2511.10643)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from uniapl.discriminators.base import Batches, Comparison, nan_unless_finite
+from uniapl.discriminators.last_token import last_token_scores
+from uniapl.errors import CheckpointError, DivergedError, ModelError
+from uniapl.policy import load_policy
+from uniapl.spec.discriminator import LearnedDiscriminator as Options
+from uniapl.spec.run import ModelSource
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW keeps for each parameter."""
+
+
+class LearnedDiscriminator:
+    """D(x, y): a scalar head on the student's base, trained to score the teacher's answer y* above the student's y.
+
+        L_D = -mean log σ(D(x, y*) - D(x, y))
+
+    It reads prompt and answer only. The reference is the chosen example, not an input: given both, it would learn to
+    compare two strings for equality, which tells y* from every y and says nothing about how close y comes.
+    """
+
+    default_scale = 1.0
+
+    def __init__(self, source: ModelSource, *, options: Options, seed: int, device: torch.device) -> None:
+        """
+        Args:
+            source: a causal language model; its language-model head is put aside.
+            options: learning rate, warm-up and batch size.
+            seed: the job's; the scalar head's first weights are drawn from it.
+            device: where to run.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+        """
+        try:
+            policy = load_policy(source, device)
+        except ModelError as error:
+            raise ModelError(error.message, param="discriminator.model", hint=error.hint) from error
+        self._tokenizer = policy.tokenizer
+        self._end = policy.end_of_turn if policy.tokenizer.chat_template else policy.tokenizer.eos_token_id
+        self._backbone = policy.model.base_model  # in eval mode: no dropout, as in the policy
+        self._head = _new_head(self._backbone.config.get_text_config(), seed).to(device)
+        self._optimizer = torch.optim.AdamW(
+            list(self._parameters().values()), lr=options.learning_rate, weight_decay=0.0, fused=True
+        )
+        self._options = options
+        self._batches = Batches(self._logits, options.batch_size)
+        self.version = 0
+        """Updates made; every score is one of this version."""
+
+    def ready(self, step: int) -> bool:
+        """Whether policy step `step`, counted from 0, may use the scores: not in the warm-up."""
+        return step >= self._options.warmup_steps
+
+    def score(self, comparisons: Sequence[Comparison]) -> Tensor:
+        """See `Discriminator.score`; the unbounded logit D(x, y)."""
+        return nan_unless_finite(self._batches([(c.prompt, c.output) for c in comparisons], self.version))
+
+    def learn(self, comparisons: Sequence[Comparison]) -> dict[str, float]:
+        """One AdamW step on L_D over all pairs whose two texts differ; without any, nothing happens.
+
+        The gradient does not depend on how `batch_size` cuts the pairs.
+
+        Returns:
+            `disc/loss`, and `disc/accuracy`: the share of pairs in the right order before the step.
+
+        Raises:
+            DivergedError: the loss is not finite; the weights are left as they were.
+        """
+        pairs = [c for c in comparisons if c.output != c.reference]
+        if not pairs:
+            return {}
+        loss, right = 0.0, 0
+        for start in range(0, len(pairs), self._options.batch_size):
+            margins = self._margins(pairs[start : start + self._options.batch_size])
+            part = -logsigmoid(margins).sum() / len(pairs)
+            part.backward()
+            loss += part.item()
+            right += int((margins > 0).sum())
+        self._apply(loss)
+        return {"disc/loss": loss, "disc/accuracy": right / len(pairs)}
+
+    def save(self, folder: Path) -> None:
+        """Write weights, AdamW's moments and the version into `folder`, which is made."""
+        folder.mkdir(parents=True)
+        parameters = self._parameters()
+        save_file({name: p.detach().contiguous() for name, p in parameters.items()}, folder / "model.safetensors")
+        state = self._optimizer.state
+        moments = {f"{n}.{k}": v.contiguous() for n, p in parameters.items() for k, v in state.get(p, {}).items()}
+        save_file(moments, folder / "optimizer.safetensors")
+        (folder / "state.json").write_text(json.dumps({"version": self.version}))
+
+    def load(self, folder: Path) -> None:
+        """Take up what `save` wrote; scores and updates go on bit for bit.
+
+        Raises:
+            CheckpointError: a file is missing or does not fit the model.
+        """
+        device = str(self._head.weight.device)
+        try:
+            weights = load_file(folder / "model.safetensors", device=device)
+            moments = load_file(folder / "optimizer.safetensors", device=device)
+            self.version = int(json.loads((folder / "state.json").read_text())["version"])
+            for name, parameter in self._parameters().items():
+                parameter.data.copy_(weights[name])
+                if f"{name}.step" in moments:  # absent before the first update
+                    self._optimizer.state[parameter] = {key: moments[f"{name}.{key}"] for key in MOMENTS}
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(f"the discriminator in {folder} cannot be read: {error}") from error
+
+    def _apply(self, loss: float) -> None:
+        gradients = [p.grad for p in self._parameters().values() if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        if not torch.isfinite(norm + loss):
+            self._optimizer.zero_grad()
+            raise DivergedError(
+                f"update {self.version + 1} of the discriminator: loss is {loss}, gradient norm is {norm.item()}",
+                param="discriminator.learning_rate",
+                hint="lower discriminator.learning_rate",
+            )
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self.version += 1
+
+    def _margins(self, pairs: list[Comparison]) -> Tensor:  # (n,)
+        """D(x, y*) - D(x, y); a reference that several pairs share is read once."""
+        texts = list(dict.fromkeys((c.prompt, answer) for c in pairs for answer in (c.reference, c.output)))
+        scores = last_token_scores(self._backbone, self._head, [self._tokens(*text) for text in texts])
+        place = {text: i for i, text in enumerate(texts)}
+        chosen = scores[[place[c.prompt, c.reference] for c in pairs]]
+        return chosen - scores[[place[c.prompt, c.output] for c in pairs]]
+
+    @torch.no_grad()
+    def _logits(self, texts: list[tuple[str, str]]) -> Tensor:  # (n,)
+        return last_token_scores(self._backbone, self._head, [self._tokens(*text) for text in texts])
+
+    def _tokens(self, prompt: str, answer: str) -> list[int]:
+        """The prompt as one user turn, or with a line break where the tokenizer knows no turns; answer; end token."""
+        text = f"{prompt}\n"
+        if self._tokenizer.chat_template:
+            turn = [{"role": "user", "content": prompt}]
+            text = str(
+                self._tokenizer.apply_chat_template(
+                    turn, add_generation_prompt=True, tokenize=False, enable_thinking=False
+                )
+            )
+        parts = [self._tokenizer(part, add_special_tokens=False)["input_ids"] for part in (text, answer)]
+        return [*parts[0], *parts[1], int(self._end)]
+
+    def _parameters(self) -> dict[str, torch.nn.Parameter]:
+        return {f"backbone.{n}": p for n, p in self._backbone.named_parameters()} | {"head.weight": self._head.weight}
+
+
+def _new_head(config: Any, seed: int) -> torch.nn.Linear:
+    """A head that is the same for the same seed, whatever was drawn before, at the model's own scale."""
+    head = torch.nn.Linear(config.hidden_size, 1, bias=False)
+    deviation = getattr(config, "initializer_range", None) or 0.02
+    torch.nn.init.normal_(head.weight, std=deviation, generator=torch.Generator().manual_seed(seed))
+    return head
