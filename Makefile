@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 MODELS := data/models/.ready
 ARGS ?=
 
-.PHONY: help install models demo serve modes ablation test check format clean
+.PHONY: help install models demo serve modes ablation test mutants check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,10 @@ ablation: $(MODELS)  ## compare UniAPL with its parts on SmolLM2-135M (half an h
 test: $(MODELS)  ## run the tests (ARGS='-k name' to choose)
 	@echo "==> running the tests"
 	@$(BIN)/python -m pytest $(ARGS)
+
+mutants: $(MODELS)  ## break the method line by line, and list the tests that notice
+	@echo "==> breaking the method, one line at a time"
+	@$(BIN)/python -m tests.mutants
 
 check: $(MODELS)  ## format, lint, types, imports, tests
 	@echo "==> ruff format"

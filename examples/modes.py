@@ -35,7 +35,9 @@ def main() -> int:
         dataset = client.datasets.upload(ROOT / "examples" / "data" / "chance.jsonl")  # random text earns some rewards
         for mode in MODES:
             spec = read_spec(ROOT / "examples" / f"{mode}.json")
-            schedule = spec.schedule.model_copy(update={"steps": 3, "term_norms_every": 1})
+            stages = [stage.model_copy(update={"steps": 2}) for stage in spec.schedule.stages]
+            short = {"stages": stages, "steps": 2 * len(stages) or 3, "term_norms_every": 1}
+            schedule = spec.schedule.model_copy(update=short)
             mix = [entry.model_copy(update={"dataset": dataset.id}) for entry in spec.dataset_mix]
             tiny = {
                 "student": "tiny-random-llama",
@@ -48,11 +50,11 @@ def main() -> int:
                 job = client.jobs.wait(client.jobs.create(spec.model_copy(update=tiny)).id, timeout_s=120)
             except JobFailed as failed:
                 failures += 1
-                print(f"{mode:8} {failed}", flush=True)
+                print(f"{mode:23} {failed}", flush=True)
                 continue
             last = {p.name: p.value for p in client.jobs.metrics(job.id, names=list(SHOWN), since_step=job.steps - 1)}
             terms = "  ".join(f"{label} {last[name]:9.5f}" for name, label in SHOWN.items() if name in last)
-            print(f"{mode:8} {job.state}  {job.step} steps  {terms}", flush=True)
+            print(f"{mode:23} {job.state}  {job.step} steps  {terms}", flush=True)
     return 1 if failures else 0
 
 

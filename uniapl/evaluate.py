@@ -1,33 +1,62 @@
-"""Held-out scores: greedy answers verified and compared, and the log-probability of the references."""
+"""Held-out scores: greedy answers verified and compared, the log-probability of the references, sampled behaviour."""
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from uniapl.batch import Sequence, micro_batches
 from uniapl.data import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.policy import Policy, completion_logprobs
 from uniapl.rewards.verify import final_answer, verify
-from uniapl.rollout.base import Generator
+from uniapl.rollout.base import Completion, Generator
 from uniapl.spec.job import JobSpec
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The policy's greedy answer to one held-out row."""
+    """The policy's answer to one held-out row."""
 
     row: EncodedRow
     text: str
-    num_tokens: int
-    truncated: bool
+    completion: Completion
     reward: float | None
     score: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the policy does on held-out rows, and what it makes of the teacher's answers to them."""
+
+    greedy: list[Answer]
+    """One answer per row, the likeliest token each time."""
+    sampled: list[Answer]
+    """`evaluation.profile_completions` answers per row, sampled as rollouts are; the same draws at every step."""
+    teacher_logprobs: list[list[float]]
+    """Nats of each token of each reference, at temperature 1."""
+
+    def metrics(self) -> dict[str, float]:
+        """Named `eval/…`: means of reward and score, lengths in tokens, mean log-probability per reference token."""
+        metrics = {
+            "eval/completion_length": statistics.fmean(len(a.completion.ids) for a in self.greedy),
+            "eval/clipped_ratio": statistics.fmean(a.completion.truncated for a in self.greedy),
+        }
+        for answers, suffix in ((self.greedy, ""), (self.sampled, "_sampled")):
+            if rewards := [a.reward for a in answers if a.reward is not None]:
+                metrics[f"eval/reward{suffix}"] = statistics.fmean(rewards)
+            if scores := [a.score for a in answers if a.score is not None]:
+                metrics[f"eval/score{suffix}"] = statistics.fmean(scores)
+        if self.teacher_logprobs:
+            metrics["eval/reference_length"] = statistics.fmean(len(tokens) for tokens in self.teacher_logprobs)
+            metrics["eval/reference_logprob"] = statistics.fmean(p for tokens in self.teacher_logprobs for p in tokens)
+        if self.sampled:
+            metrics["eval/distinct_2"] = distinct_bigrams(self.sampled)
+        return metrics
 
 
 def evaluate(
@@ -37,60 +66,66 @@ def evaluate(
     policy: Policy,
     generator: Generator,
     discriminator: Discriminator | None,
-) -> tuple[list[Answer], dict[str, float]]:
-    """Answer every row greedily, and score answers and references.
+) -> Evaluation:
+    """Answer every row, greedily and by sampling, and score answers and references."""
 
-    Returns:
-        The answers, and metrics named `eval/…`: mean reward, discriminator score, lengths in tokens, and the mean
-        log-probability per reference token in nats.
-    """
-    groups = generator.sample([row.prompt_ids for row in rows], group_size=1, seed=0, greedy=True)
-    completions = [group[0] for group in groups]
-    texts = [policy.text(c.ids) for c in completions]
-    scores = _scores(rows, texts, discriminator)
-    answers = [
+    def answers(group_size: int, *, greedy: bool) -> list[Answer]:
+        if group_size == 0:
+            return []
+        prompts = [row.prompt_ids for row in rows]
+        groups = generator.sample(prompts, group_size=group_size, seed=0, greedy=greedy)
+        asked = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
+        return _judge(asked, spec, policy, discriminator)
+
+    return Evaluation(
+        greedy=answers(1, greedy=True),
+        sampled=answers(spec.evaluation.profile_completions if spec.evaluation else 0, greedy=False),
+        teacher_logprobs=reference_logprobs([row for row in rows if row.reference_ids], policy, spec),
+    )
+
+
+def _judge(
+    asked: list[tuple[EncodedRow, Completion]], spec: JobSpec, policy: Policy, discriminator: Discriminator | None
+) -> list[Answer]:
+    texts = [policy.text(completion.ids) for _, completion in asked]
+    scores: dict[int, float] = {}
+    if discriminator is not None:
+        compared = [i for i, (row, _) in enumerate(asked) if row.reference is not None]
+        questions = [
+            Comparison(asked[i][0].prompt, asked[i][0].reference or "", final_answer(texts[i])) for i in compared
+        ]
+        found = discriminator.score(questions)
+        scores = {i: score for i, score in zip(compared, found.tolist(), strict=True) if score == score}
+    return [
         Answer(
             row=row,
             text=text,
-            num_tokens=len(completion.ids),
-            truncated=completion.truncated,
+            completion=completion,
             reward=verify(text, row.reward, spec.reward, row=row.id) if row.reward else None,
-            score=score,
+            score=scores.get(i),
         )
-        for row, text, completion, score in zip(rows, texts, completions, scores, strict=True)
+        for i, ((row, completion), text) in enumerate(zip(asked, texts, strict=True))
     ]
-    referenced = [row for row in rows if row.reference_ids]
-    metrics = {
-        "eval/completion_length": statistics.fmean(a.num_tokens for a in answers),
-        "eval/clipped_ratio": statistics.fmean(a.truncated for a in answers),
-    }
-    if rewards := [a.reward for a in answers if a.reward is not None]:
-        metrics["eval/reward"] = statistics.fmean(rewards)
-    if compared := [a.score for a in answers if a.score is not None]:
-        metrics["eval/score"] = statistics.fmean(compared)
-    if referenced:
-        metrics["eval/reference_length"] = statistics.fmean(len(row.reference_ids or []) for row in referenced)
-        metrics["eval/reference_logprob"] = reference_logprob(referenced, policy, spec)
-    return answers, metrics
-
-
-def _scores(rows: Seq[EncodedRow], texts: list[str], discriminator: Discriminator | None) -> list[float | None]:
-    if discriminator is None:
-        return [None] * len(rows)
-    compared = [i for i, row in enumerate(rows) if row.reference is not None]
-    questions = [Comparison(rows[i].prompt, rows[i].reference or "", final_answer(texts[i])) for i in compared]
-    found = dict(zip(compared, discriminator.score(questions).tolist(), strict=True))
-    return [found.get(i) for i in range(len(rows))]
 
 
 @torch.no_grad()
-def reference_logprob(rows: Seq[EncodedRow], policy: Policy, spec: JobSpec) -> float:
-    """Mean log-probability of the teacher's tokens, in nats per token, at temperature 1."""
+def reference_logprobs(rows: Seq[EncodedRow], policy: Policy, spec: JobSpec) -> list[list[float]]:
+    """Log-probability of each of the teacher's tokens, in nats, at temperature 1; one list per row, longest first."""
     sequences = [Sequence(row.prompt_ids, row.reference_ids or [], demonstration=True) for row in rows]
-    total, tokens = 0.0, 0
+    found: list[list[float]] = []
     for batch in micro_batches(sequences, spec.resources.micro_batch_tokens, policy.pad_id, policy.device):
         logprobs, _ = completion_logprobs(policy.model, batch, temperature=1.0)
-        selected: Tensor = logprobs[batch.completion_mask]
-        total += selected.sum().item()
-        tokens += selected.numel()
-    return total / tokens
+        found += [row[mask].tolist() for row, mask in zip(logprobs, batch.completion_mask, strict=True)]
+    return found
+
+
+def distinct_bigrams(answers: Seq[Answer]) -> float:
+    """Share of different pairs of neighbouring tokens among all of a prompt's answers (distinct-2, arXiv:1510.03055).
+
+    The mean over prompts; 1 where no pair comes twice, and for prompts whose answers have no pair.
+    """
+    by_row: dict[str, list[tuple[int, int]]] = {}
+    for answer in answers:
+        ids = answer.completion.ids
+        by_row.setdefault(answer.row.id, []).extend(itertools.pairwise(ids))
+    return statistics.fmean(len(set(pairs)) / len(pairs) if pairs else 1.0 for pairs in by_row.values())

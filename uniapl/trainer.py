@@ -125,15 +125,15 @@ class Trainer:
             return
         self.reporter.phase("evaluating")
         spec = self.run.spec
-        answers, metrics = evaluate(
+        found = evaluate(
             self.held_out,
             spec=spec,
             policy=self.policy,
             generator=self.explorer.generator,
             discriminator=self.explorer.discriminator,
         )
-        self.reporter.metrics(self.done, metrics)
-        for answer in answers[: spec.evaluation.samples if spec.evaluation else 0]:
+        self.reporter.metrics(self.done, found.metrics())
+        for answer in found.greedy[: spec.evaluation.samples if spec.evaluation else 0]:
             self.reporter.sample(
                 self.done,
                 row=answer.row.id,

@@ -9,7 +9,7 @@ import pytest
 
 from uniapl.data import encode_row, encode_rows, load_rows
 from uniapl.errors import DatasetError, ModelError
-from uniapl.policy import Policy
+from uniapl.policy import Policy, with_chat_template
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import DataOptions
 
@@ -96,3 +96,21 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_bytes(b'{"messages": "\xff"}')
     with pytest.raises(DatasetError, match="not UTF-8 at byte 14"):
         load_rows(tmp_path / "rows.jsonl")
+
+
+def test_a_base_student_is_asked_for_a_template_and_takes_one(policy: Policy) -> None:
+    policy.tokenizer.chat_template = None
+    rows = [DatasetRow.model_validate({"messages": [{"role": "user", "content": "Hi"}], "reference": "Yo"})]
+    with pytest.raises(ModelError, match="base model") as caught:
+        encode_rows(rows, "d", policy, DataOptions())
+    assert caught.value.param == "data.chat_template"
+    usable, _ = encode_rows(rows, "d", with_chat_template(policy, "plain"), DataOptions())
+    assert policy.text(usable[0].prompt_ids) == "Hi\n\n"
+    assert usable[0].reference_ids is not None
+    assert usable[0].reference_ids[-1] == policy.tokenizer.eos_token_id
+
+
+def test_a_broken_template_is_refused(policy: Policy) -> None:
+    rows = [DatasetRow.model_validate({"messages": [{"role": "user", "content": "Hi"}]})]
+    with pytest.raises(ModelError, match="template is broken"):
+        encode_rows(rows, "d", with_chat_template(policy, "{% for %}"), DataOptions())

@@ -296,6 +296,24 @@ def test_the_kl_estimators_gradients_are_those_of_the_kl() -> None:
         assert_close(sampled, exact)
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        objective(),
+        objective(adversarial={"surrogate": "reinforce"}),
+        objective(grpo={"loss": "gspo", "clip_low": 0.01, "clip_high": 0.02}),
+    ],
+)
+def test_no_gradient_reaches_what_the_batch_carries(spec: JobSpec) -> None:
+    sequences = make_sequences(7)
+    batch = collate(sequences, pad_id=0, device=CPU)
+    carried = [batch.coef.clone().requires_grad_(), batch.advantages.clone().requires_grad_()]
+    batch = replace(batch, coef=carried[0], advantages=carried[1])
+    terms = unified_terms(Bigram().logprobs(batch), batch, Counts.of(sequences), spec)
+    (terms.sft + terms.grpo + terms.adv).backward()
+    assert [tensor.grad for tensor in carried] == [None, None]
+
+
 @pytest.mark.parametrize("form", ["none", "phi"])
 def test_no_gradient_reaches_prompt_or_padding(form: Any) -> None:
     sequences = make_sequences(7)

@@ -1,0 +1,95 @@
+"""`make mutants`: break the method line by line, and list the tests that notice.
+
+Each mutant is a copy of the library with one line of the objective, the coefficients, the advantages or the learner
+altered. Exit status 1 if any survives.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).parent.parent
+TESTS = ["objective", "adversarial", "learning", "explore", "golden"]
+
+MUTANTS = [  # what is broken, file, line, its replacement
+    ("SFT's sign", "objective", "return -logprobs.sum() / max(num_tokens, 1)", "return logprobs.sum() / max(num_tokens, 1)"),
+    ("SFT's mask", "objective", "logprobs = logprobs.masked_fill(~mask, 0.0)", "pass"),
+    ("SFT's denominator", "objective", "-logprobs.sum() / max(num_tokens, 1)", "-logprobs.sum() / max(int(mask.sum()), 1)"),
+    ("phi's detach", "objective", "p = logprobs.detach().exp()", "p = logprobs.exp()"),
+    ("clip's min", "objective", "return (ratio * w).minimum(clipped * w) * mask", "return (clipped * w) * mask"),
+    ("clip left out", "objective", "return (ratio * w).minimum(clipped * w) * mask", "return (ratio * w) * mask"),
+    ("surrogate's mask", "objective", "return (ratio * w).minimum(clipped * w) * mask", "return (ratio * w).minimum(clipped * w)"),
+    ("ratio's mask", "objective", "(logprobs - old_logprobs).masked_fill(~mask, 0.0).exp()", "(logprobs - old_logprobs).exp()"),
+    ("weights' detach", "objective", "w = weights.detach()[:, None]", "w = weights[:, None]"),
+    ("clip's upper bound", "objective", "clipped = ratio.clamp(1 - clip_low, 1 + clip_high)\n    w = weights.detach()[:", "clipped = ratio.clamp(1 - clip_low, 1 + clip_low)\n    w = weights.detach()[:"),
+    ("GSPO's min", "objective", "return (ratio * w).minimum(clipped * w) * (lengths > 0)", "return ratio * w * (lengths > 0)"),
+    ("GSPO's detach", "objective", "w = weights.detach()\n", "w = weights\n"),
+    ("GSPO's length", "objective", ".sum(dim=1) / lengths.clamp(min=1)\n    ratio", ".sum(dim=1)\n    ratio"),
+    ("GRPO's rows", "objective", "mask = batch.completion_mask & batch.explored[:, None]", "mask = batch.completion_mask"),
+    ("GRPO's sign", "objective", "return -per_rollout.sum() / max(counts.grpo_tokens, 1)", "return per_rollout.sum() / max(counts.grpo_tokens, 1)"),
+    ("DAPO's denominator", "objective", "-per_rollout.sum() / max(counts.grpo_tokens, 1)", "-per_rollout.sum() / max(int(mask.sum()), 1)"),
+    ("Dr. GRPO's denominator", "objective", "return -per_rollout.sum() / (R * max_length)", "return -per_rollout.sum() / R"),
+    ("KL's sign", "objective", "per_rollout = (surrogate - kl).sum(dim=1)", "per_rollout = (surrogate + kl).sum(dim=1)"),
+    ("KL's direction", "objective", "delta = (ref_logprobs - logprobs)", "delta = (logprobs - ref_logprobs)"),
+    ("k1's gradient", "objective", "return k2 + (-delta - k2).detach()", "return -delta"),
+    ("ADV's rows", "objective", "mask = batch.completion_mask & batch.compared[:, None]", "mask = batch.completion_mask"),
+    ("ADV's sign", "objective", 'case "seq_sum":\n            return -per_rollout', 'case "seq_sum":\n            return per_rollout'),
+    ("ADV's denominator", "objective", "N = max(counts.adv_rollouts, 1)", "N = max(int(batch.compared.sum()), 1)"),
+    ("coefficient's detach in reinforce", "objective", "batch.coef.detach()[:, None]", "batch.coef[:, None]"),
+    ("alpha's complement", "objective", '"grpo": 1 - weights.alpha', '"grpo": 1.0'),
+    ("lambda", "objective", '"adv": weights.lambda_adv', '"adv": 1.0'),
+    ("coefficient's detach", "adversarial", "scores.detach().double() * scale", "scores.double() * scale"),
+    ("score's scale", "adversarial", "scores.detach().double() * scale", "scores.detach().double()"),
+    ("leave-one-out's factor", "adversarial", "centred * n / (n - 1).clamp(min=1)", "centred"),
+    ("coefficient's clip", "adversarial", "coef.clamp(-options.coef_clip, options.coef_clip)", "coef"),
+    ("missing scores", "adversarial", "torch.where(known & (n > 1), centred * n / (n - 1).clamp(min=1), NAN)", "centred * n / (n - 1).clamp(min=1)"),
+    ("bt_margin's baseline", "adversarial", "coef = _less_baseline(margin, options, baseline)", "coef = margin"),
+    ("advantage's centre", "advantages", "torch.where(known, values - mean, 0)", "torch.where(known, values, 0)"),
+    ("advantage's scale", "advantages", "centred = centred / (std + eps)", "pass"),
+    ("missing rewards", "advantages", "known = values.isfinite()", "known = torch.ones_like(values).bool()"),
+    ("temperature of rollouts", "learner", "torch.where(batch.sampled, spec.rollout.temperature, 1.0)", "torch.where(batch.sampled, 1.0, 1.0)"),
+    ("counts of the step", "learner", "counts, weights = Counts.of(sequences)", "counts, weights = Counts.of(sequences[:1])"),
+    ("schedules", "learner", "self._spec.weights_at(step)", "self._spec.weights_at(0)"),
+]  # fmt: skip
+
+
+def main() -> int:
+    """Run the tests against every mutant; returns the exit status."""
+    survivors = 0
+    for label, module, line, replacement in MUTANTS:
+        killers = run(module, line, replacement)
+        survivors += not killers
+        print(f"{label:36} {module + '.py':16} {', '.join(killers) or 'SURVIVES'}", flush=True)
+    print(f"{len(MUTANTS) - survivors} of {len(MUTANTS)} mutants are noticed")
+    return 1 if survivors else 0
+
+
+def run(module: str, line: str, replacement: str) -> list[str]:
+    """Names of the tests that fail with the line replaced."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("uniapl", "tests", "examples"):
+            shutil.copytree(ROOT / name, copy / name)
+        (copy / "data").symlink_to(ROOT / "data")
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        path = copy / "uniapl" / f"{module}.py"
+        source = path.read_text()
+        if source.count(line) != 1:
+            raise SystemExit(f"{path.name} holds {source.count(line)} times: {line}")
+        path.write_text(source.replace(line, replacement))
+        tests = [f"tests/uniapl/test_{name}.py" for name in TESTS]
+        command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(copy)}
+        result = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    failed = re.findall(r"^(?:FAILED|ERROR) tests/uniapl/test_\w+\.py::(\w+)", result.stdout, flags=re.MULTILINE)
+    return list(dict.fromkeys(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

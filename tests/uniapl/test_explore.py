@@ -1,0 +1,160 @@
+"""From rows to rollouts: who is verified, who is compared, and what a missing reward or score does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence as Seq
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from uniapl.data import EncodedRow
+from uniapl.discriminators.base import Comparison
+from uniapl.errors import ScoreError
+from uniapl.explore import Explorer, Prompt
+from uniapl.policy import Policy
+from uniapl.rollout.base import Completion
+from uniapl.spec.job import JobSpec
+from uniapl.spec.reward import IfevalReward
+
+NO_COMMA = IfevalReward(instruction_id_list=["punctuation:no_comma"], kwargs=[{}])
+
+
+class Scripted:
+    """Answers with given texts, the same to every prompt."""
+
+    def __init__(self, policy: Policy, texts: Seq[str], truncated: Seq[bool]) -> None:
+        self._ids = [policy.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        self._truncated = truncated
+
+    def sample(self, prompts: Seq[list[int]], **_: Any) -> list[list[Completion]]:
+        return [
+            [Completion(ids, [-1.0] * len(ids), cut) for ids, cut in zip(self._ids, self._truncated, strict=True)]
+            for _ in prompts
+        ]
+
+
+class Table:
+    """Scores by output text; the rest is NaN, as when a server did not answer."""
+
+    default_scale = 2.0
+
+    def __init__(self, scores: dict[str, float]) -> None:
+        self.scores, self.asked = scores, list[Comparison]()
+
+    def score(self, comparisons: Seq[Comparison]) -> Tensor:
+        self.asked += comparisons
+        return torch.tensor([self.scores.get(c.output, math.nan) for c in comparisons])
+
+
+def row(reference: str | None = "the answer") -> EncodedRow:
+    return EncodedRow("r1", "say it", [5, 6], reference, [7, 8, 2] if reference else None, NO_COMMA)
+
+
+def explore(
+    policy: Policy,
+    scores: dict[str, float],
+    *,
+    texts: Seq[str] = ("one", "two, or", "three"),
+    prompts: Seq[Prompt] | None = None,
+    truncated: Seq[bool] | None = None,
+    **fields: Any,
+) -> tuple[list[Any], dict[str, float], Table]:
+    given = {"student": "s", "dataset_mix": [{"dataset": "d"}], "grpo": {"group_size": len(texts)}, **fields}
+    if len(texts) == 1:
+        given["alpha"] = 1
+    judge = Table(scores)
+    generator = Scripted(policy, texts, truncated or [False] * len(texts))
+    explorer = Explorer(JobSpec.model_validate(given), generator, judge, policy)
+    sequences, metrics = explorer.explore(prompts or [Prompt(row(), explored=True, compared=True)], 0)
+    return sequences, metrics, judge
+
+
+SCORES = {"one": 1.0, "two, or": 2.0, "three": 6.0}
+
+
+def test_every_rollout_gets_its_advantage_and_its_coefficient(policy: Policy) -> None:
+    sequences, metrics, _ = explore(policy, SCORES, grpo={"group_size": 3, "scale_rewards": False})
+    # rewards 1, 0, 1 less their mean 2/3; scores, times 2, less the siblings' mean: 2·(1 - 4), 2·(2 - 3.5), 2·(6 - 1.5)
+    assert [s.advantage for s in sequences] == pytest.approx([1 / 3, -2 / 3, 1 / 3], abs=1e-6)
+    assert [s.coef for s in sequences] == pytest.approx([-6, -3, 9])
+    assert metrics["reward"] == pytest.approx(2 / 3)
+    assert metrics["disc/score_student"] == pytest.approx(3)
+    assert metrics["completions/reference_length"] == 3
+
+
+def test_a_score_that_is_missing_is_left_out_and_counted(policy: Policy) -> None:
+    options = {"max_failed_fraction": 0.4}
+    sequences, metrics, _ = explore(policy, {"one": 1.0, "three": 6.0}, adversarial=options)
+    assert [s.coef for s in sequences] == [pytest.approx(-10), None, pytest.approx(10)]
+    assert [s.advantage is None for s in sequences] == [False, False, False]
+    assert metrics["disc/failed"] == 1
+
+
+def test_too_many_missing_scores_end_the_job_and_name_a_row(policy: Policy) -> None:
+    with pytest.raises(ScoreError, match=r"failed on 1 of 3 rollouts.*row r1"):
+        explore(policy, {"one": 1.0, "three": 6.0}, adversarial={"max_failed_fraction": 0.3})
+
+
+def test_only_the_terms_that_a_prompt_serves_see_its_rollouts(policy: Policy) -> None:
+    prompts = [Prompt(row(), explored=True, compared=False), Prompt(row(), explored=False, compared=True)]
+    sequences, metrics, judge = explore(policy, SCORES, prompts=prompts)
+    assert [(s.advantage is None, s.coef is None) for s in sequences] == [(False, True)] * 3 + [(True, False)] * 3
+    assert len(judge.asked) == 3
+    assert metrics["reward"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(("option", "coef"), [("score", [-6, -3, 9]), ("mask", [-2, 2, None])])
+def test_a_truncated_rollout_is_compared_or_left_out(policy: Policy, option: str, coef: list[float | None]) -> None:
+    sequences, _, _ = explore(policy, SCORES, truncated=[False, False, True], adversarial={"truncated": option})
+    assert [s.coef for s in sequences] == [c if c is None else pytest.approx(c) for c in coef]
+
+
+@pytest.mark.parametrize(("option", "compared"), [("strip", "one"), ("keep", "<think>hm</think> one")])
+def test_reasoning_is_stripped_or_kept(policy: Policy, option: str, compared: str) -> None:
+    texts = ["<think>hm</think> one", "two, or"]
+    _, _, judge = explore(policy, {compared: 1.0, "two, or": 2.0}, texts=texts, adversarial={"think": option})
+    assert judge.asked[0].output == compared
+
+
+def test_the_discriminator_as_a_reward_enters_the_advantage_alone(policy: Policy) -> None:
+    prompts = [Prompt(row(), explored=True, compared=False), Prompt(row(None), explored=True, compared=False)]
+    sequences, metrics, _ = explore(
+        policy,
+        SCORES,
+        prompts=prompts,
+        lambda_adv=0,
+        alpha=0,
+        grpo={"group_size": 3, "scale_rewards": False},
+        reward={"discriminator_weight": 0.5},
+    )
+    # rewards 1, 0, 1 plus half of 2·(1, 2, 6): 2, 2, 7 with mean 11/3; without a reference rewards stay alone
+    assert [s.advantage for s in sequences[:3]] == pytest.approx([-5 / 3, -5 / 3, 10 / 3], abs=1e-6)
+    assert [s.advantage for s in sequences[3:]] == pytest.approx([1 / 3, -2 / 3, 1 / 3], abs=1e-6)
+    assert all(s.coef is None for s in sequences)
+    assert metrics["reward"] == pytest.approx(2 / 3)  # what the verifier says
+
+
+def test_the_teachers_answer_may_carry_the_weight_instead(policy: Policy) -> None:
+    options = {"target": "teacher_response", "coef": "sigmoid", "surrogate": "reinforce"}
+    sequences, _, _ = explore(policy, dict.fromkeys(SCORES, 0.0), adversarial=options)
+    *rollouts, teacher = sequences
+    assert [s.coef for s in rollouts] == [None] * 3
+    assert (teacher.completion_ids, teacher.demonstration) == ([7, 8, 2], False)
+    assert teacher.coef == pytest.approx(0.5)
+
+
+def test_the_teachers_own_score_is_asked_for_only_when_it_is_needed(policy: Policy) -> None:
+    scores = {**SCORES, "the answer": 6.0}
+    for coef, asked in (("loo", 3), ("bt_margin", 4)):
+        sequences, _, judge = explore(policy, scores, adversarial={"coef": coef})
+        assert len(judge.asked) == asked
+        assert sequences[2].coef > sequences[0].coef
+
+
+def test_a_single_answer_per_prompt_is_compared_with_those_to_other_prompts(policy: Policy) -> None:
+    prompts = [Prompt(row(), explored=False, compared=True)] * 2
+    sequences, _, _ = explore(policy, {"one": 1.0}, texts=["one"], prompts=prompts)
+    assert [s.coef for s in sequences] == [0.0, 0.0]
