@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     train = commands.add_parser("train", help="train as run.json says")
     train.add_argument("run", type=Path, help="a RunConfig as JSON; see docs/method.md")
     train.add_argument("--parent-pid", type=int, help="die when this parent process does")
-    experiment.add_arguments(commands.add_parser("experiment", help="compare runs of a job spec, in a table"))
+    experiment.add_parser(commands)
     arguments = parser.parse_args(argv)
     if arguments.command == "experiment":
         return experiment.main(arguments)

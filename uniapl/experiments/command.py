@@ -1,70 +1,89 @@
-"""`python -m uniapl experiment NAME spec.json`: launch an experiment's runs here, and make its table."""
+"""`python -m uniapl experiment NAME spec.json`: launch an experiment's runs here, and make its table.
+
+Exit status: 0 done; 1 some runs failed; 64 the user's mistake; 75 stopped on request, the same command goes on.
+"""
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from uniapl.errors import SpecError, UniaplError
+from uniapl.experiments import record, validation
+from uniapl.experiments.bad_teacher import BAD_TEACHER
+from uniapl.experiments.discriminators import DISCRIMINATORS
 from uniapl.experiments.experiment import Experiment, changed
 from uniapl.experiments.launch import LocalLauncher, Stopped
 from uniapl.experiments.models import RegisteredModel, read_registry
 from uniapl.experiments.results import Failure, RunResult, write_atomically
-from uniapl.experiments.table import Table, differences_table, results_table
-from uniapl.experiments.weights import ABLATION
-from uniapl.spec.dataset import first_problem
+from uniapl.experiments.table import differences_table, results_table
+from uniapl.experiments.weights import ABLATION, DIVERSITY, LAMBDA_SWEEP, TERMS
+from uniapl.spec.dataset import DatasetRow, first_problem
 from uniapl.spec.job import JobSpec
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (ABLATION,)}
+EXPERIMENTS = {e.name: e for e in (ABLATION, TERMS, LAMBDA_SWEEP, DISCRIMINATORS, DIVERSITY, BAD_TEACHER)}
 EXIT_DONE, EXIT_FAILED, EXIT_USER, EXIT_STOPPED = 0, 1, 64, 75
-_JSON: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The subcommand's own."""
-    parser.add_argument("name", choices=sorted(EXPERIMENTS), help="which experiment")
-    parser.add_argument("spec", type=Path, help="a job spec as JSON; datasets are paths")
-    parser.add_argument("--out", type=Path, help="folder for runs and table (data/experiments/NAME)")
-    parser.add_argument("--seeds", type=_seeds, help="0,1,2 for three seeds (the spec's own)")
-    parser.add_argument("--steps", type=int, help="policy updates per run (the spec's own)")
-    parser.add_argument(
-        "--models", type=Path, default=Path("models.json"), help="registry of model names (models.json)"
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The subcommand with its arguments."""
+    questions = {name: experiment.question for name, experiment in EXPERIMENTS.items()}
+    questions[validation.NAME] = validation.QUESTION
+    parser = commands.add_parser(
+        "experiment",
+        help="compare training runs in a table",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="experiments:\n" + "\n".join(f"  {name:24}{question}" for name, question in questions.items()),
     )
+    parser.add_argument("name", choices=questions, metavar="NAME", help="one of those below")
+    parser.add_argument("spec", type=Path, help="a job spec as JSON; datasets are paths")
+    parser.add_argument("--out", type=Path, help="folder for runs and table (default: data/experiments/NAME)")
+    parser.add_argument("--seeds", type=_seeds, help="such as 0,1,2 (default: the spec's own)")
+    parser.add_argument("--steps", type=int, help="policy updates per run (default: the spec's own)")
+    parser.add_argument("--models", type=Path, default=Path("models.json"), help="registry of model names")
     parser.add_argument("--keep", action="store_true", help="keep the checkpoints of finished runs")
 
 
 def _seeds(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    return list(dict.fromkeys(int(part) for part in text.split(",")))
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the experiment, or go on with it; returns the exit status."""
+    name = arguments.name
+    out = arguments.out or Path("data") / "experiments" / name
     try:
-        spec = _read_spec(arguments.spec, arguments.steps)
+        spec = read_spec(arguments.spec, arguments.steps)
         registry = read_registry(arguments.models) if arguments.models.exists() else {}
-        return _run(EXPERIMENTS[arguments.name], spec, registry, arguments)
+        seeds = arguments.seeds or [spec.seed]
+        if name == validation.NAME:
+            table, measured = validation.validate(spec, registry, seeds)
+            record.write(out, name, spec, seeds, [table], {"measured": measured})
+            return EXIT_DONE
+        return run(EXPERIMENTS[name], spec, registry, out=out, seeds=seeds, keep_checkpoints=arguments.keep)
     except UniaplError as error:
         where = f"{error.param}: " if error.param else ""
         print(f"error: {where}{error.message}{f' ({error.hint})' if error.hint else ''}", file=sys.stderr)
         return EXIT_USER
     except Stopped:
-        again = shlex.join([sys.executable, "-m", "uniapl", *sys.argv[1:]])
-        print(f"stopped; the same command goes on from here:\n  {again}", file=sys.stderr)
+        again = shlex.join(["python", "-m", "uniapl", *sys.argv[1:]])
+        print(f"stopped; finished runs and checkpoints are kept, and the same command goes on:\n  {again}")
         return EXIT_STOPPED
 
 
-def _read_spec(path: Path, steps: int | None) -> JobSpec:
+def read_spec(path: Path, steps: int | None) -> JobSpec:
+    """The job spec in a file, with another number of steps if one is given.
+
+    Raises:
+        SpecError: the file cannot be read, or is no valid spec.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         spec = JobSpec.model_validate_json(text)
@@ -75,56 +94,46 @@ def _read_spec(path: Path, steps: int | None) -> JobSpec:
     return spec if steps is None else changed(spec, schedule=spec.schedule.model_copy(update={"steps": steps}))
 
 
-def _run(
-    experiment: Experiment, spec: JobSpec, registry: dict[str, RegisteredModel], arguments: argparse.Namespace
+def run(
+    experiment: Experiment,
+    spec: JobSpec,
+    registry: Mapping[str, RegisteredModel],
+    *,
+    out: Path,
+    seeds: Sequence[int],
+    keep_checkpoints: bool,
 ) -> int:
-    out = arguments.out or Path("data") / "experiments" / experiment.name
-    runs = experiment.runs(spec, arguments.seeds or [spec.seed])
-    launcher = LocalLauncher(out, registry=registry, datasets={}, keep_checkpoints=arguments.keep, say=_say)
+    """Train what is not trained yet, and write the tables; returns the exit status.
+
+    Raises:
+        UniaplError: the spec, a model's name or a dataset does not fit the experiment.
+        Stopped: by SIGINT or SIGTERM.
+    """
+    runs = experiment.runs(spec, seeds)
+    datasets = {
+        name: _write_dataset(out / "datasets" / f"{name}.jsonl", rows)
+        for name, rows in experiment.datasets(spec).items()
+    }
+    launcher = LocalLauncher(out, registry=registry, datasets=datasets, keep_checkpoints=keep_checkpoints, say=_say)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: launcher.stop())
-    results: list[RunResult] = []
-    failures: list[Failure] = []
-    for outcome in launcher.launch(runs):
-        if isinstance(outcome, RunResult):
-            results.append(outcome)
-        else:
-            failures.append(outcome)
+    outcomes = list(launcher.launch(runs))
+    results = [outcome for outcome in outcomes if isinstance(outcome, RunResult)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     arms = list(dict.fromkeys(run.arm for run in runs))
     tables = [results_table(experiment, arms, results, failures), differences_table(experiment, arms, results)]
-    _write(out, experiment.name, spec, [table for table in tables if table], results, failures)
-    return EXIT_FAILED if failures else EXIT_DONE
-
-
-def _write(
-    out: Path,
-    name: str,
-    spec: JobSpec,
-    tables: Sequence[Table],
-    results: Sequence[RunResult],
-    failures: Sequence[Failure],
-) -> None:
-    """Print the tables, and write `table.md` and `results.json`."""
-    write_atomically(out / "table.md", "\n\n".join(table.markdown() for table in tables) + "\n")
-    record = {
-        "experiment": name,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": _machine(),
-        "versions": {package: version(package) for package in ("torch", "transformers")},
-        "spec": spec.model_dump(mode="json"),
+    numbers = {
         "runs": [result.model_dump(mode="json") for result in results],
         "failures": [vars(failure) for failure in failures],
     }
-    write_atomically(out / "results.json", _JSON.dump_json(record, indent=2).decode())
-    print("\n" + "\n\n".join(table.text() for table in tables))
-    print(f"\nwritten to {out / 'table.md'} and {out / 'results.json'}")
+    record.write(out, experiment.name, spec, seeds, [table for table in tables if table], numbers)
+    return EXIT_FAILED if failures else EXIT_DONE
 
 
-def _machine() -> dict[str, Any]:
-    import torch  # slow to load, and needed only once the runs are done
-
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"cpus": os.cpu_count(), "device": device, "python": platform.python_version()}
+def _write_dataset(path: Path, rows: Sequence[DatasetRow]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, "".join(row.model_dump_json(exclude_none=True) + "\n" for row in rows))
+    return str(path)
 
 
 def _say(line: str) -> None:

@@ -6,14 +6,14 @@ into a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from uniapl.errors import SpecError
-from uniapl.spec.dataset import first_problem
+from uniapl.spec.dataset import DatasetRow, first_problem
 from uniapl.spec.job import JobSpec
 
 
@@ -58,6 +58,8 @@ class Experiment:
     columns: Sequence[Column]
     baseline: str | None = None
     """The arm that the others' differences are taken to, when there are several seeds."""
+    datasets: Callable[[JobSpec], Mapping[str, list[DatasetRow]]] = lambda spec: {}
+    """Datasets that its arms name and the spec does not, by name; reads the spec's own."""
 
     def runs(self, spec: JobSpec, seeds: Sequence[int]) -> list[Run]:
         """Every arm with every seed, arm by arm.

@@ -16,13 +16,21 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from uniapl.experiments.experiment import Run
 from uniapl.experiments.models import RegisteredModel, sources
-from uniapl.experiments.results import Failure, RunResult, last_error, metrics_at, read_reports, write_atomically
+from uniapl.experiments.results import (
+    Failure,
+    RunResult,
+    last_error,
+    metrics_at,
+    parsed,
+    read_reports,
+    write_atomically,
+)
 from uniapl.spec.job import JobSpec
 from uniapl.spec.report import MetricReport
 from uniapl.spec.run import ModelSource, RunConfig
@@ -53,8 +61,8 @@ class LocalLauncher:
         self,
         out: Path,
         *,
-        registry: dict[str, RegisteredModel],
-        datasets: dict[str, str],
+        registry: Mapping[str, RegisteredModel],
+        datasets: Mapping[str, str],
         keep_checkpoints: bool,
         say: Callable[[str], None],
     ) -> None:
@@ -80,15 +88,15 @@ class LocalLauncher:
 
     def launch(self, runs: Sequence[Run]) -> Iterator[RunResult | Failure]:
         """See `Launcher.launch`."""
-        for number, run in enumerate(runs, start=1):
+        configs = [self._config(run) for run in runs]  # all before the first is trained: a name may be unknown
+        for number, (run, config) in enumerate(zip(runs, configs, strict=True), start=1):
             if self._stop:
                 raise Stopped
-            config = self._config(run)
             label = f"[{number}/{len(runs)}] {run.arm}, seed {run.spec.seed}"
-            fingerprint = _fingerprint(config)
-            finished = _finished(Path(config.run_dir), fingerprint)
+            mark = fingerprint(config)
+            finished = _finished(Path(config.run_dir), mark)
             if finished is None:
-                yield self._train(run.arm, config, fingerprint, label)
+                yield self._train(run.arm, config, mark, label)
             else:
                 self._say(f"{label}: finished before")
                 yield finished
@@ -101,9 +109,9 @@ class LocalLauncher:
             models=sources(run.spec, self._registry),
         )
 
-    def _train(self, arm: str, config: RunConfig, fingerprint: str, label: str) -> RunResult | Failure:
+    def _train(self, arm: str, config: RunConfig, mark: str, label: str) -> RunResult | Failure:
         folder, started = Path(config.run_dir), time.monotonic()
-        config = _prepared(folder, config, fingerprint)
+        config = _prepared(folder, config, mark)
         status = self._wait(folder, config, label)
         reports, seed = read_reports(folder), config.spec.seed
         if status != 0:
@@ -115,7 +123,7 @@ class LocalLauncher:
         result = RunResult(
             arm=arm,
             seed=seed,
-            fingerprint=fingerprint,
+            fingerprint=mark,
             seconds=time.monotonic() - started,
             before=metrics_at(reports, 0),
             after=metrics_at(reports, config.spec.schedule.steps),
@@ -131,44 +139,54 @@ class LocalLauncher:
         command = [sys.executable, "-m", "uniapl", "train", str(folder / "run.json"), "--parent-pid", str(os.getpid())]
         resumed = f", from {Path(config.resume_from).name}" if config.resume_from else ""
         self._say(f"{label}: training{resumed}")
-        step = -1
-        with (folder / "log.txt").open("ab") as log:
+        path = folder / "reports.jsonl"
+        path.touch()
+        with (folder / "log.txt").open("ab") as log, path.open(encoding="utf-8") as reports:
+            reports.seek(0, os.SEEK_END)  # what an earlier attempt reported has been told
             # A session of its own: Ctrl-C at the terminal reaches the trainer through `stop` alone.
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=_environment(config), start_new_session=True
             )
             if self._stop:  # the signal came while it was being started
                 self._process.terminate()
+            told = False
             while (status := self._process.poll()) is None:
                 time.sleep(POLL_S)
-                done = max((r.step for r in read_reports(folder) if isinstance(r, MetricReport)), default=-1)
-                if done > step:
-                    step = done
+                if self._stop and not told:
+                    told = True
+                    self._say(f"{label}: stopping after the current step, with a checkpoint; ask again to stop at once")
+                if (step := _last_step(reports)) is not None:
                     self._say(f"{label}: step {step} of {config.spec.schedule.steps}")
             self._process = None
         return status
 
 
-def _prepared(folder: Path, config: RunConfig, fingerprint: str) -> RunConfig:
+def _last_step(lines: Iterable[str]) -> int | None:
+    """The step of the newest metrics among reports that have not been read yet."""
+    steps = [report.step for report in parsed(lines) if isinstance(report, MetricReport)]
+    return steps[-1] if steps else None
+
+
+def _prepared(folder: Path, config: RunConfig, mark: str) -> RunConfig:
     """Make the folder ready: emptied if it is another run's or has no checkpoint to go on from."""
-    mark = folder / "fingerprint"
-    known = mark.read_text() if mark.exists() else None
-    checkpoints = sorted((folder / "checkpoints").glob("step-*")) if known == fingerprint else []
+    path = folder / "fingerprint"
+    same = path.exists() and path.read_text() == mark
+    checkpoints = sorted((folder / "checkpoints").glob("step-*")) if same else []
     if not checkpoints:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        write_atomically(mark, fingerprint)
+        write_atomically(path, mark)
     config = config.model_copy(update={"resume_from": str(checkpoints[-1]) if checkpoints else None})
     write_atomically(folder / "run.json", config.model_dump_json(indent=2))
     return config
 
 
-def _finished(folder: Path, fingerprint: str) -> RunResult | None:
+def _finished(folder: Path, mark: str) -> RunResult | None:
     path = folder / "result.json"
     if not path.exists():
         return None
     result = RunResult.model_validate_json(path.read_bytes())
-    return result if result.fingerprint == fingerprint else None
+    return result if result.fingerprint == mark else None
 
 
 def _dataset_names(spec: JobSpec) -> list[str]:
@@ -176,7 +194,7 @@ def _dataset_names(spec: JobSpec) -> list[str]:
     return [entry.dataset for entry in spec.dataset_mix] + held_out
 
 
-def _fingerprint(config: RunConfig) -> str:
+def fingerprint(config: RunConfig) -> str:
     """Hash of all that decides a run's result, code and machine aside."""
     contents = {}
     for name in _dataset_names(config.spec):

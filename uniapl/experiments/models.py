@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -47,21 +48,31 @@ def read_registry(path: Path) -> dict[str, RegisteredModel]:
     }
 
 
-def sources(spec: JobSpec, registry: dict[str, RegisteredModel]) -> dict[str, ModelSource]:
-    """Where each model of the spec is; a name that is not registered is a folder if there is one, else a hub id.
+def sources(spec: JobSpec, registry: Mapping[str, RegisteredModel]) -> dict[str, ModelSource]:
+    """Where each model that the spec uses is.
 
     Raises:
         SpecError: a name is registered as something else.
     """
-    wanted: list[tuple[str, str, tuple[Kind, ...]]] = [("student", spec.student, ("student",))]
+    found = {spec.student: _source(spec.student, ("student",), "student", registry)}
     if spec.uses_discriminator and spec.discriminator.model is not None:
-        learned = isinstance(spec.discriminator, LearnedDiscriminator)
-        kinds: tuple[Kind, ...] = ("student", "discriminator") if learned else ("discriminator",)
-        wanted.append(("discriminator.model", spec.discriminator.model, kinds))
-    return {name: _source(name, kinds, param, registry) for param, name, kinds in wanted}
+        found[spec.discriminator.model] = discriminator_source(spec, registry)
+    return found
 
 
-def _source(name: str, kinds: tuple[Kind, ...], param: str, registry: dict[str, RegisteredModel]) -> ModelSource:
+def discriminator_source(spec: JobSpec, registry: Mapping[str, RegisteredModel]) -> ModelSource:
+    """Where the discriminator is; a learned one that names no model starts from the student.
+
+    Raises:
+        SpecError: the name is registered as something else.
+    """
+    learned = isinstance(spec.discriminator, LearnedDiscriminator)
+    kinds: tuple[Kind, ...] = ("student", "discriminator") if learned else ("discriminator",)
+    return _source(spec.discriminator.model or spec.student, kinds, "discriminator.model", registry)
+
+
+def _source(name: str, kinds: tuple[Kind, ...], param: str, registry: Mapping[str, RegisteredModel]) -> ModelSource:
+    """A name that is not registered is a folder if there is one, else a hub id."""
     if name not in registry:
         return ModelSource(path=name) if Path(name).is_dir() else ModelSource(hub=name)
     model = registry[name]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,15 +42,15 @@ class Failure:
 
 
 def read_reports(run_dir: Path) -> list[Report]:
-    """The reports of all attempts so far; a line that a killed attempt tore is passed over."""
-    found: list[Report] = []
-    path = run_dir / "reports.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            found.append(REPORT.validate_json(line))
-        except ValidationError:
-            continue
-    return found
+    """The reports of all attempts so far."""
+    return list(parsed((run_dir / "reports.jsonl").read_text(encoding="utf-8").split("\n")))
+
+
+def parsed(lines: Iterable[str]) -> Iterator[Report]:
+    """Lines that are whole reports; one that a killed attempt tore is passed over."""
+    for line in lines:
+        with suppress(ValidationError):
+            yield REPORT.validate_json(line)
 
 
 def metrics_at(reports: list[Report], step: int) -> Metrics:

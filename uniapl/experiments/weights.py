@@ -15,20 +15,36 @@ REFERENCE_LOGPROB = Column("log p(reference)", "eval/reference_logprob")
 SCORE = Column("score", "eval/score")
 LENGTH_DISTANCE = Column("length distance", "profile/length_distance", digits=1)
 LOGPROB_DISTANCE = Column("log p distance", "profile/logprob_distance")
+DISTINCT_2 = Column("distinct-2", "profile/distinct_2")
+PAIRWISE_SIMILARITY = Column("pairwise similarity", "profile/pairwise_similarity")
 COLUMNS = (REWARD, REFERENCE_LOGPROB, SCORE, LENGTH_DISTANCE, LOGPROB_DISTANCE)
 
 
-def comparable(spec: JobSpec) -> JobSpec:
+def held_out(spec: JobSpec) -> JobSpec:
     """The spec with held-out answers scored in every arm, also where no term needs the discriminator.
 
     Raises:
-        SpecError: the arms could not be compared: there is nothing held out, they would see different rows, or the
-            run has stages already.
+        SpecError: nothing is held out, or the run has stages, whose weights would outlive an arm's own.
     """
     if spec.evaluation is None:
         raise SpecError("the arms are compared on held-out rows, and there are none", param="evaluation")
     if spec.schedule.stages:
         raise SpecError("arms have weights of their own; leave stages out", param="schedule.stages")
+    return changed(spec, evaluation=spec.evaluation.model_copy(update={"score": True}))
+
+
+def with_all_terms(spec: JobSpec) -> JobSpec:
+    """`held_out`, for experiments that take terms away.
+
+    Raises:
+        SpecError: also if a term has no weight to begin with, or arms without it would see fewer rows than the others.
+    """
+    if not (spec.uses_sft and spec.uses_grpo and spec.uses_adv):
+        raise SpecError(
+            "the experiment takes terms away, and one has no weight to begin with",
+            param="alpha" if spec.uses_adv else "lambda_adv",
+            hint="0 < alpha < 1 and lambda_adv > 0",
+        )
     for i, entry in enumerate(spec.dataset_mix):
         if entry.role != "both":
             raise SpecError(
@@ -36,22 +52,7 @@ def comparable(spec: JobSpec) -> JobSpec:
                 param=f"dataset_mix.{i}.role",
                 hint="use rows that have a reference and a reward, with role 'both'",
             )
-    return changed(spec, evaluation=spec.evaluation.model_copy(update={"score": True}))
-
-
-def with_all_terms(spec: JobSpec) -> JobSpec:
-    """`comparable`, for experiments that take terms away.
-
-    Raises:
-        SpecError: also if a term has no weight to begin with.
-    """
-    if not (spec.uses_sft and spec.uses_grpo and spec.uses_adv):
-        raise SpecError(
-            "the experiment takes terms away, and one has no weight to begin with",
-            param="lambda_adv" if not spec.uses_adv else "alpha",
-            hint="0 < alpha < 1 and lambda_adv > 0",
-        )
-    return comparable(spec)
+    return held_out(spec)
 
 
 def weighted(spec: JobSpec, alpha: Alpha, lambda_adv: Weight) -> JobSpec:
@@ -95,4 +96,57 @@ ABLATION = Experiment(
     _ablation,
     COLUMNS,
     baseline="uniapl",
+)
+
+
+def _lambda_sweep(spec: JobSpec) -> list[Arm]:
+    spec = held_out(spec)
+    return [Arm(f"lambda_{value:g}", weighted(spec, spec.alpha, value)) for value in (0.0, 1e-4, 1e-3, 1e-2)]
+
+
+LAMBDA_SWEEP = Experiment(
+    "lambda_sweep",
+    "lambda_adv over the decades of the published search range, and without the term",
+    _lambda_sweep,
+    COLUMNS,
+    baseline="lambda_0",
+)
+
+
+def _terms(spec: JobSpec) -> list[Arm]:
+    """All arms keep lambda_adv, but not all keep the weight of what remains.
+
+    In alpha·L_SFT + (1 - alpha)·L_GRPO a term goes only with the other's weight at 1: alpha = 0 takes L_SFT away and
+    raises L_GRPO from 1 - alpha to 1, alpha = 1 takes L_GRPO away and raises L_SFT from alpha to 1. L_ADV, whose weight
+    stays, counts for that much less beside them.
+    """
+    spec = with_all_terms(spec)
+    return [
+        Arm("uniapl", spec),
+        Arm("without_sft", weighted(spec, 0.0, spec.lambda_adv)),
+        Arm("without_grpo", weighted(spec, 1.0, spec.lambda_adv)),
+        Arm("without_adv", weighted(spec, spec.alpha, 0.0)),
+    ]
+
+
+TERMS = Experiment("terms", "the objective without each of its terms", _terms, COLUMNS, baseline="uniapl")
+
+
+def _diversity(spec: JobSpec) -> list[Arm]:
+    spec = with_all_terms(spec)
+    if spec.evaluation is None or spec.evaluation.profile_completions < 2:
+        raise SpecError(
+            "diversity is measured between answers to one prompt; sample at least 2",
+            param="evaluation.profile_completions",
+        )
+    lambdas = [Arm(f"lambda_{value:g}", weighted(spec, spec.alpha, value)) for value in (0.0, 1e-3, 1e-2)]
+    alphas = [Arm(f"alpha_{value:g}", weighted(spec, value, spec.lambda_adv)) for value in (0.0, 0.5, 1.0)]
+    return lambdas + alphas
+
+
+DIVERSITY = Experiment(
+    "diversity",
+    "task score against the diversity of sampled answers, over lambda_adv at the spec's alpha and the reverse",
+    _diversity,
+    (REWARD, SCORE, DISTINCT_2, PAIRWISE_SIMILARITY, LENGTH_DISTANCE),
 )
