@@ -247,7 +247,7 @@ def test_a_bad_constraint_is_refused(reward: dict[str, Any], says: str) -> None:
 
 def test_null_arguments_are_ignored() -> None:
     # The public IFEval files carry every argument of every constraint, null where it does not apply.
-    reward = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{"num_words": None}]}
+    reward = {"type": "ifeval", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{"num_words": None}]}
     row = DatasetRow.model_validate({"messages": [{"role": "user", "content": "hi"}], "reward": reward})
     assert row.reward is not None
     assert row.reward.constraints() == [("punctuation:no_comma", {})]

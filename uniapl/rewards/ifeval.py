@@ -20,6 +20,7 @@ from nltk.tokenize import NLTKWordTokenizer
 from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
 from uniapl.spec.reward import IfevalReward
+from uniapl.spec.reward.ifeval import PATTERNS
 
 langdetect.DetectorFactory.seed = 0  # its sampling is random otherwise, and a verdict must repeat
 
@@ -53,19 +54,29 @@ def _is_language(answer: str, language: str) -> bool:
         return True  # as in the original: undecidable text is not held against the answer
 
 
+def unfenced(answer: str) -> str:
+    """The answer without the markdown code fence that may stand around it."""
+    text = answer.strip()
+    for fence in ("```json", "```Json", "```JSON", "```"):
+        text = text.removeprefix(fence)
+    return text.removesuffix("```").strip()
+
+
 def keyword_existence(answer: str, keywords: list[str]) -> bool:
     """Every keyword occurs."""
-    return all(re.search(keyword, answer, flags=re.IGNORECASE) for keyword in keywords)
+    return all(re.search(PATTERNS["keywords"](keyword), answer, flags=re.IGNORECASE) for keyword in keywords)
 
 
 def keyword_frequency(answer: str, keyword: str, frequency: int, relation: str) -> bool:
     """The keyword occurs often, or seldom, enough."""
-    return _holds(len(re.findall(keyword.strip(), answer, flags=re.IGNORECASE)), relation, frequency)
+    found = re.findall(PATTERNS["keyword"](keyword), answer, flags=re.IGNORECASE)
+    return _holds(len(found), relation, frequency)
 
 
 def forbidden_words(answer: str, forbidden_words: list[str]) -> bool:
     """None of the words occurs as a whole word."""
-    return not any(re.search(rf"\b{word}\b", answer, flags=re.IGNORECASE) for word in forbidden_words)
+    patterns = [PATTERNS["forbidden_words"](word) for word in forbidden_words]
+    return not any(re.search(pattern, answer, flags=re.IGNORECASE) for pattern in patterns)
 
 
 def letter_frequency(answer: str, letter: str, let_frequency: int, let_relation: str) -> bool:
@@ -106,8 +117,9 @@ def nth_paragraph_first_word(answer: str, num_paragraphs: int, nth_paragraph: in
     if not paragraph:
         return False
     word = paragraph.split()[0].lstrip("'").lstrip('"')
-    bare = re.split(r"[.,?!'\"]", word, maxsplit=1)[0].lower()
-    return count == num_paragraphs and bare == first_word.lower()
+    bare = re.split(r"[.,?!'\"]", word, maxsplit=1)[0]
+    # letter by letter, as in the original: a whole Greek word would end in another sigma
+    return count == num_paragraphs and "".join(letter.lower() for letter in bare) == first_word.lower()
 
 
 def number_placeholders(answer: str, num_placeholders: int) -> bool:
@@ -118,8 +130,7 @@ def number_placeholders(answer: str, num_placeholders: int) -> bool:
 def postscript(answer: str, postscript_marker: str) -> bool:
     """A postscript begins with the marker."""
     patterns = {"P.P.S": r"\s*p\.\s?p\.\s?s.*$", "P.S.": r"\s*p\.\s?s\..*$"}
-    marker = postscript_marker.strip()
-    pattern = patterns.get(marker, r"\s*" + marker.lower() + r".*$")
+    pattern = patterns.get(postscript_marker.strip(), PATTERNS["postscript_marker"](postscript_marker))
     return bool(re.findall(pattern, answer.lower(), flags=re.MULTILINE))
 
 
@@ -146,16 +157,13 @@ def number_highlighted_sections(answer: str, num_highlights: int) -> bool:
 
 def multiple_sections(answer: str, section_spliter: str, num_sections: int) -> bool:
     """At least this many sections, each begun by the splitter and a number."""
-    return len(re.split(rf"\s?{section_spliter.strip()}\s?\d+\s?", answer)) - 1 >= num_sections
+    return len(re.split(PATTERNS["section_spliter"](section_spliter), answer)) - 1 >= num_sections
 
 
 def json_format(answer: str) -> bool:
     """The whole answer is JSON, perhaps in a code fence."""
-    text = answer.strip()
-    for fence in ("```json", "```Json", "```JSON", "```"):
-        text = text.removeprefix(fence)
     try:
-        json.loads(text.removesuffix("```").strip())
+        json.loads(unfenced(answer))
     except (ValueError, RecursionError):  # a thousand opening brackets are no JSON either
         return False
     return True
@@ -240,8 +248,20 @@ CHECKS: dict[str, Callable[..., bool]] = {
 }
 
 
-def followed(answer: str, reward: IfevalReward) -> list[bool]:
-    """Which constraints the answer follows, in order; an empty answer follows none (strict IFEval)."""
-    if not answer.strip():
-        return [False] * len(reward.instruction_id_list)
-    return [CHECKS[name](answer, **arguments) for name, arguments in reward.constraints()]
+def variants(answer: str) -> list[str]:
+    """The answer as loose IFEval reads it: also without its first line, last line or both, each also without `*`."""
+    lines = answer.split("\n")
+    shorter = ["\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1])]
+    return [text for kept in (answer, *shorter) for text in (kept, kept.replace("*", ""))]
+
+
+def followed(answer: str, reward: IfevalReward, *, loose: bool = False) -> list[bool]:
+    """Which constraints the answer follows, in order; a blank answer follows none.
+
+    Args:
+        answer: the final answer, unchanged: leading and trailing lines count.
+        reward: the constraints.
+        loose: whether it is enough that one of the answer's variants follows.
+    """
+    texts = [text for text in (variants(answer) if loose else [answer]) if text.strip()]
+    return [any(CHECKS[name](text, **arguments) for text in texts) for name, arguments in reward.constraints()]

@@ -1,37 +1,83 @@
-"""From a completion to a reward between 0 and 1."""
+"""From a final answer to a reward between 0 and 1."""
 
 from __future__ import annotations
 
 from uniapl.errors import RewardError
 from uniapl.rewards.ifeval import followed
-from uniapl.spec.reward import Reward, RewardOptions
+from uniapl.rewards.json_answer import is_valid
+from uniapl.rewards.math_answer import is_equal
+from uniapl.rewards.text_answer import is_one_of, length_share, matches
+from uniapl.spec.reward import (
+    ExactMatchReward,
+    IfevalReward,
+    JsonSchemaReward,
+    LengthBandReward,
+    MathReward,
+    RegexReward,
+    Reward,
+    RewardOptions,
+    WeightedSumReward,
+)
 
 
 def final_answer(completion: str) -> str:
-    """The completion without its reasoning: what follows the last `</think>`; nothing while the reasoning is open."""
+    """The completion without its reasoning: what follows the last `</think>`; nothing while the reasoning is open.
+
+    A completion without reasoning stays as it is: IFEval counts its leading and trailing lines.
+    """
     _, closed, answer = completion.rpartition("</think>")
-    if not closed and "<think>" in answer:
-        return ""
-    return answer.strip()
+    if closed:
+        return answer.strip()
+    return "" if "<think>" in answer else answer
+
+
+def reward_of(answer: str, reward: Reward, options: RewardOptions) -> float:
+    """Reward of one final answer, in [0, 1]; a blank answer earns 0.
+
+    A pure function. It may take for ever, where a pattern backtracks: `RewardPool` bounds it.
+
+    Args:
+        answer: what `final_answer` gives.
+        reward: what the row asks for.
+        options: for IFEval, whether to judge loosely, and to count the share followed or all of them.
+
+    Raises:
+        Exception: whatever the check of a faulty row runs into.
+    """
+    if not answer.strip():
+        return 0.0
+    match reward:
+        case IfevalReward():
+            verdicts = followed(answer, reward, loose=options.loose)
+            return float(all(verdicts)) if options.aggregate == "strict" else sum(verdicts) / len(verdicts)
+        case MathReward():
+            return float(is_equal(answer, reward.answer))
+        case JsonSchemaReward():
+            return float(is_valid(answer, reward.json_schema))
+        case RegexReward():
+            return float(matches(answer, reward))
+        case ExactMatchReward():
+            return float(is_one_of(answer, reward))
+        case LengthBandReward():
+            return length_share(answer, reward)
+        case WeightedSumReward():
+            earned = sum(part.weight * reward_of(answer, part.reward, options) for part in reward.parts)
+            return earned / sum(part.weight for part in reward.parts)
 
 
 def verify(completion: str, reward: Reward, options: RewardOptions, *, row: str) -> float:
-    """Reward of one completion.
+    """Reward of one completion, in this process and without a time limit.
 
     Args:
         completion: decoded text, special tokens left out.
         reward: what the row asks for.
-        options: fraction of constraints followed (IF-RLVR), or all of them.
+        options: as in `reward_of`.
         row: the row's id, for the error.
 
     Raises:
         RewardError: a check could not be made.
     """
     try:
-        verdicts = followed(final_answer(completion), reward)
+        return reward_of(final_answer(completion), reward, options)
     except Exception as error:
-        kinds = ", ".join(reward.instruction_id_list)
-        raise RewardError(f"row {row}: checking {kinds} failed: {type(error).__name__}: {error}") from error
-    if options.aggregate == "strict":
-        return float(all(verdicts))
-    return sum(verdicts) / len(verdicts)
+        raise RewardError(f"row {row}: its {reward.type} reward failed: {type(error).__name__}: {error}") from error

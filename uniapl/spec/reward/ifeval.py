@@ -1,18 +1,15 @@
-"""What a dataset row may ask to be verified.
-
-This file knows names and arguments only, so that an upload can be refused without torch; the checks themselves
-are in `uniapl.rewards`.
-"""
+"""The IFEval constraints a row may name, with their arguments (arXiv:2311.07911, table 1)."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from typing_extensions import TypedDict
 
 from uniapl.spec.base import Input
+from uniapl.spec.reward.pattern import check_pattern
 
 Relation = Literal["less than", "at least"]
 Text = Annotated[str, Field(min_length=1)]
@@ -58,8 +55,14 @@ IFEVAL_ARGUMENTS: dict[str, TypeAdapter[Any]] = {
 """The 25 constraint types of IFEval (arXiv:2311.07911, table 1), with the argument names of its data files."""
 
 
-_PATTERNS = ("keywords", "keyword", "forbidden_words", "section_spliter", "postscript_marker")
-"""Arguments that the original checkers use as regular expressions."""
+PATTERNS: dict[str, Callable[[str], str]] = {
+    "keywords": lambda keyword: keyword,
+    "keyword": lambda keyword: keyword.strip(),
+    "forbidden_words": lambda word: rf"\b{word}\b",
+    "section_spliter": lambda splitter: rf"\s?{splitter.strip()}\s?\d+\s?",
+    "postscript_marker": lambda marker: rf"\s*{marker.strip().lower()}.*$",
+}
+"""Arguments that the original checkers put, unescaped, into a regular expression; and that expression."""
 
 
 def _check_arguments(name: str, arguments: dict[str, Any]) -> None:
@@ -68,14 +71,13 @@ def _check_arguments(name: str, arguments: dict[str, Any]) -> None:
     Raises:
         ValueError: a pattern is no regular expression, or the arguments contradict each other.
     """
-    for key in _PATTERNS:
-        for pattern in [arguments[key]] if isinstance(arguments.get(key), str) else arguments.get(key, []):
+    for key, as_used in PATTERNS.items():
+        given = arguments.get(key, [])
+        for text in [given] if isinstance(given, str) else given:
             try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(
-                    f"{key}: {pattern!r} is not a regular expression: {error}; escape it with \\"
-                ) from None
+                check_pattern(as_used(text))
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
     if name == "keywords:letter_frequency" and len(arguments["letter"].strip()) != 1:
         raise ValueError("letter: must be a single character")
     if (
@@ -83,26 +85,6 @@ def _check_arguments(name: str, arguments: dict[str, Any]) -> None:
         and arguments["nth_paragraph"] > arguments["num_paragraphs"]
     ):
         raise ValueError("nth_paragraph: is larger than num_paragraphs")
-
-
-class RewardOptions(Input):
-    """How rewards are computed, and how verdicts become one number."""
-
-    aggregate: Literal["fraction", "strict"] = "fraction"
-    """Of a row's several constraints: the `fraction` followed (IF-RLVR), or `strict`: 1 if all are, else 0."""
-    loose: bool = False
-    """IFEval's lenient reading: a constraint counts as followed if it is after dropping the first line, the last line,
-    or asterisks, in any combination."""
-    discriminator_weight: float = Field(default=0.0, ge=0)
-    """Weight of the scaled discriminator score added to each reward inside L_GRPO. Not UniAPL: the control in which
-    the discriminator is a reward instead of a term of its own."""
-    processes: Annotated[int, Field(ge=1, le=256)] = 2
-    """Processes that verify answers side by side."""
-    time_limit_s: float = Field(default=10.0, gt=0, le=3600)
-    """Longest time for one answer; after it the answer counts as failed and its process is replaced."""
-    max_failed_fraction: float = Field(default=0.1, ge=0, le=1)
-    """An answer whose reward raises an error or takes too long is left out of the gradient and counted; above this
-    share of a step the job fails, naming a row."""
 
 
 class IfevalReward(Input):
@@ -145,7 +127,3 @@ class IfevalReward(Input):
         """Each constraint's type with its arguments as they were sent, nulls dropped."""
         given = [{k: v for k, v in arguments.items() if v is not None} for arguments in self.kwargs]
         return list(zip(self.instruction_id_list, given, strict=True))
-
-
-Reward = IfevalReward
-"""Any reward a row may carry."""

@@ -1,0 +1,30 @@
+"""Mathematical equality, as Math-Verify judges it (https://github.com/huggingface/Math-Verify)."""
+
+from __future__ import annotations
+
+import logging
+
+import math_verify
+
+from uniapl.errors import RewardError
+
+logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its time limit is off: the pool has its own
+
+
+def _parsed(text: str) -> list[object]:
+    """Expressions found in the text, the likeliest first; its time limit, which needs the main thread, is off."""
+    expressions: list[object] = math_verify.parse(text, parsing_timeout=None)
+    return expressions
+
+
+def is_equal(answer: str, gold: str) -> bool:
+    """Whether the answer's expression has the gold one's value.
+
+    Raises:
+        RewardError: the gold answer is no mathematics.
+    """
+    delimited = any(mark in gold for mark in ("$", r"\(", r"\[", r"\boxed"))
+    expected = _parsed(gold if delimited else f"${gold}$")
+    if not expected:
+        raise RewardError(f"the gold answer {gold!r} is no mathematics; write it as LaTeX, or use `exact_match`")
+    return bool(math_verify.verify(expected, _parsed(answer), timeout_seconds=None))

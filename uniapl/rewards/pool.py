@@ -1,0 +1,203 @@
+"""Processes that verify answers side by side, each answer within a time limit.
+
+A verification may never end: a pattern from a row can backtrack for ever on an answer, and holds the interpreter
+while it does. So each runs in a process of its own that can be killed. The processes are started as programs, neither
+forked nor through `multiprocessing` (nor Pebble, which builds on it): forking copies the locks of torch's threads, and
+a spawned process imports the parent's main module again, and torch with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any, Self
+
+from uniapl.errors import RewardError
+from uniapl.spec.reward import Reward, RewardOptions
+
+
+@dataclass(frozen=True)
+class Question:
+    """An answer to verify."""
+
+    answer: str
+    """What `final_answer` gives."""
+    reward: Reward
+    row: str
+    """The row's id, for errors."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A reward between 0 and 1, or why there is none."""
+
+    value: float | None
+    error: str | None = None
+
+
+def _environment() -> dict[str, str]:
+    """Of a child process: the same code as here, one thread, and sets that iterate alike in all (sympy's results)."""
+    path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+    return os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+
+
+class _Worker:
+    """One process, and the question it is at."""
+
+    def __init__(self, options: RewardOptions) -> None:
+        self.pipe: Connection[Any, Any]
+        self.pipe, theirs = Pipe()
+        arguments = [str(theirs.fileno()), str(os.getpid()), options.model_dump_json()]
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "uniapl.rewards.worker", *arguments],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env=_environment(),
+        )
+        theirs.close()
+        self._limit_s = options.time_limit_s
+        self.question: int | None = None
+        self.ready = False
+
+    def ask(self, index: int, question: Question) -> bool:
+        """Give it a question; false if the process has died meanwhile."""
+        try:
+            self.pipe.send((question.answer, question.reward))
+        except OSError:
+            return False
+        self.question = index
+        return True
+
+    def read(self) -> Verdict | None:
+        """Its verdict, or `None` if it is ready for its first question; waits for either.
+
+        Raises:
+            EOFError: the process died.
+        """
+        message = self.pipe.recv()
+        self.ready = True
+        return None if message is None else Verdict(*message)
+
+    def kill(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        self.pipe.close()
+
+    def cause_of_death(self) -> str:
+        """Why a process that died at a question did.
+
+        Raises:
+            RewardError: it died before it could take one.
+        """
+        status = self._process.wait()
+        if not self.ready:
+            raise RewardError(
+                f"the process that verifies rewards did not start (exit status {status})",
+                hint="the job's log says why; uniapl must be installed with its extra `train`",
+            )
+        if status == -signal.SIGALRM:
+            return f"it took longer than reward.time_limit_s = {self._limit_s:g}"
+        return f"its process died with exit status {status}"
+
+
+class RewardPool:
+    """Verifies answers in `options.processes` processes; a context manager that ends them.
+
+    The processes start when they are first needed. They end with the pool, with this process, and (on Linux) with
+    the thread that started them.
+    """
+
+    def __init__(self, options: RewardOptions) -> None:
+        self._options = options
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every process."""
+        for worker in self._workers:
+            worker.kill()
+        self._workers.clear()
+
+    def verify(self, questions: Sequence[Question]) -> list[Verdict]:
+        """Verify answers; the verdicts come in the questions' order, and do not depend on the number of processes.
+
+        Raises:
+            RewardError: no process can be started.
+        """
+        verdicts: dict[int, Verdict] = {}
+        waiting = deque(range(len(questions)))
+        try:
+            while len(verdicts) < len(questions):
+                while len(self._workers) < min(self._options.processes, len(questions) - len(verdicts)):
+                    self._workers.append(_Worker(self._options))
+                self._ask(waiting, questions)
+                self._collect(verdicts)
+        except BaseException:
+            self.close()  # what is under way would be taken for the next call's answers
+            raise
+        return [verdicts[i] for i in range(len(questions))]
+
+    def _ask(self, waiting: deque[int], questions: Sequence[Question]) -> None:
+        """Give each idle process a question."""
+        for worker in [w for w in self._workers if w.ready and w.question is None]:
+            if not waiting:
+                return
+            if worker.ask(waiting[0], questions[waiting[0]]):
+                waiting.popleft()
+            else:
+                self._drop(worker)
+
+    def _collect(self, verdicts: dict[int, Verdict]) -> None:
+        """Wait until a process has a verdict, gets ready, or dies."""
+        busy = [worker for worker in self._workers if worker.question is not None or not worker.ready]
+        heard = set(wait([worker.pipe for worker in busy])) if busy else set()
+        for worker in busy:
+            if worker.pipe not in heard:
+                continue
+            try:
+                verdict = worker.read()
+            except (EOFError, OSError):
+                verdict = Verdict(None, worker.cause_of_death())
+                self._drop(worker)
+            if verdict is not None and worker.question is not None:
+                verdicts[worker.question] = verdict
+                worker.question = None
+
+    def _drop(self, worker: _Worker) -> None:
+        worker.kill()
+        self._workers.remove(worker)
+
+
+def check_failures(verdicts: Sequence[Verdict], questions: Sequence[Question], options: RewardOptions) -> None:
+    """Stop when too many rewards of a step could not be computed.
+
+    Raises:
+        RewardError: more than `options.max_failed_fraction` of them; it names the first row and its reason.
+    """
+    failed = [(q, v.error) for q, v in zip(questions, verdicts, strict=True) if v.value is None]
+    if not failed or len(failed) / len(verdicts) <= options.max_failed_fraction:
+        return
+    question, reason = failed[0]
+    raise RewardError(
+        f"row {question.row}: its {question.reward.type} reward failed: {reason} "
+        f"({len(failed)} of {len(verdicts)} answers failed, and {options.max_failed_fraction:g} of them may)",
+        param="reward.max_failed_fraction",
+        hint="correct the row's reward, raise reward.time_limit_s, or allow more with reward.max_failed_fraction",
+    )
