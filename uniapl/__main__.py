@@ -57,13 +57,14 @@ def _train(run: RunConfig, signals: Signals) -> int:
     import transformers  # torch and transformers load below, after the arguments are known to be good
 
     from uniapl.report import Reporter
+    from uniapl.rewards.pool import RewardPool
     from uniapl.trainer import log_environment, prepare
 
     transformers.utils.logging.disable_progress_bar()  # the log is read by people, and its tail by the service
     print(log_environment(), file=sys.stderr)
-    with Reporter(Path(run.run_dir) / "reports.jsonl") as reporter:
+    with Reporter(Path(run.run_dir) / "reports.jsonl") as reporter, RewardPool(run.spec.reward) as rewards:
         try:
-            finished = prepare(run, reporter, signals).train()
+            finished = prepare(run, reporter, signals, rewards).train()
         except UniaplError as error:
             reporter.error(error)
             print(f"error: {error.code}: {error.message}", file=sys.stderr)

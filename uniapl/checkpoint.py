@@ -4,6 +4,7 @@
         model.safetensors, config.json, tokenizer…   what `AutoModelForCausalLM.from_pretrained` reads
         optimizer.safetensors                        AdamW's moments, by parameter name
         adapter/                                     with `lora`: what peft reads; the model above has it merged in
+    discriminator/                               a learned discriminator, with its own optimizer
     state.json                                   running means and windows of the trainer
     spec.json                                    the resolved job spec
         manifest.json                                step, versions, and each file's size and sha256
@@ -17,6 +18,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,9 +50,17 @@ class SavedCheckpoint:
 
 
 def save(
-    folder: Path, policy: Policy, optimizer: Optimizer, spec: JobSpec, step: int, state: dict[str, Any]
+    folder: Path,
+    policy: Policy,
+    optimizer: Optimizer,
+    spec: JobSpec,
+    step: int,
+    state: dict[str, Any],
+    parts: Mapping[str, Callable[[Path], None]] = {},  # never changed
 ) -> SavedCheckpoint:
-    """Write the state after `step` updates to `folder/step-<step>`; `state` is what JSON can hold of it.
+    """Write the state after `step` updates to `folder/step-<step>`.
+
+    `state` is what JSON can hold of it, `parts` write what else there is into folders of these names.
 
     Everything is written under a temporary name, synced, and renamed last; a crash leaves the old state or the new.
     """
@@ -66,6 +76,8 @@ def save(
         policy.tokenizer.save_pretrained(temporary)
         save_file(_optimizer_tensors(policy, optimizer), temporary / "optimizer.safetensors")
         (temporary / STATE).write_text(json.dumps(state))
+        for name, write in parts.items():
+            write(temporary / name)
         (temporary / "spec.json").write_text(spec.model_dump_json(indent=2))
         sizes = _write_manifest(temporary, step)
         shutil.rmtree(final, ignore_errors=True)  # left by an attempt that died before reporting it

@@ -13,7 +13,8 @@ from uniapl.batch import Sequence, micro_batches
 from uniapl.data import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.policy import Policy, completion_logprobs
-from uniapl.rewards.verify import final_answer, verify
+from uniapl.rewards.pool import Question, RewardPool
+from uniapl.rewards.verify import final_answer
 from uniapl.rollout.base import Completion, Generator
 from uniapl.spec.job import JobSpec
 
@@ -65,6 +66,7 @@ def evaluate(
     spec: JobSpec,
     policy: Policy,
     generator: Generator,
+    rewards: RewardPool,
     discriminator: Discriminator | None,
 ) -> Evaluation:
     """Answer every row, greedily and by sampling, and score answers and references."""
@@ -75,7 +77,7 @@ def evaluate(
         prompts = [row.prompt_ids for row in rows]
         groups = generator.sample(prompts, group_size=group_size, seed=0, greedy=greedy)
         asked = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
-        return _judge(asked, spec, policy, discriminator)
+        return _judge(asked, policy, rewards, discriminator)
 
     return Evaluation(
         greedy=answers(1, greedy=True),
@@ -85,9 +87,20 @@ def evaluate(
 
 
 def _judge(
-    asked: list[tuple[EncodedRow, Completion]], spec: JobSpec, policy: Policy, discriminator: Discriminator | None
+    asked: list[tuple[EncodedRow, Completion]],
+    policy: Policy,
+    rewards: RewardPool,
+    discriminator: Discriminator | None,
 ) -> list[Answer]:
+    """Answers with reward and score; one that cannot be computed is left out."""
     texts = [policy.text(completion.ids) for _, completion in asked]
+    verified = {
+        i: Question(final_answer(text), row.reward, row.id)
+        for i, ((row, _), text) in enumerate(zip(asked, texts, strict=True))
+        if row.reward is not None
+    }
+    verdicts = rewards.verify(list(verified.values()))
+    earned = {i: verdict.value for i, verdict in zip(verified, verdicts, strict=True)}
     scores: dict[int, float] = {}
     if discriminator is not None:
         compared = [i for i, (row, _) in enumerate(asked) if row.reference is not None]
@@ -101,7 +114,7 @@ def _judge(
             row=row,
             text=text,
             completion=completion,
-            reward=verify(text, row.reward, spec.reward, row=row.id) if row.reward else None,
+            reward=earned.get(i),
             score=scores.get(i),
         )
         for i, ((row, completion), text) in enumerate(zip(asked, texts, strict=True))

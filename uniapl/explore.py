@@ -17,9 +17,11 @@ from uniapl.adversarial import RunningBaseline, coefficients, teacher_weights
 from uniapl.batch import Sequence
 from uniapl.data import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
+from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.errors import ScoreError
 from uniapl.policy import Policy
-from uniapl.rewards.verify import final_answer, verify
+from uniapl.rewards.pool import Question, RewardPool, check_failures
+from uniapl.rewards.verify import final_answer
 from uniapl.rollout.base import Completion, Generator
 from uniapl.spec.job import JobSpec
 
@@ -43,9 +45,10 @@ class Explorer:
     """What turns prompts into rollouts with advantages and adversarial coefficients."""
 
     spec: JobSpec
-    generator: Generator
-    discriminator: Discriminator | None
     policy: Policy
+    generator: Generator
+    rewards: RewardPool
+    discriminator: Discriminator | None
     baseline: RunningBaseline = field(default_factory=RunningBaseline)
 
     def explore(
@@ -75,7 +78,7 @@ class Explorer:
         if references := [len(p.row.reference_ids) for p in prompts if p.row.reference_ids]:
             metrics["completions/reference_length"] = statistics.fmean(references)
 
-        scores, scale = self._scores(prompts, texts, metrics)  # (P, G)
+        scores, scale = self._scores(prompts, texts, step, metrics)  # (P, G)
         advantages = self._advantages(prompts, texts, scores * scale, metrics)  # (P, G)
         coef, taught = self._coefficients(prompts, groups, scores, scale, metrics)  # (P, G)
         rollouts = [
@@ -91,8 +94,14 @@ class Explorer:
         ]
         return [r for r in rollouts if r.advantage is not None or r.coef is not None] + taught, metrics
 
-    def _scores(self, prompts: Seq[Prompt], texts: list[list[str]], metrics: Metrics) -> tuple[Tensor, float]:
-        """Raw scores (P, G), NaN where none was asked for or the discriminator failed; and their scale."""
+    def _scores(
+        self, prompts: Seq[Prompt], texts: list[list[str]], step: int, metrics: Metrics
+    ) -> tuple[Tensor, float]:
+        """Raw scores (P, G), NaN where none was asked for or the discriminator failed; and their scale.
+
+        A learned discriminator scores first and learns from this step's pairs afterwards; while it warms up its scores
+        are not used.
+        """
         scores = torch.full((len(prompts), self.spec.grpo.group_size), NAN)
         if self.discriminator is None:
             return scores, 1.0
@@ -102,9 +111,14 @@ class Explorer:
         if not asked:
             return scores, scale
         started = time.monotonic()
-        found = self.discriminator.score(self._questions(prompts, texts, asked)).view(len(asked), -1)  # (P', G)
+        questions = self._questions(prompts, texts, asked)
+        found = self.discriminator.score(questions).view(len(asked), -1)  # (P', G)
         self._check_failed(found, [prompts[i].row.id for i in asked], metrics)
-        scores[asked] = found
+        if not isinstance(self.discriminator, LearnedDiscriminator) or self.discriminator.ready(step):
+            scores[asked] = found
+        if isinstance(self.discriminator, LearnedDiscriminator):
+            metrics["disc/version"] = float(self.discriminator.version)
+            metrics |= self.discriminator.learn(questions)
         known = found[found.isfinite()]
         metrics |= {
             "disc/score_student": known.mean().item(),
@@ -141,24 +155,35 @@ class Explorer:
         if not explored:
             return advantages
         started = time.monotonic()
-        rewards = torch.tensor([self._rewards(prompts[i].row, texts[i]) for i in explored])  # (P', G)
+        rewards = self._rewards([prompts[i].row for i in explored], [texts[i] for i in explored])  # (P', G)
         metrics |= {
             "reward": rewards.nanmean().item(),
+            "reward/failed": float(rewards.isnan().sum()),
             "reward_std": centre(rewards)[1].mean().item(),
             "frac_reward_zero_std": (rewards.max(dim=1).values == rewards.min(dim=1).values).float().mean().item(),
             "time/reward": time.monotonic() - started,
         }
         weight = self.spec.reward.discriminator_weight
-        if weight > 0:  # the control in which the discriminator is a reward; rows without a reference go without
+        if (
+            weight > 0 and scaled.isfinite().any()
+        ):  # the control in which the discriminator is a reward; rows without a reference go without
             referenced = torch.tensor([prompts[i].row.reference is not None for i in explored])[:, None]
             rewards = torch.where(referenced, rewards + weight * scaled[explored], rewards)
         found = group_advantages(rewards, scale=self.spec.grpo.scale_rewards)
         advantages[explored] = torch.where(rewards.isfinite(), found, NAN)
         return advantages
 
-    def _rewards(self, row: EncodedRow, texts: list[str]) -> list[float]:
-        assert row.reward is not None  # check_mix has seen to it
-        return [verify(text, row.reward, self.spec.reward, row=row.id) for text in texts]
+    def _rewards(self, rows: list[EncodedRow], texts: list[list[str]]) -> Tensor:  # (P', G)
+        """Verified rewards, NaN where one could not be computed."""
+        questions = [
+            Question(final_answer(text), row.reward, row.id)
+            for row, group in zip(rows, texts, strict=True)
+            if row.reward is not None  # check_mix has seen to it
+            for text in group
+        ]
+        verdicts = self.rewards.verify(questions)
+        check_failures(verdicts, questions, self.spec.reward)
+        return torch.tensor([NAN if v.value is None else v.value for v in verdicts]).view(len(rows), -1)
 
     def _coefficients(
         self,

@@ -19,7 +19,8 @@ import torch
 from uniapl import checkpoint
 from uniapl.batch import Sequence
 from uniapl.data import EncodedRow, encode_rows, load_rows
-from uniapl.discriminators.embedding import EmbeddingDiscriminator
+from uniapl.discriminators.learned import LearnedDiscriminator
+from uniapl.discriminators.load import load_discriminator
 from uniapl.errors import SpecError
 from uniapl.evaluate import evaluate
 from uniapl.explore import Explorer, Metrics, Prompt
@@ -28,11 +29,17 @@ from uniapl.lora import load_adapter, with_lora
 from uniapl.mix import rows_of_step
 from uniapl.policy import Policy, Reference, load_policy, with_chat_template
 from uniapl.report import Reporter
+from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.signals import Signals
 from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import DatasetContents, check_mix
 from uniapl.spec.run import ModelSource, RunConfig
+from uniapl.teachers.references import fill_references, without_failing_references
+
+DISCRIMINATOR = "discriminator"
+"""Folder of a learned discriminator within a checkpoint."""
 
 
 @dataclass
@@ -63,6 +70,8 @@ class Trainer:
         checkpoint.load_optimizer(path, self.policy, self.learner.optimizer)
         state = checkpoint.load_state(path)
         self.explorer.baseline.mean = state["score_baseline"]
+        if isinstance(self.explorer.discriminator, LearnedDiscriminator):
+            self.explorer.discriminator.load(path / DISCRIMINATOR)
         self.reporter.event(f"resumed after step {self.done}", step=self.done)
 
     def train(self) -> bool:
@@ -130,6 +139,7 @@ class Trainer:
             spec=spec,
             policy=self.policy,
             generator=self.explorer.generator,
+            rewards=self.explorer.rewards,
             discriminator=self.explorer.discriminator,
         )
         self.reporter.metrics(self.done, found.metrics())
@@ -150,14 +160,16 @@ class Trainer:
         spec = self.run.spec
         folder = Path(self.run.run_dir) / "checkpoints"
         state = {"score_baseline": self.explorer.baseline.mean}
-        saved = checkpoint.save(folder, self.policy, self.learner.optimizer, spec, self.done, state)
+        judge = self.explorer.discriminator
+        parts = {DISCRIMINATOR: judge.save} if isinstance(judge, LearnedDiscriminator) else {}
+        saved = checkpoint.save(folder, self.policy, self.learner.optimizer, spec, self.done, state, parts)
         self.reporter.checkpoint(saved.step, saved.path, saved.manifest_sha256, saved.bytes)
         for step in checkpoint.prune(folder, spec.schedule.keep_checkpoints):
             self.reporter.checkpoint_deleted(step)
         self.reporter.phase("training")
 
 
-def prepare(run: RunConfig, reporter: Reporter, signals: Signals) -> Trainer:
+def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: RewardPool) -> Trainer:
     """Load models and data, from the checkpoint where there is one to resume from.
 
     Raises:
@@ -165,9 +177,7 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals) -> Trainer:
     """
     spec = run.spec
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    mix_rows = [load_rows(run.dataset_path(entry.dataset)) for entry in spec.dataset_mix]
-    check_mix(spec, [DatasetContents.of(rows) for rows in mix_rows])  # before anything large is loaded
-
+    mix_rows, held_out_rows = _load_data(run, reporter)
     reporter.phase("loading_student")
     done = checkpoint.verify(Path(run.resume_from)) if run.resume_from else 0
     policy, reference = _load_student(run, device)
@@ -178,18 +188,12 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals) -> Trainer:
     ]
     held_out: list[EncodedRow] = []
     if spec.evaluation is not None:
-        name = spec.evaluation.dataset
-        rows = load_rows(run.dataset_path(name))
-        held_out = _encode(rows, run, name, policy, reporter)[: spec.evaluation.rows]
+        held_out = _encode(held_out_rows, run, spec.evaluation.dataset, policy, reporter)
 
     discriminator = None
     if spec.uses_discriminator:
         reporter.phase("loading_discriminator")
-        discriminator = EmbeddingDiscriminator(
-            run.model_source(spec.discriminator.model or spec.student),
-            batch_size=spec.discriminator.batch_size,
-            device=device,
-        )
+        discriminator = load_discriminator(spec, run, device)
     rollout = spec.rollout
     generator = TransformersGenerator(
         policy,
@@ -197,11 +201,41 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals) -> Trainer:
         max_new_tokens=rollout.max_new_tokens,
         batch_size=rollout.batch_size,
     )
-    explorer = Explorer(spec, generator, discriminator, policy)
+    explorer = Explorer(spec, policy, generator, rewards, discriminator)
     trainer = Trainer(run, reporter, signals, policy, learner, explorer, mix, held_out, done)
     if run.resume_from is not None:
         trainer.resume(Path(run.resume_from))
     return trainer
+
+
+def _load_data(run: RunConfig, reporter: Reporter) -> tuple[list[list[DatasetRow]], list[DatasetRow]]:
+    """Rows of each entry of the mix and of the evaluation, with the teacher's answers where they lack references.
+
+    Before anything large is loaded: what is wrong with the data is told within seconds.
+    """
+    spec = run.spec
+    mix = [load_rows(run.dataset_path(entry.dataset)) for entry in spec.dataset_mix]
+    check_mix(spec, [DatasetContents.of(rows) for rows in mix])
+    held_out: list[DatasetRow] = []
+    if spec.evaluation is not None:
+        held_out = load_rows(run.dataset_path(spec.evaluation.dataset))[: spec.evaluation.rows]
+    if spec.teacher.type == "openai":
+        reporter.phase("asking_teacher")
+        cache = run.teacher_cache_path()
+        mix, held_out = fill_references(spec, mix, held_out, cache=cache, on_event=reporter.event)
+    if spec.data.filter_teacher:
+        mix = [_filter(rows, entry.dataset, spec, reporter) for rows, entry in zip(mix, spec.dataset_mix, strict=True)]
+    return mix, held_out
+
+
+def _filter(rows: list[DatasetRow], dataset: str, spec: JobSpec, reporter: Reporter) -> list[DatasetRow]:
+    kept, dropped = without_failing_references(rows, spec.reward)
+    if dropped:
+        reporter.event(
+            f"{len(dropped)} of {len(rows)} references of {dataset} fail their own reward and are not used",
+            rows=dropped[:20],
+        )
+    return kept
 
 
 def _load_student(run: RunConfig, device: torch.device) -> tuple[Policy, Reference | None]:

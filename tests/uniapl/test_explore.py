@@ -15,6 +15,7 @@ from uniapl.discriminators.base import Comparison
 from uniapl.errors import ScoreError
 from uniapl.explore import Explorer, Prompt
 from uniapl.policy import Policy
+from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.base import Completion
 from uniapl.spec.job import JobSpec
 from uniapl.spec.reward import IfevalReward
@@ -67,8 +68,10 @@ def explore(
         given["alpha"] = 1
     judge = Table(scores)
     generator = Scripted(policy, texts, truncated or [False] * len(texts))
-    explorer = Explorer(JobSpec.model_validate(given), generator, judge, policy)
-    sequences, metrics = explorer.explore(prompts or [Prompt(row(), explored=True, compared=True)], 0)
+    spec = JobSpec.model_validate(given)
+    with RewardPool(spec.reward) as pool:
+        explorer = Explorer(spec, policy, generator, pool, judge)
+        sequences, metrics = explorer.explore(prompts or [Prompt(row(), explored=True, compared=True)], 0)
     return sequences, metrics, judge
 
 
