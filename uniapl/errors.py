@@ -8,7 +8,8 @@
     ├── ScoreError           discriminator_failed  the discriminator answered something unusable
     ├── TeacherError         teacher_failed        the teacher's server gave no usable answer, or a budget is spent
     ├── CheckpointError      invalid_checkpoint    a checkpoint is torn or altered
-    └── DivergedError        diverged              the loss or the gradient is no longer finite
+    ├── DivergedError        diverged              the loss or the gradient is no longer finite
+    └── UnhealthyError       unhealthy             a failure signature began that the job was told to stop on
 
 The file knows no HTTP status and no exit code; the API and the trainer's entry point map these.
 """
@@ -80,3 +81,9 @@ class DivergedError(UniaplError):
     """The loss or the gradient norm is no longer finite."""
 
     code = "diverged"
+
+
+class UnhealthyError(UniaplError):
+    """A failure signature began that `health.stop_on` names."""
+
+    code = "unhealthy"

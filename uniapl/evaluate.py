@@ -13,6 +13,7 @@ from uniapl.batch import Sequence, micro_batches
 from uniapl.data import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.policy import Policy, completion_logprobs
+from uniapl.profile import Profile, measure
 from uniapl.rewards.pool import Question, RewardPool
 from uniapl.rewards.verify import final_answer
 from uniapl.rollout.base import Completion, Generator
@@ -40,6 +41,21 @@ class Evaluation:
     """`evaluation.profile_completions` answers per row, sampled as rollouts are; the same draws at every step."""
     teacher_logprobs: list[list[float]]
     """Nats of each token of each reference, at temperature 1."""
+    tempered_logprobs: list[list[float]]
+    """The same at the temperature of the rollouts, to be set against those of the sampled answers."""
+
+    def profile(self, step: int) -> Profile | None:
+        """How the sampled answers are distributed against the references of the same rows; none without either."""
+        compared = [a.completion for a in self.sampled if a.row.reference_ids]
+        if not compared:
+            return None
+        return measure(
+            step,
+            [len(c.ids) for c in compared],
+            [len(tokens) for tokens in self.tempered_logprobs],
+            [p for c in compared for p in c.logprobs],
+            [p for tokens in self.tempered_logprobs for p in tokens],
+        )
 
     def metrics(self) -> dict[str, float]:
         """Named `eval/…`: means of reward and score, lengths in tokens, mean log-probability per reference token."""
@@ -79,10 +95,15 @@ def evaluate(
         asked = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
         return _judge(asked, policy, rewards, discriminator)
 
+    referenced, temperature = [row for row in rows if row.reference_ids], spec.rollout.temperature
+    plain = reference_logprobs(referenced, policy, spec, temperature=1.0)
     return Evaluation(
         greedy=answers(1, greedy=True),
         sampled=answers(spec.evaluation.profile_completions if spec.evaluation else 0, greedy=False),
-        teacher_logprobs=reference_logprobs([row for row in rows if row.reference_ids], policy, spec),
+        teacher_logprobs=plain,
+        tempered_logprobs=plain
+        if temperature == 1
+        else reference_logprobs(referenced, policy, spec, temperature=temperature),
     )
 
 
@@ -122,12 +143,14 @@ def _judge(
 
 
 @torch.no_grad()
-def reference_logprobs(rows: Seq[EncodedRow], policy: Policy, spec: JobSpec) -> list[list[float]]:
-    """Log-probability of each of the teacher's tokens, in nats, at temperature 1; one list per row, longest first."""
+def reference_logprobs(
+    rows: Seq[EncodedRow], policy: Policy, spec: JobSpec, *, temperature: float
+) -> list[list[float]]:
+    """Log-probability of each of the teacher's tokens, in nats; one list per row, longest first."""
     sequences = [Sequence(row.prompt_ids, row.reference_ids or [], demonstration=True) for row in rows]
     found: list[list[float]] = []
     for batch in micro_batches(sequences, spec.resources.micro_batch_tokens, policy.pad_id, policy.device):
-        logprobs, _ = completion_logprobs(policy.model, batch, temperature=1.0)
+        logprobs, _ = completion_logprobs(policy.model, batch, temperature=temperature)
         found += [row[mask].tolist() for row, mask in zip(logprobs, batch.completion_mask, strict=True)]
     return found
 

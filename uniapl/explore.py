@@ -77,6 +77,7 @@ class Explorer:
         metrics["time/generate"] = time.monotonic() - started
         if references := [len(p.row.reference_ids) for p in prompts if p.row.reference_ids]:
             metrics["completions/reference_length"] = statistics.fmean(references)
+            metrics["completions/reference_std_length"] = statistics.pstdev(references)
 
         scores, scale = self._scores(prompts, texts, step, metrics)  # (P, G)
         advantages = self._advantages(prompts, texts, scores * scale, metrics)  # (P, G)
@@ -119,12 +120,10 @@ class Explorer:
         if isinstance(self.discriminator, LearnedDiscriminator):
             metrics["disc/version"] = float(self.discriminator.version)
             metrics |= self.discriminator.learn(questions)
-        known = found[found.isfinite()]
-        metrics |= {
-            "disc/score_student": known.mean().item(),
-            "disc/score_group_std": centre(found)[1].mean().item(),
-            "time/discriminator": time.monotonic() - started,
-        }
+        metrics["time/discriminator"] = time.monotonic() - started
+        if found.isfinite().any():
+            metrics["disc/score_student"] = found[found.isfinite()].mean().item()
+            metrics["disc/score_group_std"] = centre(found)[1].mean().item()
         return scores, scale
 
     def _questions(self, prompts: Seq[Prompt], texts: list[list[str]], asked: list[int]) -> list[Comparison]:
@@ -209,7 +208,8 @@ class Explorer:
                 for row, w in zip(rows, weights, strict=True)
                 if not math.isnan(w)
             ]
-            metrics["disc/coef_abs_mean"] = statistics.fmean(abs(s.coef or 0) for s in taught) if taught else NAN
+            if taught:
+                metrics["disc/coef_abs_mean"] = statistics.fmean(s.coef or 0.0 for s in taught)
             return coef, taught
         coef[compared] = coefficients(
             scores[compared],
@@ -218,7 +218,8 @@ class Explorer:
             teacher_scores=self._teacher_scores([prompts[i].row for i in compared]),
             baseline=self.baseline,
         )
-        metrics["disc/coef_abs_mean"] = coef.abs().nanmean().item()
+        if coef.isfinite().any():  # none is while a learned discriminator warms up
+            metrics["disc/coef_abs_mean"] = coef.abs().nanmean().item()
         return coef, []
 
     def _teacher_scores(self, rows: list[EncodedRow]) -> Tensor | None:  # (P',) or not needed

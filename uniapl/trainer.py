@@ -21,13 +21,15 @@ from uniapl.batch import Sequence
 from uniapl.data import EncodedRow, encode_rows, load_rows
 from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.discriminators.load import load_discriminator
-from uniapl.errors import SpecError
+from uniapl.errors import SpecError, UnhealthyError
 from uniapl.evaluate import evaluate
 from uniapl.explore import Explorer, Metrics, Prompt
+from uniapl.health import HealthMonitor
 from uniapl.learner import Learner
 from uniapl.lora import load_adapter, with_lora
 from uniapl.mix import rows_of_step
 from uniapl.policy import Policy, Reference, load_policy, with_chat_template
+from uniapl.profile import draw, save
 from uniapl.report import Reporter
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.transformers import TransformersGenerator
@@ -52,6 +54,7 @@ class Trainer:
     policy: Policy
     learner: Learner
     explorer: Explorer
+    health: HealthMonitor
     mix: list[list[EncodedRow]]
     held_out: list[EncodedRow]
     done: int
@@ -70,6 +73,7 @@ class Trainer:
         checkpoint.load_optimizer(path, self.policy, self.learner.optimizer)
         state = checkpoint.load_state(path)
         self.explorer.baseline.mean = state["score_baseline"]
+        self.health.restore(state["health"])
         if isinstance(self.explorer.discriminator, LearnedDiscriminator):
             self.explorer.discriminator.load(path / DISCRIMINATOR)
         self.reporter.event(f"resumed after step {self.done}", step=self.done)
@@ -88,6 +92,7 @@ class Trainer:
             metrics = self._step(self.done)
             self.done += 1
             self.reporter.metrics(self.done, metrics)
+            self._judge(metrics)
             last = self.done == schedule.steps
             stop = self.signals.stop and not last
             if last or (self.done % schedule.eval_every == 0 and not stop):  # who asks to stop does not wait long
@@ -129,6 +134,28 @@ class Trainer:
         metrics |= self.learner.update(sequences, step, measure_terms=measure)
         return metrics | {"step_time": time.monotonic() - started}
 
+    def _judge(self, metrics: Metrics) -> None:
+        """Tell the failure signatures that begin at this step.
+
+        Raises:
+            UnhealthyError: one of those that the job stops on; a checkpoint has been written then.
+        """
+        for finding in self.health.observe(self.done, metrics):
+            self.reporter.event(
+                f"{finding.signature}: {finding.message}",
+                level="warning",
+                signature=finding.signature,
+                step=finding.step,
+                evidence=finding.evidence,
+            )
+            if finding.stop:
+                self._save()
+                raise UnhealthyError(
+                    f"{finding.signature} at step {finding.step}: {finding.message}",
+                    param="health.stop_on",
+                    hint="the last checkpoint is from this step",
+                )
+
     def _evaluate(self) -> None:
         if not self.held_out:
             return
@@ -142,7 +169,12 @@ class Trainer:
             rewards=self.explorer.rewards,
             discriminator=self.explorer.discriminator,
         )
-        self.reporter.metrics(self.done, found.metrics())
+        profile = found.profile(self.done)
+        self.reporter.metrics(self.done, found.metrics() | (profile.metrics() if profile else {}))
+        if profile is not None:
+            folder = Path(self.run.run_dir) / "profile"
+            save(profile, folder)
+            draw(folder)
         for answer in found.greedy[: spec.evaluation.samples if spec.evaluation else 0]:
             self.reporter.sample(
                 self.done,
@@ -159,7 +191,7 @@ class Trainer:
         self.reporter.phase("saving")
         spec = self.run.spec
         folder = Path(self.run.run_dir) / "checkpoints"
-        state = {"score_baseline": self.explorer.baseline.mean}
+        state = {"score_baseline": self.explorer.baseline.mean, "health": self.health.state()}
         judge = self.explorer.discriminator
         parts = {DISCRIMINATOR: judge.save} if isinstance(judge, LearnedDiscriminator) else {}
         saved = checkpoint.save(folder, self.policy, self.learner.optimizer, spec, self.done, state, parts)
@@ -202,7 +234,8 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
         batch_size=rollout.batch_size,
     )
     explorer = Explorer(spec, policy, generator, rewards, discriminator)
-    trainer = Trainer(run, reporter, signals, policy, learner, explorer, mix, held_out, done)
+    health = HealthMonitor(spec.health)
+    trainer = Trainer(run, reporter, signals, policy, learner, explorer, health, mix, held_out, done)
     if run.resume_from is not None:
         trainer.resume(Path(run.resume_from))
     return trainer

@@ -1,0 +1,295 @@
+"""Failure signatures: known ways in which a run goes wrong, watched for in the metrics of every step.
+
+    length_collapse      completions become uniformly shorter or longer than the teacher's answers
+    reward_hacking       the reward rises while the discriminator score falls
+    instability          the loss, the gradient or the spread of the discriminator's scores jumps
+    entropy_collapse     the policy has become nearly deterministic
+    no_reward_variance   all answers to a prompt earn the same, so that exploration has no gradient
+    not_finite           a metric is NaN or infinite
+
+Each check gives a *severity*, 1 at its threshold. A signature begins at 1 and clears at `CLEAR`, so that a run on the
+edge is reported once. Thresholds with their reasons are in `uniapl.spec.health`.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from typing import Any
+
+from uniapl.spec.health import Health, Signature
+from uniapl.trend import change, mann_kendall, median_deviation
+
+CLEAR = 0.5
+"""Share of a threshold at which a signature has cleared."""
+MEAN = ("completions/mean_length", "completions/reference_length")
+SPREAD = ("completions/std_length", "completions/reference_std_length")
+REWARD, SCORE, SCORE_SPREAD = "reward", "disc/score_student", "disc/score_group_std"
+ENTROPY, NO_VARIANCE = "entropy", "frac_reward_zero_std"
+SPIKING = {"loss": 0.05, "grad_norm": 0.05, SCORE_SPREAD: 0.02}
+"""Metrics that may spike, each with a deviation below which it is flat: losses of pure exploration are near 0."""
+WEIGHTS = ("uniapl/alpha", "uniapl/lambda_adv")
+WATCHED = {*MEAN, *SPREAD, REWARD, SCORE, ENTROPY, NO_VARIANCE, *SPIKING, *WEIGHTS}
+FATAL = {"loss", "grad_norm"}
+"""Metrics after which there is nothing to go on with."""
+
+Step = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A signature that begins at this step."""
+
+    signature: Signature
+    step: int
+    message: str
+    """What was seen, in numbers, and what to try."""
+    evidence: dict[str, Any]
+    """The numbers, the thresholds, and the values they were judged from; JSON-serialisable."""
+    stop: bool
+    """Whether the job should end here."""
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """What a check saw."""
+
+    severity: float
+    message: str
+    evidence: dict[str, Any]
+
+
+class HealthMonitor:
+    """Watches a run, step by step. Its state goes into the checkpoint, so that a resumed run is judged alike."""
+
+    def __init__(self, options: Health) -> None:
+        self._options = options
+        self._steps: list[Step] = []  # the last so many steps' watched metrics
+        self._start: dict[str, float] = {}  # how the run began
+        self._active: set[Signature] = set()
+
+    def observe(self, step: int, metrics: Mapping[str, float]) -> list[Finding]:
+        """Judge the run after a step; metrics that a run does not have are not judged.
+
+        Args:
+            step: the number that findings carry.
+            metrics: the step's metrics, by the trainer's names.
+
+        Returns:
+            The signatures that begin at this step.
+        """
+        o = self._options
+        self._steps.append({name: v for name, v in metrics.items() if name in WATCHED and math.isfinite(v)})
+        del self._steps[: -max(o.history + 1, o.window, o.no_variance_steps)]
+        symptoms = {signature: check(self._steps, self._start, o) for signature, check in CHECKS.items()}
+        symptoms["not_finite"] = not_finite(metrics)
+        found = []
+        for signature, symptom in symptoms.items():
+            if symptom is None:
+                continue
+            if symptom.severity >= 1 and signature not in self._active:
+                self._active.add(signature)
+                stop = signature in o.stop_on or bool(FATAL & symptom.evidence.get("metrics", {}).keys())
+                found.append(Finding(signature, step, symptom.message, symptom.evidence, stop))
+            elif symptom.severity <= CLEAR:
+                self._active.discard(signature)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """Everything that later findings depend on; JSON-serialisable."""
+        return {
+            "steps": [dict(step) for step in self._steps],
+            "start": dict(self._start),
+            "active": sorted(self._active),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._steps = [dict(step) for step in state["steps"]]
+        self._start = dict(state["start"])
+        self._active = set(state["active"])
+
+
+def length_collapse(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
+    """The window's mean length, or its standard deviation, over the teacher's leaves the band.
+
+    The band reaches to `CLEAR` times where the run began, for a base model may well begin outside.
+    """
+    symptoms = [_length(name, names, steps, start, o) for name, names in (("mean", MEAN), ("spread", SPREAD))]
+    return max((s for s in symptoms if s is not None), key=lambda s: s.severity, default=None)
+
+
+def _length(name: str, names: tuple[str, str], steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
+    ours, teachers = (values[-o.window :] for values in _series(steps, *names))
+    if len(ours) < o.window or sum(teachers) == 0:
+        return None
+    ratio = sum(ours) / sum(teachers)
+    began = start.setdefault(name, ratio)
+    low, high = min(o.length_low, CLEAR * began), max(o.length_high, began / CLEAR)
+    ours_mean, teachers_mean = statistics.fmean(ours), statistics.fmean(teachers)
+    what = "completions average" if name == "mean" else "completion lengths have a standard deviation of"
+    return Symptom(
+        severity=max(_share(low, ratio), _share(ratio, high)),
+        message=f"{what} {ours_mean:.4g} tokens over the last {o.window} steps, {ratio:.3g} times the teacher's "
+        f"{teachers_mean:.4g} (band {low:.3g} to {high:.3g}). Check whether the reward favours one length; raise alpha "
+        "or lambda_adv, or lower optimizer.learning_rate.",
+        evidence={
+            "ratio": ratio,
+            "low": low,
+            "high": high,
+            "ratio_at_start": began,
+            names[0]: ours,
+            names[1]: teachers,
+        },
+    )
+
+
+def reward_hacking(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
+    """Over the history the reward has an upward trend, and the discriminator score a downward one that matters."""
+    rewards, scores, spreads = (values[-o.history :] for values in _series(steps, REWARD, SCORE, SCORE_SPREAD))
+    if len(rewards) < o.history:
+        return None
+    z_reward, z_score = mann_kendall(rewards), mann_kendall(scores)
+    rise, fall, spread = change(rewards), -change(scores), statistics.median(spreads)
+    return Symptom(
+        severity=min(
+            _share(z_reward, o.hacking_z), _share(-z_score, o.hacking_z), _share(fall, o.hacking_fall * spread)
+        ),
+        message=f"over the last {o.history} steps the reward rose by {rise:.3g} (z = {z_reward:.1f}) while the "
+        f"discriminator score fell by {fall:.3g} (z = {z_score:.1f}): answers satisfy the checks and move away from "
+        "the teacher's. Read some samples; raise lambda_adv or alpha, or close the gap in the reward.",
+        evidence={
+            "reward_change": rise,
+            "reward_z": z_reward,
+            "score_change": -fall,
+            "score_z": z_score,
+            "score_spread": spread,
+            "threshold_z": o.hacking_z,
+            "threshold_fall": o.hacking_fall * spread,
+            REWARD: rewards,
+            SCORE: scores,
+        },
+    )
+
+
+def instability(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
+    """The loss, the gradient norm or the spread of the discriminator's scores spikes above its history."""
+    same = _same_weights(steps)
+    symptoms = [_spike(name, _series(same, name)[0], o) for name in SPIKING]
+    return max((s for s in symptoms if s is not None), key=lambda s: s.severity, default=None)
+
+
+def _spike(name: str, values: Seq[float], o: Health) -> Symptom | None:
+    """The newest value is far out by the history's deviation, and twice as far as its upper tenth begins.
+
+    The deviation alone would not do: where most steps have no gradient at all, it is 0, and each one that has is far.
+    """
+    past = values[-o.history - 1 : -1]
+    if len(past) < o.history // 2:
+        return None
+    value = values[-1]
+    center = statistics.median(past)
+    deviation = max(median_deviation(past), 0.05 * abs(center), SPIKING[name])
+    threshold = max(o.spike_mads * deviation, 2 * (statistics.quantiles(past, n=10)[-1] - center))
+    return Symptom(
+        severity=_share(value - center, threshold),
+        message=f"{name} jumped to {value:.4g}; over {len(past)} steps before its median was {center:.4g}, and above "
+        f"{center + threshold:.4g} is a spike. Lower optimizer.learning_rate or lambda_adv; if the discriminator's "
+        "scores swing, tighten adversarial.coef_clip.",
+        evidence={
+            "metric": name,
+            "value": value,
+            "median": center,
+            "deviation": deviation,
+            "threshold": center + threshold,
+            name: past,
+        },
+    )
+
+
+def entropy_collapse(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
+    """The window's entropy is a small share of the first step's."""
+    values = _series(steps, ENTROPY)[0]
+    if not values:
+        return None
+    began = start.setdefault(ENTROPY, values[0])
+    recent = values[-o.window :]
+    if len(recent) < o.window:
+        return None
+    entropy = statistics.fmean(recent)
+    return Symptom(
+        severity=_share(o.entropy_low * began, entropy),
+        message=f"entropy is {entropy:.3g} nats per token over the last {o.window} steps, from {began:.3g} at the "
+        f"start (threshold {o.entropy_low * began:.3g}): the policy answers nearly always the same and explores no "
+        "more. Lower optimizer.learning_rate, raise grpo.clip_high, or set grpo.kl_coef.",
+        evidence={
+            "entropy_at_start": began,
+            "mean": entropy,
+            "threshold": o.entropy_low * began,
+            ENTROPY: recent,
+        },
+    )
+
+
+def no_reward_variance(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
+    """In each of the last steps, every group's rewards were all equal."""
+    shares, rewards = (values[-o.no_variance_steps :] for values in _series(steps, NO_VARIANCE, REWARD))
+    if len(shares) < o.no_variance_steps:
+        return None
+    return Symptom(
+        severity=statistics.fmean(share >= 1 for share in shares),
+        message=f"for {len(shares)} steps all answers to each prompt earned the same (mean reward "
+        f"{statistics.fmean(rewards):.3g}), so that exploration has no gradient. Rewards near their maximum want "
+        "harder prompts, near 0 easier ones or more imitation first (alpha); a larger grpo.group_size or "
+        "rollout.temperature may help.",
+        evidence={"threshold": 1.0, NO_VARIANCE: shares, REWARD: rewards},
+    )
+
+
+def not_finite(metrics: Mapping[str, float]) -> Symptom:
+    """Any metric is NaN or infinite."""
+    names = sorted(name for name, value in metrics.items() if not math.isfinite(value))
+    return Symptom(
+        severity=float(bool(names)),
+        message=f"not finite: {', '.join(f'{name} is {metrics[name]}' for name in names)}. Resume from the last "
+        "checkpoint with a lower optimizer.learning_rate or lambda_adv, or set adversarial.coef_clip.",
+        evidence={"metrics": {name: str(metrics[name]) for name in names}},  # JSON has no NaN
+    )
+
+
+Check = Callable[[Seq[Step], dict[str, float], Health], Symptom | None]
+CHECKS: dict[Signature, Check] = {
+    "length_collapse": length_collapse,
+    "reward_hacking": reward_hacking,
+    "instability": instability,
+    "entropy_collapse": entropy_collapse,
+    "no_reward_variance": no_reward_variance,
+}
+
+
+def _series(steps: Seq[Step], *names: str) -> list[list[float]]:
+    """Values of each name, over the steps that have all of them."""
+    complete = [step for step in steps if all(name in step for name in names)]
+    return [[step[name] for step in complete] for name in names]
+
+
+def _same_weights(steps: Seq[Step]) -> Seq[Step]:
+    """The steps since alpha or lambda_adv last jumped, as at a new stage: that moves the loss for a good reason."""
+
+    def jumped(a: float, b: float) -> bool:
+        return abs(a - b) > 0.1 or max(a, b) > 2 * min(a, b)
+
+    for i in range(len(steps) - 1, 0, -1):
+        if any(jumped(steps[i - 1].get(name, 0.0), steps[i].get(name, 0.0)) for name in WEIGHTS):
+            return steps[i:]
+    return steps
+
+
+def _share(value: float, threshold: float) -> float:
+    """`value / threshold` for positive values: 1 at the threshold, 0 for what is not positive, infinite at none."""
+    if value <= 0:
+        return 0.0
+    return value / threshold if threshold > 0 else math.inf

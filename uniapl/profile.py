@@ -1,0 +1,218 @@
+"""The behaviour profile: how the student's answers are distributed, against the teacher's.
+
+On held-out prompts, the two analyses of arXiv:2509.25148:
+
+    length             tokens per answer: the student's sampled answers, the teacher's references
+    log-probability    nats per token, both under the policy: of what it samples itself, of what the teacher wrote
+
+Each pair of distributions has a distance, Wasserstein-1: the area between the two cumulative curves, in the unit of
+the axis. Both fall to the level of sampling noise as the student comes to behave like the teacher.
+
+    profile/step-00000010.json    one measurement (`Profile`)
+    profile/profile.png           the first, a middle and the last one, drawn
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Sequence as Seq
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from uniapl.errors import DivergedError
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+LOGPROBS_KEPT = 4000
+"""Token log-probabilities stored per distribution; distances and quantiles are of all of them."""
+PICTURE = "profile.png"
+
+
+class Behaviour(BaseModel):
+    """How one author's answers are distributed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    lengths: list[int]
+    """Tokens of each answer, end token included."""
+    length_quantiles: dict[str, float]
+    """Tokens, by `p05` … `p95`."""
+    logprobs: list[float]
+    """Log-probabilities of the answers' tokens under the policy, in nats, ascending; evenly thinned out when many."""
+    logprob_quantiles: dict[str, float]
+    """Nats, by `p05` … `p95`."""
+    logprob_mean: float
+    """Nats per token."""
+
+
+class Profile(BaseModel):
+    """One measurement of the student against the teacher."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    """Updates made before it."""
+    student: Behaviour
+    teacher: Behaviour
+    length_distance: float
+    """Wasserstein-1, in tokens."""
+    length_ratio: float
+    """The student's mean length over the teacher's."""
+    logprob_distance: float
+    """Wasserstein-1, in nats."""
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics named `profile/…`: distances, the student's lengths in tokens, mean log-probabilities in nats."""
+        return {
+            "profile/length_distance": self.length_distance,
+            "profile/length_ratio": self.length_ratio,
+            "profile/student_length_p50": self.student.length_quantiles["p50"],
+            "profile/student_length_p95": self.student.length_quantiles["p95"],
+            "profile/logprob_distance": self.logprob_distance,
+            "profile/student_logprob_mean": self.student.logprob_mean,
+            "profile/teacher_logprob_mean": self.teacher.logprob_mean,
+        }
+
+
+def measure(
+    step: int,
+    student_lengths: Seq[int],
+    teacher_lengths: Seq[int],
+    student_logprobs: Seq[float],
+    teacher_logprobs: Seq[float],
+) -> Profile:
+    """Compare answers to the same held-out prompts; none of the lists may be empty.
+
+    Args:
+        step: updates made so far.
+        student_lengths: tokens of each sampled answer, end token included.
+        teacher_lengths: tokens of each reference, end token included.
+        student_logprobs: nats under the policy, of all tokens that it sampled.
+        teacher_logprobs: nats under the policy, of all the references' tokens; at the same temperature.
+
+    Raises:
+        DivergedError: a log-probability is not finite.
+    """
+    if not all(map(math.isfinite, [*student_logprobs, *teacher_logprobs])):
+        raise DivergedError(
+            f"step {step}: the policy gives held-out tokens log-probabilities that are not finite",
+            param="optimizer.learning_rate",
+            hint="lower optimizer.learning_rate or lambda_adv, or set adversarial.coef_clip",
+        )
+    return Profile(
+        step=step,
+        student=_behaviour(student_lengths, student_logprobs),
+        teacher=_behaviour(teacher_lengths, teacher_logprobs),
+        length_distance=wasserstein(student_lengths, teacher_lengths),
+        length_ratio=float(np.mean(student_lengths) / np.mean(teacher_lengths)),
+        logprob_distance=wasserstein(student_logprobs, teacher_logprobs),
+    )
+
+
+def wasserstein(a: Seq[float], b: Seq[float]) -> float:
+    """Wasserstein-1 of two empirical distributions, which may differ in size: the integral of |F_a - F_b|."""
+    points = np.sort([*a, *b])
+    F_a, F_b = (np.searchsorted(np.sort(values), points[:-1], side="right") / len(values) for values in (a, b))
+    return float(np.sum(np.abs(F_a - F_b) * np.diff(points)))
+
+
+def save(profile: Profile, folder: Path) -> Path:
+    """Write a measurement to `folder`, whole or not at all; one of the same step is replaced."""
+    path = folder / f"step-{profile.step:08d}.json"
+    _write(path, profile.model_dump_json().encode())
+    return path
+
+
+def draw(folder: Path) -> Path:
+    """Draw the first, the middle and the last measurement in `folder`, with the teacher's curves as of the last.
+
+    Curves are cumulative: there is no bin width to choose, which a few dozen answers would be sensitive to, and the
+    area between two curves is their distance.
+    """
+    paths = sorted(folder.glob("step-*.json"))
+    chosen = sorted({0, (len(paths) - 1) // 2, len(paths) - 1})
+    profiles = [Profile.model_validate_json(paths[i].read_bytes()) for i in chosen]
+    teacher = profiles[-1].teacher
+    figure = Figure(figsize=(10, 5), dpi=150, layout="constrained")  # not pyplot's: that would be global state
+    left, right = figure.subplots(1, 2)
+
+    lengths = [(f"student, step {p.step}: {p.length_distance:.3g} tokens apart", p.student.lengths) for p in profiles]
+    longest = max(max(values) for values in (teacher.lengths, *(p.student.lengths for p in profiles)))
+    _curves(left, ("teacher", teacher.lengths), lengths, span=(0, 1.05 * longest))
+    left.set(title="Answer length", xlabel="tokens per answer", ylabel="share of answers at most this long")
+
+    logprobs = [
+        (f"student's tokens, step {p.step}: {p.logprob_distance:.3g} nats apart", p.student.logprobs) for p in profiles
+    ]
+    lowest = min(b.logprob_quantiles["p05"] for p in profiles for b in (p.student, p.teacher))
+    written = (f"teacher's tokens, policy of step {profiles[-1].step}", teacher.logprobs)
+    _curves(right, written, logprobs, span=(min(1.3 * lowest, -1.0), 0))
+    right.set(
+        title="Token log-probability under the policy",
+        xlabel="log-probability, nats per token",
+        ylabel="share of tokens at most this likely",
+    )
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    _write(folder / PICTURE, picture.getvalue())
+    return folder / PICTURE
+
+
+def _behaviour(lengths: Seq[int], logprobs: Seq[float]) -> Behaviour:
+    ordered = np.sort(logprobs)
+    kept = np.linspace(0, len(ordered) - 1, min(len(ordered), LOGPROBS_KEPT)).round().astype(int)
+    return Behaviour(
+        lengths=list(lengths),
+        length_quantiles=_quantiles(lengths),
+        logprobs=ordered[kept].tolist(),
+        logprob_quantiles=_quantiles(logprobs),
+        logprob_mean=float(np.mean(logprobs)),
+    )
+
+
+def _quantiles(values: Seq[float]) -> dict[str, float]:
+    return {f"p{round(q * 100):02d}": float(np.quantile(values, q)) for q in QUANTILES}
+
+
+def _curves(
+    axes: Axes,
+    teacher: tuple[str, Seq[float]],
+    students: Seq[tuple[str, Seq[float]]],
+    *,
+    span: tuple[float, float],
+) -> None:
+    """Cumulative curves with their labels; later steps are darker and more solid, so that grey prints tell them."""
+    x, share = _cumulative(teacher[1], span)
+    axes.fill_between(x, share, step="post", color="0.92")
+    axes.step(x, share, where="post", color="black", linewidth=2.6, label=teacher[0])
+    looks = [("#e69f00", (0, (1, 1.2))), ("#56b4e9", (0, (5, 1.5))), ("#0072b2", "solid")][-len(students) :]
+    for (label, values), (color, style) in zip(students, looks, strict=True):
+        axes.step(*_cumulative(values, span), where="post", color=color, linestyle=style, linewidth=2, label=label)
+    axes.set(xlim=span, ylim=(0, 1.02))
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, handlelength=3)
+
+
+def _cumulative(values: Seq[float], span: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Corners of the empirical distribution function, over the whole span."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    share = np.arange(len(ordered) + 1) / len(ordered)
+    return np.concatenate([[min(span[0], ordered[0])], ordered, [max(span[1], ordered[-1])]]), np.append(share, 1.0)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Put a file in place atomically: readers see the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
