@@ -24,7 +24,7 @@ from uniapl.experiments.launch import LocalLauncher, fingerprint
 from uniapl.experiments.models import RegisteredModel, read_registry, sources
 from uniapl.experiments.results import Failure, RunResult, metrics_at, read_reports
 from uniapl.experiments.table import differences_table, results_table
-from uniapl.experiments.validation import auc, validate
+from uniapl.experiments.validation import validate
 from uniapl.experiments.weights import ABLATION, DIVERSITY, LAMBDA_SWEEP, TERMS
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
@@ -237,11 +237,6 @@ def test_bad_teachers_have_bad_references_and_the_same_rows_otherwise(tmp_path: 
 
 
 # --- validation of the discriminator ---
-
-
-def test_auc_counts_pairs_and_half_of_ties() -> None:
-    # (3,1) (3,2) won, (3,4) lost; (2,1) won, (2,2) tied, (2,4) lost: 3.5 of 6.
-    assert auc([3, 2], [1, 2, 4]) == pytest.approx(3.5 / 6)
 
 
 def test_embeddings_tell_another_rows_answer_from_a_rewrite() -> None:

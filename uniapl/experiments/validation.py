@@ -16,18 +16,13 @@ from uniapl.experiments.answers import mismatched, rewritten, shuffled, truncate
 from uniapl.experiments.models import RegisteredModel, discriminator_source
 from uniapl.experiments.table import Table, cell
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
+from uniapl.spec.run import ModelSource, RunConfig
 
 if TYPE_CHECKING:
     from uniapl.discriminators.base import Discriminator
 
 NAME = "validate_discriminator"
 QUESTION = "how often the discriminator ranks a known-good answer above a known-bad one"
-
-
-def auc(good: Sequence[float], bad: Sequence[float]) -> float:
-    """P(good > bad) + P(good = bad)/2 over all pairs."""
-    return statistics.fmean(_won(g, b) for g in good for b in bad)
 
 
 def _won(good: float, bad: float) -> float:
@@ -38,6 +33,9 @@ def measure(
     prompts: Sequence[str], references: Sequence[str], discriminator: Discriminator, seed: int
 ) -> dict[str, dict[str, float]]:
     """For each kind of bad answer: AUC over all pairs and within rows, and both mean scores."""
+    import torch
+
+    from uniapl.discriminators.auc import auc
     from uniapl.discriminators.base import Comparison
 
     def scores(outputs: Sequence[str]) -> list[float]:
@@ -55,7 +53,7 @@ def measure(
     for kind, answers in bad_answers.items():
         bad = scores(answers)
         measured[kind] = {
-            "auc": auc(good, bad),
+            "auc": auc(torch.tensor(good), torch.tensor(bad)),
             "within_row": statistics.fmean(map(_won, good, bad)),
             "good_score": statistics.fmean(good),
             "bad_score": statistics.fmean(bad),
@@ -105,8 +103,9 @@ def _load(spec: JobSpec, source: ModelSource) -> Discriminator:
     import torch
     import transformers
 
-    from uniapl.discriminators.embedding import EmbeddingDiscriminator
+    from uniapl.discriminators.load import load_discriminator
 
     transformers.utils.logging.disable_progress_bar()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return EmbeddingDiscriminator(source, batch_size=spec.discriminator.batch_size, device=device)
+    run = RunConfig(spec=spec, run_dir=".", models={spec.discriminator.model or spec.student: source})
+    return load_discriminator(spec, run, device)

@@ -11,13 +11,13 @@ from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Alpha, Stage, Weight, bounds
 
 REWARD = Column("reward", "eval/reward")
+SAMPLED_REWARD = Column("reward, sampled", "eval/reward_sampled")
 REFERENCE_LOGPROB = Column("log p(reference)", "eval/reference_logprob")
 SCORE = Column("score", "eval/score")
 LENGTH_DISTANCE = Column("length distance", "profile/length_distance", digits=1)
 LOGPROB_DISTANCE = Column("log p distance", "profile/logprob_distance")
-DISTINCT_2 = Column("distinct-2", "profile/distinct_2")
-PAIRWISE_SIMILARITY = Column("pairwise similarity", "profile/pairwise_similarity")
-COLUMNS = (REWARD, REFERENCE_LOGPROB, SCORE, LENGTH_DISTANCE, LOGPROB_DISTANCE)
+DISTINCT_2 = Column("distinct-2", "eval/distinct_2")
+COLUMNS = (REWARD, SAMPLED_REWARD, REFERENCE_LOGPROB, SCORE, LENGTH_DISTANCE, LOGPROB_DISTANCE)
 
 
 def held_out(spec: JobSpec) -> JobSpec:
@@ -148,5 +148,5 @@ DIVERSITY = Experiment(
     "diversity",
     "task score against the diversity of sampled answers, over lambda_adv at the spec's alpha and the reverse",
     _diversity,
-    (REWARD, SCORE, DISTINCT_2, PAIRWISE_SIMILARITY, LENGTH_DISTANCE),
+    (REWARD, SAMPLED_REWARD, SCORE, DISTINCT_2, LENGTH_DISTANCE),
 )
