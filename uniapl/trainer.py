@@ -85,7 +85,9 @@ class Trainer:
             False when a signal asked to stop before that; a checkpoint has been written then too.
         """
         schedule = self.run.spec.schedule
-        if self.done % schedule.eval_every == 0:  # also when a stop came before this step's evaluation
+        evaluation = self.run.spec.evaluation
+        skipped = self.done == 0 and evaluation is not None and not evaluation.at_start
+        if self.done % schedule.eval_every == 0 and not skipped:  # also when a stop came before this step's evaluation
             self._evaluate()
         self.reporter.phase("training")
         while self.done < schedule.steps:

@@ -135,6 +135,11 @@ def test_the_ablation_has_the_published_arms_at_equal_updates() -> None:
     assert staged.steps == 7
 
 
+def test_the_student_is_evaluated_once_before_training() -> None:
+    runs = ABLATION.runs(spec(), [0, 1])
+    assert [run.spec.evaluation.at_start for run in runs if run.spec.evaluation] == [True] + [False] * 9
+
+
 def test_the_other_experiments_on_weights_have_their_arms() -> None:
     assert weights(TERMS.arms(spec())) == {
         "uniapl": (0.3, 0.002),
@@ -261,17 +266,17 @@ def test_cells_are_means_and_sample_deviations() -> None:
     name = "eval/reward"
     results = [
         result("base", 0, {name: 0.1}, {name: 0.2}),
-        result("base", 1, {name: 0.3}, {name: 0.4}),
-        result("base", 2, {name: 0.2}, {name: 0.9}),
-        result("other", 0, {name: 0.1}, {name: 0.5}),
-        result("other", 1, {name: 0.3}, {name: 0.9}),
+        result("base", 1, {}, {name: 0.4}),
+        result("base", 2, {}, {name: 0.9}),
+        result("other", 0, {}, {name: 0.5}),
+        result("other", 1, {}, {name: 0.9}),
     ]
     table = results_table(TABLED, ["base", "other", "gone"], results, [Failure("other", 2, "too big")])
-    # before, by seed: mean of .1 .3 .2 is .2, deviations -.1 .1 0, sqrt(.02 / 2) = .1
+    # before: the one run that was evaluated then
     # base: mean of .2 .4 .9 is .5, deviations -.3 -.1 .4, sqrt(.26 / 2) = .36
     # other: mean of .5 .9 is .7, deviations -.2 .2, sqrt(.08 / 1) = .28
     assert table.rows == [
-        ["before training", "0.20 ± 0.10", ""],
+        ["before training", "0.10", ""],
         ["base", "0.50 ± 0.36", ""],
         ["other", "0.70 ± 0.28", ""],
         ["gone", "", ""],

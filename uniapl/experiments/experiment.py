@@ -62,12 +62,20 @@ class Experiment:
     """Datasets that its arms name and the spec does not, by name; reads the spec's own."""
 
     def runs(self, spec: JobSpec, seeds: Sequence[int]) -> list[Run]:
-        """Every arm with every seed, arm by arm.
+        """Every arm with every seed, arm by arm. All begin with the same student: the first alone evaluates it.
 
         Raises:
             SpecError: the spec leaves nothing to compare, or one of its arms is no valid spec.
         """
-        return [Run(arm.name, changed(arm.spec, seed=seed)) for arm in self.arms(spec) for seed in seeds]
+        runs = [Run(arm.name, changed(arm.spec, seed=seed)) for arm in self.arms(spec) for seed in seeds]
+        return [runs[0], *(Run(run.arm, _begun(run.spec)) for run in runs[1:])]
+
+
+def _begun(spec: JobSpec) -> JobSpec:
+    """The spec without the evaluation before its first step."""
+    if spec.evaluation is None:
+        return spec
+    return changed(spec, evaluation=spec.evaluation.model_copy(update={"at_start": False}))
 
 
 def changed(spec: JobSpec, **fields: Any) -> JobSpec:

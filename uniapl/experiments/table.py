@@ -59,8 +59,8 @@ def results_table(
     experiment: Experiment, arms: Sequence[str], results: Sequence[RunResult], failures: Sequence[Failure]
 ) -> Table:
     """Held-out numbers after the last step, by arm; the first row is before the first step."""
-    before = list({result.seed: result.before for result in results}.values())  # the same in every arm
-    rows = [_row(BEFORE, before, experiment.columns)] if before else []
+    before = [result.before for result in results if result.before]  # of one run: all begin alike
+    rows = [_row(BEFORE, before[:1], experiment.columns)] if before else []
     for arm in arms:
         after = [result.after for result in results if result.arm == arm]
         rows.append(_row(arm, after, experiment.columns))

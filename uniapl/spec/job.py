@@ -138,6 +138,8 @@ class Evaluation(Input):
     profile_completions: int = Field(default=4, ge=0, le=64)
     """Answers sampled per held-out prompt for the behaviour profile: how lengths and token log-probabilities are
     distributed, against the teacher's. 0 for no profile."""
+    at_start: bool = True
+    """Evaluate before the first step too; runs that begin alike need it once."""
     score: bool = False
     """Score the answers with the discriminator also when no term uses it."""
 
