@@ -582,11 +582,12 @@ def test_a_key_that_no_header_can_hold_is_not_shown(
     "reply",
     [
         Reply(401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}),
-        Reply(400, f"{'x' * 190}Bearer {KEY}".encode()),  # shortened in the middle of the key
+        Reply(400, f"{'x' * 170}Bearer {KEY}".encode()),  # shortened in the middle of the key
         Reply(500, f"GET / Authorization: Bearer {KEY}".encode()),
         Reply(200, f"not JSON {KEY}".encode()),
+        completion("", finish_reason=KEY),
     ],
-    ids=["401", "cut", "500", "malformed"],
+    ids=["401", "cut", "500", "malformed", "reason"],
 )
 def test_the_key_is_in_no_message_log_or_file(
     server: Teacher, tmp_path: Path, caplog: pytest.LogCaptureFixture, reply: Reply

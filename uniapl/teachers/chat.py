@@ -150,16 +150,16 @@ class Chat:
         # a server that does not count is charged a token per byte, more than any tokenizer makes of its answer
         self.tokens += completion.usage.total_tokens if completion.usage else len(reply.content)
         choice = completion.choices[0]
+        reason = self._shown(f"finish_reason {choice.finish_reason!r}")
         if choice.finish_reason in CUT_SHORT:
             raise self._refused(
                 where,
-                f"cut its answer short (finish_reason {choice.finish_reason!r}, "
-                f"teacher.max_tokens={self._teacher.max_tokens})",
+                f"cut its answer short ({reason}, teacher.max_tokens={self._teacher.max_tokens})",
                 "teacher.max_tokens",
                 "raise teacher.max_tokens, which asks every row again, or write this row's `reference` yourself",
             )
         if not (answer := final_answer(choice.message.content or "")):
-            raise self._refused(where, f"gave an empty answer (finish_reason {choice.finish_reason!r})")
+            raise self._refused(where, f"gave an empty answer ({reason})")
         return answer
 
     def _refused(
