@@ -14,7 +14,7 @@ from tests.conftest import MODELS, ROOT
 from uniapl.data import load_rows
 from uniapl.discriminators import base
 from uniapl.discriminators.auc import auc
-from uniapl.discriminators.base import Batches, Comparison, nan_unless_finite
+from uniapl.discriminators.base import Batches, Comparison
 from uniapl.discriminators.embedding import EmbeddingDiscriminator
 from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.discriminators.load import load_discriminator
@@ -63,7 +63,7 @@ def test_what_was_asked_before_changes_no_score() -> None:
     warm = Batches(Neighbourly(), 2)
     for earlier in (texts(1), texts(2, 3), texts(1, 2, 4), texts(4, 5)):
         warm(earlier)
-    later = texts(5, 1, 4, 3, 2)
+    later = texts(5, 1, 6, 3, 2)
     assert torch.equal(warm(later), Batches(Neighbourly(), 2)(later))
 
 
@@ -89,7 +89,7 @@ def test_the_cache_forgets_the_batch_not_used_for_longest(monkeypatch: pytest.Mo
 def test_an_infinite_score_becomes_nan_and_its_batch_is_tried_again() -> None:
     answers = iter([torch.tensor([0.1, math.inf, math.nan]), torch.tensor([0.1, 0.2, 0.3])])
     batches = Batches(lambda _: next(answers), 8)
-    first = nan_unless_finite(batches(texts(1, 2, 3)))
+    first = batches(texts(1, 2, 3))
     assert first.isnan().tolist() == [False, True, True]
     assert_close(first[0], torch.tensor(0.1))
     assert_close(batches(texts(1, 2, 3)), torch.tensor([0.1, 0.2, 0.3]))
@@ -140,8 +140,8 @@ def test_a_warm_embedder_gives_the_scores_of_a_fresh_one_bit_for_bit() -> None:
     words = ["one", "two", "three", "four", "five", "six", "seven"]
     asked = [compare(f"{' '.join(words[:n])}.", f"{' and '.join(words[n:])}?") for n in range(1, 7)]
     warm = fresh_minilm(batch_size=4)
-    for start in range(5):
-        warm.score(asked[start : start + 2])
+    for start in range(3):
+        warm.score(asked[start : start + 2])  # so some have been seen, beside others, and some have not
     assert torch.equal(warm.score(asked), fresh_minilm(batch_size=4).score(asked))
 
 

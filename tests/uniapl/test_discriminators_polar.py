@@ -190,6 +190,8 @@ def test_a_logit_that_is_not_finite_is_no_score(source: ModelSource) -> None:
     broken._backbone.get_input_embeddings().weight[token] = torch.inf
     scores = broken.score([Comparison("A", "horse", "and a zebra"), Comparison("A", "horse", "and a mule")])
     assert scores.isnan().tolist() == [True, False]
+    broken._head.weight[0, 0] = torch.inf
+    assert broken.score(FEW).isnan().all()
 
 
 def test_what_needs_its_own_code_is_refused_and_pointed_to_http(tmp_path: Path) -> None:

@@ -44,11 +44,6 @@ class Discriminator(Protocol):
         ...
 
 
-def nan_unless_finite(scores: Tensor) -> Tensor:  # (N,)
-    """Scores with NaN in the place of infinities."""
-    return scores.masked_fill(~torch.isfinite(scores), torch.nan)
-
-
 Item = TypeVar("Item", bound=tuple[str, ...])
 
 
@@ -76,7 +71,7 @@ class Batches(Generic[Item]):
         self._seen: OrderedDict[bytes, Tensor] = OrderedDict()
 
     def __call__(self, asked: Sequence[Item], version: int = 0) -> Tensor:  # (N, ...) on the CPU
-        """Results in the order asked; `version` is that of the model.
+        """Results in the order asked, NaN where they are not finite; `version` is that of the model.
 
         Raises:
             ScoreError: `compute` gives more or fewer results than it was given items.
@@ -97,8 +92,9 @@ class Batches(Generic[Item]):
         result = self._compute(batch).float().cpu()
         if result.shape[:1] != (len(batch),):
             raise ScoreError(f"asked for {len(batch)} scores, got {tuple(result.shape)}", param="discriminator")
-        if torch.isfinite(result).all():  # what failed is tried again
+        finite = torch.isfinite(result)
+        if finite.all():  # what failed is tried again
             self._seen[key] = result
             while len(self._seen) * self._size > CACHED_ITEMS:
                 self._seen.popitem(last=False)
-        return result
+        return result.masked_fill(~finite, torch.nan)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from uniapl.discriminators.base import Batches, Comparison, nan_unless_finite
+from uniapl.discriminators.base import Batches, Comparison
 from uniapl.errors import ModelError
 from uniapl.policy import LOAD_ERRORS, first_line
 from uniapl.spec.run import ModelSource
@@ -47,7 +47,7 @@ class EmbeddingDiscriminator:
             return torch.zeros(0)
         references = self._references([(c.reference,) for c in comparisons])  # (N, D)
         outputs = self._outputs([(c.output,) for c in comparisons])  # (N, D)
-        return nan_unless_finite((references * outputs).sum(dim=1))
+        return (references * outputs).sum(dim=1)
 
     @torch.no_grad()
     def _embed(self, texts: list[tuple[str]]) -> Tensor:  # (n, D), unit vectors

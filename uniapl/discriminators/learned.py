@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from uniapl.discriminators.base import Batches, Comparison, nan_unless_finite
+from uniapl.discriminators.base import Batches, Comparison
 from uniapl.discriminators.last_token import last_token_scores
 from uniapl.errors import CheckpointError, DivergedError, ModelError
 from uniapl.policy import load_policy
@@ -68,7 +68,7 @@ class LearnedDiscriminator:
 
     def score(self, comparisons: Sequence[Comparison]) -> Tensor:
         """See `Discriminator.score`; the unbounded logit D(x, y)."""
-        return nan_unless_finite(self._batches([(c.prompt, c.output) for c in comparisons], self.version))
+        return self._batches([(c.prompt, c.output) for c in comparisons], self.version)
 
     def learn(self, comparisons: Sequence[Comparison]) -> dict[str, float]:
         """One AdamW step on L_D over all pairs whose two texts differ; without any, nothing happens.
@@ -121,6 +121,7 @@ class LearnedDiscriminator:
                     self._optimizer.state[parameter] = {key: moments[f"{name}.{key}"] for key in MOMENTS}
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(f"the discriminator in {folder} cannot be read: {error}") from error
+        self._batches = Batches(self._logits, self._options.batch_size)  # the old one knew other weights
 
     def _apply(self, loss: float) -> None:
         gradients = [p.grad for p in self._parameters().values() if p.grad is not None]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from uniapl.discriminators.base import Batches, Comparison, nan_unless_finite
+from uniapl.discriminators.base import Batches, Comparison
 from uniapl.discriminators.last_token import last_token_scores
 from uniapl.discriminators.polar_encoding import BETWEEN, END, encode
 from uniapl.errors import ModelError
@@ -44,7 +44,7 @@ class PolarDiscriminator:
 
     def score(self, comparisons: Sequence[Comparison]) -> Tensor:
         """See `Discriminator.score`; an unbounded logit."""
-        return nan_unless_finite(self._batches(comparisons))
+        return self._batches(comparisons)
 
     @torch.no_grad()
     def _logits(self, comparisons: list[Comparison]) -> Tensor:  # (n,)
