@@ -1,6 +1,7 @@
 """`python -m uniapl train run.json`: train with no service at all. `experiment`: compare runs.
 
-Exit status: 0 done; 64 the user's mistake (the last report says which); 70 diverged; 75 stopped on request, resumable;
+Exit status: 0 done; 64 the user's mistake (the last report says which); 70 diverged, or stopped by a
+failure signature; 75 stopped on request, resumable;
 1 some runs of an experiment failed.
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from uniapl.errors import DivergedError, UniaplError
+from uniapl.errors import DivergedError, UnhealthyError, UniaplError
 from uniapl.experiments import command as experiment
 from uniapl.signals import Signals, die_with_parent
 from uniapl.spec.base import field_path
@@ -68,7 +69,7 @@ def _train(run: RunConfig, signals: Signals) -> int:
         except UniaplError as error:
             reporter.error(error)
             print(f"error: {error.code}: {error.message}", file=sys.stderr)
-            return EXIT_DIVERGED if isinstance(error, DivergedError) else EXIT_USER
+            return EXIT_DIVERGED if isinstance(error, (DivergedError, UnhealthyError)) else EXIT_USER
     return EXIT_DONE if finished else EXIT_REQUEUE
 
 

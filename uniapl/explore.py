@@ -79,9 +79,12 @@ class Explorer:
             metrics["completions/reference_length"] = statistics.fmean(references)
             metrics["completions/reference_std_length"] = statistics.pstdev(references)
 
-        scores, scale = self._scores(prompts, texts, step, metrics)  # (P, G)
+        scores, scale, questions = self._scores(prompts, texts, step, metrics)  # (P, G)
         advantages = self._advantages(prompts, texts, scores * scale, metrics)  # (P, G)
         coef, taught = self._coefficients(prompts, groups, scores, scale, metrics)  # (P, G)
+        if isinstance(self.discriminator, LearnedDiscriminator):  # after all scores of this step were of one version
+            metrics["disc/version"] = float(self.discriminator.version)
+            metrics |= self.discriminator.learn(questions)
         rollouts = [
             Sequence(
                 prompt_ids=prompt.row.prompt_ids,
@@ -97,34 +100,30 @@ class Explorer:
 
     def _scores(
         self, prompts: Seq[Prompt], texts: list[list[str]], step: int, metrics: Metrics
-    ) -> tuple[Tensor, float]:
-        """Raw scores (P, G), NaN where none was asked for or the discriminator failed; and their scale.
+    ) -> tuple[Tensor, float, list[Comparison]]:
+        """Raw scores (P, G), NaN where none was asked for or the discriminator failed; their scale; what was asked.
 
-        A learned discriminator scores first and learns from this step's pairs afterwards; while it warms up its scores
-        are not used.
+        While a learned discriminator warms up its scores are not used.
         """
         scores = torch.full((len(prompts), self.spec.grpo.group_size), NAN)
         if self.discriminator is None:
-            return scores, 1.0
+            return scores, 1.0, []
         scale = self.spec.adversarial.score_scale or self.discriminator.default_scale
         in_reward = self.spec.reward.discriminator_weight > 0
         asked = [i for i, p in enumerate(prompts) if p.row.reference and (p.compared or (in_reward and p.explored))]
         if not asked:
-            return scores, scale
+            return scores, scale, []
         started = time.monotonic()
         questions = self._questions(prompts, texts, asked)
         found = self.discriminator.score(questions).view(len(asked), -1)  # (P', G)
         self._check_failed(found, [prompts[i].row.id for i in asked], metrics)
         if not isinstance(self.discriminator, LearnedDiscriminator) or self.discriminator.ready(step):
             scores[asked] = found
-        if isinstance(self.discriminator, LearnedDiscriminator):
-            metrics["disc/version"] = float(self.discriminator.version)
-            metrics |= self.discriminator.learn(questions)
         metrics["time/discriminator"] = time.monotonic() - started
         if found.isfinite().any():
             metrics["disc/score_student"] = found[found.isfinite()].mean().item()
             metrics["disc/score_group_std"] = centre(found)[1].mean().item()
-        return scores, scale
+        return scores, scale, questions
 
     def _questions(self, prompts: Seq[Prompt], texts: list[list[str]], asked: list[int]) -> list[Comparison]:
         keep = self.spec.adversarial.think == "keep"

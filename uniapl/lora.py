@@ -42,6 +42,8 @@ def with_lora(policy: Policy, options: Lora, *, seed: int) -> Policy:
                 param="lora.target_modules",
                 hint="leave it at 'all-linear'",
             ) from None
+    chosen: Any = model.peft_config["default"]
+    chosen.target_modules = sorted(chosen.target_modules or [])  # a set would be written in another order each time
     model.eval()
     return Policy(model, policy.tokenizer)
 

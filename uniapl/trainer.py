@@ -21,7 +21,7 @@ from uniapl.batch import Sequence
 from uniapl.data import EncodedRow, encode_rows, load_rows
 from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.discriminators.load import load_discriminator
-from uniapl.errors import SpecError, UnhealthyError
+from uniapl.errors import DivergedError, SpecError, UnhealthyError
 from uniapl.evaluate import evaluate
 from uniapl.explore import Explorer, Metrics, Prompt
 from uniapl.health import HealthMonitor
@@ -91,7 +91,11 @@ class Trainer:
             self._evaluate()
         self.reporter.phase("training")
         while self.done < schedule.steps:
-            metrics = self._step(self.done)
+            try:
+                metrics = self._step(self.done)
+            except DivergedError as error:
+                self.reporter.event(error.message, level="error", signature="not_finite", step=self.done + 1)
+                raise
             self.done += 1
             self.reporter.metrics(self.done, metrics)
             self._judge(metrics)

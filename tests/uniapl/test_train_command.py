@@ -15,7 +15,16 @@ import pytest
 from safetensors import safe_open
 
 from tests.conftest import MODELS, ROOT
-from uniapl.spec.report import REPORT, CheckpointReport, ErrorReport, MetricReport, PhaseReport, Report, SampleReport
+from uniapl.spec.report import (
+    REPORT,
+    CheckpointReport,
+    ErrorReport,
+    EventReport,
+    MetricReport,
+    PhaseReport,
+    Report,
+    SampleReport,
+)
 
 DATA = ROOT / "examples" / "data"
 
@@ -65,6 +74,12 @@ def tensors(folder: Path, step: int) -> dict[str, bytes]:
     return found
 
 
+def rest(folder: Path, step: int) -> dict[str, str]:
+    """Hashes of what else a checkpoint of that step holds: running means, adapter, discriminator."""
+    manifest = json.loads((folder / "checkpoints" / f"step-{step:08d}" / "manifest.json").read_text())
+    return {name: file["sha256"] for name, file in manifest["files"].items() if name != "spec.json"}
+
+
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken")
@@ -112,10 +127,11 @@ RESUMED: dict[str, dict[str, Any]] = {
         "alpha": {"type": "linear", "start": 0.5, "end": 0.1, "steps": 6},
         "grpo": {"group_size": 4, "kl_coef": 0.1},
     },
-    "groups of one with a running baseline": {
+    "groups of one with a running baseline, a learned discriminator": {
         "alpha": 1,
         "grpo": {"group_size": 1},
         "adversarial": {"single_baseline": "ema"},
+        "discriminator": {"type": "learned", "warmup_steps": 1, "learning_rate": 1e-3},
     },
 }
 
@@ -142,9 +158,67 @@ def test_a_run_stopped_and_resumed_ends_as_if_never_interrupted(
     status, errors = finish(run_file(second, resume_from=str(newest), **changes))
     assert status == 0, errors
     assert tensors(second, 6) == tensors(unbroken, 6)
+    assert rest(second, 6) == rest(unbroken, 6)
     losses = [{r.step: r.values["loss"] for r in reports(f) if isinstance(r, MetricReport) and "loss" in r.values}
               for f in (unbroken, first, second)]  # fmt: skip
     assert {**losses[1], **losses[2]} == losses[0]
+
+
+def test_a_learned_discriminator_warms_up_and_learns(tmp_path: Path) -> None:
+    learned = {"type": "learned", "warmup_steps": 2, "learning_rate": 1e-3}
+    schedule = {"steps": 4, "prompts_per_step": 2}
+    status, errors = finish(run_file(tmp_path, discriminator=learned, schedule=schedule, evaluation=None))
+    assert status == 0, errors
+    steps = [r.values for r in reports(tmp_path) if isinstance(r, MetricReport)]
+    assert ["uniapl/loss_adv" in values for values in steps] == [False, False, True, True]
+    assert [values["disc/version"] for values in steps] == [0, 1, 2, 3]
+    assert steps[-1]["disc/loss"] < steps[0]["disc/loss"]
+
+
+def test_the_profile_is_measured_stored_and_drawn(unbroken: Path) -> None:
+    evaluated = [r.values for r in reports(unbroken) if isinstance(r, MetricReport) and "eval/reward" in r.values]
+    assert all(values["profile/length_distance"] >= 0 for values in evaluated)
+    # a random student gives both authors' tokens about log(1/49152); it learns the teacher's
+    assert evaluated[-1]["profile/logprob_distance"] != evaluated[0]["profile/logprob_distance"]
+    stored = json.loads((unbroken / "profile" / "step-00000006.json").read_text())
+    assert len(stored["student"]["lengths"]) == 4 * 4  # rows, answers to each
+    assert (unbroken / "profile" / "profile.png").read_bytes().startswith(b"\x89PNG")
+
+
+def rewarded(folder: Path, answers: dict[int, str]) -> list[dict[str, Any]]:
+    """Four rows in `folder/rows.jsonl` that ask for exactly their reference, or for what `answers` says."""
+    rows = [json.loads(line) for line in (DATA / "chance.jsonl").read_text().splitlines()][:4]
+    for i, row in enumerate(rows):
+        row["reward"] = {"type": "exact_match", "answer": answers.get(i, row["reference"])}
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    return rows
+
+
+def test_a_signature_becomes_an_event_and_stops_the_job_that_asks_for_it(tmp_path: Path) -> None:
+    rewarded(tmp_path, {})  # no random student earns any of these
+    health = {"no_variance_steps": 2, "stop_on": ["no_reward_variance"]}
+    mix = [{"dataset": str(tmp_path / "rows.jsonl")}]
+    status, errors = finish(run_file(tmp_path / "run", health=health, dataset_mix=mix, evaluation=None))
+    assert status == 70, errors
+    found = reports(tmp_path / "run")
+    event = next(r for r in found if isinstance(r, EventReport) and "signature" in r.data)
+    assert (event.data["signature"], event.data["step"], event.level) == ("no_reward_variance", 2, "warning")
+    assert event.data["evidence"]["reward"] == [0, 0]
+    last = found[-1]
+    assert isinstance(last, ErrorReport)
+    assert (last.code, last.param) == ("unhealthy", "health.stop_on")
+    assert (tmp_path / "run" / "checkpoints" / "step-00000002").is_dir()
+
+
+def test_references_that_fail_their_own_reward_can_be_left_out(tmp_path: Path) -> None:
+    rows = rewarded(tmp_path, {1: "something else"})
+    schedule = {"steps": 2, "prompts_per_step": 4}
+    mix = [{"dataset": str(tmp_path / "rows.jsonl")}]
+    fields: dict[str, Any] = {"dataset_mix": mix, "schedule": schedule, "evaluation": None}
+    status, errors = finish(run_file(tmp_path / "run", **fields, data={"filter_teacher": True}))
+    assert status == 0, errors
+    event = next(r for r in reports(tmp_path / "run") if isinstance(r, EventReport) and "fail their own" in r.message)
+    assert event.data["rows"] == [rows[1].get("id", "row-1")]
 
 
 def test_each_stage_has_its_own_terms(tmp_path: Path) -> None:
@@ -238,6 +312,8 @@ def test_a_run_that_diverges_ends_with_70_and_writes_no_weights_that_are_not_fin
     last = reports(tmp_path)[-1]
     assert isinstance(last, ErrorReport)
     assert last.code == "diverged"
+    event = next(r for r in reports(tmp_path) if isinstance(r, EventReport))
+    assert event.data["signature"] == "not_finite"
     steps = [r.step for r in reports(tmp_path) if isinstance(r, CheckpointReport)]
     assert max(r.step for r in reports(tmp_path) if isinstance(r, MetricReport)) == max(steps)  # none at the bad step
     assert last.hint is not None
