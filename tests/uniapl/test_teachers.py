@@ -185,6 +185,11 @@ def test_a_server_that_asks_for_no_key_gets_none(server: Teacher, tmp_path: Path
     assert "Authorization" not in server.headers[0]
 
 
+def test_a_slash_at_the_end_of_the_address_does_not_matter(server: Teacher, tmp_path: Path) -> None:
+    fill(spec(server, teacher={"base_url": server.url + "/"}), tmp_path, rows("a"))
+    assert server.paths == ["/v1/chat/completions"]
+
+
 def test_a_dataset_teacher_asks_nobody(tmp_path: Path) -> None:
     assert fill(spec(), tmp_path, rows("a")) == [[None]]
     assert list(tmp_path.iterdir()) == []
