@@ -19,6 +19,7 @@ import punkt
 from nltk.tokenize import NLTKWordTokenizer
 from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
+from uniapl.rewards.text_answer import unfenced
 from uniapl.spec.reward import IfevalReward
 from uniapl.spec.reward.ifeval import PATTERNS
 
@@ -52,14 +53,6 @@ def _is_language(answer: str, language: str) -> bool:
         return bool(langdetect.detect(answer) == language)
     except langdetect.LangDetectException:
         return True  # as in the original: undecidable text is not held against the answer
-
-
-def unfenced(answer: str) -> str:
-    """The answer without the markdown code fence that may stand around it."""
-    text = answer.strip()
-    for fence in ("```json", "```Json", "```JSON", "```"):
-        text = text.removeprefix(fence)
-    return text.removesuffix("```").strip()
 
 
 def keyword_existence(answer: str, keywords: list[str]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from jsonschema import Draft202012Validator
 from referencing import Registry
 
-from uniapl.rewards.ifeval import unfenced
+from uniapl.rewards.text_answer import unfenced
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -61,6 +61,7 @@ class _Worker:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            start_new_session=True,  # signals to the job's process group are this process's to handle
             env=_environment(),
         )
         theirs.close()

@@ -1,10 +1,18 @@
-"""Rewards that need nothing but the answer's characters."""
+"""What needs nothing but the answer's characters."""
 
 from __future__ import annotations
 
 import re
 
 from uniapl.spec.reward import ExactMatchReward, LengthBandReward, RegexReward
+
+
+def unfenced(answer: str) -> str:
+    """The answer without the markdown code fence that may stand around it."""
+    text = answer.strip()
+    for fence in ("```json", "```Json", "```JSON", "```"):
+        text = text.removeprefix(fence)
+    return text.removesuffix("```").strip()
 
 
 def matches(answer: str, reward: RegexReward) -> bool:

@@ -1,11 +1,12 @@
-"""From a final answer to a reward between 0 and 1."""
+"""From a final answer to a reward between 0 and 1.
+
+Each library is imported with the first answer that needs it: NLTK and SymPy take a second and a hundred megabytes,
+in each process that verifies.
+"""
 
 from __future__ import annotations
 
 from uniapl.errors import RewardError
-from uniapl.rewards.ifeval import followed
-from uniapl.rewards.json_answer import is_valid
-from uniapl.rewards.math_answer import is_equal
 from uniapl.rewards.text_answer import is_one_of, length_share, matches
 from uniapl.spec.reward import (
     ExactMatchReward,
@@ -48,11 +49,17 @@ def reward_of(answer: str, reward: Reward, options: RewardOptions) -> float:
         return 0.0
     match reward:
         case IfevalReward():
+            from uniapl.rewards.ifeval import followed
+
             verdicts = followed(answer, reward, loose=options.loose)
             return float(all(verdicts)) if options.aggregate == "strict" else sum(verdicts) / len(verdicts)
         case MathReward():
+            from uniapl.rewards.math_answer import is_equal
+
             return float(is_equal(answer, reward.answer))
         case JsonSchemaReward():
+            from uniapl.rewards.json_answer import is_valid
+
             return float(is_valid(answer, reward.json_schema))
         case RegexReward():
             return float(matches(answer, reward))
