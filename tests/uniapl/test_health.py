@@ -149,10 +149,10 @@ def test_a_constant_reward_has_no_variance() -> None:
 
 @pytest.mark.parametrize("name", json.loads(REAL.read_text()))
 def test_language_models_training_as_they_should_are_silent(name: str) -> None:
-    """Metrics of `python -m uniapl train` with all three terms; each run's spec is beside them."""
+    """Metrics of real runs with all three terms, each beside its spec; SmolLM2's is too short for a trend."""
     columns = json.loads(REAL.read_text())[name]["metrics"]
     steps = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    assert len(steps) > 40
+    assert len(steps) > 20  # half a history, so that spikes are judged
     assert names(watch(steps)) == []
 
 
@@ -209,7 +209,8 @@ def test_a_student_that_begins_outside_the_band_is_held_to_where_it_began() -> N
 def test_answers_that_all_become_equally_long_are_a_collapse_at_the_teachers_mean_too() -> None:
     steps = lengths([1.0] * 20) + lengths([1.0] * 20, spread=0.1)
     assert "standard deviation" in first(watch(steps), "length_collapse").message
-    assert names(watch(lengths([1.0] * 20, spread=0.0) * 2)) == []  # cut at the limit from the first step on
+    assert names(watch(lengths([1.0] * 20) + lengths([1.0] * 20, spread=9.0))) == []  # no longer uniform: no sign
+    assert names(watch(lengths([1.0] * 40, spread=0.0))) == []  # cut at the limit from the first step on
 
 
 def test_a_signature_on_the_edge_fires_once_and_again_only_after_it_has_cleared() -> None:
