@@ -33,6 +33,9 @@ SPIKING = {"loss": 0.05, "grad_norm": 0.05, SCORE_SPREAD: 0.02}
 """Metrics that may spike, each with a deviation below which it is flat: losses of pure exploration are near 0."""
 WEIGHTS = ("uniapl/alpha", "uniapl/lambda_adv")
 WATCHED = {*MEAN, *SPREAD, REWARD, SCORE, ENTROPY, NO_VARIANCE, *SPIKING, *WEIGHTS}
+LENGTH_ADVICE = (
+    "Check whether the reward favours one length; raise alpha or lambda_adv, or lower optimizer.learning_rate."
+)
 FATAL = {"loss", "grad_norm"}
 """Metrics after which there is nothing to go on with."""
 
@@ -114,36 +117,43 @@ class HealthMonitor:
 
 
 def length_collapse(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
-    """The window's mean length, or its standard deviation, over the teacher's leaves the band.
+    """The window's mean length over the teacher's leaves the band, or its standard deviation falls below it.
 
-    The band reaches to `CLEAR` times where the run began, for a base model may well begin outside.
+    The band reaches to `CLEAR` times where the run began, for a base model may well begin outside. A larger standard
+    deviation than the teacher's is no sign: a few references of one step are often about equally long by chance.
     """
-    symptoms = [_length(name, names, steps, start, o) for name, names in (("mean", MEAN), ("spread", SPREAD))]
+    symptoms = [_mean_length(steps, start, o), _length_spread(steps, start, o)]
     return max((s for s in symptoms if s is not None), key=lambda s: s.severity, default=None)
 
 
-def _length(name: str, names: tuple[str, str], steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
-    ours, teachers = (values[-o.window :] for values in _series(steps, *names))
+def _mean_length(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
+    ours, teachers = (values[-o.window :] for values in _series(steps, *MEAN))
     if len(ours) < o.window or sum(teachers) == 0:
         return None
     ratio = sum(ours) / sum(teachers)
-    began = start.setdefault(name, ratio)
+    began = start.setdefault("mean_length_ratio", ratio)
     low, high = min(o.length_low, CLEAR * began), max(o.length_high, began / CLEAR)
-    ours_mean, teachers_mean = statistics.fmean(ours), statistics.fmean(teachers)
-    what = "completions average" if name == "mean" else "completion lengths have a standard deviation of"
     return Symptom(
         severity=max(_share(low, ratio), _share(ratio, high)),
-        message=f"{what} {ours_mean:.4g} tokens over the last {o.window} steps, {ratio:.3g} times the teacher's "
-        f"{teachers_mean:.4g} (band {low:.3g} to {high:.3g}). Check whether the reward favours one length; raise alpha "
-        "or lambda_adv, or lower optimizer.learning_rate.",
-        evidence={
-            "ratio": ratio,
-            "low": low,
-            "high": high,
-            "ratio_at_start": began,
-            names[0]: ours,
-            names[1]: teachers,
-        },
+        message=f"completions average {statistics.fmean(ours):.4g} tokens over the last {o.window} steps, {ratio:.3g} "
+        f"times the teacher's {statistics.fmean(teachers):.4g} (band {low:.3g} to {high:.3g}). {LENGTH_ADVICE}",
+        evidence={"ratio": ratio, "low": low, "high": high, "ratio_at_start": began, MEAN[0]: ours, MEAN[1]: teachers},
+    )
+
+
+def _length_spread(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
+    ours, teachers = (values[-o.window :] for values in _series(steps, *SPREAD))
+    if len(ours) < o.window or sum(teachers) == 0:
+        return None
+    ratio = sum(ours) / sum(teachers)
+    began = start.setdefault("length_spread_ratio", ratio)
+    low = min(o.length_low, CLEAR * began)
+    return Symptom(
+        severity=_share(low, ratio),
+        message=f"completions have become uniformly long: over the last {o.window} steps the standard deviation of "
+        f"their lengths is {statistics.fmean(ours):.4g} tokens, {ratio:.3g} times the teacher's "
+        f"{statistics.fmean(teachers):.4g} (threshold {low:.3g}). {LENGTH_ADVICE}",
+        evidence={"ratio": ratio, "low": low, "ratio_at_start": began, SPREAD[0]: ours, SPREAD[1]: teachers},
     )
 
 

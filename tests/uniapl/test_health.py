@@ -52,6 +52,11 @@ def lengths(ratios: Iterable[float], spread: float = 1.0) -> list[Metrics]:
     ]
 
 
+def noise(number: int, center: float, width: float) -> list[float]:
+    random.seed(1)
+    return [random.gauss(center, width) for _ in range(number)]
+
+
 def hacking(rewards: Iterable[float], scores: Iterable[float]) -> list[Metrics]:
     return [
         {"reward": r, "disc/score_student": s, "disc/score_group_std": 0.1}
@@ -144,10 +149,10 @@ def test_a_constant_reward_has_no_variance() -> None:
 
 @pytest.mark.parametrize("name", json.loads(REAL.read_text()))
 def test_language_models_training_as_they_should_are_silent(name: str) -> None:
-    """Metrics of `python -m uniapl train` with all three terms; each run's spec is beside them."""
+    """Metrics of real runs with all three terms, each beside its spec; SmolLM2's is too short for a trend."""
     columns = json.loads(REAL.read_text())[name]["metrics"]
     steps = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    assert len(steps) > 40
+    assert len(steps) > 20  # half a history, so that spikes are judged
     assert names(watch(steps)) == []
 
 
@@ -190,6 +195,8 @@ def test_lengths_fire_beyond_the_band_only_and_once_the_window_is_full() -> None
 def test_one_odd_step_is_no_collapse() -> None:
     assert names(watch(lengths([1.0] * 20 + [0.01] + [1.0] * 20))) == []
     assert names(watch(lengths([0.01] + [1.0] * 20))) == []
+    # nor does it say where the run began: the first window averages 1.4, so that 3 stays the bound
+    assert names(watch(lengths([5.0] + [1.0] * 20 + [4.0] * 20))) == ["length_collapse"]
 
 
 def test_a_student_that_begins_outside_the_band_is_held_to_where_it_began() -> None:
@@ -202,7 +209,8 @@ def test_a_student_that_begins_outside_the_band_is_held_to_where_it_began() -> N
 def test_answers_that_all_become_equally_long_are_a_collapse_at_the_teachers_mean_too() -> None:
     steps = lengths([1.0] * 20) + lengths([1.0] * 20, spread=0.1)
     assert "standard deviation" in first(watch(steps), "length_collapse").message
-    assert names(watch(lengths([1.0] * 20, spread=0.0) * 2)) == []  # cut at the limit from the first step on
+    assert names(watch(lengths([1.0] * 20) + lengths([1.0] * 20, spread=9.0))) == []  # no longer uniform: no sign
+    assert names(watch(lengths([1.0] * 40, spread=0.0))) == []  # cut at the limit from the first step on
 
 
 def test_a_signature_on_the_edge_fires_once_and_again_only_after_it_has_cleared() -> None:
@@ -235,6 +243,13 @@ def test_a_certain_fall_that_is_too_small_to_matter_is_no_hacking() -> None:
     assert names(watch(hacking(UP, [0.026 * x for x in DOWN]))) == ["reward_hacking"]
 
 
+def test_a_rising_reward_beside_a_noisy_score_is_no_hacking() -> None:
+    """By chance the score falls by more than a quarter of its spread; only the certainty of its trend tells."""
+    rewards, scores = [i / 400 for i in range(400)], noise(400, 0.0, 0.1)
+    assert min(change(scores[i : i + 40]) for i in range(360)) < -0.05
+    assert names(watch(hacking(rewards, scores))) == []
+
+
 def test_a_hacked_reward_that_levels_off_is_reported_once() -> None:
     steps = hacking(UP, DOWN) + hacking([1.0] * 100, [-1.0] * 100)
     assert names(watch(steps)) == ["reward_hacking"]
@@ -247,11 +262,6 @@ def test_noise_is_seldom_taken_for_hacking(correlation: float) -> None:
     rewards = [random.gauss(0.5, 0.1) for _ in range(1000)]
     scores = [correlation * (r - 0.5) + (1 - abs(correlation)) * random.gauss(0, 0.1) for r in rewards]
     assert names(watch(hacking(rewards, scores))) == []
-
-
-def noise(number: int, center: float, width: float) -> list[float]:
-    random.seed(1)
-    return [random.gauss(center, width) for _ in range(number)]
 
 
 @pytest.mark.parametrize("metric", ["loss", "grad_norm", "disc/score_group_std"])
@@ -299,6 +309,12 @@ def test_entropy_fires_below_a_tenth_of_its_start() -> None:
     assert names(watch(flat(40, entropy=0.05))) == []  # a student that is sharp from the start
 
 
+def test_entropy_is_held_to_its_start_however_long_ago() -> None:
+    # 0.98 to the 114th is a tenth; over a history of 40 steps it is no less than 0.44
+    found = watch([{"entropy": 2.0 * 0.98**i} for i in range(200)])
+    assert [(f.signature, 114 < f.step < 125) for f in found] == [("entropy_collapse", True)]
+
+
 def groups(*shares: float) -> list[Metrics]:
     return [{"frac_reward_zero_std": share, "reward": 0.0} for share in shares]
 
@@ -322,6 +338,9 @@ def test_what_is_not_finite_fires_at_once_and_is_fatal_for_loss_and_gradient() -
 def test_a_number_that_is_not_finite_does_not_reach_the_medians() -> None:
     steps = flat(30, loss=1.0) + flat(1, loss=math.nan) + flat(1, loss=9.0)
     assert names(watch(steps)) == ["not_finite", "instability"]
+    # the window is ten finite steps: had the NaN been one of them, the average would be none until step 17
+    gap = flat(1, entropy=2.0) + flat(5, entropy=0.1) + flat(1, entropy=math.nan) + flat(10, entropy=0.1)
+    assert [(f.signature, f.step) for f in watch(gap)] == [("not_finite", 7), ("entropy_collapse", 12)]
 
 
 def test_stop_on_marks_the_findings_that_end_the_job() -> None:
@@ -351,5 +370,5 @@ def test_mann_kendall_gives_the_published_scores() -> None:
 
 def test_outliers_move_neither_the_change_nor_the_deviation() -> None:
     assert change([0, 1, 2, 3, 4]) == 4
-    assert change([0, 1, 200, 3, 4]) == 4
+    assert change([0, 1, 200, 3, 4]) == change([100, 1, 2, 3, 4]) == 4
     assert median_deviation([1, 2, 3, 4, 100]) == pytest.approx(1.4826)  # of 2, 1, 0, 1, 97

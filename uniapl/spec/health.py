@@ -29,9 +29,10 @@ class Health(Input):
     about 20, chance alone looks like either."""
     length_low: float = Field(default=0.3, gt=0, lt=1)
     """Length collapse: completions are on average shorter than this share of the teacher's answers, or their standard
-    deviation is below this share of the teacher's. A student that begins outside is held to where it began."""
+    deviation is below this share of the teacher's. A student that begins outside is held
+    to half, or twice, of where it began."""
     length_high: float = Field(default=3.0, gt=1)
-    """Length collapse: or either is above this multiple of the teacher's."""
+    """Length collapse: or completions are on average longer than this multiple of the teacher's answers."""
     hacking_z: float = Field(default=3.0, gt=0)
     """Reward hacking: the reward's upward and the discriminator score's downward Mann-Kendall trend both reach this
     z-score. At 3 chance alone gives one such trend in 740 windows, and rarely two at once in opposite directions."""
