@@ -21,7 +21,7 @@ from uniapl.batch import Sequence
 from uniapl.data import EncodedRow, encode_rows, load_rows
 from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.discriminators.load import load_discriminator
-from uniapl.errors import DivergedError, SpecError, UnhealthyError
+from uniapl.errors import DatasetError, DivergedError, SpecError, UnhealthyError
 from uniapl.evaluate import evaluate
 from uniapl.explore import Explorer, Metrics, Prompt
 from uniapl.health import HealthMonitor
@@ -35,7 +35,6 @@ from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.signals import Signals
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import DatasetContents, check_mix
 from uniapl.spec.run import ModelSource, RunConfig
 from uniapl.teachers.references import fill_references, without_failing_references
@@ -215,7 +214,7 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     """
     spec = run.spec
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    mix_rows, held_out_rows = _load_data(run, reporter)
+    mix_rows, held_out_rows = _load_data(run, reporter, rewards)
     reporter.phase("loading_student")
     done = checkpoint.verify(Path(run.resume_from)) if run.resume_from else 0
     policy, reference = _load_student(run, device)
@@ -247,7 +246,9 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     return trainer
 
 
-def _load_data(run: RunConfig, reporter: Reporter) -> tuple[list[list[DatasetRow]], list[DatasetRow]]:
+def _load_data(
+    run: RunConfig, reporter: Reporter, rewards: RewardPool
+) -> tuple[list[list[DatasetRow]], list[DatasetRow]]:
     """Rows of each entry of the mix and of the evaluation, with the teacher's answers where they lack references.
 
     Before anything large is loaded: what is wrong with the data is told within seconds.
@@ -263,16 +264,23 @@ def _load_data(run: RunConfig, reporter: Reporter) -> tuple[list[list[DatasetRow
         cache = run.teacher_cache_path()
         mix, held_out = fill_references(spec, mix, held_out, cache=cache, on_event=reporter.event)
     if spec.data.filter_teacher:
-        mix = [_filter(rows, entry.dataset, spec, reporter) for rows, entry in zip(mix, spec.dataset_mix, strict=True)]
+        entries = zip(mix, spec.dataset_mix, strict=True)
+        mix = [_filter(rows, entry.dataset, rewards, reporter) for rows, entry in entries]
     return mix, held_out
 
 
-def _filter(rows: list[DatasetRow], dataset: str, spec: JobSpec, reporter: Reporter) -> list[DatasetRow]:
-    kept, dropped = without_failing_references(rows, spec.reward)
+def _filter(rows: list[DatasetRow], dataset: str, rewards: RewardPool, reporter: Reporter) -> list[DatasetRow]:
+    kept, dropped = without_failing_references(rows, rewards)
     if dropped:
         reporter.event(
             f"{len(dropped)} of {len(rows)} references of {dataset} fail their own reward and are not used",
             rows=dropped[:20],
+        )
+    if not any(row.reference for row in kept) and any(row.reference for row in rows):
+        raise DatasetError(
+            f"no reference of {dataset} passes its own reward",
+            param="data.filter_teacher",
+            hint="look at the rewards, or set data.filter_teacher to false",
         )
     return kept
 

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema.exceptions import SchemaError
 
-from uniapl.errors import RewardError
-from uniapl.rewards.verify import reward_of, verify
+from uniapl.rewards.verify import final_answer, reward_of
 from uniapl.spec.reward import (
     ExactMatchReward,
     IfevalReward,
@@ -106,12 +105,12 @@ def test_the_options_reach_the_parts_of_a_sum() -> None:
 )
 def test_a_blank_answer_earns_nothing(reward: Reward) -> None:
     assert reward_of(" \n", reward, PLAIN) == 0.0
-    assert verify("<think>still at it", reward, PLAIN, row="r") == 0.0
+    assert reward_of(final_answer("<think>still at it"), reward, PLAIN) == 0.0
 
 
 def test_a_gold_answer_that_is_no_mathematics_says_so() -> None:
-    with pytest.raises(RewardError, match=r"row r7: its math reward failed: .*'\$\$' is no mathematics; write it as"):
-        verify("3", MathReward(answer="$$"), PLAIN, row="r7")
+    with pytest.raises(RewardError, match=r"'\$\$' is no mathematics; write it as"):
+        reward_of("3", MathReward(answer="$$"), PLAIN)
 
 
 def test_a_schema_is_never_fetched(monkeypatch: pytest.MonkeyPatch) -> None:

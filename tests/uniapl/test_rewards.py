@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tests.conftest import ROOT
 from uniapl.data import load_rows
 from uniapl.rewards.ifeval import CHECKS, followed
-from uniapl.rewards.verify import final_answer, reward_of, verify
+from uniapl.rewards.verify import final_answer, reward_of
 from uniapl.spec.reward import IFEVAL_ARGUMENTS, IfevalReward, RewardOptions
 
 CASES: list[tuple[str, dict[str, Any], str, str]] = [
@@ -248,20 +248,22 @@ def test_every_public_ifeval_prompt_can_be_verified() -> None:
 
 def test_the_reward_is_the_share_followed_or_all_of_them() -> None:
     both = IfevalReward(instruction_id_list=["punctuation:no_comma", "startend:quotation"], kwargs=[{}, {}])
-    assert verify("plain", both, RewardOptions(), row="r") == 0.5
-    assert verify("plain", both, RewardOptions(aggregate="strict"), row="r") == 0.0
-    assert verify('"plain"', both, RewardOptions(aggregate="strict"), row="r") == 1.0
+    assert reward_of(final_answer("plain"), both, RewardOptions()) == 0.5
+    assert reward_of(final_answer("plain"), both, RewardOptions(aggregate="strict")) == 0.0
+    assert reward_of(final_answer('"plain"'), both, RewardOptions(aggregate="strict")) == 1.0
 
 
 def test_reasoning_is_not_verified() -> None:
     assert final_answer("<think>well, well, well</think>\nplain") == "plain"
     assert final_answer("\nplain\n") == "\nplain\n"  # IFEval counts these lines
-    assert verify("<think>a, b</think>plain", reward("punctuation:no_comma", {}), RewardOptions(), row="r") == 1.0
+    assert (
+        reward_of(final_answer("<think>a, b</think>plain"), reward("punctuation:no_comma", {}), RewardOptions()) == 1.0
+    )
 
 
 def test_unfinished_reasoning_is_no_answer() -> None:
     assert final_answer("<think>a plan without any comma") == ""
-    assert verify("<think>a plan", reward("punctuation:no_comma", {}), RewardOptions(), row="r") == 0.0
+    assert reward_of(final_answer("<think>a plan"), reward("punctuation:no_comma", {}), RewardOptions()) == 0.0
 
 
 def test_a_bottomless_json_is_no_json() -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from uniapl.errors import SpecError, TeacherError
+from uniapl.rewards.pool import RewardPool
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import uses_references
@@ -638,7 +639,7 @@ def test_what_is_no_address_is_refused(server: Teacher, tmp_path: Path, address:
 
 def test_references_that_fail_their_rows_reward_are_taken_away_and_the_rows_stay() -> None:
     def row(name: str, reference: str | None, *kinds: str) -> DatasetRow:
-        reward = {"instruction_id_list": list(kinds), "kwargs": [{}] * len(kinds)} if kinds else None
+        reward = {"type": "ifeval", "instruction_id_list": list(kinds), "kwargs": [{}] * len(kinds)} if kinds else None
         turns = [{"role": "user", "content": "Hi"}]
         return DatasetRow.model_validate({"id": name, "messages": turns, "reference": reference, "reward": reward})
 
@@ -650,15 +651,17 @@ def test_references_that_fail_their_rows_reward_are_taken_away_and_the_rows_stay
         row("no reward", "HELLO, THERE"),
         row("no reference", None, lower),
     ]
-    kept, dropped = without_failing_references(given, RewardOptions())
+    with RewardPool(RewardOptions()) as rewards:
+        kept, dropped = without_failing_references(given, rewards)
     assert dropped == ["half", "fails"]
     assert [r.reference for r in kept] == ["hello there, friend of mine", None, None, "HELLO, THERE", None]
     assert [(r.id, r.reward) for r in kept] == [(r.id, r.reward) for r in given]
 
 
 def test_a_row_without_id_that_fails_is_named_by_its_place() -> None:
-    reward = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    reward = {"type": "ifeval", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
     bad = {"messages": [{"role": "user", "content": "Hi"}], "reference": "a, b", "reward": reward}
     good = {**bad, "reference": "a b"}
-    _, dropped = without_failing_references(map(DatasetRow.model_validate, (good, bad)), RewardOptions())
+    with RewardPool(RewardOptions()) as rewards:
+        _, dropped = without_failing_references([DatasetRow.model_validate(row) for row in (good, bad)], rewards)
     assert dropped == ["row-1"]

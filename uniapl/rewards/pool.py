@@ -119,7 +119,7 @@ class RewardPool:
     """
 
     def __init__(self, options: RewardOptions) -> None:
-        self._options = options
+        self.options = options
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
@@ -146,8 +146,8 @@ class RewardPool:
         waiting = deque(range(len(questions)))
         try:
             while len(verdicts) < len(questions):
-                while len(self._workers) < min(self._options.processes, len(questions) - len(verdicts)):
-                    self._workers.append(_Worker(self._options))
+                while len(self._workers) < min(self.options.processes, len(questions) - len(verdicts)):
+                    self._workers.append(_Worker(self.options))
                 self._ask(waiting, questions)
                 self._collect(verdicts)
         except BaseException:

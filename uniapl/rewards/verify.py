@@ -6,7 +6,6 @@ in each process that verifies.
 
 from __future__ import annotations
 
-from uniapl.errors import RewardError
 from uniapl.rewards.text_answer import is_one_of, length_share, matches
 from uniapl.spec.reward import (
     ExactMatchReward,
@@ -70,21 +69,3 @@ def reward_of(answer: str, reward: Reward, options: RewardOptions) -> float:
         case WeightedSumReward():
             earned = sum(part.weight * reward_of(answer, part.reward, options) for part in reward.parts)
             return earned / sum(part.weight for part in reward.parts)
-
-
-def verify(completion: str, reward: Reward, options: RewardOptions, *, row: str) -> float:
-    """Reward of one completion, in this process and without a time limit.
-
-    Args:
-        completion: decoded text, special tokens left out.
-        reward: what the row asks for.
-        options: as in `reward_of`.
-        row: the row's id, for the error.
-
-    Raises:
-        RewardError: a check could not be made.
-    """
-    try:
-        return reward_of(final_answer(completion), reward, options)
-    except Exception as error:
-        raise RewardError(f"row {row}: its {reward.type} reward failed: {type(error).__name__}: {error}") from error

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uniapl.errors import TeacherError
-from uniapl.rewards.verify import verify
+from uniapl.rewards.pool import Question, RewardPool, check_failures
+from uniapl.rewards.verify import final_answer
 from uniapl.spec.dataset import DatasetRow, Message
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import uses_references
-from uniapl.spec.reward import RewardOptions
 from uniapl.spec.teacher import OpenAITeacher
 from uniapl.teachers.cache import AnswerCache, question_key
 from uniapl.teachers.chat import Chat
@@ -74,23 +74,25 @@ def fill_references(
     return [filled(rows) for rows in mix], filled(held_out)
 
 
-def without_failing_references(rows: Iterable[DatasetRow], options: RewardOptions) -> tuple[Rows, list[str]]:
+def without_failing_references(rows: Rows, rewards: RewardPool) -> tuple[Rows, list[str]]:
     """Take away the references that do not pass their own row's reward in full; the rows stay.
 
     Returns:
         All rows, and the ids of those that lost their reference.
 
     Raises:
-        RewardError: a check could not be made.
+        RewardError: more checks could not be made than `reward.max_failed_fraction` allows.
     """
-    kept, dropped = [], []
-    for i, row in enumerate(rows):
-        name = _row_name(row, i)
-        if row.reference and row.reward and verify(row.reference, row.reward, options, row=name) < 1:
-            row = row.model_copy(update={"reference": None})
-            dropped.append(name)
-        kept.append(row)
-    return kept, dropped
+    questions = {
+        i: Question(final_answer(row.reference), row.reward, _row_name(row, i))
+        for i, row in enumerate(rows)
+        if row.reference and row.reward
+    }
+    verdicts = rewards.verify(list(questions.values()))
+    check_failures(verdicts, list(questions.values()), rewards.options)
+    failing = {i for i, verdict in zip(questions, verdicts, strict=True) if verdict.value is None or verdict.value < 1}
+    kept = [row.model_copy(update={"reference": None}) if i in failing else row for i, row in enumerate(rows)]
+    return kept, [questions[i].row for i in sorted(failing)]
 
 
 def _row_name(row: DatasetRow, index: int) -> str:
