@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema.exceptions import SchemaError
 
+from uniapl.errors import RewardError
 from uniapl.rewards.verify import final_answer, reward_of
 from uniapl.spec.reward import (
     ExactMatchReward,
