@@ -46,5 +46,6 @@ def _models(registry: Registry, spec: JobSpec) -> dict[str, ModelSource]:
     models = {spec.student: registry.resolve(spec.student, "student", "student")}
     name = spec.discriminator.model
     if spec.uses_discriminator and name is not None:
-        models[name] = registry.resolve(name, "discriminator", "discriminator.model")
+        learned = spec.discriminator.type == "learned"  # it starts from a language model, as students do
+        models[name] = registry.resolve(name, "student" if learned else "discriminator", "discriminator.model")
     return models

@@ -25,7 +25,7 @@ def loaded_by(module: str) -> set[str]:
         ("uniapl_client", {"torch", "transformers", "sqlalchemy", "fastapi", "celery", "store", "api", "worker"}),
         ("api.main", {"torch", "transformers", "worker"}),
         ("worker.app", {"torch", "transformers", "fastapi", "api"}),
-        ("uniapl.trainer", {"sqlalchemy", "fastapi", "celery", "store", "api", "worker", "uniapl_client"}),
+        ("uniapl.prepare", {"sqlalchemy", "fastapi", "celery", "store", "api", "worker", "uniapl_client"}),
     ],
 )
 def test_an_import_does_not_drag_in(module: str, forbidden: set[str]) -> None:

@@ -57,9 +57,9 @@ def main(argv: list[str] | None = None) -> int:
 def _train(run: RunConfig, signals: Signals) -> int:
     import transformers  # torch and transformers load below, after the arguments are known to be good
 
+    from uniapl.prepare import log_environment, prepare
     from uniapl.report import Reporter
     from uniapl.rewards.pool import RewardPool
-    from uniapl.trainer import log_environment, prepare
 
     transformers.utils.logging.disable_progress_bar()  # the log is read by people, and its tail by the service
     print(log_environment(), file=sys.stderr)

@@ -9,35 +9,25 @@ for each step k:
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from uniapl import checkpoint
 from uniapl.batch import Sequence
-from uniapl.data import EncodedRow, encode_rows, load_rows
+from uniapl.data import EncodedRow
 from uniapl.discriminators.learned import LearnedDiscriminator
-from uniapl.discriminators.load import load_discriminator
-from uniapl.errors import DatasetError, DivergedError, SpecError, UnhealthyError
+from uniapl.errors import DivergedError, SpecError, UnhealthyError
 from uniapl.evaluate import evaluate
 from uniapl.explore import Explorer, Metrics, Prompt
 from uniapl.health import HealthMonitor
 from uniapl.learner import Learner
-from uniapl.lora import load_adapter, with_lora
 from uniapl.mix import rows_of_step
-from uniapl.policy import Policy, Reference, load_policy, with_chat_template
+from uniapl.policy import Policy
 from uniapl.profile import draw, save
 from uniapl.report import Reporter
-from uniapl.rewards.pool import RewardPool
-from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.signals import Signals
-from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.requirements import DatasetContents, check_mix
-from uniapl.spec.run import ModelSource, RunConfig
-from uniapl.teachers.references import fill_references, without_failing_references
+from uniapl.spec.run import RunConfig
 
 DISCRIMINATOR = "discriminator"
 """Folder of a learned discriminator within a checkpoint."""
@@ -204,120 +194,3 @@ class Trainer:
         for step in checkpoint.prune(folder, spec.schedule.keep_checkpoints):
             self.reporter.checkpoint_deleted(step)
         self.reporter.phase("training")
-
-
-def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: RewardPool) -> Trainer:
-    """Load models and data, from the checkpoint where there is one to resume from.
-
-    Raises:
-        UniaplError: something the user named cannot be loaded or does not fit together.
-    """
-    spec = run.spec
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    mix_rows, held_out_rows = _load_data(run, reporter, rewards)
-    reporter.phase("loading_student")
-    done = checkpoint.verify(Path(run.resume_from)) if run.resume_from else 0
-    policy, reference = _load_student(run, device)
-    learner = Learner(policy, spec, reference)
-    mix = [
-        _encode(rows, run, entry.dataset, policy, reporter)
-        for rows, entry in zip(mix_rows, spec.dataset_mix, strict=True)
-    ]
-    held_out: list[EncodedRow] = []
-    if spec.evaluation is not None:
-        held_out = _encode(held_out_rows, run, spec.evaluation.dataset, policy, reporter)
-
-    discriminator = None
-    if spec.uses_discriminator:
-        reporter.phase("loading_discriminator")
-        discriminator = load_discriminator(spec, run, device)
-    rollout = spec.rollout
-    generator = TransformersGenerator(
-        policy,
-        temperature=rollout.temperature,
-        max_new_tokens=rollout.max_new_tokens,
-        batch_size=rollout.batch_size,
-    )
-    explorer = Explorer(spec, policy, generator, rewards, discriminator)
-    health = HealthMonitor(spec.health)
-    trainer = Trainer(run, reporter, signals, policy, learner, explorer, health, mix, held_out, done)
-    if run.resume_from is not None:
-        trainer.resume(Path(run.resume_from))
-    return trainer
-
-
-def _load_data(
-    run: RunConfig, reporter: Reporter, rewards: RewardPool
-) -> tuple[list[list[DatasetRow]], list[DatasetRow]]:
-    """Rows of each entry of the mix and of the evaluation, with the teacher's answers where they lack references.
-
-    Before anything large is loaded: what is wrong with the data is told within seconds.
-    """
-    spec = run.spec
-    mix = [load_rows(run.dataset_path(entry.dataset)) for entry in spec.dataset_mix]
-    check_mix(spec, [DatasetContents.of(rows) for rows in mix])
-    held_out: list[DatasetRow] = []
-    if spec.evaluation is not None:
-        held_out = load_rows(run.dataset_path(spec.evaluation.dataset))[: spec.evaluation.rows]
-    if spec.teacher.type == "openai":
-        reporter.phase("asking_teacher")
-        cache = run.teacher_cache_path()
-        mix, held_out = fill_references(spec, mix, held_out, cache=cache, on_event=reporter.event)
-    if spec.data.filter_teacher:
-        entries = zip(mix, spec.dataset_mix, strict=True)
-        mix = [_filter(rows, entry.dataset, rewards, reporter) for rows, entry in entries]
-    return mix, held_out
-
-
-def _filter(rows: list[DatasetRow], dataset: str, rewards: RewardPool, reporter: Reporter) -> list[DatasetRow]:
-    kept, dropped = without_failing_references(rows, rewards)
-    if dropped:
-        reporter.event(
-            f"{len(dropped)} of {len(rows)} references of {dataset} fail their own reward and are not used",
-            rows=dropped[:20],
-        )
-    if not any(row.reference for row in kept) and any(row.reference for row in rows):
-        raise DatasetError(
-            f"no reference of {dataset} passes its own reward",
-            param="data.filter_teacher",
-            hint="look at the rewards, or set data.filter_teacher to false",
-        )
-    return kept
-
-
-def _load_student(run: RunConfig, device: torch.device) -> tuple[Policy, Reference | None]:
-    """The policy, with a checkpoint's weights where there is one to resume from; and what the KL penalty needs."""
-    spec, resume = run.spec, Path(run.resume_from) if run.resume_from else None
-    student = run.model_source(spec.student)
-    start = ModelSource(path=str(resume)) if resume and not spec.lora else student
-    policy = load_policy(start, device)
-    if spec.data.chat_template is not None:
-        policy = with_chat_template(policy, spec.data.chat_template)
-    if spec.lora is not None:
-        policy = with_lora(policy, spec.lora, seed=spec.seed)
-        if resume is not None:
-            load_adapter(policy.model, resume)
-    if spec.grpo.kl_coef == 0:
-        return policy, None
-    if spec.lora is not None:
-        return policy, Reference(policy.model, adapted=True)
-    return policy, Reference(load_policy(student, device).model.requires_grad_(False), adapted=False)
-
-
-def _encode(
-    rows: list[DatasetRow], run: RunConfig, dataset: str, policy: Policy, reporter: Reporter
-) -> list[EncodedRow]:
-    usable, left_out = encode_rows(rows, run.dataset_path(dataset).name, policy, run.spec.data)
-    if left_out:
-        reporter.event(
-            f"{len(left_out)} rows of {dataset} are longer than the limits in `data` and are left out",
-            level="warning",
-            rows=left_out[:20],
-        )
-    return usable
-
-
-def log_environment() -> str:
-    """One line for the trainer's log: process, threads, device."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
-    return f"trainer pid {os.getpid()}, torch {torch.__version__}, {device}"
