@@ -15,18 +15,18 @@ ARMS, GROUP, PROMPTS = 5, 8, 4
 REWARDED, CLOSEST, TAUGHT = 1, 2, 3
 
 
-def learn(alpha: float, lambda_adv: float, steps: int = 60) -> list[float]:
+def learn(alpha: float, lambda_adv: float, *, demonstrations: bool = True) -> list[float]:
     """Probabilities of the arms after training; rewards, scores and references each favour an arm of their own."""
     torch.manual_seed(0)
     spec = JobSpec(student="bandit", dataset_mix=[MixEntry(dataset="d")], alpha=alpha, lambda_adv=lambda_adv)
     logits = torch.zeros(ARMS, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.1)
-    for _ in range(steps):
+    for _ in range(60):
         distribution = torch.log_softmax(logits, dim=0)
         arms = torch.multinomial(distribution.exp().detach(), PROMPTS * GROUP, replacement=True).view(PROMPTS, GROUP)
         advantages = group_advantages((arms == REWARDED).float(), scale=True)
         coef = coefficients((arms == CLOSEST).float() * 2 - 9, scale=1.0, options=Adversarial())
-        sequences = [Sequence([0], [TAUGHT], demonstration=True) for _ in range(PROMPTS)]
+        sequences = [Sequence([0], [TAUGHT], demonstration=True) for _ in range(PROMPTS * demonstrations)]
         for p in range(PROMPTS):
             for g in range(GROUP):
                 arm = int(arms[p, g])
@@ -48,7 +48,11 @@ def test_sft_alone_finds_the_taught_arm() -> None:
     assert learn(alpha=1.0, lambda_adv=0.0)[TAUGHT] > 0.9
 
 
-def test_the_adversarial_term_finds_the_arm_the_discriminator_prefers() -> None:
+def test_the_adversarial_term_alone_finds_the_arm_the_discriminator_prefers() -> None:
+    assert learn(alpha=1.0, lambda_adv=1.0, demonstrations=False)[CLOSEST] > 0.9
+
+
+def test_the_adversarial_term_holds_its_own_against_imitation() -> None:
     weak = learn(alpha=1.0, lambda_adv=0.0)[CLOSEST]
     anchored = learn(alpha=1.0, lambda_adv=3.0)[CLOSEST]
     assert anchored > 0.5 > weak
