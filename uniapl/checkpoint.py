@@ -5,6 +5,7 @@
         optimizer.safetensors                        AdamW's moments, by parameter name
         adapter/                                     with `lora`: what peft reads; the model above has it merged in
     discriminator/                               a learned discriminator, with its own optimizer
+    profile/                                     the behaviour profiles so far
     state.json                                   running means and windows of the trainer
     spec.json                                    the resolved job spec
         manifest.json                                step, versions, and each file's size and sha256
@@ -112,6 +113,8 @@ def load_optimizer(path: Path, policy: Policy, optimizer: Optimizer) -> None:
         CheckpointError: a parameter has none.
     """
     saved = load_file(path / "optimizer.safetensors", device=str(policy.device))
+    if not saved:  # no step so far had anything to learn from
+        return
     for name, parameter in policy.model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -119,6 +122,11 @@ def load_optimizer(path: Path, policy: Policy, optimizer: Optimizer) -> None:
             optimizer.state[parameter] = {key: saved[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
         except KeyError as error:
             raise CheckpointError(f"checkpoint {path.name}: optimizer.safetensors has no {error}") from None
+
+
+def steps_in(folder: Path) -> list[int]:
+    """Steps of the checkpoints in a folder, ascending."""
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -28,6 +28,12 @@ class EncodedRow:
     reference_ids: list[int] | None
     """The teacher's tokens, end token included."""
     reward: Reward | None
+    thinks: bool = False
+    """Whether the template opens the reasoning itself, so that completions begin inside it."""
+
+    def answer(self, completion: str) -> str:
+        """A completion as the answer it is, with the opening tag that stands in the prompt."""
+        return f"<think>{completion}" if self.thinks else completion
 
 
 def load_rows(path: Path) -> list[DatasetRow]:
@@ -65,18 +71,26 @@ def encode_row(row: DatasetRow, index: int, policy: Policy, end_of_turn: int) ->
     tokenizer, name = policy.tokenizer, row.id or f"row-{index}"
     turns = [{"role": message.role, "content": message.content} for message in row.messages]
     try:
-        prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, enable_thinking=False)
+        prompt = str(
+            tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, enable_thinking=False)
+        )
     except TemplateError as error:
         raise DatasetError(
             f"row {name}: the student's chat template refuses it: {error}", param="dataset_mix"
         ) from None
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:  # of the template's own code
+        raise ModelError(f"row {name}: the chat template fails: {error}", param="data.chat_template") from None
+    prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    if not prompt_ids:
+        raise ModelError(f"row {name}: the chat template renders nothing", param="data.chat_template")
     reference_ids = None
     if row.reference is not None:
         reference_ids = [*tokenizer(row.reference, add_special_tokens=False)["input_ids"], end_of_turn]
     return EncodedRow(
         id=name,
         prompt="\n".join(message.content for message in row.messages),
-        prompt_ids=tokenizer(prompt, add_special_tokens=False)["input_ids"],
+        prompt_ids=prompt_ids,
+        thinks=prompt.rfind("<think>") > prompt.rfind("</think>"),
         reference=row.reference,
         reference_ids=reference_ids,
         reward=row.reward,
@@ -84,9 +98,9 @@ def encode_row(row: DatasetRow, index: int, policy: Policy, end_of_turn: int) ->
 
 
 def encode_rows(
-    rows: Sequence[DatasetRow], name: str, policy: Policy, options: DataOptions
+    rows: Sequence[DatasetRow], name: str, policy: Policy, options: DataOptions, *, references: bool = True
 ) -> tuple[list[EncodedRow], list[str]]:
-    """Tokenise a dataset; `name` is for the error.
+    """Tokenise a dataset; `name` is for the error, and `references` says whether any term reads them.
 
     Returns:
         The usable rows, and the ids of those left out because they are longer than `options` allows.
@@ -103,10 +117,10 @@ def encode_rows(
         )
     try:
         end_of_turn = policy.end_of_turn
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise ModelError(f"the chat template is broken: {error}", param="data.chat_template") from None
     encoded = [encode_row(row, i, policy, end_of_turn) for i, row in enumerate(rows)]
-    usable = [row for row in encoded if _fits(row, options)]
+    usable = [row for row in encoded if _fits(row, options, references)]
     if not usable:
         raise DatasetError(
             f"{name}: none of {len(encoded)} rows is within data.max_prompt_tokens="
@@ -114,11 +128,9 @@ def encode_rows(
             param="data",
             hint="raise the limits, or upload shorter rows",
         )
-    return usable, [row.id for row in encoded if not _fits(row, options)]
+    return usable, [row.id for row in encoded if not _fits(row, options, references)]
 
 
-def _fits(row: EncodedRow, options: DataOptions) -> bool:
-    return (
-        len(row.prompt_ids) <= options.max_prompt_tokens
-        and len(row.reference_ids or []) <= options.max_reference_tokens
-    )
+def _fits(row: EncodedRow, options: DataOptions, references: bool) -> bool:
+    answer = row.reference_ids or [] if references else []
+    return len(row.prompt_ids) <= options.max_prompt_tokens and len(answer) <= options.max_reference_tokens

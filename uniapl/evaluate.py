@@ -11,13 +11,15 @@ import torch
 
 from uniapl.batch import Sequence, micro_batches
 from uniapl.data import EncodedRow
-from uniapl.discriminators.base import Comparison, Discriminator
+from uniapl.discriminators.base import Discriminator
+from uniapl.explore import comparison
 from uniapl.policy import Policy, completion_logprobs
 from uniapl.profile import Profile, measure
 from uniapl.rewards.pool import Question, RewardPool
 from uniapl.rewards.verify import final_answer
 from uniapl.rollout.base import Completion, Generator
 from uniapl.spec.job import JobSpec
+from uniapl.spec.objective import Adversarial
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def evaluate(
         prompts = [row.prompt_ids for row in rows]
         groups = generator.sample(prompts, group_size=group_size, seed=0, greedy=greedy)
         asked = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
-        return _judge(asked, policy, rewards, discriminator)
+        return _judge(asked, spec.adversarial, policy, rewards, discriminator)
 
     referenced, temperature = [row for row in rows if row.reference_ids], spec.rollout.temperature
     plain = reference_logprobs(referenced, policy, spec, temperature=1.0)
@@ -109,12 +111,13 @@ def evaluate(
 
 def _judge(
     asked: list[tuple[EncodedRow, Completion]],
+    options: Adversarial,
     policy: Policy,
     rewards: RewardPool,
     discriminator: Discriminator | None,
 ) -> list[Answer]:
     """Answers with reward and score; one that cannot be computed is left out."""
-    texts = [policy.text(completion.ids) for _, completion in asked]
+    texts = [row.answer(policy.text(completion.ids)) for row, completion in asked]
     verified = {
         i: Question(final_answer(text), row.reward, row.id)
         for i, ((row, _), text) in enumerate(zip(asked, texts, strict=True))
@@ -125,10 +128,7 @@ def _judge(
     scores: dict[int, float] = {}
     if discriminator is not None:
         compared = [i for i, (row, _) in enumerate(asked) if row.reference is not None]
-        questions = [
-            Comparison(asked[i][0].prompt, asked[i][0].reference or "", final_answer(texts[i])) for i in compared
-        ]
-        found = discriminator.score(questions)
+        found = discriminator.score([comparison(asked[i][0], texts[i], options) for i in compared])
         scores = {i: score for i, score in zip(compared, found.tolist(), strict=True) if score == score}
     return [
         Answer(

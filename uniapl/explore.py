@@ -24,6 +24,7 @@ from uniapl.rewards.pool import Question, RewardPool, check_failures
 from uniapl.rewards.verify import final_answer
 from uniapl.rollout.base import Completion, Generator
 from uniapl.spec.job import JobSpec
+from uniapl.spec.objective import Adversarial
 
 Metrics = dict[str, float]
 NAN = float("nan")
@@ -38,6 +39,24 @@ class Prompt:
     """L_GRPO, so its answers are verified."""
     compared: bool
     """L_ADV, so its answers are compared with the teacher's."""
+
+
+@dataclass
+class Scores:
+    """What the discriminator says of a step, NaN where it was not asked, failed, or still warms up."""
+
+    rollouts: Tensor  # (P, G)
+    teacher: Tensor  # (P,) of the teacher's own answers; for `bt_margin`
+    scale: float = 1.0
+    """Factor that brings them to the order of one."""
+
+
+def comparison(row: EncodedRow, output: str, options: Adversarial) -> Comparison:
+    """What the discriminator is asked about an answer to a row that has a reference."""
+    reference = row.reference or ""
+    if options.think == "strip":
+        reference, output = final_answer(reference), final_answer(output)
+    return Comparison(row.prompt, reference, output)
 
 
 @dataclass
@@ -72,19 +91,19 @@ class Explorer:
             group_size=self.spec.grpo.group_size,
             seed=random.Random(f"{self.spec.seed}/rollout/{step}").getrandbits(63),
         )
-        texts = [[self.policy.text(c.ids) for c in group] for group in groups]
+        texts = [
+            [prompt.row.answer(self.policy.text(c.ids)) for c in group]
+            for prompt, group in zip(prompts, groups, strict=True)
+        ]
         metrics = _completion_metrics([c for group in groups for c in group])
         metrics["time/generate"] = time.monotonic() - started
         if references := [len(p.row.reference_ids) for p in prompts if p.row.reference_ids]:
             metrics["completions/reference_length"] = statistics.fmean(references)
             metrics["completions/reference_std_length"] = statistics.pstdev(references)
 
-        scores, scale, questions = self._scores(prompts, texts, step, metrics)  # (P, G)
-        advantages = self._advantages(prompts, texts, scores * scale, metrics)  # (P, G)
-        coef, taught = self._coefficients(prompts, groups, scores, scale, metrics)  # (P, G)
-        if isinstance(self.discriminator, LearnedDiscriminator):  # after all scores of this step were of one version
-            metrics["disc/version"] = float(self.discriminator.version)
-            metrics |= self.discriminator.learn(questions)
+        scores = self._scores(prompts, texts, metrics)
+        advantages = self._advantages(prompts, texts, scores, metrics)  # (P, G)
+        coef, taught = self._coefficients(prompts, groups, scores, metrics)  # (P, G)
         rollouts = [
             Sequence(
                 prompt_ids=prompt.row.prompt_ids,
@@ -98,75 +117,66 @@ class Explorer:
         ]
         return [r for r in rollouts if r.advantage is not None or r.coef is not None] + taught, metrics
 
-    def _scores(
-        self, prompts: Seq[Prompt], texts: list[list[str]], step: int, metrics: Metrics
-    ) -> tuple[Tensor, float, list[Comparison]]:
-        """Raw scores (P, G), NaN where none was asked for or the discriminator failed; their scale; what was asked.
-
-        While a learned discriminator warms up its scores are not used.
-        """
-        scores = torch.full((len(prompts), self.spec.grpo.group_size), NAN)
+    def _scores(self, prompts: Seq[Prompt], texts: list[list[str]], metrics: Metrics) -> Scores:
+        """Ask the discriminator; a learned one scores first and learns from this step's pairs afterwards."""
+        G, options = self.spec.grpo.group_size, self.spec.adversarial
+        scores = Scores(torch.full((len(prompts), G), NAN), torch.full((len(prompts),), NAN))
         if self.discriminator is None:
-            return scores, 1.0, []
-        scale = self.spec.adversarial.score_scale or self.discriminator.default_scale
+            return scores
+        scores.scale = options.score_scale or self.discriminator.default_scale
         in_reward = self.spec.reward.discriminator_weight > 0
         asked = [i for i, p in enumerate(prompts) if p.row.reference and (p.compared or (in_reward and p.explored))]
         if not asked:
-            return scores, scale, []
+            return scores
         started = time.monotonic()
-        questions = self._questions(prompts, texts, asked)
-        found = self.discriminator.score(questions).view(len(asked), -1)  # (P', G)
-        self._check_failed(found, [prompts[i].row.id for i in asked], metrics)
-        if not isinstance(self.discriminator, LearnedDiscriminator) or self.discriminator.ready(step):
-            scores[asked] = found
+        pairs = [comparison(prompts[i].row, text, options) for i in asked for text in texts[i]]
+        own = [comparison(prompts[i].row, prompts[i].row.reference or "", options) for i in asked]
+        own = own if options.coef == "bt_margin" else []
+        found = self.discriminator.score(pairs + own)
+        self._check_failed(found, [prompts[i].row.id for i in asked for _ in range(G)], metrics)
+        rollouts = found[: len(pairs)].view(-1, G)  # (P', G)
+        if not isinstance(self.discriminator, LearnedDiscriminator) or self.discriminator.ready:
+            scores.rollouts[asked] = rollouts
+            if own:
+                scores.teacher[asked] = found[len(pairs) :]
+        if isinstance(self.discriminator, LearnedDiscriminator):
+            metrics["disc/version"] = float(self.discriminator.version)
+            metrics |= self.discriminator.learn(pairs)
         metrics["time/discriminator"] = time.monotonic() - started
-        if found.isfinite().any():
-            metrics["disc/score_student"] = found[found.isfinite()].mean().item()
-            metrics["disc/score_group_std"] = centre(found)[1].mean().item()
-        return scores, scale, questions
-
-    def _questions(self, prompts: Seq[Prompt], texts: list[list[str]], asked: list[int]) -> list[Comparison]:
-        keep = self.spec.adversarial.think == "keep"
-        return [
-            Comparison(prompts[i].row.prompt, prompts[i].row.reference or "", text if keep else final_answer(text))
-            for i in asked
-            for text in texts[i]
-        ]
+        if rollouts.isfinite().any():
+            metrics["disc/score_student"] = rollouts[rollouts.isfinite()].mean().item()
+            metrics["disc/score_group_std"] = centre(rollouts)[1].mean().item()
+        return scores
 
     def _check_failed(self, scores: Tensor, rows: list[str], metrics: Metrics) -> None:
-        failed = ~scores.isfinite()  # (P', G)
+        """`scores` are of the rollouts of `rows`, and perhaps of the teacher's answers after them."""
+        failed = ~scores.isfinite()
         metrics["disc/failed"] = float(failed.sum())
         limit = self.spec.adversarial.max_failed_fraction
         if failed.float().mean() > limit:
-            first = rows[int(failed.any(dim=1).nonzero()[0])]
             raise ScoreError(
-                f"the discriminator failed on {int(failed.sum())} of {failed.numel()} rollouts of this step, the first "
-                f"of them of row {first}",
+                f"the discriminator failed on {int(failed.sum())} of {failed.numel()} answers of this step, the first "
+                f"of them of row {rows[int(failed.nonzero()[0]) % len(rows)]}",
                 param="adversarial.max_failed_fraction",
                 hint=f"look at that row; up to {limit:.0%} of a step's rollouts would be left out and counted",
             )
 
-    def _advantages(self, prompts: Seq[Prompt], texts: list[list[str]], scaled: Tensor, metrics: Metrics) -> Tensor:
+    def _advantages(self, prompts: Seq[Prompt], texts: list[list[str]], scores: Scores, metrics: Metrics) -> Tensor:
         """A_i (P, G), NaN for rollouts that L_GRPO must not see."""
-        advantages = torch.full(scaled.shape, NAN)
+        advantages = torch.full(scores.rollouts.shape, NAN)
         explored = [i for i, p in enumerate(prompts) if p.explored]
         if not explored:
             return advantages
         started = time.monotonic()
         rewards = self._rewards([prompts[i].row for i in explored], [texts[i] for i in explored])  # (P', G)
-        metrics |= {
-            "reward": rewards.nanmean().item(),
-            "reward/failed": float(rewards.isnan().sum()),
-            "reward_std": centre(rewards)[1].mean().item(),
-            "frac_reward_zero_std": (rewards.max(dim=1).values == rewards.min(dim=1).values).float().mean().item(),
-            "time/reward": time.monotonic() - started,
-        }
+        metrics |= {"reward/failed": float(rewards.isnan().sum()), "time/reward": time.monotonic() - started}
+        if rewards.isfinite().any():
+            metrics |= {"reward": rewards.nanmean().item(), "reward_std": centre(rewards)[1].mean().item()}
         weight = self.spec.reward.discriminator_weight
-        if (
-            weight > 0 and scaled.isfinite().any()
-        ):  # the control in which the discriminator is a reward; rows without a reference go without
+        if weight > 0 and scores.rollouts.isfinite().any():  # rows without a reference go without
             referenced = torch.tensor([prompts[i].row.reference is not None for i in explored])[:, None]
-            rewards = torch.where(referenced, rewards + weight * scaled[explored], rewards)
+            rewards = torch.where(referenced, rewards + weight * scores.scale * scores.rollouts[explored], rewards)
+        metrics["frac_reward_zero_std"] = (centre(rewards)[1] == 0).float().mean().item()
         found = group_advantages(rewards, scale=self.spec.grpo.scale_rewards)
         advantages[explored] = torch.where(rewards.isfinite(), found, NAN)
         return advantages
@@ -187,20 +197,20 @@ class Explorer:
         self,
         prompts: Seq[Prompt],
         groups: list[list[Completion]],
-        scores: Tensor,  # (P, G)
-        scale: float,
+        scores: Scores,
         metrics: Metrics,
     ) -> tuple[Tensor, list[Sequence]]:
         """c_i (P, G), NaN for rollouts that L_ADV must not see; and the teacher's answers that it weighs instead."""
         options = self.spec.adversarial
-        coef = torch.full(scores.shape, NAN)
+        known, scale = scores.rollouts, scores.scale
+        coef = torch.full(known.shape, NAN)
         compared = [i for i, p in enumerate(prompts) if p.compared]
         if not compared or self.discriminator is None:
             return coef, []
         if options.truncated == "mask":
-            scores = scores.masked_fill(torch.tensor([[c.truncated for c in group] for group in groups]), NAN)
+            known = known.masked_fill(torch.tensor([[c.truncated for c in group] for group in groups]), NAN)
         if options.target == "teacher_response":
-            weights = teacher_weights(scores[compared], scale=scale, options=options).tolist()
+            weights = teacher_weights(known[compared], scale=scale, options=options).tolist()
             rows = [prompts[i].row for i in compared]
             taught = [
                 Sequence(row.prompt_ids, row.reference_ids or [], coef=w)
@@ -211,21 +221,15 @@ class Explorer:
                 metrics["disc/coef_abs_mean"] = statistics.fmean(s.coef or 0.0 for s in taught)
             return coef, taught
         coef[compared] = coefficients(
-            scores[compared],
+            known[compared],
             scale=scale,
             options=options,
-            teacher_scores=self._teacher_scores([prompts[i].row for i in compared]),
+            teacher_scores=scores.teacher[compared],
             baseline=self.baseline,
         )
         if coef.isfinite().any():  # none is while a learned discriminator warms up
             metrics["disc/coef_abs_mean"] = coef.abs().nanmean().item()
         return coef, []
-
-    def _teacher_scores(self, rows: list[EncodedRow]) -> Tensor | None:  # (P',) or not needed
-        if self.spec.adversarial.coef != "bt_margin":
-            return None
-        assert self.discriminator is not None
-        return self.discriminator.score([Comparison(r.prompt, r.reference or "", r.reference or "") for r in rows])
 
 
 def _known(value: Tensor) -> float | None:

@@ -32,6 +32,8 @@ ENTROPY, NO_VARIANCE = "entropy", "frac_reward_zero_std"
 SPIKING = {"loss": 0.05, "grad_norm": 0.05, SCORE_SPREAD: 0.02}
 """Metrics that may spike, each with a deviation below which it is flat: losses of pure exploration are near 0."""
 WEIGHTS = ("uniapl/alpha", "uniapl/lambda_adv")
+LEARNED = "disc/version"
+"""Metric of a discriminator that learns: its scores of rollouts fall by its own doing, and are no evidence."""
 WATCHED = {*MEAN, *SPREAD, REWARD, SCORE, ENTROPY, NO_VARIANCE, *SPIKING, *WEIGHTS}
 LENGTH_ADVICE = (
     "Check whether the reward favours one length; raise alpha or lambda_adv, or lower optimizer.learning_rate."
@@ -85,7 +87,8 @@ class HealthMonitor:
             The signatures that begin at this step.
         """
         o = self._options
-        self._steps.append({name: v for name, v in metrics.items() if name in WATCHED and math.isfinite(v)})
+        watched = WATCHED - {SCORE, SCORE_SPREAD} if LEARNED in metrics else WATCHED
+        self._steps.append({name: v for name, v in metrics.items() if name in watched and math.isfinite(v)})
         del self._steps[: -max(o.history + 1, o.window, o.no_variance_steps)]
         symptoms = {signature: check(self._steps, self._start, o) for signature, check in CHECKS.items()}
         symptoms["not_finite"] = not_finite(metrics)

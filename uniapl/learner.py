@@ -68,7 +68,7 @@ class Learner:
         ):
             self._accumulate(batch, counts, weights, totals, by_term if measure_terms else None)
         metrics = self._loss_metrics(totals, counts, weights)
-        if measure_terms:
+        if by_term:
             metrics |= self._merge_terms(by_term)
         metrics["time/forward_backward"] = time.monotonic() - started
         metrics |= self._apply(step, metrics["loss"])

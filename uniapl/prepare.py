@@ -10,7 +10,7 @@ import torch
 from uniapl import checkpoint
 from uniapl.data import EncodedRow, encode_rows, load_rows
 from uniapl.discriminators.load import load_discriminator
-from uniapl.errors import DatasetError
+from uniapl.errors import DatasetError, SpecError
 from uniapl.explore import Explorer
 from uniapl.health import HealthMonitor
 from uniapl.learner import Learner
@@ -21,7 +21,8 @@ from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.signals import Signals
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.requirements import DatasetContents, check_mix
+from uniapl.spec.job import JobSpec, MixEntry
+from uniapl.spec.requirements import DatasetContents, check_mix, uses_references
 from uniapl.spec.run import ModelSource, RunConfig
 from uniapl.teachers.references import fill_references, without_failing_references
 from uniapl.trainer import Trainer
@@ -38,15 +39,23 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     mix_rows, held_out_rows = _load_data(run, reporter, rewards)
     reporter.phase("loading_student")
     done = checkpoint.verify(Path(run.resume_from)) if run.resume_from else 0
+    later = [step for step in checkpoint.steps_in(Path(run.run_dir) / "checkpoints") if step > done]
+    if later:
+        raise SpecError(
+            f"{run.run_dir} holds a checkpoint of step {later[-1]} already, beyond step {done} where this run begins",
+            param="run_dir",
+            hint="resume from that checkpoint, or choose another run_dir",
+        )
     policy, reference = _load_student(run, device)
     learner = Learner(policy, spec, reference)
     mix = [
-        _encode(rows, run, entry.dataset, policy, reporter)
+        _encode(rows, run, entry.dataset, policy, reporter, references=uses_references(spec, entry.role))
         for rows, entry in zip(mix_rows, spec.dataset_mix, strict=True)
     ]
+    _check_comparable(spec, mix)
     held_out: list[EncodedRow] = []
     if spec.evaluation is not None:
-        held_out = _encode(held_out_rows, run, spec.evaluation.dataset, policy, reporter)
+        held_out = _encode(held_out_rows, run, spec.evaluation.dataset, policy, reporter, references=True)
 
     discriminator = None
     if spec.uses_discriminator:
@@ -86,11 +95,15 @@ def _load_data(
         mix, held_out = fill_references(spec, mix, held_out, cache=cache, on_event=reporter.event)
     if spec.data.filter_teacher:
         entries = zip(mix, spec.dataset_mix, strict=True)
-        mix = [_filter(rows, entry.dataset, rewards, reporter) for rows, entry in entries]
+        mix = [_filter(rows, entry, spec, rewards, reporter) for rows, entry in entries]
     return mix, held_out
 
 
-def _filter(rows: list[DatasetRow], dataset: str, rewards: RewardPool, reporter: Reporter) -> list[DatasetRow]:
+def _filter(
+    rows: list[DatasetRow], entry: MixEntry, spec: JobSpec, rewards: RewardPool, reporter: Reporter
+) -> list[DatasetRow]:
+    """`without_failing_references`, and without the rows that then serve no term."""
+    dataset = entry.dataset
     kept, dropped = without_failing_references(rows, rewards)
     if dropped:
         reporter.event(
@@ -103,7 +116,21 @@ def _filter(rows: list[DatasetRow], dataset: str, rewards: RewardPool, reporter:
             param="data.filter_teacher",
             hint="look at the rewards, or set data.filter_teacher to false",
         )
-    return kept
+    explored = spec.uses_grpo and entry.role in ("rl", "both")
+    return kept if explored else [row for row in kept if row.reference]
+
+
+def _check_comparable(spec: JobSpec, mix: list[list[EncodedRow]]) -> None:
+    """Raises `SpecError` if filters and limits have left L_ADV nothing to compare with."""
+    entries = zip(spec.dataset_mix, mix, strict=True)
+    if spec.uses_adv and not any(
+        row.reference for entry, rows in entries if entry.role in spec.compared_roles() for row in rows
+    ):
+        raise SpecError(
+            "lambda_adv compares rollouts with references, and none is left within the limits",
+            param="data.max_reference_tokens",
+            hint="raise the limits in `data`, or set lambda_adv to 0",
+        )
 
 
 def _load_student(run: RunConfig, device: torch.device) -> tuple[Policy, Reference | None]:
@@ -126,9 +153,10 @@ def _load_student(run: RunConfig, device: torch.device) -> tuple[Policy, Referen
 
 
 def _encode(
-    rows: list[DatasetRow], run: RunConfig, dataset: str, policy: Policy, reporter: Reporter
+    rows: list[DatasetRow], run: RunConfig, dataset: str, policy: Policy, reporter: Reporter, *, references: bool
 ) -> list[EncodedRow]:
-    usable, left_out = encode_rows(rows, run.dataset_path(dataset).name, policy, run.spec.data)
+    name = run.dataset_path(dataset).name
+    usable, left_out = encode_rows(rows, name, policy, run.spec.data, references=references)
     if left_out:
         reporter.event(
             f"{len(left_out)} rows of {dataset} are longer than the limits in `data` and are left out",

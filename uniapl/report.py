@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,7 @@ class Reporter:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._seq = sum(1 for _ in path.open("rb")) if path.exists() else 0
+        self._seq = _whole_lines(path) if path.exists() else 0
         self._file = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> Self:
@@ -72,3 +73,12 @@ class Reporter:
         self._seq += 1
         self._file.write(kind(seq=self._seq, ts=time.time(), **fields).model_dump_json() + "\n")
         self._file.flush()
+
+
+def _whole_lines(path: Path) -> int:
+    """Number of reports in the file; one that a killed attempt tore is cut off, or the next would be glued to it."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        os.truncate(path, len(whole))
+    return whole.count(b"\n")

@@ -9,7 +9,9 @@ for each step k:
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +31,8 @@ from uniapl.report import Reporter
 from uniapl.signals import Signals
 from uniapl.spec.run import RunConfig
 
-DISCRIMINATOR = "discriminator"
-"""Folder of a learned discriminator within a checkpoint."""
+DISCRIMINATOR, PROFILE = "discriminator", "profile"
+"""Folders within a checkpoint: a learned discriminator, the measurements so far."""
 
 
 @dataclass
@@ -49,6 +51,10 @@ class Trainer:
     done: int
     """Updates made so far."""
 
+    @property
+    def _profiles(self) -> Path:
+        return Path(self.run.run_dir) / PROFILE
+
     def resume(self, path: Path) -> None:
         """Take up the optimizer and the running means of a checkpoint; its weights are loaded already.
 
@@ -65,6 +71,8 @@ class Trainer:
         self.health.restore(state["health"])
         if isinstance(self.explorer.discriminator, LearnedDiscriminator):
             self.explorer.discriminator.load(path / DISCRIMINATOR)
+        if (path / PROFILE).is_dir():  # another attempt's: its picture begins where the job did
+            _copy_profiles(path / PROFILE, self._profiles)
         self.reporter.event(f"resumed after step {self.done}", step=self.done)
 
     def train(self) -> bool:
@@ -167,9 +175,8 @@ class Trainer:
         profile = found.profile(self.done)
         self.reporter.metrics(self.done, found.metrics() | (profile.metrics() if profile else {}))
         if profile is not None:
-            folder = Path(self.run.run_dir) / "profile"
-            save(profile, folder)
-            draw(folder)
+            save(profile, self._profiles)
+            draw(self._profiles)
         for answer in found.greedy[: spec.evaluation.samples if spec.evaluation else 0]:
             self.reporter.sample(
                 self.done,
@@ -188,9 +195,18 @@ class Trainer:
         folder = Path(self.run.run_dir) / "checkpoints"
         state = {"score_baseline": self.explorer.baseline.mean, "health": self.health.state()}
         judge = self.explorer.discriminator
-        parts = {DISCRIMINATOR: judge.save} if isinstance(judge, LearnedDiscriminator) else {}
+        parts: dict[str, Callable[[Path], None]] = {}
+        if isinstance(judge, LearnedDiscriminator):
+            parts[DISCRIMINATOR] = judge.save
+        if self._profiles.is_dir():
+            parts[PROFILE] = lambda folder: _copy_profiles(self._profiles, folder)
         saved = checkpoint.save(folder, self.policy, self.learner.optimizer, spec, self.done, state, parts)
         self.reporter.checkpoint(saved.step, saved.path, saved.manifest_sha256, saved.bytes)
         for step in checkpoint.prune(folder, spec.schedule.keep_checkpoints):
             self.reporter.checkpoint_deleted(step)
         self.reporter.phase("training")
+
+
+def _copy_profiles(source: Path, target: Path) -> None:
+    """The measurements, without the picture: that is drawn from them."""
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.png"), dirs_exist_ok=True)

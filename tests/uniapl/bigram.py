@@ -12,7 +12,9 @@ from uniapl.advantages import group_advantages
 from uniapl.adversarial import coefficients
 from uniapl.batch import Counts, Sequence, collate
 from uniapl.objective import unified_terms
-from uniapl.spec.job import Adversarial, JobSpec, MixEntry
+from uniapl.spec.job import JobSpec, MixEntry
+from uniapl.spec.objective import Adversarial
+from uniapl.spec.weights import Weights
 
 END, VOCAB, LIMIT, PROMPTS, GROUP = 0, 6, 40, 4, 8
 TAUGHT, UNTAUGHT = {1, 2, 3}, {4, 5}
@@ -66,7 +68,7 @@ def train(
         before = torch.nn.functional.pad(batch.completion_ids[:, :-1], (1, 0), value=END)
         logprobs = table[before, batch.completion_ids]
         terms = unified_terms(logprobs, batch, Counts.of(sequences), spec)
-        loss = torch.stack(list(terms.weighted(alpha, lambda_adv).values())).sum()
+        loss = torch.stack(list(terms.weighted(Weights(alpha, lambda_adv)).values())).sum()
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_([logits], 1.0)

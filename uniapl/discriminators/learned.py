@@ -62,9 +62,10 @@ class LearnedDiscriminator:
         self.version = 0
         """Updates made; every score is one of this version."""
 
-    def ready(self, step: int) -> bool:
-        """Whether policy step `step`, counted from 0, may use the scores: not in the warm-up."""
-        return step >= self._options.warmup_steps
+    @property
+    def ready(self) -> bool:
+        """Whether scores may be used: after `warmup_steps` updates of its own."""
+        return self.version >= self._options.warmup_steps
 
     def score(self, comparisons: Sequence[Comparison]) -> Tensor:
         """See `Discriminator.score`; the unbounded logit D(x, y)."""

@@ -16,7 +16,10 @@ from uniapl.errors import ModelError
 from uniapl.policy import LOAD_ERRORS, first_line
 from uniapl.spec.run import ModelSource
 
-SERVE_IT = "a model that needs code of its own, such as InternLM2, has to be served over HTTP"
+NO_CODE = (
+    "no code of a model repository is run, and InternLM2, on which POLAR was published, needs its own; other "
+    "sequence classifiers with POLAR's tokens work"
+)
 
 
 class PolarDiscriminator:
@@ -59,7 +62,7 @@ def _load(source: ModelSource) -> tuple[Any, Any]:
 
     def refusal(problem: str) -> ModelError:
         return ModelError(
-            f"cannot load the discriminator {where}: {problem}", param="discriminator.model", hint=SERVE_IT
+            f"cannot load the discriminator {where}: {problem}", param="discriminator.model", hint=NO_CODE
         )
 
     try:

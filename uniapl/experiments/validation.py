@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uniapl.errors import DatasetError
+from uniapl.errors import DatasetError, SpecError
 from uniapl.experiments.answers import mismatched, rewritten, shuffled, truncated
 from uniapl.experiments.models import RegisteredModel, discriminator_source
 from uniapl.experiments.table import Table, cell
@@ -102,6 +102,9 @@ def _rows(spec: JobSpec) -> tuple[list[str], list[str]]:
 def _load(spec: JobSpec, source: ModelSource) -> Discriminator:
     import torch
     import transformers
+
+    if spec.discriminator.type == "learned":
+        raise SpecError("a learned discriminator knows nothing before training", param="discriminator.type")
 
     from uniapl.discriminators.load import load_discriminator
 

@@ -28,7 +28,7 @@ def final_answer(completion: str) -> str:
     _, closed, answer = completion.rpartition("</think>")
     if closed:
         return answer.strip()
-    return "" if "<think>" in answer else answer
+    return "" if answer.lstrip().startswith("<think>") else answer
 
 
 def reward_of(answer: str, reward: Reward, options: RewardOptions) -> float:

@@ -40,7 +40,7 @@ class LearnedDiscriminator(Input):
     learning_rate: float = Field(default=1e-5, gt=0)
     """AdamW's, constant."""
     warmup_steps: int = Field(default=10, ge=0, le=2**31 - 1)
-    """First policy steps in which it learns but its scores are not used: L_ADV has no rows until then."""
+    """Updates of its own before its scores are used: L_ADV has no rows until then."""
     batch_size: Count = 8
     """Answers scored, or pairs learned from, at once."""
 

@@ -302,12 +302,43 @@ class JobSpec(Input):
         ):
             if given > 0 and not self.uses_grpo:
                 raise ValueError(f"{field}: is part of L_GRPO, which has no weight with alpha=1; set it to 0")
+        learned = self.discriminator if self.discriminator.type == "learned" else None
+        if learned and self.uses_discriminator and learned.warmup_steps >= self._steps_compared():
+            raise ValueError(
+                f"discriminator.warmup_steps: {learned.warmup_steps} updates leave none of the "
+                f"{self._steps_compared()} steps in which rollouts are compared; lower it, or choose another type"
+            )
         if self.sft.token_weight == "phi" and not self.uses_sft:
             raise ValueError("sft.token_weight: with alpha=0 nothing is imitated; leave it at 'none'")
         return self
 
+    def _steps_compared(self) -> int:
+        """Steps in which a discriminator scores rollouts."""
+        in_reward = self.reward.discriminator_weight > 0
+        return sum(s.steps for s in self.stages if in_reward or bounds(s.lambda_adv)[1] > 0)
+
+    @model_validator(mode="after")
+    def _a_group_of_one_has_company(self) -> Self:
+        adversarial = self.adversarial
+        if not (self.uses_adv and self.grpo.group_size == 1 and adversarial.single_baseline == "batch_loo"):
+            return self
+        total = sum(entry.weight for entry in self.dataset_mix)
+        share = sum(entry.weight for entry in self.dataset_mix if entry.role in self.compared_roles()) / total
+        if adversarial.coef in ("loo", "bt_margin") and share * self.schedule.prompts_per_step < 2 - 1e-9:
+            raise ValueError(
+                "adversarial.single_baseline: 'batch_loo' compares a rollout with the step's others, and with "
+                f"grpo.group_size=1 and schedule.prompts_per_step={self.schedule.prompts_per_step} there is none; take "
+                "'ema', or more prompts"
+            )
+        return self
+
     @model_validator(mode="after")
     def _a_group_fits_into_a_sampling_batch(self) -> Self:
+        if self.evaluation and self.rollout.batch_size < self.evaluation.profile_completions:
+            raise ValueError(
+                f"evaluation.profile_completions: {self.evaluation.profile_completions} answers to a prompt are "
+                f"sampled together, and rollout.batch_size is {self.rollout.batch_size}; lower one or raise the other"
+            )
         if self.uses_rollouts and self.rollout.batch_size < self.grpo.group_size:
             raise ValueError(
                 f"rollout.batch_size: {self.rollout.batch_size} is less than grpo.group_size={self.grpo.group_size}; "
