@@ -15,7 +15,9 @@ from uniapl import checkpoint
 from uniapl.errors import CheckpointError
 from uniapl.learner import Learner
 from uniapl.policy import Policy, load_policy
+from uniapl.report import Reporter
 from uniapl.spec.job import JobSpec
+from uniapl.spec.report import REPORT
 from uniapl.spec.run import ModelSource
 
 
@@ -105,3 +107,27 @@ def test_moments_that_are_missing_are_noticed(policy: Policy, saved: checkpoint.
     save_file({"other.step": torch.zeros(1)}, saved.path / "optimizer.safetensors")
     with pytest.raises(CheckpointError, match="has no"):
         checkpoint.load_optimizer(saved.path, policy, Learner(policy, spec(64)).optimizer)
+
+
+def test_a_step_without_anything_to_learn_from_changes_nothing_and_can_be_resumed(
+    policy: Policy, tmp_path: Path
+) -> None:
+    learner = Learner(policy, spec(64))
+    before = {name: p.clone() for name, p in policy.model.named_parameters()}
+    for measure in (True, False):
+        assert learner.update([], 0, measure_terms=measure)["loss"] == 0
+    assert all(torch.equal(p, before[name]) for name, p in policy.model.named_parameters())
+    saved = checkpoint.save(tmp_path, policy, learner.optimizer, spec(64), 1, {})
+    checkpoint.load_optimizer(saved.path, policy, Learner(policy, spec(64)).optimizer)
+
+
+def test_a_torn_last_report_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "reports.jsonl"
+    with Reporter(path) as reporter:
+        reporter.phase("training")
+    with path.open("a") as file:
+        file.write('{"seq": 2, "ki')  # killed while writing
+    with Reporter(path) as reporter:
+        reporter.phase("saving")
+    found = [REPORT.validate_json(line) for line in path.read_text().splitlines()]
+    assert [(r.seq, r.kind) for r in found] == [(1, "phase"), (2, "phase")]

@@ -114,3 +114,30 @@ def test_a_broken_template_is_refused(policy: Policy) -> None:
     rows = [DatasetRow.model_validate({"messages": [{"role": "user", "content": "Hi"}]})]
     with pytest.raises(ModelError, match="template is broken"):
         encode_rows(rows, "d", with_chat_template(policy, "{% for %}"), DataOptions())
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [("{{ 1 / 0 }}", "division"), ("{{ messages + 1 }}", "chat template"), ("{# nothing #}", "renders nothing")],
+)
+def test_a_template_that_fails_or_renders_nothing_is_refused(policy: Policy, template: str, says: str) -> None:
+    with pytest.raises(ModelError, match=says) as caught:
+        encode_rows([row()], "d", with_chat_template(policy, template), DataOptions())
+    assert caught.value.param == "data.chat_template"
+
+
+def test_a_template_that_opens_the_reasoning_is_noticed(policy: Policy) -> None:
+    opened = "{{ messages[0]['content'] }}{% if add_generation_prompt %}<think>{% endif %}"
+    usable, _ = encode_rows([row()], "d", with_chat_template(policy, opened), DataOptions())
+    assert usable[0].thinks
+    assert usable[0].answer("so") == "<think>so"
+    usable, _ = encode_rows([row()], "d", with_chat_template(policy, opened + "</think>"), DataOptions())
+    assert not usable[0].thinks
+
+
+def test_a_reference_that_no_term_reads_may_be_long(policy: Policy) -> None:
+    rows, options = [row(reference="word " * 50)], DataOptions(max_reference_tokens=10)
+    with pytest.raises(DatasetError):
+        encode_rows(rows, "d", policy, options)
+    usable, left_out = encode_rows(rows, "d", policy, options, references=False)
+    assert (len(usable), left_out) == (1, [])

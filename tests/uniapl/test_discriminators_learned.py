@@ -198,7 +198,12 @@ def test_it_reads_what_the_student_reads() -> None:
 
 def test_scores_wait_for_the_warm_up() -> None:
     discriminator = learned()
-    assert [discriminator.ready(step) for step in range(5)] == [False, False, False, True, True]
+    ready = []
+    for _ in range(5):  # whatever the policy's steps are: only its own updates count
+        ready.append(discriminator.ready)
+        discriminator.learn([])
+        discriminator.learn([Comparison("Hi", "Hello.", "Bye.")])
+    assert ready == [False, False, False, True, True]
 
 
 def test_a_gradient_that_is_not_finite_leaves_the_weights_as_they_were() -> None:

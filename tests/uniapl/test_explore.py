@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence as Seq
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -97,7 +98,7 @@ def test_a_score_that_is_missing_is_left_out_and_counted(policy: Policy) -> None
 
 
 def test_too_many_missing_scores_end_the_job_and_name_a_row(policy: Policy) -> None:
-    with pytest.raises(ScoreError, match=r"failed on 1 of 3 rollouts.*row r1"):
+    with pytest.raises(ScoreError, match=r"failed on 1 of 3 answers.*row r1"):
         explore(policy, {"one": 1.0, "three": 6.0}, adversarial={"max_failed_fraction": 0.3})
 
 
@@ -161,3 +162,31 @@ def test_a_single_answer_per_prompt_is_compared_with_those_to_other_prompts(poli
     prompts = [Prompt(row(), explored=False, compared=True)] * 2
     sequences, _, _ = explore(policy, {"one": 1.0}, texts=["one"], prompts=prompts)
     assert [s.coef for s in sequences] == [0.0, 0.0]
+
+
+def test_a_teachers_score_that_is_missing_is_counted_too(policy: Policy) -> None:
+    options = {"coef": "bt_margin", "max_failed_fraction": 0.2}
+    with pytest.raises(ScoreError, match=r"failed on 1 of 4 answers.*row r1"):
+        explore(policy, SCORES, adversarial=options)  # the teacher's own answer has no score
+    sequences, metrics, _ = explore(policy, SCORES, adversarial={**options, "max_failed_fraction": 0.3})
+    assert metrics["disc/failed"] == 1
+    assert [s.coef for s in sequences] == [None] * 3
+
+
+def test_what_the_discriminator_adds_counts_as_variance_of_the_reward(policy: Policy) -> None:
+    texts = ["one", "three"]  # both earn 1
+    given: dict[str, Any] = {"texts": texts, "alpha": 0, "lambda_adv": 0, "grpo": {"group_size": 2}}
+    _, metrics, _ = explore(policy, SCORES, **given)
+    assert metrics["frac_reward_zero_std"] == 1
+    _, metrics, _ = explore(policy, SCORES, **given, reward={"discriminator_weight": 0.5})
+    assert metrics["frac_reward_zero_std"] == 0
+    assert metrics["reward_std"] == 0
+
+
+def test_reasoning_that_the_template_opens_is_no_answer_while_it_is_open(policy: Policy) -> None:
+    thinking = replace(row(), thinks=True)
+    prompts = [Prompt(thinking, explored=True, compared=True)]
+    texts = ["no comma, not yet closed", "hm, well</think>one"]
+    _, metrics, judge = explore(policy, {"": 0.0, "one": 1.0}, texts=texts, prompts=prompts)
+    assert [c.output for c in judge.asked] == ["", "one"]
+    assert metrics["reward"] == 0.5

@@ -372,3 +372,9 @@ def test_outliers_move_neither_the_change_nor_the_deviation() -> None:
     assert change([0, 1, 2, 3, 4]) == 4
     assert change([0, 1, 200, 3, 4]) == change([100, 1, 2, 3, 4]) == 4
     assert median_deviation([1, 2, 3, 4, 100]) == pytest.approx(1.4826)  # of 2, 1, 0, 1, 97
+
+
+def test_a_discriminator_that_learns_is_no_witness_of_hacking() -> None:
+    steps = hacking([i / 40 for i in range(60)], [1 - i / 40 for i in range(60)])
+    assert "reward_hacking" in names(watch(steps))
+    assert watch([{**step, "disc/version": float(i)} for i, step in enumerate(steps)]) == []

@@ -64,6 +64,26 @@ def test_defaults_are_those_of_the_method() -> None:
         ),
         ({"adversarial": {"score_center": 1}}, "adversarial", "shape coef 'sigmoid' alone"),
         ({"discriminator": {"type": "polar"}}, "discriminator.model", "Field required"),
+        (
+            {"discriminator": {"type": "learned"}, "schedule": {"steps": 10}},
+            "",
+            "discriminator.warmup_steps: 10 updates leave none of the 10 steps",
+        ),
+        (
+            {"discriminator": {"type": "learned"}, "lambda_adv": 0, "evaluation": {"dataset": "e", "score": True}},
+            "",
+            "discriminator.warmup_steps: 10 updates leave none of the 0 steps",
+        ),
+        (
+            {"alpha": 1, "grpo": {"group_size": 1}, "schedule": {"prompts_per_step": 1}},
+            "",
+            "adversarial.single_baseline: 'batch_loo' compares a rollout with the step's others",
+        ),
+        (
+            {"rollout": {"batch_size": 8}, "evaluation": {"dataset": "e", "profile_completions": 16}},
+            "",
+            "evaluation.profile_completions: 16 answers",
+        ),
         ({"schedule": {"stages": [{"steps": 2, "alpha": 1}], "steps": 3}}, "schedule", "the stages have 2 together"),
         ({"schedule": {"stages": [{"steps": 2, "alpha": 1}]}, "alpha": 0.5}, "", "alpha: with schedule.stages each"),
         ({"grpo": {"loss": "dr_grpo"}}, "grpo", "scale_rewards: Dr. GRPO goes without it"),

@@ -159,6 +159,7 @@ def test_a_run_stopped_and_resumed_ends_as_if_never_interrupted(
     assert status == 0, errors
     assert tensors(second, 6) == tensors(unbroken, 6)
     assert rest(second, 6) == rest(unbroken, 6)
+    assert (second / "profile" / "step-00000000.json").exists()  # the picture begins where the first attempt did
     losses = [{r.step: r.values["loss"] for r in reports(f) if isinstance(r, MetricReport) and "loss" in r.values}
               for f in (unbroken, first, second)]  # fmt: skip
     assert {**losses[1], **losses[2]} == losses[0]
@@ -318,3 +319,12 @@ def test_a_run_that_diverges_ends_with_70_and_writes_no_weights_that_are_not_fin
     assert max(r.step for r in reports(tmp_path) if isinstance(r, MetricReport)) == max(steps)  # none at the bad step
     assert last.hint is not None
     assert "learning_rate" in last.hint
+
+
+def test_a_folder_with_later_checkpoints_is_not_written_into(unbroken: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(unbroken, folder)
+    status, errors = finish(run_file(folder, resume_from=str(folder / "checkpoints" / "step-00000004")))
+    assert status == 64
+    assert "holds a checkpoint of step 6 already" in errors
+    assert (folder / "checkpoints" / "step-00000006").is_dir()

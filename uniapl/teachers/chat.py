@@ -158,7 +158,7 @@ class Chat:
                 "teacher.max_tokens",
                 "raise teacher.max_tokens, which asks every row again, or write this row's `reference` yourself",
             )
-        if not (answer := final_answer(choice.message.content or "")):
+        if not (answer := final_answer(choice.message.content or "").strip()):
             raise self._refused(where, f"gave an empty answer ({reason})")
         return answer
 
