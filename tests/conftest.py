@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: tests never ask a hub
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "data" / "models"
