@@ -48,7 +48,7 @@ ablation: $(MODELS)  ## compare UniAPL with its parts on SmolLM2-135M (half an h
 
 test: $(MODELS)  ## run the tests (ARGS='-k name' to choose)
 	@echo "==> running the tests"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 mutants: $(MODELS)  ## break the method line by line, and list the tests that notice
 	@echo "==> breaking the method, one line at a time"
