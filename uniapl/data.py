@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from uniapl.errors import DatasetError, ModelError
 from uniapl.policy import Policy
 from uniapl.spec.dataset import DatasetRow, first_problem
-from uniapl.spec.job import DataOptions
 from uniapl.spec.reward import Reward
+from uniapl.spec.training import DataOptions
 
 
 @dataclass(frozen=True)

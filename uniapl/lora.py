@@ -13,7 +13,7 @@ from torch import Tensor
 
 from uniapl.errors import CheckpointError, SpecError
 from uniapl.policy import Policy
-from uniapl.spec.job import Lora
+from uniapl.spec.training import Lora
 
 ADAPTER = "adapter"
 """Folder of the adapter within a checkpoint."""

@@ -11,7 +11,7 @@ from uniapl.data import encode_row, encode_rows, load_rows
 from uniapl.errors import DatasetError, ModelError
 from uniapl.policy import Policy, with_chat_template
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.job import DataOptions
+from uniapl.spec.training import DataOptions
 
 
 def row(content: str = "Say hello.", reference: str | None = "Hello!") -> DatasetRow:

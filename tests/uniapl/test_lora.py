@@ -11,8 +11,8 @@ from uniapl.batch import Sequence, collate
 from uniapl.errors import SpecError
 from uniapl.lora import save_merged, with_lora
 from uniapl.policy import Policy, Reference, completion_logprobs, load_policy
-from uniapl.spec.job import Lora
 from uniapl.spec.run import ModelSource
+from uniapl.spec.training import Lora
 
 
 def test_adapters_change_nothing_at_first_and_only_they_are_trained(policy: Policy) -> None:

@@ -10,7 +10,8 @@ from uniapl.batch import Sequence, collate
 from uniapl.learner import Learner
 from uniapl.policy import Policy, completion_logprobs
 from uniapl.rollout.transformers import TransformersGenerator
-from uniapl.spec.job import JobSpec, MixEntry, Optimizer, Resources, Rollout
+from uniapl.spec.job import JobSpec, MixEntry
+from uniapl.spec.training import Optimizer, Resources, Rollout
 
 PROMPTS = [[5, 9, 400, 31], [77], [5, 9, 400, 31, 8, 1000, 12]]
 
