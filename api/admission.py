@@ -7,19 +7,22 @@ from sqlalchemy.orm import Session
 from store import datasets, jobs
 from store.errors import NotFound
 from store.models import Registry
+from store.settings import Settings
 from store.tables import Dataset, Job
 from uniapl.errors import SpecError
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import DatasetContents, check_mix
 from uniapl.spec.run import ModelSource
+from uniapl.spec.teacher import OpenAITeacher
 
 
-def admit(session: Session, registry: Registry, spec: JobSpec) -> Job:
+def admit(session: Session, registry: Registry, settings: Settings, spec: JobSpec) -> Job:
     """Check the spec against datasets and models, and queue the job.
 
     Raises:
-        SpecError: it names something unknown, or its datasets cannot feed its terms.
+        SpecError: it names something unknown or not allowed, or its datasets cannot feed its terms.
     """
+    _check_teacher(settings, spec)
     models = _models(registry, spec)  # may ask the hub, so before the transaction begins with the first query
     contents = []
     for i, entry in enumerate(spec.dataset_mix):
@@ -29,6 +32,18 @@ def admit(session: Session, registry: Registry, spec: JobSpec) -> Job:
     if spec.evaluation is not None:
         _dataset(session, spec.evaluation.dataset, "evaluation.dataset")
     return jobs.create(session, spec, models)
+
+
+def _check_teacher(settings: Settings, spec: JobSpec) -> None:
+    if not isinstance(spec.teacher, OpenAITeacher):
+        return
+    url = spec.teacher.base_url.rstrip("/") + "/"
+    if not any(url.startswith(allowed.rstrip("/") + "/") for allowed in settings.teacher_urls):
+        raise SpecError(
+            f"the operator has not allowed teachers at {spec.teacher.base_url}",
+            param="teacher.base_url",
+            hint="allowed addresses are listed in the service's setting UNIAPL_TEACHER_URLS",
+        )
 
 
 def _dataset(session: Session, dataset_id: str, param: str) -> Dataset:

@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     """The model registry; paths in it are relative to its folder."""
     hub_models: list[str] = ["*/*"]
     """Glob patterns of the hub ids that specs may name, as a JSON list; `[]` allows registry names only."""
+    teacher_urls: list[str] = []
+    """Addresses of `openai` teachers that specs may name, as a JSON list; what lies below one is allowed too. The
+    trainer sends a key of its environment there, so by default none is."""
     worker_slots: int = Field(default=1, ge=1)
     """Jobs that one worker runs at once."""
     lease_s: float = Field(default=90.0, gt=0)

@@ -35,7 +35,7 @@ def create_job(
     The spec is checked against the datasets and models it names before anything is queued. The answer holds the spec
     with every default filled in; the same is stored beside each checkpoint.
     """
-    job = admission.admit(session, service.registry, spec)
+    job = admission.admit(session, service.registry, service.settings, spec)
     background.add_task(service.doorbell.ring, job.id)  # runs after the commit
     response.headers["location"] = f"/jobs/{job.id}"
     return Job.model_validate(job)

@@ -20,6 +20,9 @@ ROW: dict[str, Any] = {
 }
 
 
+TEACHER = "https://teacher.test/v1"
+
+
 @pytest.fixture
 def client(database_url: str, tmp_path: Path) -> Iterator[TestClient]:
     models = tmp_path / "models.json"
@@ -28,7 +31,9 @@ def client(database_url: str, tmp_path: Path) -> Iterator[TestClient]:
             {"tiny": {"kind": "student", "path": "tiny"}, "all-MiniLM-L6-v2": {"kind": "discriminator", "path": "m"}}
         )
     )
-    settings = Settings(data_dir=tmp_path, database_url=database_url, models_file=models, hub_models=[])
+    settings = Settings(
+        data_dir=tmp_path, database_url=database_url, models_file=models, hub_models=[], teacher_urls=[TEACHER]
+    )
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         yield client
 

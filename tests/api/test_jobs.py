@@ -221,6 +221,27 @@ def test_a_job_is_accepted_when_nobody_hears_the_bell(client: TestClient, monkey
     assert client.get(f"/jobs/{response.json()['id']}").json()["state"] == "queued"
 
 
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("https://teacher.test/v1", 201),
+        ("https://teacher.test/v1/", 201),
+        ("https://teacher.test/v1/below", 201),
+        ("https://teacher.test/v10", 422),
+        ("https://teacher.test.evil/v1", 422),
+        ("http://teacher.test/v1", 422),
+        ("http://127.0.0.1:5432", 422),
+    ],
+)
+def test_a_teachers_address_is_one_that_the_operator_allows(client: TestClient, address: str, status: int) -> None:
+    teacher = {"type": "openai", "base_url": address, "model": "big"}
+    response = client.post("/jobs", json=body(upload(client, without("reference")), teacher=teacher))
+    assert response.status_code == status, response.text
+    if status == 422:
+        assert response.json()["error"]["param"] == "teacher.base_url"
+        assert "UNIAPL_TEACHER_URLS" in response.json()["detail"]
+
+
 def test_the_openapi_document_describes_everything_and_has_an_example_per_mode(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     for path, operations in document["paths"].items():
