@@ -12,9 +12,12 @@ from tests.conftest import ROOT
 from uniapl.errors import SpecError
 from uniapl.spec.base import field_path
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.job import JobSpec
+from uniapl.spec.discriminator import LearnedDiscriminator
+from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.requirements import DatasetContents, check_mix
 from uniapl.spec.run import ModelSource, RunConfig
+from uniapl.spec.teacher import OpenAITeacher
+from uniapl.spec.weights import Cosine
 
 MIX = [{"dataset": "ds_1"}]
 SFT_AND_RL = [{"dataset": "ds_1", "role": "sft"}, {"dataset": "ds_2", "role": "rl"}]
@@ -287,3 +290,35 @@ def test_a_run_finds_its_parts_by_name_path_or_hub_id(tmp_path: Any) -> None:
 def test_answers_are_kept_in_the_run_unless_a_shared_folder_is_given() -> None:
     assert str(RunConfig(spec=spec(), run_dir="r").teacher_cache_path()) == "r/teacher_cache"
     assert str(RunConfig(spec=spec(), run_dir="r", teacher_cache="/shared").teacher_cache_path()) == "/shared"
+
+
+def test_what_was_given_can_be_sent_without_the_defaults() -> None:
+    given = JobSpec(
+        student="tiny",
+        dataset_mix=[MixEntry(dataset="d")],
+        alpha=Cosine(start=0.9, end=0.05, steps=10),
+        discriminator=LearnedDiscriminator(warmup_steps=3),
+        teacher=OpenAITeacher(base_url="https://teacher.test/v1", model="big"),
+    )
+    assert JobSpec.model_validate_json(given.model_dump_json(exclude_unset=True)) == given
+
+
+def test_stages_set_the_first_weights_and_the_steps() -> None:
+    stages = [{"steps": 3, "alpha": 1}, {"steps": 4, "alpha": 0, "lambda_adv": 0.01}]
+    given = spec(schedule={"stages": stages})
+    assert (given.alpha, given.lambda_adv, given.schedule.steps) == (1, 0, 7)
+    assert [given.weights_at(step).alpha for step in range(8)] == [1, 1, 1, 0, 0, 0, 0, 0]
+    assert given.weights_at(3).lambda_adv == 0.01
+    for dumped in (given.model_dump_json(), given.model_dump_json(exclude_unset=True)):
+        assert JobSpec.model_validate_json(dumped) == given
+
+
+def test_schedules_go_from_start_to_end() -> None:
+    # linear 0.9 -> 0.1 over 4 steps: 0.9, 0.7, 0.5, 0.3, 0.1, 0.1; a cosine is half way at half time
+    linear = {"type": "linear", "start": 0.9, "end": 0.1, "steps": 4}
+    assert [spec(alpha=linear).weights_at(i).alpha for i in range(6)] == pytest.approx([0.9, 0.7, 0.5, 0.3, 0.1, 0.1])
+    cosine = spec(alpha={"type": "cosine", "start": 0.9, "end": 0.1, "steps": 4})
+    assert [cosine.weights_at(i).alpha for i in (0, 2, 4, 9)] == pytest.approx([0.9, 0.5, 0.1, 0.1])
+    # a warm-up of 3 steps: 1/4, 2/4, 3/4 of the value, then all of it
+    warmup = spec(lambda_adv={"type": "warmup", "value": 0.8, "steps": 3})
+    assert [warmup.weights_at(i).lambda_adv for i in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8])

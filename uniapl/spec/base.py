@@ -49,3 +49,8 @@ class Input(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+    def model_post_init(self, context: Any) -> None:
+        """Count `type` as given: without it a dump of what was given could not be read back."""
+        if "type" in type(self).model_fields:
+            self.__pydantic_fields_set__.add("type")
