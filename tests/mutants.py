@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -62,10 +63,11 @@ MUTANTS = [  # what is broken, file, line, its replacement
 def main() -> int:
     """Run the tests against every mutant; returns the exit status."""
     survivors = 0
-    for label, module, line, replacement in MUTANTS:
-        killers = run(module, line, replacement)
-        survivors += not killers
-        print(f"{label:36} {module + '.py':16} {', '.join(killers) or 'SURVIVES'}", flush=True)
+    with ThreadPoolExecutor(2) as pool:  # each waits for a process of one thread
+        found = pool.map(lambda mutant: run(*mutant[1:]), MUTANTS)
+        for (label, module, *_), killers in zip(MUTANTS, found, strict=True):
+            survivors += not killers
+            print(f"{label:36} {module + '.py':16} {', '.join(killers) or 'SURVIVES'}", flush=True)
     print(f"{len(MUTANTS) - survivors} of {len(MUTANTS)} mutants are noticed")
     return 1 if survivors else 0
 
