@@ -144,10 +144,10 @@ def load_state(path: Path) -> dict[str, Any]:
 
 def prune(folder: Path, keep: int) -> list[int]:
     """Delete all but the newest `keep` checkpoints; returns the deleted steps."""
-    found = sorted(folder.glob("step-*"))
-    for path in found[:-keep]:
-        shutil.rmtree(path)
-    return [int(path.name.removeprefix("step-")) for path in found[:-keep]]
+    old = steps_in(folder)[:-keep]
+    for step in old:
+        shutil.rmtree(folder / f"step-{step:08d}")
+    return old
 
 
 def _optimizer_tensors(policy: Policy, optimizer: Optimizer) -> dict[str, Tensor]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Sequence as Seq
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from uniapl import atomic
 from uniapl.errors import DivergedError
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -125,7 +125,7 @@ def wasserstein(a: Seq[float], b: Seq[float]) -> float:
 def save(profile: Profile, folder: Path) -> Path:
     """Write a measurement to `folder`, whole or not at all; one of the same step is replaced."""
     path = folder / f"step-{profile.step:08d}.json"
-    _write(path, profile.model_dump_json().encode())
+    atomic.write(path, profile.model_dump_json().encode())
     return path
 
 
@@ -160,7 +160,7 @@ def draw(folder: Path) -> Path:
     )
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
-    _write(folder / PICTURE, picture.getvalue())
+    atomic.write(folder / PICTURE, picture.getvalue())
     return folder / PICTURE
 
 
@@ -205,14 +205,3 @@ def _cumulative(values: Seq[float], span: tuple[float, float]) -> tuple[NDArray[
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     share = np.arange(len(ordered) + 1) / len(ordered)
     return np.concatenate([[min(span[0], ordered[0])], ordered, [max(span[1], ordered[-1])]]), np.append(share, 1.0)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put a file in place atomically: readers see the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from uniapl import atomic
 from uniapl.errors import SpecError, UniaplError
 from uniapl.experiments import record, validation
 from uniapl.experiments.bad_teacher import BAD_TEACHER
@@ -22,7 +23,7 @@ from uniapl.experiments.discriminators import DISCRIMINATORS
 from uniapl.experiments.experiment import Experiment, changed
 from uniapl.experiments.launch import LocalLauncher, Stopped
 from uniapl.experiments.models import RegisteredModel, read_registry
-from uniapl.experiments.results import Failure, RunResult, write_atomically
+from uniapl.experiments.results import Failure, RunResult
 from uniapl.experiments.table import differences_table, results_table
 from uniapl.experiments.weights import ABLATION, DIVERSITY, LAMBDA_SWEEP, TERMS
 from uniapl.spec.dataset import DatasetRow, first_problem
@@ -132,7 +133,7 @@ def run(
 
 def _write_dataset(path: Path, rows: Sequence[DatasetRow]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, "".join(row.model_dump_json(exclude_none=True) + "\n" for row in rows))
+    atomic.write(path, "".join(row.model_dump_json(exclude_none=True) + "\n" for row in rows).encode())
     return str(path)
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from uniapl import atomic
 from uniapl.experiments.experiment import Run
 from uniapl.experiments.models import RegisteredModel, sources
 from uniapl.experiments.results import (
@@ -29,7 +30,6 @@ from uniapl.experiments.results import (
     metrics_at,
     parsed,
     read_reports,
-    write_atomically,
 )
 from uniapl.spec.job import JobSpec
 from uniapl.spec.report import MetricReport
@@ -128,7 +128,7 @@ class LocalLauncher:
             before=metrics_at(reports, 0),
             after=metrics_at(reports, config.spec.schedule.steps),
         )
-        write_atomically(folder / "result.json", result.model_dump_json(indent=2))
+        atomic.write(folder / "result.json", result.model_dump_json(indent=2).encode())
         if not self._keep:
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         self._say(f"{label}: done in {result.seconds / 60:.1f} minutes")
@@ -175,9 +175,9 @@ def _prepared(folder: Path, config: RunConfig, mark: str) -> RunConfig:
     if not checkpoints:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        write_atomically(path, mark)
+        atomic.write(path, mark.encode())
     config = config.model_copy(update={"resume_from": str(checkpoints[-1]) if checkpoints else None})
-    write_atomically(folder / "run.json", config.model_dump_json(indent=2))
+    atomic.write(folder / "run.json", config.model_dump_json(indent=2).encode())
     return config
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from uniapl.experiments.results import write_atomically
+from uniapl import atomic
 from uniapl.experiments.table import Table
 from uniapl.spec.job import JobSpec
 
@@ -33,8 +33,8 @@ def write(
         "spec": spec.model_dump(mode="json"),
         **numbers,
     }
-    write_atomically(out / "table.md", "\n\n".join(table.markdown() for table in tables) + "\n")
-    write_atomically(out / "results.json", _JSON.dump_json(record, indent=2).decode() + "\n")
+    atomic.write(out / "table.md", ("\n\n".join(table.markdown() for table in tables) + "\n").encode())
+    atomic.write(out / "results.json", _JSON.dump_json(record, indent=2) + b"\n")
     print("\n" + "\n\n".join(table.text() for table in tables))
     print(f"\nwritten to {out / 'table.md'} and {out / 'results.json'}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -67,13 +66,3 @@ def last_error(reports: list[Report]) -> str | None:
     if reports and isinstance(reports[-1], ErrorReport):
         return f"{reports[-1].code}: {reports[-1].message}"
     return None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """The file is whole or not there, whenever the process dies."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

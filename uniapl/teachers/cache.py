@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from uniapl import atomic
 from uniapl.spec.dataset import Message
 from uniapl.spec.teacher import OpenAITeacher
 
@@ -42,18 +41,9 @@ class AnswerCache:
         return entry.answer if entry.sha256 == _sha256(entry.answer) else None
 
     def put(self, key: str, answer: str) -> None:
-        """Keep an answer: written aside, synced, and renamed last."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / f".{key}.{uuid.uuid4().hex}.tmp"
-        try:
-            with temporary.open("x", encoding="utf-8") as file:
-                file.write(_Entry(answer=answer, sha256=_sha256(answer)).model_dump_json())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._folder / f"{key}.json")
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        """Keep an answer."""
+        entry = _Entry(answer=answer, sha256=_sha256(answer))
+        atomic.write(self._folder / f"{key}.json", entry.model_dump_json().encode())
 
 
 class _Entry(BaseModel):
