@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from api.deps import Service
 from store import datasets, jobs
+from store.db import reading, unit_of_work
 from store.errors import NotFound
 from store.models import Registry
 from store.settings import Settings
@@ -16,14 +19,29 @@ from uniapl.spec.run import ModelSource
 from uniapl.spec.teacher import OpenAITeacher
 
 
-def admit(session: Session, registry: Registry, settings: Settings, spec: JobSpec) -> Job:
-    """Check the spec against datasets and models, and queue the job.
+def admit(service: Service, spec: JobSpec) -> Job:
+    """Check the spec against datasets and models, and queue the job; it is durable when this returns.
 
     Raises:
         SpecError: it names something unknown or not allowed, or its datasets cannot feed its terms.
     """
-    _check_teacher(settings, spec)
-    models = _models(registry, spec)  # may ask the hub, so before the transaction begins with the first query
+    _check_teacher(service.settings, spec)
+    models = _models(service.registry, spec)  # may ask the hub, so before the transaction begins
+    created: Job | None = None
+    try:
+        with unit_of_work(service.engine) as session:
+            created = _create(session, spec, models)
+    except OperationalError:
+        if created is None:
+            raise
+        with reading(service.engine) as session:  # the commit's answer may be lost, and not the commit
+            found = session.get(Job, created.id)
+        if found is None:
+            raise
+    return created
+
+
+def _create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> Job:
     contents = []
     for i, entry in enumerate(spec.dataset_mix):
         dataset = _dataset(session, entry.dataset, f"dataset_mix.{i}.dataset")

@@ -32,9 +32,25 @@ class Artifacts:
         """Where an upload grows until it is whole."""
         return self.root / "datasets" / f".{dataset_id}.part"
 
+    def uploads(self) -> list[Path]:
+        """Uploads that are under way, or were left."""
+        return list((self.root / "datasets").glob(".*.part"))
+
     def attempt(self, job_id: str, fence: int) -> Path:
         """The run directory of one attempt; a claim that comes later writes elsewhere."""
         return self.root / "jobs" / job_id / f"fence-{fence}"
+
+    def fences(self, job_id: str) -> list[int]:
+        """Fences under which something has been written for a job, ascending."""
+        return sorted(int(path.name.removeprefix("fence-")) for path in (self.root / "jobs" / job_id).glob("fence-*"))
+
+    def reports(self, job_id: str, fence: int) -> Path:
+        """What an attempt's trainer reports."""
+        return self.attempt(job_id, fence) / "reports.jsonl"
+
+    def checkpoints(self, job_id: str, fence: int) -> Path:
+        """Where an attempt's trainer writes checkpoints."""
+        return self.attempt(job_id, fence) / "checkpoints"
 
     def teacher_cache(self) -> Path:
         """Answers of `openai` teachers, by what was asked; safe to share and to delete."""

@@ -32,13 +32,9 @@ def commit(session: Session, job_id: str, fence: int, *, step: int, path: str, m
         session.flush()
 
 
-def mark_deleted(session: Session, job_id: str, fence: int, step: int) -> None:
-    """The trainer's retention has removed the folder."""
-    session.execute(
-        update(Checkpoint)
-        .where(Checkpoint.job_id == job_id, Checkpoint.fence == fence, Checkpoint.step == step)
-        .values(deleted_at=now())
-    )
+def mark_deleted(session: Session, checkpoint: Checkpoint) -> None:
+    """Its folder is gone, cannot be used, or is about to be removed."""
+    session.execute(update(Checkpoint).where(Checkpoint.id == checkpoint.id).values(deleted_at=now()))
 
 
 def of_job(session: Session, job_id: str) -> Sequence[Checkpoint]:
@@ -48,6 +44,12 @@ def of_job(session: Session, job_id: str) -> Sequence[Checkpoint]:
         .where(Checkpoint.job_id == job_id, Checkpoint.deleted_at.is_(None))
         .order_by(Checkpoint.step.desc(), Checkpoint.fence.desc())
     ).all()
+
+
+def steps_of_attempt(session: Session, job_id: str, fence: int) -> set[int]:
+    """Steps of all checkpoints that an attempt has ever committed, deleted ones included."""
+    query = select(Checkpoint.step).where(Checkpoint.job_id == job_id, Checkpoint.fence == fence)
+    return set(session.scalars(query))
 
 
 def get(session: Session, checkpoint_id: str) -> Checkpoint:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Double, Engine, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import FunctionElement
@@ -63,3 +64,9 @@ def reading(engine: Engine) -> Iterator[Session]:
     """A transaction that only reads; on SQLite it does not take the write lock."""
     with Session(engine.execution_options(readonly=True), expire_on_commit=False) as session, session.begin():
         yield session
+
+
+def insert(session: Session, table: type[Any]) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that knows `ON CONFLICT`, which both databases have and write alike."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)

@@ -1,12 +1,13 @@
 """The doorbell: a Celery message that carries a job id and nothing else.
 
-The row is the truth. A message that is lost, doubled or late changes nothing: the claim is one guarded UPDATE, and the
-sweeper rings again. So ringing never fails a request.
+The row is the truth. A message that is lost, doubled or late changes nothing: the claim is one guarded UPDATE, and
+every worker looks for queued jobs by itself. So ringing never fails a request.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -15,11 +16,13 @@ from store.artifacts import Artifacts
 from store.settings import Settings
 
 RUN_JOB = "uniapl.run_job"
+SILENT_S = 5.0
+"""After a failure, so long no message is tried: every one would wait for its time limit."""
 logger = logging.getLogger(__name__)
 
 
 def make_celery(settings: Settings) -> Celery:
-    """The Celery application, for ringing (API, sweeper) and for answering (worker)."""
+    """The Celery application, for ringing (API) and for answering (worker)."""
     app = Celery("uniapl", broker=settings.broker)
     app.conf.update(
         accept_content=["json"],
@@ -50,10 +53,14 @@ class Doorbell:
 
     def __init__(self, celery: Celery) -> None:
         self._celery = celery
+        self._silent_until = 0.0
 
     def ring(self, job_id: str) -> None:
-        """Send the message, or log that it could not be sent."""
+        """Send the message, or log that it could not be sent; then for a while none is tried, since each may wait."""
+        if time.monotonic() < self._silent_until:
+            return
         try:
             self._celery.send_task(RUN_JOB, args=[job_id], retry=False)
         except (OperationalError, OSError) as error:
-            logger.warning("could not ring for %s (%s); a sweeper will", job_id, error)
+            self._silent_until = time.monotonic() + SILENT_S
+            logger.warning("could not ring for %s (%s); the workers look for themselves", job_id, error)

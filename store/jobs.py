@@ -1,41 +1,35 @@
-"""Jobs: every change of state is one guarded UPDATE with its event in the same transaction.
+"""The state machine: every change of a job's state is one guarded UPDATE with its event in the same transaction.
 
-A *holder* is a worker that has claimed a job; its writes name the fence it was given, and change nothing once another
-claim has raised it. The functions flush but never commit: `unit_of_work` does.
+The functions flush but never commit: `unit_of_work` does. Transitions are listed in `store.states`; what a holder
+writes without moving the job is in `store.holding`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select, update
+from sqlalchemy import ColumnElement, Row, case, func, select, update
 from sqlalchemy.orm import Session
 
 from store import checkpoints, events, states
 from store.db import now
 from store.errors import Conflict, FenceLost, NotFound
-from store.states import ACTIVE, State, Transition
+from store.holding import Hold, held
+from store.states import ACTIVE, TERMINAL, State, Transition
 from store.tables import Attempt, Job, Json, new_id
 from uniapl.spec.job import SPEC_VERSION, JobSpec
 from uniapl.spec.report import Level
 from uniapl.spec.run import ModelSource
 
-T = TypeVar("T")
 FRUITLESS_LIMIT = 3
-"""So many failed attempts without a new checkpoint, and the job fails."""
-
-
-@dataclass(frozen=True)
-class Hold:
-    """A claim that was granted."""
-
-    job_id: str
-    fence: int
-    attempt: int
-    spec: JobSpec
-    models: dict[str, ModelSource]
+"""So many failed attempts in a row without a new checkpoint, and the job fails."""
+INFRA_LIMIT = 20
+"""So many failures of the machines, and the job fails."""
+USER_LIMIT = 2
+"""So many failures that the spec is to blame for (out of memory, diverged), and the job fails."""
+MAX_BACKOFF = 32
+"""The wait before a retry doubles up to this many times the first."""
 
 
 def create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> Job:
@@ -69,14 +63,20 @@ def get(session: Session, job_id: str) -> Job:
     return job
 
 
-def claim(session: Session, job_id: str, *, owner: str, host: str, boot_id: str, lease_s: float) -> Hold | None:
-    """Take a queued job; `None` when it is not there to be taken, which is no error."""
+def claim(
+    session: Session, job_id: str, *, owner: str, host: str, boot_id: str, lease_s: float, above: int = 0
+) -> Hold | None:
+    """Take a queued job; `None` when it is not there to be taken, which is no error.
+
+    `above` is a fence that is known to have been given out already, whatever the database says: one that was restored
+    from a backup has forgotten the newest.
+    """
     row = _move(
         session,
         job_id,
         states.CLAIM,
         *_claimable(),
-        fence=Job.fence + 1,
+        fence=case((Job.fence < above, above), else_=Job.fence) + 1,
         attempt=Job.attempt + 1,
         lease_owner=owner,
         lease_expires_at=now() + lease_s,
@@ -98,39 +98,6 @@ def claim(session: Session, job_id: str, *, owner: str, host: str, boot_id: str,
     )
 
 
-def renew(session: Session, hold: Hold, lease_s: float) -> None:
-    """Extend the lease.
-
-    Raises:
-        FenceLost: the job is no longer this holder's.
-    """
-    _write(session, hold, lease_expires_at=now() + lease_s)
-
-
-def cancel_requested(session: Session, job_id: str) -> bool:
-    """Whether the job's owner wants it to end."""
-    return session.scalar(select(Job.cancel_requested_at).where(Job.id == job_id)) is not None
-
-
-def touch(session: Session, hold: Hold, **values: Any) -> None:
-    """Set columns of a held job (`step`, `phase`, `fruitless_attempts`), or just prove that it is still held.
-
-    Raises:
-        FenceLost: the job is no longer this holder's.
-    """
-    _write(session, hold, **values)
-
-
-def say(session: Session, hold: Hold, message: str, *, level: Level = "info", data: Json | None = None) -> None:
-    """Add an event of the trainer.
-
-    Raises:
-        FenceLost: the job is no longer this holder's.
-    """
-    seq = _write(session, hold, event_seq=Job.event_seq + 1).event_seq
-    events.add(session, hold.job_id, seq, hold.fence, message, level=level, type_="message", data=data)
-
-
 def begin(session: Session, hold: Hold) -> None:
     """The trainer makes steps now. Saying so twice is harmless."""
     _move(session, hold.job_id, states.BEGIN, Job.fence == hold.fence)
@@ -143,8 +110,8 @@ def succeed(session: Session, hold: Hold) -> None:
         FenceLost: the job is no longer this holder's, or there is no such checkpoint (`checkpoints.has_final`).
     """
     guards = (Job.fence == hold.fence, checkpoints.final_exists())
-    _held(_move(session, hold.job_id, states.FINALIZE, *guards), hold)
-    _end(session, hold.job_id, hold.fence, states.SUCCEED)
+    held(_move(session, hold.job_id, states.FINALIZE, *guards), hold)
+    _leave(session, hold.job_id, hold.fence, states.SUCCEED, finished_at=now())
 
 
 def fail(session: Session, job_id: str, fence: int, error: Json) -> None:
@@ -153,39 +120,42 @@ def fail(session: Session, job_id: str, fence: int, error: Json) -> None:
     Raises:
         FenceLost: the job has been claimed since.
     """
-    _end(session, job_id, fence, states.FAIL, message=f"job failed: {error['message']}", level="error", error=error)
+    message = f"job failed: {error['message']}"
+    told = {"message": message, "level": "error", "data": {"error": error}}
+    _leave(session, job_id, fence, states.FAIL, **told, error=error, finished_at=now())
 
 
 def cancelled(session: Session, job_id: str, fence: int) -> None:
     """The trainer's group is dead, as the owner asked.
 
     Raises:
-        FenceLost: the job has been claimed since.
+        FenceLost: the job has been claimed since, or nobody asked.
     """
-    _end(session, job_id, fence, states.CANCEL_ACTIVE)
+    asked = Job.cancel_requested_at.is_not(None)
+    _leave(session, job_id, fence, states.CANCEL_ACTIVE, asked, finished_at=now())
 
 
 def preempt(session: Session, hold: Hold, reason: str) -> None:
-    """Give the job back, saying why. Spends no retry.
+    """Give the job back, saying why: paused if its owner asked for that, else queued. Spends no retry.
 
     Raises:
         FenceLost: the job is no longer this holder's.
     """
-    row = _move(
-        session,
-        hold.job_id,
-        states.PREEMPT,
-        Job.fence == hold.fence,
-        message=f"{reason}; the job is queued again",
-        lease_owner=None,
-        lease_expires_at=None,
-        phase=None,
-    )
-    _held(row, hold)
+    wanted = Job.pause_requested_at.is_not(None)
+    if _move(session, hold.job_id, states.PAUSE_ACTIVE, Job.fence == hold.fence, wanted, **_RELEASED) is None:
+        message = f"{reason}; the job is queued again"
+        _leave(session, hold.job_id, hold.fence, states.PREEMPT, message=message, preemptions=Job.preemptions + 1)
 
 
 def retry_or_fail(session: Session, job_id: str, fence: int, error: Json, backoff_s: float) -> State:
-    """An attempt failed for a reason that may pass: wait and try again, unless that has led nowhere too often.
+    """An attempt failed for a reason that may pass: wait and try again, unless a budget is spent.
+
+    Failures of the machines and of the spec are counted apart; either kind counts as fruitless until a new checkpoint
+    is made.
+
+    Args:
+        error: a `JobError`; its category says which budget is charged.
+        backoff_s: wait before the first retry; doubles with each fruitless one.
 
     Returns:
         `RETRY_WAIT` or `FAILED`.
@@ -195,27 +165,31 @@ def retry_or_fail(session: Session, job_id: str, fence: int, error: Json, backof
     """
     job = get(session, job_id)
     session.refresh(job)
+    users = error["category"] in ("user", "resource")
+    column = Job.user_failures if users else Job.infra_failures
+    spent = (job.user_failures if users else job.infra_failures) + 1
     fruitless = job.fruitless_attempts + 1
-    if fruitless >= FRUITLESS_LIMIT:
+    final = None
+    if spent >= (USER_LIMIT if users else INFRA_LIMIT):
+        final = {**error, "message": f"{error['message']} ({spent} attempts failed so)"}
+    elif fruitless >= FRUITLESS_LIMIT:
         what = f"{fruitless} attempts in a row made no new checkpoint; the last one: {error['message']}"
-        fail(session, job_id, fence, {**error, "code": "no_progress", "message": what})
+        final = {**error, "code": "no_progress", "message": what}
+    if final is not None:
+        fail(session, job_id, fence, final)
         return State.FAILED
-    row = _move(
+    _leave(
         session,
         job_id,
+        fence,
         states.RETRY,
-        Job.fence == fence,
         message=f"attempt {job.attempt} failed: {error['message']}; another follows",
         level="warning",
         data=error,
         fruitless_attempts=fruitless,
-        not_before=now() + backoff_s * 2 ** (fruitless - 1),
-        lease_owner=None,
-        lease_expires_at=None,
-        phase=None,
+        not_before=now() + backoff_s * min(2 ** (fruitless - 1), MAX_BACKOFF),
+        **{column.key: spent},
     )
-    if row is None:
-        raise FenceLost(job_id, fence)
     return State.RETRY_WAIT
 
 
@@ -226,42 +200,57 @@ def request_cancel(session: Session, job_id: str) -> Job:
         NotFound: there is no such job.
         Conflict: it has succeeded or failed.
     """
-    job = session.get(Job, job_id, with_for_update=True)  # the holder may be giving it back just now
-    if job is None:
-        raise NotFound("job", job_id)
-    if not _cancel_waiting(session, job_id):
-        asked = session.execute(
-            update(Job)
-            .where(Job.id == job_id, Job.state.in_(ACTIVE), Job.cancel_requested_at.is_(None))
-            .values(cancel_requested_at=now(), event_seq=Job.event_seq + 1)
-            .returning(Job.event_seq, Job.fence)
-            .execution_options(synchronize_session=False)
-        ).one_or_none()
-        if asked is not None:
-            events.add(session, job_id, asked.event_seq, asked.fence, "cancellation requested", type_="message")
-    session.refresh(job)
+    job = _locked(session, job_id)
     if job.state in (State.SUCCEEDED, State.FAILED):
         raise Conflict("job_is_over", f"job {job_id} has {job.state}; it cannot be cancelled")
+    if job.state != State.CANCELLED:
+        if not job.cancel_requested:
+            _intend(session, job, "cancellation requested", cancel_requested_at=now())
+        _heed_intents(session, job_id)
+        session.refresh(job)
     return job
 
 
-def cancel_given_back(session: Session) -> None:
-    """Cancel the jobs whose holder gave them back before it saw that they should be."""
-    asked = select(Job.id).where(Job.state.in_(states.WAITING), Job.cancel_requested_at.is_not(None))
-    for job_id in session.scalars(asked).all():
-        _cancel_waiting(session, job_id)
+def request_pause(session: Session, job_id: str) -> Job:
+    """Pause a waiting job at once, or ask the holder of an active one to, with a checkpoint.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: it is over.
+    """
+    job = _locked(session, job_id)
+    if job.state in TERMINAL:
+        raise Conflict("job_is_over", f"job {job_id} is {job.state}; it cannot be paused")
+    if not job.pause_requested:
+        _intend(session, job, "pause requested", pause_requested_at=now())
+        _heed_intents(session, job_id)
+        session.refresh(job)
+    return job
 
 
-def _cancel_waiting(session: Session, job_id: str) -> bool:
-    row = _move(
-        session,
-        job_id,
-        states.CANCEL_WAITING,
-        cancel_requested_at=func.coalesce(Job.cancel_requested_at, now()),
-        finished_at=now(),
-        not_before=None,
-    )
-    return row is not None
+def request_resume(session: Session, job_id: str) -> Job:
+    """Queue a paused job again, or withdraw a pause that has not begun.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: it is over.
+    """
+    job = _locked(session, job_id)
+    if job.state in TERMINAL:
+        raise Conflict("job_is_over", f"job {job_id} is {job.state}; it cannot be resumed")
+    if job.state == State.PAUSED:
+        _move(session, job_id, states.RESUME, pause_requested_at=None)
+    elif job.pause_requested:
+        _intend(session, job, "pause withdrawn", pause_requested_at=None)
+    session.refresh(job)
+    return job
+
+
+def heed_intents_of_given_back(session: Session) -> None:
+    """Cancel and pause the jobs whose holder gave them back, or was lost, before it saw that they should be."""
+    wanted = Job.cancel_requested_at.is_not(None) | Job.pause_requested_at.is_not(None)
+    for job_id in session.scalars(select(Job.id).where(Job.state.in_(states.DUE), wanted)).all():
+        _heed_intents(session, job_id)
 
 
 def expired(session: Session) -> Sequence[Row[str, int]]:
@@ -273,20 +262,11 @@ def expired(session: Session) -> Sequence[Row[str, int]]:
     return session.execute(silent.with_for_update(skip_locked=True)).all()
 
 
-def end_attempt(session: Session, job_id: str, fence: int, exit_kind: str) -> None:
-    """Note how an attempt ended."""
-    session.execute(
-        update(Attempt)
-        .where(Attempt.job_id == job_id, Attempt.fence == fence)
-        .values(ended_at=now(), exit_kind=exit_kind)
-    )
-
-
 def requeue_due(session: Session) -> None:
     """Queue the retries whose time has come."""
     due = session.scalars(select(Job.id).where(Job.state == State.RETRY_WAIT, Job.not_before <= now())).all()
     for job_id in due:
-        _move(session, job_id, states.REQUEUE, not_before=None)
+        _move(session, job_id, states.REQUEUE, *_unasked(), not_before=None)
 
 
 def queued(session: Session) -> Sequence[str]:
@@ -295,37 +275,52 @@ def queued(session: Session) -> Sequence[str]:
     return session.scalars(waiting.order_by(Job.created_at)).all()
 
 
+def _unasked() -> tuple[ColumnElement[bool], ...]:
+    return (Job.cancel_requested_at.is_(None), Job.pause_requested_at.is_(None))
+
+
 def _claimable() -> tuple[ColumnElement[bool], ...]:
     """What a queued job must satisfy; an older worker leaves specs that it does not know."""
-    return (Job.cancel_requested_at.is_(None), Job.spec_version <= SPEC_VERSION)
+    return (*_unasked(), Job.spec_version <= SPEC_VERSION)
 
 
-def _end(
-    session: Session,
-    job_id: str,
-    fence: int,
-    transition: Transition,
-    *,
-    message: str | None = None,
-    level: Level = "info",
-    error: Json | None = None,
+def _locked(session: Session, job_id: str) -> Job:
+    """A job whose holder cannot give it back until this transaction ends."""
+    job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
+    if job is None:
+        raise NotFound("job", job_id)
+    return job
+
+
+def _intend(session: Session, job: Job, message: str, **values: Any) -> None:
+    """Set or clear an intent; for an active job with an event, since its transition comes later."""
+    seq = session.execute(
+        update(Job)
+        .where(Job.id == job.id)
+        .values(**values, **({"event_seq": Job.event_seq + 1} if job.state in ACTIVE else {}))
+        .returning(Job.event_seq)
+        .execution_options(synchronize_session=False)
+    ).scalar_one()
+    if job.state in ACTIVE:
+        events.add(session, job.id, seq, job.fence, message, type_="message")
+
+
+def _heed_intents(session: Session, job_id: str) -> None:
+    """Move a job that no worker has to where its owner wants it; cancelling outweighs pausing."""
+    asked = Job.cancel_requested_at.is_not(None)
+    if _move(session, job_id, states.CANCEL_WAITING, asked, finished_at=now(), not_before=None) is None:
+        wanted = (Job.pause_requested_at.is_not(None), Job.cancel_requested_at.is_(None))
+        _move(session, job_id, states.PAUSE_WAITING, *wanted, not_before=None)
+
+
+_RELEASED = {"phase": None, "lease_owner": None, "lease_expires_at": None}
+
+
+def _leave(
+    session: Session, job_id: str, fence: int, transition: Transition, *guards: ColumnElement[bool], **values: Any
 ) -> None:
-    """A holder's step into a terminal state."""
-    row = _move(
-        session,
-        job_id,
-        transition,
-        Job.fence == fence,
-        message=message,
-        level=level,
-        data={"error": error} if error else None,
-        error=error,
-        phase=None,
-        finished_at=now(),
-        lease_owner=None,
-        lease_expires_at=None,
-    )
-    if row is None:
+    """A holder's step out of the active states."""
+    if _move(session, job_id, transition, Job.fence == fence, *guards, **_RELEASED, **values) is None:
         raise FenceLost(job_id, fence)
 
 
@@ -351,22 +346,4 @@ def _move(
         text = message or f"job is {transition.to}"
         data = {**(data or {}), "state": transition.to}
         events.add(session, job_id, row.event_seq, row.fence, text, level=level, data=data)
-    return row
-
-
-def _write(session: Session, hold: Hold, **values: Any) -> Row[int]:
-    """A holder's UPDATE that changes no state."""
-    row = session.execute(
-        update(Job)
-        .where(Job.id == hold.job_id, Job.state.in_(ACTIVE), Job.fence == hold.fence)
-        .values(**(values or {"fence": Job.fence}))
-        .returning(Job.event_seq)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
-    return _held(row, hold)
-
-
-def _held(row: T | None, hold: Hold) -> T:
-    if row is None:
-        raise FenceLost(hold.job_id, hold.fence)
     return row

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from store.db import insert
 from store.tables import Base, Metric, Sample
 
 
@@ -44,8 +44,7 @@ def samples(session: Session, job_id: str, *, step: int | None) -> Sequence[Samp
 def _upsert(session: Session, table: type[Base], rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table)
+    statement = insert(session, table)
     keys = [column.name for column in table.__table__.primary_key]
     columns = table.__table__.columns.keys()
     session.execute(

@@ -24,6 +24,8 @@ def upgrade(settings: Settings) -> None:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     engine = make_engine(settings.database)
     with _lock(engine, settings), engine.connect() as connection:
+        if engine.dialect.name == "sqlite":  # a table is altered by replacing it, which references to it would forbid
+            connection.connection.cursor().execute("PRAGMA foreign_keys=OFF")
         command.upgrade(alembic_config(connection), "head")
         connection.commit()
     engine.dispose()

@@ -40,7 +40,17 @@ class Settings(BaseSettings):
     retry_backoff_s: float = Field(default=5.0, gt=0)
     """Wait before the first retry; doubles with each."""
     drain_s: float = Field(default=120.0, gt=0)
-    """How long a stopping worker waits for its trainers to write a checkpoint."""
+    """How long a trainer that is drained or paused may take to write a checkpoint."""
+    hang_factor: float = Field(default=20.0, gt=1)
+    """A step that takes so many times as long as the run's others is hung; the trainer is killed, and retried."""
+    hang_min_s: float = Field(default=300.0, gt=0)
+    """No step is called hung before so long."""
+    phase_limit_s: float = Field(default=3600.0, gt=0)
+    """Loading, an evaluation, or the teacher may be silent for so long."""
+    metric_points_per_s: int = Field(default=2000, ge=1)
+    """Metric points that one job may store a second; of a flood, whole steps are left out and counted."""
+    garbage_s: float = Field(default=600.0, gt=0)
+    """How often every worker removes what unfinished checkpoints and deletions have left on disk."""
     max_line_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """Longest line of a dataset."""
 

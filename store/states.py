@@ -1,7 +1,8 @@
 """The states of a job and the transitions between them, as data.
 
-Cancelling is an intent (`jobs.cancel_requested_at`), never a state a caller can set. `store.jobs` turns each transition
-into one guarded UPDATE with its event in the same transaction.
+Cancelling and pausing are intents (`jobs.cancel_requested_at`, `jobs.pause_requested_at`), never states a caller can set.
+`store.jobs` turns each transition into one guarded UPDATE with its event in the same transaction. `python -m store.states`
+prints the table of docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ class State(StrEnum):
     RUNNING = "running"  # steps are made
     FINALIZING = "finalizing"  # the last step is made; the final checkpoint is being recorded
     RETRY_WAIT = "retry_wait"  # an attempt failed; the next waits for its time
+    PAUSED = "paused"  # its owner has stopped it; the slot is free, and the last checkpoint waits
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -25,7 +27,9 @@ class State(StrEnum):
 
 STATES = tuple(State)
 ACTIVE = (State.STARTING, State.RUNNING, State.FINALIZING)
-WAITING = (State.QUEUED, State.RETRY_WAIT)
+DUE = (State.QUEUED, State.RETRY_WAIT)
+"""No worker has it, and one will."""
+WAITING = (*DUE, State.PAUSED)
 TERMINAL = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
@@ -40,17 +44,37 @@ class Transition:
     """What must hold beside the state, in words; the code is in `store.jobs`."""
 
 
-CLAIM = Transition((State.QUEUED,), State.STARTING, "worker", "no cancellation; fence + 1, attempt + 1")
+CLAIM = Transition(
+    (State.QUEUED,), State.STARTING, "worker", "no intent; a spec version it knows; fence grows, attempt + 1"
+)
 BEGIN = Transition((State.STARTING,), State.RUNNING, "holder", "fence; the trainer reports training")
 FINALIZE = Transition(
     (State.STARTING, State.RUNNING), State.FINALIZING, "holder", "fence; exit status 0; the last step has a checkpoint"
 )
 SUCCEED = Transition((State.FINALIZING,), State.SUCCEEDED, "holder", "fence")
-FAIL = Transition(ACTIVE, State.FAILED, "holder, sweeper", "fence; the failure is permanent, or the budget is spent")
+FAIL = Transition(ACTIVE, State.FAILED, "holder, sweeper", "fence; the failure is permanent, or a budget is spent")
 RETRY = Transition(ACTIVE, State.RETRY_WAIT, "holder, sweeper", "fence; for the sweeper also an expired lease")
 PREEMPT = Transition(ACTIVE, State.QUEUED, "holder", "fence; a checkpoint was tried; no retry is spent")
-REQUEUE = Transition((State.RETRY_WAIT,), State.QUEUED, "sweeper", "its time has come")
-CANCEL_WAITING = Transition(WAITING, State.CANCELLED, "api", "no worker has it")
-CANCEL_ACTIVE = Transition(ACTIVE, State.CANCELLED, "holder, sweeper", "fence; intent set; the trainer's group is dead")
+PAUSE_ACTIVE = Transition(ACTIVE, State.PAUSED, "holder", "fence; intent to pause; the trainer's group is dead")
+REQUEUE = Transition((State.RETRY_WAIT,), State.QUEUED, "sweeper", "its time has come; no intent")
+PAUSE_WAITING = Transition(DUE, State.PAUSED, "api, sweeper", "intent to pause, none to cancel")
+RESUME = Transition((State.PAUSED,), State.QUEUED, "api", "none")
+CANCEL_WAITING = Transition(WAITING, State.CANCELLED, "api, sweeper", "intent to cancel")
+CANCEL_ACTIVE = Transition(
+    ACTIVE, State.CANCELLED, "holder, sweeper", "fence; intent to cancel; the trainer's group is dead"
+)
 
 TRANSITIONS = {name: value for name, value in globals().copy().items() if isinstance(value, Transition)}
+
+
+def table() -> str:
+    """The transitions as a Markdown table."""
+    lines = ["| from | to | by | guard, beside the state |", "|---|---|---|---|"]
+    for transition in TRANSITIONS.values():
+        sources = ", ".join(f"`{state}`" for state in transition.sources)
+        lines.append(f"| {sources} | `{transition.to}` | {transition.who} | {transition.guard} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -9,7 +9,7 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, Double, ForeignKey, In
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from store.db import now
-from store.states import STATES
+from store.states import STATES, TERMINAL
 from uniapl.spec.report import Level
 
 Json = dict[str, Any]
@@ -55,7 +55,14 @@ class Job(Base):
     """A retry waits until then."""
     fruitless_attempts: Mapped[int] = mapped_column(default=0)
     """Attempts since the last new checkpoint that ended in failure."""
+    infra_failures: Mapped[int] = mapped_column(default=0)
+    """Failed attempts that the machines were to blame for."""
+    user_failures: Mapped[int] = mapped_column(default=0)
+    """Failed attempts that the spec was to blame for: out of memory, diverged."""
+    preemptions: Mapped[int] = mapped_column(default=0)
+    """How often a holder gave the job back unharmed."""
     cancel_requested_at: Mapped[float | None]
+    pause_requested_at: Mapped[float | None]
     error: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     event_seq: Mapped[int] = mapped_column(default=0)
     """Number of the last event; drawn from this row so that events become visible in order."""
@@ -67,6 +74,11 @@ class Job(Base):
     def cancel_requested(self) -> bool:
         """Whether a cancellation is under way."""
         return self.cancel_requested_at is not None
+
+    @property
+    def pause_requested(self) -> bool:
+        """Whether the job is paused, or will be at the end of its current step."""
+        return self.pause_requested_at is not None and self.state not in TERMINAL
 
 
 class Attempt(Base):
@@ -88,6 +100,10 @@ class Attempt(Base):
     """Checkpoint id."""
     relayed_seq: Mapped[int] = mapped_column(default=0)
     """Last report of this attempt that is in the database."""
+    relay_closed: Mapped[bool] = mapped_column(default=False)
+    """Whether nothing is left to relay; if not, the next claimant does it."""
+    dropped_points: Mapped[int] = mapped_column(default=0)
+    """Metric points that came too fast to be stored."""
     started_at: Mapped[float] = mapped_column(insert_default=now())
     ended_at: Mapped[float | None]
     exit_kind: Mapped[str | None]
@@ -152,6 +168,18 @@ class Checkpoint(Base):
     bytes: Mapped[int]
     created_at: Mapped[float] = mapped_column(insert_default=now())
     deleted_at: Mapped[float | None]
+
+
+class Alias(Base):
+    """A name for a checkpoint, such as the one that is served."""
+
+    __tablename__ = "aliases"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    checkpoint_id: Mapped[str] = mapped_column(ForeignKey("checkpoints.id"))
+    version: Mapped[int]
+    """Grows by one with each change; who changes it names the version that he has seen."""
+    updated_at: Mapped[float] = mapped_column(insert_default=now())
 
 
 class Dataset(Base):

@@ -1,41 +1,53 @@
 """The Celery worker: `celery -A worker.app worker --pool threads`.
 
-Early acknowledgement, no results, no remote control: nothing depends on the broker once a job is claimed.
+A message wakes the worker and is done with: it is acknowledged early, and the attempt runs in a thread of the worker's
+own, as it does when the sweeper finds the job while the broker is away. No results, no remote control: nothing depends
+on the broker once a job is claimed.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from typing import Any
 
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
 from store.db import make_engine
-from store.doorbell import RUN_JOB, Doorbell, make_celery
+from store.doorbell import RUN_JOB, make_celery
 from store.settings import Settings
-from worker.supervisor import Worker, run_attempt
+from worker.supervisor import run_attempt
 from worker.sweeper import Sweeper
+from worker.worker import Worker
 
 settings = Settings()
 app = make_celery(settings)
-app.conf.update(worker_concurrency=settings.worker_slots, worker_pool="threads")
+app.conf.update(worker_concurrency=1, worker_pool="threads")
 worker = Worker(settings, make_engine(settings.database))
 
 
 @app.task(name=RUN_JOB)
 def run_job(job_id: str) -> None:
-    """Run one attempt of a job. Delivered twice, the second claim loses."""
-    run_attempt(worker, job_id)
+    """Look at a job. A worker without a free slot does nothing: whoever is free next finds the job in the database."""
+    worker.take(job_id, run_attempt)
 
 
-@worker_ready.connect
+@worker_init.connect
 def _start_sweeper(**_: Any) -> None:
+    """Before the broker is asked for anything: jobs are found without it."""
     logging.getLogger("worker").setLevel(logging.INFO)
-    sweeper = Sweeper(worker, Doorbell(app))
-    threading.Thread(target=sweeper.run, name="sweeper", daemon=True).start()
+    threading.Thread(target=Sweeper(worker).run, name="sweeper", daemon=True).start()
 
 
 @worker_shutting_down.connect
 def _drain(**_: Any) -> None:
     worker.stopping.set()
+
+
+@worker_shutdown.connect
+def _wait(**_: Any) -> None:
+    """Every job is given back before the process ends, however often it is asked to."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    worker.drain()

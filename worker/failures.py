@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from uniapl.errors import CheckpointError
+from uniapl.errors import CheckpointError, DivergedError
 from uniapl.spec.report import ErrorReport
 from uniapl.spec.resources import JobError
 
 EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_REQUEUE = 0, 64, 70, 75  # the trainer's contract, docs/adr/0004
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "MemoryError", "can't allocate memory")
+OOM_STATUSES = (-signal.SIGKILL, 128 + signal.SIGKILL)
 MEMORY_HINT = (
     "lower resources.micro_batch_tokens, rollout.batch_size or rollout.max_new_tokens, or use a larger machine"
 )
@@ -27,13 +30,28 @@ class Failure:
     """Whether another attempt could end differently."""
 
 
-def classify(status: int, report: ErrorReport | None, log_tail: str) -> Failure:
+def oom_kills() -> int:
+    """How often the kernel has killed for memory, here and in our control group; it grows."""
+    files = [Path("/proc/vmstat")]
+    with suppress(OSError):
+        group = Path("/proc/self/cgroup").read_text().strip().rpartition(":")[2]
+        files.append(Path("/sys/fs/cgroup") / group.lstrip("/") / "memory.events")
+    kills = 0
+    for file in files:
+        with suppress(OSError):
+            lines = (line.split() for line in file.read_text().splitlines())
+            kills += sum(int(line[1]) for line in lines if line[0] == "oom_kill")
+    return kills
+
+
+def classify(status: int, report: ErrorReport | None, log_tail: str, *, oom_killed: bool = False) -> Failure:
     """What to tell the owner, and whether to try again.
 
     Args:
         status: `Popen.returncode`; negative for a signal.
         report: the trainer's own error report, if it could still write one.
         log_tail: the end of its log.
+        oom_killed: whether the kernel has killed something for memory meanwhile.
     """
     if report is not None and status in (EXIT_USER, EXIT_DIVERGED):
         torn = report.code == CheckpointError.code  # ours to mend: the next attempt resumes from an older one
@@ -45,18 +63,16 @@ def classify(status: int, report: ErrorReport | None, log_tail: str) -> Failure:
             param=report.param,
             log_tail=log_tail,
         )
-        return Failure(error, may_pass=torn)
-    if any(word in log_tail for word in OUT_OF_MEMORY):
+        return Failure(error, may_pass=torn or report.code == DivergedError.code)  # once back to the last checkpoint
+    if any(word in log_tail for word in OUT_OF_MEMORY) or (status in OOM_STATUSES and oom_killed):
         return _failure("out_of_memory", "the trainer ran out of memory", "resource", MEMORY_HINT, log_tail)
     if "No space left on device" in log_tail:
         hint = "free disk space, or lower schedule.keep_checkpoints"
         return _failure("disk_full", "the disk is full", "resource", hint, log_tail)
-    if status == -signal.SIGKILL:
-        message = "the trainer was killed by SIGKILL, as the kernel does when memory runs out"
-        return _failure("trainer_killed", message, "resource", MEMORY_HINT, log_tail)
     if status < 0:
-        message = f"the trainer was killed by {signal.strsignal(-status) or f'signal {-status}'}"
-        return _failure("trainer_killed", message, "infra", None, log_tail)
+        message = f"the trainer was killed by {signal.Signals(-status).name}"
+        hint = "no lack of memory was seen on this machine; whoever killed it knows why"
+        return _failure("trainer_killed", message, "infra", hint, log_tail)
     hint = "the log's last lines tell more; if they do not, please report it"
     return _failure("trainer_crashed", f"the trainer ended with status {status}", "internal", hint, log_tail)
 
@@ -64,6 +80,12 @@ def classify(status: int, report: ErrorReport | None, log_tail: str) -> Failure:
 def _failure(code: str, message: str, category: str, hint: str | None, log_tail: str) -> Failure:
     fields = {"code": code, "message": message, "category": category, "hint": hint, "param": None}
     return Failure(JobError.model_validate({**fields, "log_tail": log_tail}), may_pass=True)
+
+
+def hung(what: str, log_tail: str) -> Failure:
+    """The trainer lived, and got nowhere. Its log ends with the stacks of its threads."""
+    hint = "the stacks at the end of the log show where; UNIAPL_HANG_MIN_S and UNIAPL_PHASE_LIMIT_S set the limits"
+    return _failure("hung", what, "infra", hint, log_tail)
 
 
 def lost_holder() -> JobError:

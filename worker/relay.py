@@ -1,26 +1,28 @@
 """Tails an attempt's `reports.jsonl` into the database.
 
 The file is the attempt's own record; a database outage costs nothing, since the tail goes on where it stood, and a
-replay changes nothing, since every batch is written together with the number of its last report.
+replay changes nothing, since every batch is written together with the number of its last report. What an attempt could
+not relay before its worker died, the next one does.
 """
 
 from __future__ import annotations
 
 import logging
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from store import checkpoints, jobs, metrics
+from store import checkpoints, holding, jobs, metrics, retention
 from store.artifacts import Artifacts
 from store.db import unit_of_work
-from store.jobs import Hold
-from store.tables import Attempt
+from store.holding import Hold
+from store.tables import Attempt, Checkpoint
 from uniapl.spec.report import (
     REPORT,
-    CheckpointDeletedReport,
     CheckpointReport,
     ErrorReport,
     EventReport,
@@ -29,6 +31,7 @@ from uniapl.spec.report import (
     Report,
     SampleReport,
 )
+from worker.downsample import Downsampler
 
 BATCH_BYTES = 1 << 20
 logger = logging.getLogger(__name__)
@@ -37,11 +40,24 @@ logger = logging.getLogger(__name__)
 class Relay:
     """Moves reports of one attempt, in order, each exactly once in effect."""
 
-    def __init__(self, engine: Engine, hold: Hold, path: Path, artifacts: Artifacts) -> None:
+    def __init__(
+        self, engine: Engine, hold: Hold, artifacts: Artifacts, *, points_per_s: int, of_fence: int | None = None
+    ) -> None:
+        """
+        Args:
+            engine: the database.
+            hold: under which is written.
+            artifacts: where the reports are.
+            points_per_s: metric points to store at most.
+            of_fence: the attempt whose reports these are, if it is not the holder's own.
+        """
         self._engine = engine
         self._hold = hold
-        self._path = path
         self._artifacts = artifacts
+        self._fence = of_fence or hold.fence
+        self._own = self._fence == hold.fence
+        self._path = artifacts.reports(hold.job_id, self._fence)
+        self._downsampler = Downsampler(points_per_s)
         self._offset = 0
         self.error: ErrorReport | None = None
         """The trainer's last word, when it ended badly."""
@@ -67,24 +83,34 @@ class Relay:
         if not whole:
             return False
         reports = [report for line in whole[:-1].split(b"\n") if (report := _parse(line)) is not None]
+        expired: Sequence[Checkpoint] = []
         if reports:
+            kept, dropped = self._downsampler.thin(reports)
             with unit_of_work(self._engine) as session:
-                self._write(session, reports)
+                expired = self._write(session, kept, dropped, last=reports[-1].seq)
         self._offset += len(whole)
+        for checkpoint in expired:  # only now that the rows say so; what a crash leaves is garbage for the sweeper
+            shutil.rmtree(self._artifacts.root / checkpoint.path, ignore_errors=True)
         return True
 
-    def _write(self, session: Session, reports: list[Report]) -> None:
+    def _write(self, session: Session, reports: list[Report], dropped: int, *, last: int) -> Sequence[Checkpoint]:
+        """Apply reports; returns the checkpoints that retention gives up for new ones."""
         hold = self._hold
-        jobs.touch(session, hold)  # takes the row lock, and proves the hold before anything is written
-        attempt = session.get_one(Attempt, (hold.job_id, hold.fence))
-        for report in reports:
-            if report.seq > attempt.relayed_seq:
-                self._apply(session, report)
-        session.execute(
-            update(Attempt)
-            .where(Attempt.job_id == hold.job_id, Attempt.fence == hold.fence)
-            .values(relayed_seq=max(attempt.relayed_seq, reports[-1].seq))
-        )
+        holding.touch(session, hold)  # takes the row lock, and proves the hold before anything is written
+        attempt = session.get_one(Attempt, (hold.job_id, self._fence), populate_existing=True)
+        if last <= attempt.relayed_seq:  # all of it was written before, in a commit whose answer was lost
+            return []
+        if dropped and not attempt.dropped_points:
+            text = "metrics come faster than they are stored; of some steps none are kept"
+            holding.say(session, hold, text, level="warning", data={"points_per_s": self._downsampler.points_per_s})
+        fresh = [report for report in reports if report.seq > attempt.relayed_seq]
+        for report in fresh:
+            self._apply(session, report)
+        values = {"relayed_seq": last, "dropped_points": attempt.dropped_points + dropped}
+        holding.note(session, hold.job_id, self._fence, **values)
+        if any(isinstance(report, CheckpointReport) for report in fresh):
+            return retention.expire(session, hold.job_id, hold.spec.schedule.keep_checkpoints)
+        return []
 
     def _apply(self, session: Session, report: Report) -> None:
         hold, artifacts = self._hold, self._artifacts
@@ -92,7 +118,7 @@ class Relay:
             case MetricReport():
                 points = [(name, report.step, value) for name, value in report.values.items()]
                 metrics.put_metrics(session, hold.job_id, hold.fence, points)
-                jobs.touch(session, hold, step=report.step)
+                holding.touch(session, hold, step=report.step)
             case SampleReport():
                 fields = report.model_dump(exclude={"seq", "ts", "kind"})
                 metrics.put_sample(session, hold.job_id, hold.fence, **fields)
@@ -100,23 +126,21 @@ class Relay:
                 checkpoints.commit(
                     session,
                     hold.job_id,
-                    hold.fence,
+                    self._fence,
                     step=report.step,
                     path=artifacts.relative(Path(report.path)),
                     manifest_sha256=report.manifest_sha256,
                     size=report.bytes,
                 )
-                jobs.touch(session, hold, fruitless_attempts=0)
-                jobs.say(session, hold, f"checkpoint after step {report.step}", data={"step": report.step})
-            case CheckpointDeletedReport():
-                checkpoints.mark_deleted(session, hold.job_id, hold.fence, report.step)
-            case PhaseReport():
-                jobs.touch(session, hold, phase=report.phase)
+                holding.touch(session, hold, fruitless_attempts=0)
+                holding.say(session, hold, f"checkpoint after step {report.step}", data={"step": report.step})
+            case EventReport():
+                holding.say(session, hold, report.message, level=report.level, data=report.data)
+            case PhaseReport() if self._own:
+                holding.touch(session, hold, phase=report.phase)
                 if report.phase == "training":
                     jobs.begin(session, hold)
-            case EventReport():
-                jobs.say(session, hold, report.message, level=report.level, data=report.data)
-            case ErrorReport():
+            case ErrorReport() if self._own:
                 self.error = report
 
 

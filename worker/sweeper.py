@@ -1,8 +1,7 @@
 """The sweeper: every worker has one, and any number of them at once is harmless.
 
-It takes jobs from holders that fell silent, queues retries whose time has come, cancels jobs that were given back
-before their holder saw the request, and rings again for queued jobs, no more than this worker could take: rings that
-nobody can answer would only pile up in the broker.
+It takes jobs from holders that fell silent, queues retries whose time has come, heeds what owners want of jobs that
+were given back meanwhile, takes queued jobs that no message has announced here, and clears the disk.
 """
 
 from __future__ import annotations
@@ -12,11 +11,14 @@ import time
 
 from sqlalchemy.orm import Session
 
-from store import jobs
-from store.db import unit_of_work
-from store.doorbell import Doorbell
+from store import holding, jobs
+from store.db import reading, unit_of_work
+from store.tables import Attempt
+from worker import garbage
 from worker.failures import lost_holder
-from worker.supervisor import Worker
+from worker.recovery import bury
+from worker.supervisor import run_attempt
+from worker.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +26,12 @@ logger = logging.getLogger(__name__)
 class Sweeper:
     """Runs in a thread until `stopping` is set."""
 
-    def __init__(self, worker: Worker, doorbell: Doorbell) -> None:
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._settings = worker.settings
         self._engine = worker.engine
-        self._doorbell = doorbell
         self._connected_since: float | None = None
+        self._cleared_at = -float("inf")
 
     def run(self) -> None:
         """Sweep every `sweep_s` seconds."""
@@ -44,14 +46,19 @@ class Sweeper:
     def sweep(self) -> None:
         """One round."""
         with unit_of_work(self._engine) as session:
-            jobs.cancel_given_back(session)
+            jobs.heed_intents_of_given_back(session)
             jobs.requeue_due(session)
             if self._may_reap():
                 for job_id, fence in jobs.expired(session):
                     self._reap(job_id, fence, session)
+        with reading(self._engine) as session:
             waiting = jobs.queued(session)
-        for job_id in waiting[: self._worker.free_slots]:
-            self._doorbell.ring(job_id)
+        for job_id in waiting:
+            if not self._worker.take(job_id, run_attempt):
+                break
+        if time.monotonic() - self._cleared_at > self._settings.garbage_s:
+            self._cleared_at = time.monotonic()
+            garbage.clear(self._engine, self._worker.artifacts)
 
     def _may_reap(self) -> bool:
         """Only after a whole lease time of connection: holders that were cut off with us must renew first."""
@@ -61,10 +68,11 @@ class Sweeper:
 
     def _reap(self, job_id: str, fence: int, session: Session) -> None:
         logger.warning("%s: the holder of fence %d fell silent", job_id, fence)
+        bury(session.get_one(Attempt, (job_id, fence)))  # before the row says that nothing runs
         error = lost_holder()
-        if jobs.cancel_requested(session, job_id):
+        if holding.intents(session, job_id).cancel:
             jobs.cancelled(session, job_id, fence)
         else:
             told = error.model_dump(mode="json")
             jobs.retry_or_fail(session, job_id, fence, told, self._settings.retry_backoff_s)
-        jobs.end_attempt(session, job_id, fence, error.code)
+        holding.end_attempt(session, job_id, fence, error.code)

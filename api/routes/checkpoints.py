@@ -1,22 +1,61 @@
-"""/checkpoints: metadata and files."""
+"""/checkpoints: metadata, files, deletion; /aliases: names for them."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import shutil
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path
 from fastapi.responses import FileResponse
 
-from api.deps import ReadSession, Service, ServiceDep
+from api.deps import ReadSession, Service, ServiceDep, WriteSession
 from api.problems import RESPONSES
-from store import checkpoints
+from store import aliases, checkpoints, retention
 from store.artifacts import MANIFEST
+from store.db import unit_of_work
 from store.errors import NotFound
 from store.tables import Checkpoint as Row
-from uniapl.spec.resources import Checkpoint
+from uniapl.spec.resources import Alias, Checkpoint, Page
 
-router = APIRouter(prefix="/checkpoints", tags=["checkpoints"], responses=RESPONSES)
+router = APIRouter(tags=["checkpoints"], responses=RESPONSES)
+AliasName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$", description="Lower case.")]
 
 
-@router.get("/{checkpoint_id}")
+@router.get("/aliases")
+def list_aliases(session: ReadSession) -> Page[Alias]:
+    """Every alias, by name."""
+    return Page(data=[Alias.model_validate(alias) for alias in aliases.all_of(session)], has_more=False)
+
+
+@router.get("/aliases/{name}")
+def get_alias(name: AliasName, session: ReadSession) -> Alias:
+    """The checkpoint that a name stands for."""
+    return Alias.model_validate(aliases.get(session, name))
+
+
+@router.put("/aliases/{name}")
+def promote_checkpoint(
+    name: AliasName,
+    session: WriteSession,
+    checkpoint_id: Annotated[str, Body(description="What the name shall stand for.")],
+    version: Annotated[int, Body(ge=0, description="The alias's version that you have seen; 0 for a new one.")],
+) -> Alias:
+    """Let a name stand for a checkpoint, which then is not deleted.
+
+    Whoever comes second with the same version is told so with a 409. The same request again changes nothing.
+    """
+    return Alias.model_validate(aliases.promote(session, name, checkpoint_id, version))
+
+
+@router.delete("/checkpoints/{checkpoint_id}", status_code=204)
+def delete_checkpoint(checkpoint_id: str, service: ServiceDep) -> None:
+    """Delete a checkpoint and its files; 409 while an alias names it, or its job may resume from it."""
+    with unit_of_work(service.engine) as session:
+        row = retention.delete(session, checkpoint_id)
+    shutil.rmtree(service.artifacts.root / row.path, ignore_errors=True)
+
+
+@router.get("/checkpoints/{checkpoint_id}")
 def get_checkpoint(checkpoint_id: str, session: ReadSession, service: ServiceDep) -> Checkpoint:
     """One checkpoint with its files and their hashes."""
     found = to_checkpoint(checkpoints.get(session, checkpoint_id), service)
@@ -25,7 +64,7 @@ def get_checkpoint(checkpoint_id: str, session: ReadSession, service: ServiceDep
     return found
 
 
-@router.get("/{checkpoint_id}/files/{name:path}", response_class=FileResponse)
+@router.get("/checkpoints/{checkpoint_id}/files/{name:path}", response_class=FileResponse)
 def download_file(checkpoint_id: str, name: str, session: ReadSession, service: ServiceDep) -> FileResponse:
     """One file of a checkpoint, streamed; understands `Range`. Its hash is in `GET /checkpoints/{id}`.
 

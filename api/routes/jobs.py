@@ -1,4 +1,4 @@
-"""/jobs: create, list, follow, cancel."""
+"""/jobs: create, list, follow, cancel, pause, resume."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], responses=RESPONSES)
 @router.post("", status_code=201)
 def create_job(
     spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)],
-    session: WriteSession,
     service: ServiceDep,
     background: BackgroundTasks,
     response: Response,
@@ -35,7 +34,7 @@ def create_job(
     The spec is checked against the datasets and models it names before anything is queued. The answer holds the spec
     with every default filled in; the same is stored beside each checkpoint.
     """
-    job = admission.admit(session, service.registry, service.settings, spec)
+    job = admission.admit(service, spec)
     background.add_task(service.doorbell.ring, job.id)  # runs after the commit
     response.headers["location"] = f"/jobs/{job.id}"
     return Job.model_validate(job)
@@ -62,6 +61,27 @@ def cancel_job(job_id: str, session: WriteSession) -> Job:
     when its trainer is gone. Checkpoints stay. Cancelling twice is harmless; a job that has ended otherwise is a 409.
     """
     return Job.model_validate(jobs.request_cancel(session, job_id))
+
+
+@router.post("/{job_id}/pause")
+def pause_job(job_id: str, session: WriteSession) -> Job:
+    """Pause a job, so that another can have its slot.
+
+    A waiting job is paused at once. An active one finishes its step and writes a checkpoint first; until then the
+    answer says `pause_requested`. Pausing twice is harmless; a job that is over is a 409.
+    """
+    return Job.model_validate(jobs.request_pause(session, job_id))
+
+
+@router.post("/{job_id}/resume")
+def resume_job(job_id: str, session: WriteSession, service: ServiceDep, background: BackgroundTasks) -> Job:
+    """Queue a paused job again; it goes on from its last checkpoint. A pause that has not begun yet is withdrawn.
+
+    Resuming a job that is not paused is harmless; a job that is over is a 409.
+    """
+    job = jobs.request_resume(session, job_id)
+    background.add_task(service.doorbell.ring, job_id)  # runs after the commit
+    return Job.model_validate(job)
 
 
 @router.get(

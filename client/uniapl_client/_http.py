@@ -50,7 +50,7 @@ class Transport:
         self._known = True
         if response.is_error:
             raise from_response(response)
-        return response.json()
+        return response.json() if response.content else None
 
     @contextmanager
     def stream(

@@ -106,6 +106,26 @@ def cancel(url: str | None, job_id: str) -> None:
         click.echo(f"{job.id} {'cancelled' if job.state == 'cancelled' else 'is being cancelled'}")
 
 
+@main.command()
+@click.argument("job_id")
+@click.pass_obj
+def pause(url: str | None, job_id: str) -> None:
+    """Pause a job: it writes a checkpoint and frees its slot."""
+    with _client(url) as client:
+        job = client.jobs.pause(job_id)
+        click.echo(f"{job.id} {'paused' if job.state == 'paused' else 'pauses after the current step'}")
+
+
+@main.command()
+@click.argument("job_id")
+@click.pass_obj
+def resume(url: str | None, job_id: str) -> None:
+    """Let a paused job go on."""
+    with _client(url) as client:
+        job = client.jobs.resume(job_id)
+        click.echo(f"{job.id} {job.state}")
+
+
 def _client(url: str | None) -> Client:
     """Imported here, so that `--help` does not wait for it."""
     from uniapl_client.client import Client

@@ -17,6 +17,7 @@ from uniapl.spec.base import field_path
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import (
     TERMINAL_STATES,
+    Alias,
     Checkpoint,
     Dataset,
     Job,
@@ -99,6 +100,22 @@ class Jobs:
             ConflictError: it has already succeeded or failed.
         """
         return Job.model_validate(self._transport.request("POST", f"/jobs/{job_id}/cancel"))
+
+    def pause(self, job_id: str) -> Job:
+        """Pause a job: it writes a checkpoint after its current step and frees its slot.
+
+        Raises:
+            ConflictError: it is over.
+        """
+        return Job.model_validate(self._transport.request("POST", f"/jobs/{job_id}/pause"))
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job go on from its last checkpoint.
+
+        Raises:
+            ConflictError: it is over.
+        """
+        return Job.model_validate(self._transport.request("POST", f"/jobs/{job_id}/resume"))
 
     def wait(self, job_id: str, *, timeout_s: float | None = None, poll_s: float = 1.0) -> Job:
         """Wait until the job has succeeded.
@@ -234,6 +251,32 @@ class Checkpoints:
             NotFoundError: there is none.
         """
         return Checkpoint.model_validate(self._transport.request("GET", f"/checkpoints/{checkpoint_id}"))
+
+    def delete(self, checkpoint_id: str) -> None:
+        """Delete a checkpoint and its files.
+
+        Raises:
+            ConflictError: an alias names it, or its job may resume from it.
+        """
+        self._transport.request("DELETE", f"/checkpoints/{checkpoint_id}")
+
+    def promote(self, checkpoint_id: str, alias: str, *, version: int) -> Alias:
+        """Let an alias stand for a checkpoint.
+
+        Args:
+            checkpoint_id: which one.
+            alias: the name.
+            version: the alias's version that you have seen; 0 for a new one.
+
+        Raises:
+            ConflictError: somebody has changed the alias since.
+        """
+        body = {"checkpoint_id": checkpoint_id, "version": version}
+        return Alias.model_validate(self._transport.request("PUT", f"/aliases/{alias}", json=body))
+
+    def aliases(self) -> list[Alias]:
+        """Every alias, by name."""
+        return Page[Alias].model_validate(self._transport.request("GET", "/aliases")).data
 
     def download(
         self,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine, func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from store import checkpoints, events, jobs
+from store import checkpoints, events, holding, jobs
 from store.db import unit_of_work
 from store.errors import Conflict, FenceLost, NotFound
-from store.jobs import Hold
+from store.holding import Hold
 from store.paging import newest_first
-from store.states import State
+from store.states import TERMINAL, State
 from store.tables import Attempt, Event, Job
 from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.run import ModelSource
@@ -55,7 +57,7 @@ def test_a_job_goes_from_queued_to_succeeded_and_every_move_leaves_an_event(engi
     with unit_of_work(engine) as session:
         jobs.begin(session, hold)
         jobs.begin(session, hold)  # said twice, recorded once
-        jobs.say(session, hold, "half way")
+        holding.say(session, hold, "half way")
         assert not checkpoints.has_final(session, job_id)
         with pytest.raises(FenceLost):
             jobs.succeed(session, hold)  # the last step has no checkpoint yet
@@ -118,13 +120,14 @@ def test_a_holder_whose_fence_has_passed_can_write_nothing(engine: Engine) -> No
 
     def attempts_of(hold: Hold) -> list[object]:
         return [
-            lambda s: jobs.renew(s, hold, 60),
-            lambda s: jobs.touch(s, hold, step=99),
-            lambda s: jobs.say(s, hold, "I am still here"),
+            lambda s: holding.renew(s, hold, 60),
+            lambda s: holding.touch(s, hold, step=99),
+            lambda s: holding.say(s, hold, "I am still here"),
             lambda s: jobs.succeed(s, hold),
             lambda s: jobs.preempt(s, hold, "stopping"),
             lambda s: jobs.fail(s, hold.job_id, hold.fence, ERROR),
             lambda s: jobs.cancelled(s, hold.job_id, hold.fence),
+            lambda s: holding.touch(s, hold),
             lambda s: jobs.retry_or_fail(s, hold.job_id, hold.fence, ERROR, 1.0),
         ]
 
@@ -152,11 +155,13 @@ def test_cancelling_an_active_job_asks_its_holder(engine: Engine) -> None:
     job_id = make_job(engine)
     hold = held(engine, job_id)
     with unit_of_work(engine) as session:
-        assert not jobs.cancel_requested(session, job_id)
+        assert not holding.intents(session, job_id).cancel
+        with pytest.raises(FenceLost):
+            jobs.cancelled(session, job_id, hold.fence)  # nobody has asked
         job = jobs.request_cancel(session, job_id)
         assert (job.state, job.cancel_requested) == (State.STARTING, True)
         jobs.request_cancel(session, job_id)
-        assert jobs.cancel_requested(session, job_id)
+        assert holding.intents(session, job_id).cancel
         jobs.cancelled(session, job_id, hold.fence)
     assert state(engine, job_id) == State.CANCELLED
     assert [m for _, m in history(engine, job_id)].count("cancellation requested") == 1
@@ -170,7 +175,7 @@ def test_a_job_given_back_after_its_cancellation_is_cancelled_by_the_sweeper(eng
         jobs.preempt(session, hold, "stopping")
     assert claim(engine, job_id) is None
     with unit_of_work(engine) as session:
-        jobs.cancel_given_back(session)
+        jobs.heed_intents_of_given_back(session)
     assert state(engine, job_id) == State.CANCELLED
 
 
@@ -191,7 +196,7 @@ def test_three_fruitless_attempts_fail_the_job_and_a_checkpoint_resets_the_count
         hold = held(engine, job_id)
         with unit_of_work(engine) as session:
             if hold.attempt == 3:
-                jobs.touch(session, hold, fruitless_attempts=0)  # what the relay does for a checkpoint
+                holding.touch(session, hold, fruitless_attempts=0)  # what the relay does for a checkpoint
             assert jobs.retry_or_fail(session, job_id, hold.fence, ERROR, 0.0) == expected
             jobs.requeue_due(session)
     with unit_of_work(engine) as session:
@@ -222,7 +227,7 @@ def test_a_silent_holders_lease_expires_and_a_renewed_one_does_not(engine: Engin
     hold = claim(engine, alive, lease_s=0.2)
     assert hold is not None
     with unit_of_work(engine) as session:
-        jobs.renew(session, hold, 60)
+        holding.renew(session, hold, 60)
         assert jobs.expired(session) == []
     time.sleep(0.3)
     with unit_of_work(engine) as session:
@@ -258,3 +263,158 @@ def test_jobs_are_listed_newest_first_page_by_page(engine: Engine) -> None:
     assert len(first) == 3
     times = [j.created_at for j in (*first, *rest)]
     assert times == sorted(times, reverse=True)
+
+
+def given_back(engine: Engine, hold: Hold) -> State:
+    with unit_of_work(engine) as session:
+        jobs.preempt(session, hold, "stopping")
+    return state(engine, hold.job_id)
+
+
+def test_pausing_a_waiting_job_stops_it_at_once_and_resuming_queues_it(engine: Engine) -> None:
+    job_id = make_job(engine)
+    for _ in range(2):  # twice is harmless
+        with unit_of_work(engine) as session:
+            job = jobs.request_pause(session, job_id)
+            assert (job.state, job.pause_requested) == (State.PAUSED, True)
+    assert claim(engine, job_id) is None
+    for _ in range(2):
+        with unit_of_work(engine) as session:
+            job = jobs.request_resume(session, job_id)
+            assert (job.state, job.pause_requested) == (State.QUEUED, False)
+    assert claim(engine, job_id) is not None
+    assert [m for _, m in history(engine, job_id)] == [
+        "job is queued",
+        "job is paused",
+        "job is queued",
+        "job is starting",
+    ]
+
+
+def test_pausing_an_active_job_asks_its_holder_who_gives_it_back_paused(engine: Engine) -> None:
+    hold = held(engine, make_job(engine))
+    with unit_of_work(engine) as session:
+        assert jobs.request_pause(session, hold.job_id).state == State.STARTING
+        assert holding.intents(session, hold.job_id).pause
+    assert given_back(engine, hold) == State.PAUSED
+    with unit_of_work(engine) as session:
+        job = jobs.get(session, hold.job_id)
+        assert (job.preemptions, job.lease_owner, job.lease_expires_at) == (0, None, None)
+        jobs.request_cancel(session, hold.job_id)
+    assert state(engine, hold.job_id) == State.CANCELLED
+
+
+def test_a_pause_withdrawn_in_time_leaves_the_job_with_its_holder(engine: Engine) -> None:
+    hold = held(engine, make_job(engine))
+    with unit_of_work(engine) as session:
+        jobs.request_pause(session, hold.job_id)
+        assert jobs.request_resume(session, hold.job_id).state == State.STARTING
+    assert given_back(engine, hold) == State.QUEUED
+    with unit_of_work(engine) as session:
+        assert jobs.get(session, hold.job_id).preemptions == 1
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+def test_a_lost_job_that_should_pause_is_paused_and_cancelling_outweighs(engine: Engine, cancel: bool) -> None:
+    hold = held(engine, make_job(engine))
+    with unit_of_work(engine) as session:
+        jobs.request_pause(session, hold.job_id)
+        if cancel:
+            jobs.request_cancel(session, hold.job_id)
+        jobs.retry_or_fail(session, hold.job_id, hold.fence, ERROR, backoff_s=0.0)
+        jobs.requeue_due(session)  # whichever of the two a sweeper does first
+        jobs.heed_intents_of_given_back(session)
+    assert state(engine, hold.job_id) == (State.CANCELLED if cancel else State.PAUSED)
+
+
+@pytest.mark.parametrize("ask", [jobs.request_pause, jobs.request_resume])
+def test_what_is_over_can_be_neither_paused_nor_resumed(engine: Engine, ask: Callable[[Session, str], Job]) -> None:
+    job_id = make_job(engine)
+    with unit_of_work(engine) as session:
+        jobs.request_cancel(session, job_id)
+    with pytest.raises(Conflict, match="cancelled"), unit_of_work(engine) as session:
+        ask(session, job_id)
+    with pytest.raises(NotFound), unit_of_work(engine) as session:
+        ask(session, "job_unknown")
+
+
+@pytest.mark.parametrize(
+    ("category", "limit", "column"),
+    [("resource", jobs.USER_LIMIT, "user_failures"), ("user", jobs.USER_LIMIT, "user_failures"),
+     ("infra", jobs.INFRA_LIMIT, "infra_failures"), ("internal", jobs.INFRA_LIMIT, "infra_failures")],
+)  # fmt: skip
+def test_each_kind_of_failure_has_its_own_budget(engine: Engine, category: str, limit: int, column: str) -> None:
+    job_id = make_job(engine)
+    with unit_of_work(engine) as session:
+        session.execute(update(Job).where(Job.id == job_id).values(user_failures=0, preemptions=99))
+    for spent in range(1, limit + 1):
+        hold = held(engine, job_id)
+        with unit_of_work(engine) as session:
+            holding.touch(session, hold, fruitless_attempts=0)  # it makes progress each time
+            ended = jobs.retry_or_fail(session, job_id, hold.fence, {**ERROR, "category": category}, 0.0)
+            jobs.requeue_due(session)
+            assert ended == (State.FAILED if spent == limit else State.RETRY_WAIT)
+    with unit_of_work(engine) as session:
+        job = jobs.get(session, job_id)
+        assert job.error is not None
+        assert (job.error["code"], f"{limit} attempts failed so" in job.error["message"]) == (ERROR["code"], True)
+        other = "infra_failures" if column == "user_failures" else "user_failures"
+        assert getattr(job, other) == 0
+
+
+@pytest.mark.parametrize("end", sorted(TERMINAL))
+def test_a_row_that_is_over_refuses_every_change(engine: Engine, end: State) -> None:
+    job_id = make_job(engine)
+    with unit_of_work(engine) as session:
+        session.execute(update(Job).where(Job.id == job_id).values(state=end))
+    for change in ({"state": "queued"}, {"step": 3}, {"fence": 9}):
+        with pytest.raises(IntegrityError, match="over"), unit_of_work(engine) as session:
+            session.execute(update(Job).where(Job.id == job_id).values(**change))
+    assert state(engine, job_id) == end
+
+
+def test_a_claim_stands_above_every_fence_that_was_ever_given_out(engine: Engine) -> None:
+    job_id = make_job(engine)
+    with unit_of_work(engine) as session:
+        hold = jobs.claim(session, job_id, owner="w", host="h", boot_id="b", lease_s=60, above=7)
+    assert hold is not None
+    assert (hold.fence, hold.attempt) == (8, 1)
+    given_back(engine, hold)
+    with unit_of_work(engine) as session:
+        hold = jobs.claim(session, job_id, owner="w", host="h", boot_id="b", lease_s=60, above=7)
+    assert hold is not None
+    assert hold.fence == 9
+
+
+@pytest.mark.parametrize("cancel_first", [True, False])
+def test_of_a_cancellation_and_a_success_one_wins_and_the_answer_matches(engine: Engine, cancel_first: bool) -> None:
+    rounds = 40
+    for _ in range(rounds):
+        hold = held(engine, make_job(engine))
+        with unit_of_work(engine) as session:
+            steps = hold.spec.schedule.steps
+            checkpoints.commit(
+                session, hold.job_id, hold.fence, step=steps, path="p", manifest_sha256="x", size=1
+            )
+        barrier, answers = threading.Barrier(2), []
+
+        def cancel(hold: Hold = hold, barrier: threading.Barrier = barrier, answers: list[str] = answers) -> None:
+            barrier.wait()
+            if not cancel_first:
+                time.sleep(0.002)
+            try:
+                with unit_of_work(engine) as session:
+                    answers.append(jobs.request_cancel(session, hold.job_id).state)
+            except Conflict:
+                answers.append("over")
+
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        barrier.wait()
+        if cancel_first:
+            time.sleep(0.002)
+        with unit_of_work(engine) as session:
+            jobs.succeed(session, hold)
+        thread.join()
+        assert state(engine, hold.job_id) == State.SUCCEEDED  # the work was done
+        assert answers in (["over"], ["starting"])  # refused, or asked for before it was over

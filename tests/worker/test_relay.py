@@ -11,7 +11,7 @@ from store import checkpoints, events, jobs, metrics
 from store.artifacts import Artifacts
 from store.db import unit_of_work
 from store.errors import FenceLost
-from store.jobs import Hold
+from store.holding import Hold
 from tests.store.test_jobs import held, make_job
 from uniapl.errors import SpecError
 from uniapl.report import Reporter
@@ -29,7 +29,7 @@ def folder(tmp_path: Path, hold: Hold) -> Path:
 
 
 def relay(engine: Engine, hold: Hold, folder: Path, tmp_path: Path) -> Relay:
-    return Relay(engine, hold, folder / "reports.jsonl", Artifacts(tmp_path))
+    return Relay(engine, hold, Artifacts(tmp_path), points_per_s=1000)
 
 
 def write_story(folder: Path) -> None:

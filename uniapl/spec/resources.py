@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from uniapl.spec.job import JobSpec
 
-JobState = Literal["queued", "starting", "running", "finalizing", "retry_wait", "succeeded", "failed", "cancelled"]
+JobState = Literal[
+    "queued", "starting", "running", "finalizing", "retry_wait", "paused", "succeeded", "failed", "cancelled"
+]
 T = TypeVar("T")
 TERMINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -43,7 +45,8 @@ class Job(Output):
     """`job_…`"""
     object: Literal["job"] = "job"
     state: JobState
-    """`queued → starting → running → finalizing → succeeded`; beside them `retry_wait`, `failed`, `cancelled`."""
+    """`queued → starting → running → finalizing → succeeded`; beside them `retry_wait`, `paused`, `failed`,
+    `cancelled`."""
     phase: str | None
     """What the trainer is doing now: loading, training, evaluating, saving."""
     name: str | None
@@ -58,6 +61,8 @@ class Job(Output):
     """How many times a worker has taken the job."""
     cancel_requested: bool
     """Whether a cancellation is under way."""
+    pause_requested: bool
+    """Whether it is paused, or will be after the current step."""
     error: JobError | None
     """Why it failed."""
     created_at: float
@@ -145,6 +150,20 @@ class Checkpoint(Output):
     """When it was committed."""
     files: list[CheckpointFile]
     """Its files, the optimizer's state included."""
+
+
+class Alias(Output):
+    """A name for a checkpoint, such as the one that is served."""
+
+    name: str
+    """The name."""
+    object: Literal["alias"] = "alias"
+    checkpoint_id: str
+    """What it stands for now."""
+    version: int
+    """Grows by one with each change; to be named with the next."""
+    updated_at: float
+    """When it was changed."""
 
 
 class Dataset(Output):

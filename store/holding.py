@@ -1,0 +1,108 @@
+"""What a holder writes while it has a job: every statement names its fence, none moves the job to another state.
+
+A *holder* is a worker that has claimed a job; once another claim has raised the fence, its writes change nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import Row, select, update
+from sqlalchemy.orm import Session
+
+from store import events
+from store.db import now
+from store.errors import FenceLost
+from store.states import ACTIVE
+from store.tables import Attempt, Job, Json
+from uniapl.spec.job import JobSpec
+from uniapl.spec.report import Level
+from uniapl.spec.run import ModelSource
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A claim that was granted."""
+
+    job_id: str
+    fence: int
+    attempt: int
+    spec: JobSpec
+    models: dict[str, ModelSource]
+
+
+@dataclass(frozen=True)
+class Intents:
+    """What the job's owner wants of its holder."""
+
+    cancel: bool
+    pause: bool
+
+
+def renew(session: Session, hold: Hold, lease_s: float) -> None:
+    """Extend the lease.
+
+    Raises:
+        FenceLost: the job is no longer this holder's.
+    """
+    _write(session, hold, lease_expires_at=now() + lease_s)
+
+
+def touch(session: Session, hold: Hold, **values: Any) -> None:
+    """Set columns of a held job (`step`, `phase`, `fruitless_attempts`), or just prove that it is still held.
+
+    Raises:
+        FenceLost: the job is no longer this holder's.
+    """
+    _write(session, hold, **(values or {"fence": Job.fence}))
+
+
+def say(session: Session, hold: Hold, message: str, *, level: Level = "info", data: Json | None = None) -> None:
+    """Add an event.
+
+    Raises:
+        FenceLost: the job is no longer this holder's.
+    """
+    seq = _write(session, hold, event_seq=Job.event_seq + 1).event_seq
+    events.add(session, hold.job_id, seq, hold.fence, message, level=level, type_="message", data=data)
+
+
+def intents(session: Session, job_id: str) -> Intents:
+    """What the job's owner wants now."""
+    row = session.execute(select(Job.cancel_requested_at, Job.pause_requested_at).where(Job.id == job_id)).one()
+    return Intents(cancel=row.cancel_requested_at is not None, pause=row.pause_requested_at is not None)
+
+
+def note(session: Session, job_id: str, fence: int, **values: Any) -> None:
+    """Set columns of an attempt's own row (`pgid`, `resumed_from`, `relay_closed`, …), which no later claim writes."""
+    session.execute(update(Attempt).where(Attempt.job_id == job_id, Attempt.fence == fence).values(**values))
+
+
+def end_attempt(session: Session, job_id: str, fence: int, exit_kind: str, *, relay_closed: bool = False) -> None:
+    """Note how an attempt ended, and whether all its reports are relayed."""
+    note(session, job_id, fence, ended_at=now(), exit_kind=exit_kind, relay_closed=relay_closed)
+
+
+def held(row: T | None, hold: Hold) -> T:
+    """The row of a guarded statement.
+
+    Raises:
+        FenceLost: there is none, so the job is no longer this holder's.
+    """
+    if row is None:
+        raise FenceLost(hold.job_id, hold.fence)
+    return row
+
+
+def _write(session: Session, hold: Hold, **values: Any) -> Row[int]:
+    row = session.execute(
+        update(Job)
+        .where(Job.id == hold.job_id, Job.state.in_(ACTIVE), Job.fence == hold.fence)
+        .values(**values)
+        .returning(Job.event_seq)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    return held(row, hold)

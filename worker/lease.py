@@ -1,0 +1,71 @@
+"""The lease of one attempt, renewed in a thread of its own, whatever else the worker is doing."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from store import holding
+from store.db import unit_of_work
+from store.errors import FenceLost
+from store.holding import Hold
+
+MARGIN = 1 / 6
+"""Share of the lease before its end at which the holder no longer counts on it: 15 of 90 seconds."""
+logger = logging.getLogger(__name__)
+
+
+class Lease:
+    """A context manager that keeps the claim alive.
+
+    A holder that cannot renew goes on training: the trainer writes under its fence alone, so if the job is taken away
+    meanwhile only time is lost, and if nobody could take it nothing is.
+    """
+
+    def __init__(self, engine: Engine, hold: Hold, *, lease_s: float, heartbeat_s: float) -> None:
+        self._engine, self._hold = engine, hold
+        self._lease_s, self._heartbeat_s = lease_s, heartbeat_s
+        self._renewed = time.monotonic()
+        self._done = threading.Event()
+        self.lost = threading.Event()
+        """Set once the job is no longer ours."""
+        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{hold.job_id}", daemon=True)
+
+    @property
+    def certain(self) -> bool:
+        """Whether nobody can have taken the job: only then is anything published."""
+        return time.monotonic() - self._renewed < self._lease_s * (1 - MARGIN)
+
+    def check(self) -> None:
+        """Raises `FenceLost` once the job is no longer ours."""
+        if self.lost.is_set():
+            raise FenceLost(self._hold.job_id, self._hold.fence)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._done.wait(self._heartbeat_s):
+            asked = time.monotonic()  # the lease counts from before the question: the answer may have taken long
+            try:
+                with unit_of_work(self._engine) as session:
+                    holding.renew(session, self._hold, self._lease_s)
+                self._renewed = asked
+            except FenceLost:
+                self.lost.set()
+                return
+            except SQLAlchemyError as error:
+                logger.warning("%s: could not renew the lease: %s", self._hold.job_id, error)

@@ -1,0 +1,107 @@
+"""What a claimant does before it trains: bury the attempts before it, and take over what they could not hand in."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from store import checkpoints, holding
+from store.db import reading, unit_of_work
+from store.holding import Hold
+from store.tables import Attempt, Checkpoint
+from uniapl import manifest
+from uniapl.errors import CheckpointError
+from uniapl.manifest import SavedCheckpoint
+from worker import process
+from worker.relay import Relay
+from worker.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+
+def take_over(worker: Worker, hold: Hold) -> None:
+    """Make the earlier attempts end, and their reports and checkpoints count.
+
+    Raises:
+        FenceLost: the job is no longer this holder's.
+    """
+    with reading(worker.engine) as session:
+        unfinished = session.scalars(
+            select(Attempt)
+            .where(Attempt.job_id == hold.job_id, Attempt.fence < hold.fence, Attempt.relay_closed.is_(False))
+            .order_by(Attempt.fence)
+        ).all()
+    for attempt in unfinished:
+        bury(attempt)
+        relay = Relay(
+            worker.engine,
+            hold,
+            worker.artifacts,
+            points_per_s=worker.settings.metric_points_per_s,
+            of_fence=attempt.fence,
+        )
+        while relay.pump():
+            pass
+        found = _unreported(worker, hold.job_id, attempt.fence)
+        with unit_of_work(worker.engine) as session:
+            holding.touch(session, hold)
+            for checkpoint in found:
+                _adopt(worker, hold, attempt.fence, checkpoint, session)
+            holding.note(session, hold.job_id, attempt.fence, relay_closed=True)
+
+
+def bury(attempt: Attempt) -> None:
+    """Kill what a dead or cut-off worker may have left of an attempt on this machine."""
+    here = attempt.host == process.HOST and attempt.boot_id == process.boot_id()
+    if here and attempt.pgid is not None:
+        process.kill_group(attempt.pgid, started=attempt.pid_starttime)
+
+
+def resume_point(worker: Worker, hold: Hold, session: Session) -> Checkpoint | None:
+    """The newest checkpoint that is really there, recorded as what this attempt has begun from."""
+    holding.touch(session, hold)  # locks the job: nobody deletes the checkpoint before the choice is recorded
+    found = None
+    for row in checkpoints.of_job(session, hold.job_id):
+        if worker.artifacts.checkpoint_files(row.path) is not None:
+            found = row
+            break
+        checkpoints.mark_deleted(session, row)
+    holding.note(session, hold.job_id, hold.fence, resumed_from=found.id if found else None)
+    holding.touch(session, hold, step=found.step if found else 0)
+    return found
+
+
+def _unreported(worker: Worker, job_id: str, fence: int) -> list[SavedCheckpoint]:
+    """Checkpoints that were complete on disk when their trainer died before it could report them."""
+    folder = worker.artifacts.checkpoints(job_id, fence)
+    with reading(worker.engine) as session:
+        known = checkpoints.steps_of_attempt(session, job_id, fence)
+    found = []
+    for step in manifest.steps_in(folder):
+        if step in known:
+            continue
+        path = manifest.folder_of(folder, step)
+        try:
+            found.append(manifest.read(path))
+        except CheckpointError as error:
+            logger.warning("%s: not adopted: %s", job_id, error.message)
+            shutil.rmtree(path, ignore_errors=True)
+    return found
+
+
+def _adopt(worker: Worker, hold: Hold, fence: int, found: SavedCheckpoint, session: Session) -> None:
+    checkpoints.commit(
+        session,
+        hold.job_id,
+        fence,
+        step=found.step,
+        path=worker.artifacts.relative(found.path),
+        manifest_sha256=found.manifest_sha256,
+        size=found.bytes,
+    )
+    holding.touch(session, hold, fruitless_attempts=0)
+    text = f"checkpoint after step {found.step} found, and taken over"
+    holding.say(session, hold, text, data={"step": found.step})

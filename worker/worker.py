@@ -1,0 +1,73 @@
+"""A worker process: its slots, and the threads that see attempts through."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from sqlalchemy import Engine
+
+from store.artifacts import Artifacts
+from store.settings import Settings
+from store.tables import new_id
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """What every attempt of one worker process shares.
+
+    An attempt has a thread of its own, whatever woke the worker: a message, or the sweeper's look into the database.
+    The thread lives as long as the attempt, since the trainer dies with the thread that started it (PR_SET_PDEATHSIG).
+    """
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.artifacts = Artifacts(settings.data_dir)
+        self.owner = new_id("worker")
+        """Random for each process: a host name would let a restarted worker pass for its predecessor."""
+        self.stopping = threading.Event()
+        """Set when the worker drains."""
+        self._attempts: dict[str, threading.Thread] = {}
+        self._lock = threading.Lock()
+
+    def take(self, job_id: str, run: Callable[[Worker, str], None]) -> bool:
+        """Have `run` see the job through in a thread of its own.
+
+        Returns:
+            False when there is no free slot, or the worker is stopping: then nothing happens.
+        """
+        with self._lock:
+            if self.stopping.is_set() or len(self._attempts) >= self.settings.worker_slots:
+                return False
+            if job_id in self._attempts:
+                return True
+            thread = threading.Thread(target=self._run, args=(job_id, run), name=f"attempt-{job_id}")
+            self._attempts[job_id] = thread
+        thread.start()
+        return True
+
+    @property
+    def active(self) -> set[str]:
+        """Jobs that threads are busy with."""
+        with self._lock:
+            return set(self._attempts)
+
+    def drain(self) -> None:
+        """Wait until every attempt has been given back."""
+        self.stopping.set()
+        with self._lock:
+            threads = list(self._attempts.values())
+        for thread in threads:
+            thread.join()
+
+    def _run(self, job_id: str, run: Callable[[Worker, str], None]) -> None:
+        try:
+            run(self, job_id)
+        except Exception:
+            logger.exception("%s: could not be taken", job_id)
+        finally:
+            with self._lock:
+                del self._attempts[job_id]
