@@ -1,0 +1,123 @@
+"""Loaded by every Python process of a faulty cluster: kills it at a chosen function, and swaps in the scripted trainer.
+
+UNIAPL_TEST_DIE_AT = "module:function:before|after:nth:marker"   die with SIGKILL at that call, once in all (the marker)
+UNIAPL_TEST_SABOTAGE = "module:function:how"                     see `SABOTAGES`: faults that the campaign must notice
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+from typing import Any
+
+Hook = Callable[[ModuleType], None]
+_hooks: dict[str, list[Hook]] = {}
+
+
+class _Finder(MetaPathFinder):
+    """Runs a hook right after a module has been executed, before whoever imports it can take names from it."""
+
+    def __init__(self) -> None:
+        self._busy: set[str] = set()
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name not in _hooks or name in self._busy:
+            return None
+        self._busy.add(name)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._busy.discard(name)
+        assert spec is not None
+        assert spec.loader is not None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            for hook in _hooks[name]:
+                hook(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _die_at(point: str) -> None:
+    module, function, when, nth, marker = point.split(":", 4)
+    calls = 0
+
+    def die() -> None:
+        nonlocal calls
+        calls += 1
+        if calls != int(nth):
+            return
+        try:
+            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:  # it has happened in another process
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def install(found: ModuleType) -> None:
+        *owners, name = function.split(".")
+        owner: Any = found
+        for part in owners:
+            owner = getattr(owner, part)
+        original = getattr(owner, name)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if when == "before":
+                die()
+            result = original(*args, **kwargs)
+            if when == "after":
+                die()
+            return result
+
+        setattr(owner, name, wrapped)
+
+    _hooks.setdefault(module, []).append(install)
+
+
+def _swap_trainer(supervisor: ModuleType) -> None:
+    supervisor.TRAINER = (sys.executable, "-m", "tests.faults.trainer")  # type: ignore[attr-defined]
+
+
+def _holder_writes_without_fence(holding: ModuleType) -> None:
+    """What a holder writes no longer names its fence."""
+    from sqlalchemy import update
+
+    from store.tables import Job
+
+    def unfenced(session: Any, hold: Any, **values: Any) -> Any:
+        statement = update(Job).where(Job.id == hold.job_id).values(**values).returning(Job.event_seq)
+        return session.execute(statement.execution_options(synchronize_session=False)).one()
+
+    holding._write = unfenced  # type: ignore[attr-defined]
+
+
+def _claim_ignores_state(jobs: ModuleType) -> None:
+    """A job can be claimed while another worker holds it."""
+    from dataclasses import replace
+
+    from store import states
+
+    states.CLAIM = replace(states.CLAIM, sources=(states.State.QUEUED, *states.ACTIVE))
+
+
+SABOTAGES: dict[str, tuple[str, Hook]] = {
+    "holder-writes-without-fence": ("store.holding", _holder_writes_without_fence),
+    "claim-ignores-state": ("store.jobs", _claim_ignores_state),
+}
+
+if os.environ.get("UNIAPL_TEST_SCRIPTED"):
+    _hooks.setdefault("worker.supervisor", []).append(_swap_trainer)
+if point := os.environ.get("UNIAPL_TEST_DIE_AT"):
+    _die_at(point)
+if sabotage := os.environ.get("UNIAPL_TEST_SABOTAGE"):
+    where, hook = SABOTAGES[sabotage]
+    _hooks.setdefault(where, []).append(hook)
+if _hooks:
+    sys.meta_path.insert(0, _Finder())
