@@ -20,7 +20,6 @@ from store.jobs import Hold
 from store.tables import Attempt
 from uniapl.spec.report import (
     REPORT,
-    CheckpointDeletedReport,
     CheckpointReport,
     ErrorReport,
     EventReport,
@@ -108,8 +107,6 @@ class Relay:
                 )
                 jobs.touch(session, hold, fruitless_attempts=0)
                 jobs.say(session, hold, f"checkpoint after step {report.step}", data={"step": report.step})
-            case CheckpointDeletedReport():
-                checkpoints.mark_deleted(session, hold.job_id, hold.fence, report.step)
             case PhaseReport():
                 jobs.touch(session, hold, phase=report.phase)
                 if report.phase == "training":

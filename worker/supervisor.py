@@ -184,6 +184,7 @@ class _Attempt:
             models=self._hold.models,
             resume_from=str((artifacts.root / found.path).absolute()) if found else None,
             teacher_cache=str(artifacts.teacher_cache().absolute()),
+            keep_all_checkpoints=True,
         )
 
     def _newest_checkpoint(self, session: Session) -> Checkpoint | None:

@@ -8,9 +8,9 @@ from fastapi.responses import FileResponse
 from api.deps import ReadSession, Service, ServiceDep
 from api.problems import RESPONSES
 from store import checkpoints
-from store.artifacts import MANIFEST
 from store.errors import NotFound
 from store.tables import Checkpoint as Row
+from uniapl.manifest import MANIFEST
 from uniapl.spec.resources import Checkpoint
 
 router = APIRouter(prefix="/checkpoints", tags=["checkpoints"], responses=RESPONSES)
