@@ -13,9 +13,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from uniapl.manifest import MANIFEST
 from uniapl.spec.resources import CheckpointFile
-
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)

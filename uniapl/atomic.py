@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import uuid
 from pathlib import Path
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write(path: Path, content: bytes) -> None:
@@ -23,3 +27,13 @@ def write(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def no_space(error: Exception) -> Exception | None:
+    """The failed write in an error, if it failed for want of space: on the disk, in a quota, or in one file."""
+    if isinstance(error, ExceptionGroup):
+        return next((found for inner in error.exceptions if (found := no_space(inner))), None)
+    if isinstance(error, OSError):
+        return error if error.errno in NO_SPACE else None
+    number = re.search(r"\(os error (\d+)\)", str(error))  # safetensors and tokenizers raise errors of their own
+    return error if number and int(number[1]) in NO_SPACE else None

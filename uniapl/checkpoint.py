@@ -1,26 +1,26 @@
-"""Checkpoints that are whole or not there: safetensors and JSON, a manifest of hashes, one atomic rename.
+"""What goes into a checkpoint, all of it safetensors and JSON; `uniapl.manifest` makes the folder whole or not there.
 
     step-00000050/
         model.safetensors, config.json, tokenizer…   what `AutoModelForCausalLM.from_pretrained` reads
         optimizer.safetensors                        AdamW's moments, by parameter name
         adapter/                                     with `lora`: what peft reads; the model above has it merged in
-    discriminator/                               a learned discriminator, with its own optimizer
-    profile/                                     the behaviour profiles so far
-    state.json                                   running means and windows of the trainer
-    spec.json                                    the resolved job spec
-        manifest.json                                step, versions, and each file's size and sha256
+        discriminator/                               a learned discriminator, with its own optimizer
+        profile/                                     the behaviour profiles so far
+        state.json                                   running means and windows of the trainer
+        spec.json                                    the resolved job spec
+        manifest.json                                step, versions, what draws and schedules derive from, hashes
 
-The order of rows and every random draw are functions of (seed, step), so nothing about them is saved.
+The order of rows, every random draw and the learning rate are functions of (seed, step, spec), so there is no state of
+a generator or scheduler to save.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
+import platform
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +33,11 @@ from torch.optim import Optimizer
 
 from uniapl.errors import CheckpointError
 from uniapl.lora import save_merged
+from uniapl.manifest import SavedCheckpoint, folder_of, publish, steps_in
 from uniapl.policy import Policy
 from uniapl.spec.job import JobSpec
 
-MANIFEST = "manifest.json"
 STATE = "state.json"
-
-
-@dataclass(frozen=True)
-class SavedCheckpoint:
-    """A checkpoint that is complete on disk."""
-
-    step: int
-    path: Path
-    manifest_sha256: str
-    bytes: int
 
 
 def save(
@@ -59,51 +49,27 @@ def save(
     state: dict[str, Any],
     parts: Mapping[str, Callable[[Path], None]] = {},  # never changed
 ) -> SavedCheckpoint:
-    """Write the state after `step` updates to `folder/step-<step>`.
+    """Write the state after `step` updates to `folder/step-<step>`; a crash leaves the old state or the new.
 
     `state` is what JSON can hold of it, `parts` write what else there is into folders of these names.
 
-    Everything is written under a temporary name, synced, and renamed last; a crash leaves the old state or the new.
-    """
-    final = folder / f"step-{step:08d}"
-    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        if isinstance(policy.model, PeftModel):
-            save_merged(policy.model, temporary)
-        else:
-            policy.model.save_pretrained(temporary)
-        policy.tokenizer.save_pretrained(temporary)
-        save_file(_optimizer_tensors(policy, optimizer), temporary / "optimizer.safetensors")
-        (temporary / STATE).write_text(json.dumps(state))
-        for name, write in parts.items():
-            write(temporary / name)
-        (temporary / "spec.json").write_text(spec.model_dump_json(indent=2))
-        sizes = _write_manifest(temporary, step)
-        shutil.rmtree(final, ignore_errors=True)  # left by an attempt that died before reporting it
-        temporary.rename(final)
-        _sync(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return SavedCheckpoint(step, final, _sha256(final / MANIFEST), sizes)
-
-
-def verify(path: Path) -> int:
-    """Check every file against the manifest, and return the checkpoint's step.
-
     Raises:
-        CheckpointError: the manifest is missing, or a file is missing, torn or altered.
+        Exception: what writing files raises; the older checkpoints are untouched, and nothing of this one is left.
     """
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        for name, expected in manifest["files"].items():
-            if (path / name).stat().st_size != expected["bytes"] or _sha256(path / name) != expected["sha256"]:
-                raise CheckpointError(f"checkpoint {path.name}: {name} is torn or altered")
-        return int(manifest["step"])
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"checkpoint {path.name} cannot be read: {error}") from error
+
+    def write(target: Path) -> None:
+        if isinstance(policy.model, PeftModel):
+            save_merged(policy.model, target)
+        else:
+            policy.model.save_pretrained(target)
+        policy.tokenizer.save_pretrained(target)
+        save_file(_optimizer_tensors(policy, optimizer), target / "optimizer.safetensors")
+        (target / STATE).write_text(json.dumps(state))
+        for name, write_part in parts.items():
+            write_part(target / name)
+        (target / "spec.json").write_text(spec.model_dump_json(indent=2))
+
+    return publish(folder, step, write, _about(spec, step))
 
 
 def load_optimizer(path: Path, policy: Policy, optimizer: Optimizer) -> None:
@@ -124,11 +90,6 @@ def load_optimizer(path: Path, policy: Policy, optimizer: Optimizer) -> None:
             raise CheckpointError(f"checkpoint {path.name}: optimizer.safetensors has no {error}") from None
 
 
-def steps_in(folder: Path) -> list[int]:
-    """Steps of the checkpoints in a folder, ascending."""
-    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
-
-
 def load_state(path: Path) -> dict[str, Any]:
     """What `save` was given as `state`.
 
@@ -146,7 +107,7 @@ def prune(folder: Path, keep: int) -> list[int]:
     """Delete all but the newest `keep` checkpoints; returns the deleted steps."""
     old = steps_in(folder)[:-keep]
     for step in old:
-        shutil.rmtree(folder / f"step-{step:08d}")
+        shutil.rmtree(folder_of(folder, step))
     return old
 
 
@@ -158,30 +119,17 @@ def _optimizer_tensors(policy: Policy, optimizer: Optimizer) -> dict[str, Tensor
     }
 
 
-def _write_manifest(folder: Path, step: int) -> int:
-    """Sync every file and record it; returns the bytes of all of them."""
-    files: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.rglob("*")):  # tokenizers with several chat templates have a folder for them
-        _sync(path)
-        if path.is_file():
-            name = path.relative_to(folder).as_posix()
-            files[name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    manifest = folder / MANIFEST
-    manifest.write_text(json.dumps({"step": step, "versions": versions, "files": files}, indent=2))
-    _sync(manifest)
-    _sync(folder)
-    return sum(entry["bytes"] for entry in files.values())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _about(spec: JobSpec, step: int) -> dict[str, Any]:
+    """What the manifest records of the run: versions, and what draws and learning rate are functions of."""
+    origin, o = {"seed": spec.seed, "step": step}, spec.optimizer
+    return {
+        "versions": {
+            "uniapl": version("uniapl"),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
+        "world_size": 1,
+        "rng": [{"rank": 0, "derived_from": origin}],
+        "scheduler": {"derived_from": {"step": step, "learning_rate": o.learning_rate, "warmup_steps": o.warmup_steps}},
+    }

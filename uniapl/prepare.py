@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from uniapl import checkpoint
+from uniapl import manifest
 from uniapl.data import EncodedRow, encode_rows, load_rows
 from uniapl.discriminators.load import load_discriminator
 from uniapl.errors import DatasetError, SpecError
@@ -38,8 +38,8 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     mix_rows, held_out_rows = _load_data(run, reporter, rewards)
     reporter.phase("loading_student")
-    done = checkpoint.verify(Path(run.resume_from)) if run.resume_from else 0
-    later = [step for step in checkpoint.steps_in(Path(run.run_dir) / "checkpoints") if step > done]
+    done = manifest.verify(Path(run.resume_from)) if run.resume_from else 0
+    later = [step for step in manifest.steps_in(Path(run.run_dir) / "checkpoints") if step > done]
     if later:
         raise SpecError(
             f"{run.run_dir} holds a checkpoint of step {later[-1]} already, beyond step {done} where this run begins",

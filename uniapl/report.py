@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from uniapl.errors import UniaplError
 from uniapl.spec.report import (
-    CheckpointDeletedReport,
     CheckpointReport,
     ErrorReport,
     EventReport,
@@ -38,7 +38,8 @@ class Reporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # every report was flushed: what is left to write has raised already
+            self._file.close()
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Numbers of one step; JSON has no NaN, so a number that is not finite is left out."""
@@ -52,10 +53,6 @@ class Reporter:
     def checkpoint(self, step: int, path: Path, manifest_sha256: str, size: int) -> None:
         """A checkpoint that is complete on disk; `size` in bytes."""
         self._write(CheckpointReport, step=step, path=str(path), manifest_sha256=manifest_sha256, bytes=size)
-
-    def checkpoint_deleted(self, step: int) -> None:
-        """A checkpoint that retention has removed."""
-        self._write(CheckpointDeletedReport, step=step)
 
     def phase(self, phase: Phase) -> None:
         """What the trainer is doing now."""

@@ -202,8 +202,8 @@ class Trainer:
             parts[PROFILE] = lambda folder: _copy_profiles(self._profiles, folder)
         saved = checkpoint.save(folder, self.policy, self.learner.optimizer, spec, self.done, state, parts)
         self.reporter.checkpoint(saved.step, saved.path, saved.manifest_sha256, saved.bytes)
-        for step in checkpoint.prune(folder, spec.schedule.keep_checkpoints):
-            self.reporter.checkpoint_deleted(step)
+        if not self.run.keep_all_checkpoints:
+            checkpoint.prune(folder, spec.schedule.keep_checkpoints)
         self.reporter.phase("training")
 
 

@@ -11,10 +11,10 @@ from fastapi.responses import FileResponse
 from api.deps import ReadSession, Service, ServiceDep, WriteSession
 from api.problems import RESPONSES
 from store import aliases, checkpoints, retention
-from store.artifacts import MANIFEST
 from store.db import unit_of_work
 from store.errors import NotFound
 from store.tables import Checkpoint as Row
+from uniapl.manifest import MANIFEST
 from uniapl.spec.resources import Alias, Checkpoint, Page
 
 router = APIRouter(tags=["checkpoints"], responses=RESPONSES)

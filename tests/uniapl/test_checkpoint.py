@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.uniapl.test_policy import rollouts_and_demonstrations, spec
-from uniapl import checkpoint
+from uniapl import checkpoint, manifest
 from uniapl.errors import CheckpointError
 from uniapl.learner import Learner
+from uniapl.manifest import SavedCheckpoint
 from uniapl.policy import Policy, load_policy
 from uniapl.report import Reporter
 from uniapl.spec.job import JobSpec
@@ -22,14 +23,14 @@ from uniapl.spec.run import ModelSource
 
 
 @pytest.fixture
-def saved(policy: Policy, tmp_path: Path) -> checkpoint.SavedCheckpoint:
+def saved(policy: Policy, tmp_path: Path) -> SavedCheckpoint:
     learner = Learner(policy, spec(64))
     learner.update(rollouts_and_demonstrations(), 0, measure_terms=False)
     return checkpoint.save(tmp_path, policy, learner.optimizer, spec(64), 1, {})
 
 
-def test_a_resumed_learner_goes_on_bit_for_bit(policy: Policy, saved: checkpoint.SavedCheckpoint) -> None:
-    assert checkpoint.verify(saved.path) == 1
+def test_a_resumed_learner_goes_on_bit_for_bit(policy: Policy, saved: SavedCheckpoint) -> None:
+    assert manifest.verify(saved.path) == 1
     resumed = load_policy(ModelSource(path=str(saved.path)), torch.device("cpu"))
     second = Learner(resumed, spec(64))
     checkpoint.load_optimizer(saved.path, resumed, second.optimizer)
@@ -41,9 +42,7 @@ def test_a_resumed_learner_goes_on_bit_for_bit(policy: Policy, saved: checkpoint
         assert torch.equal(a, b), name
 
 
-def test_plain_transformers_load_it_and_the_spec_lies_beside_it(
-    saved: checkpoint.SavedCheckpoint, policy: Policy
-) -> None:
+def test_plain_transformers_load_it_and_the_spec_lies_beside_it(saved: SavedCheckpoint, policy: Policy) -> None:
     model = AutoModelForCausalLM.from_pretrained(saved.path)
     tokenizer = AutoTokenizer.from_pretrained(saved.path)
     assert tokenizer.chat_template == policy.tokenizer.chat_template
@@ -56,7 +55,7 @@ def test_plain_transformers_load_it_and_the_spec_lies_beside_it(
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "config.json"])
 @pytest.mark.parametrize("harm", ["flip", "truncate", "remove"])
-def test_a_torn_or_altered_checkpoint_is_refused(saved: checkpoint.SavedCheckpoint, name: str, harm: str) -> None:
+def test_a_torn_or_altered_checkpoint_is_refused(saved: SavedCheckpoint, name: str, harm: str) -> None:
     path = saved.path / name
     data = bytearray(path.read_bytes())
     if harm == "flip":
@@ -67,20 +66,17 @@ def test_a_torn_or_altered_checkpoint_is_refused(saved: checkpoint.SavedCheckpoi
     else:
         path.unlink()
     with pytest.raises(CheckpointError):
-        checkpoint.verify(saved.path)
+        manifest.verify(saved.path)
 
 
-def test_a_failed_write_leaves_the_old_ones_and_no_rubbish(
-    policy: Policy, saved: checkpoint.SavedCheckpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        checkpoint.save(saved.path.parent, policy, Learner(policy, spec(64)).optimizer, spec(64), 2, {})
-    assert [path.name for path in saved.path.parent.iterdir()] == [saved.path.name]
-    assert checkpoint.verify(saved.path) == 1
+def test_the_manifest_says_what_made_it_and_what_draws_and_learning_rate_derive_from(saved: SavedCheckpoint) -> None:
+    about = json.loads((saved.path / "manifest.json").read_text())
+    assert set(about["versions"]) == {"uniapl", "torch", "transformers", "python"}
+    assert all(about["versions"].values())
+    assert about["world_size"] == len(about["rng"]) == 1
+    assert about["rng"][0] == {"rank": 0, "derived_from": {"seed": spec(64).seed, "step": 1}}
+    assert about["scheduler"]["derived_from"]["step"] == 1
+    assert about["scheduler"]["derived_from"]["learning_rate"] == spec(64).optimizer.learning_rate
 
 
 def test_retention_keeps_the_newest(tmp_path: Path) -> None:
@@ -96,14 +92,14 @@ def test_a_tokenizer_with_several_chat_templates_is_saved_whole(policy: Policy, 
     learner = Learner(policy, spec(64))
     learner.update(rollouts_and_demonstrations(), 0, measure_terms=False)
     saved = checkpoint.save(tmp_path, policy, learner.optimizer, spec(64), 1, {})
-    assert checkpoint.verify(saved.path) == 1
+    assert manifest.verify(saved.path) == 1
     nested = next(saved.path.rglob("tool_use.jinja"))
     nested.write_text("altered")
     with pytest.raises(CheckpointError, match=r"additional_chat_templates/tool_use\.jinja"):
-        checkpoint.verify(saved.path)
+        manifest.verify(saved.path)
 
 
-def test_moments_that_are_missing_are_noticed(policy: Policy, saved: checkpoint.SavedCheckpoint) -> None:
+def test_moments_that_are_missing_are_noticed(policy: Policy, saved: SavedCheckpoint) -> None:
     save_file({"other.step": torch.zeros(1)}, saved.path / "optimizer.safetensors")
     with pytest.raises(CheckpointError, match="has no"):
         checkpoint.load_optimizer(saved.path, policy, Learner(policy, spec(64)).optimizer)

@@ -55,13 +55,6 @@ class CheckpointReport(_Report):
     bytes: int
 
 
-class CheckpointDeletedReport(_Report):
-    """A checkpoint that retention has removed."""
-
-    kind: Literal["checkpoint_deleted"] = "checkpoint_deleted"
-    step: int
-
-
 class PhaseReport(_Report):
     """What the trainer is doing now."""
 
@@ -88,8 +81,6 @@ class ErrorReport(_Report):
     param: str | None
 
 
-Report = (
-    MetricReport | SampleReport | CheckpointReport | CheckpointDeletedReport | PhaseReport | EventReport | ErrorReport
-)
+Report = MetricReport | SampleReport | CheckpointReport | PhaseReport | EventReport | ErrorReport
 REPORT: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
 """Parses one line."""

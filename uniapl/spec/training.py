@@ -76,7 +76,7 @@ class Schedule(Input):
     checkpoint_every: Count = 50
     """Steps between checkpoints; the last step always has one."""
     keep_checkpoints: int = Field(default=2, ge=2, le=1000)
-    """Checkpoints kept per attempt; older ones are deleted. At least two: one may be young when its worker dies."""
+    """Newest checkpoints kept; older ones are deleted. At least two: one may be young when its worker dies."""
     eval_every: Count = 50
     """Steps between evaluations, when `evaluation` is given; it also runs before the first step and after the last."""
     term_norms_every: Count = 10
