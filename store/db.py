@@ -68,5 +68,4 @@ def reading(engine: Engine) -> Iterator[Session]:
 
 def insert(session: Session, table: type[Any]) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that knows `ON CONFLICT`, which both databases have and write alike."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    return dialect.insert(table)
+    return postgresql.insert(table) if session.get_bind().dialect.name == "postgresql" else sqlite.insert(table)

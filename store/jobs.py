@@ -313,7 +313,7 @@ def _heed_intents(session: Session, job_id: str) -> None:
         _move(session, job_id, states.PAUSE_WAITING, *wanted, not_before=None)
 
 
-_RELEASED = {"phase": None, "lease_owner": None, "lease_expires_at": None}
+_RELEASED: dict[str, Any] = {"phase": None, "lease_owner": None, "lease_expires_at": None}
 
 
 def _leave(

@@ -1,8 +1,8 @@
 """The states of a job and the transitions between them, as data.
 
-Cancelling and pausing are intents (`jobs.cancel_requested_at`, `jobs.pause_requested_at`), never states a caller can set.
-`store.jobs` turns each transition into one guarded UPDATE with its event in the same transaction. `python -m store.states`
-prints the table of docs/reliability.md.
+Cancelling and pausing are intents (`jobs.cancel_requested_at`, `jobs.pause_requested_at`), never states a caller can
+set. `store.jobs` turns each transition into one guarded UPDATE with its event in the same transaction.
+`python -m store.states` prints the table of docs/reliability.md.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ def classify(status: int, report: ErrorReport | None, log_tail: str, *, oom_kill
         hint = "free disk space, or lower schedule.keep_checkpoints"
         return _failure("disk_full", "the disk is full", "resource", hint, log_tail)
     if status < 0:
-        message = f"the trainer was killed by {signal.Signals(-status).name}"
+        known = {number.value: number.name for number in signal.Signals}
+        message = f"the trainer was killed by {known.get(-status, f'signal {-status}')}"
         hint = "no lack of memory was seen on this machine; whoever killed it knows why"
         return _failure("trainer_killed", message, "infra", hint, log_tail)
     hint = "the log's last lines tell more; if they do not, please report it"

@@ -132,12 +132,25 @@ def test_cancelling_a_queued_job_ends_it_and_a_finished_one_cannot_be(client: Te
     job_id = client.post("/jobs", json=body(upload(client))).json()["id"]
     for _ in range(2):
         assert client.post(f"/jobs/{job_id}/cancel").json()["state"] == "cancelled"
+    job_id = client.post("/jobs", json=body(upload(client))).json()["id"]
     with unit_of_work(engine_of(client)) as session:
         session.get_one(Job, job_id).state = "succeeded"
     response = client.post(f"/jobs/{job_id}/cancel")
     assert response.status_code == 409
     assert response.headers["x-should-retry"] == "false"
     assert response.json()["error"]["code"] == "job_is_over"
+
+
+def test_a_job_is_paused_and_resumed(client: TestClient) -> None:
+    job_id = client.post("/jobs", json=body(upload(client))).json()["id"]
+    paused = client.post(f"/jobs/{job_id}/pause").json()
+    assert (paused["state"], paused["pause_requested"]) == ("paused", True)
+    resumed = client.post(f"/jobs/{job_id}/resume").json()
+    assert (resumed["state"], resumed["pause_requested"]) == ("queued", False)
+    client.post(f"/jobs/{job_id}/cancel")
+    for verb in ("pause", "resume"):
+        response = client.post(f"/jobs/{job_id}/{verb}")
+        assert (response.status_code, response.json()["error"]["code"]) == (409, "job_is_over")
 
 
 def test_metrics_pages_end_with_a_whole_step(client: TestClient) -> None:

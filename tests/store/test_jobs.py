@@ -393,9 +393,7 @@ def test_of_a_cancellation_and_a_success_one_wins_and_the_answer_matches(engine:
         hold = held(engine, make_job(engine))
         with unit_of_work(engine) as session:
             steps = hold.spec.schedule.steps
-            checkpoints.commit(
-                session, hold.job_id, hold.fence, step=steps, path="p", manifest_sha256="x", size=1
-            )
+            checkpoints.commit(session, hold.job_id, hold.fence, step=steps, path="p", manifest_sha256="x", size=1)
         barrier, answers = threading.Barrier(2), []
 
         def cancel(hold: Hold = hold, barrier: threading.Barrier = barrier, answers: list[str] = answers) -> None:

@@ -11,6 +11,7 @@ from worker.failures import classify
 
 REPORT = ErrorReport(seq=1, ts=0.0, code="invalid_spec", message="no rows", hint="add rows", param="dataset_mix")
 
+NAN = ErrorReport(seq=1, ts=0.0, code="diverged", message="not finite", hint=None, param=None)
 TORN = ErrorReport(seq=1, ts=0.0, code="invalid_checkpoint", message="torn", hint=None, param=None)
 
 
@@ -22,7 +23,8 @@ TORN = ErrorReport(seq=1, ts=0.0, code="invalid_checkpoint", message="torn", hin
         (64, None, "usage: …", "trainer_crashed", "internal", True),
         (1, None, "torch.OutOfMemoryError: CUDA out of memory.", "out_of_memory", "resource", True),
         (1, None, "OSError: [Errno 28] No space left on device", "disk_full", "resource", True),
-        (-9, None, "", "trainer_killed", "resource", True),
+        (-9, None, "", "trainer_killed", "infra", True),
+        (70, NAN, "", "diverged", "user", True),
         (-11, None, "", "trainer_killed", "infra", True),
         (-40, None, "", "trainer_killed", "infra", True),
         (64, TORN, "", "invalid_checkpoint", "infra", True),
@@ -35,6 +37,16 @@ def test_an_end_is_classified(
     failure = classify(status, report, log)
     assert (failure.error.code, failure.error.category, failure.may_pass) == (code, category, may_pass)
     assert failure.error.log_tail == log
+
+
+@pytest.mark.parametrize(("status", "code"), [(-9, "out_of_memory"), (137, "out_of_memory"), (1, "trainer_crashed")])
+def test_a_kill_counts_as_lack_of_memory_where_the_kernel_has_killed_for_memory(status: int, code: str) -> None:
+    assert classify(status, None, "", oom_killed=True).error.code == code
+    assert classify(status, None, "", oom_killed=False).error.code != "out_of_memory"
+
+
+def test_the_kernels_count_can_be_read_here() -> None:
+    assert failures.oom_kills() >= 0
 
 
 def test_trainer_and_worker_agree_on_exit_statuses() -> None:
