@@ -168,7 +168,7 @@ class Cluster(EmbeddedService):
     def trainers(self) -> list[psutil.Process]:
         return trainers(self.data_dir)
 
-    def check(self) -> Findings:
+    def findings(self) -> Findings:
         """Every invariant, with the results an uninterrupted run would have."""
         wait_for(lambda: not self.trainers(), timeout_s=15)
         return check(self.engine, self.data_dir, self.accepted, expected_weights)

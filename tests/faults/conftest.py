@@ -26,4 +26,4 @@ def healed(cluster: Cluster) -> Iterator[None]:
             del cluster._processes[name]
     cluster.restart_dead(print)
     yield
-    assert cluster.check().violations == []
+    assert cluster.findings().violations == []

