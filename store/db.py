@@ -13,6 +13,10 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import FunctionElement
 
 
+IDLE_MS = 20_000
+"""Postgres ends a transaction whose client has been silent for so long."""
+
+
 class now(FunctionElement[float]):
     """Unix seconds by the database's clock: the only clock that leases are measured with."""
 
@@ -33,7 +37,9 @@ def _postgres_now(*_: Any, **__: Any) -> str:
 def make_engine(url: str) -> Engine:
     """An engine for SQLite or Postgres, with what each needs to be used by several processes."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        # A process that is stopped inside a transaction would hold its rows for ever: nobody could reap its job.
+        options = {"options": f"-c idle_in_transaction_session_timeout={IDLE_MS}"}
+        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=options)
     engine = create_engine(url, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")

@@ -11,6 +11,9 @@ from sqlalchemy.orm import Session
 from store.db import insert
 from store.tables import Base, Metric, Sample
 
+ROWS = 1000
+"""Of one statement: both databases limit its parameters."""
+
 
 def put_metrics(session: Session, job_id: str, fence: int, points: Sequence[tuple[str, int, float]]) -> None:
     """Write (name, step, value) points; writing them again changes nothing."""
@@ -42,16 +45,16 @@ def samples(session: Session, job_id: str, *, step: int | None) -> Sequence[Samp
 
 
 def _upsert(session: Session, table: type[Base], rows: list[dict[str, Any]]) -> None:
-    if not rows:
-        return
-    statement = insert(session, table)
+    """One statement for many rows. An `executemany` would be a pipeline, and while one waits for a client that has
+    stopped, Postgres counts no idle time: its locks would stay."""
     keys = [column.name for column in table.__table__.primary_key]
     columns = table.__table__.columns.keys()
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=keys,
-            set_={c: statement.excluded[c] for c in columns if c not in keys},
-            where=statement.excluded.fence >= table.__table__.c.fence,
-        ),
-        rows,
-    )
+    for start in range(0, len(rows), ROWS):
+        statement = insert(session, table).values(rows[start : start + ROWS])
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=keys,
+                set_={c: statement.excluded[c] for c in columns if c not in keys},
+                where=statement.excluded.fence >= table.__table__.c.fence,
+            )
+        )

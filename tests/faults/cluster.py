@@ -104,8 +104,11 @@ class Cluster(EmbeddedService):
     def start_worker(self, name: str = "worker") -> None:
         """Start one more worker process."""
         options = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING", "-n", name]
-        before, self._environment = self._environment, {**self._environment, **self.faults}
         self._spawn(name, "celery", "-A", "worker.app", "worker", *options)
+
+    def _spawn(self, name: str, *command: str) -> None:
+        before, self._environment = self._environment, {**self._environment, **self.faults}
+        super()._spawn(name, *command)
         self._environment = before
 
     def kill(self, name: str) -> None:

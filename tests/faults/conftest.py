@@ -24,6 +24,7 @@ def healed(cluster: Cluster) -> Iterator[None]:
         if name.startswith("worker-"):
             cluster.kill(name)
             del cluster._processes[name]
+    cluster.go_on("worker")
     cluster.restart_dead(print)
     yield
     assert cluster.findings().violations == []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
+from store.db import IDLE_MS
 from tests.e2e.conftest import wait_for
 from tests.faults.cluster import LEASE_S, Cluster, settled
 
@@ -58,11 +60,26 @@ def test_a_worker_that_was_frozen_past_its_lease_can_write_nothing(cluster: Clus
     cluster.until(job_id, "running", step=6)
     cluster.freeze("worker")
     cluster.start_worker("worker-2")
-    wait_for(lambda: cluster.job(job_id).attempt == 2, timeout_s=LEASE_S + 15)
+    wait_for(lambda: cluster.job(job_id).attempt == 2, timeout_s=LEASE_S + 25)
     cluster.go_on("worker")
     (job,) = cluster.finish(job_id)
     assert (job.state, job.attempt) == ("succeeded", 2)
     wait_for(lambda: "is no longer held under fence 1" in cluster.log("worker").read_text(), timeout_s=10)
+
+
+def test_a_worker_frozen_inside_a_transaction_does_not_hold_its_job_for_ever(cluster: Cluster, tmp_path: Path) -> None:
+    if cluster.postgres is None:
+        pytest.skip("SQLite has one lock for all; whoever stops its holder stops the service")
+    cluster.kill("worker")
+    cluster.faults = {"UNIAPL_TEST_STOP_AT": f"worker.relay:Relay._write:after:6:{tmp_path / 'stopped'}"}
+    cluster.start_worker()
+    job_id = cluster.submit(steps=60)
+    wait_for((tmp_path / "stopped").exists)
+    cluster.faults = {}
+    cluster.start_worker("worker-2")
+    wait_for(lambda: cluster.job(job_id).attempt == 2, timeout_s=IDLE_MS / 1000 + LEASE_S + 20)
+    cluster.go_on("worker")
+    assert cluster.finish(job_id)[0].state == "succeeded"
 
 
 def test_a_machine_that_falls_silent_is_replaced(cluster: Cluster) -> None:

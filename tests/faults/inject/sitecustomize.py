@@ -1,6 +1,7 @@
 """Loaded by every Python process of a faulty cluster: kills it at a chosen function, and swaps in the scripted trainer.
 
 UNIAPL_TEST_DIE_AT = "module:function:before|after:nth:marker"   die with SIGKILL at that call, once in all (the marker)
+UNIAPL_TEST_STOP_AT                                              the same, and stop with SIGSTOP
 UNIAPL_TEST_SABOTAGE = "module:function:how"                     see `SABOTAGES`: faults that the campaign must notice
 """
 
@@ -46,11 +47,11 @@ class _Finder(MetaPathFinder):
         return spec
 
 
-def _die_at(point: str) -> None:
+def _strike_at(point: str, number: signal.Signals) -> None:
     module, function, when, nth, marker = point.split(":", 4)
     calls = 0
 
-    def die() -> None:
+    def strike() -> None:
         nonlocal calls
         calls += 1
         if calls != int(nth):
@@ -59,7 +60,7 @@ def _die_at(point: str) -> None:
             os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
         except FileExistsError:  # it has happened in another process
             return
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)
 
     def install(found: ModuleType) -> None:
         *owners, name = function.split(".")
@@ -70,10 +71,10 @@ def _die_at(point: str) -> None:
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             if when == "before":
-                die()
+                strike()
             result = original(*args, **kwargs)
             if when == "after":
-                die()
+                strike()
             return result
 
         setattr(owner, name, wrapped)
@@ -115,7 +116,9 @@ SABOTAGES: dict[str, tuple[str, Hook]] = {
 if os.environ.get("UNIAPL_TEST_SCRIPTED"):
     _hooks.setdefault("worker.supervisor", []).append(_swap_trainer)
 if point := os.environ.get("UNIAPL_TEST_DIE_AT"):
-    _die_at(point)
+    _strike_at(point, signal.SIGKILL)
+if point := os.environ.get("UNIAPL_TEST_STOP_AT"):
+    _strike_at(point, signal.SIGSTOP)
 if sabotage := os.environ.get("UNIAPL_TEST_SABOTAGE"):
     where, hook = SABOTAGES[sabotage]
     _hooks.setdefault(where, []).append(hook)

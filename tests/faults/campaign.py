@@ -1,0 +1,220 @@
+"""The faults of a campaign: each breaks one thing, and heals it or leaves that to the service."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+from uniapl_client.errors import UniaplClientError
+
+from store.states import ACTIVE
+from store.tables import Job
+from tests.faults.cluster import LEASE_S, Cluster
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One entry of the schedule; drawn in full before the campaign begins, so that the seed reproduces it."""
+
+    kind: str
+    pick: float
+    """Which victim, as a share of those there are."""
+    lasts_s: float
+    """For faults that last."""
+    pause_s: float
+    """Before the next one."""
+
+
+def schedule(faults: int, seed: int, kinds: dict[str, int]) -> list[Fault]:
+    """The campaign of a seed. `kinds` maps each kind to its weight."""
+    draw = random.Random(seed)
+    names, weights = list(kinds), list(kinds.values())
+    return [
+        Fault(draw.choices(names, weights)[0], draw.random(), draw.uniform(0.5, 2.5), draw.uniform(0.1, 1.0))
+        for _ in range(faults)
+    ]
+
+
+class Breaker:
+    """Strikes a cluster. `struck` counts what really happened, by kind."""
+
+    def __init__(self, cluster: Cluster, workers: Sequence[str], disk: Path | None) -> None:
+        self._cluster, self._workers, self._disk = cluster, workers, disk
+        self.struck: dict[str, int] = {}
+        self.kinds: dict[str, tuple[int, Callable[[Fault], None]]] = {
+            "kill-trainer": (8, self._kill_trainer),
+            "kill-worker": (6, self._kill_worker),
+            "kill-api": (3, self._kill_api),
+            "freeze-worker": (3, self._freeze_worker),
+            "freeze-trainer": (2, self._freeze_trainer),
+            "drain-worker": (3, self._drain_worker),
+            "pause-job": (3, self._pause_job),
+        }
+        if cluster.postgres is not None:
+            self.kinds |= {
+                "stop-database": (3, self._stop_database),
+                "kill-database": (2, self._kill_database),
+                "cut-database": (4, self._cut_database),
+                "cut-in-commit": (4, self._cut_in_commit),
+                "hold-database": (2, self._hold_database),
+                "kill-broker": (3, self._kill_broker),
+                "cut-broker": (3, self._cut_broker),
+            }
+        if disk is not None:
+            self.kinds["fill-disk"] = (3, self._fill_disk)
+
+    @property
+    def weights(self) -> dict[str, int]:
+        return {name: weight for name, (weight, _) in self.kinds.items()}
+
+    def strike(self, fault: Fault) -> None:
+        """Break, and heal what does not heal itself."""
+        self.kinds[fault.kind][1](fault)
+        self.struck[fault.kind] = self.struck.get(fault.kind, 0) + 1
+        time.sleep(fault.pause_s)
+        self._cluster.restart_dead(lambda text: None)
+
+    def _active(self) -> list[Job]:
+        """Jobs whose attempt has made a checkpoint of its own: whoever is hit twice before that makes no progress."""
+        from sqlalchemy import select
+
+        from store.db import reading
+        from store.tables import Attempt, Checkpoint
+
+        deadline = time.monotonic() + 20
+        while True:
+            with reading(self._cluster.engine) as session:
+                made = select(Checkpoint.id).where(Checkpoint.job_id == Job.id, Checkpoint.fence == Job.fence).exists()
+                held = select(Attempt.fence).where(Attempt.job_id == Job.id, Attempt.pgid.is_not(None)).exists()
+                query = select(Job).where(Job.state.in_(ACTIVE), made, held).order_by(Job.created_at)
+                found = list(session.scalars(query))
+            if found or time.monotonic() > deadline:
+                return found
+            time.sleep(0.1)
+
+    def _trainer(self, fault: Fault) -> psutil.Process | None:
+        job = picked(self._active(), fault)
+        if job is None:
+            return None
+        found = [process for process in self._cluster.trainers() if job.id in " ".join(process.info["cmdline"])]
+        return found[0] if found else None
+
+    def _busy_worker(self, fault: Fault) -> str:
+        """The one that holds a job with progress of its own, else any."""
+        trainer = self._trainer(fault)
+        if trainer is not None:
+            try:
+                holder = trainer.ppid()
+            except psutil.NoSuchProcess:
+                holder = 0
+            for name in self._workers:
+                if self._cluster.pid(name) == holder:
+                    return name
+        name = picked(self._workers, fault)
+        assert name is not None
+        return name
+
+    def _kill_trainer(self, fault: Fault) -> None:
+        _signal(self._trainer(fault), signal.SIGKILL)
+
+    def _kill_worker(self, fault: Fault) -> None:
+        self._cluster.kill(self._busy_worker(fault))
+
+    def _kill_api(self, fault: Fault) -> None:
+        self._cluster.kill("api")
+
+    def _freeze_worker(self, fault: Fault) -> None:
+        name = self._busy_worker(fault)
+        self._cluster.freeze(name)
+        time.sleep(LEASE_S + 2 + fault.lasts_s)
+        self._cluster.go_on(name)
+
+    def _freeze_trainer(self, fault: Fault) -> None:
+        _signal(self._trainer(fault), signal.SIGSTOP)  # the watchdog's business
+
+    def _drain_worker(self, fault: Fault) -> None:
+        os.kill(self._cluster.pid(self._busy_worker(fault)), signal.SIGTERM)
+        time.sleep(fault.lasts_s)
+
+    def _pause_job(self, fault: Fault) -> None:
+        job = picked(self._active(), fault)
+        if job is not None:
+            try:
+                self._cluster.client.jobs.pause(job.id)
+                time.sleep(fault.lasts_s)
+                self._cluster.client.jobs.resume(job.id)
+            except UniaplClientError:  # it has just ended, or the API is still coming up; healing resumes it
+                pass
+
+    def _stop_database(self, fault: Fault) -> None:
+        assert self._cluster.postgres is not None
+        self._cluster.postgres.stop_at_once()
+        time.sleep(fault.lasts_s * 3)  # sometimes longer than a lease
+        self._cluster.postgres.start()
+
+    def _kill_database(self, fault: Fault) -> None:
+        assert self._cluster.postgres is not None
+        self._cluster.postgres.kill()
+        time.sleep(fault.lasts_s)
+        self._cluster.postgres.start()
+
+    def _cut_database(self, fault: Fault) -> None:
+        assert self._cluster.database_proxy is not None
+        self._cluster.database_proxy.cut()
+
+    def _cut_in_commit(self, fault: Fault) -> None:
+        assert self._cluster.database_proxy is not None
+        before = self._cluster.database_proxy.triggered
+        self._cluster.database_proxy.cut_after_request(b"COMMIT")
+        deadline = time.monotonic() + 5
+        while self._cluster.database_proxy.triggered == before and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def _hold_database(self, fault: Fault) -> None:
+        assert self._cluster.database_proxy is not None
+        self._cluster.database_proxy.hold()
+        time.sleep(fault.lasts_s)
+        self._cluster.database_proxy.release()
+
+    def _kill_broker(self, fault: Fault) -> None:
+        assert self._cluster.redis is not None
+        self._cluster.redis.kill()
+        time.sleep(fault.lasts_s)
+        self._cluster.redis.start()
+
+    def _cut_broker(self, fault: Fault) -> None:
+        assert self._cluster.broker_proxy is not None
+        self._cluster.broker_proxy.refuse()
+        time.sleep(fault.lasts_s)
+        self._cluster.broker_proxy.accept()
+
+    def _fill_disk(self, fault: Fault) -> None:
+        assert self._disk is not None
+        filler = self._disk / "filler"
+        free = os.statvfs(self._disk)
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+        time.sleep(fault.lasts_s)
+        filler.unlink()
+
+
+def picked(items: Sequence[T], fault: Fault) -> T | None:
+    """The fault's victim among what is there."""
+    return items[int(fault.pick * len(items))] if items else None
+
+
+def _signal(process: psutil.Process | None, number: signal.Signals) -> None:
+    if process is not None:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            pass
