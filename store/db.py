@@ -12,7 +12,6 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import FunctionElement
 
-
 IDLE_MS = 20_000
 """Postgres ends a transaction whose client has been silent for so long."""
 

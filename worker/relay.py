@@ -89,9 +89,13 @@ class Relay:
             with unit_of_work(self._engine) as session:
                 expired = self._write(session, kept, dropped, last=reports[-1].seq)
         self._offset += len(whole)
-        for checkpoint in expired:  # only now that the rows say so; what a crash leaves is garbage for the sweeper
-            shutil.rmtree(self._artifacts.root / checkpoint.path, ignore_errors=True)
+        self._remove(expired)
         return True
+
+    def _remove(self, expired: Sequence[Checkpoint]) -> None:
+        """Only after the commit; what a crash leaves is garbage for the sweeper."""
+        for checkpoint in expired:
+            shutil.rmtree(self._artifacts.root / checkpoint.path, ignore_errors=True)
 
     def _write(self, session: Session, reports: list[Report], dropped: int, *, last: int) -> Sequence[Checkpoint]:
         """Apply reports; returns the checkpoints that retention gives up for new ones."""

@@ -6,11 +6,14 @@ import os
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import inspect
 
 from api.deps import ReadSession, ServiceDep
+from api.metrics import exposition
 from api.problems import Problem, problem
+from store import vitals
 from uniapl.spec.resources import Model, Page
 
 router = APIRouter(tags=["service"])
@@ -24,6 +27,12 @@ def list_models(service: ServiceDep) -> Page[Model]:
         for name, kind, source in service.registry.list()
     ]
     return Page(data=found, has_more=False)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def metrics(session: ReadSession) -> PlainTextResponse:
+    """Jobs by state, leases, attempts by how they ended, for Prometheus."""
+    return PlainTextResponse(exposition(vitals.read(session)), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/healthz")

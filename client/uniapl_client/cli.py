@@ -126,6 +126,22 @@ def resume(url: str | None, job_id: str) -> None:
         click.echo(f"{job.id} {job.state}")
 
 
+@main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def admin(arguments: tuple[str, ...]) -> None:
+    """Look after the service; where the server is installed. `uniapl admin --help` lists the commands."""
+    import os
+
+    import uniapl
+
+    root = Path(uniapl.__file__).parent.parent
+    if not (root / "admin").is_dir():
+        message = "admin commands are part of the server: run them in its checkout or image"
+        raise click.ClickException(message)
+    path = os.pathsep.join(part for part in (str(root), os.environ.get("PYTHONPATH")) if part)
+    os.execve(sys.executable, [sys.executable, "-m", "admin", *arguments], {**os.environ, "PYTHONPATH": path})
+
+
 def _client(url: str | None) -> Client:
     """Imported here, so that `--help` does not wait for it."""
     from uniapl_client.client import Client

@@ -269,3 +269,20 @@ def test_the_openapi_document_describes_everything_and_has_an_example_per_mode(c
             assert "description" in about or "const" in about or name.startswith(("HTTP", "Validation")), (
                 f"{name}.{field}"
             )
+
+
+def test_metrics_for_prometheus_count_what_the_database_knows(client: TestClient) -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    client.post("/jobs", json=body(upload(client)))
+    response = client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+    assert found["uniapl_jobs", "queued"] == 1
+    assert found["uniapl_jobs", "running"] == 0
+    assert found["uniapl_expired_leases",] == 0
+    assert found["uniapl_claims_total",] == 0

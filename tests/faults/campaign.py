@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -214,7 +215,5 @@ def picked(items: Sequence[T], fault: Fault) -> T | None:
 
 def _signal(process: psutil.Process | None, number: signal.Signals) -> None:
     if process is not None:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-        except psutil.NoSuchProcess:
-            pass

@@ -38,7 +38,7 @@ WORKER = [  # while the job is …
     ("store.checkpoints:commit:before", 2),
     ("store.checkpoints:commit:after", 2),
     ("store.retention:expire:after", 3),
-    ("shutil:rmtree:before", 1),
+    ("worker.relay:Relay._remove:before", 3),
     # … finalizing
     ("worker.supervisor:_Attempt._relay_the_rest:before", 1),
     ("worker.supervisor:_Attempt._relay_the_rest:after", 1),

@@ -1,0 +1,143 @@
+"""`uniapl admin doctor`: what is wrong here, and what to do about it.
+
+It reads the database, the data folder and this machine's processes, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from kombu import Connection as BrokerConnection
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from store import vitals
+from store.artifacts import Artifacts
+from store.db import make_engine, reading
+from store.migrate import alembic_config
+from store.settings import Settings
+from store.states import ACTIVE
+from store.tables import Attempt, Checkpoint, Dataset, Job
+from worker import process
+
+LOW_DISK = 0.05
+"""Share of the disk that should be free."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong."""
+
+    what: str
+    remedy: str
+
+
+def main(settings: Settings) -> int:
+    """Print every finding; returns 1 if there is one."""
+    found = list(examine(settings))
+    for finding in found:
+        print(f"WRONG  {finding.what}\n       {finding.remedy}")
+    if not found:
+        print("all is well")
+    return 1 if found else 0
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Everything that is wrong, the most basic first."""
+    yield from _data_folder(settings)
+    engine = make_engine(settings.database)
+    try:
+        problem = _migrations(engine)
+        if problem is not None:
+            yield problem
+            return
+        artifacts = Artifacts(settings.data_dir)
+        with reading(engine) as session:
+            yield from _leases(session, settings)
+            yield from _orphans(session, artifacts)
+            yield from _artifacts(session, artifacts)
+    except SQLAlchemyError as error:
+        yield Finding(f"the database does not answer: {error}", "start it, or mend UNIAPL_DATABASE_URL")
+    finally:
+        engine.dispose()
+    yield from _broker(settings)
+
+
+def _data_folder(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data_dir.absolute()
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        yield Finding(f"the data folder {folder} cannot be written", "make it, or mend UNIAPL_DATA_DIR")
+        return
+    usage = shutil.disk_usage(folder)
+    if usage.free < LOW_DISK * usage.total:
+        free = f"{usage.free / 1e9:.1f} GB of {usage.total / 1e9:.0f} GB"
+        yield Finding(f"only {free} are free for {folder}", "free disk space; jobs wait while checkpoints do not fit")
+
+
+def _migrations(engine: Engine) -> Finding | None:
+    with engine.connect() as connection:
+        there = MigrationContext.configure(connection).get_current_revision()
+        newest = ScriptDirectory.from_config(alembic_config(connection)).get_current_head()
+    if there == newest:
+        return None
+    remedy = "run `python -m store.migrate`; if the database is newer than this code, upgrade the code"
+    return Finding(f"the database is at migration {there}, the code at {newest}", remedy)
+
+
+def _leases(session: Session, settings: Settings) -> Iterator[Finding]:
+    found = vitals.read(session)
+    grace = settings.lease_s + 2 * settings.sweep_s
+    if found.expired_leases and found.oldest_lease_s > grace:
+        yield Finding(
+            f"{found.expired_leases} active jobs have no living holder, for up to {found.oldest_lease_s:.0f} s",
+            "any worker takes them over within a lease of its start: start one, or look into its log",
+        )
+    if found.queue_age_s > grace and not any(found.jobs[state] for state in ACTIVE):
+        yield Finding(f"a job has been queued for {found.queue_age_s:.0f} s and nothing runs", "start a worker")
+
+
+def _orphans(session: Session, artifacts: Artifacts) -> Iterator[Finding]:
+    """Trainers of this data folder that no active job has recorded."""
+    current = (Attempt.job_id == Job.id) & (Attempt.fence == Job.fence)
+    query = select(Attempt.pgid).join(Job, current).where(Job.state.in_(ACTIVE), Attempt.boot_id == process.boot_id())
+    recorded = set(session.scalars(query))
+    folder = str((artifacts.root / "jobs").absolute())
+    for found in psutil.process_iter(["cmdline", "status", "create_time"]):
+        command = found.info["cmdline"] or []
+        run = next((part for part in command if part.startswith(folder) and part.endswith("run.json")), None)
+        if run is None or found.info["status"] == psutil.STATUS_ZOMBIE or found.pid in recorded:
+            continue
+        yield Finding(
+            f"process {found.pid} trains {Path(run).parent.parent.name}, and no worker holds that job with it",
+            f"look again in a minute; if it is still there: kill -9 -{found.pid}",
+        )
+
+
+def _artifacts(session: Session, artifacts: Artifacts) -> Iterator[Finding]:
+    for row in session.scalars(select(Checkpoint).where(Checkpoint.deleted_at.is_(None))):
+        if artifacts.checkpoint_files(row.path) is None:
+            where = artifacts.root / row.path
+            yield Finding(f"checkpoint {row.id} is not whole: {where}", "restore the folder, or delete the checkpoint")
+    for dataset in session.scalars(select(Dataset)):
+        if not artifacts.dataset(dataset.id).exists():
+            where = artifacts.dataset(dataset.id)
+            yield Finding(f"dataset {dataset.id} ({dataset.name}) has no file: {where}", "restore the file")
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    if settings.broker.startswith("filesystem:"):
+        return
+    try:
+        with BrokerConnection(settings.broker, connect_timeout=2) as connection:
+            connection.ensure_connection(max_retries=1, timeout=3)
+    except Exception as error:  # noqa: BLE001  (each transport has errors of its own)
+        remedy = "start it; until then jobs begin up to UNIAPL_SWEEP_S later, and nothing is lost"
+        yield Finding(f"the broker does not answer: {error}", remedy)
