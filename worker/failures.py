@@ -6,11 +6,12 @@ import errno
 import signal
 from dataclasses import dataclass
 
-from uniapl.errors import CheckpointError
+from uniapl.errors import CheckpointError, DiskFullError
 from uniapl.spec.report import ErrorReport
 from uniapl.spec.resources import JobError
 
-EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_REQUEUE = 0, 64, 70, 75  # the trainer's contract, docs/adr/0004
+# the trainer's contract, docs/adr/0004
+EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_DISK_FULL, EXIT_REQUEUE = 0, 64, 70, 74, 75
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "MemoryError", "can't allocate memory")
 MEMORY_HINT = (
@@ -35,6 +36,8 @@ def classify(status: int, report: ErrorReport | None, log_tail: str) -> Failure:
         report: the trainer's own error report, if it could still write one.
         log_tail: the end of its log.
     """
+    if report is not None and report.code == DiskFullError.code:
+        return _failure(report.code, report.message, "resource", report.hint, log_tail)
     if report is not None and status in (EXIT_USER, EXIT_DIVERGED):
         torn = report.code == CheckpointError.code  # ours to mend: the next attempt resumes from an older one
         error = JobError(
@@ -48,7 +51,7 @@ def classify(status: int, report: ErrorReport | None, log_tail: str) -> Failure:
         return Failure(error, may_pass=torn)
     if any(word in log_tail for word in OUT_OF_MEMORY):
         return _failure("out_of_memory", "the trainer ran out of memory", "resource", MEMORY_HINT, log_tail)
-    if "No space left on device" in log_tail:
+    if status == EXIT_DISK_FULL or "No space left on device" in log_tail:
         hint = "free disk space, or lower schedule.keep_checkpoints"
         return _failure("disk_full", "the disk is full", "resource", hint, log_tail)
     if status == -signal.SIGKILL:
