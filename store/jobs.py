@@ -28,6 +28,8 @@ INFRA_LIMIT = 20
 """So many failures of the machines, and the job fails."""
 USER_LIMIT = 2
 """So many failures that the spec is to blame for (out of memory, diverged), and the job fails."""
+BLAMELESS = ("disk_full",)
+"""Codes of failures that say nothing about the job: it waits longer each time, and is not called fruitless."""
 MAX_BACKOFF = 32
 """The wait before a retry doubles up to this many times the first."""
 
@@ -168,7 +170,8 @@ def retry_or_fail(session: Session, job_id: str, fence: int, error: Json, backof
     users = error["category"] in ("user", "resource")
     column = Job.user_failures if users else Job.infra_failures
     spent = (job.user_failures if users else job.infra_failures) + 1
-    fruitless = job.fruitless_attempts + 1
+    blameless = error["code"] in BLAMELESS
+    fruitless = job.fruitless_attempts + (not blameless)
     final = None
     if spent >= (USER_LIMIT if users else INFRA_LIMIT):
         final = {**error, "message": f"{error['message']} ({spent} attempts failed so)"}
@@ -187,7 +190,7 @@ def retry_or_fail(session: Session, job_id: str, fence: int, error: Json, backof
         level="warning",
         data=error,
         fruitless_attempts=fruitless,
-        not_before=now() + backoff_s * min(2 ** (fruitless - 1), MAX_BACKOFF),
+        not_before=now() + backoff_s * min(2 ** ((spent if blameless else fruitless) - 1), MAX_BACKOFF),
         **{column.key: spent},
     )
     return State.RETRY_WAIT

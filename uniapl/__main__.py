@@ -1,8 +1,7 @@
 """`python -m uniapl train run.json`: train with no service at all. `experiment`: compare runs.
 
 Exit status: 0 done; 64 the user's mistake (the last report says which); 70 diverged, or stopped by a
-failure signature; 75 stopped on request, resumable;
-1 some runs of an experiment failed.
+failure signature; 74 the disk is full; 75 stopped on request, resumable; 1 some runs of an experiment failed.
 """
 
 from __future__ import annotations
@@ -10,17 +9,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from uniapl.errors import DivergedError, UnhealthyError, UniaplError
+from uniapl.atomic import no_space
+from uniapl.errors import DiskFullError, DivergedError, UnhealthyError, UniaplError
 from uniapl.experiments import command as experiment
 from uniapl.signals import Signals, die_with_parent
 from uniapl.spec.base import field_path
 from uniapl.spec.run import RunConfig
 
-EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_REQUEUE = 0, 64, 70, 75
+EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_DISK_FULL, EXIT_REQUEUE = 0, 64, 70, 74, 75
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,15 +63,41 @@ def _train(run: RunConfig, signals: Signals) -> int:
     from uniapl.rewards.pool import RewardPool
 
     transformers.utils.logging.disable_progress_bar()  # the log is read by people, and its tail by the service
-    print(log_environment(), file=sys.stderr)
-    with Reporter(Path(run.run_dir) / "reports.jsonl") as reporter, RewardPool(run.spec.reward) as rewards:
+    try:
+        print(log_environment(), file=sys.stderr)
+        with Reporter(Path(run.run_dir) / "reports.jsonl") as reporter, RewardPool(run.spec.reward) as rewards:
+            try:
+                finished = prepare(run, reporter, signals, rewards).train()
+            except Exception as raised:
+                if (error := _known(raised)) is not None:
+                    with suppress(OSError):  # a full disk may refuse this too
+                        reporter.error(error)
+                raise
+    except Exception as raised:
+        if (error := _known(raised)) is None:
+            raise
         try:
-            finished = prepare(run, reporter, signals, rewards).train()
-        except UniaplError as error:
-            reporter.error(error)
             print(f"error: {error.code}: {error.message}", file=sys.stderr)
-            return EXIT_DIVERGED if isinstance(error, (DivergedError, UnhealthyError)) else EXIT_USER
+        except OSError:
+            sys.stderr = None  # the interpreter would try again at its end, and fail with a status of its own
+        return _exit_status(error)
     return EXIT_DONE if finished else EXIT_REQUEUE
+
+
+def _known(raised: Exception) -> UniaplError | None:
+    """What ended the run, if it is one of the errors that have a name."""
+    if isinstance(raised, UniaplError):
+        return raised
+    if (write := no_space(raised)) is None:
+        return None
+    hint = "free disk space, then resume from the last checkpoint, which is whole; or lower schedule.keep_checkpoints"
+    return DiskFullError(f"a file could not be written: {write}", hint=hint)
+
+
+def _exit_status(error: UniaplError) -> int:
+    if isinstance(error, DiskFullError):
+        return EXIT_DISK_FULL
+    return EXIT_DIVERGED if isinstance(error, (DivergedError, UnhealthyError)) else EXIT_USER
 
 
 if __name__ == "__main__":

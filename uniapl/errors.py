@@ -9,7 +9,8 @@
     ├── TeacherError         teacher_failed        the teacher's server gave no usable answer, or a budget is spent
     ├── CheckpointError      invalid_checkpoint    a checkpoint is torn or altered
     ├── DivergedError        diverged              the loss or the gradient is no longer finite
-    └── UnhealthyError       unhealthy             a failure signature began that the job was told to stop on
+    ├── UnhealthyError       unhealthy             a failure signature began that the job was told to stop on
+    └── DiskFullError        disk_full             a file could not be written for want of space
 
 The file knows no HTTP status and no exit code; the API and the trainer's entry point map these.
 """
@@ -87,3 +88,9 @@ class UnhealthyError(UniaplError):
     """A failure signature began that `health.stop_on` names."""
 
     code = "unhealthy"
+
+
+class DiskFullError(UniaplError):
+    """A file could not be written: the disk is full, or a quota or the largest file allowed is reached."""
+
+    code = "disk_full"

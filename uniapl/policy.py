@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,8 +23,12 @@ LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, SafetensorError)
 """What transformers raises for a model that is missing, torn, or of an unknown kind."""
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its kind."""
+def load_problem(source: ModelSource, error: Exception) -> str:
+    """Why a model could not be loaded, in one line; a folder that is gone would be taken for a hub id."""
+    where = Path(source.hub or source.path or "")
+    is_gone = (source.path is not None or where.is_absolute()) and not where.exists()
+    if is_gone:
+        return "there is no such folder"
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
@@ -114,7 +119,7 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
         )
     except LOAD_ERRORS as error:
         raise ModelError(
-            f"cannot load {source.hub or source.path}: {first_line(error)}",
+            f"cannot load {source.hub or source.path}: {load_problem(source, error)}",
             param="student",
             hint="a student needs a config, a tokenizer, and weights as safetensors or GGUF",
         ) from error

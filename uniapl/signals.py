@@ -1,8 +1,13 @@
-"""What the outside may ask of a running trainer: SIGTERM to stop after a checkpoint, SIGUSR1 for a checkpoint now."""
+"""What the outside may ask of a running trainer.
+
+SIGTERM: stop after a checkpoint. SIGUSR1: a checkpoint now. SIGUSR2: every thread's stack on stderr, at once and
+whatever the trainer is doing; it goes on.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -16,7 +21,9 @@ class Signals:
         self._checkpoint = False
 
     def install(self) -> None:
-        """Take over SIGTERM and SIGUSR1 of this process."""
+        """Take over SIGTERM, SIGUSR1 and SIGUSR2 of this process; a fatal signal writes the stacks too."""
+        faulthandler.enable()
+        faulthandler.register(signal.SIGUSR2, all_threads=True)  # in C: a hung interpreter answers as well
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGUSR1, self._on_usr1)
 

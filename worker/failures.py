@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from uniapl.errors import CheckpointError, DivergedError
+from uniapl.errors import CheckpointError, DivergedError, DiskFullError
 from uniapl.spec.report import ErrorReport
 from uniapl.spec.resources import JobError
 
-EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_REQUEUE = 0, 64, 70, 75  # the trainer's contract, docs/adr/0004
+# the trainer's contract, docs/adr/0004
+EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_DISK_FULL, EXIT_REQUEUE = 0, 64, 70, 74, 75
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "MemoryError", "can't allocate memory")
 OOM_STATUSES = (-signal.SIGKILL, 128 + signal.SIGKILL)
@@ -53,6 +54,8 @@ def classify(status: int, report: ErrorReport | None, log_tail: str, *, oom_kill
         log_tail: the end of its log.
         oom_killed: whether the kernel has killed something for memory meanwhile.
     """
+    if report is not None and report.code == DiskFullError.code:
+        return _failure(report.code, report.message, "infra", report.hint, log_tail)
     if report is not None and status in (EXIT_USER, EXIT_DIVERGED):
         torn = report.code == CheckpointError.code  # ours to mend: the next attempt resumes from an older one
         error = JobError(
@@ -66,9 +69,9 @@ def classify(status: int, report: ErrorReport | None, log_tail: str, *, oom_kill
         return Failure(error, may_pass=torn or report.code == DivergedError.code)  # once back to the last checkpoint
     if any(word in log_tail for word in OUT_OF_MEMORY) or (status in OOM_STATUSES and oom_killed):
         return _failure("out_of_memory", "the trainer ran out of memory", "resource", MEMORY_HINT, log_tail)
-    if "No space left on device" in log_tail:
+    if status == EXIT_DISK_FULL or "No space left on device" in log_tail:
         hint = "free disk space, or lower schedule.keep_checkpoints"
-        return _failure("disk_full", "the disk is full", "resource", hint, log_tail)
+        return _failure("disk_full", "the disk is full", "infra", hint, log_tail)
     if status < 0:
         known = {number.value: number.name for number in signal.Signals}
         message = f"the trainer was killed by {known.get(-status, f'signal {-status}')}"
@@ -107,7 +110,7 @@ def worker_error(error: Exception) -> JobError:
     return JobError(
         code="disk_full" if full else "worker_error",
         message="the disk is full" if full else f"the worker could not run the attempt: {type(error).__name__}",
-        category="resource" if full else "infra",
+        category="infra",
         hint="free disk space" if full else "the worker's log tells more",
         param=None,
         log_tail="",

@@ -362,6 +362,19 @@ def test_each_kind_of_failure_has_its_own_budget(engine: Engine, category: str, 
         assert getattr(job, other) == 0
 
 
+def test_a_full_disk_is_waited_for(engine: Engine) -> None:
+    job_id = make_job(engine)
+    for _ in range(5):
+        hold = held(engine, job_id)
+        with unit_of_work(engine) as session:
+            full = {**ERROR, "code": "disk_full", "category": "infra"}
+            assert jobs.retry_or_fail(session, job_id, hold.fence, full, 0.0) == State.RETRY_WAIT
+            jobs.requeue_due(session)
+    with unit_of_work(engine) as session:
+        job = jobs.get(session, job_id)
+        assert (job.infra_failures, job.fruitless_attempts) == (5, 0)
+
+
 @pytest.mark.parametrize("end", sorted(TERMINAL))
 def test_a_row_that_is_over_refuses_every_change(engine: Engine, end: State) -> None:
     job_id = make_job(engine)

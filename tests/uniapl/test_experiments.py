@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import MODELS, ROOT
+from uniapl import manifest
 from uniapl.errors import DatasetError, SpecError
 from uniapl.experiments.answers import mismatched, rewritten, shuffled, truncated, verbose
 from uniapl.experiments.bad_teacher import BAD_TEACHER
 from uniapl.experiments.command import EXPERIMENTS, read_spec
 from uniapl.experiments.experiment import Arm, Column, Experiment, Run, changed
-from uniapl.experiments.launch import LocalLauncher, fingerprint
+from uniapl.experiments.launch import LocalLauncher, _prepared, fingerprint
 from uniapl.experiments.models import RegisteredModel, read_registry, sources
 from uniapl.experiments.results import Failure, RunResult, metrics_at, read_reports
 from uniapl.experiments.table import differences_table, results_table
@@ -427,6 +428,26 @@ def test_a_changed_spec_is_run_anew_and_an_equal_one_is_not(resumed: Path) -> No
     assert anew.fingerprint != same.fingerprint
     assert max(r.step for r in read_reports(path) if r.kind == "metric") == 2  # nothing of the old run is left
     assert [p.name for p in (path / "checkpoints").iterdir()] == ["step-00000002"]
+
+
+def test_a_run_goes_on_from_the_newest_checkpoint_that_is_whole(tmp_path: Path) -> None:
+    config = RunConfig(spec=imitation(), run_dir=str(tmp_path / "run"))
+    mark, folder = fingerprint(config), tmp_path / "run" / "checkpoints"
+    assert _prepared(tmp_path / "run", config, mark).resume_from is None
+
+    def write_weights(target: Path) -> None:
+        (target / "model").write_text("weights")
+
+    for step in (2, 4, 6):
+        manifest.publish(folder, step, write_weights, {})
+    assert _prepared(tmp_path / "run", config, mark).resume_from == str(folder / "step-00000006")
+    (folder / "step-00000006" / "model").write_text("wreckage")
+    (folder / "step-00000004" / "manifest.json").unlink()
+    assert _prepared(tmp_path / "run", config, mark).resume_from == str(folder / "step-00000002")
+    assert manifest.steps_in(folder) == [2]  # the trainer would refuse to begin before a later step
+    (folder / "step-00000002" / "model").unlink()
+    assert _prepared(tmp_path / "run", config, mark).resume_from is None
+    assert not folder.exists()
 
 
 def test_a_changed_dataset_or_model_is_a_changed_run(tmp_path: Path) -> None:

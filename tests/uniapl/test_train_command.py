@@ -15,6 +15,7 @@ import pytest
 from safetensors import safe_open
 
 from tests.conftest import MODELS, ROOT
+from uniapl import manifest
 from uniapl.spec.report import (
     REPORT,
     CheckpointReport,
@@ -112,6 +113,7 @@ def test_reports_number_themselves_and_tell_the_whole_story(unbroken: Path) -> N
         "saving",
     }
     assert [r.step for r in found if isinstance(r, CheckpointReport)] == [2, 4, 6]
+    assert manifest.steps_in(unbroken / "checkpoints") == [4, 6]  # the last two, with no service to delete
     evaluated = [r for r in found if isinstance(r, MetricReport) and "eval/reward" in r.values]
     assert [r.step for r in evaluated] == [0, 3, 6]
     assert evaluated[-1].values["eval/reference_logprob"] > evaluated[0].values["eval/reference_logprob"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from uniapl.__main__ import EXIT_DIVERGED, EXIT_DONE, EXIT_REQUEUE, EXIT_USER
+from uniapl.__main__ import EXIT_DISK_FULL, EXIT_DIVERGED, EXIT_DONE, EXIT_REQUEUE, EXIT_USER
 from uniapl.spec.report import ErrorReport
 from worker import failures
 from worker.failures import classify
 
 REPORT = ErrorReport(seq=1, ts=0.0, code="invalid_spec", message="no rows", hint="add rows", param="dataset_mix")
 
+FULL = ErrorReport(seq=1, ts=0.0, code="disk_full", message="full", hint=None, param=None)
 NAN = ErrorReport(seq=1, ts=0.0, code="diverged", message="not finite", hint=None, param=None)
 TORN = ErrorReport(seq=1, ts=0.0, code="invalid_checkpoint", message="torn", hint=None, param=None)
 
@@ -22,9 +23,12 @@ TORN = ErrorReport(seq=1, ts=0.0, code="invalid_checkpoint", message="torn", hin
         (70, REPORT, "", "invalid_spec", "user", False),
         (64, None, "usage: …", "trainer_crashed", "internal", True),
         (1, None, "torch.OutOfMemoryError: CUDA out of memory.", "out_of_memory", "resource", True),
-        (1, None, "OSError: [Errno 28] No space left on device", "disk_full", "resource", True),
+        (1, None, "OSError: [Errno 28] No space left on device", "disk_full", "infra", True),
         (-9, None, "", "trainer_killed", "infra", True),
         (70, NAN, "", "diverged", "user", True),
+        (74, FULL, "", "disk_full", "infra", True),
+        (74, None, "", "disk_full", "infra", True),  # neither report nor log could be written
+        (120, FULL, "", "disk_full", "infra", True),  # what an interpreter that cannot flush its log ends with
         (-11, None, "", "trainer_killed", "infra", True),
         (-40, None, "", "trainer_killed", "infra", True),
         (64, TORN, "", "invalid_checkpoint", "infra", True),
@@ -50,5 +54,6 @@ def test_the_kernels_count_can_be_read_here() -> None:
 
 
 def test_trainer_and_worker_agree_on_exit_statuses() -> None:
-    ours = (failures.EXIT_DONE, failures.EXIT_USER, failures.EXIT_DIVERGED, failures.EXIT_REQUEUE)
-    assert ours == (EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_REQUEUE)
+    names = ("EXIT_DONE", "EXIT_USER", "EXIT_DIVERGED", "EXIT_DISK_FULL", "EXIT_REQUEUE")
+    trainers = (EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_DISK_FULL, EXIT_REQUEUE)
+    assert tuple(getattr(failures, name) for name in names) == trainers

@@ -77,6 +77,7 @@ def test_an_attempt_resumes_from_the_newest_checkpoint_that_is_really_there(
     run = supervisor._Attempt(worker, hold)._run_config()
     assert run.resume_from == str((tmp_path / "jobs" / "whole").absolute())
     assert run.spec == SPEC
+    assert run.keep_all_checkpoints  # deleting is ours, under our fence
     assert Artifacts(tmp_path).attempt(job_id, hold.fence).absolute() == Path(run.run_dir)
     with unit_of_work(engine) as session:
         assert [c.step for c in checkpoints.of_job(session, job_id)] == [1]

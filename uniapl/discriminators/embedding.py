@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from uniapl.discriminators.base import Batches, Comparison
 from uniapl.errors import ModelError
-from uniapl.policy import LOAD_ERRORS, first_line
+from uniapl.policy import LOAD_ERRORS, load_problem
 from uniapl.spec.run import ModelSource
 
 
@@ -34,7 +34,7 @@ class EmbeddingDiscriminator:
             self._model = AutoModel.from_pretrained(where, use_safetensors=True, dtype=torch.float32, **options)
         except LOAD_ERRORS as error:
             raise ModelError(
-                f"cannot load the discriminator {where}: {first_line(error)}", param="discriminator.model"
+                f"cannot load the discriminator {where}: {load_problem(source, error)}", param="discriminator.model"
             ) from error
         self._model.eval().requires_grad_(False).to(device)
         self._max_tokens = min(self._tokenizer.model_max_length, self._model.config.max_position_embeddings)

@@ -13,7 +13,7 @@ from uniapl.discriminators.base import Batches, Comparison
 from uniapl.discriminators.last_token import last_token_scores
 from uniapl.discriminators.polar_encoding import BETWEEN, END, encode
 from uniapl.errors import ModelError
-from uniapl.policy import LOAD_ERRORS, first_line
+from uniapl.policy import LOAD_ERRORS, load_problem
 from uniapl.spec.run import ModelSource
 
 NO_CODE = (
@@ -71,7 +71,7 @@ def _load(source: ModelSource) -> tuple[Any, Any]:
         )
         tokenizer = AutoTokenizer.from_pretrained(where, **options)
     except (*LOAD_ERRORS, RuntimeError) as error:  # RuntimeError: a tensor has another shape, such as two outputs
-        raise refusal(first_line(error)) from error
+        raise refusal(load_problem(source, error)) from error
     if not isinstance(getattr(model, "score", None), torch.nn.Linear):
         raise refusal(f"{type(model).__name__} is no decoder with a scalar head")
     if info["missing_keys"]:

@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from uniapl import atomic
+from uniapl import atomic, manifest
+from uniapl.errors import CheckpointError
 from uniapl.experiments.experiment import Run
 from uniapl.experiments.models import RegisteredModel, sources
 from uniapl.experiments.results import (
@@ -168,17 +169,33 @@ def _last_step(lines: Iterable[str]) -> int | None:
 
 
 def _prepared(folder: Path, config: RunConfig, mark: str) -> RunConfig:
-    """Make the folder ready: emptied if it is another run's or has no checkpoint to go on from."""
+    """Make the folder ready: emptied if it is another run's or has no whole checkpoint to go on from."""
     path = folder / "fingerprint"
     same = path.exists() and path.read_text() == mark
-    checkpoints = sorted((folder / "checkpoints").glob("step-*")) if same else []
-    if not checkpoints:
+    newest = _newest_whole(folder / "checkpoints") if same else None
+    if newest is None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         atomic.write(path, mark.encode())
-    config = config.model_copy(update={"resume_from": str(checkpoints[-1]) if checkpoints else None})
+    config = config.model_copy(update={"resume_from": str(newest) if newest else None})
     atomic.write(folder / "run.json", config.model_dump_json(indent=2).encode())
     return config
+
+
+def _newest_whole(checkpoints: Path) -> Path | None:
+    """The newest checkpoint whose files are what its manifest says; torn ones before it are deleted.
+
+    They have to go: the trainer does not write into a folder with later steps than it resumes from.
+    """
+    for step in reversed(manifest.steps_in(checkpoints)):
+        path = manifest.folder_of(checkpoints, step)
+        try:
+            manifest.verify(path)
+        except CheckpointError:
+            shutil.rmtree(path)
+        else:
+            return path
+    return None
 
 
 def _finished(folder: Path, mark: str) -> RunResult | None:

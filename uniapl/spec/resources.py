@@ -29,7 +29,7 @@ class JobError(Output):
     message: str
     """What happened, in words."""
     category: Literal["user", "resource", "infra", "internal"]
-    """Who can mend it: the job's owner, more memory or disk, the operator, or the developers."""
+    """Who can mend it: the job's owner, a spec that needs less memory, the operator, or the developers."""
     hint: str | None
     """What to do about it."""
     param: str | None
