@@ -66,7 +66,7 @@ def test_a_checkpoint_is_recorded_once_and_gone_when_deleted(engine: Engine) -> 
             checkpoints.commit(session, job_id, 1, step=step, path=f"p{step}", manifest_sha256="x", size=3)
         newest, older = checkpoints.of_job(session, job_id)
         assert (newest.step, older.step) == (2, 1)
-        checkpoints.mark_deleted(session, job_id, 1, 1)
+        checkpoints.mark_deleted(session, older)
     with unit_of_work(engine) as session:
         assert [c.step for c in checkpoints.of_job(session, job_id)] == [2]
         with pytest.raises(NotFound):
@@ -162,7 +162,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     yield
