@@ -136,13 +136,13 @@ def cancelled(session: Session, job_id: str, fence: int) -> None:
 
 
 def preempt(session: Session, hold: Hold, reason: str) -> None:
-    """Give the job back, saying why: paused if its owner asked for that, else queued. Spends no retry.
+    """Give the job back, saying why: paused if its owner asked for that alone, else queued. Spends no retry.
 
     Raises:
         FenceLost: the job is no longer this holder's.
     """
-    wanted = Job.pause_requested_at.is_not(None)
-    if _move(session, hold.job_id, states.PAUSE_ACTIVE, Job.fence == hold.fence, wanted, **_RELEASED) is None:
+    guards = (Job.fence == hold.fence, *_PAUSE_ALONE)
+    if _move(session, hold.job_id, states.PAUSE_ACTIVE, *guards, **_RELEASED) is None:
         message = f"{reason}; the job is queued again"
         _leave(session, hold.job_id, hold.fence, states.PREEMPT, message=message, preemptions=Job.preemptions + 1)
 
@@ -309,10 +309,10 @@ def _heed_intents(session: Session, job_id: str) -> None:
     """Move a job that no worker has to where its owner wants it; cancelling outweighs pausing."""
     asked = Job.cancel_requested_at.is_not(None)
     if _move(session, job_id, states.CANCEL_WAITING, asked, finished_at=now(), not_before=None) is None:
-        wanted = (Job.pause_requested_at.is_not(None), Job.cancel_requested_at.is_(None))
-        _move(session, job_id, states.PAUSE_WAITING, *wanted, not_before=None)
+        _move(session, job_id, states.PAUSE_WAITING, *_PAUSE_ALONE, not_before=None)
 
 
+_PAUSE_ALONE = (Job.pause_requested_at.is_not(None), Job.cancel_requested_at.is_(None))
 _RELEASED = {"phase": None, "lease_owner": None, "lease_expires_at": None}
 
 

@@ -1,8 +1,8 @@
 """The states of a job and the transitions between them, as data.
 
-Cancelling and pausing are intents (`jobs.cancel_requested_at`, `jobs.pause_requested_at`), never states a caller can set.
-`store.jobs` turns each transition into one guarded UPDATE with its event in the same transaction. `python -m store.states`
-prints the table of docs/reliability.md.
+Cancelling and pausing are intents (`jobs.cancel_requested_at`, `jobs.pause_requested_at`), never states that a caller
+can set. `store.jobs` turns each transition into one guarded UPDATE with its event in the same transaction.
+`python -m store.states` prints the table of docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ SUCCEED = Transition((State.FINALIZING,), State.SUCCEEDED, "holder", "fence")
 FAIL = Transition(ACTIVE, State.FAILED, "holder, sweeper", "fence; the failure is permanent, or a budget is spent")
 RETRY = Transition(ACTIVE, State.RETRY_WAIT, "holder, sweeper", "fence; for the sweeper also an expired lease")
 PREEMPT = Transition(ACTIVE, State.QUEUED, "holder", "fence; a checkpoint was tried; no retry is spent")
-PAUSE_ACTIVE = Transition(ACTIVE, State.PAUSED, "holder", "fence; intent to pause; the trainer's group is dead")
+PAUSE_ACTIVE = Transition(
+    ACTIVE, State.PAUSED, "holder", "fence; intent to pause, none to cancel; the trainer's group is dead"
+)
 REQUEUE = Transition((State.RETRY_WAIT,), State.QUEUED, "sweeper", "its time has come; no intent")
 PAUSE_WAITING = Transition(DUE, State.PAUSED, "api, sweeper", "intent to pause, none to cancel")
 RESUME = Transition((State.PAUSED,), State.QUEUED, "api", "none")
