@@ -70,8 +70,7 @@ def claim(
 ) -> Hold | None:
     """Take a queued job; `None` when it is not there to be taken, which is no error.
 
-    `above` is a fence that is known to have been given out already, whatever the database says: one that was restored
-    from a backup has forgotten the newest.
+    `above` is a fence that has been given out already, whatever a database restored from a backup says.
     """
     row = _move(
         session,
@@ -138,13 +137,13 @@ def cancelled(session: Session, job_id: str, fence: int) -> None:
 
 
 def preempt(session: Session, hold: Hold, reason: str) -> None:
-    """Give the job back, saying why: paused if its owner asked for that, else queued. Spends no retry.
+    """Give the job back, saying why: paused if its owner asked for that alone, else queued. Spends no retry.
 
     Raises:
         FenceLost: the job is no longer this holder's.
     """
-    wanted = Job.pause_requested_at.is_not(None)
-    if _move(session, hold.job_id, states.PAUSE_ACTIVE, Job.fence == hold.fence, wanted, **_RELEASED) is None:
+    guards = (Job.fence == hold.fence, *_PAUSE_ALONE)
+    if _move(session, hold.job_id, states.PAUSE_ACTIVE, *guards, **_RELEASED) is None:
         message = f"{reason}; the job is queued again"
         _leave(session, hold.job_id, hold.fence, states.PREEMPT, message=message, preemptions=Job.preemptions + 1)
 
@@ -206,9 +205,8 @@ def request_cancel(session: Session, job_id: str) -> Job:
     job = _locked(session, job_id)
     if job.state in (State.SUCCEEDED, State.FAILED):
         raise Conflict("job_is_over", f"job {job_id} has {job.state}; it cannot be cancelled")
-    if job.state != State.CANCELLED:
-        if not job.cancel_requested:
-            _intend(session, job, "cancellation requested", cancel_requested_at=now())
+    if not job.cancel_requested:
+        _intend(session, job, "cancellation requested", cancel_requested_at=now())
         _heed_intents(session, job_id)
         session.refresh(job)
     return job
@@ -312,10 +310,10 @@ def _heed_intents(session: Session, job_id: str) -> None:
     """Move a job that no worker has to where its owner wants it; cancelling outweighs pausing."""
     asked = Job.cancel_requested_at.is_not(None)
     if _move(session, job_id, states.CANCEL_WAITING, asked, finished_at=now(), not_before=None) is None:
-        wanted = (Job.pause_requested_at.is_not(None), Job.cancel_requested_at.is_(None))
-        _move(session, job_id, states.PAUSE_WAITING, *wanted, not_before=None)
+        _move(session, job_id, states.PAUSE_WAITING, *_PAUSE_ALONE, not_before=None)
 
 
+_PAUSE_ALONE = (Job.pause_requested_at.is_not(None), Job.cancel_requested_at.is_(None))
 _RELEASED: dict[str, Any] = {"phase": None, "lease_owner": None, "lease_expires_at": None}
 
 

@@ -55,7 +55,9 @@ SUCCEED = Transition((State.FINALIZING,), State.SUCCEEDED, "holder", "fence")
 FAIL = Transition(ACTIVE, State.FAILED, "holder, sweeper", "fence; the failure is permanent, or a budget is spent")
 RETRY = Transition(ACTIVE, State.RETRY_WAIT, "holder, sweeper", "fence; for the sweeper also an expired lease")
 PREEMPT = Transition(ACTIVE, State.QUEUED, "holder", "fence; a checkpoint was tried; no retry is spent")
-PAUSE_ACTIVE = Transition(ACTIVE, State.PAUSED, "holder", "fence; intent to pause; the trainer's group is dead")
+PAUSE_ACTIVE = Transition(
+    ACTIVE, State.PAUSED, "holder", "fence; intent to pause, none to cancel; the trainer's group is dead"
+)
 REQUEUE = Transition((State.RETRY_WAIT,), State.QUEUED, "sweeper", "its time has come; no intent")
 PAUSE_WAITING = Transition(DUE, State.PAUSED, "api, sweeper", "intent to pause, none to cancel")
 RESUME = Transition((State.PAUSED,), State.QUEUED, "api", "none")

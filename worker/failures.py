@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from uniapl.errors import CheckpointError, DivergedError, DiskFullError
+from uniapl.errors import CheckpointError, DiskFullError, DivergedError
 from uniapl.spec.report import ErrorReport
 from uniapl.spec.resources import JobError
 

@@ -304,6 +304,18 @@ def test_pausing_an_active_job_asks_its_holder_who_gives_it_back_paused(engine: 
     assert state(engine, hold.job_id) == State.CANCELLED
 
 
+def test_a_job_that_should_pause_and_end_is_given_back_to_be_cancelled(engine: Engine) -> None:
+    hold = held(engine, make_job(engine))
+    with unit_of_work(engine) as session:
+        jobs.request_pause(session, hold.job_id)
+        jobs.request_cancel(session, hold.job_id)
+    assert given_back(engine, hold) == State.QUEUED  # paused, nobody would look at it again
+    assert claim(engine, hold.job_id) is None
+    with unit_of_work(engine) as session:
+        jobs.heed_intents_of_given_back(session)
+    assert state(engine, hold.job_id) == State.CANCELLED
+
+
 def test_a_pause_withdrawn_in_time_leaves_the_job_with_its_holder(engine: Engine) -> None:
     hold = held(engine, make_job(engine))
     with unit_of_work(engine) as session:

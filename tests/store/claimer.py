@@ -1,0 +1,107 @@
+"""One of several processes that take jobs from the same database; run by `test_claimers` in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from store import checkpoints, holding, jobs
+from store.db import make_engine, reading, unit_of_work
+from store.errors import FenceLost
+from store.holding import Hold
+from store.states import TERMINAL
+from store.tables import Job
+from tests.store import sweeping
+
+T = TypeVar("T")
+DIE_AT = ("claimed", "begun", "saved", "succeeding")
+"""Where a claimer can be killed; at the last with its transaction open."""
+
+
+class Claimer:
+    """Claims, finishes and reaps until every job is over."""
+
+    def __init__(self, url: str, name: str, lease_s: float) -> None:
+        self._engine = make_engine(url)
+        self._name = name
+        self._lease_s = lease_s
+        self.finished = 0
+        self.lost = 0
+        self.slowest = 0.0
+        """Of all its transactions, with the wait for the database's lock, in seconds."""
+
+    def run(self, die_at: str | None, die_after: int, sleeps: bool) -> None:
+        """Until every job is over, or, having finished `die_after` jobs, to its death at the point `die_at`."""
+        while True:
+            self._transact(lambda session: sweeping.sweep(session, 0.0))
+            with reading(self._engine) as session:
+                waiting = jobs.queued(session)
+                over = session.scalar(select(Job.id).where(Job.state.not_in(TERMINAL)).limit(1)) is None
+            if over:
+                return
+            for job_id in waiting:
+                hold = self._transact(lambda session, job_id=job_id: self._claim(session, job_id))  # type: ignore[misc]
+                if hold is not None:
+                    last = self.finished == die_after
+                    with suppress(FenceLost):
+                        self._finish(hold, die_at if last else None, sleeps=last and sleeps)
+                        self.finished += 1
+                        continue
+                    self.lost += 1
+            if not waiting:
+                time.sleep(0.02)
+
+    def _claim(self, session: Session, job_id: str) -> Hold | None:
+        return jobs.claim(session, job_id, owner=self._name, host="h", boot_id=self._name, lease_s=self._lease_s)
+
+    def _finish(self, hold: Hold, die_at: str | None, *, sleeps: bool) -> None:
+        if die_at == "claimed":
+            die()
+        if sleeps:
+            time.sleep(2 * self._lease_s)  # the others take it
+        self._transact(lambda session: jobs.begin(session, hold))
+        if die_at == "begun":
+            die()
+        self._transact(lambda session: self._save(session, hold))
+        if die_at == "saved":
+            die()
+        with unit_of_work(self._engine) as session:
+            jobs.succeed(session, hold)
+            if die_at == "succeeding":
+                die()
+            holding.end_attempt(session, hold.job_id, hold.fence, "done", relay_closed=True)
+
+    def _save(self, session: Session, hold: Hold) -> None:
+        holding.touch(session, hold)
+        step = hold.spec.schedule.steps
+        checkpoints.commit(session, hold.job_id, hold.fence, step=step, path="p", manifest_sha256="x", size=1)
+        holding.touch(session, hold, step=step, fruitless_attempts=0)
+        holding.say(session, hold, f"checkpoint after step {step}")
+
+    def _transact(self, action: Callable[[Session], T]) -> T:
+        started = time.monotonic()
+        with unit_of_work(self._engine) as session:
+            result = action(session)
+        self.slowest = max(self.slowest, time.monotonic() - started)
+        return result
+
+
+def die() -> None:
+    """As `kill -9` does it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(url: str, name: str, lease_s: float, told: Path, die_at: str | None, die_after: int, sleeps: bool) -> None:
+    """One process; writes what it has done into the file `told`."""
+    claimer = Claimer(url, name, lease_s)
+    claimer.run(die_at, die_after, sleeps)
+    told.write_text(json.dumps({"finished": claimer.finished, "lost": claimer.lost, "slowest": claimer.slowest}))
