@@ -5,8 +5,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 MODELS := data/models/.ready
 ARGS ?=
+FAULTS ?= 200
+SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test mutants check format clean
+.PHONY: help install models demo serve modes ablation test mutants faults chaos check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +55,14 @@ test: $(MODELS)  ## run the tests (ARGS='-k name' to choose)
 mutants: $(MODELS)  ## break the method line by line, and list the tests that notice
 	@echo "==> breaking the method, one line at a time"
 	@$(BIN)/python -m tests.mutants
+
+faults: $(MODELS)  ## kill, freeze, cut and fill, on both databases (half an hour and more; ARGS='-k name' to choose)
+	@echo "==> breaking the service on purpose"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults tests $(ARGS)
+
+chaos: $(MODELS)  ## a random campaign: FAULTS=200 SEED=1 (ARGS=--sqlite, --dry-run, --sabotage NAME)
+	@echo "==> breaking the service at random"
+	@$(BIN)/python -m tests.faults.chaos --faults $(FAULTS) --seed $(SEED) $(ARGS)
 
 check: $(MODELS)  ## format, lint, types, imports, tests
 	@echo "==> ruff format"
