@@ -21,13 +21,20 @@ _ADVISORY_LOCK = 7_266_911_035
 
 def upgrade(settings: Settings) -> None:
     """Run the missing migrations under a lock (advisory on Postgres, a file on SQLite)."""
+    with connection(settings) as opened:
+        command.upgrade(alembic_config(opened), "head")
+
+
+@contextmanager
+def connection(settings: Settings) -> Iterator[Connection]:
+    """A connection that may migrate: nobody else does meanwhile."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     engine = make_engine(settings.database)
-    with _lock(engine, settings), engine.connect() as connection:
+    with _lock(engine, settings), engine.connect() as opened:
         if engine.dialect.name == "sqlite":  # a table is altered by replacing it, which references to it would forbid
-            connection.connection.cursor().execute("PRAGMA foreign_keys=OFF")
-        command.upgrade(alembic_config(connection), "head")
-        connection.commit()
+            opened.connection.cursor().execute("PRAGMA foreign_keys=OFF")
+        yield opened
+        opened.commit()
     engine.dispose()
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Exists, exists, select
 from sqlalchemy.orm import Session
 
 from store import checkpoints
-from store.errors import Conflict
+from store.errors import Conflict, NotFound
 from store.states import ACTIVE, TERMINAL
 from store.tables import Alias, Attempt, Checkpoint, Job, Metric
 
@@ -26,9 +26,13 @@ def expire(session: Session, job_id: str, keep: int) -> Sequence[Checkpoint]:
     """
     here = checkpoints.of_job(session, job_id)
     best = _best_step(session, job_id, {row.step for row in here})
-    old = [row for row in here[keep:] if row.step != best and not _referenced(session, row)]
-    for row in old:
-        checkpoints.mark_deleted(session, row)
+    old = []
+    for row in here[keep:]:
+        if row.step != best:
+            session.refresh(row, with_for_update=True)  # no alias can be given to it until this is committed
+            if row.deleted_at is None and not _referenced(session, row):
+                checkpoints.mark_deleted(session, row)
+                old.append(row)
     return old
 
 
@@ -42,6 +46,8 @@ def delete(session: Session, checkpoint_id: str) -> Checkpoint:
     row = checkpoints.get(session, checkpoint_id)
     job = session.get_one(Job, row.job_id, with_for_update=True)  # no attempt can choose it until this is committed
     session.refresh(row, with_for_update=True)  # nor an alias
+    if row.deleted_at is not None:
+        raise NotFound("checkpoint", checkpoint_id)  # by somebody else, while we waited
     alias = session.scalar(select(Alias.name).where(Alias.checkpoint_id == row.id))
     if alias is not None:
         raise Conflict("checkpoint_in_use", f"alias {alias!r} names checkpoint {row.id}; promote another one first")

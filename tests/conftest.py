@@ -63,12 +63,39 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     from store.migrate import upgrade
     from store.settings import Settings
 
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'test.db'}"
-    else:
-        url = fresh_postgres(request.getfixturevalue("postgres_url"))
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_of_this_test"))
+    url = f"sqlite:///{tmp_path / 'test.db'}"
     upgrade(Settings(data_dir=tmp_path, database_url=url))
     return url
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A migrated database that tests share: to make one takes longer than most of them."""
+    from store.migrate import upgrade
+    from store.settings import Settings
+
+    url = fresh_postgres(postgres_url)
+    upgrade(Settings(data_dir=tmp_path_factory.mktemp("migrated"), database_url=url))
+    return url
+
+
+@pytest.fixture
+def postgres_of_this_test(migrated_postgres: str) -> str:
+    """The shared database, with nobody in it and empty."""
+    from sqlalchemy import create_engine
+
+    from store.tables import Base
+
+    others = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE pid <> pg_backend_pid() AND datname = current_database()"""
+    engine = create_engine(migrated_postgres)
+    with engine.begin() as connection:
+        connection.execute(text(others))
+        connection.execute(text(f"TRUNCATE {', '.join(table.name for table in Base.metadata.sorted_tables)}"))
+    engine.dispose()
+    return migrated_postgres
 
 
 @pytest.fixture

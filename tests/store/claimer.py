@@ -22,6 +22,8 @@ from store.states import TERMINAL
 from store.tables import Job
 from tests.store import sweeping
 
+ROUND = 20
+"""Jobs to try between two sweeps."""
 T = TypeVar("T")
 DIE_AT = ("claimed", "begun", "saved", "succeeding")
 """Where a claimer can be killed; at the last with its transaction open."""
@@ -48,7 +50,7 @@ class Claimer:
                 over = session.scalar(select(Job.id).where(Job.state.not_in(TERMINAL)).limit(1)) is None
             if over:
                 return
-            for job_id in waiting:
+            for job_id in waiting[:ROUND]:
                 hold = self._transact(lambda session, job_id=job_id: self._claim(session, job_id))  # type: ignore[misc]
                 if hold is not None:
                     last = self.finished == die_after

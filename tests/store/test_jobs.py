@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from store.holding import Hold
 from store.paging import newest_first
 from store.states import TERMINAL, State
 from store.tables import Attempt, Event, Job
-from uniapl.spec.job import JobSpec, MixEntry
+from tests.store import sweeping
+from uniapl.spec.job import SPEC_VERSION, JobSpec, MixEntry
 from uniapl.spec.run import ModelSource
 
 SPEC = JobSpec(student="tiny", dataset_mix=[MixEntry(dataset="ds_1")])
@@ -211,11 +213,11 @@ def test_a_retry_waits_for_its_time(engine: Engine) -> None:
     job_id = make_job(engine)
     hold = held(engine, job_id)
     with unit_of_work(engine) as session:
-        jobs.retry_or_fail(session, job_id, hold.fence, ERROR, backoff_s=0.5)
+        jobs.retry_or_fail(session, job_id, hold.fence, ERROR, backoff_s=0.3)
         jobs.requeue_due(session)
-    assert state(engine, job_id) == State.RETRY_WAIT
+        assert jobs.get(session, job_id).state == State.RETRY_WAIT
     assert claim(engine, job_id) is None
-    time.sleep(0.6)
+    time.sleep(0.35)
     with unit_of_work(engine) as session:
         jobs.requeue_due(session)
         assert jobs.queued(session) == [job_id]
@@ -234,12 +236,35 @@ def test_a_silent_holders_lease_expires_and_a_renewed_one_does_not(engine: Engin
         assert [tuple(row) for row in jobs.expired(session)] == [(silent, 1)]
 
 
-def test_a_worker_leaves_specs_newer_than_itself(engine: Engine) -> None:
+def test_a_worker_leaves_specs_newer_than_itself(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, newer = make_job(engine), make_job(engine)
+    with unit_of_work(engine) as session:
+        session.execute(update(Job).where(Job.id == newer).values(spec_version=SPEC_VERSION + 1, spec={"shape": "new"}))
+        assert jobs.queued(session) == [known]
+    assert claim(engine, newer) is None
+    with unit_of_work(engine) as session:  # nor does its sweeper do anything to it
+        jobs.heed_intents_of_given_back(session)
+        jobs.requeue_due(session)
+        assert jobs.expired(session) == []
+    assert state(engine, newer) == State.QUEUED
+    assert history(engine, newer) == [(1, "job is queued")]
+    monkeypatch.setattr(jobs, "SPEC_VERSION", SPEC_VERSION + 1)  # the worker is upgraded
+    with unit_of_work(engine) as session:
+        assert jobs.queued(session) == [known, newer]
+
+
+def test_an_old_worker_reaps_what_a_newer_one_held(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = make_job(engine)
     with unit_of_work(engine) as session:
-        session.execute(update(Job).where(Job.id == job_id).values(spec_version=999))
-    assert claim(engine, job_id) is None
+        session.execute(update(Job).where(Job.id == job_id).values(spec_version=SPEC_VERSION + 1))
+    with monkeypatch.context() as newer:
+        newer.setattr(jobs, "SPEC_VERSION", SPEC_VERSION + 1)
+        assert claim(engine, job_id, lease_s=-1.0) is not None
+    with unit_of_work(engine) as session:
+        sweeping.reap(session, 0.0)
+        jobs.requeue_due(session)
     assert state(engine, job_id) == State.QUEUED
+    assert claim(engine, job_id) is None
 
 
 def test_the_state_and_its_event_are_one_transaction(engine: Engine) -> None:
@@ -411,33 +436,47 @@ def test_a_claim_stands_above_every_fence_that_was_ever_given_out(engine: Engine
     assert hold.fence == 9
 
 
+@pytest.mark.parametrize("rounds", [20, pytest.param(500, marks=pytest.mark.faults)])
 @pytest.mark.parametrize("cancel_first", [True, False])
-def test_of_a_cancellation_and_a_success_one_wins_and_the_answer_matches(engine: Engine, cancel_first: bool) -> None:
-    rounds = 40
-    for _ in range(rounds):
-        hold = held(engine, make_job(engine))
-        with unit_of_work(engine) as session:
-            steps = hold.spec.schedule.steps
-            checkpoints.commit(session, hold.job_id, hold.fence, step=steps, path="p", manifest_sha256="x", size=1)
-        barrier, answers = threading.Barrier(2), []
+def test_of_a_cancellation_and_a_success_one_wins_and_the_answer_matches(
+    engine: Engine, cancel_first: bool, rounds: int
+) -> None:
+    answers: list[str] = []
+    starts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    done = threading.Semaphore(0)
 
-        def cancel(hold: Hold = hold, barrier: threading.Barrier = barrier, answers: list[str] = answers) -> None:
-            barrier.wait()
+    def cancel() -> None:
+        while (job_id := starts.get()) is not None:
             if not cancel_first:
-                time.sleep(0.002)
+                time.sleep(0.001)
             try:
                 with unit_of_work(engine) as session:
-                    answers.append(jobs.request_cancel(session, hold.job_id).state)
+                    answers.append(jobs.request_cancel(session, job_id).state)
             except Conflict:
                 answers.append("over")
+            done.release()
 
-        thread = threading.Thread(target=cancel)
-        thread.start()
-        barrier.wait()
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    holds = []
+    for _ in range(rounds):
+        with unit_of_work(engine) as session:
+            job = jobs.create(session, SPEC, {})
+            hold = jobs.claim(session, job.id, owner="w", host="h", boot_id="b", lease_s=60)
+            assert hold is not None
+            steps = SPEC.schedule.steps
+            checkpoints.commit(session, job.id, hold.fence, step=steps, path="p", manifest_sha256="x", size=1)
+        holds.append(hold)
+        starts.put(hold.job_id)
         if cancel_first:
-            time.sleep(0.002)
+            time.sleep(0.001)
         with unit_of_work(engine) as session:
             jobs.succeed(session, hold)
-        thread.join()
-        assert state(engine, hold.job_id) == State.SUCCEEDED  # the work was done
-        assert answers in (["over"], ["starting"])  # refused, or asked for before it was over
+        done.acquire()
+    starts.put(None)
+    thread.join()
+    assert len(answers) == rounds
+    for hold, answer in zip(holds, answers, strict=True):
+        told = [message for _, message in history(engine, hold.job_id)]
+        assert told[-1] == "job is succeeded"  # the work was done
+        assert answer == ("starting" if "cancellation requested" in told else "over")  # asked in time, or refused

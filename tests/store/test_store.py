@@ -9,19 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from sqlalchemy import Engine
 
 from store import checkpoints, metrics
 from store.datasets import InvalidDataset, Upload
 from store.db import unit_of_work
 from store.errors import NotFound
-from store.migrate import alembic_config, upgrade
 from store.models import Registry
 from store.settings import Settings
-from store.tables import Base
 from tests.store.test_jobs import make_job
 from uniapl.errors import SpecError
 
@@ -71,33 +66,6 @@ def test_a_checkpoint_is_recorded_once_and_gone_when_deleted(engine: Engine) -> 
         assert [c.step for c in checkpoints.of_job(session, job_id)] == [2]
         with pytest.raises(NotFound):
             checkpoints.get(session, older.id)
-
-
-def test_migrations_lead_to_the_tables_and_back(engine: Engine) -> None:
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
-        command.downgrade(alembic_config(connection), "base")
-        command.upgrade(alembic_config(connection), "head")
-        assert compare_metadata(context, Base.metadata) == []
-
-
-def test_replicas_that_migrate_at_the_same_time_do_it_once(database_url: str, tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path / "data", database_url=database_url)
-    errors: list[Exception] = []
-
-    def migrate() -> None:
-        try:
-            upgrade(settings)
-        except Exception as error:  # noqa: BLE001  (collected for the assertion)
-            errors.append(error)
-
-    threads = [threading.Thread(target=migrate) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
 
 
 def upload(tmp_path: Path, *chunks: bytes, max_line_bytes: int = 4096) -> tuple[int, int, int]:
