@@ -8,7 +8,7 @@ ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test mutants faults chaos check format clean
+.PHONY: help install models demo serve modes ablation test mutants faults chaos bench-reliability check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,10 @@ faults: $(MODELS)  ## kill, freeze, cut and fill, on both databases (half an hou
 chaos: $(MODELS)  ## a random campaign: FAULTS=200 SEED=1 (ARGS=--sqlite, --dry-run, --sabotage NAME)
 	@echo "==> breaking the service at random"
 	@$(BIN)/python -m tests.faults.chaos --faults $(FAULTS) --seed $(SEED) $(ARGS)
+
+bench-reliability: $(MODELS)  ## how long it takes to reclaim, cancel and drain, with the settings it ships with
+	@echo "==> measuring (about 10 minutes)"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability $(ARGS)
 
 check: $(MODELS)  ## format, lint, types, imports, tests
 	@echo "==> ruff format"

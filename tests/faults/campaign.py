@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -35,9 +35,20 @@ class Fault:
     """Before the next one."""
 
 
-def schedule(faults: int, seed: int, kinds: dict[str, int]) -> list[Fault]:
-    """The campaign of a seed. `kinds` maps each kind to its weight."""
+WEIGHTS = {
+    "kill-trainer": 8, "kill-worker": 6, "kill-api": 3, "freeze-worker": 3, "freeze-trainer": 2, "drain-worker": 3,
+    "pause-job": 3, "fill-disk": 3,
+}  # fmt: skip
+WITH_SERVERS = {
+    "stop-database": 3, "kill-database": 2, "cut-database": 4, "cut-in-commit": 4, "hold-database": 2,
+    "kill-broker": 3, "cut-broker": 3,
+}  # fmt: skip
+
+
+def schedule(faults: int, seed: int, *, servers: bool) -> list[Fault]:
+    """The campaign of a seed; with `servers`, those of Postgres and Redis too."""
     draw = random.Random(seed)
+    kinds = WEIGHTS | (WITH_SERVERS if servers else {})
     names, weights = list(kinds), list(kinds.values())
     return [
         Fault(draw.choices(names, weights)[0], draw.random(), draw.uniform(0.5, 2.5), draw.uniform(0.1, 1.0))
@@ -51,35 +62,15 @@ class Breaker:
     def __init__(self, cluster: Cluster, workers: Sequence[str], disk: Path | None) -> None:
         self._cluster, self._workers, self._disk = cluster, workers, disk
         self.struck: dict[str, int] = {}
-        self.kinds: dict[str, tuple[int, Callable[[Fault], None]]] = {
-            "kill-trainer": (8, self._kill_trainer),
-            "kill-worker": (6, self._kill_worker),
-            "kill-api": (3, self._kill_api),
-            "freeze-worker": (3, self._freeze_worker),
-            "freeze-trainer": (2, self._freeze_trainer),
-            "drain-worker": (3, self._drain_worker),
-            "pause-job": (3, self._pause_job),
-        }
-        if cluster.postgres is not None:
-            self.kinds |= {
-                "stop-database": (3, self._stop_database),
-                "kill-database": (2, self._kill_database),
-                "cut-database": (4, self._cut_database),
-                "cut-in-commit": (4, self._cut_in_commit),
-                "hold-database": (2, self._hold_database),
-                "kill-broker": (3, self._kill_broker),
-                "cut-broker": (3, self._cut_broker),
-            }
-        if disk is not None:
-            self.kinds["fill-disk"] = (3, self._fill_disk)
-
-    @property
-    def weights(self) -> dict[str, int]:
-        return {name: weight for name, (weight, _) in self.kinds.items()}
+        self.skipped: dict[str, int] = {}
+        """Faults that cannot be had here."""
 
     def strike(self, fault: Fault) -> None:
         """Break, and heal what does not heal itself."""
-        self.kinds[fault.kind][1](fault)
+        if fault.kind == "fill-disk" and self._disk is None:
+            self.skipped[fault.kind] = self.skipped.get(fault.kind, 0) + 1
+            return
+        getattr(self, "_" + fault.kind.replace("-", "_"))(fault)
         self.struck[fault.kind] = self.struck.get(fault.kind, 0) + 1
         time.sleep(fault.pause_s)
         self._cluster.restart_dead(lambda text: None)
@@ -201,9 +192,9 @@ class Breaker:
     def _fill_disk(self, fault: Fault) -> None:
         assert self._disk is not None
         filler = self._disk / "filler"
-        free = os.statvfs(self._disk)
-        with filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1 << 20))
         time.sleep(fault.lasts_s)
         filler.unlink()
 

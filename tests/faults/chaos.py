@@ -24,7 +24,7 @@ from uniapl_client.errors import UniaplClientError
 from store.tables import Job
 from tests.conftest import MODELS, ROOT
 from tests.e2e.conftest import CHANCE
-from tests.faults.campaign import Breaker, schedule
+from tests.faults.campaign import Breaker, Fault, schedule
 from tests.faults.cluster import OVER, Cluster, expected_weights
 
 INTERVAL = 5
@@ -52,6 +52,10 @@ def main() -> int:
     parser.add_argument("--sabotage", help="cripple the service: a name in tests/faults/inject/sitecustomize.py")
     parser.add_argument("--dry-run", action="store_true", help="print the schedule only")
     arguments = parser.parse_args()
+    if arguments.dry_run:
+        for number, fault in enumerate(_plan(arguments), start=1):
+            print(f"{number:4d}  {fault.kind:16}pick {fault.pick:.3f}  lasts {fault.lasts_s:.2f} s")
+        return 0
     os.environ["OMP_NUM_THREADS"] = "1"
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="uniapl-chaos-")))
@@ -60,18 +64,13 @@ def main() -> int:
 
 
 def _campaign(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> int:
-    disk = None if arguments.dry_run else _small_disk(folder / "data" / "jobs", stack)
+    disk = _small_disk(folder / "data" / "jobs", stack)
     environment = {"UNIAPL_HANG_MIN_S": "3", "UNIAPL_GARBAGE_S": "5"}
     if arguments.sabotage:
         environment["UNIAPL_TEST_SABOTAGE"] = arguments.sabotage
     cluster = Cluster(folder, postgres=not arguments.sqlite, environment=environment)
     breaker = Breaker(cluster, WORKERS, disk)
-    plan = schedule(arguments.faults, arguments.seed, breaker.weights)
-    if arguments.dry_run:
-        for number, fault in enumerate(plan, start=1):
-            print(f"{number:4d}  {fault.kind:16}pick {fault.pick:.3f}  lasts {fault.lasts_s:.2f} s")
-        cluster._stack.close()
-        return 0
+    plan = _plan(arguments)
     stack.enter_context(cluster)
     for name in WORKERS[1:]:
         cluster.start_worker(name)
@@ -89,12 +88,18 @@ def _campaign(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> 
     for line in (*found.violations, *watch.violations, *lost):
         print(line)
     print("  ".join(f"{kind}={count}" for kind, count in sorted(breaker.struck.items())))
+    if breaker.skipped:
+        print(f"skipped, since they need root and tmpfs: {breaker.skipped}")
     violations, lost_jobs = len(found.violations) + len(watch.violations), len(found.lost_jobs) + len(lost)
     print(
-        f"faults={len(plan)} violations={violations} lost_jobs={lost_jobs} "
+        f"faults={sum(breaker.struck.values())} violations={violations} lost_jobs={lost_jobs} "
         f"max_lost_steps={found.max_lost_steps} checkpoint_interval={INTERVAL}"
     )
     return 1 if violations or lost_jobs or found.max_lost_steps > INTERVAL else 0
+
+
+def _plan(arguments: argparse.Namespace) -> list[Fault]:
+    return schedule(arguments.faults, arguments.seed, servers=not arguments.sqlite)
 
 
 class _Jobs:
