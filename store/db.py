@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Double, Engine, create_engine, event
+from sqlalchemy import Connection, Double, Engine, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -14,6 +17,9 @@ from sqlalchemy.sql.expression import FunctionElement
 
 IDLE_MS = 20_000
 """Postgres ends a transaction whose client has been silent for so long."""
+LOCK_WAIT_S = 30
+"""So long a SQLite transaction waits for others."""
+NAP_S = 0.005
 
 
 class now(FunctionElement[float]):
@@ -39,22 +45,48 @@ def make_engine(url: str) -> Engine:
         # A process that is stopped inside a transaction would hold its rows for ever: nobody could reap its job.
         options = {"options": f"-c idle_in_transaction_session_timeout={IDLE_MS}"}
         return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=options)
-    engine = create_engine(url, connect_args={"timeout": 30})
+    engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_S})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver would otherwise begin transactions behind our back
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
+    def _begin(connection: Connection) -> None:
         # A deferred transaction that reads and then writes fails at once when another has written in between;
         # taking the write lock first makes it wait instead.
-        readonly = connection.get_execution_options().get("readonly", False)
-        connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+        if connection.get_execution_options().get("readonly", False):
+            connection.exec_driver_sql("BEGIN")
+        else:
+            _begin_immediate(connection)
 
     return engine
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """Take SQLite's write lock, waiting for it with short naps of random length.
+
+    SQLite's own wait naps longer the longer it waits, so that whoever has just come, or has just let go, goes first: of
+    eight busy processes one did nearly everything while others waited for seconds.
+    """
+    cursor = connection.connection.cursor()
+    ends_at = time.monotonic() + LOCK_WAIT_S
+    cursor.execute("PRAGMA busy_timeout=0")
+    try:
+        while time.monotonic() < ends_at:
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # the low byte, whatever the exact reason
+                    raise
+            time.sleep(random.uniform(0.0, NAP_S))
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # raises as SQLAlchemy does
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout={LOCK_WAIT_S * 1000}")
+        cursor.close()
 
 
 @contextmanager

@@ -249,8 +249,9 @@ def request_resume(session: Session, job_id: str) -> Job:
 
 def heed_intents_of_given_back(session: Session) -> None:
     """Cancel and pause the jobs whose holder gave them back, or was lost, before it saw that they should be."""
-    wanted = Job.cancel_requested_at.is_not(None) | Job.pause_requested_at.is_not(None)
-    for job_id in session.scalars(select(Job.id).where(Job.state.in_(states.DUE), wanted)).all():
+    asked = Job.cancel_requested_at.is_not(None) | Job.pause_requested_at.is_not(None)
+    wanted = select(Job.id).where(Job.state.in_(states.DUE), asked)
+    for job_id in session.scalars(wanted.with_for_update(skip_locked=True)).all():
         _heed_intents(session, job_id)
 
 
@@ -265,8 +266,8 @@ def expired(session: Session) -> Sequence[Row[str, int]]:
 
 def requeue_due(session: Session) -> None:
     """Queue the retries whose time has come."""
-    due = session.scalars(select(Job.id).where(Job.state == State.RETRY_WAIT, Job.not_before <= now())).all()
-    for job_id in due:
+    due = select(Job.id).where(Job.state == State.RETRY_WAIT, Job.not_before <= now())
+    for job_id in session.scalars(due.with_for_update(skip_locked=True)).all():  # two sweepers would lock crosswise
         _move(session, job_id, states.REQUEUE, *_unasked(), not_before=None)
 
 

@@ -65,7 +65,7 @@ def main() -> int:
 
 def _campaign(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> int:
     disk = _small_disk(folder / "data" / "jobs", stack)
-    environment = {"UNIAPL_HANG_MIN_S": "3", "UNIAPL_GARBAGE_S": "5"}
+    environment = {"UNIAPL_HANG_MIN_S": "5", "UNIAPL_GARBAGE_S": "5", "UNIAPL_TEST_STEP_S": "0.15"}
     if arguments.sabotage:
         environment["UNIAPL_TEST_SABOTAGE"] = arguments.sabotage
     cluster = Cluster(folder, postgres=not arguments.sqlite, environment=environment)

@@ -66,6 +66,7 @@ def _problems(session: Session, job: Job, artifacts: Artifacts, weights: Weights
     events = session.scalars(select(Event).where(Event.job_id == job.id).order_by(Event.seq)).all()
     problems = _events(job, events)
     problems += _checkpoints(session, job, artifacts, weights)
+    problems += _attempts(session, job)
     if job.state == State.SUCCEEDED:
         losses = session.scalars(
             select(Metric.step).where(Metric.job_id == job.id, Metric.name == "loss").order_by(Metric.step)
@@ -96,6 +97,15 @@ def _events(job: Job, events: Sequence[Event]) -> list[str]:
         if before.data["state"] in ("starting", "running", "finalizing") and after.data["state"] == "starting":
             problems.append(f"I2: event {after.seq} takes a job that was held")
     return problems
+
+
+def _attempts(session: Session, job: Job) -> list[str]:
+    attempts = session.scalars(select(Attempt).where(Attempt.job_id == job.id).order_by(Attempt.fence)).all()
+    return [
+        f"I2: attempt {before.fence} was written after attempt {after.fence} had begun"
+        for before, after in pairwise(attempts)
+        if before.ended_at is None or before.ended_at > after.started_at
+    ]
 
 
 def _checkpoints(session: Session, job: Job, artifacts: Artifacts, weights: Weights) -> list[str]:

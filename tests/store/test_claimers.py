@@ -46,7 +46,8 @@ def test_whichever_claimers_die_every_job_succeeds_exactly_once(
     slowest = max(each["slowest"] for each in told)
     print(f"\n{engine.dialect.name}: {number} jobs in {took:.1f} s, slowest transaction {slowest:.2f} s, {told}")
     assert told[0]["lost"] >= 1  # it slept through its lease
-    assert slowest < 10  # nobody starved
+    assert slowest < 10
+    assert min(each["finished"] for each in told[1:]) >= number // 20  # nobody starved
     with unit_of_work(engine) as session:
         states = session.execute(select(Job.state, func.count()).group_by(Job.state)).all()
         assert [tuple(row) for row in states] == [(State.SUCCEEDED, number)]

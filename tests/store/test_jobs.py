@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from store import checkpoints, events, holding, jobs
-from store.db import unit_of_work
+from store.db import make_engine, unit_of_work
 from store.errors import Conflict, FenceLost, NotFound
 from store.holding import Hold
 from store.paging import newest_first
@@ -221,6 +221,25 @@ def test_a_retry_waits_for_its_time(engine: Engine) -> None:
     with unit_of_work(engine) as session:
         jobs.requeue_due(session)
         assert jobs.queued(session) == [job_id]
+
+
+def test_a_sweeper_does_not_wait_for_a_job_that_somebody_has_locked(postgres_of_this_test: str) -> None:
+    engine = make_engine(postgres_of_this_test)
+    locked, free, given = (held(engine, make_job(engine)) for _ in range(3))
+    with unit_of_work(engine) as session:
+        for hold in (locked, free):
+            jobs.retry_or_fail(session, hold.job_id, hold.fence, ERROR, 0.0)
+        jobs.request_cancel(session, given.job_id)
+        jobs.preempt(session, given, "stopping")
+    with unit_of_work(engine) as other, unit_of_work(engine) as session:
+        other.execute(select(Job.id).where(Job.id.in_([locked.job_id, given.job_id])).with_for_update())
+        session.execute(text("SET LOCAL lock_timeout = '100ms'"))
+        sweeping.sweep(session, 0.0)  # two that wait for each other would both be aborted, with all they had swept
+    assert [state(engine, hold.job_id) for hold in (locked, free)] == [State.RETRY_WAIT, State.QUEUED]
+    with unit_of_work(engine) as session:
+        sweeping.sweep(session, 0.0)
+    assert [state(engine, hold.job_id) for hold in (locked, given)] == [State.QUEUED, State.CANCELLED]
+    engine.dispose()
 
 
 def test_a_silent_holders_lease_expires_and_a_renewed_one_does_not(engine: Engine) -> None:

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
-from store import checkpoints, metrics
+from store import checkpoints, db, metrics
 from store.datasets import InvalidDataset, Upload
 from store.db import unit_of_work
 from store.errors import NotFound
+from store.migrate import upgrade
 from store.models import Registry
 from store.settings import Settings
 from tests.store.test_jobs import make_job
@@ -183,3 +185,18 @@ def test_an_unreachable_hub_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(SpecError, match="switched off"):
         registry(tmp_path).resolve("Qwen/Qwen3-0.6B", "student", "student")
+
+
+def test_nobody_waits_for_a_locked_sqlite_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "LOCK_WAIT_S", 0.2)
+    upgrade(Settings(data_dir=tmp_path))
+    engine = db.make_engine(Settings(data_dir=tmp_path).database)
+    with db.unit_of_work(engine) as session:
+        session.execute(text("SELECT 1"))  # a transaction that writes nothing yet has the lock all the same
+        with db.reading(engine) as other:
+            assert other.scalar(text("SELECT 1")) == 1
+        with pytest.raises(OperationalError, match="locked"), db.unit_of_work(engine) as other:
+            other.execute(text("SELECT 1"))
+    with db.unit_of_work(engine) as session:
+        session.execute(text("SELECT 1"))
+    engine.dispose()

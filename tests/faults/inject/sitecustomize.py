@@ -2,7 +2,7 @@
 
 UNIAPL_TEST_DIE_AT = "module:function:before|after:nth:marker"   die with SIGKILL at that call, once in all (the marker)
 UNIAPL_TEST_STOP_AT                                              the same, and stop with SIGSTOP
-UNIAPL_TEST_SABOTAGE = "module:function:how"                     see `SABOTAGES`: faults that the campaign must notice
+UNIAPL_TEST_SABOTAGE = "name"                                    see `SABOTAGES`: faults that the campaign must notice
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def _swap_trainer(supervisor: ModuleType) -> None:
     supervisor.TRAINER = (sys.executable, "-m", "tests.faults.trainer")  # type: ignore[attr-defined]
 
 
-def _holder_writes_without_fence(holding: ModuleType) -> None:
-    """What a holder writes no longer names its fence."""
+def _writes_name_no_fence(holding: ModuleType) -> None:
+    """What a holder writes no longer names its fence …"""
     from sqlalchemy import update
 
     from store.tables import Job
@@ -99,8 +99,22 @@ def _holder_writes_without_fence(holding: ModuleType) -> None:
     holding._write = unfenced  # type: ignore[attr-defined]
 
 
+def _ends_name_no_fence(jobs: ModuleType) -> None:
+    """… nor does the transition that ends an attempt."""
+
+    def unfenced(session: Any, job_id: str, fence: int, transition: Any, *guards: Any, **values: Any) -> None:
+        jobs._move(session, job_id, transition, *guards, **jobs._RELEASED, **values)
+
+    jobs._leave = unfenced  # type: ignore[attr-defined]
+
+
+def _nobody_is_buried(recovery: ModuleType) -> None:
+    """A claimant leaves the group of the attempt before it alive."""
+    recovery.bury = lambda attempt: None  # type: ignore[attr-defined]
+
+
 def _claim_ignores_state(jobs: ModuleType) -> None:
-    """A job can be claimed while another worker holds it."""
+    """A job can be claimed while another worker holds it: the state is dropped from the claim's UPDATE."""
     from dataclasses import replace
 
     from store import states
@@ -108,9 +122,10 @@ def _claim_ignores_state(jobs: ModuleType) -> None:
     states.CLAIM = replace(states.CLAIM, sources=(states.State.QUEUED, *states.ACTIVE))
 
 
-SABOTAGES: dict[str, tuple[str, Hook]] = {
-    "holder-writes-without-fence": ("store.holding", _holder_writes_without_fence),
-    "claim-ignores-state": ("store.jobs", _claim_ignores_state),
+SABOTAGES: dict[str, dict[str, Hook]] = {
+    "no-fence": {"store.holding": _writes_name_no_fence, "store.jobs": _ends_name_no_fence},
+    "claim-ignores-state": {"store.jobs": _claim_ignores_state},
+    "nobody-is-buried": {"worker.recovery": _nobody_is_buried},
 }
 
 if os.environ.get("UNIAPL_TEST_SCRIPTED"):
@@ -120,7 +135,7 @@ if point := os.environ.get("UNIAPL_TEST_DIE_AT"):
 if point := os.environ.get("UNIAPL_TEST_STOP_AT"):
     _strike_at(point, signal.SIGSTOP)
 if sabotage := os.environ.get("UNIAPL_TEST_SABOTAGE"):
-    where, hook = SABOTAGES[sabotage]
-    _hooks.setdefault(where, []).append(hook)
+    for where, hook in SABOTAGES[sabotage].items():
+        _hooks.setdefault(where, []).append(hook)
 if _hooks:
     sys.meta_path.insert(0, _Finder())
