@@ -104,12 +104,8 @@ class Breaker:
         """The one that holds a job with progress of its own, else any."""
         trainer = self._trainer(fault)
         if trainer is not None:
-            try:
-                holder = trainer.ppid()
-            except psutil.NoSuchProcess:
-                holder = 0
             for name in self._workers:
-                if self._cluster.pid(name) == holder:
+                if self._cluster.is_parent(name, trainer):
                     return name
         name = picked(self._workers, fault)
         assert name is not None
@@ -125,9 +121,14 @@ class Breaker:
         self._cluster.kill("api")
 
     def _freeze_worker(self, fault: Fault) -> None:
+        """Until another worker has its job, so that it wakes as a zombie; or until nobody comes for it."""
         name = self._busy_worker(fault)
+        held = [job for job in self._active() if self._cluster.holds(name, job.id)]
         self._cluster.freeze(name)
-        time.sleep(LEASE_S + 2 + fault.lasts_s)
+        deadline = time.monotonic() + LEASE_S + 15 + fault.lasts_s
+        while time.monotonic() < deadline and all(self._cluster.job(job.id).fence == job.fence for job in held):
+            time.sleep(0.1)
+        time.sleep(fault.lasts_s / 5)
         self._cluster.go_on(name)
 
     def _freeze_trainer(self, fault: Fault) -> None:

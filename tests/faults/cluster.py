@@ -168,6 +168,19 @@ class Cluster(EmbeddedService):
         process: psutil.Process = wait_for(look, timeout_s=30)
         return process
 
+    def is_parent(self, worker: str, trainer: psutil.Process) -> bool:
+        """Whether the worker has started this trainer, which may be gone."""
+        try:
+            return trainer.ppid() == self.pid(worker)
+        except psutil.NoSuchProcess:
+            return False
+
+    def holds(self, worker: str, job_id: str) -> bool:
+        """Whether a trainer of the job is the worker's child."""
+        return any(
+            self.is_parent(worker, found) for found in self.trainers() if job_id in " ".join(found.info["cmdline"])
+        )
+
     def trainers(self) -> list[psutil.Process]:
         return trainers(self.data_dir)
 
