@@ -158,8 +158,7 @@ def retry_or_fail(session: Session, job_id: str, fence: int, error: Json, backof
         error: a `JobError`; its category says which budget is charged.
         backoff_s: wait before the first retry; doubles with each fruitless one.
 
-    Returns:
-        `RETRY_WAIT` or `FAILED`.
+    Returns `RETRY_WAIT` or `FAILED`.
 
     Raises:
         FenceLost: the job has been claimed since.

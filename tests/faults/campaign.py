@@ -15,6 +15,7 @@ from typing import TypeVar
 import psutil
 from uniapl_client.errors import UniaplClientError
 
+from store.db import IDLE_MS
 from store.states import ACTIVE
 from store.tables import Job
 from tests.faults.cluster import LEASE_S, Cluster
@@ -125,10 +126,10 @@ class Breaker:
         name = self._busy_worker(fault)
         held = [job for job in self._active() if self._cluster.holds(name, job.id)]
         self._cluster.freeze(name)
-        deadline = time.monotonic() + LEASE_S + 15 + fault.lasts_s
+        deadline = time.monotonic() + IDLE_MS / 1000 + LEASE_S + 15  # it may have been frozen inside a transaction
         while time.monotonic() < deadline and all(self._cluster.job(job.id).fence == job.fence for job in held):
             time.sleep(0.1)
-        time.sleep(fault.lasts_s / 5)
+        time.sleep(2 + fault.lasts_s)  # the new trainer is at work
         self._cluster.go_on(name)
 
     def _freeze_trainer(self, fault: Fault) -> None:
