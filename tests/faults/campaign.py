@@ -63,6 +63,8 @@ class Breaker:
     def __init__(self, cluster: Cluster, workers: Sequence[str], disk: Path | None) -> None:
         self._cluster, self._workers, self._disk = cluster, workers, disk
         self.struck: dict[str, int] = {}
+        self.zombies = 0
+        """Frozen workers that woke when another had their job."""
         self.skipped: dict[str, int] = {}
         """Faults that cannot be had here."""
 
@@ -124,13 +126,19 @@ class Breaker:
     def _freeze_worker(self, fault: Fault) -> None:
         """Until another worker has its job, so that it wakes as a zombie; or until nobody comes for it."""
         name = self._busy_worker(fault)
-        held = [job for job in self._active() if self._cluster.holds(name, job.id)]
         self._cluster.freeze(name)
-        deadline = time.monotonic() + IDLE_MS / 1000 + LEASE_S + 15  # it may have been frozen inside a transaction
-        while time.monotonic() < deadline and all(self._cluster.job(job.id).fence == job.fence for job in held):
+        held = [self._cluster.job(job_id) for job_id in self._cluster.held_by(name)]
+        deadline = time.monotonic() + IDLE_MS / 1000 + LEASE_S + 20  # it may have been frozen inside a transaction
+        while time.monotonic() < deadline and held and not any(self._taken(job) for job in held):
             time.sleep(0.1)
+        self.zombies += any(self._taken(job) for job in held)
         time.sleep(2 + fault.lasts_s)  # the new trainer is at work
         self._cluster.go_on(name)
+
+    def _taken(self, held: Job) -> bool:
+        """Whether another claim has taken the job and trains."""
+        now = self._cluster.job(held.id)
+        return now.fence > held.fence and now.state == "running"
 
     def _freeze_trainer(self, fault: Fault) -> None:
         _signal(self._trainer(fault), signal.SIGSTOP)  # the watchdog's business

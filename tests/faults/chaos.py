@@ -25,7 +25,7 @@ from store.tables import Job
 from tests.conftest import MODELS, ROOT
 from tests.e2e.conftest import CHANCE
 from tests.faults.campaign import Breaker, Fault, schedule
-from tests.faults.cluster import OVER, Cluster, expected_weights
+from tests.faults.cluster import OVER, Cluster, expected_weights, job_of
 
 INTERVAL = 5
 IN_FLIGHT = 4
@@ -88,6 +88,7 @@ def _campaign(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> 
     for line in (*found.violations, *watch.violations, *lost):
         print(line)
     print("  ".join(f"{kind}={count}" for kind, count in sorted(breaker.struck.items())))
+    print(f"zombies={breaker.zombies}")
     if breaker.skipped:
         print(f"skipped, since they need root and tmpfs: {breaker.skipped}")
     violations, lost_jobs = len(found.violations) + len(watch.violations), len(found.lost_jobs) + len(lost)
@@ -173,15 +174,10 @@ class _Watch:
     def _run(self) -> None:
         suspects: set[str] = set()
         while not self._done.wait(0.3):
-            counts = Counter(_job_of(process.info["cmdline"]) for process in self._cluster.trainers())
+            counts = Counter(job_of(process) for process in self._cluster.trainers())
             double = {job for job, count in counts.items() if count > 1}
             self.violations += [f"I5: {job} has two trainers at once" for job in sorted(double & suspects)]
             suspects = double
-
-
-def _job_of(command: list[str]) -> str:
-    path = next(part for part in command if part.endswith("run.json"))
-    return Path(path).parent.parent.name
 
 
 def _uninterrupted(folder: Path) -> bytes:

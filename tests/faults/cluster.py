@@ -175,11 +175,9 @@ class Cluster(EmbeddedService):
         except psutil.NoSuchProcess:
             return False
 
-    def holds(self, worker: str, job_id: str) -> bool:
-        """Whether a trainer of the job is the worker's child."""
-        return any(
-            self.is_parent(worker, found) for found in self.trainers() if job_id in " ".join(found.info["cmdline"])
-        )
+    def held_by(self, worker: str) -> list[str]:
+        """Ids of the jobs whose trainers are this worker's children."""
+        return [job_of(found) for found in self.trainers() if self.is_parent(worker, found)]
 
     def trainers(self) -> list[psutil.Process]:
         return trainers(self.data_dir)
@@ -201,6 +199,12 @@ class Cluster(EmbeddedService):
 def expected_weights(job: Job) -> bytes | None:
     """What the scripted trainer ends with when nothing interrupts it."""
     return weights_after(job.steps, job.spec["seed"]) if job.spec["student"] == STUDENT else None
+
+
+def job_of(trainer: psutil.Process) -> str:
+    """The id of the job that a process trains."""
+    path = next(part for part in trainer.info["cmdline"] if part.endswith("run.json"))
+    return Path(path).parent.parent.name
 
 
 def settled(look: Callable[[], bool], quiet_s: float = 1.0) -> bool:
