@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +17,13 @@ ROWS = 1000
 
 
 def put_metrics(session: Session, job_id: str, fence: int, points: Sequence[tuple[str, int, float]]) -> None:
-    """Write (name, step, value) points; writing them again changes nothing."""
-    rows = [{"job_id": job_id, "fence": fence, "name": n, "step": s, "value": v} for n, s, v in points]
+    """Write (name, step, value) points; writing them again changes nothing.
+
+    What is no finite number is left out: SQLite would refuse it with all that comes beside it, and Postgres call a NaN
+    the greatest of all.
+    """
+    finite = [point for point in points if math.isfinite(point[2])]
+    rows = [{"job_id": job_id, "fence": fence, "name": n, "step": s, "value": v} for n, s, v in finite]
     _upsert(session, Metric, rows)
 
 

@@ -183,6 +183,7 @@ def test_fifty_who_ask_for_the_same_all_get_it_once(engine: Engine, seen: int) -
     if seen:
         promotion(engine, other, 0)()
     assert together(*[promotion(engine, wanted, seen)] * 50) == [seen + 1] * 50
+    assert promotion(engine, wanted, seen + 1)() == seen + 1
 
 
 def over(engine: Engine, steps: Sequence[int]) -> tuple[str, list[str]]:

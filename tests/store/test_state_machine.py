@@ -367,6 +367,7 @@ class Machine(RuleBasedStateMachine):
         assert len(self.granted[job.id]) - len(stale) == (job.state in ACTIVE)
         for hold in stale:
             with unit_of_work(self.engine) as session:  # one transaction, committed: what is refused changes nothing
+                jobs.begin(session, hold)  # which says nothing, and does nothing
                 for write in writes:
                     with pytest.raises(FenceLost):
                         write(session, hold)

@@ -48,6 +48,17 @@ def sample(completion: str) -> dict[str, object]:
     return {**fields, "completion": completion}
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_finite_number_is_left_out_and_costs_nothing_else(engine: Engine, value: float) -> None:
+    job_id = make_job(engine)
+    with unit_of_work(engine) as session:
+        metrics.put_metrics(session, job_id, 1, [("loss", 1, value), ("loss", 2, 0.5)])
+        metrics.put_metrics(session, job_id, 1, [("loss", 3, value)])
+    with unit_of_work(engine) as session:
+        found = metrics.metrics(session, job_id, names=None, since_step=-1, limit=10)
+        assert [(m.step, m.value) for m in found] == [(2, 0.5)]
+
+
 def test_metrics_are_filtered_by_name_and_step(engine: Engine) -> None:
     job_id = make_job(engine)
     with unit_of_work(engine) as session:
