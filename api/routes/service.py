@@ -9,8 +9,9 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import inspect
 
-from api.deps import ReadSession, ServiceDep
+from api.deps import ServiceDep
 from api.problems import Problem, problem
+from store.db import reading
 from uniapl.spec.resources import Model, Page
 
 router = APIRouter(tags=["service"])
@@ -33,12 +34,14 @@ def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"model": Problem, "description": "Something it needs is missing"}})
-def readyz(session: ReadSession, service: ServiceDep) -> Any:
+def readyz(service: ServiceDep) -> Any:
     """Whether it can do its work: the database answers and has its tables, and the data folder can be written.
 
     The broker is not asked: it only makes starts faster, and jobs are accepted and started without it.
     """
-    if not inspect(session.connection()).has_table("jobs"):
+    with reading(service.engine) as session:
+        migrated = inspect(session.connection()).has_table("jobs")
+    if not migrated:
         return problem(503, "database_not_migrated", "the database has no tables yet; run `python -m store.migrate`")
     if not os.access(service.artifacts.root, os.W_OK):
         return problem(
