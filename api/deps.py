@@ -1,17 +1,18 @@
-"""What routes are given: settings, sessions, the doorbell."""
+"""What routes are given: settings, the database, the doorbell.
+
+A route opens and ends its transaction itself, in one thread. As a dependency, a session would be closed in whatever
+thread is free next; when requests that wait for a lock or a connection have taken them all, its holder never gets one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
 from store.artifacts import Artifacts
-from store.db import reading, unit_of_work
 from store.doorbell import Doorbell
 from store.models import Registry
 from store.settings import Settings
@@ -36,20 +37,6 @@ def get_service(request: Request) -> Service:
 
 ServiceDep = Annotated[Service, Depends(get_service)]
 
-
-def _read_session(service: ServiceDep) -> Iterator[Session]:
-    with reading(service.engine) as session:
-        yield session
-
-
-def _write_session(service: ServiceDep) -> Iterator[Session]:
-    with unit_of_work(service.engine) as session:
-        yield session
-
-
-# scope="function": the transaction ends before the response leaves, so a 201 means that the row is durable
-ReadSession = Annotated[Session, Depends(_read_session, scope="function")]
-WriteSession = Annotated[Session, Depends(_write_session, scope="function")]
 
 After = Annotated[str | None, Query(description="Id of the last item of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items per page.")]

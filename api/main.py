@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
 from api import problems
 from api.deps import Service
@@ -51,8 +51,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
 
     @app.exception_handler(OperationalError)
-    def _database_down(_: Request, error: OperationalError) -> JSONResponse:
-        logger.error("the database failed: %s", error.orig)
+    @app.exception_handler(InterfaceError)
+    @app.exception_handler(TimeoutError)  # no connection came free
+    def _database_down(_: Request, error: SQLAlchemyError) -> JSONResponse:
+        logger.error("the database failed: %s", getattr(error, "orig", error))
         return problems.problem(
             503, "database_unavailable", "the database does not answer; try again", headers={"retry-after": "5"}
         )

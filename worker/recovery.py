@@ -69,6 +69,8 @@ def resume_point(worker: Worker, hold: Hold, session: Session) -> Checkpoint | N
             found = row
             break
         checkpoints.mark_deleted(session, row)
+        text = f"the checkpoint after step {row.step} cannot be used: files are missing or torn"
+        holding.say(session, hold, text, level="warning", data={"step": row.step})
     holding.note(session, hold.job_id, hold.fence, resumed_from=found.id if found else None)
     holding.touch(session, hold, step=found.step if found else 0)
     return found

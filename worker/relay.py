@@ -37,6 +37,10 @@ BATCH_BYTES = 1 << 20
 logger = logging.getLogger(__name__)
 
 
+class _Forgotten(Exception):
+    """The database knows less than it did: a backup has been restored."""
+
+
 class Relay:
     """Moves reports of one attempt, in order, each exactly once in effect."""
 
@@ -58,7 +62,7 @@ class Relay:
         self._own = self._fence == hold.fence
         self._path = artifacts.reports(hold.job_id, self._fence)
         self._downsampler = Downsampler(points_per_s)
-        self._offset = 0
+        self._offset = self._told = 0
         self.error: ErrorReport | None = None
         """The trainer's last word, when it ended badly."""
 
@@ -86,8 +90,14 @@ class Relay:
         expired: Sequence[Checkpoint] = []
         if reports:
             kept, dropped = self._downsampler.thin(reports)
-            with unit_of_work(self._engine) as session:
-                expired = self._write(session, kept, dropped, last=reports[-1].seq)
+            try:
+                with unit_of_work(self._engine) as session:
+                    expired = self._write(session, kept, dropped, last=reports[-1].seq)
+            except _Forgotten:
+                logger.warning("%s: the database has forgotten reports; telling them again", self._hold.job_id)
+                self._offset = self._told = 0
+                return True
+            self._told = reports[-1].seq
         self._offset += len(whole)
         self._remove(expired)
         return True
@@ -102,6 +112,8 @@ class Relay:
         hold = self._hold
         holding.touch(session, hold)  # takes the row lock, and proves the hold before anything is written
         attempt = session.get_one(Attempt, (hold.job_id, self._fence), populate_existing=True)
+        if attempt.relayed_seq < self._told:
+            raise _Forgotten
         if last <= attempt.relayed_seq:  # all of it was written before, in a commit whose answer was lost
             return []
         if dropped and not attempt.dropped_points:

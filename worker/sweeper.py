@@ -30,7 +30,7 @@ class Sweeper:
         self._worker = worker
         self._settings = worker.settings
         self._engine = worker.engine
-        self._connected_since: float | None = None
+        self._connected_since = self._heard = time.monotonic()
         self._cleared_at = -float("inf")
 
     def run(self) -> None:
@@ -39,7 +39,7 @@ class Sweeper:
             try:
                 self.sweep()
             except Exception as error:  # noqa: BLE001  (it must outlive whatever goes wrong in one round)
-                self._connected_since = None
+                self._connected_since = time.monotonic()
                 logger.warning("could not sweep: %s", error)
             self._worker.stopping.wait(self._settings.sweep_s)
 
@@ -49,7 +49,8 @@ class Sweeper:
             jobs.heed_intents_of_given_back(session)
             jobs.requeue_due(session)
             if self._may_reap():
-                for job_id, fence in jobs.expired(session):
+                silent = jobs.expired(session)
+                for job_id, fence in silent if self._may_reap() else ():
                     self._reap(job_id, fence, session)
         with reading(self._engine) as session:
             waiting = jobs.queued(session)
@@ -61,10 +62,15 @@ class Sweeper:
             garbage.clear(self._engine, self._worker.artifacts)
 
     def _may_reap(self) -> bool:
-        """Only after a whole lease time of connection: holders that were cut off with us must renew first."""
-        if self._connected_since is None:
-            self._connected_since = time.monotonic()
-        return time.monotonic() - self._connected_since >= self._settings.lease_s
+        """Only after a whole lease time of connection: holders that were cut off with us must renew first.
+
+        Asked right after the database has answered: one that was silent for half a lease was away.
+        """
+        now = time.monotonic()
+        if now - self._heard > max(self._settings.lease_s / 2, 2 * self._settings.sweep_s):
+            self._connected_since = now
+        self._heard = now
+        return now - self._connected_since >= self._settings.lease_s
 
     def _reap(self, job_id: str, fence: int, session: Session) -> None:
         logger.warning("%s: the holder of fence %d fell silent", job_id, fence)

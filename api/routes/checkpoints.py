@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path
 from fastapi.responses import FileResponse
 
-from api.deps import ReadSession, Service, ServiceDep, WriteSession
+from api.deps import Service, ServiceDep
 from api.problems import RESPONSES
 from store import aliases, checkpoints, retention
-from store.db import unit_of_work
+from store.db import reading, unit_of_work
 from store.errors import NotFound
 from store.tables import Checkpoint as Row
 from uniapl.manifest import MANIFEST
@@ -22,21 +22,24 @@ AliasName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$", descript
 
 
 @router.get("/aliases")
-def list_aliases(session: ReadSession) -> Page[Alias]:
+def list_aliases(service: ServiceDep) -> Page[Alias]:
     """Every alias, by name."""
-    return Page(data=[Alias.model_validate(alias) for alias in aliases.all_of(session)], has_more=False)
+    with reading(service.engine) as session:
+        found = aliases.all_of(session)
+    return Page(data=[Alias.model_validate(alias) for alias in found], has_more=False)
 
 
 @router.get("/aliases/{name}")
-def get_alias(name: AliasName, session: ReadSession) -> Alias:
+def get_alias(name: AliasName, service: ServiceDep) -> Alias:
     """The checkpoint that a name stands for."""
-    return Alias.model_validate(aliases.get(session, name))
+    with reading(service.engine) as session:
+        return Alias.model_validate(aliases.get(session, name))
 
 
 @router.put("/aliases/{name}")
 def promote_checkpoint(
     name: AliasName,
-    session: WriteSession,
+    service: ServiceDep,
     checkpoint_id: Annotated[str, Body(description="What the name shall stand for.")],
     version: Annotated[int, Body(ge=0, description="The alias's version that you have seen; 0 for a new one.")],
 ) -> Alias:
@@ -44,7 +47,9 @@ def promote_checkpoint(
 
     Whoever comes second with the same version is told so with a 409. The same request again changes nothing.
     """
-    return Alias.model_validate(aliases.promote(session, name, checkpoint_id, version))
+    with unit_of_work(service.engine) as session:
+        alias = aliases.promote(session, name, checkpoint_id, version)
+    return Alias.model_validate(alias)
 
 
 @router.delete("/checkpoints/{checkpoint_id}", status_code=204)
@@ -56,21 +61,24 @@ def delete_checkpoint(checkpoint_id: str, service: ServiceDep) -> None:
 
 
 @router.get("/checkpoints/{checkpoint_id}")
-def get_checkpoint(checkpoint_id: str, session: ReadSession, service: ServiceDep) -> Checkpoint:
+def get_checkpoint(checkpoint_id: str, service: ServiceDep) -> Checkpoint:
     """One checkpoint with its files and their hashes."""
-    found = to_checkpoint(checkpoints.get(session, checkpoint_id), service)
+    with reading(service.engine) as session:
+        row = checkpoints.get(session, checkpoint_id)
+    found = to_checkpoint(row, service)
     if found is None:
         raise NotFound("checkpoint", checkpoint_id)
     return found
 
 
 @router.get("/checkpoints/{checkpoint_id}/files/{name:path}", response_class=FileResponse)
-def download_file(checkpoint_id: str, name: str, session: ReadSession, service: ServiceDep) -> FileResponse:
+def download_file(checkpoint_id: str, name: str, service: ServiceDep) -> FileResponse:
     """One file of a checkpoint, streamed; understands `Range`. Its hash is in `GET /checkpoints/{id}`.
 
     `manifest.json`, whose own hash is `manifest_sha256`, can be had too.
     """
-    row = checkpoints.get(session, checkpoint_id)
+    with reading(service.engine) as session:
+        row = checkpoints.get(session, checkpoint_id)
     found = to_checkpoint(row, service)
     if found is None:
         raise NotFound("checkpoint", checkpoint_id)

@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from api.deps import After, Limit, ReadSession, Service, ServiceDep
+from api.deps import After, Limit, Service, ServiceDep
 from api.problems import RESPONSES
 from store import datasets
 from store.datasets import Upload
-from store.db import unit_of_work
+from store.db import reading, unit_of_work
 from store.paging import newest_first
 from store.tables import Dataset as Row
 from store.tables import new_id
@@ -57,13 +57,15 @@ def _store(service: Service, upload: Upload, dataset_id: str, name: str) -> Data
 
 
 @router.get("")
-def list_datasets(session: ReadSession, after: After = None, limit: Limit = 20) -> Page[Dataset]:
+def list_datasets(service: ServiceDep, after: After = None, limit: Limit = 20) -> Page[Dataset]:
     """Datasets, newest first."""
-    found = newest_first(session, Row, after=after, limit=limit + 1)
+    with reading(service.engine) as session:
+        found = newest_first(session, Row, after=after, limit=limit + 1)
     return Page(data=[Dataset.model_validate(row) for row in found[:limit]], has_more=len(found) > limit)
 
 
 @router.get("/{dataset_id}")
-def get_dataset(dataset_id: str, session: ReadSession) -> Dataset:
+def get_dataset(dataset_id: str, service: ServiceDep) -> Dataset:
     """One dataset."""
-    return Dataset.model_validate(datasets.get(session, dataset_id))
+    with reading(service.engine) as session:
+        return Dataset.model_validate(datasets.get(session, dataset_id))

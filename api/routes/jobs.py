@@ -8,11 +8,12 @@ from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Request, Re
 from fastapi.responses import StreamingResponse
 
 from api import admission, stream
-from api.deps import After, Limit, ReadSession, ServiceDep, WriteSession
+from api.deps import After, Limit, ServiceDep
 from api.examples import JOB_EXAMPLES
 from api.problems import RESPONSES
 from api.routes.checkpoints import to_checkpoint
 from store import checkpoints, events, jobs, metrics
+from store.db import reading, unit_of_work
 from store.paging import newest_first
 from store.tables import Job as Row
 from uniapl.spec.job import JobSpec
@@ -41,45 +42,52 @@ def create_job(
 
 
 @router.get("")
-def list_jobs(session: ReadSession, after: After = None, limit: Limit = 20) -> Page[Job]:
+def list_jobs(service: ServiceDep, after: After = None, limit: Limit = 20) -> Page[Job]:
     """Jobs, newest first."""
-    found = newest_first(session, Row, after=after, limit=limit + 1)
+    with reading(service.engine) as session:
+        found = newest_first(session, Row, after=after, limit=limit + 1)
     return Page(data=[Job.model_validate(job) for job in found[:limit]], has_more=len(found) > limit)
 
 
 @router.get("/{job_id}")
-def get_job(job_id: str, session: ReadSession) -> Job:
+def get_job(job_id: str, service: ServiceDep) -> Job:
     """One job."""
-    return Job.model_validate(jobs.get(session, job_id))
+    with reading(service.engine) as session:
+        return Job.model_validate(jobs.get(session, job_id))
 
 
 @router.post("/{job_id}/cancel")
-def cancel_job(job_id: str, session: WriteSession) -> Job:
+def cancel_job(job_id: str, service: ServiceDep) -> Job:
     """Cancel a job.
 
     A waiting job is cancelled at once. For an active one the answer says `cancel_requested`; it becomes `cancelled`
     when its trainer is gone. Checkpoints stay. Cancelling twice is harmless; a job that has ended otherwise is a 409.
     """
-    return Job.model_validate(jobs.request_cancel(session, job_id))
+    with unit_of_work(service.engine) as session:
+        job = jobs.request_cancel(session, job_id)
+    return Job.model_validate(job)
 
 
 @router.post("/{job_id}/pause")
-def pause_job(job_id: str, session: WriteSession) -> Job:
+def pause_job(job_id: str, service: ServiceDep) -> Job:
     """Pause a job, so that another can have its slot.
 
     A waiting job is paused at once. An active one finishes its step and writes a checkpoint first; until then the
     answer says `pause_requested`. Pausing twice is harmless; a job that is over is a 409.
     """
-    return Job.model_validate(jobs.request_pause(session, job_id))
+    with unit_of_work(service.engine) as session:
+        job = jobs.request_pause(session, job_id)
+    return Job.model_validate(job)
 
 
 @router.post("/{job_id}/resume")
-def resume_job(job_id: str, session: WriteSession, service: ServiceDep, background: BackgroundTasks) -> Job:
+def resume_job(job_id: str, service: ServiceDep, background: BackgroundTasks) -> Job:
     """Queue a paused job again; it goes on from its last checkpoint. A pause that has not begun yet is withdrawn.
 
     Resuming a job that is not paused is harmless; a job that is over is a 409.
     """
-    job = jobs.request_resume(session, job_id)
+    with unit_of_work(service.engine) as session:
+        job = jobs.request_resume(session, job_id)
     background.add_task(service.doorbell.ring, job_id)  # runs after the commit
     return Job.model_validate(job)
 
@@ -92,7 +100,6 @@ def resume_job(job_id: str, session: WriteSession, service: ServiceDep, backgrou
 def list_events(
     job_id: str,
     request: Request,
-    session: ReadSession,
     service: ServiceDep,
     after: Annotated[int, Query(ge=0, le=MAX, description="Number of the last event that is known.")] = 0,
     limit: Limit = 100,
@@ -103,18 +110,20 @@ def list_events(
     The stream replays what follows `Last-Event-ID` (or `after`), goes on live, and closes with an `end` event once the
     job is over.
     """
-    jobs.get(session, job_id)
-    if "text/event-stream" in request.headers.get("accept", ""):
+    streamed = "text/event-stream" in request.headers.get("accept", "")
+    with reading(service.engine) as session:
+        jobs.get(session, job_id)
+        found = [] if streamed else events.after(session, job_id, after, limit + 1)
+    if streamed:
         lines = stream.follow(request, service, job_id, last_event_id if last_event_id is not None else after)
         return StreamingResponse(lines, media_type="text/event-stream", headers={"cache-control": "no-store"})
-    found = events.after(session, job_id, after, limit + 1)
     return Page(data=[stream.to_event(row) for row in found[:limit]], has_more=len(found) > limit)
 
 
 @router.get("/{job_id}/metrics")
 def list_metrics(
     job_id: str,
-    session: ReadSession,
+    service: ServiceDep,
     names: Annotated[str | None, Query(description="Comma-separated metric names; all by default.")] = None,
     since_step: Annotated[int, Query(ge=-1, le=MAX, description="Only points after this step.")] = -1,
     limit: Annotated[int, Query(ge=1, le=100_000, description="Points per page.")] = 10_000,
@@ -123,9 +132,10 @@ def list_metrics(
 
     A page ends with a whole step; ask for the next one with the last step as `since_step`.
     """
-    jobs.get(session, job_id)
     wanted = names.split(",") if names else None
-    found = metrics.metrics(session, job_id, names=wanted, since_step=since_step, limit=limit + 1)
+    with reading(service.engine) as session:
+        jobs.get(session, job_id)
+        found = metrics.metrics(session, job_id, names=wanted, since_step=since_step, limit=limit + 1)
     page = found[:limit]
     if len(found) > limit:
         page = [m for m in page if m.step < found[limit].step] or page
@@ -135,18 +145,21 @@ def list_metrics(
 @router.get("/{job_id}/samples")
 def list_samples(
     job_id: str,
-    session: ReadSession,
+    service: ServiceDep,
     step: Annotated[int | None, Query(ge=0, le=MAX, description="Only samples of this step.")] = None,
 ) -> Page[Sample]:
     """Held-out answers, beside the teacher's, from every evaluation."""
-    jobs.get(session, job_id)
-    found = metrics.samples(session, job_id, step=step)
+    with reading(service.engine) as session:
+        jobs.get(session, job_id)
+        found = metrics.samples(session, job_id, step=step)
     return Page(data=[Sample.model_validate(sample) for sample in found], has_more=False)
 
 
 @router.get("/{job_id}/checkpoints")
-def list_checkpoints(job_id: str, session: ReadSession, service: ServiceDep) -> Page[Checkpoint]:
+def list_checkpoints(job_id: str, service: ServiceDep) -> Page[Checkpoint]:
     """Checkpoints of a job, newest first."""
-    jobs.get(session, job_id)
-    found = (to_checkpoint(row, service) for row in checkpoints.of_job(session, job_id))
+    with reading(service.engine) as session:
+        jobs.get(session, job_id)
+        rows = checkpoints.of_job(session, job_id)
+    found = (to_checkpoint(row, service) for row in rows)
     return Page(data=[checkpoint for checkpoint in found if checkpoint is not None], has_more=False)

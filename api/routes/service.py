@@ -10,10 +10,11 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import inspect
 
-from api.deps import ReadSession, ServiceDep
+from api.deps import ServiceDep
 from api.metrics import exposition
 from api.problems import Problem, problem
 from store import vitals
+from store.db import reading
 from uniapl.spec.resources import Model, Page
 
 router = APIRouter(tags=["service"])
@@ -30,9 +31,11 @@ def list_models(service: ServiceDep) -> Page[Model]:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def metrics(session: ReadSession) -> PlainTextResponse:
+def metrics(service: ServiceDep) -> PlainTextResponse:
     """Jobs by state, leases, attempts by how they ended, for Prometheus."""
-    return PlainTextResponse(exposition(vitals.read(session)), media_type=CONTENT_TYPE_LATEST)
+    with reading(service.engine) as session:
+        found = vitals.read(session)
+    return PlainTextResponse(exposition(found), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/healthz")
@@ -42,12 +45,14 @@ def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"model": Problem, "description": "Something it needs is missing"}})
-def readyz(session: ReadSession, service: ServiceDep) -> Any:
+def readyz(service: ServiceDep) -> Any:
     """Whether it can do its work: the database answers and has its tables, and the data folder can be written.
 
     The broker is not asked: it only makes starts faster, and jobs are accepted and started without it.
     """
-    if not inspect(session.connection()).has_table("jobs"):
+    with reading(service.engine) as session:
+        migrated = inspect(session.connection()).has_table("jobs")
+    if not migrated:
         return problem(503, "database_not_migrated", "the database has no tables yet; run `python -m store.migrate`")
     if not os.access(service.artifacts.root, os.W_OK):
         return problem(

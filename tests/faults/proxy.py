@@ -22,7 +22,7 @@ class Proxy:
         self._open.set()
         self._flows = threading.Event()
         self._flows.set()
-        self._trigger: bytes | None = None
+        self._trigger: tuple[bytes, bytes] | None = None
         self.triggered = 0
         """How often `cut_after_request` has struck."""
         threading.Thread(target=self._accept, daemon=True).start()
@@ -58,9 +58,12 @@ class Proxy:
     def release(self) -> None:
         self._flows.set()
 
-    def cut_after_request(self, request: bytes) -> None:
-        """Forward the next message that contains `request`, wait until it has been obeyed, and lose the answer."""
-        self._trigger = request
+    def cut_after_request(self, request: bytes, after: bytes = b"") -> None:
+        """Forward the next message that contains `request`, wait until it has been obeyed, and lose the answer.
+
+        With `after`, only on a connection that has said so before, and not made that request since.
+        """
+        self._trigger = (request, after)
 
     def _accept(self) -> None:
         while True:
@@ -81,6 +84,7 @@ class Proxy:
             threading.Thread(target=self._pump, args=(client, server), daemon=True).start()
 
     def _pump(self, client: socket.socket, server: socket.socket) -> None:
+        said = b""
         with client, server, contextlib.suppress(OSError):
             while True:
                 readable, _, _ = select.select([client, server], [], [], 1.0)
@@ -90,8 +94,13 @@ class Proxy:
                     if not data:
                         return
                     (server if side is client else client).sendall(data)
-                    if side is client and self._trigger is not None and self._trigger in data:
-                        self._trigger = None
-                        self.triggered += 1
-                        time.sleep(0.3)
-                        return
+                    if side is client and self._trigger is not None:
+                        said += data
+                        request, after = self._trigger
+                        if request in said:
+                            if after in said:
+                                self._trigger = None
+                                self.triggered += 1
+                                time.sleep(0.3)
+                                return
+                            said = b""

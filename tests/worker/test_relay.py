@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete
 
-from store import checkpoints, events, jobs, metrics
+from store import checkpoints, events, holding, jobs, metrics
 from store.artifacts import Artifacts
 from store.db import unit_of_work
 from store.errors import FenceLost
 from store.holding import Hold
+from store.tables import Metric
 from tests.store.test_jobs import held, make_job
 from uniapl.errors import SpecError
 from uniapl.report import Reporter
@@ -138,3 +139,20 @@ def test_a_completion_with_a_nul_passes(engine: Engine, hold: Hold, folder: Path
         reporter.sample(1, row="r", prompt="p", completion="a\x00b", reference=None, reward=1.0, score=None)
     relay(engine, hold, folder, tmp_path).pump()
     assert snapshot(engine, hold)[5] == ["a\ufffdb"]
+
+
+def test_what_a_restored_database_has_forgotten_is_told_again(
+    engine: Engine, hold: Hold, folder: Path, tmp_path: Path
+) -> None:
+    running = relay(engine, hold, folder, tmp_path)
+    with Reporter(folder / "reports.jsonl") as reporter:
+        for step in (1, 2):
+            reporter.metrics(step, {"loss": float(step)})
+            running.pump()
+        with unit_of_work(engine) as session:  # as a backup from after step 1 would have it
+            session.execute(delete(Metric).where(Metric.step == 2))
+            holding.note(session, hold.job_id, hold.fence, relayed_seq=1)
+        reporter.metrics(3, {"loss": 3.0})
+    while running.pump():
+        pass
+    assert snapshot(engine, hold)[4] == [("loss", step, float(step)) for step in (1, 2, 3)]

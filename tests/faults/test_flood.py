@@ -1,0 +1,80 @@
+"""A trainer that reports far more than is stored: row 38 of docs/reliability.md."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from store.db import reading
+from store.tables import Attempt
+from tests.conftest import ROOT
+from tests.faults.cluster import Cluster
+from uniapl.spec.report import REPORT, MetricReport
+from uniapl.spec.run import RunConfig
+
+pytestmark = pytest.mark.faults
+STEPS, ROUNDS = 60, 5
+POINTS_PER_S = 40_000
+TARGET = 0.02
+"""The step time may grow by so much, where it can be measured so well."""
+
+
+def story(path: Path) -> tuple[list[float], float]:
+    """Seconds that each step of a run took, by its own clock, and the points that it wrote a second."""
+    reports = [REPORT.validate_json(line) for line in path.read_bytes().splitlines()]
+    metrics = [report for report in reports if isinstance(report, MetricReport)]
+    times = [report.values["step_s"] for report in metrics if "step_s" in report.values]
+    points = sum(len(report.values) for report in metrics)
+    return times[5:], points / (metrics[-1].ts - metrics[0].ts)
+
+
+def attached(cluster: Cluster) -> tuple[str, Path]:
+    job_id = cluster.submit(steps=STEPS, checkpoint_every=STEPS, name="flood")
+    (job,) = cluster.finish(job_id, timeout_s=180)
+    assert (job.state, job.attempt) == ("succeeded", 1)
+    return job_id, cluster.data_dir / "jobs" / job_id / "fence-1"
+
+
+def bare(folder: Path, like: Path) -> Path:
+    """The same run with nobody reading along."""
+    folder.mkdir(parents=True)
+    run = RunConfig.model_validate_json((like / "run.json").read_text()).model_copy(update={"run_dir": str(folder)})
+    (folder / "run.json").write_text(run.model_dump_json())
+    command = [sys.executable, "-m", "tests.faults.trainer", str(folder / "run.json"), "--parent-pid", str(os.getpid())]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    return folder
+
+
+def test_a_flood_is_thinned_with_a_warning_and_the_heartbeat_never_stops(cluster: Cluster) -> None:
+    job_id, folder = attached(cluster)
+    with reading(cluster.engine) as session:
+        attempt = session.get_one(Attempt, (job_id, 1))
+    assert attempt.dropped_points > 0
+    assert cluster.messages(job_id).count("metrics come faster than they are stored; of some steps none are kept") == 1
+    assert not [message for message in cluster.messages(job_id) if "fell silent" in message]
+    metrics = cluster.client.jobs.metrics(job_id, names=["loss"])
+    assert metrics[-1].step == STEPS
+    times, rate = story(folder / "reports.jsonl")
+    assert len(times) == STEPS - 5
+    print(f"{rate:.0f} points a second written, {attempt.dropped_points} dropped")
+
+
+def test_the_step_time_does_not_suffer(cluster: Cluster, tmp_path: Path) -> None:
+    with_relay, alone = [], []
+    for n in range(ROUNDS):
+        _, folder = attached(cluster)
+        with_relay.append(statistics.median(story(folder / "reports.jsonl")[0]))
+        times, rate = story(bare(tmp_path / str(n), folder) / "reports.jsonl")
+        alone.append(statistics.median(times))
+    slower = statistics.median(with_relay) / statistics.median(alone) - 1
+    noise = (max(alone) - min(alone)) / statistics.median(alone)
+    print(
+        f"{rate:.0f} points a second; step {1000 * statistics.median(alone):.2f} ms alone (spread {noise:.1%}), "
+        f"{1000 * statistics.median(with_relay):.2f} ms with the relay: {slower:+.1%}"
+    )
+    assert slower < TARGET + noise

@@ -1,0 +1,119 @@
+"""Only what nobody can want is removed from disk."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from store import checkpoints, jobs
+from store.artifacts import Artifacts
+from store.db import unit_of_work
+from store.holding import Hold
+from store.tables import Job
+from tests.store.test_jobs import held, make_job
+from uniapl import manifest
+from worker import garbage
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Artifacts:
+    return Artifacts(tmp_path)
+
+
+def checkpoint(artifacts: Artifacts, hold: Hold, step: int) -> Path:
+    folder = artifacts.checkpoints(hold.job_id, hold.fence)
+    return manifest.publish(folder, step, lambda path: (path / "model.bin").write_text("m") and None, {}).path
+
+
+def unfinished(artifacts: Artifacts, hold: Hold) -> Path:
+    path = artifacts.checkpoints(hold.job_id, hold.fence) / ".step-00000099.tmp"
+    path.mkdir(parents=True)
+    (path / "model.bin").write_text("m")
+    return path
+
+
+def commit(engine: Engine, artifacts: Artifacts, hold: Hold, step: int, path: Path, *, deleted: bool = False) -> None:
+    with unit_of_work(engine) as session:
+        name = artifacts.relative(path)
+        checkpoints.commit(session, hold.job_id, hold.fence, step=step, path=name, manifest_sha256="x", size=1)
+        if deleted:
+            row = next(row for row in checkpoints.of_job(session, hold.job_id) if row.path == name)
+            checkpoints.mark_deleted(session, row)
+
+
+def end(engine: Engine, hold: Hold) -> None:
+    with unit_of_work(engine) as session:
+        session.get_one(Job, hold.job_id).state = "failed"
+
+
+def test_of_a_living_job_only_what_is_deleted_or_left_by_earlier_attempts(engine: Engine, artifacts: Artifacts) -> None:
+    old = held(engine, make_job(engine))
+    left = unfinished(artifacts, old)
+    kept, deleted, unreported = (checkpoint(artifacts, old, step) for step in (1, 2, 3))
+    commit(engine, artifacts, old, 1, kept)
+    commit(engine, artifacts, old, 2, deleted, deleted=True)
+    with unit_of_work(engine) as session:
+        jobs.preempt(session, old, "stopping")
+    new = held(engine, old.job_id)
+    fresh = checkpoint(artifacts, new, 4)
+    writing = unfinished(artifacts, new)
+    garbage.clear(engine, artifacts)
+    assert not left.exists()
+    assert not deleted.exists()
+    for path in (kept, unreported, writing, fresh):  # the unreported may be adopted, the fresh one will be reported
+        assert path.exists(), path
+
+
+def test_of_a_job_that_is_over_everything_without_a_row(engine: Engine, artifacts: Artifacts) -> None:
+    hold = held(engine, make_job(engine))
+    kept, unreported = (checkpoint(artifacts, hold, step) for step in (1, 2))
+    left = unfinished(artifacts, hold)
+    commit(engine, artifacts, hold, 1, kept)
+    log = artifacts.attempt(hold.job_id, hold.fence) / "trainer.log"
+    log.write_text("a log")
+    end(engine, hold)
+    garbage.clear(engine, artifacts)
+    assert kept.exists()
+    assert log.exists()
+    assert not left.exists()
+    assert not unreported.exists()
+
+
+def test_a_job_that_the_database_does_not_know_is_left_alone(engine: Engine, artifacts: Artifacts) -> None:
+    """Another database may, or a backup that is restored next."""
+    hold = held(engine, make_job(engine))
+    stranger = Hold("job_stranger", 1, 1, hold.spec, {})
+    path = checkpoint(artifacts, stranger, 1)
+    left = unfinished(artifacts, stranger)
+    garbage.clear(engine, artifacts)
+    assert path.exists()
+    assert left.exists()
+
+
+def test_an_upload_is_garbage_after_a_day(engine: Engine, artifacts: Artifacts) -> None:
+    under_way, abandoned = artifacts.upload("ds_new"), artifacts.upload("ds_old")
+    whole = artifacts.dataset("ds_whole")
+    whole.parent.mkdir(parents=True)
+    for path in (under_way, abandoned, whole):
+        path.write_text("{}")
+    day_ago = time.time() - garbage.UPLOAD_ABANDONED_S - 60
+    for path in (abandoned, whole):
+        os.utime(path, (day_ago, day_ago))
+    garbage.clear(engine, artifacts)
+    assert under_way.exists()
+    assert whole.exists()
+    assert not abandoned.exists()
+
+
+def test_a_second_time_nothing_is_left_to_do(engine: Engine, artifacts: Artifacts) -> None:
+    hold = held(engine, make_job(engine))
+    unfinished(artifacts, hold)
+    end(engine, hold)
+    garbage.clear(engine, artifacts)
+    before = sorted(artifacts.root.rglob("*"))
+    garbage.clear(engine, artifacts)
+    assert sorted(artifacts.root.rglob("*")) == before
