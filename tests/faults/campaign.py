@@ -10,17 +10,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple
 
 import psutil
+from sqlalchemy import select
 from uniapl_client.errors import UniaplClientError
 
-from store.db import IDLE_MS
-from store.states import ACTIVE
-from store.tables import Job
-from tests.faults.cluster import LEASE_S, Cluster
-
-T = TypeVar("T")
+from store.db import IDLE_MS, reading
+from store.states import State
+from store.tables import Checkpoint, Job
+from tests.faults.cluster import LEASE_S, Cluster, job_of
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,18 @@ class Fault:
     """For faults that last."""
     pause_s: float
     """Before the next one."""
+
+
+PATIENCE_S = 60.0
+"""So long a fault waits for a victim."""
+
+
+class Victim(NamedTuple):
+    """A job in training."""
+
+    job: Job
+    trainer: psutil.Process
+    worker: str
 
 
 WEIGHTS = {
@@ -78,44 +89,34 @@ class Breaker:
         time.sleep(fault.pause_s)
         self._cluster.restart_dead(lambda text: None)
 
-    def _active(self) -> list[Job]:
-        """Jobs whose attempt has made a checkpoint of its own: whoever is hit twice before that makes no progress."""
-        from sqlalchemy import select
-
-        from store.db import reading
-        from store.tables import Attempt, Checkpoint
-
-        deadline = time.monotonic() + 20
-        while True:
-            with reading(self._cluster.engine) as session:
-                made = select(Checkpoint.id).where(Checkpoint.job_id == Job.id, Checkpoint.fence == Job.fence).exists()
-                held = select(Attempt.fence).where(Attempt.job_id == Job.id, Attempt.pgid.is_not(None)).exists()
-                query = select(Job).where(Job.state.in_(ACTIVE), made, held).order_by(Job.created_at)
-                found = list(session.scalars(query))
-            if found or time.monotonic() > deadline:
-                return found
+    def _victim(self, fault: Fault) -> Victim | None:
+        """A job whose attempt has made a checkpoint of its own: whoever is hit again before that makes no progress."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            jobs = {job.id: job for job in self._progressing()}
+            found = [
+                Victim(jobs[job_of(trainer)], trainer, worker)
+                for trainer in self._cluster.trainers()
+                for worker in self._workers
+                if job_of(trainer) in jobs and self._cluster.is_parent(worker, trainer)
+            ]
+            if found:
+                return found[int(fault.pick * len(found))]
             time.sleep(0.1)
+        return None
 
-    def _trainer(self, fault: Fault) -> psutil.Process | None:
-        job = picked(self._active(), fault)
-        if job is None:
-            return None
-        found = [process for process in self._cluster.trainers() if job.id in " ".join(process.info["cmdline"])]
-        return found[0] if found else None
+    def _progressing(self) -> Sequence[Job]:
+        with reading(self._cluster.engine) as session:
+            made = select(Checkpoint.id).where(Checkpoint.job_id == Job.id, Checkpoint.fence == Job.fence).exists()
+            return session.scalars(select(Job).where(Job.state == State.RUNNING, made)).all()
 
     def _busy_worker(self, fault: Fault) -> str:
-        """The one that holds a job with progress of its own, else any."""
-        trainer = self._trainer(fault)
-        if trainer is not None:
-            for name in self._workers:
-                if self._cluster.is_parent(name, trainer):
-                    return name
-        name = picked(self._workers, fault)
-        assert name is not None
-        return name
+        """One that holds a job with progress of its own, else any."""
+        victim = self._victim(fault)
+        return victim.worker if victim is not None else self._workers[int(fault.pick * len(self._workers))]
 
     def _kill_trainer(self, fault: Fault) -> None:
-        _signal(self._trainer(fault), signal.SIGKILL)
+        self._signal_trainer(fault, signal.SIGKILL)
 
     def _kill_worker(self, fault: Fault) -> None:
         self._cluster.kill(self._busy_worker(fault))
@@ -141,19 +142,25 @@ class Breaker:
         return now.fence > held.fence and now.state == "running"
 
     def _freeze_trainer(self, fault: Fault) -> None:
-        _signal(self._trainer(fault), signal.SIGSTOP)  # the watchdog's business
+        self._signal_trainer(fault, signal.SIGSTOP)  # the watchdog's business
+
+    def _signal_trainer(self, fault: Fault, number: signal.Signals) -> None:
+        victim = self._victim(fault)
+        if victim is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.trainer.send_signal(number)
 
     def _drain_worker(self, fault: Fault) -> None:
         os.kill(self._cluster.pid(self._busy_worker(fault)), signal.SIGTERM)
         time.sleep(fault.lasts_s)
 
     def _pause_job(self, fault: Fault) -> None:
-        job = picked(self._active(), fault)
-        if job is not None:
+        victim = self._victim(fault)
+        if victim is not None:
             try:
-                self._cluster.client.jobs.pause(job.id)
+                self._cluster.client.jobs.pause(victim.job.id)
                 time.sleep(fault.lasts_s)
-                self._cluster.client.jobs.resume(job.id)
+                self._cluster.client.jobs.resume(victim.job.id)
             except UniaplClientError:  # it has just ended, or the API is still coming up; healing resumes it
                 pass
 
@@ -207,14 +214,3 @@ class Breaker:
                 file.write(bytes(1 << 20))
         time.sleep(fault.lasts_s)
         filler.unlink()
-
-
-def picked(items: Sequence[T], fault: Fault) -> T | None:
-    """The fault's victim among what is there."""
-    return items[int(fault.pick * len(items))] if items else None
-
-
-def _signal(process: psutil.Process | None, number: signal.Signals) -> None:
-    if process is not None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(number)
