@@ -65,7 +65,12 @@ def main() -> int:
 
 def _campaign(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> int:
     disk = _small_disk(folder / "data" / "jobs", stack)
-    environment = {"UNIAPL_HANG_MIN_S": "5", "UNIAPL_GARBAGE_S": "5", "UNIAPL_TEST_STEP_S": "0.15"}
+    environment = {
+        "UNIAPL_HANG_MIN_S": "5",
+        "UNIAPL_GARBAGE_S": "5",
+        "UNIAPL_WORKER_SLOTS": str(IN_FLIGHT),  # either worker can take over all that the other loses
+        "UNIAPL_TEST_STEP_S": "0.15",
+    }
     if arguments.sabotage:
         environment["UNIAPL_TEST_SABOTAGE"] = arguments.sabotage
     cluster = Cluster(folder, postgres=not arguments.sqlite, environment=environment)
