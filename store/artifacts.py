@@ -64,7 +64,8 @@ class Artifacts:
         return str(path.absolute().relative_to(self.root.absolute()))
 
     def checkpoint_files(self, path: str) -> list[CheckpointFile] | None:
-        """What the manifest of a checkpoint lists, the manifest itself left out; `None` when something is missing.
+        """What the manifest of a checkpoint lists, the manifest itself left out; `None` when something is missing or
+        torn.
 
         The trainer deletes old folders before the database hears of it, so a row may outlive its folder.
         """
@@ -73,6 +74,6 @@ class Artifacts:
             manifest = json.loads((folder / MANIFEST).read_text())
             files = [CheckpointFile(name=name, **entry) for name, entry in manifest["files"].items()]
             whole = all((folder / file.name).stat().st_size == file.bytes for file in files)
-        except OSError:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return files if whole else None

@@ -7,6 +7,7 @@ every worker looks for queued jobs by itself. So ringing never fails a request.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 
 from celery import Celery
@@ -18,6 +19,9 @@ from store.settings import Settings
 RUN_JOB = "uniapl.run_job"
 SILENT_S = 5.0
 """After a failure, so long no message is tried: every one would wait for its time limit."""
+AT_ONCE, PATIENCE_S = 8, 0.2
+"""So many messages may be under way at once, and the next waits so long for one of them: a broker that takes what it
+is sent and never answers would soon hold every thread of the API."""
 logger = logging.getLogger(__name__)
 
 
@@ -57,13 +61,16 @@ class Doorbell:
     def __init__(self, celery: Celery) -> None:
         self._celery = celery
         self._silent_until = 0.0
+        self._under_way = threading.BoundedSemaphore(AT_ONCE)
 
     def ring(self, job_id: str) -> None:
         """Send the message, or log that it could not be sent; then for a while none is tried, since each may wait."""
-        if time.monotonic() < self._silent_until:
+        if time.monotonic() < self._silent_until or not self._under_way.acquire(timeout=PATIENCE_S):
             return
         try:
             self._celery.send_task(RUN_JOB, args=[job_id], retry=False)
         except (OperationalError, OSError) as error:
             self._silent_until = time.monotonic() + SILENT_S
             logger.warning("could not ring for %s (%s); the workers look for themselves", job_id, error)
+        finally:
+            self._under_way.release()

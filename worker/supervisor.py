@@ -221,7 +221,8 @@ class _Attempt:
         hold = self._hold
         with unit_of_work(self._engine) as session:
             kind = self._move_on(status, session)
-            holding.end_attempt(session, hold.job_id, hold.fence, kind, relay_closed=True)
+            told_all = status in (EXIT_DONE, EXIT_REQUEUE)  # else it may have died before it told of a checkpoint
+            holding.end_attempt(session, hold.job_id, hold.fence, kind, relay_closed=told_all)
         logger.info("%s: attempt %d ended: %s", hold.job_id, hold.attempt, kind)
 
     def _move_on(self, status: int, session: Session) -> str:

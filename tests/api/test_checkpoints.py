@@ -175,3 +175,12 @@ def test_a_checkpoint_is_promoted_or_deleted_never_both(saved: Saved, step: int)
         thread.join()
     assert answers in ({"promote": 200, "delete": 409}, {"promote": 404, "delete": 204})
     assert saved.folder(step).exists() is (answers["promote"] == 200)
+
+
+@pytest.mark.parametrize(
+    "manifest", ['{"files"', "[]", '{"files": {"model.bin": 7}}', '{"files": {"model.bin": {"x": 1}}}']
+)
+def test_a_checkpoint_whose_manifest_is_garbled_is_not_listed(saved: Saved, manifest: str) -> None:
+    (saved.folder(3) / "manifest.json").write_text(manifest)
+    assert [c["step"] for c in saved.client.get(f"/jobs/{saved.job_id}/checkpoints").json()["data"]] == [2, 1]
+    assert saved.client.get(f"/checkpoints/{saved.ids[2]}").status_code == 404
