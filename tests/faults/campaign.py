@@ -17,7 +17,7 @@ from sqlalchemy import select
 from uniapl_client.errors import UniaplClientError
 
 from store.db import IDLE_MS, reading
-from store.states import State
+from store.states import ACTIVE, State
 from store.tables import Checkpoint, Job
 from tests.faults.cluster import LEASE_S, Cluster, job_of
 
@@ -137,9 +137,9 @@ class Breaker:
         self._cluster.go_on(name)
 
     def _taken(self, held: Job) -> bool:
-        """Whether another claim has taken the job and trains."""
+        """Whether another claim has taken the job."""
         now = self._cluster.job(held.id)
-        return now.fence > held.fence and now.state == "running"
+        return now.fence > held.fence and now.state in ACTIVE
 
     def _freeze_trainer(self, fault: Fault) -> None:
         self._signal_trainer(fault, signal.SIGSTOP)  # the watchdog's business

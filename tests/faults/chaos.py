@@ -28,6 +28,8 @@ from tests.faults.campaign import Breaker, Fault, schedule
 from tests.faults.cluster import OVER, Cluster, expected_weights, job_of
 
 INTERVAL = 5
+STEPS = 200
+"""Of a scripted job: half a minute, so that a worker frozen inside a transaction still has it when another comes."""
 IN_FLIGHT = 4
 WORKERS = ("worker", "worker-2")
 REAL_EVERY = 10
@@ -121,7 +123,7 @@ class _Jobs:
             if "student" in fields:
                 fields["dataset_mix"] = [{"dataset": self._cluster.dataset}]
             try:
-                self._cluster.submit(steps=60, checkpoint_every=INTERVAL, **fields)
+                self._cluster.submit(steps=STEPS, checkpoint_every=INTERVAL, **fields)
                 self._submitted += 1
             except UniaplClientError as error:  # refused, so nothing was promised
                 if time.monotonic() > deadline:
