@@ -104,13 +104,15 @@ def trained(folder: Path) -> list[MetricReport]:
     return [r for r in reports(folder) if isinstance(r, MetricReport) and "loss" in r.values]
 
 
-def kill_after(process: subprocess.Popen[bytes], folder: Path, step: int, moment: random.Random) -> None:
-    """SIGKILL at a random moment of the step after `step`, or of what comes between them."""
+def kill_after(
+    process: subprocess.Popen[bytes], folder: Path, step: int, moment: random.Random, *, within_s: float | None = None
+) -> None:
+    """SIGKILL at a random moment after `step`: within so many seconds, by default the time which that step took."""
     deadline = time.monotonic() + 120
     while not (steps := [r for r in trained(folder) if r.step >= step]):
         assert process.poll() is None, (folder / "log.txt").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    time.sleep(moment.random() * steps[0].values["step_time"])
+    time.sleep(moment.random() * (within_s or steps[0].values["step_time"]))
     process.kill()
     process.wait()
