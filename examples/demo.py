@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 from uniapl_client import Client, Job, JobFailed
-from uniapl_client.client import read_spec
+from uniapl_client.spec_file import read_spec
 from uniapl_client.watch import watch
 
 from embedded.service import EmbeddedService, interrupt

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from uniapl_client import Client, JobFailed
-from uniapl_client.client import read_spec
+from uniapl_client.spec_file import read_spec
 
 from api.examples import MODES
 from embedded.service import EmbeddedService

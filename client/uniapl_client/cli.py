@@ -45,7 +45,7 @@ def submit(url: str | None, spec: Path, follow: bool) -> None:
     """Queue the job of a spec file. Datasets named by the path of a file are uploaded first."""
     from rich.console import Console
 
-    from uniapl_client.client import read_spec
+    from uniapl_client.spec_file import read_spec
     from uniapl_client.watch import watch
 
     with _client(url) as client:
