@@ -90,7 +90,11 @@ class Breaker:
         self._cluster.restart_dead(lambda text: None)
 
     def _victim(self, fault: Fault) -> Victim | None:
-        """A job whose attempt has made a checkpoint of its own: whoever is hit again before that makes no progress."""
+        """A job whose attempt has made a checkpoint of its own, on a worker whose other jobs have not failed in vain.
+
+        Three failures in a row without a new checkpoint end a job, as they should; a campaign that aims at the same
+        job again and again would show nothing else.
+        """
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             jobs = {job.id: job for job in self._progressing()}
@@ -98,12 +102,15 @@ class Breaker:
                 Victim(jobs[job_of(trainer)], trainer, worker)
                 for trainer in self._cluster.trainers()
                 for worker in self._workers
-                if job_of(trainer) in jobs and self._cluster.is_parent(worker, trainer)
+                if job_of(trainer) in jobs and self._cluster.is_parent(worker, trainer) and self._spared(worker)
             ]
             if found:
                 return found[int(fault.pick * len(found))]
             time.sleep(0.1)
         return None
+
+    def _spared(self, worker: str) -> bool:
+        return all(self._cluster.job(job_id).fruitless_attempts == 0 for job_id in self._cluster.held_by(worker))
 
     def _progressing(self) -> Sequence[Job]:
         with reading(self._cluster.engine) as session:

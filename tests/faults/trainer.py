@@ -8,6 +8,7 @@ real one where the spec names any other student. A spec's name can ask for a fau
 from __future__ import annotations
 
 import argparse
+import errno
 import faulthandler
 import hashlib
 import json
@@ -26,7 +27,7 @@ from uniapl.spec.run import RunConfig
 
 STUDENT = "counting-student"
 WEIGHTS = 1 << 16
-EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_REQUEUE = 0, 64, 70, 75
+EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_DISK_FULL, EXIT_REQUEUE = 0, 64, 70, 74, 75
 
 
 def weights_after(step: int, seed: int) -> bytes:
@@ -137,6 +138,10 @@ def main() -> int:
         except UniaplError as error:
             reporter.error(error)
             return EXIT_DIVERGED if isinstance(error, DivergedError) else EXIT_USER
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            return EXIT_DISK_FULL
     return EXIT_DONE if finished else EXIT_REQUEUE
 
 
