@@ -107,6 +107,12 @@ class Relay:
         for checkpoint in expired:
             shutil.rmtree(self._artifacts.root / checkpoint.path, ignore_errors=True)
 
+    @property
+    def behind(self) -> bool:
+        """Whether a whole batch waits: less than that can wait for the next look, or a flood would be written in
+        hundreds of small transactions a second."""
+        return self._path.exists() and self._path.stat().st_size - self._offset > BATCH_BYTES
+
     def _write(self, session: Session, reports: list[Report], dropped: int, *, last: int) -> Sequence[Checkpoint]:
         """Apply reports; returns the checkpoints that retention gives up for new ones."""
         hold = self._hold

@@ -169,7 +169,7 @@ class _Attempt:
             self._lease.check()
             more = False
             try:
-                more = self._lease.certain and self._relay.pump()
+                more = self._lease.certain and self._relay.pump() and self._relay.behind
                 if time.monotonic() > look_at:
                     look_at = time.monotonic() + INTENT_S
                     with reading(self._engine) as session:

@@ -72,9 +72,10 @@ def test_the_step_time_does_not_suffer(cluster: Cluster, tmp_path: Path) -> None
         times, rate = story(bare(tmp_path / str(n), folder) / "reports.jsonl")
         alone.append(statistics.median(times))
     slower = statistics.median(with_relay) / statistics.median(alone) - 1
-    noise = (max(alone) - min(alone)) / statistics.median(alone)
+    noise = max((max(runs) - min(runs)) / statistics.median(runs) for runs in (alone, with_relay))
     print(
-        f"{rate:.0f} points a second; step {1000 * statistics.median(alone):.2f} ms alone (spread {noise:.1%}), "
-        f"{1000 * statistics.median(with_relay):.2f} ms with the relay: {slower:+.1%}"
+        f"{rate:.0f} points a second; step {1000 * statistics.median(alone):.2f} ms alone, "
+        f"{1000 * statistics.median(with_relay):.2f} ms with the relay: {slower:+.1%}, "
+        f"where equal runs differ by {noise:.1%}"
     )
-    assert slower < TARGET + noise
+    assert slower < TARGET + noise  # on a quiet machine the second term is small
