@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,5 +75,5 @@ def trainers(folder: Path) -> list[psutil.Process]:
         command = " ".join(process.info["cmdline"] or [])
         ours = "-m uniapl train" in command or "-m tests.faults.trainer" in command
         if ours and str(folder) in command and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
+            found.append(copy.copy(process))  # psutil keeps its own, and writes into it at the next look
     return found
