@@ -43,10 +43,10 @@ modes: $(MODELS)  ## run every example spec for three steps on a tiny model
 	@echo "==> running every mode through the service"
 	@$(BIN)/python -m examples.modes
 
-ablation: $(MODELS)  ## compare UniAPL with its parts on SmolLM2-135M (half an hour; LONG=1: 60 updates, three seeds)
+ablation: $(MODELS)  ## compare UniAPL with its parts on SmolLM2-135M (half an hour; LONG=1: 24 updates, three seeds, over two hours)
 	@echo "==> training the arms; stopped, the same command goes on"
 	@$(BIN)/python -m uniapl experiment ablation examples/ablation.json \
-		$${LONG:+--out data/experiments/ablation-long --steps 60 --seeds 0,1,2} $(ARGS)
+		$${LONG:+--out data/experiments/ablation-long --steps 24 --seeds 0,1,2} $(ARGS)
 
 test: $(MODELS)  ## run the tests (ARGS='-k name' to choose)
 	@echo "==> running the tests"
