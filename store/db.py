@@ -23,7 +23,10 @@ NAP_S = 0.005
 
 
 class now(FunctionElement[float]):
-    """Unix seconds by the database's clock: the only clock that leases are measured with."""
+    """Unix seconds by the database's clock: the only clock that leases are measured with.
+
+    SQLite has none of its own, and takes that of the process that asks: its processes share one machine, and one clock.
+    """
 
     type = Double()
     inherit_cache = True
