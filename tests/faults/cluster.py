@@ -17,11 +17,12 @@ from sqlalchemy import Engine, create_engine, text
 from uniapl_client import Client
 
 from embedded.service import EmbeddedService
+from store.artifacts import Artifacts
 from store.db import make_engine
 from store.tables import Job
 from tests.conftest import MODELS, ROOT
 from tests.e2e.conftest import CHANCE, trainers, wait_for
-from tests.faults.invariants import Findings, check
+from tests.faults.invariants import Findings, check, lost_steps
 from tests.faults.proxy import Proxy
 from tests.faults.servers import Postgres, Redis
 from tests.faults.trainer import STUDENT, weights_after
@@ -186,6 +187,13 @@ class Cluster(EmbeddedService):
         """Every invariant, with the results an uninterrupted run would have."""
         wait_for(lambda: not self.trainers(), timeout_s=15)
         return check(self.engine, self.data_dir, self.accepted, expected_weights)
+
+    def lost_steps(self, job_id: str) -> int:
+        """Steps that the worst of the job's attempts made in vain."""
+        from store.db import reading
+
+        with reading(self.engine) as session:
+            return lost_steps(session, session.get_one(Job, job_id), Artifacts(self.data_dir))
 
     def messages(self, job_id: str) -> list[str]:
         """What the job's events say, from the database."""

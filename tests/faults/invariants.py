@@ -57,7 +57,7 @@ def check(engine: Engine, folder: Path, accepted: set[str], weights: Weights = l
         for job in jobs:
             told = [f"{job.id}: {problem}" for problem in _problems(session, job, artifacts, weights)]
             found.violations += told
-            found.max_lost_steps = max(found.max_lost_steps, _lost_steps(session, job, artifacts))
+            found.max_lost_steps = max(found.max_lost_steps, lost_steps(session, job, artifacts))
     found.violations += [f"I5: trainer {process.pid} still runs" for process in trainers(folder)]
     return found
 
@@ -129,7 +129,7 @@ def _checkpoints(session: Session, job: Job, artifacts: Artifacts, weights: Weig
     return problems
 
 
-def _lost_steps(session: Session, job: Job, artifacts: Artifacts) -> int:
+def lost_steps(session: Session, job: Job, artifacts: Artifacts) -> int:
     """Steps that the worst attempt had made beyond the checkpoint from which the next one went on."""
     attempts = session.scalars(select(Attempt).where(Attempt.job_id == job.id).order_by(Attempt.fence)).all()
     starts = [0 if a.resumed_from is None else session.get_one(Checkpoint, a.resumed_from).step for a in attempts]
