@@ -328,6 +328,18 @@ def test_no_gradient_reaches_prompt_or_padding(form: Any) -> None:
     assert (touched == alive).float().mean() > 0.9  # clipped tokens have none
 
 
+@pytest.mark.parametrize("surrogate", ["ppo_clip", "reinforce"])
+def test_the_adversarial_term_reads_compared_rows_alone_whatever_lies_in_the_others(surrogate: Any) -> None:
+    sequences = make_sequences(7)
+    batch = collate(sequences, pad_id=0, device=CPU)
+    assert batch.compared.any()
+    assert not batch.compared.all()
+    strange = replace(batch, coef=torch.where(batch.compared, batch.coef, torch.full_like(batch.coef, 5.0)))
+    spec = objective(adversarial={"surrogate": surrogate})
+    losses = [unified_terms(Bigram().logprobs(b), b, Counts.of(sequences), spec).adv for b in (batch, strange)]
+    assert_close(losses[1], losses[0])
+
+
 def test_counts_cover_the_whole_step_and_each_term_its_own_rows() -> None:
     sequences = make_sequences(3)
     counts = Counts.of(sequences)
