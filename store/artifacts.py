@@ -67,7 +67,7 @@ class Artifacts:
         """What the manifest of a checkpoint lists, the manifest itself left out; `None` when something is missing or
         torn.
 
-        The trainer deletes old folders before the database hears of it, so a row may outlive its folder.
+        Whoever restores a database, or loses a disk, has rows that outlive their folders.
         """
         folder = self.root / path
         try:

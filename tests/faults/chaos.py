@@ -21,11 +21,12 @@ from pathlib import Path
 
 from uniapl_client.errors import UniaplClientError
 
+from store.states import TERMINAL
 from store.tables import Job
 from tests.conftest import MODELS, ROOT
 from tests.e2e.conftest import CHANCE
 from tests.faults.campaign import Breaker, Fault, schedule
-from tests.faults.cluster import OVER, Cluster, expected_weights, job_of
+from tests.faults.cluster import Cluster, expected_weights, job_of
 
 INTERVAL = 5
 STEPS = 200
@@ -161,7 +162,7 @@ class _Jobs:
 
     def _open(self) -> list[Job]:
         jobs = (self._cluster.job(job_id) for job_id in self._cluster.accepted)
-        return [job for job in jobs if job.state not in OVER]
+        return [job for job in jobs if job.state not in TERMINAL]
 
 
 class _Watch:

@@ -19,6 +19,7 @@ from uniapl_client import Client
 from embedded.service import EmbeddedService
 from store.artifacts import Artifacts
 from store.db import make_engine
+from store.states import TERMINAL
 from store.tables import Job
 from tests.conftest import MODELS, ROOT
 from tests.e2e.conftest import CHANCE, trainers, wait_for
@@ -38,7 +39,6 @@ PATIENCE = {
     "HF_HUB_OFFLINE": "1",
     "UNIAPL_TEST_SCRIPTED": "1",
 }
-OVER = ("succeeded", "failed", "cancelled")
 
 
 class Cluster(EmbeddedService):
@@ -157,7 +157,7 @@ class Cluster(EmbeddedService):
 
     def finish(self, *job_ids: str, timeout_s: float = 90.0) -> list[Job]:
         """Wait until the jobs are over, in whatever way."""
-        return [self.until(job_id, *OVER, timeout_s=timeout_s) for job_id in job_ids]
+        return [self.until(job_id, *TERMINAL, timeout_s=timeout_s) for job_id in job_ids]
 
     def trainer_of(self, job_id: str) -> psutil.Process:
         """The living trainer of a job."""

@@ -13,8 +13,9 @@ import psutil
 import pytest
 from uniapl_client import ConflictError
 
+from store.states import TERMINAL
 from tests.e2e.conftest import wait_for
-from tests.faults.cluster import OVER, Cluster, settled
+from tests.faults.cluster import Cluster, settled
 from tests.faults.invariants import Findings
 
 pytestmark = pytest.mark.faults
@@ -49,7 +50,7 @@ def cancel(cluster: Cluster, job_id: str) -> float:
     cluster.client.jobs.cancel(job_id)
     while True:
         job = cluster.job(job_id)
-        if job.state in OVER:
+        if job.state in TERMINAL:
             alive = [process for process in cluster.trainers() if job_id in " ".join(process.info["cmdline"])]
             assert alive == [], f"the row says {job.state}, and {alive} still run"
             assert job.state == "cancelled"
