@@ -8,7 +8,7 @@ ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test mutants faults chaos bench-reliability check format clean
+.PHONY: help install models demo serve modes ablation test mutants faults faults-short chaos bench-reliability check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,11 @@ mutants: $(MODELS)  ## break the method line by line, and list the tests that no
 faults: $(MODELS)  ## kill, freeze, cut and fill, on both databases (half an hour and more; ARGS='-k name' to choose)
 	@echo "==> breaking the service on purpose"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults tests $(ARGS)
+
+faults-short: $(MODELS)  ## some of the faults, and a campaign of six: what CI runs
+	@$(MAKE) --no-print-directory faults \
+		ARGS='-k "along_and_another or frozen_past or three_sweepers or cut_again_and_again or paused_whatever"'
+	@$(MAKE) --no-print-directory chaos FAULTS=6 SEED=8
 
 chaos: $(MODELS)  ## a random campaign: FAULTS=200 SEED=1 (ARGS=--sqlite, --dry-run, --sabotage NAME)
 	@echo "==> breaking the service at random"
