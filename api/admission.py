@@ -66,7 +66,7 @@ def _check_teacher(settings: Settings, spec: JobSpec) -> None:
 
 def _dataset(session: Session, dataset_id: str, param: str) -> Dataset:
     try:
-        return datasets.get(session, dataset_id)
+        return datasets.use(session, dataset_id)
     except NotFound:
         raise SpecError(
             f"unknown dataset {dataset_id!r}",

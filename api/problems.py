@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,9 +17,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from store.datasets import InvalidDataset
-from store.errors import Conflict, NotFound
+from store.errors import Conflict, NotFound, TooLarge
+from store.lines import InvalidDataset
 from uniapl.errors import UniaplError
 from uniapl.spec.base import field_path
 
@@ -75,6 +77,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     for status in (404, 409, 422)
 }
 """For the OpenAPI document."""
+TOO_LARGE: dict[int | str, dict[str, Any]] = {413: RESPONSES[422] | {"description": _TITLES[413][0]}}
+"""The same, where bytes are sent."""
 
 
 def problem(
@@ -120,9 +124,19 @@ def install(app: FastAPI) -> None:
     def _conflict(_: Request, error: Conflict) -> JSONResponse:
         return problem(409, error.code, str(error), headers={"x-should-retry": "false"})
 
+    @app.exception_handler(TooLarge)
+    def _too_large(_: Request, error: TooLarge) -> JSONResponse:
+        return problem(413, "too_large", str(error))
+
+    @app.exception_handler(ClientDisconnect)
+    def _gone(_: Request, __: ClientDisconnect) -> JSONResponse:
+        return problem(400, "client_disconnected", "the request broke off")  # which nobody reads
+
     @app.exception_handler(InvalidDataset)
     def _dataset(_: Request, error: InvalidDataset) -> JSONResponse:
-        lines = [{"line": p.line, "offset": p.offset, "reason": p.reason} for p in error.problems]
+        lines = [
+            {name: value for name, value in asdict(found).items() if value is not None} for found in error.problems
+        ]
         detail = f"{error}; nothing was stored, mend the lines listed in `errors` and send it again"
         return problem(422, "invalid_dataset", detail, errors=lines)
 

@@ -15,12 +15,14 @@ Row = TypeVar("Row", Job, Dataset)
 
 
 def newest_first(session: Session, table: type[Row], *, after: str | None, limit: int) -> Sequence[Row]:
-    """Up to `limit` rows older than the one whose id is `after`.
+    """Up to `limit` rows older than the one whose id is `after`; deleted ones are left out.
 
     Raises:
         NotFound: there is no such row.
     """
     query = select(table).order_by(table.created_at.desc(), table.id.desc()).limit(limit)
+    if table is Dataset:
+        query = query.where(Dataset.deleted_at.is_(None))
     if after is not None:
         last = session.get(table, after)
         if last is None:
