@@ -49,8 +49,12 @@ class Lines:
         """
         start = 0
         while (end := piece.find(b"\n", start)) >= 0:
-            self._tail += piece[start:end]
-            self._take()
+            if end == start and not self._tail:  # of which a bomb may hold gigabytes
+                self._lines += 1
+                self._offset += 1
+            else:
+                self._tail += piece[start:end]
+                self._take()
             start = end + 1
         self._tail += piece[start:]
         if len(self._tail) > self._max_line_bytes:

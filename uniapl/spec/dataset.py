@@ -24,7 +24,9 @@ class Message(Input):
     """One turn of the conversation that forms the prompt."""
 
     role: Literal["system", "user", "assistant"]
+    """Who speaks."""
     content: Annotated[Text, Field(min_length=1)]
+    """What is said."""
 
 
 class DatasetRow(Input):

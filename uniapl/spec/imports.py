@@ -82,7 +82,7 @@ def _convert(given: dict[str, Any]) -> dict[str, Any]:
         row["reference"] = _answer(answer)
     elif "reference" not in row and _answered(row["messages"]):
         *row["messages"], last = row["messages"]
-        row["reference"] = last.get("content")
+        row["reference"] = _text(last)
     reward = _reward(given)
     if reward is not None:
         row["reward"] = reward
@@ -109,8 +109,13 @@ def _answer(answer: Any) -> Any:
     if isinstance(answer, str):
         return answer.strip()
     if isinstance(answer, list) and len(answer) == 1 and isinstance(answer[0], dict):
-        return answer[0].get("content")
+        return _text(answer[0])
     raise RowError("completion: must be a text, or a list of one turn of the assistant; later turns are not imitated")
+
+
+def _text(turn: dict[str, Any]) -> Any:
+    """What a turn says; nothing is no answer, and is refused as such."""
+    return turn.get("content") or ""
 
 
 def _reward(given: dict[str, Any]) -> dict[str, Any] | None:

@@ -212,9 +212,13 @@ class Spread(Output):
     """How a quantity is distributed over rows."""
 
     mean: float
+    """Arithmetic mean."""
     p50: int
+    """Median."""
     p95: int
+    """Only a twentieth of the rows has more."""
     max: int
+    """The most."""
 
 
 class TextStatistics(Output):
