@@ -73,10 +73,11 @@ def append(session: Session, settings: Settings, path: Path, upload_id: str, off
         session.expire_all()
         expect(get(session, upload_id), offset, len(data))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        if file.tell() < offset:
-            raise Conflict("upload_damaged", "the service has lost a part of this upload; begin it again")
+    if offset > 0 and not (path.exists() and path.stat().st_size >= offset):
+        raise Conflict("upload_damaged", "the service has lost a part of this upload; begin it again")
+    with path.open("r+b" if offset > 0 else "wb") as file:
         file.truncate(offset)
+        file.seek(offset)
         file.write(data)
 
 
