@@ -30,7 +30,7 @@ def main(path: str, columns: list[str]) -> int:
 
     out = sys.stdout.buffer
     try:
-        file = ParquetFile(path, buffer_size=64 * 1024, pre_buffer=False)
+        file = ParquetFile(path, buffer_size=64 * 1024, pre_buffer=False, page_checksum_verification=True)
         known = [name for name in file.schema_arrow.names if name in columns]
         for batch in file.iter_batches(batch_size=BATCH, columns=known, use_threads=False):
             for row in batch.to_pylist(maps_as_pydicts="strict"):

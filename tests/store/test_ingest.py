@@ -19,6 +19,7 @@ import zstandard
 from pyarrow import parquet
 
 from store.artifacts import Artifacts
+from store.compression import PIECE, Gzip, Zstd
 from store.errors import TooLarge
 from store.ingest import Ingest, Stated
 from store.lines import InvalidDataset
@@ -183,6 +184,22 @@ def test_garbage_is_refused(tmp_path: Path, magic: bytes) -> None:
             assert left(tmp_path) == []
 
 
+def test_parquet_that_is_damaged_anywhere_gives_rows_or_is_refused(tmp_path: Path) -> None:
+    """It need not have checksums; but its reader may not hang, nor take us with it."""
+    data = as_parquet(PLAIN_ROWS)
+    rng = random.Random(0)
+    absurd = data[:-8] + b"\xff\xff\xff\x7fPAR1"
+    places = [len(data) - rng.randrange(1, 2000) for _ in range(8)]  # its index, and its header
+    for damaged in (absurd, *(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :] for at in places)):
+        try:
+            ingest(tmp_path, chunks(damaged))
+        except (DatasetError, InvalidDataset):
+            assert left(tmp_path) == []
+        else:
+            assert stored(tmp_path)
+            Artifacts(tmp_path).dataset("ds_1").unlink()
+
+
 def test_the_reason_why_parquet_is_refused_names_no_path(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as caught:
         ingest(tmp_path, [b"PAR1" + b"x" * 1000 + b"PAR1"])
@@ -207,14 +224,14 @@ def test_a_zstd_window_that_takes_much_memory_is_refused(tmp_path: Path) -> None
     assert "--long" in (caught.value.hint or "")
 
 
-def ten_gigabytes(kind: str, content: str) -> Iterable[bytes]:
+def ten_gigabytes(kind: str, content: str, blocks: int = 1000) -> Iterable[bytes]:
     """Ten billion bytes, packed."""
     line = LINES[: LINES.index(b"\n") + 1]
     block = {"zeros": b"\0" * 10_000_000, "newlines": b"\n" * 10_000_000, "rows": line * (10_000_000 // len(line))}[
         content
     ]
     packer = zlib.compressobj(9, wbits=31) if kind == "gzip" else zstandard.ZstdCompressor().compressobj()
-    for _ in range(1000):
+    for _ in range(blocks):
         yield packer.compress(block)
     yield packer.flush()
 
@@ -244,6 +261,30 @@ def test_ten_gigabytes_out_of_little_are_refused_at_once(
     assert sent < 1_000_000
     assert written <= FREE_BYTES + MAX_RATIO * sent
     assert left(tmp_path) == []
+
+
+class Longest:
+    """A sink that measures pieces."""
+
+    def __init__(self) -> None:
+        self.bytes = self.longest = 0
+
+    def feed(self, piece: bytes) -> None:
+        self.bytes += len(piece)
+        self.longest = max(self.longest, len(piece))
+
+    def finish(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("kind", "unpack"), [("gzip", Gzip), ("zstd", Zstd)])
+def test_no_piece_is_long_whatever_one_chunk_unfolds_to(kind: str, unpack: type[Gzip | Zstd]) -> None:
+    found = Longest()
+    sink = unpack(found)
+    sink.feed(b"".join(ten_gigabytes(kind, "zeros", blocks=50)))
+    sink.finish()
+    assert found.bytes == 500_000_000
+    assert found.longest <= PIECE
 
 
 def test_a_small_dataset_may_say_one_thing_again_and_again(tmp_path: Path) -> None:
