@@ -12,9 +12,11 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 
+from api.limits import Limits
 from store.artifacts import Artifacts
 from store.doorbell import Doorbell
 from store.models import Registry
+from store.secret_key import SecretKey
 from store.settings import Settings
 
 
@@ -24,6 +26,8 @@ class Service:
 
     settings: Settings
     engine: Engine
+    secret_key: SecretKey
+    limits: Limits
     artifacts: Artifacts
     registry: Registry
     doorbell: Doorbell

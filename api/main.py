@@ -13,13 +13,18 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, Ti
 
 from api import problems
 from api.deps import Service
+from api.envelope import Envelope
+from api.limits import Limits
 from api.routes import checkpoints, datasets, jobs, service
+from store import secret_key
 from store.artifacts import Artifacts
 from store.db import make_engine
 from store.doorbell import Doorbell, make_celery
 from store.models import Registry
 from store.settings import Settings
 
+UPLOADS = ("/datasets", "/uploads", "/v1/files")
+"""Where bodies may be long; the routes there bound them."""
 logger = logging.getLogger(__name__)
 DESCRIPTION = """
 Post-train language models with Unified Adversarial Preference Learning: every step mixes teacher demonstrations and
@@ -40,6 +45,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.service = Service(
             settings=settings,
             engine=engine,
+            secret_key=secret_key.load(settings),
+            limits=Limits(settings),
             artifacts=Artifacts(settings.data_dir),
             registry=Registry(settings),
             doorbell=Doorbell(make_celery(settings)),
@@ -49,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(title="UniAPL", version=version("uniapl"), description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
+    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, streamed=UPLOADS)
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(InterfaceError)

@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from api.deps import Service
+from api.auth import Caller
 from store import events, jobs
-from store.db import reading
 from store.tables import Event
 from uniapl.spec.resources import TERMINAL_STATES, JobEvent
 
@@ -20,12 +19,12 @@ HEARTBEAT_S = 15.0
 BATCH = 500
 
 
-async def follow(request: Request, service: Service, job_id: str, last_id: int) -> AsyncIterator[str]:
+async def follow(request: Request, caller: Caller, job_id: str, last_id: int) -> AsyncIterator[str]:
     """Events after number `last_id` until the job is over, each with its number as id, and comments to keep the
     connection alive."""
     spoken = time.monotonic()
     while not await request.is_disconnected():
-        found, over = await run_in_threadpool(_read, service, job_id, last_id)
+        found, over = await run_in_threadpool(_read, caller, job_id, last_id)
         for event in found:
             last_id = event.id
             spoken = time.monotonic()
@@ -40,8 +39,8 @@ async def follow(request: Request, service: Service, job_id: str, last_id: int) 
             await asyncio.sleep(POLL_S)
 
 
-def _read(service: Service, job_id: str, last_id: int) -> tuple[list[JobEvent], bool]:
-    with reading(service.engine) as session:
+def _read(caller: Caller, job_id: str, last_id: int) -> tuple[list[JobEvent], bool]:
+    with caller.reading() as session:
         over = jobs.get(session, job_id).state in TERMINAL_STATES  # read first: nothing follows a terminal event
         rows = events.after(session, job_id, last_id, BATCH)
         return [to_event(row) for row in rows], over

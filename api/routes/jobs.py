@@ -8,12 +8,13 @@ from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Request, Re
 from fastapi.responses import StreamingResponse
 
 from api import admission, stream
-from api.deps import After, Limit, ServiceDep
+from api.auth import ReadsJobs, WritesJobs
+from api.deps import After, Limit
 from api.examples import JOB_EXAMPLES
+from api.idempotency import OnceDep
 from api.problems import RESPONSES
 from api.routes.checkpoints import to_checkpoint
 from store import checkpoints, events, jobs, metrics
-from store.db import reading, unit_of_work
 from store.paging import newest_first
 from store.tables import Job as Row
 from uniapl.spec.job import JobSpec
@@ -26,7 +27,8 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], responses=RESPONSES)
 @router.post("", status_code=201)
 def create_job(
     spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)],
-    service: ServiceDep,
+    caller: WritesJobs,
+    once: OnceDep,
     background: BackgroundTasks,
     response: Response,
 ) -> Job:
@@ -35,61 +37,56 @@ def create_job(
     The spec is checked against the datasets and models it names before anything is queued. The answer holds the spec
     with every default filled in; the same is stored beside each checkpoint.
     """
-    job = admission.admit(service, spec)
-    background.add_task(service.doorbell.ring, job.id)  # runs after the commit
+    job = admission.admit(caller, once, spec)
+    background.add_task(caller.service.doorbell.ring, job.id)  # runs after the commit
     response.headers["location"] = f"/jobs/{job.id}"
-    return Job.model_validate(job)
+    return job
 
 
 @router.get("")
-def list_jobs(service: ServiceDep, after: After = None, limit: Limit = 20) -> Page[Job]:
+def list_jobs(caller: ReadsJobs, after: After = None, limit: Limit = 20) -> Page[Job]:
     """Jobs, newest first."""
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         found = newest_first(session, Row, after=after, limit=limit + 1)
     return Page(data=[Job.model_validate(job) for job in found[:limit]], has_more=len(found) > limit)
 
 
 @router.get("/{job_id}")
-def get_job(job_id: str, service: ServiceDep) -> Job:
+def get_job(job_id: str, caller: ReadsJobs) -> Job:
     """One job."""
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         return Job.model_validate(jobs.get(session, job_id))
 
 
 @router.post("/{job_id}/cancel")
-def cancel_job(job_id: str, service: ServiceDep) -> Job:
+def cancel_job(job_id: str, caller: WritesJobs, once: OnceDep) -> Job:
     """Cancel a job.
 
     A waiting job is cancelled at once. For an active one the answer says `cancel_requested`; it becomes `cancelled`
     when its trainer is gone. Checkpoints stay. Cancelling twice is harmless; a job that has ended otherwise is a 409.
     """
-    with unit_of_work(service.engine) as session:
-        job = jobs.request_cancel(session, job_id)
-    return Job.model_validate(job)
+    return once.answer(caller, Job, lambda session: Job.model_validate(jobs.request_cancel(session, job_id)))
 
 
 @router.post("/{job_id}/pause")
-def pause_job(job_id: str, service: ServiceDep) -> Job:
+def pause_job(job_id: str, caller: WritesJobs, once: OnceDep) -> Job:
     """Pause a job, so that another can have its slot.
 
     A waiting job is paused at once. An active one finishes its step and writes a checkpoint first; until then the
     answer says `pause_requested`. Pausing twice is harmless; a job that is over is a 409.
     """
-    with unit_of_work(service.engine) as session:
-        job = jobs.request_pause(session, job_id)
-    return Job.model_validate(job)
+    return once.answer(caller, Job, lambda session: Job.model_validate(jobs.request_pause(session, job_id)))
 
 
 @router.post("/{job_id}/resume")
-def resume_job(job_id: str, service: ServiceDep, background: BackgroundTasks) -> Job:
+def resume_job(job_id: str, caller: WritesJobs, once: OnceDep, background: BackgroundTasks) -> Job:
     """Queue a paused job again; it goes on from its last checkpoint. A pause that has not begun yet is withdrawn.
 
     Resuming a job that is not paused is harmless; a job that is over is a 409.
     """
-    with unit_of_work(service.engine) as session:
-        job = jobs.request_resume(session, job_id)
-    background.add_task(service.doorbell.ring, job_id)  # runs after the commit
-    return Job.model_validate(job)
+    job = once.answer(caller, Job, lambda session: Job.model_validate(jobs.request_resume(session, job_id)))
+    background.add_task(caller.service.doorbell.ring, job_id)  # runs after the commit
+    return job
 
 
 @router.get(
@@ -100,7 +97,7 @@ def resume_job(job_id: str, service: ServiceDep, background: BackgroundTasks) ->
 def list_events(
     job_id: str,
     request: Request,
-    service: ServiceDep,
+    caller: ReadsJobs,
     after: Annotated[int, Query(ge=0, le=MAX, description="Number of the last event that is known.")] = 0,
     limit: Limit = 100,
     last_event_id: Annotated[int | None, Header(ge=0, le=MAX, description="Sent by SSE clients on reconnect.")] = None,
@@ -111,11 +108,11 @@ def list_events(
     job is over.
     """
     streamed = "text/event-stream" in request.headers.get("accept", "")
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         jobs.get(session, job_id)
         found = [] if streamed else events.after(session, job_id, after, limit + 1)
     if streamed:
-        lines = stream.follow(request, service, job_id, last_event_id if last_event_id is not None else after)
+        lines = stream.follow(request, caller, job_id, last_event_id if last_event_id is not None else after)
         return StreamingResponse(lines, media_type="text/event-stream", headers={"cache-control": "no-store"})
     return Page(data=[stream.to_event(row) for row in found[:limit]], has_more=len(found) > limit)
 
@@ -123,7 +120,7 @@ def list_events(
 @router.get("/{job_id}/metrics")
 def list_metrics(
     job_id: str,
-    service: ServiceDep,
+    caller: ReadsJobs,
     names: Annotated[str | None, Query(description="Comma-separated metric names; all by default.")] = None,
     since_step: Annotated[int, Query(ge=-1, le=MAX, description="Only points after this step.")] = -1,
     limit: Annotated[int, Query(ge=1, le=100_000, description="Points per page.")] = 10_000,
@@ -133,7 +130,7 @@ def list_metrics(
     A page ends with a whole step; ask for the next one with the last step as `since_step`.
     """
     wanted = names.split(",") if names else None
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         jobs.get(session, job_id)
         found = metrics.metrics(session, job_id, names=wanted, since_step=since_step, limit=limit + 1)
     page = found[:limit]
@@ -145,21 +142,21 @@ def list_metrics(
 @router.get("/{job_id}/samples")
 def list_samples(
     job_id: str,
-    service: ServiceDep,
+    caller: ReadsJobs,
     step: Annotated[int | None, Query(ge=0, le=MAX, description="Only samples of this step.")] = None,
 ) -> Page[Sample]:
     """Held-out answers, beside the teacher's, from every evaluation."""
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         jobs.get(session, job_id)
         found = metrics.samples(session, job_id, step=step)
     return Page(data=[Sample.model_validate(sample) for sample in found], has_more=False)
 
 
 @router.get("/{job_id}/checkpoints")
-def list_checkpoints(job_id: str, service: ServiceDep) -> Page[Checkpoint]:
+def list_checkpoints(job_id: str, caller: ReadsJobs) -> Page[Checkpoint]:
     """Checkpoints of a job, newest first."""
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         jobs.get(session, job_id)
         rows = checkpoints.of_job(session, job_id)
-    found = (to_checkpoint(row, service) for row in rows)
+    found = (to_checkpoint(row, caller.service) for row in rows)
     return Page(data=[checkpoint for checkpoint in found if checkpoint is not None], has_more=False)

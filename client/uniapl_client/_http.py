@@ -17,10 +17,11 @@ PATIENCE_S = 60.0
 class Transport:
     """Sends requests to one service."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, api_key: str | None, timeout_s: float) -> None:
         self.url = url.rstrip("/")
         self._known = False  # whether it has ever answered
-        self._client = httpx.Client(base_url=self.url, timeout=httpx.Timeout(timeout_s, connect=5.0))
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=httpx.Timeout(timeout_s, connect=5.0))
 
     def close(self) -> None:
         """Close every connection."""

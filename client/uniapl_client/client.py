@@ -36,11 +36,13 @@ class Client:
 
     Args:
         url: address of the service; by default the environment's `UNIAPL_URL`, else the embedded service's.
+        api_key: by default the environment's `UNIAPL_API_KEY`.
         timeout_s: how long one answer may take.
     """
 
-    def __init__(self, url: str | None = None, *, timeout_s: float = 60.0) -> None:
-        self._transport = Transport(url or os.environ.get("UNIAPL_URL", DEFAULT_URL), timeout_s)
+    def __init__(self, url: str | None = None, *, api_key: str | None = None, timeout_s: float = 60.0) -> None:
+        key = api_key or os.environ.get("UNIAPL_API_KEY")
+        self._transport = Transport(url or os.environ.get("UNIAPL_URL", DEFAULT_URL), key, timeout_s)
         self.jobs = Jobs(self._transport)
         self.datasets = Datasets(self._transport)
         self.checkpoints = Checkpoints(self._transport)
