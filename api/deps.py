@@ -13,6 +13,7 @@ from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 
 from api.limits import Limits
+from api.live import Live
 from store.artifacts import Artifacts
 from store.doorbell import Doorbell
 from store.models import Registry
@@ -28,6 +29,7 @@ class Service:
     engine: Engine
     secret_key: SecretKey
     limits: Limits
+    live: Live
     artifacts: Artifacts
     registry: Registry
     doorbell: Doorbell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from api import problems
 from api.deps import Service
 from api.envelope import Envelope
 from api.limits import Limits
+from api.live import Live
 from api.routes import checkpoints, datasets, jobs, service
 from store import secret_key
 from store.artifacts import Artifacts
@@ -42,16 +44,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = make_engine(settings.database)
+        live = Live(engine)
         app.state.service = Service(
             settings=settings,
             engine=engine,
             secret_key=secret_key.load(settings),
             limits=Limits(settings),
+            live=live,
             artifacts=Artifacts(settings.data_dir),
             registry=Registry(settings),
             doorbell=Doorbell(make_celery(settings)),
         )
+        looking = asyncio.create_task(live.run())
         yield
+        looking.cancel()
         engine.dispose()
 
     app = FastAPI(title="UniAPL", version=version("uniapl"), description=DESCRIPTION, lifespan=lifespan)

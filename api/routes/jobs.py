@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
 
 from api import admission, stream
 from api.auth import ReadsJobs, WritesJobs
 from api.deps import After, Limit
 from api.examples import JOB_EXAMPLES
 from api.idempotency import OnceDep
+from api.live import to_event
 from api.problems import RESPONSES
 from api.routes.checkpoints import to_checkpoint
 from store import checkpoints, events, jobs, metrics
@@ -105,16 +105,19 @@ def list_events(
     """Events of a job, oldest first: JSON, or server-sent events when `Accept` asks for `text/event-stream`.
 
     The stream replays what follows `Last-Event-ID` (or `after`), goes on live, and closes with an `end` event once the
-    job is over.
+    job is over. A cursor that lies beyond the newest event gets a `reset` event, and everything from the first one.
     """
     streamed = "text/event-stream" in request.headers.get("accept", "")
     with caller.reading() as session:
-        jobs.get(session, job_id)
+        newest = jobs.get(session, job_id).event_seq
         found = [] if streamed else events.after(session, job_id, after, limit + 1)
     if streamed:
-        lines = stream.follow(request, caller, job_id, last_event_id if last_event_id is not None else after)
-        return StreamingResponse(lines, media_type="text/event-stream", headers={"cache-control": "no-store"})
-    return Page(data=[stream.to_event(row) for row in found[:limit]], has_more=len(found) > limit)
+        seen = last_event_id if last_event_id is not None else after
+        limits = caller.service.limits
+        limits.begin("streams", caller.tenant)
+        lines = stream.follow(caller, job_id, newest, seen)
+        return stream.EventStream(lines, ended=lambda: limits.end("streams", caller.tenant))
+    return Page(data=[to_event(row) for row in found[:limit]], has_more=len(found) > limit)
 
 
 @router.get("/{job_id}/metrics")
