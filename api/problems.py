@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from api.limits import LimitReached
 from api.refusals import Forbidden, Unauthenticated
 from store.datasets import InvalidDataset
-from store.errors import Conflict, NotFound
+from store.errors import Conflict, Gone, NotFound
 from uniapl.errors import UniaplError
 from uniapl.spec.base import field_path
 
@@ -67,6 +67,7 @@ _TITLES = {
     404: ("Not found", "not_found_error"),
     405: ("Method not allowed", "invalid_request_error"),
     409: ("Conflict", "conflict_error"),
+    410: ("Gone", "not_found_error"),
     413: ("Too large", "invalid_request_error"),
     422: ("Cannot be processed", "invalid_request_error"),
     429: ("Too much at once", "rate_limit_error"),
@@ -131,6 +132,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(NotFound)
     def _not_found(_: Request, error: NotFound) -> JSONResponse:
         return problem(404, f"{error.kind}_not_found".replace(" ", "_"), str(error))
+
+    @app.exception_handler(Gone)
+    def _gone(_: Request, error: Gone) -> JSONResponse:
+        return problem(410, error.code, str(error))
 
     @app.exception_handler(Conflict)
     def _conflict(_: Request, error: Conflict) -> JSONResponse:

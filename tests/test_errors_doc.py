@@ -27,7 +27,7 @@ def literals(folders: Iterable[str], *patterns: str) -> set[str]:
 
 def test_codes_of_answers() -> None:
     name = r'"([a-z_]+)"'
-    raised = literals(["api", "store"], rf"(?:Conflict|Forbidden)\(\s*{name}", rf"\bproblem\(\s*\d+,\s*{name}")
+    raised = literals(["api", "store"], rf"(?:Conflict|Forbidden|Gone)\(\s*{name}", rf"\bproblem\(\s*\d+,\s*{name}")
     raised |= literals(["api"], r'\(4\d\d, "([a-z]+_[a-z_]+)"', r'40\d: "([a-z_]+)"', r'_status_code, "([a-z_]+)"')
     raised |= {f"{kind}_not_found" for kind in literals(["api", "store"], r'NotFound\("([a-z]+)"')} - {"key_not_found"}
     assert documented("Codes of answers") == raised | ANSWERED | {"http_error"}

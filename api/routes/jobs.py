@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Request, Response
+from fastapi.responses import FileResponse
 
 from api import admission, stream
 from api.auth import ReadsJobs, WritesJobs
@@ -12,10 +13,12 @@ from api.deps import After, Limit
 from api.examples import JOB_EXAMPLES
 from api.idempotency import OnceDep
 from api.live import to_event
-from api.problems import RESPONSES
+from api.problems import RESPONSES, Problem
 from api.routes.checkpoints import to_checkpoint
-from store import checkpoints, events, jobs, metrics
+from store import attempts, checkpoints, events, jobs, metrics
+from store.errors import Gone, NotFound
 from store.paging import newest_first
+from store.states import TERMINAL
 from store.tables import Job as Row
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
@@ -127,14 +130,19 @@ def list_metrics(
     names: Annotated[str | None, Query(description="Comma-separated metric names; all by default.")] = None,
     since_step: Annotated[int, Query(ge=-1, le=MAX, description="Only points after this step.")] = -1,
     limit: Annotated[int, Query(ge=1, le=100_000, description="Points per page.")] = 10_000,
+    max_points: Annotated[int | None, Query(ge=1, le=10_000, description="For each name; see below.")] = None,
 ) -> Page[MetricPoint]:
     """Metrics by step and name: TRL's names where TRL has one, ours under `uniapl/`, `disc/` and `eval/`.
 
-    A page ends with a whole step; ask for the next one with the last step as `since_step`.
+    A page ends with a whole step; ask for the next one with the last step as `since_step`. With `max_points` all is one
+    page: long series are cut into so many stretches of steps, and each is its mean, at its last step.
     """
     wanted = names.split(",") if names else None
     with caller.reading() as session:
         jobs.get(session, job_id)
+        if max_points is not None:
+            few = metrics.thinned(session, job_id, names=wanted, since_step=since_step, max_points=max_points)
+            return Page(data=[MetricPoint.model_validate(m) for m in few], has_more=False)
         found = metrics.metrics(session, job_id, names=wanted, since_step=since_step, limit=limit + 1)
     page = found[:limit]
     if len(found) > limit:
@@ -153,6 +161,32 @@ def list_samples(
         jobs.get(session, job_id)
         found = metrics.samples(session, job_id, step=step)
     return Page(data=[Sample.model_validate(sample) for sample in found], has_more=False)
+
+
+@router.get(
+    "/{job_id}/logs",
+    response_class=FileResponse,
+    responses={
+        206: {"description": "The bytes that `Range` asks for"},
+        410: {"model": Problem, "description": "The log was deleted"},
+        416: {"description": "`Range` begins after the last byte"},
+    },
+)
+def get_log(
+    job_id: str,
+    caller: ReadsJobs,
+    attempt: Annotated[int | None, Query(ge=1, le=MAX, description="The newest by default.")] = None,
+) -> FileResponse:
+    """What the trainer of an attempt wrote, as text; understands `Range`, so that it can be followed while it grows."""
+    with caller.reading() as session:
+        job = jobs.get(session, job_id)
+        fence = attempts.fence_of(session, job_id, attempt)
+    path = caller.service.artifacts.log(job_id, fence)
+    if not path.is_file():
+        if job.state in TERMINAL:
+            raise Gone("log_gone", f"the log of attempt {attempt or job.attempt} has been deleted")
+        raise NotFound("log", job_id)
+    return FileResponse(path, media_type="text/plain; charset=utf-8", content_disposition_type="inline")
 
 
 @router.get("/{job_id}/checkpoints")
