@@ -42,6 +42,12 @@ def metrics(
     return session.scalars(query.order_by(Metric.step, Metric.name).limit(limit)).all()
 
 
+def at_step(session: Session, job_id: str, step: int) -> dict[str, float]:
+    """Every number of one step, by name."""
+    query = select(Metric.name, Metric.value).where(Metric.job_id == job_id, Metric.step == step)
+    return {row.name: row.value for row in session.execute(query)}
+
+
 def thinned(
     session: Session, job_id: str, *, names: Sequence[str] | None, since_step: int, max_points: int
 ) -> Sequence[Row[str, int, float]]:
