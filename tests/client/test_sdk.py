@@ -88,7 +88,7 @@ def test_a_damaged_download_is_noticed_and_a_second_try_completes_it(client: Cli
         client.checkpoints.download("ckpt_1", tmp_path)
     assert list(tmp_path.iterdir()) == []
     seen: list[tuple[int, int]] = []
-    client.checkpoints.download("ckpt_1", tmp_path, progress=lambda done, total: seen.append((done, total)))
+    client.checkpoints.download("ckpt_1", tmp_path, on_progress=lambda done, total: seen.append((done, total)))
     assert (tmp_path / "model.safetensors").read_bytes() == CONTENT
     assert seen == [(len(CONTENT), len(CONTENT))]
     client.checkpoints.download("ckpt_1", tmp_path)  # whole files are not fetched again
