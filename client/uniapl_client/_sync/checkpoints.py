@@ -82,15 +82,15 @@ class Checkpoints:
         tell = partial(_tell, on_progress, total)
         for file in files:
             target = inside(folder, file.name)
-            there = target.is_file() and run(partial(sha256, target)) == file.sha256
-            if not there:
+            if target.is_file() and run(partial(sha256, target)) == file.sha256:
+                tell(done, file.bytes)
+            else:
                 path = f"/checkpoints/{checkpoint_id}/files/{quote(file.name)}"
                 download(self._transport, path, file, target, partial(tell, done))
             done += file.bytes
-            tell(done)
         return folder
 
 
-def _tell(on_progress: Callable[[int, int], None] | None, total: int, done: int, part: int = 0) -> None:
+def _tell(on_progress: Callable[[int, int], None] | None, total: int, done: int, part: int) -> None:
     if on_progress is not None:
         on_progress(done + part, total)

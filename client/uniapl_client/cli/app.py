@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from uniapl_client import Client
 
-EXIT_ERROR, EXIT_USAGE, EXIT_FAILED, EXIT_CANCELLED, EXIT_UNREACHABLE, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
+EXIT_ERROR, EXIT_FAILED, EXIT_CANCELLED, EXIT_UNREACHABLE, EXIT_INTERRUPTED = 1, 3, 4, 5, 130
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -62,11 +62,11 @@ class Commands(click.Group):
         except UniaplClientError as error:
             _tell(context, error, _notes(error))
             sys.exit(_status(error))
-        except click.UsageError as error:
+        except click.ClickException as error:
             if not context.meta["json"]:
                 raise
             _tell(context, error)
-            sys.exit(EXIT_USAGE)
+            sys.exit(error.exit_code)
         except OSError as error:
             _tell(context, error)
             sys.exit(EXIT_ERROR)
@@ -97,6 +97,6 @@ def _tell(context: click.Context, error: Exception, notes: Sequence[str] = ()) -
         click.echo("\n  ".join([f"error: {error}", *notes]), err=True)
         return
     told: dict[str, Any] = {"type": type(error).__name__, "message": getattr(error, "message", str(error))}
-    for name in ("code", "param", "status", "request_id", "errors"):
-        told[name] = getattr(error, name, None)
+    if isinstance(error, UniaplClientError):
+        told |= {name: getattr(error, name, None) for name in ("code", "param", "status", "request_id", "errors")}
     click.echo(json.dumps({"error": told | {"notes": list(getattr(error, "__notes__", ()))}}), err=True)
