@@ -8,7 +8,7 @@ ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test mutants faults faults-short chaos bench-reliability check format clean
+.PHONY: help install models demo serve modes ablation test client mutants faults faults-short chaos bench-reliability check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ ablation: $(MODELS)  ## compare UniAPL with its parts on SmolLM2-135M (half an h
 test: $(MODELS)  ## run the tests (ARGS='-k name' to choose)
 	@echo "==> running the tests"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+client: $(INSTALLED)  ## write the sync client from the async one
+	@$(BIN)/python client/generate.py
 
 mutants: $(MODELS)  ## break the method line by line, and list the tests that notice
 	@echo "==> breaking the method, one line at a time"
