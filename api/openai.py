@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -41,15 +41,19 @@ class _Lenient(BaseModel):
 class Hyperparameters(_Lenient):
     """`auto` or absent takes ours."""
 
-    n_epochs: Literal["auto"] | int = "auto"
-    batch_size: Literal["auto"] | int = "auto"
-    learning_rate_multiplier: Literal["auto"] | float = "auto"
+    n_epochs: Literal["auto"] | Annotated[int, Field(ge=1, le=1000)] = "auto"
+    """Passes over the training file; 3 by default."""
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"
+    """Prompts of one step; 8 by default."""
+    learning_rate_multiplier: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    """Of the optimizer's usual rate."""
 
 
 class MethodOptions(_Lenient):
     """Of `supervised` and `reinforcement`."""
 
     hyperparameters: Hyperparameters = Hyperparameters()
+    """How long, and how fast."""
     grader: Json | None = None
     """Not used: rewards stand in the rows of the file."""
 
@@ -58,6 +62,7 @@ class Method(_Lenient):
     """How to train."""
 
     type: Literal["supervised", "reinforcement", "uniapl"] = "supervised"
+    """Which of the members below counts."""
     supervised: MethodOptions = MethodOptions()
     """Imitation of the references: alpha 1."""
     reinforcement: MethodOptions = MethodOptions()
@@ -76,11 +81,13 @@ class FineTuningRequest(_Lenient):
     validation_file: str | None = None
     """Held-out rows."""
     method: Method = Method()
+    """How to train; imitation by default."""
     hyperparameters: Hyperparameters | None = None
     """Older form of the method's own."""
     suffix: str | None = Field(default=None, max_length=64)
     """Becomes the job's name."""
     seed: int | None = None
+    """Decides the order of rows and every sampled token."""
     metadata: dict[str, str] | None = None
     """Become the job's tags."""
     integrations: list[Json] | None = None

@@ -29,20 +29,29 @@ Number = Annotated[int, Query(ge=1, le=100, description="Items per page.")]
 class FineTuningJob(BaseModel):
     """As OpenAI's API describes it, with our state, step and phase in `uniapl`."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
     id: str
+    """The same as at `/jobs`."""
     object: str
+    """`fine_tuning.job`"""
     status: str
+    """`queued`, `running`, `paused`, `succeeded`, `failed` or `cancelled`."""
     model: str
+    """The student."""
 
 
 class ListOf(BaseModel):
     """A page."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     object: str = "list"
+    """`list`"""
     data: list[Json]
+    """The items."""
     has_more: bool
+    """Whether there are items after the last one."""
 
 
 @router.post("")
