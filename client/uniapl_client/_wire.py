@@ -17,7 +17,7 @@ class Upload(_Open):
     """A file that is being uploaded in pieces."""
 
     id: str
-    """`upl_…`"""
+    """`up_…`"""
     bytes: int
     """Size of the whole file."""
     offset: int

@@ -30,11 +30,14 @@ class Reported(JobEvent):
 
 
 class StreamReset(Output):
-    """The service no longer has the events that were asked for; the stream goes on after number `after`."""
+    """The service does not have the events that were asked for, and goes on after number `after`.
+
+    That may lie before the events that were seen last: a service that was restored from a backup counts anew.
+    """
 
     type: Literal["reset"] = "reset"
     after: int
-    """The last event that is skipped."""
+    """Number of the event before the next one."""
     reason: str = ""
     """Why, in words."""
 

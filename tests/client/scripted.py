@@ -99,9 +99,11 @@ def serving(script: Callable[[Request], Answer]) -> Iterator[Server]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    yield Server(f"http://127.0.0.1:{server.server_port}", seen)
-    server.shutdown()
-    server.server_close()
+    try:
+        yield Server(f"http://127.0.0.1:{server.server_port}", seen)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def in_turn(*answers: Answer) -> Callable[[Request], Answer]:

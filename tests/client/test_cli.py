@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
+import signal
 import statistics
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -259,3 +261,19 @@ def test_a_file_that_a_spec_names_is_sent_once(tmp_path: Path, monkeypatch: pyte
         for _ in range(2):
             assert uniapl(server.url, "submit", "spec.json").returncode == 0
     assert len(stored) == 1
+
+
+def test_an_interrupted_watch_says_that_the_job_goes_on(spec: str) -> None:
+    with serving(watched("running")) as server:
+        command = [*UNIAPL, "--url", server.url, "submit", spec, "--watch"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "job_1\n"
+        while len(server.seen) < 3:  # it watches
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (
+        130,
+        "the job goes on; to see it: uniapl show job_1; to stop it: uniapl cancel job_1\n",
+    )

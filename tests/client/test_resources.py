@@ -104,11 +104,11 @@ def test_a_dataset_can_be_looked_into_and_deleted(ask: Ask) -> None:
     answers = (Answer({"rows": [1]}), Answer({"tokens": 7}), Answer(status=204))
     with serving(in_turn(*answers)) as server:
         assert ask(server.url, lambda c: c.datasets.preview("ds_1", rows=3)).model_dump() == {"rows": [1]}
-        assert ask(server.url, lambda c: c.datasets.statistics("ds_1")).model_dump() == {"tokens": 7}
+        assert ask(server.url, lambda c: c.datasets.statistics("ds_1", student="tiny")).model_dump() == {"tokens": 7}
         assert ask(server.url, lambda c: c.datasets.delete("ds_1")) is None
     asked = [(r.method, r.path, r.query) for r in server.seen]
     assert asked == [
         ("GET", "/datasets/ds_1/preview", {"rows": "3"}),
-        ("GET", "/datasets/ds_1/statistics", {}),
+        ("GET", "/datasets/ds_1/statistics", {"student": "tiny"}),
         ("DELETE", "/datasets/ds_1", {}),
     ]

@@ -40,7 +40,7 @@ class Uploads:
             if int(request.headers["upload-offset"]) != len(self.arrived):
                 return problem(409, "upload_offset", x_should_retry="false")
             self.arrived += request.body
-        return Answer({"id": "upl_1", "bytes": len(CONTENT), "offset": len(self.arrived), "expires_at": 9.0})
+        return Answer({"id": "up_1", "bytes": len(CONTENT), "offset": len(self.arrived), "expires_at": 9.0})
 
     def _dataset(self, name: str) -> Answer:
         known = {"id": "ds_1", "name": name, "rows": 1, "references": 0, "rewards": 0, "created_at": 1.0}
@@ -129,10 +129,10 @@ def test_an_upload_that_was_given_up_can_be_gone_on_with(ask: Ask, rows: Path) -
             ask(server.url, lambda client: client.datasets.upload(rows), max_retries=1)
         (note,) = caught.value.__notes__
         assert "3000 of 5120 bytes" in note
-        assert "upload_id='upl_1'" in note
+        assert "upload_id='up_1'" in note
         down["yes"] = False
         before = len(server.seen)
-        ask(server.url, lambda client: client.datasets.upload(rows, upload_id="upl_1"))
+        ask(server.url, lambda client: client.datasets.upload(rows, upload_id="up_1"))
     assert service.arrived == CONTENT
     sent = [r.headers["upload-offset"] for r in server.seen[before:] if r.method == "PATCH"]
     assert sent == ["3000", "4000", "5000"]

@@ -68,9 +68,10 @@ class AsyncDatasets:
         path = f"/datasets/{dataset_id}/preview"
         return await self._transport.request(DatasetPreview, "GET", path, params={"rows": rows})
 
-    async def statistics(self, dataset_id: str) -> DatasetStatistics:
-        """How long its rows are."""
-        return await self._transport.request(DatasetStatistics, "GET", f"/datasets/{dataset_id}/statistics")
+    async def statistics(self, dataset_id: str, *, student: str | None = None) -> DatasetStatistics:
+        """How long its rows are; in tokens of a student, where one is named."""
+        path, params = f"/datasets/{dataset_id}/statistics", {"student": student} if student else {}
+        return await self._transport.request(DatasetStatistics, "GET", path, params=params)
 
     async def delete(self, dataset_id: str) -> None:
         """Delete a dataset.

@@ -138,8 +138,8 @@ class AsyncJobs:
     def stream(self, job_id: str, *, after: int = 0) -> AsyncGenerator[StreamEvent]:
         """Events from the first (or from the one after `after`) until the job is over, live and typed.
 
-        A dropped connection is taken up where it broke. Where the service no longer has the events that come next, a
-        `StreamReset` says which ones are skipped.
+        A dropped connection is taken up where it broke. Where the service does not have the events that come next, a
+        `StreamReset` says where it goes on. To leave a stream early, close it (`contextlib.closing`, `aclosing`).
 
         Raises:
             NotFoundError: there is no such job.

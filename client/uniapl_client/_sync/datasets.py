@@ -69,9 +69,10 @@ class Datasets:
         path = f"/datasets/{dataset_id}/preview"
         return self._transport.request(DatasetPreview, "GET", path, params={"rows": rows})
 
-    def statistics(self, dataset_id: str) -> DatasetStatistics:
-        """How long its rows are."""
-        return self._transport.request(DatasetStatistics, "GET", f"/datasets/{dataset_id}/statistics")
+    def statistics(self, dataset_id: str, *, student: str | None = None) -> DatasetStatistics:
+        """How long its rows are; in tokens of a student, where one is named."""
+        path, params = f"/datasets/{dataset_id}/statistics", {"student": student} if student else {}
+        return self._transport.request(DatasetStatistics, "GET", path, params=params)
 
     def delete(self, dataset_id: str) -> None:
         """Delete a dataset.

@@ -73,12 +73,13 @@ def preview(app: App, dataset_id: str, rows: int) -> None:
 
 @datasets.command()
 @click.argument("dataset_id")
+@click.option("--student", help="Count the tokens of this model too.")
 @json_option
 @click.pass_obj
-def statistics(app: App, dataset_id: str) -> None:
+def statistics(app: App, dataset_id: str, student: str | None) -> None:
     """Show how long its rows are."""
     with app.client() as client:
-        found = client.datasets.statistics(dataset_id)
+        found = client.datasets.statistics(dataset_id, student=student)
     app.show(found, tree(found.model_dump(mode="json")))
 
 
