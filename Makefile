@@ -63,7 +63,7 @@ faults: $(MODELS)  ## kill, freeze, cut and fill, on both databases (half an hou
 	@echo "==> breaking the service on purpose"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults tests $(ARGS)
 
-faults-short: $(MODELS)  ## some of the faults, and a campaign of six: what CI runs
+faults-short: $(MODELS)  ## some of the faults, and a campaign of six
 	@$(MAKE) --no-print-directory faults \
 		ARGS='-k "along_and_another or frozen_past or three_sweepers or cut_again_and_again or paused_whatever"'
 	@$(MAKE) --no-print-directory chaos FAULTS=6 SEED=8
