@@ -5,43 +5,59 @@ from __future__ import annotations
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from api.deps import Service
-from store import datasets, jobs
-from store.db import reading, unit_of_work
+from api.auth import Caller
+from api.idempotency import Once
+from api.limits import LimitReached
+from store import datasets, jobs, vitals
 from store.errors import NotFound
 from store.models import Registry
 from store.settings import Settings
-from store.tables import Dataset, Job
+from store.tables import Dataset
+from store.tables import Job as Row
 from uniapl.errors import SpecError
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import DatasetContents, check_mix
+from uniapl.spec.resources import Job
 from uniapl.spec.run import ModelSource
 from uniapl.spec.teacher import OpenAITeacher
 
 
-def admit(service: Service, spec: JobSpec) -> Job:
+def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
     """Check the spec against datasets and models, and queue the job; it is durable when this returns.
 
     Raises:
         SpecError: it names something unknown or not allowed, or its datasets cannot feed its terms.
+        LimitReached: the tenant has as many jobs as it may.
     """
+    service = caller.service
     _check_teacher(service.settings, spec)
     models = _models(service.registry, spec)  # may ask the hub, so before the transaction begins
     created: Job | None = None
+
+    def create(session: Session) -> Job:
+        nonlocal created
+        _check_number(session, service.settings.tenant_jobs)
+        created = Job.model_validate(_create(session, spec, models))
+        return created
+
     try:
-        with unit_of_work(service.engine) as session:
-            created = _create(session, spec, models)
+        return once.answer(caller, Job, create)
     except OperationalError:
         if created is None:
             raise
-        with reading(service.engine) as session:  # the commit's answer may be lost, and not the commit
-            found = session.get(Job, created.id)
+        with caller.reading() as session:  # the commit's answer may be lost, and not the commit
+            found = session.get(Row, created.id)
         if found is None:
             raise
-    return created
+        return created
 
 
-def _create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> Job:
+def _check_number(session: Session, most: int) -> None:
+    if vitals.open_jobs(session) >= most:
+        raise LimitReached(f"{most} jobs are not over yet; wait for some, or cancel them", 30)
+
+
+def _create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> Row:
     contents = []
     for i, entry in enumerate(spec.dataset_mix):
         dataset = _dataset(session, entry.dataset, f"dataset_mix.{i}.dataset")

@@ -35,8 +35,8 @@ class Ingest:
     is removed.
     """
 
-    def __init__(self, artifacts: Artifacts, settings: Settings, dataset_id: str) -> None:
-        self._id = dataset_id
+    def __init__(self, artifacts: Artifacts, settings: Settings, dataset_id: str, tenant: str) -> None:
+        self._id, self._tenant = dataset_id, tenant
         self._target = artifacts.dataset(dataset_id)
         self._path, self._spool = artifacts.upload(dataset_id), artifacts.upload(f"{dataset_id}.parquet")
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +88,7 @@ class Ingest:
         self._path.rename(self._target)
         return Dataset(
             id=self._id,
+            tenant=self._tenant,
             name=name,
             rows=self._lines.rows,
             references=self._lines.references,

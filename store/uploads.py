@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
+from store import tenants
 from store.db import now
 from store.errors import Conflict, NotFound, TooLarge
 from store.settings import Settings
@@ -25,7 +26,14 @@ def create(session: Session, settings: Settings, *, name: str, size: int, sha256
     """
     if size > settings.max_dataset_bytes:
         raise TooLarge(f"a dataset may have {settings.max_dataset_bytes} bytes; send it in parts")
-    upload = Upload(id=new_id("up"), name=name, bytes=size, sha256=sha256, expires_at=now() + settings.upload_expiry_s)
+    upload = Upload(
+        id=new_id("up"),
+        tenant=tenants.of(session),
+        name=name,
+        bytes=size,
+        sha256=sha256,
+        expires_at=now() + settings.upload_expiry_s,
+    )
     session.add(upload)
     session.flush()
     session.refresh(upload)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from api.deps import After, Limit, Service, ServiceDep
-from api.problems import RESPONSES, TOO_LARGE
+from api.auth import Caller, ReadsJobs, WritesDatasets
+from api.deps import After, Limit
+from api.idempotency import Once, OnceStreamed
+from api.problems import RESPONSES
 from store import contents, datasets, tokens
-from store.db import reading, unit_of_work
-from store.errors import NotFound
+from store.errors import Conflict, NotFound
 from store.ingest import Ingest, Stated
 from store.paging import newest_first
 from store.tables import Dataset as Row
@@ -33,10 +36,11 @@ BODY: dict[str, Any] = {
 }
 
 
-@router.post("", status_code=201, openapi_extra=BODY, responses=TOO_LARGE)
+@router.post("", status_code=201, openapi_extra=BODY)
 async def upload_dataset(
     request: Request,
-    service: ServiceDep,
+    caller: WritesDatasets,
+    once: OnceStreamed,
     name: Annotated[str, Query(min_length=1, max_length=200, description="Title.")] = "dataset",
     size: Annotated[int | None, Query(alias="bytes", ge=0, description="Size of the body; checked.")] = None,
     sha256: Sha256 = None,
@@ -49,46 +53,61 @@ async def upload_dataset(
     is bad the answer lists up to 20 of them with line number, byte offset and reason, and nothing is kept. For a large
     file on a shaky line there is `POST /uploads`.
     """
-    dataset_id = new_id("ds")
-    with Ingest(service.artifacts, service.settings, dataset_id) as ingest:
+    dataset_id, service = new_id("ds"), caller.service
+    with (
+        service.limits.one_of("uploads", caller.tenant),
+        Ingest(service.artifacts, service.settings, dataset_id, caller.tenant) as ingest,
+    ):
         async for chunk in request.stream():
             await run_in_threadpool(ingest.feed, chunk)
-        return await run_in_threadpool(_store, service, ingest, name, Stated(size, sha256))
+        row = await run_in_threadpool(ingest.finish, name, Stated(size, sha256))
+        return await run_in_threadpool(keep, caller, once.about(row.sha256), row, _add)
 
 
-def _store(service: Service, ingest: Ingest, name: str, stated: Stated) -> Dataset:
-    row = ingest.finish(name, stated)
-    with unit_of_work(service.engine) as session:
-        session.add(row)
-        session.flush()
-        session.refresh(row)
-        return Dataset.model_validate(row)
+def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], Row]) -> Dataset:
+    """Settle a dataset whose file is in place; the file goes again if another request was faster, or none may come."""
+    path = caller.service.artifacts.dataset(row.id)
+    try:
+        stored = once.answer(caller, Dataset, lambda session: Dataset.model_validate(settle(session, row)))
+    except (Conflict, NotFound):
+        path.unlink()
+        raise
+    if stored.id != row.id:
+        path.unlink()
+    return stored
+
+
+def _add(session: Session, row: Row) -> Row:
+    session.add(row)
+    session.flush()
+    session.refresh(row)
+    return row
 
 
 @router.get("")
-def list_datasets(service: ServiceDep, after: After = None, limit: Limit = 20) -> Page[Dataset]:
+def list_datasets(caller: ReadsJobs, after: After = None, limit: Limit = 20) -> Page[Dataset]:
     """Datasets, newest first."""
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         found = newest_first(session, Row, after=after, limit=limit + 1)
     return Page(data=[Dataset.model_validate(row) for row in found[:limit]], has_more=len(found) > limit)
 
 
 @router.get("/{dataset_id}")
-def get_dataset(dataset_id: str, service: ServiceDep) -> Dataset:
+def get_dataset(dataset_id: str, caller: ReadsJobs) -> Dataset:
     """One dataset."""
-    return Dataset.model_validate(_get(service, dataset_id))
+    return Dataset.model_validate(_get(caller, dataset_id))
 
 
 @router.get("/{dataset_id}/preview", response_model_exclude_unset=True)
 def preview_dataset(
     dataset_id: str,
-    service: ServiceDep,
+    caller: ReadsJobs,
     rows: Annotated[int, Query(ge=1, le=100, description="How many; fewer are shown if they exceed 1 MiB.")] = 20,
 ) -> Page[DatasetRow]:
     """The first rows, as they are stored and trained on: with our own fields, whatever was uploaded."""
-    found = _get(service, dataset_id)
+    found = _get(caller, dataset_id)
     try:
-        shown = contents.first_rows(service.artifacts.dataset(dataset_id), rows)
+        shown = contents.first_rows(caller.service.artifacts.dataset(dataset_id), rows)
     except FileNotFoundError:
         raise NotFound("dataset", dataset_id) from None
     return Page(object="list", data=shown, has_more=len(shown) < found.rows)
@@ -97,14 +116,14 @@ def preview_dataset(
 @router.get("/{dataset_id}/statistics")
 def dataset_statistics(
     dataset_id: str,
-    service: ServiceDep,
+    caller: ReadsJobs,
     student: Annotated[str | None, Query(description="A registered student, to count its tokens.")] = None,
 ) -> DatasetStatistics:
     """How long prompts and references are, and which rewards and tags there are.
 
     It is read from up to 2,000 rows, spread evenly over the dataset, within about 10 seconds.
     """
-    found = _get(service, dataset_id)
+    found, service = _get(caller, dataset_id), caller.service
     count = tokens.counter(service.registry, student) if student is not None else None
     try:
         return contents.statistics(found, service.artifacts.dataset(dataset_id), count)
@@ -113,13 +132,13 @@ def dataset_statistics(
 
 
 @router.delete("/{dataset_id}", status_code=204)
-def delete_dataset(dataset_id: str, service: ServiceDep) -> None:
+def delete_dataset(dataset_id: str, caller: WritesDatasets) -> None:
     """Delete a dataset and its file; 409 while a job that is not over names it."""
-    with unit_of_work(service.engine) as session:
+    with caller.unit_of_work() as session:
         datasets.delete(session, dataset_id)
-    service.artifacts.dataset(dataset_id).unlink(missing_ok=True)
+    caller.service.artifacts.dataset(dataset_id).unlink(missing_ok=True)
 
 
-def _get(service: Service, dataset_id: str) -> Row:
-    with reading(service.engine) as session:
+def _get(caller: Caller, dataset_id: str) -> Row:
+    with caller.reading() as session:
         return datasets.get(session, dataset_id)

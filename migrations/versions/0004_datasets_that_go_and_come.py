@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = '0004'
-down_revision = '0002'
+down_revision = '0003'
 branch_labels = None
 depends_on = None
 
@@ -14,6 +14,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column('deleted_at', sa.Double(), nullable=True))
     op.create_table('uploads',
     sa.Column('id', sa.String(), nullable=False),
+    sa.Column('tenant', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('bytes', sa.BigInteger(), nullable=False),
     sa.Column('sha256', sa.String(), nullable=True),
