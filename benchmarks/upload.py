@@ -28,8 +28,11 @@ import pyarrow
 import zstandard
 from pyarrow import parquet
 
+from store import keys, secret_key
+from store.db import make_engine, unit_of_work
 from store.migrate import upgrade
 from store.settings import Settings
+from store.tenants import DEFAULT
 
 KINDS = ("jsonl", "gzip", "zstd", "parquet", "resumed")
 MB = 1_000_000
@@ -58,14 +61,18 @@ class Api:
     """An API process of its own."""
 
     def __init__(self, folder: Path) -> None:
-        upgrade(Settings(data_dir=folder))
+        settings = Settings(data_dir=folder)
+        upgrade(settings)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         command = [sys.executable, "-m", "uvicorn", "--factory", "api.main:create_app", "--port", str(port)]
         environment = os.environ | {"UNIAPL_DATA_DIR": str(folder)}
         self.process = subprocess.Popen([*command, "--log-level", "warning"], env=environment)
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=None)
+        with unit_of_work(make_engine(settings.database)) as session:
+            _, key = keys.create(session, secret_key.load(settings), tenant=DEFAULT, name="benchmark")
+        self.headers = {"authorization": f"Bearer {key}"}
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=None, headers=self.headers)
         while True:
             try:
                 self.http.get("/healthz")

@@ -17,6 +17,7 @@ from store.parquet import MAGIC, Parquet
 from store.settings import Settings
 from store.sinks import Allowance, Metered, Recognised, Sink
 from store.tables import Dataset
+from store.tenants import DEFAULT
 from uniapl.errors import DatasetError
 
 
@@ -35,7 +36,7 @@ class Ingest:
     is removed.
     """
 
-    def __init__(self, artifacts: Artifacts, settings: Settings, dataset_id: str, tenant: str) -> None:
+    def __init__(self, artifacts: Artifacts, settings: Settings, dataset_id: str, tenant: str = DEFAULT) -> None:
         self._id, self._tenant = dataset_id, tenant
         self._target = artifacts.dataset(dataset_id)
         self._path, self._spool = artifacts.upload(dataset_id), artifacts.upload(f"{dataset_id}.parquet")

@@ -32,7 +32,8 @@ def api(tmp_path: Path) -> Iterator[Api]:
 def test_what_came_before_the_connection_broke_is_kept(api: Api, sent: int) -> None:
     data = b"".join(lines(8 * MB))
     upload = f"/uploads/{api.http.post('/uploads', json={'bytes': len(data)}).json()['id']}"
-    head = f"PATCH {upload} HTTP/1.1\r\nhost: x\r\nupload-offset: 0\r\ncontent-length: {len(data)}\r\n\r\n"
+    sender = f"host: x\r\nauthorization: {api.headers['authorization']}"
+    head = f"PATCH {upload} HTTP/1.1\r\n{sender}\r\nupload-offset: 0\r\ncontent-length: {len(data)}\r\n\r\n"
     with socket.create_connection((api.http.base_url.host, api.http.base_url.port)) as connection:
         connection.sendall(head.encode() + data[:sent])
         time.sleep(0.3)  # a reset connection may throw away what has not been read

@@ -136,7 +136,7 @@ def test_of_a_deleted_dataset_the_file_goes_too(engine: Engine, artifacts: Artif
         for path in (kept, deleted):
             path.write_text("{}")
             facts = {"rows": 1, "references": 0, "rewards": 0, "bytes": 2, "sha256": "x"}
-            session.add(Dataset(id=path.stem, name="n", **facts))
+            session.add(Dataset(id=path.stem, tenant="default", name="n", **facts))
         session.flush()
         datasets.delete(session, "ds_deleted")
     garbage.clear(engine, artifacts)
