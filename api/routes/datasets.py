@@ -61,7 +61,7 @@ async def upload_dataset(
         async for chunk in request.stream():
             await run_in_threadpool(ingest.feed, chunk)
         row = await run_in_threadpool(ingest.finish, name, Stated(size, sha256))
-        return await run_in_threadpool(keep, caller, once.about(row.sha256), row, _add)
+        return await run_in_threadpool(keep, caller, once.about(row.sha256), row, add)
 
 
 def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], Row]) -> Dataset:
@@ -77,7 +77,8 @@ def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], 
     return stored
 
 
-def _add(session: Session, row: Row) -> Row:
+def add(session: Session, row: Row) -> Row:
+    """Add a dataset that stands for itself."""
     session.add(row)
     session.flush()
     session.refresh(row)
