@@ -93,12 +93,15 @@ class Envelope:
                 return "too_large"
             more = message.get("more_body", False)
         body = b"".join(parts)
+        if not _is_text(body):
+            return "not_text"
         return "too_deep" if _depth(body) > MAX_DEPTH else body
 
 
 _OURS = "something went wrong on our side; it has been logged under the id in x-request-id"
 _REFUSED = {
     "too_large": (413, "too_large", "the body is too long; datasets go to POST /datasets or POST /uploads"),
+    "not_text": (422, "invalid_request", "the body is not UTF-8; send JSON"),
     "too_deep": (422, "too_deep", f"the body is nested more than {MAX_DEPTH} levels deep"),
 }
 
@@ -110,6 +113,14 @@ def _complete(headers: MutableHeaders, request_id: str, path: str) -> None:
     headers.setdefault("cache-control", "no-store")
     if not path.startswith(_PAGES):
         headers["content-security-policy"] = _NO_SCRIPTS
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _depth(body: bytes) -> int:

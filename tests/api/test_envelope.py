@@ -92,3 +92,8 @@ def test_brackets_inside_strings_do_not_count_as_depth(client: TestClient) -> No
         "/jobs", content=f'{{"name": {json.dumps(text)}}}', headers={"content-type": "application/json"}
     )
     assert answer.json()["error"]["code"] == "invalid_request"  # and not too_deep
+
+
+def test_a_body_that_is_no_text_is_refused(client: TestClient) -> None:
+    answer = client.post("/jobs", content=b'{"name": "\xff"}', headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
