@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
 from api import problems
 from api.deps import Service
@@ -72,6 +72,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         return problems.problem(
             503, "database_unavailable", "the database does not answer; try again", headers={"retry-after": "5"}
         )
+
+    @app.exception_handler(DataError)
+    def _cannot_be_stored(request: Request, error: DataError) -> JSONResponse:
+        logger.warning("%s %s: %s", request.method, request.url.path, error.orig)
+        return problems.problem(422, "invalid_request", "no text may contain NUL, and no number be beyond 64 bits")
 
     for module in (jobs, datasets, uploads, checkpoints, fine_tuning, files, service):
         app.include_router(module.router)

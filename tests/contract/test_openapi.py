@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.errors import FlakyStrategyDefinition
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -33,7 +35,7 @@ QUIET: dict[str, Any] = {
 }
 REQUESTS = 40
 """Of one operation with one key, beside the document's edge cases."""
-STORIES, STEPS = 60, 20
+STORIES, STEPS = 30, 20
 SCHEMA = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations()]
 
@@ -44,6 +46,7 @@ def test_every_answer_is_described(operation: schemathesis.APIOperation, world: 
     """Requests as the document wants them, and such as break it."""
     strategies = [operation.as_strategy(generation_mode=mode) for mode in GenerationMode]
 
+    @seed(0)
     @given(case=st.one_of(strategies))
     @settings(max_examples=REQUESTS, phases=[Phase.explicit, Phase.generate], **QUIET)
     def ask(case: schemathesis.Case) -> None:
@@ -59,12 +62,9 @@ def test_stories_of_requests(world: World) -> None:
     seen: Counter[tuple[str, int]] = Counter()
 
     class Story(SCHEMA.as_state_machine()):  # type: ignore[misc]
-        def setup(self) -> None:
-            self.rng = random.Random(len(seen))
-
         def before_call(self, case: schemathesis.Case) -> None:
             if case.body:  # ids in paths come from earlier answers
-                world.fill(case, self.rng)
+                world.fill(case, random.Random(repr(case.body)))
             case.headers.pop("Authorization", None)
 
         def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
@@ -80,7 +80,11 @@ def test_stories_of_requests(world: World) -> None:
         def validate_response(self, response: schemathesis.Response, case: schemathesis.Case, **_: Any) -> None:
             case.validate_response(response, checks=CHECKS)
 
-    Story.run(settings=settings(max_examples=STORIES, stateful_step_count=STEPS, phases=[Phase.generate], **QUIET))
+    few = settings(max_examples=5, stateful_step_count=STEPS, phases=[Phase.generate], **QUIET)
+    for number in range(STORIES):
+        with suppress(FlakyStrategyDefinition):  # the service remembers the stories before; no story is like another
+            seed(number)(Story).run(settings=few)
+    print(*sorted(seen.items()), sep='\n')
     done = {label for label, status in seen if status < 300}
     # The stories go deep: jobs are made, and what was made is changed and deleted.
     assert {"POST /jobs", "POST /uploads", "GET /jobs/{job_id}", "POST /jobs/{job_id}/cancel"} <= done, seen
