@@ -99,7 +99,9 @@ def test_a_body_that_is_no_text_is_refused(client: TestClient) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
 
 
-@pytest.mark.parametrize("path", ["/jobs/a%00b", "/jobs?after=%00", "/datasets/%00", "/aliases/a?x=%00", "/v1/files/%00"])
+@pytest.mark.parametrize(
+    "path", ["/jobs/a%00b", "/jobs?after=%00", "/datasets/%00", "/aliases/a?x=%00", "/v1/files/%00"]
+)
 def test_nul_in_an_address_is_no_failure_of_ours(client: TestClient, path: str) -> None:
     assert client.get(path).status_code in (404, 422)
 

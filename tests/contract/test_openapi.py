@@ -84,7 +84,6 @@ def test_stories_of_requests(world: World) -> None:
     for number in range(STORIES):
         with suppress(FlakyStrategyDefinition):  # the service remembers the stories before; no story is like another
             seed(number)(Story).run(settings=few)
-    print(*sorted(seen.items()), sep='\n')
     done = {label for label, status in seen if status < 300}
     # The stories go deep: jobs are made, and what was made is changed and deleted.
     assert {"POST /jobs", "POST /uploads", "GET /jobs/{job_id}", "POST /jobs/{job_id}/cancel"} <= done, seen
