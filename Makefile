@@ -8,7 +8,7 @@ ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test client mutants faults faults-short chaos bench-reliability bench-upload check format clean
+.PHONY: help install models demo serve modes ablation test client mutants faults faults-short chaos bench-reliability bench-upload contract check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,10 @@ test: $(MODELS)  ## run the tests (ARGS='-k name' to choose)
 
 client: $(INSTALLED)  ## write the sync client from the async one
 	@$(BIN)/python client/generate.py
+
+contract: $(MODELS)  ## generated requests over the OpenAPI document, and a real job by each client
+	@echo "==> holding the API to its word"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m contract tests $(ARGS)
 
 mutants: $(MODELS)  ## break the method line by line, and list the tests that notice
 	@echo "==> breaking the method, one line at a time"
