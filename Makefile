@@ -8,7 +8,7 @@ ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test client mutants faults faults-short chaos bench-reliability bench-upload contract check format clean
+.PHONY: help install models demo serve modes ablation test client mutants faults faults-short chaos bench-reliability bench-api bench-upload contract check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,6 +79,10 @@ chaos: $(MODELS)  ## a random campaign: FAULTS=200 SEED=1 (ARGS=--sqlite, --dry-
 bench-reliability: $(MODELS)  ## how long it takes to reclaim, cancel and drain, with the settings it ships with
 	@echo "==> measuring (about 10 minutes)"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability $(ARGS)
+
+bench-api: $(INSTALLED)  ## requests and event streams of one API process on Postgres (two minutes)
+	@echo "==> asking much of the API"
+	@$(BIN)/python -m benchmarks.api $(ARGS)
 
 bench-upload: $(INSTALLED)  ## what uploads of 1 GB cost the API in memory (ARGS='--mb 100')
 	@echo "==> measuring (about 5 minutes, 5 GB of disk)"

@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -28,11 +24,7 @@ import pyarrow
 import zstandard
 from pyarrow import parquet
 
-from store import keys, secret_key
-from store.db import make_engine, unit_of_work
-from store.migrate import upgrade
-from store.settings import Settings
-from store.tenants import DEFAULT
+from benchmarks.server import Api
 
 KINDS = ("jsonl", "gzip", "zstd", "parquet", "resumed")
 MB = 1_000_000
@@ -55,45 +47,6 @@ class Measured:
     """Peak resident memory of its child process, which reads Parquet."""
     slowest: float
     """Longest answer to `GET /healthz` meanwhile, in seconds."""
-
-
-class Api:
-    """An API process of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        settings = Settings(data_dir=folder)
-        upgrade(settings)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "uvicorn", "--factory", "api.main:create_app", "--port", str(port)]
-        environment = os.environ | {"UNIAPL_DATA_DIR": str(folder)}
-        self.process = subprocess.Popen([*command, "--log-level", "warning"], env=environment)
-        with unit_of_work(make_engine(settings.database)) as session:
-            _, key = keys.create(session, secret_key.load(settings), tenant=DEFAULT, name="benchmark")
-        self.headers = {"authorization": f"Bearer {key}"}
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=None, headers=self.headers)
-        while True:
-            try:
-                self.http.get("/healthz")
-                break
-            except httpx.ConnectError:
-                time.sleep(0.1)
-
-    def close(self) -> None:
-        """Stop it."""
-        self.http.close()
-        self.process.terminate()
-        self.process.wait()
-
-    def peak(self) -> int:
-        """Highest resident memory since `forget_peak`, in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
-
-    def forget_peak(self) -> None:
-        """Begin anew to measure the peak."""
-        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
 
 def lines(size: int) -> Iterator[bytes]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.upload import KINDS, MB, Api, lines, measure
+from benchmarks.server import Api
+from benchmarks.upload import KINDS, MB, lines, measure
 from tests.e2e.conftest import wait_for
 
 
