@@ -17,7 +17,7 @@ from api.deps import Service
 from api.envelope import Envelope
 from api.limits import Limits
 from api.live import Live
-from api.routes import checkpoints, datasets, fine_tuning, jobs, service
+from api.routes import checkpoints, datasets, fine_tuning, jobs, secrets, service
 from store import secret_key
 from store.artifacts import Artifacts
 from store.db import make_engine
@@ -73,6 +73,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             503, "database_unavailable", "the database does not answer; try again", headers={"retry-after": "5"}
         )
 
-    for module in (jobs, datasets, checkpoints, fine_tuning, service):
+    for module in (jobs, datasets, checkpoints, secrets, fine_tuning, service):
         app.include_router(module.router)
     return app

@@ -1,4 +1,7 @@
-"""What crashes leave on disk: unfinished checkpoints, and folders whose rows are gone. Only what nobody can want."""
+"""What crashes leave on disk: unfinished checkpoints, and folders whose rows are gone; and answers past their time.
+
+Only what nobody can want.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
+from store import answers
 from store.artifacts import Artifacts
-from store.db import reading
+from store.db import reading, unit_of_work
 from store.states import TERMINAL
 from store.tables import Checkpoint, Job
 from uniapl import manifest
@@ -36,6 +40,8 @@ def clear(engine: Engine, artifacts: Artifacts) -> None:
     for path in artifacts.uploads():
         if time.time() - path.stat().st_mtime > UPLOAD_ABANDONED_S:
             path.unlink(missing_ok=True)
+    with unit_of_work(engine) as session:
+        answers.forget_old(session)
 
 
 def _checkpoints(artifacts: Artifacts, job_id: str, fence: int) -> list[Path]:

@@ -86,7 +86,7 @@ def test_of_a_job_that_is_over_everything_without_a_row(engine: Engine, artifact
 def test_a_job_that_the_database_does_not_know_is_left_alone(engine: Engine, artifacts: Artifacts) -> None:
     """Another database may, or a backup that is restored next."""
     hold = held(engine, make_job(engine))
-    stranger = Hold("job_stranger", 1, 1, hold.spec, {})
+    stranger = Hold("job_stranger", 1, 1, hold.spec, {}, hold.tenant)
     path = checkpoint(artifacts, stranger, 1)
     left = unfinished(artifacts, stranger)
     garbage.clear(engine, artifacts)
