@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 """How the last part of a host ends that resolvers read as an IPv4 address, in whatever notation."""
 _NOT_PUBLIC = tuple(
@@ -127,7 +128,9 @@ def _place(url: str) -> tuple[str, int]:
         raise AddressRefused("it must begin with https:// and a host")
     if parsed.userinfo:
         raise AddressRefused("it must hold no user or password")
-    if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+    if not _HOST.fullmatch(host):
+        raise AddressRefused(f"it is not an address: no host is called {host}")
+    if ":" not in host and _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
         try:
             IPv4Address(host)
         except ValueError:

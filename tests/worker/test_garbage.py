@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
-from store import checkpoints, jobs
+from store import answers, checkpoints, jobs
 from store.artifacts import Artifacts
-from store.db import unit_of_work
+from store.db import now, unit_of_work
 from store.holding import Hold
-from store.tables import Job
+from store.tables import Answer, Job
 from tests.store.test_jobs import held, make_job
 from uniapl import manifest
 from worker import garbage
@@ -107,6 +107,17 @@ def test_an_upload_is_garbage_after_a_day(engine: Engine, artifacts: Artifacts) 
     assert under_way.exists()
     assert whole.exists()
     assert not abandoned.exists()
+
+
+def test_answers_to_idempotent_requests_are_forgotten_after_a_week(engine: Engine, artifacts: Artifacts) -> None:
+    with unit_of_work(engine) as session:
+        for tenant in ("acme", "other"):
+            for key, age in (("old", answers.KEPT_S + 60), ("young", answers.KEPT_S - 60)):
+                session.add(Answer(tenant=tenant, key=key, request="r", body={}, created_at=now() - age))
+    garbage.clear(engine, artifacts)
+    with unit_of_work(engine) as session:
+        assert set(session.scalars(select(Answer.key))) == {"young"}
+        assert session.scalar(select(func.count()).select_from(Answer)) == 2
 
 
 def test_a_second_time_nothing_is_left_to_do(engine: Engine, artifacts: Artifacts) -> None:
