@@ -48,7 +48,7 @@ class Watch(threading.Thread):
         """Processes that were seen which had a secret handed over."""
 
     def run(self) -> None:
-        while not self.done.wait(0.1):
+        while not self.done.wait(0.5):
             for process in psutil.Process().children(recursive=True):
                 for name in ("cmdline", "environ"):
                     try:
@@ -136,7 +136,7 @@ def test_a_canary_secret_appears_nowhere(teacher: Teacher, tmp_path: Path) -> No
             dataset = http.post("/datasets", params={"name": "rows"}, content=body).raise_for_status().json()["id"]
             for model in ("hesitates", "refuses"):
                 job_id = http.post("/jobs", json=spec(teacher, dataset, model)).raise_for_status().json()["id"]
-                wait_for(lambda j=job_id: http.get(f"/jobs/{j}").json()["finished_at"], timeout_s=120)
+                wait_for(lambda j=job_id: http.get(f"/jobs/{j}").json()["finished_at"], timeout_s=300)
                 ends[model] = http.get(f"/jobs/{job_id}").json()
                 for place, content in everything_told(http, job_id):
                     leaks += [f"{place} of {model}: {form}" for form in found_in(content)]

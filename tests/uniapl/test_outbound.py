@@ -128,7 +128,7 @@ def test_public_addresses_are_accepted(resolver: Resolver, address: str) -> None
         ("https://017700000001/v1", "four decimal numbers"),
         ("https://0177.0.0.1/v1", "not an address"),
         ("https://127.0.0.1./v1", "four decimal numbers|not an address"),
-        ("https://１２７.０.０.１/v1", "four decimal numbers|not an address|public addresses"),  # noqa: RUF001
+        ("https://１２７.０.０.１/v1", "four decimal numbers|not an address|public addresses"),
         (f"http://{NAME}/v1", "must begin with https"),
         (f"ftp://{NAME}/v1", "must begin with https"),
         ("https:///v1", "must begin with https|not an address"),
