@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 from api.auth import Caller
 from api.idempotency import Once
 from api.limits import LimitReached
+from api.teachers import check_teacher, need_secret
 from store import datasets, jobs, vitals
 from store.errors import NotFound
 from store.models import Registry
-from store.settings import Settings
 from store.tables import Dataset
 from store.tables import Job as Row
 from uniapl.errors import SpecError
@@ -19,7 +19,6 @@ from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import DatasetContents, check_mix
 from uniapl.spec.resources import Job
 from uniapl.spec.run import ModelSource
-from uniapl.spec.teacher import OpenAITeacher
 
 
 def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
@@ -30,8 +29,8 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
         LimitReached: the tenant has as many jobs as it may.
     """
     service = caller.service
-    _check_teacher(service.settings, spec)
-    models = _models(service.registry, spec)  # may ask the hub, so before the transaction begins
+    check_teacher(service.settings, spec)  # may ask a resolver, and the next line the hub: no transaction is open
+    models = _models(service.registry, spec)
     created: Job | None = None
 
     def create(session: Session) -> Job:
@@ -65,19 +64,8 @@ def _create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> 
     check_mix(spec, contents)
     if spec.evaluation is not None:
         _dataset(session, spec.evaluation.dataset, "evaluation.dataset")
+    need_secret(session, spec)
     return jobs.create(session, spec, models)
-
-
-def _check_teacher(settings: Settings, spec: JobSpec) -> None:
-    if not isinstance(spec.teacher, OpenAITeacher):
-        return
-    url = spec.teacher.base_url.rstrip("/") + "/"
-    if not any(url.startswith(allowed.rstrip("/") + "/") for allowed in settings.teacher_urls):
-        raise SpecError(
-            f"the operator has not allowed teachers at {spec.teacher.base_url}",
-            param="teacher.base_url",
-            hint="allowed addresses are listed in the service's setting UNIAPL_TEACHER_URLS",
-        )
 
 
 def _dataset(session: Session, dataset_id: str, param: str) -> Dataset:

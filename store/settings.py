@@ -27,8 +27,9 @@ class Settings(BaseSettings):
     hub_models: list[str] = ["*/*"]
     """Glob patterns of the hub ids that specs may name, as a JSON list; `[]` allows registry names only."""
     teacher_urls: list[str] = []
-    """Addresses of `openai` teachers that specs may name, as a JSON list; what lies below one is allowed too. The
-    trainer sends a key of its environment there, so by default none is."""
+    """Addresses of `openai` teachers that specs may name, as a JSON list; what lies below one is allowed too. Those
+    listed may be anywhere, inside the service's own network too. `https://*` allows every server over https whose
+    addresses are all public. By default none is allowed."""
     secret_key_file: Path | None = None
     """Lines of random characters; the first hashes API keys and seals secrets, the others still recognise what they
     made. By default `secret.key` in `data_dir`, made at the first start. Whoever reads it can read every secret."""

@@ -1,4 +1,7 @@
-"""What crashes leave on disk: unfinished checkpoints and uploads, and what was deleted. Only what nobody can want."""
+"""What crashes leave on disk: unfinished checkpoints and uploads, and what was deleted; and answers past their time.
+
+Only what nobody can want.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
-from store import uploads
+from store import answers, uploads
 from store.artifacts import Artifacts
 from store.db import reading, unit_of_work
 from store.states import TERMINAL
@@ -35,6 +38,8 @@ def clear(engine: Engine, artifacts: Artifacts) -> None:
                 if name in deleted or (job_id in over and name not in kept):
                     shutil.rmtree(path, ignore_errors=True)
     _clear_datasets(engine, artifacts)
+    with unit_of_work(engine) as session:
+        answers.forget_old(session)
 
 
 def _clear_datasets(engine: Engine, artifacts: Artifacts) -> None:

@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
-from store import checkpoints, datasets, jobs, uploads
+from store import answers, checkpoints, datasets, jobs, uploads
 from store.artifacts import Artifacts
-from store.db import unit_of_work
+from store.db import now, unit_of_work
 from store.holding import Hold
 from store.settings import Settings
-from store.tables import Dataset, Job, Upload
+from store.tables import Answer, Dataset, Job, Upload
 from tests.store.test_jobs import held, make_job
 from uniapl import manifest
 from worker import garbage
@@ -87,7 +87,7 @@ def test_of_a_job_that_is_over_everything_without_a_row(engine: Engine, artifact
 def test_a_job_that_the_database_does_not_know_is_left_alone(engine: Engine, artifacts: Artifacts) -> None:
     """Another database may, or a backup that is restored next."""
     hold = held(engine, make_job(engine))
-    stranger = Hold("job_stranger", 1, 1, hold.spec, {})
+    stranger = Hold("job_stranger", 1, 1, hold.spec, {}, hold.tenant)
     path = checkpoint(artifacts, stranger, 1)
     left = unfinished(artifacts, stranger)
     garbage.clear(engine, artifacts)
@@ -142,6 +142,17 @@ def test_of_a_deleted_dataset_the_file_goes_too(engine: Engine, artifacts: Artif
     garbage.clear(engine, artifacts)
     assert kept.exists()
     assert not deleted.exists()
+
+
+def test_answers_to_idempotent_requests_are_forgotten_after_a_week(engine: Engine, artifacts: Artifacts) -> None:
+    with unit_of_work(engine) as session:
+        for tenant in ("acme", "other"):
+            for key, age in (("old", answers.KEPT_S + 60), ("young", answers.KEPT_S - 60)):
+                session.add(Answer(tenant=tenant, key=key, request="r", body={}, created_at=now() - age))
+    garbage.clear(engine, artifacts)
+    with unit_of_work(engine) as session:
+        assert set(session.scalars(select(Answer.key))) == {"young"}
+        assert session.scalar(select(func.count()).select_from(Answer)) == 2
 
 
 def test_a_second_time_nothing_is_left_to_do(engine: Engine, artifacts: Artifacts) -> None:

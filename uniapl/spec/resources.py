@@ -166,6 +166,16 @@ class Alias(Output):
     """When it was changed."""
 
 
+class Secret(Output):
+    """A key for somebody else's server; its value is never shown."""
+
+    name: str
+    """The name, for `teacher.api_key_secret`."""
+    object: Literal["secret"] = "secret"
+    updated_at: float
+    """When its value was stored."""
+
+
 class Dataset(Output):
     """An uploaded dataset."""
 
