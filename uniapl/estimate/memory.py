@@ -1,0 +1,208 @@
+"""The memory of a run, part by part: formulas of our trainer, constants from measurements (docs/estimate.md).
+
+A run's peak is the largest sum over the moments of a step: sampling, scoring, the update, its end, saving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from uniapl.estimate.shape import Shape
+from uniapl.estimate.workload import Level, Step
+from uniapl.packing import pack, prompts_at_once
+from uniapl.spec.job import JobSpec
+
+Device = Literal["cpu", "gpu"]
+"""Where the models lie."""
+FLOAT = 4
+"""Bytes of a number: weights, gradients, moments and activations are float32 throughout."""
+MB = 1_000_000
+RUNTIME: dict[Device, dict[Level, int]] = {
+    "cpu": {"low": 450 * MB, "expected": 500 * MB, "high": 800 * MB},
+    "gpu": {"low": 300 * MB, "expected": 700 * MB, "high": 1500 * MB},
+}
+"""Before any weights: Python, torch, transformers, peft and a tokenizer; on a GPU the driver's context, kernels and
+workspaces. `high` leaves room for other builds of torch."""
+HEAP: dict[Device, dict[Level, float]] = {
+    "cpu": {"low": 1.0, "expected": 1.8, "high": 2.5},
+    "gpu": {"low": 1.0, "expected": 1.2, "high": 1.6},
+}
+"""Bytes that the heap grows by per byte of activations: freed ones lie scattered between those still needed. With an
+allocator that gives every block back, the same run took 1.0. The numbers of GPUs are not measured."""
+REWARD_PROCESS = 228 * MB
+"""One process that verifies answers."""
+
+Parts = dict[str, float]
+"""Bytes by part."""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The micro-batch that takes the most memory."""
+
+    tokens: int
+    """Padded: B · T."""
+    logits: int
+    """Rows of the vocabulary's width that are held at once: logits K, and three copies C of those of completions (the
+    distribution, its exponential, their product); `completion_logprobs`."""
+    is_only_one: bool
+    """Whether the step has no other, so that no gradient lies beside its activations yet."""
+
+
+@dataclass(frozen=True)
+class _Conditions:
+    level: Level
+    device: Device
+
+    @property
+    def heap(self) -> float:
+        return HEAP[self.device][self.level]
+
+    def runtime(self, spec: JobSpec) -> int:
+        processes = spec.reward.processes if spec.uses_grpo and self.device == "cpu" else 0
+        return RUNTIME[self.device][self.level] + processes * REWARD_PROCESS
+
+
+def peak(
+    spec: JobSpec, student: Shape, judge: Shape | None, step: Step, level: Level, device: Device = "cpu"
+) -> tuple[Parts, float]:
+    """Bytes of each part at its largest, and of the largest moment, in which not all parts are alive.
+
+    Args:
+        spec: the job.
+        student: the model that is trained.
+        judge: the discriminator's model; `None` where none is used.
+        step: what a step holds.
+        level: decides the size of the runtime and of the heap; what `step` holds follows it too.
+        device: where the models lie; the memory of a GPU is meant, or that of the machine.
+    """
+    parts: Parts = {}
+    total = 0.0
+    for moment in _moments(spec, student, judge, step, _Conditions(level, device)):
+        total = max(total, sum(moment.values()))
+        parts = {name: max(parts.get(name, 0.0), moment.get(name, 0.0)) for name in {**parts, **moment}}
+    return parts, total
+
+
+def _moments(spec: JobSpec, student: Shape, judge: Shape | None, step: Step, on: _Conditions) -> Iterator[Parts]:
+    trained = student.adapters(spec.lora) if spec.lora else student.parameters
+    resident: Parts = {
+        "runtime": on.runtime(spec),
+        "weights": FLOAT * (student.parameters + (trained if spec.lora else 0)),
+        "reference": FLOAT * student.parameters if spec.grpo.kl_coef > 0 and not spec.lora else 0,
+        "discriminator": _judge_resident(spec, judge),
+    }
+    yield resident | {"weights": resident["weights"] + _loading(student)}
+    moments = {"optimizer": 2 * FLOAT * trained}
+    if step.rollouts:
+        yield resident | moments | {"rollouts": _rollouts(spec, student, step)}
+    if judge is not None:
+        yield resident | moments | {"discriminator": resident["discriminator"] + _judging(spec, judge, step)}
+    if spec.lora:
+        yield resident | moments | {"weights": resident["weights"] + FLOAT * _linear(student)}
+    yield from _update(spec, student, step, on.heap, resident | moments, FLOAT * trained)
+
+
+def _update(
+    spec: JobSpec, student: Shape, step: Step, heap: float, resident: Parts, gradient: float
+) -> Iterator[Parts]:
+    """Forward and backward of the largest micro-batch, and the end of a step.
+
+    Steps that measure each term's norm keep one gradient per term until AdamW is done; the first step is one, and has
+    no moments before its end.
+    """
+    terms = sum((spec.uses_sft, spec.uses_grpo, spec.uses_adv))
+    micro = largest(spec, student, step)
+    working = {
+        "activations": heap * FLOAT * micro.tokens * per_token(student, spec),
+        "logits": FLOAT * micro.logits * student.vocab,
+    }
+    schedule = spec.schedule
+    measured_again = schedule.steps > schedule.term_norms_every
+    yield resident | working | {"optimizer": 0, "gradients": (terms - micro.is_only_one) * gradient}
+    yield resident | {"gradients": terms * gradient}
+    if schedule.steps > 1:
+        kinds = terms if measured_again else 1
+        yield resident | working | {"gradients": (kinds - micro.is_only_one) * gradient}
+
+
+def largest(spec: JobSpec, student: Shape, step: Step) -> MicroBatch:
+    """The micro-batch that takes the most memory, of those that the trainer would cut."""
+    sequences = step.demonstrations + step.rollouts
+    limit, width = spec.resources.micro_batch_tokens, per_token(student, spec)
+    found, count = MicroBatch(0, 0, True), 0
+    for chosen in pack([p + c for p, c in sequences], max(1, int(limit / step.each))):
+        count += 1
+        T = max(sum(sequences[i]) for i in chosen)
+        B = min(round(len(chosen) * step.each), max(1, limit // T))
+        C = max(sequences[i][1] for i in chosen)
+        K = T - min(sequences[i][0] for i in chosen) + 1
+        micro = MicroBatch(B * T, B * (K + 3 * C), False)
+        if _size(micro, width, student.vocab) > _size(found, width, student.vocab):
+            found = micro
+    return MicroBatch(found.tokens, found.logits, is_only_one=count == 1 and step.each == 1)
+
+
+def _size(micro: MicroBatch, width: int, vocab: int) -> int:
+    return micro.tokens * width + micro.logits * vocab
+
+
+def per_token(shape: Shape, spec: JobSpec | None = None) -> int:
+    """Numbers that a token leaves behind for the backward pass, over all layers.
+
+    Of each layer: both norms' inputs, normalised values and outputs; queries, repeated keys and values, attention's
+    output twice; the gate before and after its activation, the other half, and their product. With LoRA the norms'
+    weights are frozen, so their normalised values are not kept, but the adapters' inner values are.
+    """
+    D, A, F = shape.hidden, shape.queries, shape.intermediate
+    if spec is not None and spec.lora is not None:
+        return shape.layers * (4 * D + 5 * A + 4 * F + 7 * spec.lora.rank)
+    return shape.layers * (6 * D + 5 * A + 4 * F)
+
+
+def _rollouts(spec: JobSpec, student: Shape, step: Step) -> float:
+    """Keys and values of the sequences sampled at once, and what drawing a token from the vocabulary takes.
+
+    The cache grows by copying, one layer at a time.
+    """
+    G = spec.grpo.group_size
+    rows = min(prompts_at_once(spec.rollout.batch_size, G), round(len(step.prompts) * step.each)) * G
+    tokens = max(step.prompts) + max(c for _, c in step.rollouts)
+    cache = FLOAT * rows * tokens * 2 * student.keys * (student.layers + 1)
+    draw = rows * student.vocab * (2 * FLOAT + 2 * 8)  # two of float32; the cumulative sum in float64, from another
+    return cache + draw
+
+
+def _judge_resident(spec: JobSpec, judge: Shape | None) -> float:
+    """A judge's weights; of one that learns its moments too."""
+    if judge is None:
+        return 0
+    return FLOAT * judge.parameters * (3 if spec.discriminator.type == "learned" else 1)
+
+
+def _judging(spec: JobSpec, judge: Shape, step: Step) -> float:
+    """What scoring takes beyond the judge's weights; for one that learns, a batch of pairs and the gradient."""
+    sequences = step.rollouts or step.demonstrations
+    longest = max((p + c for p, c in sequences), default=0)
+    rows = spec.discriminator.batch_size
+    if spec.discriminator.type == "learned":
+        return FLOAT * (judge.parameters + 2 * rows * longest * per_token(judge))
+    rows = min(rows, round(len(sequences) * step.each))
+    return FLOAT * rows * longest * (2 * judge.intermediate + 4 * judge.hidden)
+
+
+def _loading(student: Shape) -> float:
+    """What reading the weights takes beside them.
+
+    A GGUF file's are dequantised, then copied into a fresh model; float32 is mapped as it is, other types converted.
+    """
+    if student.gguf:
+        return 2 * FLOAT * student.parameters
+    return student.stored_bytes if student.stored_bytes < FLOAT * student.parameters else 0
+
+
+def _linear(student: Shape) -> int:
+    """Weights of the layers that adapters are merged into when a checkpoint is written."""
+    return student.parameters - student.vocab * student.hidden

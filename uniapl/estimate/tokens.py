@@ -1,0 +1,94 @@
+"""How long the rows of a dataset are in the student's tokens: counted on a sample of them, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from uniapl.estimate.workload import RowLengths
+from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.run import ModelSource
+from uniapl.spec.training import DataOptions
+
+ROWS = 256
+"""Of a larger dataset so many are counted, spread over the file."""
+TEMPLATE_TOKENS = 32
+"""Allowed per prompt for the chat template, which is not rendered here: it is a program of the model's."""
+CHARACTERS = 4
+"""Of English text per token, where there is no tokenizer to count with."""
+
+
+class Counter:
+    """Counts tokens as the student does, or guesses by characters where its `tokenizer.json` is not at hand."""
+
+    def __init__(self, source: ModelSource) -> None:
+        self._count = _encoder(source)
+        self.exact = self._count is not None
+
+    def __call__(self, text: str) -> int:
+        """Tokens of a text, special ones not added."""
+        return self._count(text) if self._count else -(-len(text) // CHARACTERS)
+
+
+@lru_cache(maxsize=8)
+def _encoder(source: ModelSource) -> Callable[[str], int] | None:
+    from tokenizers import Tokenizer  # of no use to those who only want the arithmetic
+
+    if source.path is None or source.gguf is not None:
+        return None
+    file = Path(source.path) / "tokenizer.json"
+    if not file.is_file():
+        return None
+    tokenizer = Tokenizer.from_file(str(file))
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def count(path: Path, source: ModelSource, options: DataOptions, *, references: bool) -> tuple[list[RowLengths], int]:
+    """Tokens of the rows of a dataset.
+
+    Args:
+        path: its validated file.
+        source: the student.
+        options: limits; rows beyond them are left out, as the trainer does.
+        references: whether any term reads them.
+
+    Returns:
+        The rows of a sample that are within the limits, shortest first, and how many were looked at.
+    """
+    counted = [row if references else RowLengths(row.prompt, None) for row in _count(path, source)]
+    usable = [
+        row
+        for row in counted
+        if row.prompt <= options.max_prompt_tokens and (row.reference or 0) <= options.max_reference_tokens
+    ]
+    return sorted(usable, key=lambda row: row.total), len(counted)
+
+
+@lru_cache(maxsize=256)
+def _count(path: Path, source: ModelSource) -> list[RowLengths]:
+    """Of every row of the sample; a dataset never changes, so once is enough."""
+    tokens = Counter(source)
+    found = []
+    for line in _lines(path):
+        row = DatasetRow.model_validate_json(line)
+        prompt = TEMPLATE_TOKENS + sum(tokens(message.content) for message in row.messages)
+        found.append(RowLengths(prompt, None if row.reference is None else tokens(row.reference) + 1))
+    return found
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """At most `ROWS` lines, spread evenly over the file: the one that follows each of as many places."""
+    size = path.stat().st_size
+    seen = -1
+    with path.open("rb") as file:
+        for place in range(ROWS):
+            start = size * place // ROWS
+            file.seek(max(start - 1, 0))
+            if start > 0:
+                file.readline()  # to the next line's beginning, or none of a line that begins here
+            if file.tell() <= seen:
+                continue
+            seen = file.tell()
+            if line := file.readline().removeprefix(b"\xef\xbb\xbf").strip():
+                yield line
