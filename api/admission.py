@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from api import plan
 from api.deps import Service
 from store import datasets, jobs
 from store.db import reading, unit_of_work
@@ -24,9 +25,11 @@ def admit(service: Service, spec: JobSpec) -> Job:
 
     Raises:
         SpecError: it names something unknown or not allowed, or its datasets cannot feed its terms.
+        MisfitError: it needs more memory than any worker has.
     """
-    _check_teacher(service.settings, spec)
-    models = _models(service.registry, spec)  # may ask the hub, so before the transaction begins
+    check_teacher(service.settings, spec)
+    models = find_models(service.registry, spec)  # may ask the hub, so before the transaction begins
+    plan.refuse_misfit(service, spec, models)
     created: Job | None = None
     try:
         with unit_of_work(service.engine) as session:
@@ -42,17 +45,19 @@ def admit(service: Service, spec: JobSpec) -> Job:
 
 
 def _create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> Job:
-    contents = []
-    for i, entry in enumerate(spec.dataset_mix):
-        dataset = _dataset(session, entry.dataset, f"dataset_mix.{i}.dataset")
-        contents.append(DatasetContents(dataset.rows, dataset.references, dataset.rewards))
-    check_mix(spec, contents)
+    check_mix(spec, [contents(session, name, param) for param, name in mixed(spec)])
     if spec.evaluation is not None:
-        _dataset(session, spec.evaluation.dataset, "evaluation.dataset")
+        find_dataset(session, spec.evaluation.dataset, "evaluation.dataset")
     return jobs.create(session, spec, models)
 
 
-def _check_teacher(settings: Settings, spec: JobSpec) -> None:
+def mixed(spec: JobSpec) -> list[tuple[str, str]]:
+    """The datasets of the mix: field and id."""
+    return [(f"dataset_mix.{i}.dataset", entry.dataset) for i, entry in enumerate(spec.dataset_mix)]
+
+
+def check_teacher(settings: Settings, spec: JobSpec) -> None:
+    """Raises `SpecError` if the operator has not allowed the teacher's address."""
     if not isinstance(spec.teacher, OpenAITeacher):
         return
     url = spec.teacher.base_url.rstrip("/") + "/"
@@ -64,7 +69,12 @@ def _check_teacher(settings: Settings, spec: JobSpec) -> None:
         )
 
 
-def _dataset(session: Session, dataset_id: str, param: str) -> Dataset:
+def find_dataset(session: Session, dataset_id: str, param: str) -> Dataset:
+    """One dataset.
+
+    Raises:
+        SpecError: there is none; `param` is the field that names it.
+    """
     try:
         return datasets.get(session, dataset_id)
     except NotFound:
@@ -75,10 +85,30 @@ def _dataset(session: Session, dataset_id: str, param: str) -> Dataset:
         ) from None
 
 
-def _models(registry: Registry, spec: JobSpec) -> dict[str, ModelSource]:
-    models = {spec.student: registry.resolve(spec.student, "student", "student")}
+def contents(session: Session, dataset_id: str, param: str) -> DatasetContents:
+    """What the rows of a dataset carry; raises as `find_dataset`."""
+    dataset = find_dataset(session, dataset_id, param)
+    return DatasetContents(dataset.rows, dataset.references, dataset.rewards)
+
+
+def find_models(registry: Registry, spec: JobSpec) -> dict[str, ModelSource]:
+    """Where the models of a spec are.
+
+    Raises:
+        SpecError: one is unknown, or of another kind.
+    """
+    models = find_student(registry, spec.student)
     name = spec.discriminator.model
     if spec.uses_discriminator and name is not None:
-        learned = spec.discriminator.type == "learned"  # it starts from a language model, as students do
-        models[name] = registry.resolve(name, "student" if learned else "discriminator", "discriminator.model")
+        models |= find_discriminator(registry, name, spec.discriminator.type)
     return models
+
+
+def find_student(registry: Registry, name: str) -> dict[str, ModelSource]:
+    """Where the student is; raises as `find_models`."""
+    return {name: registry.resolve(name, "student", "student")}
+
+
+def find_discriminator(registry: Registry, name: str, type_: str) -> dict[str, ModelSource]:
+    """Where the discriminator is; a learned one starts from a language model, as students do."""
+    return {name: registry.resolve(name, "student" if type_ == "learned" else "discriminator", "discriminator.model")}

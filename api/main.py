@@ -13,7 +13,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, Ti
 
 from api import problems
 from api.deps import Service
-from api.routes import checkpoints, datasets, jobs, service
+from api.routes import checkpoints, datasets, jobs, planning, service
 from store.artifacts import Artifacts
 from store.db import make_engine
 from store.doorbell import Doorbell, make_celery
@@ -59,6 +59,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             503, "database_unavailable", "the database does not answer; try again", headers={"retry-after": "5"}
         )
 
-    for module in (jobs, datasets, checkpoints, service):
+    for module in (planning, jobs, datasets, checkpoints, service):
         app.include_router(module.router)
     return app

@@ -24,7 +24,14 @@ def new_id(prefix: str) -> str:
 class Base(DeclarativeBase):
     """Common column types."""
 
-    type_annotation_map = {float: Double(), Json: JSON(), list[Json]: JSON(), int: BigInteger(), Level: String(), EventType: String()}
+    type_annotation_map = {
+        float: Double(),
+        Json: JSON(),
+        list[Json]: JSON(),
+        int: BigInteger(),
+        Level: String(),
+        EventType: String(),
+    }
 
 
 class Job(Base):

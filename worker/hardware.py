@@ -70,7 +70,10 @@ def gpus(visible: str | None) -> list[dict[str, Any]]:
     query = [command, "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
-        rows = {index: (name, int(size) * MIB) for index, name, size in csv.reader(answer.splitlines(), skipinitialspace=True)}
+        rows = {
+            index: (name, int(size) * MIB)
+            for index, name, size in csv.reader(answer.splitlines(), skipinitialspace=True)
+        }
     except (OSError, subprocess.SubprocessError, ValueError):
         return []
     wanted = [name.strip() for name in visible.split(",")] if visible else list(rows)

@@ -13,6 +13,8 @@ from uniapl.estimate.shape import Shape
 from uniapl.estimate.workload import Level, Step
 from uniapl.packing import pack, prompts_at_once
 from uniapl.spec.job import JobSpec
+from uniapl.spec.training import Lora
+from uniapl.spec.weights import Stage, bounds
 
 Device = Literal["cpu", "gpu"]
 """Where the models lie."""
@@ -31,6 +33,8 @@ HEAP: dict[Device, dict[Level, float]] = {
 }
 """Bytes that the heap grows by per byte of activations: freed ones lie scattered between those still needed. With an
 allocator that gives every block back, the same run took 1.0. The numbers of GPUs are not measured."""
+ADAPTERS_HEAP: dict[Level, float] = {"low": 0.0, "expected": 0.7, "high": 1.0}
+"""More of the same with LoRA, whose small tensors lie between the large ones; on a CPU."""
 REWARD_PROCESS = 228 * MB
 """One process that verifies answers."""
 
@@ -56,12 +60,13 @@ class _Conditions:
     level: Level
     device: Device
 
-    @property
-    def heap(self) -> float:
-        return HEAP[self.device][self.level]
+    def heap(self, spec: JobSpec) -> float:
+        scattered = ADAPTERS_HEAP[self.level] if spec.lora and self.device == "cpu" else 0
+        return HEAP[self.device][self.level] + scattered
 
     def runtime(self, spec: JobSpec) -> int:
-        processes = spec.reward.processes if spec.uses_grpo and self.device == "cpu" else 0
+        verified = spec.uses_grpo or spec.evaluation is not None
+        processes = spec.reward.processes if verified and self.device == "cpu" else 0
         return RUNTIME[self.device][self.level] + processes * REWARD_PROCESS
 
 
@@ -95,43 +100,45 @@ def _moments(spec: JobSpec, student: Shape, judge: Shape | None, step: Step, on:
         "discriminator": _judge_resident(spec, judge),
     }
     yield resident | {"weights": resident["weights"] + _loading(student)}
-    moments = {"optimizer": 2 * FLOAT * trained}
-    if step.rollouts:
-        yield resident | moments | {"rollouts": _rollouts(spec, student, step)}
+    moments = resident | {"optimizer": 2 * FLOAT * trained}
+    micro = largest(spec, student, step)
+    working = {
+        "activations": on.heap(spec) * FLOAT * micro.tokens * per_token(student, spec.lora),
+        "logits": FLOAT * micro.logits * student.vocab,
+    }
+    yield moments | {"rollouts": _rollouts(spec, student, step)}
     if judge is not None:
-        yield resident | moments | {"discriminator": resident["discriminator"] + _judging(spec, judge, step)}
-    if spec.lora:
-        yield resident | moments | {"weights": resident["weights"] + FLOAT * _linear(student)}
-    yield from _update(spec, student, step, on.heap, resident | moments, FLOAT * trained)
+        yield moments | {"discriminator": resident["discriminator"] + _judging(spec, judge, step)}
+    if spec.lora:  # adapters are merged into copies when a checkpoint is written, and the heap has not shrunk
+        merged = resident["weights"] + FLOAT * _linear(student)
+        yield moments | {"weights": merged, "activations": working["activations"]}
+    yield from _update(spec, moments, working, FLOAT * trained, waits=micro.is_only_one)
 
 
-def _update(
-    spec: JobSpec, student: Shape, step: Step, heap: float, resident: Parts, gradient: float
-) -> Iterator[Parts]:
+def _update(spec: JobSpec, moments: Parts, working: Parts, gradient: float, *, waits: bool) -> Iterator[Parts]:
     """Forward and backward of the largest micro-batch, and the end of a step.
 
     Steps that measure each term's norm keep one gradient per term until AdamW is done; the first step is one, and has
-    no moments before its end.
+    no moments before its end. `waits`: the last gradient only comes when the activations go.
     """
-    terms = sum((spec.uses_sft, spec.uses_grpo, spec.uses_adv))
-    micro = largest(spec, student, step)
-    working = {
-        "activations": heap * FLOAT * micro.tokens * per_token(student, spec),
-        "logits": FLOAT * micro.logits * student.vocab,
-    }
-    schedule = spec.schedule
-    measured_again = schedule.steps > schedule.term_norms_every
-    yield resident | working | {"optimizer": 0, "gradients": (terms - micro.is_only_one) * gradient}
-    yield resident | {"gradients": terms * gradient}
-    if schedule.steps > 1:
-        kinds = terms if measured_again else 1
-        yield resident | working | {"gradients": (kinds - micro.is_only_one) * gradient}
+    terms = max(_terms(stage) for stage in spec.stages)
+    yield moments | working | {"optimizer": 0, "gradients": (terms - waits) * gradient}
+    yield moments | {"gradients": terms * gradient}
+    if spec.schedule.steps > 1:
+        kinds = terms if spec.schedule.steps > spec.schedule.term_norms_every else 1
+        yield moments | working | {"gradients": (kinds - waits) * gradient}
+
+
+def _terms(stage: Stage) -> int:
+    """Terms of the objective that can be alive in one step."""
+    low, high = bounds(stage.alpha)
+    return (high > 0) + (low < 1) + (bounds(stage.lambda_adv)[1] > 0)
 
 
 def largest(spec: JobSpec, student: Shape, step: Step) -> MicroBatch:
     """The micro-batch that takes the most memory, of those that the trainer would cut."""
     sequences = step.demonstrations + step.rollouts
-    limit, width = spec.resources.micro_batch_tokens, per_token(student, spec)
+    limit, width = spec.resources.micro_batch_tokens, per_token(student, spec.lora)
     found, count = MicroBatch(0, 0, True), 0
     for chosen in pack([p + c for p, c in sequences], max(1, int(limit / step.each))):
         count += 1
@@ -149,7 +156,7 @@ def _size(micro: MicroBatch, width: int, vocab: int) -> int:
     return micro.tokens * width + micro.logits * vocab
 
 
-def per_token(shape: Shape, spec: JobSpec | None = None) -> int:
+def per_token(shape: Shape, lora: Lora | None = None) -> int:
     """Numbers that a token leaves behind for the backward pass, over all layers.
 
     Of each layer: both norms' inputs, normalised values and outputs; queries, repeated keys and values, attention's
@@ -157,22 +164,31 @@ def per_token(shape: Shape, spec: JobSpec | None = None) -> int:
     weights are frozen, so their normalised values are not kept, but the adapters' inner values are.
     """
     D, A, F = shape.hidden, shape.queries, shape.intermediate
-    if spec is not None and spec.lora is not None:
-        return shape.layers * (4 * D + 5 * A + 4 * F + 7 * spec.lora.rank)
+    if lora is not None:
+        return shape.layers * (4 * D + 5 * A + 4 * F + 7 * lora.rank)
     return shape.layers * (6 * D + 5 * A + 4 * F)
 
 
 def _rollouts(spec: JobSpec, student: Shape, step: Step) -> float:
     """Keys and values of the sequences sampled at once, and what drawing a token from the vocabulary takes.
 
-    The cache grows by copying, one layer at a time.
+    The cache grows by copying, one layer at a time. Held-out rows are answered in the same way; their prompts are
+    taken to be as long as the others.
     """
-    G = spec.grpo.group_size
-    rows = min(prompts_at_once(spec.rollout.batch_size, G), round(len(step.prompts) * step.each)) * G
-    tokens = max(step.prompts) + max(c for _, c in step.rollouts)
+    rows = _at_once(spec, round(len(step.prompts) * step.each), spec.grpo.group_size)
+    if spec.evaluation is not None:
+        held_out, sampled = spec.evaluation.rows, spec.evaluation.profile_completions
+        rows = max(rows, _at_once(spec, held_out, 1), _at_once(spec, held_out, sampled))
+    answer = max((c for _, c in step.rollouts), default=spec.rollout.max_new_tokens)
+    tokens = answer + max((p for p, _ in step.demonstrations + step.rollouts), default=0)
     cache = FLOAT * rows * tokens * 2 * student.keys * (student.layers + 1)
     draw = rows * student.vocab * (2 * FLOAT + 2 * 8)  # two of float32; the cumulative sum in float64, from another
     return cache + draw
+
+
+def _at_once(spec: JobSpec, prompts: int, group_size: int) -> int:
+    """Sequences of one sampling batch."""
+    return min(prompts_at_once(spec.rollout.batch_size, max(group_size, 1)), prompts) * group_size
 
 
 def _judge_resident(spec: JobSpec, judge: Shape | None) -> float:
@@ -190,7 +206,7 @@ def _judging(spec: JobSpec, judge: Shape, step: Step) -> float:
     if spec.discriminator.type == "learned":
         return FLOAT * (judge.parameters + 2 * rows * longest * per_token(judge))
     rows = min(rows, round(len(sequences) * step.each))
-    return FLOAT * rows * longest * (2 * judge.intermediate + 4 * judge.hidden)
+    return FLOAT * rows * min(longest, judge.positions) * (2 * judge.intermediate + 4 * judge.hidden)
 
 
 def _loading(student: Shape) -> float:

@@ -35,6 +35,8 @@ class Shape:
     """Heads times their size."""
     keys: int
     """Key-value heads times their size."""
+    positions: int
+    """Longest text."""
     stored_bytes: int = 0
     """Size of the weights as they lie on disk; 0 where it is not known."""
     gguf: bool = False
@@ -98,6 +100,7 @@ def from_config(config: Any, *, parameters: int | None = None, stored_bytes: int
             intermediate=int(text["intermediate_size"]),
             queries=heads * size,
             keys=int(text.get("num_key_value_heads") or heads) * size,
+            positions=int(text["max_position_embeddings"]),
             stored_bytes=stored_bytes,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -145,6 +148,7 @@ def _from_gguf(file: Path) -> Shape:
         intermediate=value(f"{kind}.feed_forward_length"),
         queries=heads * size,
         keys=value(f"{kind}.attention.head_count_kv") * size,
+        positions=value(f"{kind}.context_length"),
         stored_bytes=file.stat().st_size,
         gguf=True,
     )
