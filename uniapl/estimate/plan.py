@@ -9,7 +9,7 @@ from pathlib import Path
 from uniapl.estimate.memory import Device, peak
 from uniapl.estimate.shape import Shape
 from uniapl.estimate.tokens import count
-from uniapl.estimate.workload import Entry, Level, Step, step_of
+from uniapl.estimate.workload import Entry, Level, RowLengths, Step, step_of
 from uniapl.spec.estimate import Bytes, MemoryEstimate, RoleEstimate
 from uniapl.spec.job import JobSpec, Role
 from uniapl.spec.requirements import uses_references
@@ -48,8 +48,8 @@ def read_entries(spec: JobSpec, student: ModelSource, files: Sequence[tuple[Path
     """
     entries = []
     for given, (path, rows) in zip(spec.dataset_mix, files, strict=True):
-        lengths, looked_at = count(path, student, spec.data, references=uses_references(spec, given.role))
-        entries.append(Entry(given.role, rows, lengths, looked_at))
+        sample = count(path, student, spec.data, references=uses_references(spec, given.role))
+        entries.append(Entry(given.role, rows, sample))
     return entries
 
 
@@ -79,30 +79,26 @@ def usual_step(spec: JobSpec, entries: Sequence[Entry], answer: float | None) ->
 
 def roles(spec: JobSpec, entries: Sequence[Entry]) -> list[RoleEstimate]:
     """Rows and tokens by role; those of a large dataset are projected from a sample."""
-    weight = sum(given.weight for given in spec.dataset_mix)
-    found = []
-    for role in ROLES:
-        mine = [(given, entry) for given, entry in zip(spec.dataset_mix, entries, strict=True) if entry.role == role]
-        rows = sum(entry.rows for _, entry in mine)
-        if not rows:
-            continue
-        drawn = spec.schedule.steps * spec.schedule.prompts_per_step * sum(g.weight for g, _ in mine) / weight
-        used = sum(entry.rows * len(entry.lengths) / entry.looked_at for _, entry in mine if entry.looked_at)
-        found.append(
-            RoleEstimate(
-                role=role,
-                rows=rows,
-                prompt_tokens=round(sum(_projected(entry, [r.prompt for r in entry.lengths]) for _, entry in mine)),
-                reference_tokens=round(
-                    sum(_projected(entry, [r.reference or 0 for r in entry.lengths]) for _, entry in mine)
-                ),
-                passes=drawn / used if used else 0.0,
-                left_out=1 - used / rows,
-            )
-        )
-    return found
+    return [_role(spec, role, entries) for role in ROLES if any(entry.role == role for entry in entries)]
 
 
-def _projected(entry: Entry, tokens: list[int]) -> float:
-    """Tokens of all rows of a dataset from those of a sample."""
-    return sum(tokens) * entry.rows / entry.looked_at if entry.looked_at else 0.0
+def _role(spec: JobSpec, role: Role, entries: Sequence[Entry]) -> RoleEstimate:
+    mine = [entry for entry in entries if entry.role == role]
+    weights = [given.weight for given in spec.dataset_mix if given.role == role]
+    share = sum(weights) / sum(given.weight for given in spec.dataset_mix)
+    drawn = share * spec.schedule.steps * spec.schedule.prompts_per_step
+    rows = sum(entry.rows for entry in mine)
+    used = sum(entry.rows * len(entry.sample.lengths) / max(entry.sample.looked_at, 1) for entry in mine)
+
+    def projected(tokens: Callable[[RowLengths], int]) -> int:
+        sums = (sum(map(tokens, entry.sample.lengths)) / entry.sample.share for entry in mine if entry.sample.share)
+        return round(sum(sums))
+
+    return RoleEstimate(
+        role=role,
+        rows=rows,
+        prompt_tokens=projected(lambda row: row.prompt),
+        reference_tokens=projected(lambda row: row.reference or 0),
+        passes=drawn / used if used else 0.0,
+        left_out=1 - used / rows,
+    )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from uniapl.estimate.workload import RowLengths
+from uniapl.estimate.workload import RowLengths, Sample
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.run import ModelSource
 from uniapl.spec.training import DataOptions
@@ -44,41 +44,44 @@ def _encoder(source: ModelSource) -> Callable[[str], int] | None:
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def count(path: Path, source: ModelSource, options: DataOptions, *, references: bool) -> tuple[list[RowLengths], int]:
-    """Tokens of the rows of a dataset.
+def count(path: Path, source: ModelSource, options: DataOptions, *, references: bool) -> Sample:
+    """Tokens of a sample of the rows of a dataset.
 
     Args:
         path: its validated file.
         source: the student.
         options: limits; rows beyond them are left out, as the trainer does.
         references: whether any term reads them.
-
-    Returns:
-        The rows of a sample that are within the limits, shortest first, and how many were looked at.
     """
-    counted = [row if references else RowLengths(row.prompt, None) for row in _count(path, source)]
+    counted, share = _count(path, source)
+    rows = [row if references else RowLengths(row.prompt, None) for row in counted]
     usable = [
         row
-        for row in counted
+        for row in rows
         if row.prompt <= options.max_prompt_tokens and (row.reference or 0) <= options.max_reference_tokens
     ]
-    return sorted(usable, key=lambda row: row.total), len(counted)
+    return Sample(sorted(usable, key=lambda row: row.total), len(counted), share)
 
 
 @lru_cache(maxsize=256)
-def _count(path: Path, source: ModelSource) -> list[RowLengths]:
-    """Of every row of the sample; a dataset never changes, so once is enough."""
+def _count(path: Path, source: ModelSource) -> tuple[list[RowLengths], float]:
+    """Of every row of the sample, and the sample's share of the file; a dataset never changes, so once is enough."""
     tokens = Counter(source)
-    found = []
+    found, size = [], 0
     for line in _lines(path):
-        row = DatasetRow.model_validate_json(line)
-        prompt = TEMPLATE_TOKENS + sum(tokens(message.content) for message in row.messages)
-        found.append(RowLengths(prompt, None if row.reference is None else tokens(row.reference) + 1))
-    return found
+        size += len(line)
+        if text := line.removeprefix(b"\xef\xbb\xbf").strip():
+            row = DatasetRow.model_validate_json(text)
+            prompt = TEMPLATE_TOKENS + sum(tokens(message.content) for message in row.messages)
+            found.append(RowLengths(prompt, None if row.reference is None else tokens(row.reference) + 1))
+    return found, size / path.stat().st_size
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """At most `ROWS` lines, spread evenly over the file: the one that follows each of as many places."""
+    """At most `ROWS` lines, spread evenly over the file: the one that follows each of as many places.
+
+    Where long rows stand together they come more often than short ones; sums are therefore projected by bytes.
+    """
     size = path.stat().st_size
     seen = -1
     with path.open("rb") as file:
@@ -90,5 +93,4 @@ def _lines(path: Path) -> Iterator[bytes]:
             if file.tell() <= seen:
                 continue
             seen = file.tell()
-            if line := file.readline().removeprefix(b"\xef\xbb\xbf").strip():
-                yield line
+            yield file.readline()

@@ -32,16 +32,25 @@ class RowLengths:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """Rows of a dataset that were looked at."""
+
+    lengths: list[RowLengths]
+    """Of those that are within the limits of `data`, shortest first."""
+    looked_at: int
+    """How many there were, those beyond the limits included."""
+    share: float
+    """Of the file's bytes that they take."""
+
+
+@dataclass(frozen=True)
 class Entry:
     """One dataset of the mix."""
 
     role: Role
     rows: int
     """In the dataset."""
-    lengths: list[RowLengths]
-    """Of the rows that were looked at and are within the limits of `data`, shortest first."""
-    looked_at: int
-    """Rows of the sample, those beyond the limits included."""
+    sample: Sample
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ def step_of(spec: JobSpec, entries: Sequence[Entry], level: Level, answer: int |
     step = Step([], [], [], each)
     for given, entry in zip(spec.dataset_mix, entries, strict=True):
         count = ceil(given.weight / weight * spec.schedule.prompts_per_step / each)
-        rows = _choose(entry.lengths, count, level)
+        rows = _choose(entry.sample.lengths, count, level)
         compared = spec.uses_adv and entry.role in spec.compared_roles()
         if spec.uses_sft and entry.role in ("sft", "both"):
             step.demonstrations.extend((row.prompt, row.reference or 0) for row in rows)
@@ -98,6 +107,6 @@ def _choose(lengths: list[RowLengths], count: int, level: Level) -> list[RowLeng
 
 def _short_answer(spec: JobSpec, entries: Sequence[Entry]) -> int:
     """Tokens of a short answer: as the teacher's, or a quarter of what is allowed."""
-    references = [row.reference for entry in entries for row in entry.lengths if row.reference]
+    references = [row.reference for entry in entries for row in entry.sample.lengths if row.reference]
     usual = ceil(fmean(references)) if references else ceil(spec.rollout.max_new_tokens / 4)
     return min(usual, spec.rollout.max_new_tokens)
