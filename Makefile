@@ -8,7 +8,7 @@ ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test mutants faults faults-short chaos bench-reliability check format clean
+.PHONY: help install models demo serve modes ablation test mutants faults faults-short chaos bench-reliability bench-memory check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,10 @@ chaos: $(MODELS)  ## a random campaign: FAULTS=200 SEED=1 (ARGS=--sqlite, --dry-
 bench-reliability: $(MODELS)  ## how long it takes to reclaim, cancel and drain, with the settings it ships with
 	@echo "==> measuring (about 10 minutes)"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability $(ARGS)
+
+bench-memory: $(MODELS)  ## the estimate of memory against measured peaks (half an hour; ARGS='-k LoRA' to choose)
+	@echo "==> training, and watching the memory"
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.memory $(ARGS)
 
 check: $(MODELS)  ## format, lint, types, imports, tests
 	@echo "==> ruff format"
