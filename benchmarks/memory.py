@@ -126,6 +126,7 @@ def measured(run: RunConfig) -> int:
             time.sleep(POLL_S)
     if trainer.returncode != 0:
         raise RuntimeError((folder / "log").read_text())
+    shutil.rmtree(folder / "checkpoints")  # they are large
     return sum(peaks.values())
 
 
@@ -189,7 +190,6 @@ def main() -> None:
             changes = {**(SMALL if student == "smol" else {}), **changes}
             run = run_config(students[student], Path(folder) / str(number), **changes)
             need, found = estimated(run), measured(run)
-            shutil.rmtree(run.run_dir)  # its checkpoints are large
             sizes = " | ".join(f"{size / 1e9:.2f}" for size in (need.low, need.expected, need.high, found))
             print(f"| {name} | {sizes} | {need.expected / found - 1:+.0%} |", flush=True)
 
