@@ -8,7 +8,7 @@ ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test mutants faults faults-short chaos bench-reliability bench-memory check format clean
+.PHONY: help install models demo serve modes ablation test client mutants faults faults-short chaos bench-reliability bench-memory check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ test: $(MODELS)  ## run the tests (ARGS='-k name' to choose)
 	@echo "==> running the tests"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
+client: $(INSTALLED)  ## write the sync client from the async one
+	@$(BIN)/python client/generate.py
+
 mutants: $(MODELS)  ## break the method line by line, and list the tests that notice
 	@echo "==> breaking the method, one line at a time"
 	@$(BIN)/python -m tests.mutants
@@ -60,7 +63,7 @@ faults: $(MODELS)  ## kill, freeze, cut and fill, on both databases (half an hou
 	@echo "==> breaking the service on purpose"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults tests $(ARGS)
 
-faults-short: $(MODELS)  ## some of the faults, and a campaign of six: what CI runs
+faults-short: $(MODELS)  ## some of the faults, and a campaign of six
 	@$(MAKE) --no-print-directory faults \
 		ARGS='-k "along_and_another or frozen_past or three_sweepers or cut_again_and_again or paused_whatever"'
 	@$(MAKE) --no-print-directory chaos FAULTS=6 SEED=8

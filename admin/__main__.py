@@ -1,11 +1,11 @@
-"""`python -m admin doctor`, which is what `uniapl admin doctor` runs."""
+"""`python -m admin …`, which is what `uniapl admin …` runs."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from admin import doctor
+from admin import doctor, keys
 from store.settings import Settings
 
 
@@ -16,8 +16,10 @@ def main() -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("doctor", help="say what is wrong, and what to do about it")
-    parser.parse_args()
-    return doctor.main(Settings())
+    keys.add_commands(commands.add_parser("keys", help="make, list and revoke API keys"))
+    arguments = parser.parse_args()
+    settings = Settings()
+    return keys.main(arguments, settings) if arguments.command == "keys" else doctor.main(settings)
 
 
 if __name__ == "__main__":

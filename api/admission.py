@@ -6,49 +6,67 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from api import plan
-from api.deps import Service
-from store import datasets, jobs
-from store.db import reading, unit_of_work
+from api.auth import Caller
+from api.idempotency import Once
+from api.limits import LimitReached
+from store import datasets, jobs, vitals
 from store.errors import NotFound
 from store.models import Registry
 from store.settings import Settings
-from store.tables import Dataset, Job
+from store.tables import Dataset
+from store.tables import Job as Row
 from uniapl.errors import SpecError
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import DatasetContents, check_mix
+from uniapl.spec.resources import Job
 from uniapl.spec.run import ModelSource
 from uniapl.spec.teacher import OpenAITeacher
 
 
-def admit(service: Service, spec: JobSpec) -> Job:
+def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
     """Check the spec against datasets and models, and queue the job; it is durable when this returns.
 
     Raises:
         SpecError: it names something unknown or not allowed, or its datasets cannot feed its terms.
         MisfitError: it needs more memory than any worker has.
+        LimitReached: the tenant has as many jobs as it may.
     """
+    service = caller.service
     check_teacher(service.settings, spec)
     models = find_models(service.registry, spec)  # may ask the hub, so before the transaction begins
-    plan.refuse_misfit(service, spec, models)
+    misfit = plan.misfit(caller, spec, models)  # reads datasets, so before it too
     created: Job | None = None
+
+    def create(session: Session) -> Job:
+        nonlocal created
+        _check_number(session, service.settings.tenant_jobs)
+        _check_datasets(session, spec)
+        if misfit is not None:  # of a job that was accepted before, the answer stands whatever workers are there now
+            raise misfit
+        created = Job.model_validate(jobs.create(session, spec, models))
+        return created
+
     try:
-        with unit_of_work(service.engine) as session:
-            created = _create(session, spec, models)
+        return once.answer(caller, Job, create)
     except OperationalError:
         if created is None:
             raise
-        with reading(service.engine) as session:  # the commit's answer may be lost, and not the commit
-            found = session.get(Job, created.id)
+        with caller.reading() as session:  # the commit's answer may be lost, and not the commit
+            found = session.get(Row, created.id)
         if found is None:
             raise
-    return created
+        return created
 
 
-def _create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> Job:
+def _check_number(session: Session, most: int) -> None:
+    if vitals.open_jobs(session) >= most:
+        raise LimitReached(f"{most} jobs are not over yet; wait for some, or cancel them", 30)
+
+
+def _check_datasets(session: Session, spec: JobSpec) -> None:
     check_mix(spec, [contents(session, name, param) for param, name in mixed(spec)])
     if spec.evaluation is not None:
         find_dataset(session, spec.evaluation.dataset, "evaluation.dataset")
-    return jobs.create(session, spec, models)
 
 
 def mixed(spec: JobSpec) -> list[tuple[str, str]]:

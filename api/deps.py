@@ -12,9 +12,12 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 
+from api.limits import Limits
+from api.live import Live
 from store.artifacts import Artifacts
 from store.doorbell import Doorbell
 from store.models import Registry
+from store.secret_key import SecretKey
 from store.settings import Settings
 
 
@@ -24,6 +27,9 @@ class Service:
 
     settings: Settings
     engine: Engine
+    secret_key: SecretKey
+    limits: Limits
+    live: Live
     artifacts: Artifacts
     registry: Registry
     doorbell: Doorbell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,13 +14,19 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, Ti
 
 from api import problems
 from api.deps import Service
-from api.routes import checkpoints, datasets, jobs, planning, service
+from api.envelope import Envelope
+from api.limits import Limits
+from api.live import Live
+from api.routes import checkpoints, datasets, fine_tuning, jobs, planning, service
+from store import secret_key
 from store.artifacts import Artifacts
 from store.db import make_engine
 from store.doorbell import Doorbell, make_celery
 from store.models import Registry
 from store.settings import Settings
 
+UPLOADS = ("/datasets", "/uploads", "/v1/files")
+"""Where bodies may be long; the routes there bound them."""
 logger = logging.getLogger(__name__)
 DESCRIPTION = """
 Post-train language models with Unified Adversarial Preference Learning: every step mixes teacher demonstrations and
@@ -37,18 +44,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = make_engine(settings.database)
+        live = Live(engine)
         app.state.service = Service(
             settings=settings,
             engine=engine,
+            secret_key=secret_key.load(settings),
+            limits=Limits(settings),
+            live=live,
             artifacts=Artifacts(settings.data_dir),
             registry=Registry(settings),
             doorbell=Doorbell(make_celery(settings)),
         )
+        looking = asyncio.create_task(live.run())
         yield
+        looking.cancel()
         engine.dispose()
 
     app = FastAPI(title="UniAPL", version=version("uniapl"), description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
+    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, streamed=UPLOADS)
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(InterfaceError)
@@ -59,6 +73,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             503, "database_unavailable", "the database does not answer; try again", headers={"retry-after": "5"}
         )
 
-    for module in (planning, jobs, datasets, checkpoints, service):
+    for module in (planning, jobs, datasets, checkpoints, fine_tuning, service):
         app.include_router(module.router)
     return app

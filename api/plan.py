@@ -7,9 +7,9 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from api.auth import Caller
 from api.deps import Service
 from store import datasets, rates, workers
-from store.db import reading
 from store.errors import NotFound
 from store.tables import Worker as Row
 from uniapl.errors import MisfitError, SpecError
@@ -31,18 +31,19 @@ MISFIT_HINT = (
 )
 
 
-def estimate(service: Service, spec: JobSpec, sources: Sources) -> Estimate:
+def estimate(caller: Caller, spec: JobSpec, sources: Sources) -> Estimate:
     """Everything that can be said of a job before it is queued.
 
     Args:
-        service: the process's own.
+        caller: whose datasets and earlier jobs are looked at.
         spec: the job.
         sources: as `admission` resolves them.
 
     Raises:
         SpecError: it names a dataset that is not there.
     """
-    with reading(service.engine) as session:
+    service = caller.service
+    with caller.reading() as session:
         files = _files(service, session, spec)
         alive = workers.alive(session, service.settings.lease_s)
         measured = rates.rate(session, spec, sorted({row.host for row in alive}))
@@ -65,31 +66,28 @@ def estimate(service: Service, spec: JobSpec, sources: Sources) -> Estimate:
     )
 
 
-def refuse_misfit(service: Service, spec: JobSpec, sources: Sources) -> None:
-    """Refuse a job that not even the largest live worker can hold; what is not known is let pass.
+def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | None:
+    """Why not even the largest live worker can hold a job, with the numbers; what is not known counts as fitting.
 
-    Raises:
-        MisfitError: with the numbers.
+    Datasets that are not there are left to those who check them.
     """
-    with reading(service.engine) as session:
-        alive = workers.alive(session, service.settings.lease_s)
-        if not alive:
-            return
-        try:
-            files = _files(service, session, spec)
-        except SpecError:
-            return  # is told of with its own name
+    service = caller.service
     try:
+        with caller.reading() as session:
+            alive = workers.alive(session, service.settings.lease_s)
+            files = _files(service, session, spec)
+        if not alive:
+            return None
         models = plan.read_models(spec, sources.__getitem__, lambda source: _shape(service, source))
         entries = plan.read_entries(spec, sources[spec.student], files)
-    except (ShapeUnknown, OSError):
-        return
+    except (SpecError, ShapeUnknown, OSError):
+        return None
     hardware = [Hardware.model_validate(row) for row in alive]
     needs = [(worker, plan.least(spec, models, entries, device_of(worker))) for worker in hardware]
     if any(need <= capacity(worker) for worker, need in needs):
-        return
+        return None
     worker, need = max(needs, key=lambda pair: capacity(pair[0]) - pair[1])
-    raise MisfitError(
+    return MisfitError(
         f"the job needs at least {gigabytes(need)} of memory, and the largest worker has {gigabytes(capacity(worker))}",
         param="resources",
         hint=MISFIT_HINT,

@@ -1,12 +1,12 @@
 """Every error the API answers has one shape: `application/problem+json` with OpenAI's `error` member inside.
 
 RFC 9457's members are for people and generic tools, `error{message, type, code, param}` for the clients of OpenAI's
-API, which read nothing else. What a caller may see is written here; anything unforeseen becomes a bare 500.
+API, which read nothing else. What a caller may see is written here; anything unforeseen becomes a bare 500
+(`api.envelope`).
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
+from api.limits import LimitReached
+from api.refusals import Forbidden, Unauthenticated
 from store.datasets import InvalidDataset
-from store.errors import Conflict, NotFound
+from store.errors import Conflict, Gone, NotFound
 from uniapl.errors import UniaplError
 from uniapl.spec.base import field_path
 from uniapl.spec.job import Contradictions
-
-logger = logging.getLogger(__name__)
 
 
 class ErrorMember(BaseModel):
@@ -34,7 +34,8 @@ class ErrorMember(BaseModel):
     message: str
     """What is wrong, and what to do about it."""
     type: str
-    """`invalid_request_error`, `not_found_error`, `conflict_error` or `api_error`."""
+    """`invalid_request_error`, `authentication_error`, `permission_error`, `not_found_error`, `conflict_error`,
+    `rate_limit_error` or `api_error`."""
     code: str
     """Stable identifier."""
     param: str | None
@@ -62,18 +63,22 @@ class Problem(BaseModel):
 
 _TITLES = {
     400: ("Bad request", "invalid_request_error"),
+    401: ("Not authenticated", "authentication_error"),
+    403: ("Not allowed", "permission_error"),
     404: ("Not found", "not_found_error"),
     405: ("Method not allowed", "invalid_request_error"),
     409: ("Conflict", "conflict_error"),
+    410: ("Gone", "not_found_error"),
     413: ("Too large", "invalid_request_error"),
     422: ("Cannot be processed", "invalid_request_error"),
+    429: ("Too much at once", "rate_limit_error"),
     500: ("Internal error", "api_error"),
     503: ("Not available", "api_error"),
 }
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": _TITLES[status][0], "content": {"application/problem+json": {}}}
-    for status in (404, 409, 422)
+    for status in (401, 403, 404, 409, 413, 422, 429, 503)
 }
 """For the OpenAPI document."""
 
@@ -113,9 +118,25 @@ def install(app: FastAPI) -> None:
         detail = f"{error.message}: {error.hint}" if error.hint else error.message
         return problem(422, error.code, detail, param=error.param)
 
+    @app.exception_handler(Unauthenticated)
+    def _unauthenticated(_: Request, error: Unauthenticated) -> JSONResponse:
+        return problem(401, "not_authenticated", str(error), headers={"www-authenticate": "Bearer"})
+
+    @app.exception_handler(Forbidden)
+    def _forbidden(_: Request, error: Forbidden) -> JSONResponse:
+        return problem(403, error.code, str(error))
+
+    @app.exception_handler(LimitReached)
+    def _limit(_: Request, error: LimitReached) -> JSONResponse:
+        return problem(429, "limit_reached", str(error), headers={"retry-after": str(error.retry_after_s)})
+
     @app.exception_handler(NotFound)
     def _not_found(_: Request, error: NotFound) -> JSONResponse:
         return problem(404, f"{error.kind}_not_found".replace(" ", "_"), str(error))
+
+    @app.exception_handler(Gone)
+    def _gone(_: Request, error: Gone) -> JSONResponse:
+        return problem(410, error.code, str(error))
 
     @app.exception_handler(Conflict)
     def _conflict(_: Request, error: Conflict) -> JSONResponse:
@@ -138,11 +159,6 @@ def install(app: FastAPI) -> None:
     def _http(_: Request, error: HTTPException) -> JSONResponse:
         code = {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
         return problem(error.status_code, code, str(error.detail), headers=error.headers)
-
-    @app.exception_handler(Exception)
-    def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return problem(500, "internal_error", "something went wrong on our side; it has been logged")
 
 
 def field_problems(error: ErrorDetails, body: Any) -> list[dict[str, Any]]:

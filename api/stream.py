@@ -2,58 +2,65 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable
 
-from fastapi import Request
+from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
-from api.deps import Service
-from store import events, jobs
-from store.db import reading
-from store.tables import Event
-from uniapl.spec.resources import TERMINAL_STATES, JobEvent
+from api.auth import Caller
+from api.live import BATCH, Line, line_of
+from store import events
 
-POLL_S = 0.5
 HEARTBEAT_S = 15.0
-BATCH = 500
+END = "event: end\ndata: {}\n\n"
 
 
-async def follow(request: Request, service: Service, job_id: str, last_id: int) -> AsyncIterator[str]:
-    """Events after number `last_id` until the job is over, each with its number as id, and comments to keep the
-    connection alive."""
-    spoken = time.monotonic()
-    while not await request.is_disconnected():
-        found, over = await run_in_threadpool(_read, service, job_id, last_id)
-        for event in found:
-            last_id = event.id
-            spoken = time.monotonic()
-            yield f"id: {event.id}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n"
-        if over and len(found) < BATCH:
-            yield "event: end\ndata: {}\n\n"
-            return
-        if time.monotonic() - spoken > HEARTBEAT_S:
-            spoken = time.monotonic()
-            yield ": still here\n\n"
-        if not found:
-            await asyncio.sleep(POLL_S)
+class EventStream(StreamingResponse):
+    """A stream that says when it has ended, however that came about."""
+
+    def __init__(self, lines: AsyncIterator[str], ended: Callable[[], None]) -> None:
+        super().__init__(lines, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
 
 
-def _read(service: Service, job_id: str, last_id: int) -> tuple[list[JobEvent], bool]:
-    with reading(service.engine) as session:
-        over = jobs.get(session, job_id).state in TERMINAL_STATES  # read first: nothing follows a terminal event
-        rows = events.after(session, job_id, last_id, BATCH)
-        return [to_event(row) for row in rows], over
+async def follow(caller: Caller, job_id: str, newest: int, after: int) -> AsyncIterator[str]:
+    """Events after number `after` until the job is over, each with its number as id, and comments to keep the
+    connection alive.
+
+    Args:
+        newest: number of the job's newest event. A reader that has seen more has seen another history, such as that of
+            a database before it was restored: it is told with a `reset`, and begins anew.
+    """
+    if after > newest:
+        reason = f"event {after} is not there; the newest is {newest}"
+        yield f"event: reset\ndata: {json.dumps({'after': 0, 'reason': reason})}\n\n"
+        after = 0
+    async with caller.service.live.watch(job_id, newest) as feed:
+        while True:
+            lines = feed.after(after)
+            if lines is None:
+                lines = await run_in_threadpool(_page, caller, job_id, after)
+            for line in lines:
+                yield line.text
+                after = line.seq
+            if lines:
+                continue
+            if feed.over:
+                yield END
+                return
+            if not await feed.changed(HEARTBEAT_S):
+                yield ": still here\n\n"
 
 
-def to_event(row: Event) -> JobEvent:
-    """The wire form of an event."""
-    return JobEvent(
-        id=row.seq,
-        created_at=row.created_at,
-        level=row.level,
-        type=row.type,
-        message=row.message,
-        data=row.data,
-    )
+def _page(caller: Caller, job_id: str, after: int) -> list[Line]:
+    with caller.reading() as session:
+        return [line_of(row) for row in events.after(session, job_id, after, BATCH)]

@@ -9,9 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from api import admission, plan
-from api.deps import Service
+from api.auth import Caller
 from api.problems import field_problems
-from store.db import reading
 from uniapl.errors import UniaplError
 from uniapl.spec.estimate import SpecProblem, Validation
 from uniapl.spec.job import JobSpec
@@ -22,7 +21,7 @@ INVALID_FIELD = "invalid_request"
 """Code of a field that is wrong by itself or against others, as `POST /jobs` answers it."""
 
 
-def validate(service: Service, given: dict[str, Any]) -> Validation:
+def validate(caller: Caller, given: dict[str, Any]) -> Validation:
     """Check a spec as `POST /jobs` would, and store nothing.
 
     Where a field is wrong, the datasets and the student are still looked up as far as they can be read.
@@ -34,9 +33,9 @@ def validate(service: Service, given: dict[str, Any]) -> Validation:
         spec = JobSpec.model_validate(given)
     except ValidationError as error:
         problems += _field_problems(error, given)
-        _look_up(service, given, problems)
+        _look_up(caller, given, problems)
     if spec is not None:
-        warnings = _check(service, spec, problems)
+        warnings = _check(caller, spec, problems)
     return Validation(valid=not problems, problems=problems, warnings=warnings, spec=spec)
 
 
@@ -49,15 +48,15 @@ def _field_problems(error: ValidationError, given: dict[str, Any]) -> list[SpecP
     return [SpecProblem(param=p["param"], code=INVALID_FIELD, message=p["reason"], hint=None) for p in found]
 
 
-def _look_up(service: Service, given: dict[str, Any], problems: list[SpecProblem]) -> None:
+def _look_up(caller: Caller, given: dict[str, Any], problems: list[SpecProblem]) -> None:
     """Of a spec with a wrong field: whether what it names is there."""
     student, mix, held_out = given.get("student"), given.get("dataset_mix"), given.get("evaluation")
     if isinstance(student, str) and student:
         with _noting(problems):
-            admission.find_student(service.registry, student)
+            admission.find_student(caller.service.registry, student)
     named = [(f"dataset_mix.{i}.dataset", entry) for i, entry in enumerate(mix if isinstance(mix, list) else [])]
     named.append(("evaluation.dataset", held_out))
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         for param, entry in named:
             dataset = entry.get("dataset") if isinstance(entry, dict) else None
             if isinstance(dataset, str) and "\x00" not in dataset:
@@ -65,18 +64,20 @@ def _look_up(service: Service, given: dict[str, Any], problems: list[SpecProblem
                     admission.find_dataset(session, dataset, param)
 
 
-def _check(service: Service, spec: JobSpec, problems: list[SpecProblem]) -> list[str]:
+def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[str]:
     """What a whole spec names, and whether it fits; returns what may not be meant."""
     models: dict[str, ModelSource] = {}
     with _noting(problems):
-        admission.check_teacher(service.settings, spec)
+        admission.check_teacher(caller.service.settings, spec)
     with _noting(problems):
-        models |= admission.find_student(service.registry, spec.student)
+        models |= admission.find_student(caller.service.registry, spec.student)
     if spec.uses_discriminator and spec.discriminator.model is not None:
         with _noting(problems):
-            models |= admission.find_discriminator(service.registry, spec.discriminator.model, spec.discriminator.type)
+            models |= admission.find_discriminator(
+                caller.service.registry, spec.discriminator.model, spec.discriminator.type
+            )
     contents: list[DatasetContents] = []
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         for param, name in admission.mixed(spec):
             with _noting(problems):
                 contents.append(admission.contents(session, name, param))
@@ -85,15 +86,13 @@ def _check(service: Service, spec: JobSpec, problems: list[SpecProblem]) -> list
                 admission.find_dataset(session, spec.evaluation.dataset, "evaluation.dataset")
     if len(contents) == len(spec.dataset_mix):
         problems += [_told(problem) for problem in mix_problems(spec, contents)]
-    if problems:
-        return []
-    with _noting(problems):
-        plan.refuse_misfit(service, spec, models)
-    return [] if problems else _warnings(service, spec, models)
+    if not problems and (misfit := plan.misfit(caller, spec, models)) is not None:
+        problems.append(_told(misfit))
+    return [] if problems else _warnings(caller, spec, models)
 
 
-def _warnings(service: Service, spec: JobSpec, models: dict[str, ModelSource]) -> list[str]:
-    found = plan.estimate(service, spec, models)
+def _warnings(caller: Caller, spec: JobSpec, models: dict[str, ModelSource]) -> list[str]:
+    found = plan.estimate(caller, spec, models)
     told = [
         f"{role.left_out:.0%} of the rows of role {role.role!r} are beyond the limits of `data`, and are not used"
         for role in found.roles

@@ -14,9 +14,9 @@ from embedded.service import EmbeddedService, interrupt
 FIRST_STEPS = """\
 UniAPL is listening on {url}   (data: {data}, logs: {data}/logs, API description: {url}/docs)
 
-    curl {url}/models
-    curl --data-binary @examples/data/train.jsonl '{url}/datasets?name=train'
-    .venv/bin/uniapl --url {url} submit examples/uniapl.json --watch
+    export UNIAPL_URL={url} UNIAPL_API_KEY=$(cat {data}/api_key)
+    curl -H "authorization: Bearer $UNIAPL_API_KEY" {url}/models
+    .venv/bin/uniapl submit examples/uniapl.json --watch
 
 Ctrl-C stops it; running jobs write a checkpoint first and go on at the next start.
 """

@@ -14,6 +14,7 @@ from typing import Self
 
 import httpx
 
+from embedded.first_key import first_key
 from store.migrate import upgrade
 from store.settings import Settings
 
@@ -44,6 +45,8 @@ class EmbeddedService:
             **(environment or {}),
             "UNIAPL_DATA_DIR": str(self.data_dir),
         }
+        self.api_key: str | None = None
+        """Of the tenant `default`, with every scope; known once it has started."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -66,8 +69,9 @@ class EmbeddedService:
             RuntimeError: it did not within a minute; the message has the end of its log.
         """
         (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
-        database = self._environment.get("UNIAPL_DATABASE_URL", "")
-        upgrade(Settings(data_dir=self.data_dir, database_url=database))
+        settings = Settings(data_dir=self.data_dir, database_url=self._environment.get("UNIAPL_DATABASE_URL", ""))
+        upgrade(settings)
+        self.api_key = first_key(settings)
         self.start_api()
         self.start_worker()
         deadline = time.monotonic() + START_S

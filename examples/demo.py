@@ -54,7 +54,7 @@ def main() -> int:
     shutil.rmtree(FOLDER, ignore_errors=True)
     try:
         console.print("starting the embedded service: SQLite, API and worker as two processes")
-        with EmbeddedService(FOLDER) as service, Client(service.url) as client:
+        with EmbeddedService(FOLDER) as service, Client(service.url, api_key=service.api_key) as client:
             console.print(f"listening on {service.url}, logs in {FOLDER.relative_to(ROOT)}/logs")
             job = _train(service, client, console)
             rose = _report(client, job, console)

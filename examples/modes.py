@@ -31,7 +31,11 @@ SHOWN = {
 def main() -> int:
     """Run all modes; returns the exit status."""
     failures = 0
-    with TemporaryDirectory() as folder, EmbeddedService(Path(folder)) as service, Client(service.url) as client:
+    with (
+        TemporaryDirectory() as folder,
+        EmbeddedService(Path(folder)) as service,
+        Client(service.url, api_key=service.api_key) as client,
+    ):
         dataset = client.datasets.upload(ROOT / "examples" / "data" / "chance.jsonl")  # random text earns some rewards
         for mode in MODES:
             spec = read_spec(ROOT / "examples" / f"{mode}.json")

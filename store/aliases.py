@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from store import checkpoints
+from store import checkpoints, tenants
 from store.db import insert, now
 from store.errors import Conflict, NotFound
 from store.tables import Alias
@@ -23,20 +23,22 @@ def promote(session: Session, name: str, checkpoint_id: str, seen: int) -> Alias
         NotFound: there is no such checkpoint.
         Conflict: somebody has changed the alias since.
     """
+    tenant = tenants.of(session)
     checkpoint = checkpoints.get(session, checkpoint_id)
     session.refresh(checkpoint, with_for_update=True)  # so that it cannot be deleted meanwhile
     if checkpoint.deleted_at is not None:
         raise NotFound("checkpoint", checkpoint_id)
     if seen == 0:
-        values = {"name": name, "checkpoint_id": checkpoint_id, "version": 1, "updated_at": now()}
+        values = {"tenant": tenant, "name": name, "checkpoint_id": checkpoint_id, "version": 1, "updated_at": now()}
         session.execute(insert(session, Alias).values(values).on_conflict_do_nothing())
     else:
         session.execute(
             update(Alias)
-            .where(Alias.name == name, Alias.version == seen, Alias.checkpoint_id != checkpoint_id)
+            .where(Alias.tenant == tenant, Alias.name == name, Alias.version == seen)
+            .where(Alias.checkpoint_id != checkpoint_id)
             .values(checkpoint_id=checkpoint_id, version=seen + 1, updated_at=now())
         )
-    alias = session.get(Alias, name, populate_existing=True)
+    alias = session.get(Alias, (tenant, name), populate_existing=True)
     if alias is None or alias.checkpoint_id != checkpoint_id:
         found = "does not exist" if alias is None else f"is at version {alias.version}"
         raise Conflict("alias_has_changed", f"alias {name!r} {found}, not at version {seen}; look, and try again")
@@ -49,7 +51,7 @@ def get(session: Session, name: str) -> Alias:
     Raises:
         NotFound: there is none.
     """
-    alias = session.get(Alias, name)
+    alias = session.get(Alias, (tenants.of(session), name))
     if alias is None:
         raise NotFound("alias", name)
     return alias

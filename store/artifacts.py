@@ -43,6 +43,10 @@ class Artifacts:
         """Fences under which something has been written for a job, ascending."""
         return sorted(int(path.name.removeprefix("fence-")) for path in (self.root / "jobs" / job_id).glob("fence-*"))
 
+    def log(self, job_id: str, fence: int) -> Path:
+        """What an attempt's trainer writes to its standard outputs."""
+        return self.attempt(job_id, fence) / "trainer.log"
+
     def reports(self, job_id: str, fence: int) -> Path:
         """What an attempt's trainer reports."""
         return self.attempt(job_id, fence) / "reports.jsonl"

@@ -11,6 +11,7 @@ from typing import Self
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from store import tenants
 from store.errors import NotFound
 from store.tables import Dataset
 from uniapl.spec.dataset import DatasetRow, first_problem
@@ -82,7 +83,7 @@ class Upload:
             self._refuse(f"the line is longer than {self._max_line_bytes} bytes")
             raise InvalidDataset(self._problems)
 
-    def finish(self, target: Path, dataset_id: str, name: str) -> Dataset:
+    def finish(self, target: Path, dataset_id: str, name: str, tenant: str = tenants.DEFAULT) -> Dataset:
         """Move the file into place and describe it; the caller adds the row to a session.
 
         Raises:
@@ -100,6 +101,7 @@ class Upload:
         self._path.rename(target)
         return Dataset(
             id=dataset_id,
+            tenant=tenant,
             name=name,
             rows=self._rows,
             references=self._references,

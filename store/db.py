@@ -93,16 +93,20 @@ def _begin_immediate(connection: Connection) -> None:
 
 
 @contextmanager
-def unit_of_work(engine: Engine) -> Iterator[Session]:
-    """One transaction: committed when the block ends well, rolled back when it does not."""
-    with Session(engine, expire_on_commit=False) as session, session.begin():
+def unit_of_work(engine: Engine, tenant: str | None = None) -> Iterator[Session]:
+    """One transaction: committed when the block ends well, rolled back when it does not.
+
+    With a tenant, the session sees and changes that tenant's rows only (`store.tenants`).
+    """
+    with Session(engine, expire_on_commit=False, info={"tenant": tenant}) as session, session.begin():
         yield session
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Session]:
+def reading(engine: Engine, tenant: str | None = None) -> Iterator[Session]:
     """A transaction that only reads; on SQLite it does not take the write lock."""
-    with Session(engine.execution_options(readonly=True), expire_on_commit=False) as session, session.begin():
+    options = engine.execution_options(readonly=True)
+    with Session(options, expire_on_commit=False, info={"tenant": tenant}) as session, session.begin():
         yield session
 
 

@@ -2,6 +2,7 @@
 
 StoreError
 ├── NotFound      no such job, dataset, checkpoint
+├── Gone          it was there once
 ├── Conflict      the resource is in a state that does not allow it
 └── FenceLost     a holder's job has been taken from it; it must stop writing
 """
@@ -20,6 +21,14 @@ class NotFound(StoreError):
         super().__init__(f"there is no {kind} {id_!r}")
         self.kind = kind
         self.id = id_
+
+
+class Gone(StoreError):
+    """It was there once."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Conflict(StoreError):

@@ -27,6 +27,12 @@ def add(
     session.flush()
 
 
+def before(session: Session, job_id: str, seq: int | None, limit: int) -> Sequence[Event]:
+    """The newest `limit` events, or those before number `seq`, newest first."""
+    query = select(Event).where(Event.job_id == job_id).order_by(Event.seq.desc()).limit(limit)
+    return session.scalars(query if seq is None else query.where(Event.seq < seq)).all()
+
+
 def after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[Event]:
     """Up to `limit` events that follow number `seq`."""
     return session.scalars(

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, case, func, select, update
 from sqlalchemy.orm import Session
 
-from store import checkpoints, events, states
+from store import checkpoints, events, states, tenants
 from store.db import now
 from store.errors import Conflict, FenceLost, NotFound
 from store.holding import Hold, held
@@ -38,6 +38,7 @@ def create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> J
     """Insert a queued job."""
     job = Job(
         id=new_id("job"),
+        tenant=tenants.of(session),
         name=spec.name,
         spec=spec.model_dump(mode="json"),
         spec_version=SPEC_VERSION,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from store.db import insert
@@ -40,6 +40,27 @@ def metrics(
     if names:
         query = query.where(Metric.name.in_(names))
     return session.scalars(query.order_by(Metric.step, Metric.name).limit(limit)).all()
+
+
+def at_step(session: Session, job_id: str, step: int) -> dict[str, float]:
+    """Every number of one step, by name."""
+    query = select(Metric.name, Metric.value).where(Metric.job_id == job_id, Metric.step == step)
+    return {row.name: row.value for row in session.execute(query)}
+
+
+def thinned(
+    session: Session, job_id: str, *, names: Sequence[str] | None, since_step: int, max_points: int
+) -> Sequence[Row[str, int, float]]:
+    """At most `max_points` for each name, by step and name: the steps are cut into equal stretches, and each gives the
+    mean of its values at its last step. Columns are `name`, `step`, `value`."""
+    wanted = [Metric.job_id == job_id, Metric.step > since_step, *([Metric.name.in_(names)] if names else [])]
+    first, last = session.execute(select(func.min(Metric.step), func.max(Metric.step)).where(*wanted)).one()
+    if first is None:
+        return []
+    stretch = (Metric.step - first) // -(-(last - first + 1) // max_points)
+    at = func.max(Metric.step).label("step")
+    query = select(Metric.name, at, func.avg(Metric.value).label("value")).where(*wanted)
+    return session.execute(query.group_by(Metric.name, stretch).order_by(at, Metric.name)).all()
 
 
 def samples(session: Session, job_id: str, *, step: int | None) -> Sequence[Sample]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from store.errors import NotFound
@@ -14,13 +14,15 @@ from store.tables import Dataset, Job
 Row = TypeVar("Row", Job, Dataset)
 
 
-def newest_first(session: Session, table: type[Row], *, after: str | None, limit: int) -> Sequence[Row]:
-    """Up to `limit` rows older than the one whose id is `after`.
+def newest_first(
+    session: Session, table: type[Row], *, after: str | None, limit: int, only: Sequence[ColumnElement[bool]] = ()
+) -> Sequence[Row]:
+    """Up to `limit` rows older than the one whose id is `after`, of those that satisfy `only`.
 
     Raises:
         NotFound: there is no such row.
     """
-    query = select(table).order_by(table.created_at.desc(), table.id.desc()).limit(limit)
+    query = select(table).where(*only).order_by(table.created_at.desc(), table.id.desc()).limit(limit)
     if after is not None:
         last = session.get(table, after)
         if last is None:

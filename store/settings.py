@@ -29,6 +29,22 @@ class Settings(BaseSettings):
     teacher_urls: list[str] = []
     """Addresses of `openai` teachers that specs may name, as a JSON list; what lies below one is allowed too. The
     trainer sends a key of its environment there, so by default none is."""
+    secret_key_file: Path | None = None
+    """Lines of random characters; the first hashes API keys and seals secrets, the others still recognise what they
+    made. By default `secret.key` in `data_dir`, made at the first start. Whoever reads it can read every secret."""
+    auth: bool = True
+    """Whether requests must bring an API key. Without, everything belongs to the tenant `default`, and requests that
+    do not come in over the loopback interface are refused."""
+    requests_per_s: int = Field(default=50, ge=1)
+    """Requests of one tenant, on average over ten seconds; each API process counts its own."""
+    tenant_jobs: int = Field(default=1000, ge=1)
+    """Jobs of one tenant that are not over."""
+    tenant_uploads: int = Field(default=4, ge=1)
+    """Uploads of one tenant at once, for each API process."""
+    tenant_streams: int = Field(default=100, ge=1)
+    """Event streams of one tenant at once, for each API process."""
+    max_body_bytes: int = Field(default=1024 * 1024, ge=1024)
+    """Longest request body that is not an upload."""
     worker_slots: int = Field(default=1, ge=1)
     """Jobs that one worker runs at once."""
     lease_s: float = Field(default=90.0, gt=0)

@@ -41,9 +41,12 @@ class Job(Base):
     __table_args__ = (
         CheckConstraint(f"state IN ({', '.join(repr(s.value) for s in STATES)})", name="ck_jobs_state"),
         Index("ix_jobs_state_created", "state", "created_at"),
+        Index("ix_jobs_tenant_created", "tenant", "created_at"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    """Whose it is; nobody else sees it."""
     name: Mapped[str | None]
     spec: Mapped[Json]
     spec_version: Mapped[int]
@@ -182,6 +185,7 @@ class Alias(Base):
 
     __tablename__ = "aliases"
 
+    tenant: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     checkpoint_id: Mapped[str] = mapped_column(ForeignKey("checkpoints.id"))
     version: Mapped[int]
@@ -193,8 +197,10 @@ class Dataset(Base):
     """An uploaded dataset whose every line has been validated."""
 
     __tablename__ = "datasets"
+    __table_args__ = (Index("ix_datasets_tenant_created", "tenant", "created_at"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
     name: Mapped[str]
     rows: Mapped[int]
     references: Mapped[int]
@@ -202,6 +208,48 @@ class Dataset(Base):
     bytes: Mapped[int]
     sha256: Mapped[str]
     created_at: Mapped[float] = mapped_column(insert_default=now())
+
+
+class Key(Base):
+    """An API key; of its secret only a keyed hash."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """Stands in the key itself, before the secret."""
+    tenant: Mapped[str]
+    name: Mapped[str]
+    digest: Mapped[str]
+    """HMAC-SHA256 of the secret, in hex."""
+    scopes: Mapped[str]
+    """Separated by spaces."""
+    created_at: Mapped[float] = mapped_column(insert_default=now())
+    expires_at: Mapped[float | None]
+    revoked_at: Mapped[float | None]
+
+
+class Answer(Base):
+    """What a POST with an idempotency key was answered, written in the transaction of its effect."""
+
+    __tablename__ = "answers"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request: Mapped[str]
+    """Fingerprint of method, path and body."""
+    body: Mapped[Json]
+    created_at: Mapped[float] = mapped_column(insert_default=now())
+
+
+class Secret(Base):
+    """A key for somebody else's server, encrypted; the API never gives it back."""
+
+    __tablename__ = "secrets"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    sealed: Mapped[str]
+    updated_at: Mapped[float] = mapped_column(insert_default=now())
 
 
 class Worker(Base):

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from store.db import now
-from store.states import ACTIVE, STATES, State
+from store.states import ACTIVE, STATES, TERMINAL, State
 from store.tables import Attempt, Job
 
 
@@ -57,3 +57,8 @@ def read(session: Session) -> Vitals:
         dropped_points=session.scalar(select(func.coalesce(func.sum(Attempt.dropped_points), 0))) or 0,
         steps=session.scalar(select(func.coalesce(func.sum(Job.step), 0))) or 0,
     )
+
+
+def open_jobs(session: Session) -> int:
+    """How many jobs are not over; in a tenant's session, of that tenant."""
+    return session.scalar(select(func.count(Job.id)).where(Job.state.not_in(TERMINAL))) or 0

@@ -97,7 +97,7 @@ class _Attempt:
         self._engine = worker.engine
         self._hold = hold
         self._folder = worker.artifacts.attempt(hold.job_id, hold.fence).absolute()
-        self._log = self._folder / "trainer.log"
+        self._log = worker.artifacts.log(hold.job_id, hold.fence).absolute()
         self._relay = Relay(worker.engine, hold, worker.artifacts, points_per_s=settings.metric_points_per_s)
         self._lease = Lease(worker.engine, hold, lease_s=settings.lease_s, heartbeat_s=settings.heartbeat_s)
         self._watchdog = Watchdog(worker.artifacts.reports(hold.job_id, hold.fence), settings)

@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path
 from fastapi.responses import FileResponse
 
-from api.deps import Service, ServiceDep
+from api.auth import ReadsCheckpoints, WritesJobs
+from api.deps import Service
 from api.problems import RESPONSES
 from store import aliases, checkpoints, retention
-from store.db import reading, unit_of_work
 from store.errors import NotFound
 from store.tables import Checkpoint as Row
 from uniapl.manifest import MANIFEST
@@ -22,24 +22,24 @@ AliasName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$", descript
 
 
 @router.get("/aliases")
-def list_aliases(service: ServiceDep) -> Page[Alias]:
+def list_aliases(caller: ReadsCheckpoints) -> Page[Alias]:
     """Every alias, by name."""
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         found = aliases.all_of(session)
     return Page(data=[Alias.model_validate(alias) for alias in found], has_more=False)
 
 
 @router.get("/aliases/{name}")
-def get_alias(name: AliasName, service: ServiceDep) -> Alias:
+def get_alias(name: AliasName, caller: ReadsCheckpoints) -> Alias:
     """The checkpoint that a name stands for."""
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         return Alias.model_validate(aliases.get(session, name))
 
 
 @router.put("/aliases/{name}")
 def promote_checkpoint(
     name: AliasName,
-    service: ServiceDep,
+    caller: WritesJobs,
     checkpoint_id: Annotated[str, Body(description="What the name shall stand for.")],
     version: Annotated[int, Body(ge=0, description="The alias's version that you have seen; 0 for a new one.")],
 ) -> Alias:
@@ -47,46 +47,46 @@ def promote_checkpoint(
 
     Whoever comes second with the same version is told so with a 409. The same request again changes nothing.
     """
-    with unit_of_work(service.engine) as session:
+    with caller.unit_of_work() as session:
         alias = aliases.promote(session, name, checkpoint_id, version)
     return Alias.model_validate(alias)
 
 
 @router.delete("/checkpoints/{checkpoint_id}", status_code=204)
-def delete_checkpoint(checkpoint_id: str, service: ServiceDep) -> None:
+def delete_checkpoint(checkpoint_id: str, caller: WritesJobs) -> None:
     """Delete a checkpoint and its files; 409 while an alias names it, or its job may resume from it."""
-    with unit_of_work(service.engine) as session:
+    with caller.unit_of_work() as session:
         row = retention.delete(session, checkpoint_id)
-    shutil.rmtree(service.artifacts.root / row.path, ignore_errors=True)
+    shutil.rmtree(caller.service.artifacts.root / row.path, ignore_errors=True)
 
 
 @router.get("/checkpoints/{checkpoint_id}")
-def get_checkpoint(checkpoint_id: str, service: ServiceDep) -> Checkpoint:
+def get_checkpoint(checkpoint_id: str, caller: ReadsCheckpoints) -> Checkpoint:
     """One checkpoint with its files and their hashes."""
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         row = checkpoints.get(session, checkpoint_id)
-    found = to_checkpoint(row, service)
+    found = to_checkpoint(row, caller.service)
     if found is None:
         raise NotFound("checkpoint", checkpoint_id)
     return found
 
 
 @router.get("/checkpoints/{checkpoint_id}/files/{name:path}", response_class=FileResponse)
-def download_file(checkpoint_id: str, name: str, service: ServiceDep) -> FileResponse:
+def download_file(checkpoint_id: str, name: str, caller: ReadsCheckpoints) -> FileResponse:
     """One file of a checkpoint, streamed; understands `Range`. Its hash is in `GET /checkpoints/{id}`.
 
     `manifest.json`, whose own hash is `manifest_sha256`, can be had too.
     """
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         row = checkpoints.get(session, checkpoint_id)
-    found = to_checkpoint(row, service)
+    found = to_checkpoint(row, caller.service)
     if found is None:
         raise NotFound("checkpoint", checkpoint_id)
     hashes = {file.name: file.sha256 for file in found.files} | {MANIFEST: row.manifest_sha256}
     if name not in hashes:  # also keeps every path outside the manifest out of reach
         raise NotFound("file", name)
     return FileResponse(
-        service.artifacts.root / row.path / name,
+        caller.service.artifacts.root / row.path / name,
         media_type="application/octet-stream",
         filename=name,
         headers={"x-checksum-sha256": hashes[name]},

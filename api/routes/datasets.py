@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from api.deps import After, Limit, Service, ServiceDep
+from api.auth import Caller, ReadsJobs, WritesDatasets
+from api.deps import After, Limit
+from api.idempotency import Once, OnceStreamed
 from api.problems import RESPONSES
 from store import datasets
 from store.datasets import Upload
-from store.db import reading, unit_of_work
+from store.errors import Conflict
 from store.paging import newest_first
 from store.tables import Dataset as Row
 from store.tables import new_id
@@ -31,7 +34,8 @@ _JSONL_BODY = {
 @router.post("", status_code=201, openapi_extra=_JSONL_BODY)
 async def upload_dataset(
     request: Request,
-    service: ServiceDep,
+    caller: WritesDatasets,
+    once: OnceStreamed,
     name: Annotated[str, Query(min_length=1, max_length=200, description="Title.")] = "dataset",
 ) -> Dataset:
     """Upload a dataset as JSON Lines in the request body.
@@ -40,32 +44,44 @@ async def upload_dataset(
     they arrive; if any is bad the answer lists up to 20 of them with line number, byte offset and reason, and nothing
     is kept.
     """
-    dataset_id = new_id("ds")
-    with Upload(service.artifacts.upload(dataset_id), service.settings.max_line_bytes) as upload:
+    dataset_id, service = new_id("ds"), caller.service
+    temporary = service.artifacts.upload(dataset_id)
+    with service.limits.one_of("uploads", caller.tenant), Upload(temporary, service.settings.max_line_bytes) as upload:
         async for chunk in request.stream():
             await run_in_threadpool(upload.feed, chunk)
-        return await run_in_threadpool(_store, service, upload, dataset_id, name)
+        return await run_in_threadpool(_store, caller, once, upload, dataset_id, name)
 
 
-def _store(service: Service, upload: Upload, dataset_id: str, name: str) -> Dataset:
-    row: Row = upload.finish(service.artifacts.dataset(dataset_id), dataset_id, name)
-    with unit_of_work(service.engine) as session:
+def _store(caller: Caller, once: Once, upload: Upload, dataset_id: str, name: str) -> Dataset:
+    path = caller.service.artifacts.dataset(dataset_id)
+    row: Row = upload.finish(path, dataset_id, name, caller.tenant)
+
+    def add(session: Session) -> Dataset:
         session.add(row)
         session.flush()
         session.refresh(row)
         return Dataset.model_validate(row)
 
+    try:
+        stored = once.about(row.sha256).answer(caller, Dataset, add)
+    except Conflict:
+        path.unlink()
+        raise
+    if stored.id != dataset_id:  # it was there already
+        path.unlink()
+    return stored
+
 
 @router.get("")
-def list_datasets(service: ServiceDep, after: After = None, limit: Limit = 20) -> Page[Dataset]:
+def list_datasets(caller: ReadsJobs, after: After = None, limit: Limit = 20) -> Page[Dataset]:
     """Datasets, newest first."""
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         found = newest_first(session, Row, after=after, limit=limit + 1)
     return Page(data=[Dataset.model_validate(row) for row in found[:limit]], has_more=len(found) > limit)
 
 
 @router.get("/{dataset_id}")
-def get_dataset(dataset_id: str, service: ServiceDep) -> Dataset:
+def get_dataset(dataset_id: str, caller: ReadsJobs) -> Dataset:
     """One dataset."""
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         return Dataset.model_validate(datasets.get(session, dataset_id))

@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse
 
 from api import admission, stream
-from api.deps import After, Limit, ServiceDep
+from api.auth import ReadsJobs, WritesJobs
+from api.deps import After, Limit
 from api.examples import JOB_EXAMPLES
-from api.problems import RESPONSES
+from api.idempotency import OnceDep
+from api.live import to_event
+from api.problems import RESPONSES, Problem
 from api.routes.checkpoints import to_checkpoint
-from store import checkpoints, events, jobs, metrics
-from store.db import reading, unit_of_work
+from store import attempts, checkpoints, events, jobs, metrics
+from store.errors import Gone, NotFound
 from store.paging import newest_first
+from store.states import TERMINAL
 from store.tables import Job as Row
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
@@ -26,7 +30,8 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], responses=RESPONSES)
 @router.post("", status_code=201)
 def create_job(
     spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)],
-    service: ServiceDep,
+    caller: WritesJobs,
+    once: OnceDep,
     background: BackgroundTasks,
     response: Response,
 ) -> Job:
@@ -35,61 +40,56 @@ def create_job(
     The spec is checked against the datasets and models it names before anything is queued. The answer holds the spec
     with every default filled in; the same is stored beside each checkpoint.
     """
-    job = admission.admit(service, spec)
-    background.add_task(service.doorbell.ring, job.id)  # runs after the commit
+    job = admission.admit(caller, once, spec)
+    background.add_task(caller.service.doorbell.ring, job.id)  # runs after the commit
     response.headers["location"] = f"/jobs/{job.id}"
-    return Job.model_validate(job)
+    return job
 
 
 @router.get("")
-def list_jobs(service: ServiceDep, after: After = None, limit: Limit = 20) -> Page[Job]:
+def list_jobs(caller: ReadsJobs, after: After = None, limit: Limit = 20) -> Page[Job]:
     """Jobs, newest first."""
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         found = newest_first(session, Row, after=after, limit=limit + 1)
     return Page(data=[Job.model_validate(job) for job in found[:limit]], has_more=len(found) > limit)
 
 
 @router.get("/{job_id}")
-def get_job(job_id: str, service: ServiceDep) -> Job:
+def get_job(job_id: str, caller: ReadsJobs) -> Job:
     """One job."""
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         return Job.model_validate(jobs.get(session, job_id))
 
 
 @router.post("/{job_id}/cancel")
-def cancel_job(job_id: str, service: ServiceDep) -> Job:
+def cancel_job(job_id: str, caller: WritesJobs, once: OnceDep) -> Job:
     """Cancel a job.
 
     A waiting job is cancelled at once. For an active one the answer says `cancel_requested`; it becomes `cancelled`
     when its trainer is gone. Checkpoints stay. Cancelling twice is harmless; a job that has ended otherwise is a 409.
     """
-    with unit_of_work(service.engine) as session:
-        job = jobs.request_cancel(session, job_id)
-    return Job.model_validate(job)
+    return once.answer(caller, Job, lambda session: Job.model_validate(jobs.request_cancel(session, job_id)))
 
 
 @router.post("/{job_id}/pause")
-def pause_job(job_id: str, service: ServiceDep) -> Job:
+def pause_job(job_id: str, caller: WritesJobs, once: OnceDep) -> Job:
     """Pause a job, so that another can have its slot.
 
     A waiting job is paused at once. An active one finishes its step and writes a checkpoint first; until then the
     answer says `pause_requested`. Pausing twice is harmless; a job that is over is a 409.
     """
-    with unit_of_work(service.engine) as session:
-        job = jobs.request_pause(session, job_id)
-    return Job.model_validate(job)
+    return once.answer(caller, Job, lambda session: Job.model_validate(jobs.request_pause(session, job_id)))
 
 
 @router.post("/{job_id}/resume")
-def resume_job(job_id: str, service: ServiceDep, background: BackgroundTasks) -> Job:
+def resume_job(job_id: str, caller: WritesJobs, once: OnceDep, background: BackgroundTasks) -> Job:
     """Queue a paused job again; it goes on from its last checkpoint. A pause that has not begun yet is withdrawn.
 
     Resuming a job that is not paused is harmless; a job that is over is a 409.
     """
-    with unit_of_work(service.engine) as session:
-        job = jobs.request_resume(session, job_id)
-    background.add_task(service.doorbell.ring, job_id)  # runs after the commit
-    return Job.model_validate(job)
+    job = once.answer(caller, Job, lambda session: Job.model_validate(jobs.request_resume(session, job_id)))
+    background.add_task(caller.service.doorbell.ring, job_id)  # runs after the commit
+    return job
 
 
 @router.get(
@@ -100,7 +100,7 @@ def resume_job(job_id: str, service: ServiceDep, background: BackgroundTasks) ->
 def list_events(
     job_id: str,
     request: Request,
-    service: ServiceDep,
+    caller: ReadsJobs,
     after: Annotated[int, Query(ge=0, le=MAX, description="Number of the last event that is known.")] = 0,
     limit: Limit = 100,
     last_event_id: Annotated[int | None, Header(ge=0, le=MAX, description="Sent by SSE clients on reconnect.")] = None,
@@ -108,33 +108,41 @@ def list_events(
     """Events of a job, oldest first: JSON, or server-sent events when `Accept` asks for `text/event-stream`.
 
     The stream replays what follows `Last-Event-ID` (or `after`), goes on live, and closes with an `end` event once the
-    job is over.
+    job is over. A cursor that lies beyond the newest event gets a `reset` event, and everything from the first one.
     """
     streamed = "text/event-stream" in request.headers.get("accept", "")
-    with reading(service.engine) as session:
-        jobs.get(session, job_id)
+    with caller.reading() as session:
+        newest = jobs.get(session, job_id).event_seq
         found = [] if streamed else events.after(session, job_id, after, limit + 1)
     if streamed:
-        lines = stream.follow(request, service, job_id, last_event_id if last_event_id is not None else after)
-        return StreamingResponse(lines, media_type="text/event-stream", headers={"cache-control": "no-store"})
-    return Page(data=[stream.to_event(row) for row in found[:limit]], has_more=len(found) > limit)
+        seen = last_event_id if last_event_id is not None else after
+        limits = caller.service.limits
+        limits.begin("streams", caller.tenant)
+        lines = stream.follow(caller, job_id, newest, seen)
+        return stream.EventStream(lines, ended=lambda: limits.end("streams", caller.tenant))
+    return Page(data=[to_event(row) for row in found[:limit]], has_more=len(found) > limit)
 
 
 @router.get("/{job_id}/metrics")
 def list_metrics(
     job_id: str,
-    service: ServiceDep,
+    caller: ReadsJobs,
     names: Annotated[str | None, Query(description="Comma-separated metric names; all by default.")] = None,
     since_step: Annotated[int, Query(ge=-1, le=MAX, description="Only points after this step.")] = -1,
     limit: Annotated[int, Query(ge=1, le=100_000, description="Points per page.")] = 10_000,
+    max_points: Annotated[int | None, Query(ge=1, le=10_000, description="For each name; see below.")] = None,
 ) -> Page[MetricPoint]:
     """Metrics by step and name: TRL's names where TRL has one, ours under `uniapl/`, `disc/` and `eval/`.
 
-    A page ends with a whole step; ask for the next one with the last step as `since_step`.
+    A page ends with a whole step; ask for the next one with the last step as `since_step`. With `max_points` all is one
+    page: long series are cut into so many stretches of steps, and each is its mean, at its last step.
     """
     wanted = names.split(",") if names else None
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         jobs.get(session, job_id)
+        if max_points is not None:
+            few = metrics.thinned(session, job_id, names=wanted, since_step=since_step, max_points=max_points)
+            return Page(data=[MetricPoint.model_validate(m) for m in few], has_more=False)
         found = metrics.metrics(session, job_id, names=wanted, since_step=since_step, limit=limit + 1)
     page = found[:limit]
     if len(found) > limit:
@@ -145,21 +153,47 @@ def list_metrics(
 @router.get("/{job_id}/samples")
 def list_samples(
     job_id: str,
-    service: ServiceDep,
+    caller: ReadsJobs,
     step: Annotated[int | None, Query(ge=0, le=MAX, description="Only samples of this step.")] = None,
 ) -> Page[Sample]:
     """Held-out answers, beside the teacher's, from every evaluation."""
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         jobs.get(session, job_id)
         found = metrics.samples(session, job_id, step=step)
     return Page(data=[Sample.model_validate(sample) for sample in found], has_more=False)
 
 
+@router.get(
+    "/{job_id}/logs",
+    response_class=FileResponse,
+    responses={
+        206: {"description": "The bytes that `Range` asks for"},
+        410: {"model": Problem, "description": "The log was deleted"},
+        416: {"description": "`Range` begins after the last byte"},
+    },
+)
+def get_log(
+    job_id: str,
+    caller: ReadsJobs,
+    attempt: Annotated[int | None, Query(ge=1, le=MAX, description="The newest by default.")] = None,
+) -> FileResponse:
+    """What the trainer of an attempt wrote, as text; understands `Range`, so that it can be followed while it grows."""
+    with caller.reading() as session:
+        job = jobs.get(session, job_id)
+        fence = attempts.fence_of(session, job_id, attempt)
+    path = caller.service.artifacts.log(job_id, fence)
+    if not path.is_file():
+        if job.state in TERMINAL:
+            raise Gone("log_gone", f"the log of attempt {attempt or job.attempt} has been deleted")
+        raise NotFound("log", job_id)
+    return FileResponse(path, media_type="text/plain; charset=utf-8", content_disposition_type="inline")
+
+
 @router.get("/{job_id}/checkpoints")
-def list_checkpoints(job_id: str, service: ServiceDep) -> Page[Checkpoint]:
+def list_checkpoints(job_id: str, caller: ReadsJobs) -> Page[Checkpoint]:
     """Checkpoints of a job, newest first."""
-    with reading(service.engine) as session:
+    with caller.reading() as session:
         jobs.get(session, job_id)
         rows = checkpoints.of_job(session, job_id)
-    found = (to_checkpoint(row, service) for row in rows)
+    found = (to_checkpoint(row, caller.service) for row in rows)
     return Page(data=[checkpoint for checkpoint in found if checkpoint is not None], has_more=False)

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 
 from api import admission, plan, validation
-from api.deps import ServiceDep
+from api.auth import Admin, ReadsJobs
 from api.examples import JOB_EXAMPLES
 from api.problems import RESPONSES
 from store import workers
-from store.db import reading
 from uniapl.spec.estimate import Estimate, Validation, Worker
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Page
@@ -20,30 +19,28 @@ router = APIRouter(responses=RESPONSES)
 
 
 @router.post("/jobs/validate", tags=["jobs"])
-def validate_job(
-    spec: Annotated[dict[str, Any], Body(openapi_examples=JOB_EXAMPLES)], service: ServiceDep
-) -> Validation:
+def validate_job(spec: Annotated[dict[str, Any], Body(openapi_examples=JOB_EXAMPLES)], caller: ReadsJobs) -> Validation:
     """Check a spec as `POST /jobs` would, and list everything that is wrong with it; nothing is queued or stored.
 
     The body is a spec as for `POST /jobs`; a wrong one is a 200 too, with `valid: false`.
     """
-    return validation.validate(service, spec)
+    return validation.validate(caller, spec)
 
 
 @router.post("/jobs/estimate", tags=["jobs"])
-def estimate_job(spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)], service: ServiceDep) -> Estimate:
+def estimate_job(spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)], caller: ReadsJobs) -> Estimate:
     """What a job would need: rows and tokens by role, steps, memory part by part, time, and whether a worker has it.
 
     Memory is computed from the sizes of the models and the lengths of the rows, for the trainer's own way of working;
     docs/estimate.md sets it against measurements. Nothing is queued or stored.
     """
-    admission.check_teacher(service.settings, spec)
-    return plan.estimate(service, spec, admission.find_models(service.registry, spec))
+    admission.check_teacher(caller.service.settings, spec)
+    return plan.estimate(caller, spec, admission.find_models(caller.service.registry, spec))
 
 
 @router.get("/workers", tags=["service"])
-def list_workers(service: ServiceDep) -> Page[Worker]:
+def list_workers(caller: Admin) -> Page[Worker]:
     """The workers that have lately been heard of, newest first, and what they run on."""
-    with reading(service.engine) as session:
-        alive = workers.alive(session, service.settings.lease_s)
+    with caller.reading() as session:
+        alive = workers.alive(session, caller.service.settings.lease_s)
     return Page(data=[Worker.model_validate(row) for row in alive], has_more=False)

@@ -10,9 +10,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import inspect
 
+from api.auth import Admin, ReadsJobs
 from api.deps import ServiceDep
 from api.metrics import exposition
-from api.problems import Problem, problem
+from api.problems import RESPONSES, Problem, problem
 from store import vitals
 from store.db import reading
 from uniapl.spec.resources import Model, Page
@@ -20,20 +21,20 @@ from uniapl.spec.resources import Model, Page
 router = APIRouter(tags=["service"])
 
 
-@router.get("/models")
-def list_models(service: ServiceDep) -> Page[Model]:
+@router.get("/models", responses=RESPONSES)
+def list_models(caller: ReadsJobs) -> Page[Model]:
     """Models that a spec may name. Where a model hub is reachable, hub ids work as they are too."""
     found = [
         Model(id=name, kind=kind, source=f"{source.hub}@{source.revision or 'main'}" if source.hub else "local")
-        for name, kind, source in service.registry.list()
+        for name, kind, source in caller.service.registry.list()
     ]
     return Page(data=found, has_more=False)
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
-def metrics(service: ServiceDep) -> PlainTextResponse:
-    """Jobs by state, leases, attempts by how they ended, for Prometheus."""
-    with reading(service.engine) as session:
+@router.get("/metrics", responses=RESPONSES, response_class=PlainTextResponse)
+def metrics(caller: Admin) -> PlainTextResponse:
+    """Jobs of all tenants by state, leases, attempts by how they ended, for Prometheus."""
+    with reading(caller.service.engine) as session:
         found = vitals.read(session)
     return PlainTextResponse(exposition(found), media_type=CONTENT_TYPE_LATEST)
 

@@ -1,35 +1,16 @@
-"""Python SDK of the UniAPL training service."""
+"""Python SDK of the UniAPL training service. Its names are those of `uniapl_client._public`.
 
-from uniapl.spec.job import JobSpec
-from uniapl.spec.resources import Checkpoint, Dataset, Job, JobEvent, MetricPoint, Model, Sample
-from uniapl_client.client import Client
-from uniapl_client.errors import (
-    APIConnectionError,
-    APIStatusError,
-    ChecksumError,
-    ConflictError,
-    InvalidRequestError,
-    JobFailed,
-    NotFoundError,
-    UniaplClientError,
-)
+They are loaded when the first of them is used, so that the command line can show its help at once.
+"""
 
-__all__ = [
-    "APIConnectionError",
-    "APIStatusError",
-    "Checkpoint",
-    "ChecksumError",
-    "Client",
-    "ConflictError",
-    "Dataset",
-    "InvalidRequestError",
-    "Job",
-    "JobEvent",
-    "JobFailed",
-    "JobSpec",
-    "MetricPoint",
-    "Model",
-    "NotFoundError",
-    "Sample",
-    "UniaplClientError",
-]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from uniapl_client._public import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(import_module("uniapl_client._public"), name)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from uniapl.spec.resources import TERMINAL_STATES, Job
-from uniapl_client.client import Client
+from uniapl_client import Client
 from uniapl_client.errors import JobFailed
 
 SHOWN = {

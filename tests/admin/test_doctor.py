@@ -68,7 +68,7 @@ def test_missing_artifacts_are_found(settings: Settings, engine: Engine) -> None
         session.execute(update(Job).where(Job.id == job_id).values(state="cancelled"))
         checkpoints.commit(session, job_id, 1, step=1, path="jobs/x", manifest_sha256="x", size=1)
         numbers = {"rows": 1, "references": 1, "rewards": 0, "bytes": 1}
-        session.add(Dataset(id="ds_1", name="lost", sha256="x", **numbers))
+        session.add(Dataset(id="ds_1", tenant="default", name="lost", sha256="x", **numbers))
     whats = found(settings)
     assert len(whats) == 2
     assert "is not whole" in whats[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.main import create_app
+from store import keys
+from store.db import unit_of_work
+from store.keys import SCOPES, Scope
 from store.settings import Settings
 
 ROW: dict[str, Any] = {
@@ -35,7 +38,15 @@ def client(database_url: str, tmp_path: Path) -> Iterator[TestClient]:
         data_dir=tmp_path, database_url=database_url, models_file=models, hub_models=[], teacher_urls=[TEACHER]
     )
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        client.headers["authorization"] = f"Bearer {new_key(client)}"
         yield client
+
+
+def new_key(client: TestClient, tenant: str = "default", scopes: Iterable[Scope] = SCOPES) -> str:
+    """A key, made behind the API's back as an operator does."""
+    service = client.app.state.service  # type: ignore[attr-defined]
+    with unit_of_work(service.engine) as session:
+        return keys.create(session, service.secret_key, tenant=tenant, name="test", scopes=scopes)[1]
 
 
 def upload(client: TestClient, *rows: dict[str, Any]) -> str:

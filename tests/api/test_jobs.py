@@ -286,3 +286,50 @@ def test_metrics_for_prometheus_count_what_the_database_knows(client: TestClient
     assert found["uniapl_jobs", "running"] == 0
     assert found["uniapl_expired_leases",] == 0
     assert found["uniapl_claims_total",] == 0
+
+
+def started(client: TestClient) -> tuple[str, Path]:
+    """A job whose first attempt runs, and the folder of that."""
+    job_id = client.post("/jobs", json=body(upload(client))).json()["id"]
+    with unit_of_work(engine_of(client)) as session:
+        assert jobs.claim(session, job_id, owner="w", host="h", boot_id="b", lease_s=60) is not None
+    folder = client.app.state.service.artifacts.attempt(job_id, 1)  # type: ignore[attr-defined]
+    folder.mkdir(parents=True)
+    return job_id, folder
+
+
+def test_the_log_of_an_attempt_is_read_whole_or_from_where_one_was(client: TestClient) -> None:
+    job_id, folder = started(client)
+    assert client.get(f"/jobs/{job_id}/logs").json()["error"]["code"] == "log_not_found"
+    (folder / "trainer.log").write_bytes("löading\n".encode())
+    whole = client.get(f"/jobs/{job_id}/logs")
+    assert (whole.text, whole.headers["content-type"]) == ("löading\n", "text/plain; charset=utf-8")
+    part = client.get(f"/jobs/{job_id}/logs", headers={"range": "bytes=3-"})
+    assert (part.status_code, part.text) == (206, "ading\n")
+    assert client.get(f"/jobs/{job_id}/logs", headers={"range": "bytes=9-"}).status_code == 416
+    assert client.get(f"/jobs/{job_id}/logs", params={"attempt": 1}).text == "löading\n"
+    assert client.get(f"/jobs/{job_id}/logs", params={"attempt": 2}).json()["error"]["code"] == "attempt_not_found"
+
+
+def test_a_log_that_was_deleted_is_gone_and_not_merely_absent(client: TestClient) -> None:
+    job_id, _ = started(client)
+    with unit_of_work(engine_of(client)) as session:
+        jobs.request_cancel(session, job_id)
+        jobs.cancelled(session, job_id, 1)
+    answer = client.get(f"/jobs/{job_id}/logs")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "log_gone")
+
+
+def test_long_series_are_thinned_to_means_of_equal_stretches(client: TestClient) -> None:
+    job_id, _ = started(client)
+    points = [("loss", step, float(step)) for step in range(1, 101)] + [("rare", 50, 7.0)]
+    with unit_of_work(engine_of(client)) as session:
+        metrics.put_metrics(session, job_id, 1, points)
+    found = client.get(f"/jobs/{job_id}/metrics", params={"max_points": 4}).json()
+    assert found["has_more"] is False
+    # Four stretches of 25 steps: 1..25 has the mean 13, and so on.
+    expected = [("loss", 25, 13.0), ("loss", 50, 38.0), ("rare", 50, 7.0), ("loss", 75, 63.0), ("loss", 100, 88.0)]
+    assert [(p["name"], p["step"], p["value"]) for p in found["data"]] == expected
+    later = client.get(f"/jobs/{job_id}/metrics", params={"max_points": 1000, "since_step": 98}).json()["data"]
+    assert [(p["step"], p["value"]) for p in later] == [(99, 99.0), (100, 100.0)]
+    assert client.get(f"/jobs/{job_id}/metrics", params={"max_points": 4, "since_step": 100}).json()["data"] == []

@@ -17,7 +17,7 @@ from store import workers
 from store.db import now, unit_of_work
 from store.settings import Settings
 from store.tables import Worker
-from tests.api.conftest import ROW, upload
+from tests.api.conftest import ROW, new_key, upload
 from tests.api.test_jobs import body, engine_of, without
 from tests.conftest import MODELS, ROOT
 
@@ -36,6 +36,7 @@ def real(database_url: str, tmp_path: Path) -> Iterator[TestClient]:
     (tmp_path / "models.json").write_text(json.dumps(registry))
     settings = Settings(data_dir=tmp_path, database_url=database_url, models_file=tmp_path / "models.json")
     with TestClient(create_app(settings)) as client:
+        client.headers["authorization"] = f"Bearer {new_key(client)}"
         yield client
 
 

@@ -38,7 +38,7 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def client(service: EmbeddedService) -> Iterator[Client]:
-    with Client(service.url) as client:
+    with Client(service.url, api_key=service.api_key) as client:
         yield client
 
 

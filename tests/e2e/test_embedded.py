@@ -14,6 +14,7 @@ import psutil
 import pytest
 from uniapl_client import Client
 
+from embedded.first_key import key_file
 from tests.conftest import ROOT
 from tests.e2e.conftest import CHANCE, IMPATIENT, trainers, wait_for
 
@@ -43,7 +44,7 @@ def address(process: subprocess.Popen[str]) -> str:
 
 def busy(url: str, folder: Path) -> None:
     """Give the service a job that would run for long."""
-    with Client(url) as client:
+    with Client(url, api_key=key_file(folder).read_text().strip()) as client:
         spec = {
             "student": "tiny-random-llama",
             "dataset_mix": [{"dataset": client.datasets.upload(CHANCE).id}],

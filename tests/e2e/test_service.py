@@ -177,9 +177,11 @@ def test_the_command_line_submits_watches_and_shows(
     import subprocess
     import sys
 
+    keyed = {**os.environ, "UNIAPL_API_KEY": service.api_key or ""}
+
     def uniapl(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name("uniapl")), "--url", service.url, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=90)
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=90, env=keyed)
 
     path = tmp_path / "spec.json"
     by_path = {**spec, "dataset_mix": [{"dataset": "examples/data/chance.jsonl"}], "name": "from the shell"}

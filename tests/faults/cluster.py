@@ -88,7 +88,7 @@ class Cluster(EmbeddedService):
             self._stack.close()
             raise
         self.engine: Engine = make_engine(self.database_url)
-        self.client = Client(self.url)
+        self.client = Client(self.url, api_key=self.api_key)
         self.dataset = self.client.datasets.upload(CHANCE).id
         return self
 
@@ -101,6 +101,11 @@ class Cluster(EmbeddedService):
             self.go_on(name)
         super().__exit__(kind, error, trace)
         self._stack.close()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """For requests that do not go through the SDK."""
+        return {"authorization": f"Bearer {self.api_key}"}
 
     def start_worker(self, name: str = "worker") -> None:
         """Start one more worker process."""

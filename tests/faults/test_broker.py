@@ -123,7 +123,7 @@ def test_jobs_are_accepted_at_once_and_run_while_redis_is_away(
     spec = {**cluster.job(before).spec, "schedule": {**cluster.job(before).spec["schedule"], "steps": 1}}
     fault(cluster)
     ids, took = [], []
-    with httpx.Client(base_url=cluster.url, timeout=30, trust_env=False) as client:
+    with httpx.Client(base_url=cluster.url, headers=cluster.headers, timeout=30, trust_env=False) as client:
         for _ in range(50):
             asked = time.monotonic()
             answer = client.post("/jobs", json=spec)

@@ -49,7 +49,9 @@ def stop(cluster: Cluster, seconds: float) -> None:
     cluster.postgres.stop_at_once()
     for method, path in (("GET", "/jobs"), ("GET", "/readyz"), ("POST", "/jobs")):
         spec = {"student": "tiny-random-llama", "dataset_mix": [{"dataset": cluster.dataset}]}
-        answer = httpx.request(method, cluster.url + path, json=spec, timeout=30, trust_env=False)
+        answer = httpx.request(
+            method, cluster.url + path, headers=cluster.headers, json=spec, timeout=30, trust_env=False
+        )
         assert (answer.status_code, answer.headers.get("retry-after")) == (503, "5"), answer.text
     assert httpx.get(f"{cluster.url}/healthz", trust_env=False).status_code == 200
     time.sleep(seconds)
@@ -176,7 +178,7 @@ def test_a_database_file_that_stays_locked_is_a_503(cluster: Cluster) -> None:
     needs_sqlite(cluster)
     lock = locked(cluster.data_dir / "uniapl.db", 36.0)
     spec = {"student": "tiny-random-llama", "dataset_mix": [{"dataset": cluster.dataset}]}
-    answer = httpx.post(f"{cluster.url}/jobs", json=spec, timeout=60, trust_env=False)
+    answer = httpx.post(f"{cluster.url}/jobs", headers=cluster.headers, json=spec, timeout=60, trust_env=False)
     assert (answer.status_code, answer.headers.get("retry-after")) == (503, "5"), answer.text
     lock.join()
     assert cluster.finish(cluster.submit(steps=1))[0].state == "succeeded"

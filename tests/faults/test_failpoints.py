@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from uniapl_client.errors import UniaplClientError
+from uniapl_client import Client, UniaplClientError
 
 from tests.e2e.conftest import wait_for
 from tests.faults.cluster import LEASE_S, Cluster
@@ -161,6 +161,8 @@ def test_an_api_that_dies_in_a_request_has_made_one_job_or_none(
     cluster.faults, marker = point(tmp_path, where, nth)
     cluster.start_api()
     wait_for(lambda: answers(cluster), timeout_s=30)
+    cluster.client.close()
+    cluster.client = Client(cluster.url, api_key=cluster.api_key, max_retries=0)
     with pytest.raises(UniaplClientError):
         cluster.submit()
     assert marker.exists()

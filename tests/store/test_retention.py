@@ -217,7 +217,7 @@ def test_a_checkpoint_is_deleted_or_promoted_but_not_both(engine: Engine) -> Non
     for _ in range(ROUNDS):
         _, (checkpoint,) = over(engine, [1])
         with unit_of_work(engine) as session:
-            found = session.get(Alias, "served")
+            found = session.get(Alias, ("default", "served"))
             seen = found.version if found else 0
         told = together(deletion(engine, checkpoint), promotion(engine, checkpoint, seen))
         assert [isinstance(answer, Exception) for answer in told] in ([True, False], [False, True]), told

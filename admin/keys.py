@@ -1,0 +1,80 @@
+"""`uniapl admin keys create|list|rotate|revoke`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from typing import cast
+
+from store import keys, secret_key
+from store.db import make_engine, reading, unit_of_work
+from store.errors import NotFound
+from store.keys import SCOPES, Scope
+from store.settings import Settings
+from store.tables import Key
+from store.tenants import DEFAULT
+
+DAY_S = 24 * 3600.0
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands and their options."""
+    commands = parser.add_subparsers(dest="action", required=True)
+    create = commands.add_parser("create", help="make a key and print it, once")
+    create.add_argument("--tenant", default=DEFAULT, help="whose jobs, datasets and checkpoints it opens")
+    create.add_argument("--name", default="key", help="to tell it from others in the list")
+    create.add_argument("--scope", action="append", choices=SCOPES, help="repeat for several; all by default")
+    create.add_argument("--expires-days", type=float, help="never by default")
+    commands.add_parser("list", help="show all keys, without their secrets")
+    rotate = commands.add_parser("rotate", help="make a key like an old one, which then expires")
+    rotate.add_argument("id")
+    rotate.add_argument("--grace-hours", type=float, default=24.0, help="so long the old one still works (24)")
+    revoke = commands.add_parser("revoke", help="end a key at once")
+    revoke.add_argument("id")
+
+
+def main(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Run one; the exit status is 1 when it cannot be done."""
+    engine = make_engine(settings.database)
+    try:
+        if arguments.action == "list":
+            with reading(engine) as session:
+                _print([*keys.all_of(session)])
+            return 0
+        with unit_of_work(engine) as session:
+            if arguments.action == "revoke":
+                key = keys.revoke(session, arguments.id)
+                print(f"{key.id} is revoked")
+                return 0
+            sealing = secret_key.load(settings)
+            if arguments.action == "rotate":
+                made, text = keys.rotate(session, sealing, arguments.id, grace_s=arguments.grace_hours * 3600)
+            else:
+                made, text = keys.create(
+                    session,
+                    sealing,
+                    tenant=arguments.tenant,
+                    name=arguments.name,
+                    scopes=cast(list[Scope], arguments.scope or SCOPES),
+                    expires_in_s=arguments.expires_days * DAY_S if arguments.expires_days else None,
+                )
+        print(f"key {made.id} of tenant {made.tenant}; it is shown this once:", file=sys.stderr)
+        print(text)
+    except (NotFound, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        engine.dispose()
+    return 0
+
+
+def _print(found: list[Key]) -> None:
+    print(f"{'id':18}{'tenant':16}{'name':16}{'created':12}{'expires':12}{'revoked':12}scopes")
+    for key in found:
+        dates = "".join(f"{_date(moment):12}" for moment in (key.created_at, key.expires_at, key.revoked_at))
+        print(f"{key.id:18}{key.tenant:16}{key.name:16}{dates}{key.scopes}")
+
+
+def _date(moment: float | None) -> str:
+    return "-" if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")

@@ -1,0 +1,86 @@
+"""Who asks, and whether they may: every route names the scope it needs, and is given a caller bound to one tenant."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+from sqlalchemy.orm import Session
+
+from api.deps import Service, ServiceDep
+from api.refusals import Forbidden, Unauthenticated
+from store import keys
+from store.db import reading, unit_of_work
+from store.keys import EVERYTHING, Grant, InvalidKey
+from store.tenants import DEFAULT
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A request's tenant, and its way to the database."""
+
+    service: Service
+    grant: Grant
+
+    @property
+    def tenant(self) -> str:
+        return self.grant.tenant
+
+    def reading(self) -> AbstractContextManager[Session]:
+        """A reading transaction that sees this tenant's rows only."""
+        return reading(self.service.engine, self.tenant)
+
+    def unit_of_work(self) -> AbstractContextManager[Session]:
+        """A transaction that sees and changes this tenant's rows only."""
+        return unit_of_work(self.service.engine, self.tenant)
+
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="key", description="An API key: `Authorization: Bearer uapl_…`.")
+
+
+def _grant(
+    request: Request,
+    service: ServiceDep,
+    scopes: SecurityScopes,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Caller:
+    caller = Caller(service, _identify(request, service, credentials))
+    service.limits.count_request(caller.tenant)
+    for scope in scopes.scopes:
+        if not caller.grant.allows(scope):  # type: ignore[arg-type]
+            raise Forbidden("missing_scope", f"this key lacks the scope {scope}; use one that has it")
+    return caller
+
+
+def _identify(request: Request, service: Service, credentials: HTTPAuthorizationCredentials | None) -> Grant:
+    if not service.settings.auth:
+        if not _over_loopback(request):
+            raise Forbidden("loopback_only", "without API keys the service answers on its own machine only")
+        return Grant(DEFAULT, "none", EVERYTHING)
+    if credentials is None:
+        raise Unauthenticated("send an API key as `Authorization: Bearer …`; `uniapl admin keys create` makes one")
+    try:
+        with reading(service.engine) as session:
+            return keys.authenticate(session, service.secret_key, credentials.credentials)
+    except InvalidKey as error:
+        raise Unauthenticated(f"{error}; send another as `Authorization: Bearer …`") from None
+
+
+def _over_loopback(request: Request) -> bool:
+    """Whether the connection was accepted at a loopback address, whatever its headers say."""
+    address = (request.scope.get("server") or ("", 0))[0]
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address.startswith("/")  # a unix socket
+
+
+ReadsJobs = Annotated[Caller, Security(_grant, scopes=["jobs:read"])]
+WritesJobs = Annotated[Caller, Security(_grant, scopes=["jobs:write"])]
+WritesDatasets = Annotated[Caller, Security(_grant, scopes=["datasets:write"])]
+ReadsCheckpoints = Annotated[Caller, Security(_grant, scopes=["checkpoints:read"])]
+Admin = Annotated[Caller, Security(_grant, scopes=["admin"])]

@@ -1,0 +1,139 @@
+"""Events as they happen: one look at the database, several times a second, for all readers of an API process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+
+from store import events
+from store.db import reading
+from store.tables import Event, Job
+from uniapl.spec.resources import TERMINAL_STATES, JobEvent
+
+logger = logging.getLogger(__name__)
+POLL_S = 0.25
+TAIL = 1000
+"""Events that a feed remembers; a reader that is further behind reads the table."""
+BATCH = 500
+
+
+class Line(NamedTuple):
+    """An event as it goes over the wire, written once for all its readers."""
+
+    seq: int
+    text: str
+
+
+class News(NamedTuple):
+    """What a look found of one job."""
+
+    lines: Sequence[Line]
+    over: bool
+    """Whether the job is over, and these lines are its last."""
+
+
+class Feed:
+    """The newest events of one job that somebody reads."""
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+        """Number of the newest event that is known."""
+        self.over = False
+        self.readers = 0
+        self._tail: deque[Line] = deque(maxlen=TAIL)
+        self._change = asyncio.Event()
+
+    def after(self, seq: int) -> list[Line] | None:
+        """What follows event `seq`; `None` when that is not remembered."""
+        if seq >= self.last:
+            return []
+        if not self._tail or self._tail[0].seq > seq + 1:
+            return None
+        return [line for line in self._tail if line.seq > seq]
+
+    async def changed(self, timeout_s: float) -> bool:
+        """Wait for something to happen; false when nothing has for so long."""
+        try:
+            await asyncio.wait_for(self._change.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def take(self, news: News) -> None:
+        """Add what was found, and wake the readers. Numbers have no gaps, and neither has what is remembered."""
+        for line in news.lines:
+            if line.seq > self.last:
+                self._tail.append(line)
+                self.last = line.seq
+        self.over = news.over
+        self._change.set()
+        self._change = asyncio.Event()
+
+
+class Live:
+    """All feeds of a process, and the task that looks for their news."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._feeds: dict[str, Feed] = {}
+
+    @asynccontextmanager
+    async def watch(self, job_id: str, last: int) -> AsyncIterator[Feed]:
+        """The job's feed while the block runs; `last` is the number of its newest event now."""
+        feed = self._feeds.setdefault(job_id, Feed(last))
+        feed.readers += 1
+        try:
+            yield feed
+        finally:
+            feed.readers -= 1
+            if feed.readers == 0:
+                del self._feeds[job_id]
+
+    async def run(self) -> None:
+        """Look for news until cancelled."""
+        while True:
+            known = {job_id: feed.last for job_id, feed in self._feeds.items() if not feed.over}
+            if known:
+                try:
+                    found = await run_in_threadpool(self._look, known)
+                except SQLAlchemyError as error:  # readers get heartbeats, and the events when it is back
+                    logger.warning("the database does not answer: %s", getattr(error, "orig", error))
+                    found = {}
+                for job_id, news in found.items():
+                    if job_id in self._feeds:
+                        self._feeds[job_id].take(news)
+            await asyncio.sleep(POLL_S)
+
+    def _look(self, known: dict[str, int]) -> dict[str, News]:
+        found = {}
+        ids = list(known)
+        with reading(self._engine) as session:
+            for start in range(0, len(ids), BATCH):
+                some = Job.id.in_(ids[start : start + BATCH])
+                for job_id, newest, state in session.execute(select(Job.id, Job.event_seq, Job.state).where(some)):
+                    if newest > known[job_id] or state in TERMINAL_STATES:
+                        lines = [line_of(row) for row in events.after(session, job_id, known[job_id], BATCH)]
+                        all_told = not lines or lines[-1].seq >= newest
+                        found[job_id] = News(lines, over=state in TERMINAL_STATES and all_told)
+        return found
+
+
+def line_of(row: Event) -> Line:
+    """An event for the wire."""
+    event = to_event(row)
+    return Line(event.id, f"id: {event.id}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n")
+
+
+def to_event(row: Event) -> JobEvent:
+    """The wire form of an event."""
+    return JobEvent(
+        id=row.seq, created_at=row.created_at, level=row.level, type=row.type, message=row.message, data=row.data
+    )

@@ -1,0 +1,238 @@
+"""OpenAI's fine-tuning objects as a view of ours: what a request means as a spec, and how our rows look there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from store.tables import Dataset, Event
+from store.tables import Job as Row
+from uniapl.errors import SpecError
+from uniapl.spec.base import field_path
+from uniapl.spec.job import JobSpec
+from uniapl.spec.resources import Checkpoint, JobState
+from uniapl.spec.weights import bounds
+
+Json = dict[str, Any]
+EPOCHS, BATCH = 3, 8
+"""What `auto` means."""
+STATUS: Mapping[JobState, str] = {
+    "queued": "queued",
+    "starting": "running",
+    "running": "running",
+    "finalizing": "running",
+    "retry_wait": "running",
+    "paused": "paused",
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+
+
+class _Lenient(BaseModel):
+    """Clients of other services send more than we know."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+
+class Hyperparameters(_Lenient):
+    """`auto` or absent takes ours."""
+
+    n_epochs: Literal["auto"] | Annotated[int, Field(ge=1, le=1000)] = "auto"
+    """Passes over the training file; 3 by default."""
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"
+    """Prompts of one step; 8 by default."""
+    learning_rate_multiplier: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    """Of the optimizer's usual rate."""
+
+
+class MethodOptions(_Lenient):
+    """Of `supervised` and `reinforcement`."""
+
+    hyperparameters: Hyperparameters = Hyperparameters()
+    """How long, and how fast."""
+    grader: Json | None = None
+    """Not used: rewards stand in the rows of the file."""
+
+
+class Method(_Lenient):
+    """How to train."""
+
+    type: Literal["supervised", "reinforcement", "uniapl"] = "supervised"
+    """Which of the members below counts."""
+    supervised: MethodOptions = MethodOptions()
+    """Imitation of the references: alpha 1."""
+    reinforcement: MethodOptions = MethodOptions()
+    """Exploration by the rows' rewards: alpha 0."""
+    uniapl: Json = {}
+    """Any fields of a spec of `POST /jobs`."""
+
+
+class FineTuningRequest(_Lenient):
+    """`POST /v1/fine_tuning/jobs`."""
+
+    model: str
+    """The student."""
+    training_file: str
+    """Id of a file, which is a dataset."""
+    validation_file: str | None = None
+    """Held-out rows."""
+    method: Method = Method()
+    """How to train; imitation by default."""
+    hyperparameters: Hyperparameters | None = None
+    """Older form of the method's own."""
+    suffix: str | None = Field(default=None, max_length=64)
+    """Becomes the job's name."""
+    seed: int | None = None
+    """Decides the order of rows and every sampled token."""
+    metadata: dict[str, str] | None = None
+    """Become the job's tags."""
+    integrations: list[Json] | None = None
+    """None are there."""
+
+
+def to_spec(request: FineTuningRequest, rows: int) -> JobSpec:
+    """The job that a request means, for a training file with so many rows.
+
+    Raises:
+        SpecError: it asks for something that is not there; `param` names it as the request does.
+    """
+    method = request.method
+    if request.integrations:
+        raise SpecError("there are no integrations", param="integrations", hint="leave it out, and read the metrics")
+    fields: Json = {"student": request.model, "dataset_mix": [{"dataset": request.training_file}]}
+    if method.type == "uniapl":
+        fields |= method.uniapl
+    else:
+        options = method.supervised if method.type == "supervised" else method.reinforcement
+        if options.grader is not None:
+            raise SpecError(
+                "graders of a request are not used",
+                param="method.reinforcement.grader",
+                hint="give each row of the file its `reward`, and leave the grader out",
+            )
+        alpha = 1.0 if method.type == "supervised" else 0.0
+        role = "sft" if method.type == "supervised" else "rl"
+        fields |= {"alpha": alpha, "lambda_adv": 0.0, "dataset_mix": [{"dataset": request.training_file, "role": role}]}
+        fields |= _budget(request.hyperparameters or options.hyperparameters, rows)
+    given = {
+        "evaluation": {"dataset": request.validation_file} if request.validation_file else None,
+        "name": request.suffix,
+        "seed": request.seed,
+        "tags": request.metadata,
+    }
+    fields |= {key: value for key, value in given.items() if value is not None}
+    try:
+        return JobSpec.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = f"method.uniapl.{field_path(first, fields)}" if method.type == "uniapl" else field_path(first, fields)
+        raise SpecError(str(first["msg"]).removeprefix("Value error, "), param=where) from None
+
+
+def _budget(given: Hyperparameters, rows: int) -> Json:
+    """Epochs and batch size as a number of steps."""
+    batch = min(BATCH, rows) if given.batch_size == "auto" else given.batch_size
+    epochs = EPOCHS if given.n_epochs == "auto" else given.n_epochs
+    budget: Json = {"schedule": {"steps": math.ceil(epochs * rows / max(batch, 1)), "prompts_per_step": batch}}
+    if given.learning_rate_multiplier != "auto":
+        usual = JobSpec.model_fields["optimizer"].default.learning_rate
+        budget["optimizer"] = {"learning_rate": usual * given.learning_rate_multiplier}
+    return budget
+
+
+def job_view(row: Row, newest_checkpoint: str | None) -> Json:
+    """`fine_tuning.job`; ours is in the extra member `uniapl`."""
+    spec = JobSpec.model_validate(row.spec)
+    evaluation = spec.evaluation
+    error = row.error
+    return {
+        "id": row.id,
+        "object": "fine_tuning.job",
+        "created_at": int(row.created_at),
+        "finished_at": _second(row.finished_at),
+        "estimated_finish": None,
+        "model": spec.student,
+        "fine_tuned_model": newest_checkpoint if row.state == "succeeded" else None,
+        "status": STATUS[row.state],  # type: ignore[index]
+        "training_file": spec.dataset_mix[0].dataset,
+        "validation_file": evaluation.dataset if evaluation else None,
+        "result_files": [],
+        "trained_tokens": None,
+        "hyperparameters": {
+            "n_epochs": "auto",
+            "batch_size": spec.schedule.prompts_per_step,
+            "learning_rate_multiplier": "auto",
+        },
+        "method": _method(spec),
+        "seed": spec.seed,
+        "organization_id": row.tenant,
+        "integrations": [],
+        "metadata": spec.tags,
+        "error": error and {"code": error["code"], "message": error["message"], "param": error.get("param")},
+        "uniapl": {"state": row.state, "step": row.step, "steps": row.steps, "phase": row.phase},
+    }
+
+
+def _method(spec: JobSpec) -> Json:
+    low, high = bounds(spec.alpha)
+    if low == high and low in (0.0, 1.0) and not spec.uses_adv:
+        return {"type": "supervised", "supervised": {}} if low else {"type": "reinforcement", "reinforcement": {}}
+    return {"type": "uniapl", "uniapl": spec.model_dump(mode="json", include={"alpha", "lambda_adv"})}
+
+
+def event_view(row: Event) -> Json:
+    """`fine_tuning.job.event`"""
+    return {
+        "id": f"{row.job_id}-{row.seq}",
+        "object": "fine_tuning.job.event",
+        "created_at": int(row.created_at),
+        "level": "warn" if row.level == "warning" else row.level,
+        "message": row.message,
+        "type": "message",
+        "data": row.data,
+    }
+
+
+def event_number(event_id: str) -> int | None:
+    """The number of an event from its id there."""
+    _, _, number = event_id.rpartition("-")
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else None
+
+
+def checkpoint_view(checkpoint: Checkpoint, metrics: Mapping[str, float]) -> Json:
+    """`fine_tuning.job.checkpoint`, with the numbers measured at its step."""
+    known = {"step": checkpoint.step, **metrics}
+    if "loss" in metrics:
+        known["train_loss"] = metrics["loss"]
+    return {
+        "id": checkpoint.id,
+        "object": "fine_tuning.job.checkpoint",
+        "created_at": int(checkpoint.created_at),
+        "fine_tuned_model_checkpoint": checkpoint.id,
+        "fine_tuning_job_id": checkpoint.job_id,
+        "step_number": checkpoint.step,
+        "metrics": known,
+    }
+
+
+def file_view(row: Dataset) -> Json:
+    """`file`: a dataset."""
+    return {
+        "id": row.id,
+        "object": "file",
+        "bytes": row.bytes,
+        "created_at": int(row.created_at),
+        "filename": row.name,
+        "purpose": "fine-tune",
+        "status": "processed",
+        "status_details": None,
+        "expires_at": None,
+    }
+
+
+def _second(moment: float | None) -> int | None:
+    return None if moment is None else int(moment)

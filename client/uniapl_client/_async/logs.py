@@ -1,0 +1,56 @@
+"""A job's log: pieces of it, and what is added to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from uniapl.spec.resources import TERMINAL_STATES, Job
+from uniapl_client._async.transport import AsyncTransport
+from uniapl_client._blocking import async_sleep
+from uniapl_client.errors import APIStatusError, NotFoundError
+
+PIECE = 1 << 20
+
+
+async def piece(
+    transport: AsyncTransport, job_id: str, attempt: int | None, start: int | None, end: int | None
+) -> bytes:
+    """The bytes from `start` up to `end`; none where the log is shorter."""
+    first = start or 0
+    headers = {}
+    if start is not None or end is not None:
+        headers["range"] = f"bytes={first}-{'' if end is None else end - 1}" if first >= 0 else f"bytes={first}"
+    params = {} if attempt is None else {"attempt": attempt}
+    try:
+        response = await transport.send("GET", f"/jobs/{job_id}/logs", params=params, headers=headers)
+    except APIStatusError as error:
+        if error.status == 416:
+            return b""
+        raise
+    return response.content if response.status_code == 206 else response.content[start:end]
+
+
+async def follow(
+    transport: AsyncTransport, job_id: str, attempt: int | None, start: int, poll_s: float
+) -> AsyncGenerator[bytes]:
+    """The log as it grows, until the job is over."""
+    reading, position = attempt or 0, start
+    while True:
+        job = await transport.request(Job, "GET", f"/jobs/{job_id}")  # read first: nothing is logged after the end
+        latest = attempt or job.attempt
+        reading = reading or latest
+        while 0 < reading <= latest:
+            try:
+                content = await piece(transport, job_id, reading, position, position + PIECE)
+            except NotFoundError:  # nothing has been logged yet
+                content = b""
+            if content:
+                position += len(content)
+                yield content
+            elif reading == latest:
+                break
+            else:
+                reading, position = reading + 1, 0
+        if job.state in TERMINAL_STATES:
+            return
+        await async_sleep(poll_s)

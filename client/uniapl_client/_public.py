@@ -1,0 +1,64 @@
+"""The public names."""
+
+from uniapl.spec.job import JobSpec
+from uniapl.spec.resources import Alias, Checkpoint, Dataset, Job, JobEvent, MetricPoint, Model, Sample
+from uniapl_client._async.client import AsyncClient
+from uniapl_client._sync.client import Client
+from uniapl_client._wire import DatasetPreview, DatasetStatistics, Estimate, Validation
+from uniapl_client.errors import (
+    APIConnectionError,
+    APIResponseValidationError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    ChecksumError,
+    ConflictError,
+    InvalidRequestError,
+    JobFailed,
+    JobTimeout,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    UniaplClientError,
+    VersionError,
+)
+from uniapl_client.events import Reported, StateChanged, StreamEvent, StreamReset
+
+__all__ = [
+    "APIConnectionError",
+    "APIResponseValidationError",
+    "APIStatusError",
+    "APITimeoutError",
+    "Alias",
+    "AsyncClient",
+    "AuthenticationError",
+    "Checkpoint",
+    "ChecksumError",
+    "Client",
+    "ConflictError",
+    "Dataset",
+    "DatasetPreview",
+    "DatasetStatistics",
+    "Estimate",
+    "InvalidRequestError",
+    "Job",
+    "JobEvent",
+    "JobFailed",
+    "JobSpec",
+    "JobTimeout",
+    "MetricPoint",
+    "Model",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "Reported",
+    "Sample",
+    "ServerError",
+    "StateChanged",
+    "StreamEvent",
+    "StreamReset",
+    "UniaplClientError",
+    "Validation",
+    "VersionError",
+]

@@ -1,0 +1,95 @@
+"""`uniapl datasets`: upload, list, show, preview, statistics, delete."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from uniapl_client.cli.app import App, json_option
+from uniapl_client.cli.progress import progress
+from uniapl_client.cli.tree import tree
+
+if TYPE_CHECKING:
+    from uniapl_client import Dataset
+
+
+@click.group()
+def datasets() -> None:
+    """Upload datasets and look at them."""
+
+
+@datasets.command()
+@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", help="Title; by default the file's name.")
+@click.option("--resume", "upload_id", metavar="UPLOAD_ID", help="Go on with an upload that was given up.")
+@json_option
+@click.pass_obj
+def upload(app: App, path: Path, name: str | None, upload_id: str | None) -> None:
+    """Upload a file of rows: JSON Lines or Parquet, also compressed."""
+    with app.client() as client, progress(app, path.name) as tell:
+        dataset = client.datasets.upload(path, name=name, on_progress=tell, upload_id=upload_id)
+    app.show(dataset, dataset.id)
+
+
+@datasets.command(name="list")
+@click.option("--limit", default=50, show_default=True, help="How many.")
+@json_option
+@click.pass_obj
+def list_(app: App, limit: int) -> None:
+    """List datasets, newest first."""
+    with app.client() as client:
+        app.show_list(itertools.islice(client.datasets.list(), limit), _line, f"{'id':30}{'rows':>9}{'MB':>10}  name")
+
+
+def _line(dataset: Dataset) -> str:
+    return f"{dataset.id:30}{dataset.rows:9d}{dataset.bytes / 1e6:10.2f}  {dataset.name}"
+
+
+@datasets.command()
+@click.argument("dataset_id")
+@json_option
+@click.pass_obj
+def show(app: App, dataset_id: str) -> None:
+    """Show a dataset."""
+    with app.client() as client:
+        dataset = client.datasets.get(dataset_id)
+    app.show(dataset, tree(dataset.model_dump(mode="json")))
+
+
+@datasets.command()
+@click.argument("dataset_id")
+@click.option("--rows", default=5, show_default=True, help="How many.")
+@json_option
+@click.pass_obj
+def preview(app: App, dataset_id: str, rows: int) -> None:
+    """Show its first rows."""
+    with app.client() as client:
+        found = client.datasets.preview(dataset_id, rows=rows)
+    app.show(found, tree(found.model_dump(mode="json")))
+
+
+@datasets.command()
+@click.argument("dataset_id")
+@click.option("--student", help="Count the tokens of this model too.")
+@json_option
+@click.pass_obj
+def statistics(app: App, dataset_id: str, student: str | None) -> None:
+    """Show how long its rows are."""
+    with app.client() as client:
+        found = client.datasets.statistics(dataset_id, student=student)
+    app.show(found, tree(found.model_dump(mode="json")))
+
+
+@datasets.command()
+@click.argument("dataset_id")
+@json_option
+@click.pass_obj
+def delete(app: App, dataset_id: str) -> None:
+    """Delete a dataset that no job refers to."""
+    with app.client() as client:
+        dataset = client.datasets.get(dataset_id)
+        client.datasets.delete(dataset_id)
+    app.show(dataset, f"{dataset_id} is deleted")

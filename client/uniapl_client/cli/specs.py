@@ -1,0 +1,91 @@
+"""Commands that read a spec file: submit, validate, estimate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from uniapl_client.cli.app import EXIT_ERROR, EXIT_INTERRUPTED, App, json_option
+
+spec_argument = click.argument("spec", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+@click.command()
+@spec_argument
+@click.option("--watch", "follow", is_flag=True, help="Show progress until the job is over.")
+@click.option("--idempotency-key", help="The same command with the same key makes no second job.")
+@json_option
+@click.pass_obj
+def submit(app: App, spec: Path, follow: bool, idempotency_key: str | None) -> None:
+    """Queue the job of a spec file. Datasets named by the path of a file are uploaded first.
+
+    With --watch the exit status is 3 when the job failed and 4 when it was cancelled.
+    """
+    from uniapl_client.spec_file import read_spec
+
+    with app.client() as client:
+        job = client.jobs.create(read_spec(spec, client), idempotency_key=idempotency_key)
+        app.show(job, job.id)
+        if not follow:
+            return
+        try:
+            _watch(app, job.id)
+        except KeyboardInterrupt:
+            click.echo(
+                f"the job goes on; to see it: uniapl show {job.id}; to stop it: uniapl cancel {job.id}", err=True
+            )
+            raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+def _watch(app: App, job_id: str) -> None:
+    with app.client() as client:
+        if app.json:
+            for event in client.jobs.stream(job_id):
+                app.show(event, "")
+            app.show(client.jobs.wait(job_id), "")
+            return
+        from rich.console import Console
+
+        from uniapl_client.watch import watch
+
+        watch(client, job_id, Console())
+        newest = client.jobs.checkpoints(job_id)[0]
+        click.echo(f"{job_id} succeeded; newest checkpoint: {newest.id}")
+
+
+@click.command()
+@spec_argument
+@json_option
+@click.pass_obj
+def validate(app: App, spec: Path) -> None:
+    """Ask whether the job of a spec file would be accepted; the exit status is 1 when not.
+
+    Datasets named by the path of a file are uploaded first.
+    """
+    from uniapl_client.spec_file import read_spec
+
+    with app.client() as client:
+        found = client.jobs.validate(read_spec(spec, client))
+    problems = [f"{p.get('param') or 'spec'}: {p.get('message')}\n  {p.get('hint') or ''}" for p in found.problems]
+    warnings = [f"warning: {w.get('message')}" for w in found.warnings]
+    app.show(found, "\n".join([*problems, *warnings, "valid" if found.valid else "not valid"]))
+    if not found.valid:
+        raise SystemExit(EXIT_ERROR)
+
+
+@click.command()
+@spec_argument
+@json_option
+@click.pass_obj
+def estimate(app: App, spec: Path) -> None:
+    """Tell the rows, tokens, memory and time that the job of a spec file would take.
+
+    Datasets named by the path of a file are uploaded first.
+    """
+    from uniapl_client.cli.tree import tree
+    from uniapl_client.spec_file import read_spec
+
+    with app.client() as client:
+        found = client.jobs.estimate(read_spec(spec, client))
+    app.show(found, tree(found.model_dump(mode="json")))

@@ -1,0 +1,32 @@
+"""The key that the embedded service makes at its first start, kept in a file that only its user can read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sqlalchemy import select
+
+from store import keys, secret_key
+from store.db import make_engine, unit_of_work
+from store.settings import Settings
+from store.tables import Key
+from store.tenants import DEFAULT
+
+
+def key_file(data_dir: Path) -> Path:
+    """Where the key is kept."""
+    return data_dir / "api_key"
+
+
+def first_key(settings: Settings) -> str | None:
+    """Make a key with every scope if there is none at all; returns what the file holds, `None` without one."""
+    path = key_file(settings.data_dir)
+    engine = make_engine(settings.database)
+    with unit_of_work(engine) as session:
+        if session.scalar(select(Key.id).limit(1)) is None:
+            _, made = keys.create(session, secret_key.load(settings), tenant=DEFAULT, name="first")
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                file.write(made + "\n")  # before the commit: a key that nobody knows would be worse than a dead file
+    engine.dispose()
+    return path.read_text().strip() if path.exists() else None

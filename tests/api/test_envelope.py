@@ -1,0 +1,94 @@
+"""What every request and answer has: an id, headers, limits of the body, one shape of error."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.envelope import MAX_DEPTH
+
+
+def test_every_answer_has_an_id_the_version_and_the_security_headers(client: TestClient) -> None:
+    for url, status in (("/healthz", 200), ("/jobs", 200), ("/jobs/nobody", 404), ("/nowhere", 404)):
+        answer = client.get(url)
+        assert answer.status_code == status
+        assert answer.headers["x-request-id"].startswith("req_")
+        assert answer.headers["x-uniapl-version"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_callers_own_request_id_is_kept_if_it_is_harmless(client: TestClient) -> None:
+    assert client.get("/jobs", headers={"x-request-id": "trace-1.2_3"}).headers["x-request-id"] == "trace-1.2_3"
+    for bad in ("a b", "x" * 65, "<script>", ""):
+        assert client.get("/jobs", headers={"x-request-id": bad}).headers["x-request-id"].startswith("req_")
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "status", "code"),
+    [
+        ("get", "/nowhere", 404, "route_not_found"),
+        ("patch", "/jobs", 405, "method_not_allowed"),
+        ("get", "/jobs?limit=0", 422, "invalid_request"),
+        ("post", "/jobs", 422, "invalid_request"),
+        ("get", "/jobs/nobody", 404, "job_not_found"),
+    ],
+)
+def test_the_frameworks_errors_have_the_same_shape(
+    client: TestClient, method: str, url: str, status: int, code: str
+) -> None:
+    answer = client.request(method, url)
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, problem["status"], problem["error"]["code"]) == (status, status, code)
+    assert problem["detail"] == problem["error"]["message"]
+
+
+def test_what_nobody_foresaw_is_a_bare_500_and_stands_in_the_log(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("secret path /data/x, SELECT * FROM jobs")
+
+    monkeypatch.setattr("store.jobs.get", broken)
+    with caplog.at_level(logging.ERROR):
+        answer = client.get("/jobs/nobody")
+    assert answer.status_code == 500
+    assert answer.json()["error"]["code"] == "internal_error"
+    assert not any(word in answer.text for word in ("SELECT", "/data", "RuntimeError", "Traceback"))
+    assert answer.headers["x-request-id"] in caplog.text
+    assert "secret path" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/job_1/cancel", "/aliases/served"])
+def test_a_body_that_is_too_long_is_not_read_to_its_end(client: TestClient, path: str) -> None:
+    sent = 0
+
+    def endless() -> Any:
+        nonlocal sent
+        for _ in range(1000):
+            sent += 1 << 20
+            yield b" " * (1 << 20)
+
+    answer = client.request("PUT" if "aliases" in path else "POST", path, content=endless())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_json_that_is_nested_too_deep_is_refused_before_it_is_parsed(client: TestClient, opening: str) -> None:
+    answer = client.post("/jobs", content=opening * 100_000)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "too_deep")
+
+
+def test_brackets_inside_strings_do_not_count_as_depth(client: TestClient) -> None:
+    text = '"' + "[" * (MAX_DEPTH + 1) + '\\"' + "{" * (MAX_DEPTH + 1)
+    answer = client.post(
+        "/jobs", content=f'{{"name": {json.dumps(text)}}}', headers={"content-type": "application/json"}
+    )
+    assert answer.json()["error"]["code"] == "invalid_request"  # and not too_deep

@@ -1,0 +1,182 @@
+"""Events over SSE, from a real server: order, replay, reset, heartbeats, many readers of one poller."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, event
+
+from api import live, stream
+from store import holding, jobs
+from store.db import unit_of_work
+from store.holding import Hold
+from store.settings import Settings
+from tests.api.server import Server
+from tests.store.test_jobs import held, make_job
+
+
+@pytest.fixture
+def server(database_url: str, tmp_path: Path) -> Iterator[Server]:
+    settings = Settings(data_dir=tmp_path, database_url=database_url, tenant_streams=500, requests_per_s=1000)
+    with Server(settings) as running:
+        yield running
+
+
+def say(engine: Engine, hold: Hold, *messages: str) -> None:
+    for message in messages:
+        with unit_of_work(engine) as session:
+            holding.say(session, hold, message)
+
+
+def parse(text: str) -> list[tuple[str, Any]]:
+    """Every event as its name and data; comments are left out."""
+    found = []
+    for block in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if fields:
+            found.append((fields["event"], json.loads(fields["data"])))
+    return found
+
+
+def ids(found: list[tuple[str, Any]]) -> list[int]:
+    return [data["id"] for name, data in found if name in ("state", "message")]
+
+
+def end(engine: Engine, hold: Hold) -> None:
+    with unit_of_work(engine) as session:
+        jobs.request_cancel(session, hold.job_id)
+        jobs.cancelled(session, hold.job_id, hold.fence)
+
+
+def test_a_reader_gets_what_was_and_what_comes_in_order_until_the_end(server: Server) -> None:
+    job_id = make_job(server.engine)
+    hold = held(server.engine, job_id)
+    say(server.engine, hold, "one", "two")
+    later = threading.Timer(0.6, lambda: (say(server.engine, hold, "three"), end(server.engine, hold)))
+    later.start()
+    answer = httpx.get(f"{server.url}/jobs/{job_id}/events", headers=server.headers, timeout=30, trust_env=False)
+    later.join()
+    found = parse(answer.text)
+    assert found[-1] == ("end", {})
+    assert ids(found) == list(range(1, len(found)))
+    assert [data["message"] for _, data in found[2:5]] == ["one", "two", "three"]
+
+
+def test_a_reader_that_comes_back_goes_on_where_it_was(server: Server) -> None:
+    job_id = make_job(server.engine)
+    hold = held(server.engine, job_id)
+    say(server.engine, hold, "one", "two")
+    end(server.engine, hold)
+    headers = {**server.headers, "last-event-id": "3"}
+    found = parse(httpx.get(f"{server.url}/jobs/{job_id}/events", headers=headers, timeout=30, trust_env=False).text)
+    assert ids(found)[0] == 4
+
+
+def test_a_cursor_beyond_the_newest_event_is_reset(server: Server) -> None:
+    job_id = make_job(server.engine)
+    hold = held(server.engine, job_id)
+    end(server.engine, hold)
+    headers = {**server.headers, "last-event-id": "99"}
+    found = parse(httpx.get(f"{server.url}/jobs/{job_id}/events", headers=headers, timeout=30, trust_env=False).text)
+    assert found[0][0] == "reset"
+    assert found[0][1]["after"] == 0
+    assert ids(found) == list(range(1, len(found) - 1))
+
+
+def test_a_reader_far_behind_what_is_remembered_reads_the_table(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "TAIL", 3)
+    monkeypatch.setattr(live, "BATCH", 4)
+    monkeypatch.setattr(stream, "BATCH", 4)
+    job_id = make_job(server.engine)
+    hold = held(server.engine, job_id)
+    url = f"{server.url}/jobs/{job_id}/events"
+    texts: list[str] = []
+    readers = [
+        threading.Thread(
+            target=lambda: texts.append(httpx.get(url, headers=server.headers, timeout=60, trust_env=False).text)
+        )
+        for _ in range(3)
+    ]
+    for i, reader in enumerate(readers):
+        reader.start()
+        say(server.engine, hold, *(f"{i}-{j}" for j in range(10)))
+    end(server.engine, hold)
+    for reader in readers:
+        reader.join()
+    for text in texts:
+        found = parse(text)
+        assert ids(found) == list(range(1, len(found)))
+        assert len(found) > 30
+
+
+def test_silence_is_broken_by_comments(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.2)
+    job_id = make_job(server.engine)
+    with httpx.stream(
+        "GET", f"{server.url}/jobs/{job_id}/events", headers=server.headers, timeout=10, trust_env=False
+    ) as answer:
+        for line in answer.iter_lines():
+            if line == ": still here":
+                return
+    pytest.fail("the stream ended")
+
+
+def test_many_readers_cost_one_look(server: Server) -> None:
+    """200 readers of 20 jobs: the number of queries does not grow with the readers."""
+    holds = [held(server.engine, make_job(server.engine)) for _ in range(20)]
+    service = server.app.state.service
+    looks = 0
+
+    async def read(client: httpx.AsyncClient, job_id: str) -> list[int]:
+        found = await client.get(f"/jobs/{job_id}/events", headers=server.headers)
+        return ids(parse(found.text))
+
+    async def all_of_them() -> list[list[int]]:
+        nonlocal looks
+        limits = httpx.Limits(max_connections=300)
+        async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits, trust_env=False) as client:
+            readers = [asyncio.create_task(read(client, hold.job_id)) for hold in holds for _ in range(10)]
+            while sum(feed.readers for feed in service.live._feeds.values()) < 200:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(1)
+            count = [0]
+            event.listen(service.engine, "before_cursor_execute", lambda *_: count.__setitem__(0, count[0] + 1))
+            await asyncio.sleep(2)
+            looks = count[0]
+            for hold in holds:
+                await asyncio.to_thread(say, server.engine, hold, "a", "b")
+                await asyncio.to_thread(end, server.engine, hold)
+            return await asyncio.gather(*readers)
+
+    found = asyncio.run(all_of_them())
+    assert looks <= 2 / live.POLL_S * 8  # a few statements a look; a look for each reader would be 1,600
+    assert len(found) == 200
+    assert all(numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 5 for numbers in found)
+    assert service.live._feeds == {}
+
+
+def test_a_tenant_has_only_so_many_streams_and_gets_them_back(database_url: str, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, database_url=database_url, tenant_streams=2)
+    with Server(settings) as server:
+        url = f"{server.url}/jobs/{make_job(server.engine)}/events"
+        with httpx.Client(headers=server.headers, timeout=10, trust_env=False) as client:
+            with client.stream("GET", url), client.stream("GET", url):
+                answer = client.get(url)
+                assert (answer.status_code, answer.json()["error"]["code"]) == (429, "limit_reached")
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                with client.stream("GET", url) as again:
+                    if again.status_code == 200:
+                        return
+                time.sleep(0.1)
+    pytest.fail("the streams were not given back")

@@ -1,0 +1,279 @@
+"""The command line against a scripted service."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from click.testing import CliRunner
+from uniapl_client.cli import main
+
+from tests.client.scripted import Answer, Request, event, in_turn, job, problem, serving
+from tests.client.test_resources import ERROR, page
+from tests.client.test_streams import END, log_script, sse
+from tests.client.test_transfers import CONTENT, checkpoint, files
+
+UNIAPL = [sys.executable, "-c", "from uniapl_client.cli import main; main()"]
+SPEC = {"student": "tiny", "dataset_mix": [{"dataset": "ds_1"}]}
+
+
+class Shown(NamedTuple):
+    stdout: str
+    stderr: str
+    returncode: int
+
+
+def uniapl(url: str, *arguments: str) -> Shown:
+    """What the command prints, and its exit status; in this process, which has loaded everything already."""
+    done = CliRunner(env={"UNIAPL_URL": url, "COLUMNS": "80"}).invoke(main, arguments)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return Shown(done.stdout, done.stderr, done.exit_code)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["submit", "--help"], ["datasets", "upload", "--help"]])
+def test_help_takes_less_than_300_ms_and_loads_little(arguments: list[str]) -> None:
+    seconds = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([*UNIAPL, *arguments], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert statistics.median(seconds) < 0.3  # of the processor: the tests beside this one take the clock's
+    heavy = "{'httpx', 'pydantic', 'rich', 'anyio', 'asyncio'} & set(sys.modules)"
+    code = (
+        f"import sys\nfrom uniapl_client.cli import main\nmain({arguments}, standalone_mode=False)\nassert not {heavy}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_every_command_of_the_issue_is_there() -> None:
+    shown = uniapl("", "--help").stdout
+    wanted = "submit jobs show logs metrics download cancel pause resume estimate validate datasets admin"
+    assert {line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line} >= set(wanted.split())
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> str:
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(SPEC))
+    return str(path)
+
+
+def test_jobs_and_a_job_come_as_text_and_as_json() -> None:
+    with serving(in_turn(page(job(id="job_2"), job()))) as server:
+        assert uniapl(server.url, "jobs").stdout.splitlines()[1].split()[:3] == ["job_2", "running", "1/4"]
+        listed = json.loads(uniapl(server.url, "jobs", "--json", "--limit", "1").stdout)
+        assert [j["id"] for j in listed["data"]] == ["job_2"]
+        assert json.loads(uniapl(server.url, "--json", "jobs").stdout)["data"][1]["id"] == "job_1"
+    with serving(in_turn(Answer(job("failed", error=ERROR)))) as server:
+        assert json.loads(uniapl(server.url, "show", "job_1", "--json").stdout)["error"]["code"] == "out_of_memory"
+
+
+@pytest.mark.parametrize(
+    ("command", "states", "text"),
+    [
+        ("cancel", "cancelled", "job_1 cancelled"),
+        ("cancel", "running", "job_1 is being cancelled"),
+        ("pause", "paused", "job_1 paused"),
+        ("resume", "queued", "job_1 queued"),
+    ],
+)
+def test_intents_are_answered(command: str, states: str, text: str) -> None:
+    with serving(in_turn(Answer(job(states)))) as server:
+        assert uniapl(server.url, command, "job_1").stdout.strip() == text
+        assert json.loads(uniapl(server.url, command, "job_1", "--json").stdout)["state"] == states
+        assert {(r.method, r.path) for r in server.seen} == {("POST", f"/jobs/job_1/{command}")}
+
+
+def watched(state: str) -> Any:
+    """A job that is created, tells two events and ends."""
+
+    def script(request: Request) -> Answer:
+        if request.headers["accept"] == "text/event-stream":
+            return sse(event(1), event(2, state=state), end=END)
+        if request.path.endswith(("/events", "/metrics", "/checkpoints")):
+            return page(*[checkpoint()] if request.path.endswith("/checkpoints") else [])
+        return Answer(job("queued" if request.method == "POST" else state, error=ERROR if state == "failed" else None))
+
+    return script
+
+
+@pytest.mark.parametrize(("state", "status"), [("succeeded", 0), ("failed", 3), ("cancelled", 4)])
+def test_submit_and_watch_end_as_the_job_does(spec: str, state: str, status: int) -> None:
+    with serving(watched(state)) as server:
+        shown = uniapl(server.url, "submit", spec, "--watch")
+        told = uniapl(server.url, "submit", spec, "--watch", "--json", "--idempotency-key", "mine")
+        posted = [r.headers["idempotency-key"] for r in server.seen if r.method == "POST"]
+    assert (shown.returncode, told.returncode) == (status, status)
+    assert shown.stdout.splitlines()[0] == "job_1"
+    lines = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [line["object"] for line in lines][:3] == ["job", "job.event", "job.event"]
+    assert posted[1] == "mine"
+    if state == "succeeded":
+        assert lines[3]["state"] == "succeeded"
+        assert "newest checkpoint: ckpt_1" in shown.stdout
+    else:
+        assert "job job_1" in shown.stderr
+        assert json.loads(told.stderr)["error"]["type"] == "JobFailed"
+
+
+def test_errors_are_lines_or_json_and_have_their_statuses(spec: str, tmp_path: Path) -> None:
+    answer = problem(422, "invalid_request", param="alpha", x_request_id="req_1")
+    with serving(in_turn(answer)) as server:
+        shown = uniapl(server.url, "submit", spec)
+        assert (shown.returncode, shown.stdout) == (1, "")
+        assert shown.stderr == "error: invalid_request happened (invalid_request, request req_1)\n  param=alpha\n"
+        told = json.loads(uniapl(server.url, "submit", spec, "--json").stderr)["error"]
+    assert told["type"] == "InvalidRequestError"
+    assert (told["code"], told["param"], told["status"], told["request_id"]) == (
+        "invalid_request",
+        "alpha",
+        422,
+        "req_1",
+    )
+    nobody = uniapl("http://127.0.0.1:9", "jobs", "--json")
+    assert (nobody.returncode, json.loads(nobody.stderr)["error"]["code"]) == (5, "connection_error")
+    usage = uniapl("", "show", "--json")
+    assert (usage.returncode, json.loads(usage.stderr)["error"]["type"]) == (2, "MissingParameter")
+    assert uniapl("", "show").returncode == 2
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps({**SPEC, "alpha": 2}))
+    invalid = uniapl("http://127.0.0.1:9", "submit", str(bad), "--json")
+    assert json.loads(invalid.stderr)["error"]["code"] == "invalid_spec"
+
+
+def test_a_spec_is_validated_and_estimated(spec: str) -> None:
+    found = {"valid": False, "problems": [{"param": "alpha", "message": "too much", "hint": "less"}]}
+    with serving(in_turn(Answer(found))) as server:
+        shown = uniapl(server.url, "validate", spec)
+        assert (shown.returncode, shown.stdout) == (1, "alpha: too much\n  less\nnot valid\n")
+        assert json.loads(uniapl(server.url, "validate", spec, "--json").stdout)["valid"] is False
+    with serving(in_turn(Answer({"memory": {"low": 1.5, "high": None}, "verdict": "fits"}))) as server:
+        lines = uniapl(server.url, "estimate", spec).stdout.splitlines()
+        assert [line.split() for line in lines] == [["memory"], ["low", "1.5"], ["high", "-"], ["verdict", "fits"]]
+        assert json.loads(uniapl(server.url, "estimate", spec, "--json").stdout)["memory"]["low"] == 1.5
+
+
+def test_logs_come_as_they_are_or_as_lines_of_json() -> None:
+    with serving(log_script([(2, "running", 99)])) as server:
+        assert uniapl(server.url, "logs", "job_1").stdout == "second attempt\n"
+        assert uniapl(server.url, "logs", "job_1", "--attempt", "1", "--tail", "6").stdout == "badly\n"
+    with serving(log_script([(1, "running", 9), (2, "succeeded", 6)])) as server:
+        shown = uniapl(server.url, "logs", "-f", "job_1", "--json").stdout
+    lines = [json.loads(line)["line"] for line in shown.splitlines()]
+    assert lines == ["first attempt", "ended badly", "second"]
+
+
+def test_metrics_are_printed_told_and_drawn() -> None:
+    points = [{"name": "reward", "step": step, "value": step / 10} for step in range(1, 41)]
+    points += [{"name": "loss", "step": 1, "value": 0.5}]
+    with serving(in_turn(page(*points))) as server:
+        assert uniapl(server.url, "metrics", "job_1").stdout.splitlines()[0].split() == ["1", "reward", "0.1"]
+        assert json.loads(uniapl(server.url, "metrics", "job_1", "--json").stdout)["data"][3]["value"] == 0.4
+        drawn = uniapl(server.url, "metrics", "job_1", "--plot", "--names", "reward,loss").stdout.splitlines()
+        assert server.seen[-1].query["names"] == "reward,loss"
+    assert drawn[0] == "reward  (last 4)"
+    assert drawn[1].split(" ┤")[0].strip() == "4"
+    assert drawn[6].split(" ┤")[0].strip() == "0.1"
+    assert drawn[7].split() == ["step", "1", "40"]
+    curve = [row.partition("┤")[2] for row in drawn[1:7]]
+    inked = [[i for i, cell in enumerate(row) if cell != "\u2800"] for row in curve]
+    assert all(low[-1] <= high[0] for high, low in pairwise(inked))  # it rises from left to right
+    assert inked[0][-1] == len(curve[0]) - 1
+    assert "loss  (last 0.5)" in drawn
+
+
+def test_what_is_not_a_number_is_not_drawn() -> None:
+    from uniapl_client.cli.plot import draw
+
+    assert draw("loss", [(1, float("nan"))], 80) == "loss: nothing finite to draw"
+    assert draw("loss", [(1, 1.0), (2, float("inf")), (3, 1.0)], 80).startswith("loss  (last 1)")
+
+
+def test_download_takes_a_job_or_a_checkpoint(tmp_path: Path) -> None:
+    whole = files()
+
+    def script(request: Request) -> Answer:
+        return page(checkpoint()) if request.path == "/jobs/job_1/checkpoints" else whole(request)
+
+    with serving(script) as server:
+        for name in ("job_1", "ckpt_1"):
+            shown = uniapl(server.url, "download", name, str(tmp_path / name))
+            assert shown.stdout == f"ckpt_1 is in {tmp_path / name}\n"
+            assert (tmp_path / name / "model.safetensors").read_bytes() == CONTENT
+        told = uniapl(server.url, "download", "job_1", str(tmp_path / "job_1"), "--json")
+        assert json.loads(told.stdout)["id"] == "ckpt_1"
+
+
+DATASET = {"id": "ds_9", "name": "rows", "rows": 1, "references": 0, "rewards": 0, "created_at": 1.0, "bytes": 3}
+
+
+def test_datasets_are_uploaded_listed_and_looked_into(tmp_path: Path) -> None:
+    dataset = {**DATASET, "sha256": "0"}
+    path = tmp_path / "rows.jsonl"
+    path.write_text("{}\n")
+
+    def script(request: Request) -> Answer:
+        if request.path.endswith(("/preview", "/statistics")):
+            return Answer({"rows": [{"prompt": "hello"}]})
+        if request.method == "DELETE":
+            return Answer(status=204)
+        listed = request.method == "GET" and request.path == "/datasets"
+        return page(dataset) if listed else Answer(dataset)
+
+    with serving(script) as server:
+        assert uniapl(server.url, "datasets", "upload", str(path)).stdout == "ds_9\n"
+        assert json.loads(uniapl(server.url, "datasets", "upload", str(path), "--json").stdout)["id"] == "ds_9"
+        assert "ds_9" in uniapl(server.url, "datasets", "list").stdout
+        assert json.loads(uniapl(server.url, "datasets", "list", "--json").stdout)["data"][0]["id"] == "ds_9"
+        assert uniapl(server.url, "datasets", "show", "ds_9").stdout.splitlines()[0].split() == ["id", "ds_9"]
+        assert "hello" in uniapl(server.url, "datasets", "preview", "ds_9", "--rows", "1").stdout
+        assert "hello" in uniapl(server.url, "datasets", "statistics", "ds_9").stdout
+        assert uniapl(server.url, "datasets", "delete", "ds_9").stdout == "ds_9 is deleted\n"
+        assert server.seen[-1].method == "DELETE"
+
+
+def test_a_file_that_a_spec_names_is_sent_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    (tmp_path / "spec.json").write_text(json.dumps({**SPEC, "dataset_mix": [{"dataset": "rows.jsonl"}]}))
+    stored: list[dict[str, Any]] = []
+
+    def script(request: Request) -> Answer:
+        if request.path == "/jobs":
+            return Answer(job())
+        if request.method == "GET":
+            return page(*stored)
+        stored.append({**DATASET, "sha256": hashlib.sha256(request.body).hexdigest()})
+        return Answer(stored[-1])
+
+    with serving(script) as server:
+        for _ in range(2):
+            assert uniapl(server.url, "submit", "spec.json").returncode == 0
+    assert len(stored) == 1
+
+
+def test_an_interrupted_watch_says_that_the_job_goes_on(spec: str) -> None:
+    with serving(watched("running")) as server:
+        command = [*UNIAPL, "--url", server.url, "submit", spec, "--watch"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "job_1\n"
+        while len(server.seen) < 3:  # it watches
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (
+        130,
+        "the job goes on; to see it: uniapl show job_1; to stop it: uniapl cancel job_1\n",
+    )
