@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from api import plan
 from api.auth import Caller
 from api.idempotency import Once
+from api.jobs import to_job
 from api.limits import LimitReached
 from store import datasets, jobs, vitals
 from store.errors import NotFound
@@ -43,7 +44,7 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
         _check_datasets(session, spec)
         if misfit is not None:  # of a job that was accepted before, the answer stands whatever workers are there now
             raise misfit
-        created = Job.model_validate(jobs.create(session, spec, models))
+        created = to_job(session, jobs.create(session, spec, models), service)
         return created
 
     try:
