@@ -31,6 +31,8 @@ class _Entry(BaseModel):
     gguf: str | None = None
 
 
+CONFIGS = 256
+"""So many models' configurations are remembered."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE = TypeAdapter(dict[str, _Entry])
 
@@ -93,6 +95,8 @@ class Registry:
                 return None
             try:
                 answer = _get(f"{source.hub}/resolve/{source.revision or 'main'}/config.json")
+                if len(self._configs) >= CONFIGS:
+                    self._configs.clear()
                 self._configs[source] = answer.raise_for_status().json()
             except (httpx.HTTPError, ValueError):
                 return None

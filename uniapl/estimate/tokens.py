@@ -13,6 +13,8 @@ from uniapl.spec.training import DataOptions
 
 ROWS = 256
 """Of a larger dataset so many are counted, spread over the file."""
+BYTES = 4_000_000
+"""After so many no further row is counted: somebody waits for the answer."""
 TEMPLATE_TOKENS = 32
 """Allowed per prompt for the chat template, which is not rendered here: it is a program of the model's."""
 CHARACTERS = 4
@@ -69,6 +71,8 @@ def _count(path: Path, source: ModelSource) -> tuple[list[RowLengths], float]:
     tokens = Counter(source)
     found, size = [], 0
     for line in _lines(path):
+        if size > BYTES:
+            break
         size += len(line)
         if text := line.removeprefix(b"\xef\xbb\xbf").strip():
             row = DatasetRow.model_validate_json(text)

@@ -23,8 +23,11 @@ def device_of(hardware: Hardware) -> Device:
 
 
 def capacity(hardware: Hardware) -> int:
-    """Bytes that a job alone could have: of the first accelerator, or of the machine."""
-    return hardware.gpus[0].memory_bytes if hardware.gpus else hardware.memory_bytes
+    """Bytes that a job alone could have: of the machine, or of its largest accelerator.
+
+    Which of several is a job's first is for the driver to say, and nothing is refused that one of them could hold.
+    """
+    return max((gpu.memory_bytes for gpu in hardware.gpus), default=hardware.memory_bytes)
 
 
 def judge(needs: Sequence[tuple[Hardware, Need]]) -> tuple[Hardware, Verdict, str]:

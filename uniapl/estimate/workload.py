@@ -11,8 +11,9 @@ from typing import Literal
 from uniapl.spec.job import JobSpec, Role
 
 Level = Literal["low", "expected", "high"]
-"""`low`: usual rows and answers as short as the references. `expected`: the longest row among usual ones, answers as
-long as allowed, since the longest of all steps sets the peak. `high`: every row the longest."""
+"""`low`: usual rows and answers as short as the references, or of one token where there are none. `expected`: the
+longest row among usual ones, answers as long as allowed, since the longest of all steps sets the peak. `high`: every
+row the longest."""
 LISTED = 4096
 """Sequences that are looked at one by one; in larger steps each stands for several."""
 
@@ -106,7 +107,6 @@ def _choose(lengths: list[RowLengths], count: int, level: Level) -> list[RowLeng
 
 
 def _short_answer(spec: JobSpec, entries: Sequence[Entry]) -> int:
-    """Tokens of a short answer: as the teacher's, or a quarter of what is allowed."""
+    """Tokens of a short answer: as the teacher's are on average; without a teacher's nothing is known but that it ends."""
     references = [row.reference for entry in entries for row in entry.sample.lengths if row.reference]
-    usual = ceil(fmean(references)) if references else ceil(spec.rollout.max_new_tokens / 4)
-    return min(usual, spec.rollout.max_new_tokens)
+    return min(ceil(fmean(references)), spec.rollout.max_new_tokens) if references else 1

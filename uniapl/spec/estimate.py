@@ -41,7 +41,7 @@ class Bytes(Output):
     """An amount of memory, in bytes."""
 
     low: int
-    """It will not be less."""
+    """With usual rows and short answers, and allocators at their best; a worker that has less cannot run the job."""
     expected: int
     """The most likely peak of the run."""
     high: int
@@ -77,7 +77,7 @@ class Hardware(Output):
     memory_bytes: int
     """Memory that it may use: the machine's, or less by a container's limit."""
     gpus: list[Gpu]
-    """The accelerators; a job trains on the first."""
+    """The accelerators; a job trains on one of them."""
     slots: int
     """Jobs that it runs at once."""
 
