@@ -17,7 +17,7 @@ from api.deps import Service
 from api.envelope import Envelope
 from api.limits import Limits
 from api.live import Live
-from api.routes import checkpoints, datasets, fine_tuning, jobs, planning, service
+from api.routes import checkpoints, datasets, files, fine_tuning, jobs, planning, service, uploads
 from store import secret_key
 from store.artifacts import Artifacts
 from store.db import make_engine
@@ -25,7 +25,7 @@ from store.doorbell import Doorbell, make_celery
 from store.models import Registry
 from store.settings import Settings
 
-UPLOADS = ("/datasets", "/uploads", "/v1/files")
+UPLOADS = (("POST", "/datasets"), ("PATCH", "/uploads"), ("POST", "/v1/files"))
 """Where bodies may be long; the routes there bound them."""
 logger = logging.getLogger(__name__)
 DESCRIPTION = """
@@ -73,6 +73,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             503, "database_unavailable", "the database does not answer; try again", headers={"retry-after": "5"}
         )
 
-    for module in (planning, jobs, datasets, checkpoints, fine_tuning, service):
+    for module in (planning, jobs, datasets, uploads, checkpoints, fine_tuning, files, service):
         app.include_router(module.router)
     return app

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from api import named
 from api.auth import Caller
 from api.deps import Service
-from store import datasets, rates, workers
-from store.errors import NotFound
+from store import rates, workers
 from store.tables import Worker as Row
 from uniapl.errors import MisfitError, SpecError
 from uniapl.estimate import plan
@@ -37,7 +37,7 @@ def estimate(caller: Caller, spec: JobSpec, sources: Sources) -> Estimate:
     Args:
         caller: whose datasets and earlier jobs are looked at.
         spec: the job.
-        sources: as `admission` resolves them.
+        sources: as `named` finds them.
 
     Raises:
         SpecError: it names a dataset that is not there.
@@ -122,14 +122,8 @@ def _files(service: Service, session: Session, spec: JobSpec) -> list[tuple[Path
     Raises:
         SpecError: a dataset is not there.
     """
-    found = []
-    for i, entry in enumerate(spec.dataset_mix):
-        try:
-            dataset = datasets.get(session, entry.dataset)
-        except NotFound:
-            raise SpecError(f"unknown dataset {entry.dataset!r}", param=f"dataset_mix.{i}.dataset") from None
-        found.append((service.artifacts.dataset(dataset.id), dataset.rows))
-    return found
+    found = [named.find_dataset(session, name, param) for param, name in named.mixed(spec)]
+    return [(service.artifacts.dataset(dataset.id), dataset.rows) for dataset in found]
 
 
 def _caveats(spec: JobSpec) -> list[str]:

@@ -8,6 +8,7 @@ API, which read nothing else. What a caller may see is written here; anything un
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,11 +17,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from api.limits import LimitReached
 from api.refusals import Forbidden, Unauthenticated
-from store.datasets import InvalidDataset
-from store.errors import Conflict, Gone, NotFound
+from store.errors import Conflict, Gone, NotFound, TooLarge
+from store.lines import InvalidDataset
 from uniapl.errors import UniaplError
 from uniapl.spec.base import field_path
 from uniapl.spec.job import Contradictions
@@ -142,9 +144,19 @@ def install(app: FastAPI) -> None:
     def _conflict(_: Request, error: Conflict) -> JSONResponse:
         return problem(409, error.code, str(error), headers={"x-should-retry": "false"})
 
+    @app.exception_handler(TooLarge)
+    def _too_large(_: Request, error: TooLarge) -> JSONResponse:
+        return problem(413, "too_large", str(error))
+
+    @app.exception_handler(ClientDisconnect)
+    def _disconnected(_: Request, __: ClientDisconnect) -> JSONResponse:
+        return problem(400, "client_disconnected", "the request broke off")  # which nobody reads
+
     @app.exception_handler(InvalidDataset)
     def _dataset(_: Request, error: InvalidDataset) -> JSONResponse:
-        lines = [{"line": p.line, "offset": p.offset, "reason": p.reason} for p in error.problems]
+        lines = [
+            {name: value for name, value in asdict(found).items() if value is not None} for found in error.problems
+        ]
         detail = f"{error}; nothing was stored, mend the lines listed in `errors` and send it again"
         return problem(422, "invalid_dataset", detail, errors=lines)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api import admission, plan
+from api import named, plan
 from api.auth import Caller
 from api.problems import field_problems
 from uniapl.errors import UniaplError
@@ -53,37 +53,37 @@ def _look_up(caller: Caller, given: dict[str, Any], problems: list[SpecProblem])
     student, mix, held_out = given.get("student"), given.get("dataset_mix"), given.get("evaluation")
     if isinstance(student, str) and student:
         with _noting(problems):
-            admission.find_student(caller.service.registry, student)
-    named = [(f"dataset_mix.{i}.dataset", entry) for i, entry in enumerate(mix if isinstance(mix, list) else [])]
-    named.append(("evaluation.dataset", held_out))
+            named.find_student(caller.service.registry, student)
+    asked = [(f"dataset_mix.{i}.dataset", entry) for i, entry in enumerate(mix if isinstance(mix, list) else [])]
+    asked.append(("evaluation.dataset", held_out))
     with caller.reading() as session:
-        for param, entry in named:
+        for param, entry in asked:
             dataset = entry.get("dataset") if isinstance(entry, dict) else None
             if isinstance(dataset, str) and "\x00" not in dataset:
                 with _noting(problems):
-                    admission.find_dataset(session, dataset, param)
+                    named.find_dataset(session, dataset, param)
 
 
 def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[str]:
     """What a whole spec names, and whether it fits; returns what may not be meant."""
     models: dict[str, ModelSource] = {}
     with _noting(problems):
-        admission.check_teacher(caller.service.settings, spec)
+        named.check_teacher(caller.service.settings, spec)
     with _noting(problems):
-        models |= admission.find_student(caller.service.registry, spec.student)
+        models |= named.find_student(caller.service.registry, spec.student)
     if spec.uses_discriminator and spec.discriminator.model is not None:
         with _noting(problems):
-            models |= admission.find_discriminator(
+            models |= named.find_discriminator(
                 caller.service.registry, spec.discriminator.model, spec.discriminator.type
             )
     contents: list[DatasetContents] = []
     with caller.reading() as session:
-        for param, name in admission.mixed(spec):
+        for param, name in named.mixed(spec):
             with _noting(problems):
-                contents.append(admission.contents(session, name, param))
+                contents.append(named.contents(session, name, param))
         if spec.evaluation is not None:
             with _noting(problems):
-                admission.find_dataset(session, spec.evaluation.dataset, "evaluation.dataset")
+                named.find_dataset(session, spec.evaluation.dataset, "evaluation.dataset")
     if len(contents) == len(spec.dataset_mix):
         problems += [_told(problem) for problem in mix_problems(spec, contents)]
     if not problems and (misfit := plan.misfit(caller, spec, models)) is not None:

@@ -69,6 +69,10 @@ class Settings(BaseSettings):
     """How often every worker removes what unfinished checkpoints and deletions have left on disk."""
     max_line_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """Longest line of a dataset."""
+    max_dataset_bytes: int = Field(default=8 * 1024**3, ge=1024)
+    """Largest dataset, as it is sent and uncompressed."""
+    upload_expiry_s: float = Field(default=24 * 3600.0, gt=0)
+    """An upload that can be resumed is given up when nothing has been added for so long."""
 
     @cached_property
     def database(self) -> str:

@@ -206,8 +206,30 @@ class Dataset(Base):
     references: Mapped[int]
     rewards: Mapped[int]
     bytes: Mapped[int]
+    """As they were sent: compressed, or Parquet."""
     sha256: Mapped[str]
     created_at: Mapped[float] = mapped_column(insert_default=now())
+    deleted_at: Mapped[float | None]
+
+
+class Upload(Base):
+    """A dataset that comes in several requests."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    name: Mapped[str]
+    bytes: Mapped[int]
+    """Announced."""
+    sha256: Mapped[str | None]
+    """Announced."""
+    offset: Mapped[int] = mapped_column(default=0)
+    """Bytes that have come; the file may be longer after a crash."""
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"))
+    """What it has become."""
+    created_at: Mapped[float] = mapped_column(insert_default=now())
+    expires_at: Mapped[float]
 
 
 class Key(Base):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 
-from api import admission, plan, validation
+from api import named, plan, validation
 from api.auth import Admin, ReadsJobs
 from api.examples import JOB_EXAMPLES
 from api.problems import RESPONSES
@@ -34,8 +34,8 @@ def estimate_job(spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)], 
     Memory is computed from the sizes of the models and the lengths of the rows, for the trainer's own way of working;
     docs/estimate.md sets it against measurements. Nothing is queued or stored.
     """
-    admission.check_teacher(caller.service.settings, spec)
-    return plan.estimate(caller, spec, admission.find_models(caller.service.registry, spec))
+    named.check_teacher(caller.service.settings, spec)
+    return plan.estimate(caller, spec, named.find_models(caller.service.registry, spec))
 
 
 @router.get("/workers", tags=["service"])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from uniapl import tokens
 from uniapl.estimate.workload import RowLengths, Sample
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.run import ModelSource
@@ -25,7 +26,7 @@ class Counter:
     """Counts tokens as the student does, or guesses by characters where its `tokenizer.json` is not at hand."""
 
     def __init__(self, source: ModelSource) -> None:
-        self._count = _encoder(source)
+        self._count = _of_student(source)
         self.exact = self._count is not None
 
     def __call__(self, text: str) -> int:
@@ -34,16 +35,11 @@ class Counter:
 
 
 @lru_cache(maxsize=8)
-def _encoder(source: ModelSource) -> Callable[[str], int] | None:
-    from tokenizers import Tokenizer  # of no use to those who only want the arithmetic
-
+def _of_student(source: ModelSource) -> Callable[[str], int] | None:
     if source.path is None or source.gguf is not None:
         return None
     file = Path(source.path) / "tokenizer.json"
-    if not file.is_file():
-        return None
-    tokenizer = Tokenizer.from_file(str(file))
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+    return tokens.counter(file) if file.is_file() else None
 
 
 def count(path: Path, source: ModelSource, options: DataOptions, *, references: bool) -> Sample:
@@ -68,7 +64,7 @@ def count(path: Path, source: ModelSource, options: DataOptions, *, references: 
 @lru_cache(maxsize=256)
 def _count(path: Path, source: ModelSource) -> tuple[list[RowLengths], float]:
     """Of every row of the sample, and the sample's share of the file; a dataset never changes, so once is enough."""
-    tokens = Counter(source)
+    length = Counter(source)
     found, size = [], 0
     for line in _lines(path):
         if size > BYTES:
@@ -76,8 +72,8 @@ def _count(path: Path, source: ModelSource) -> tuple[list[RowLengths], float]:
         size += len(line)
         if text := line.removeprefix(b"\xef\xbb\xbf").strip():
             row = DatasetRow.model_validate_json(text)
-            prompt = TEMPLATE_TOKENS + sum(tokens(message.content) for message in row.messages)
-            found.append(RowLengths(prompt, None if row.reference is None else tokens(row.reference) + 1))
+            prompt = TEMPLATE_TOKENS + sum(length(message.content) for message in row.messages)
+            found.append(RowLengths(prompt, None if row.reference is None else length(row.reference) + 1))
     return found, size / path.stat().st_size
 
 

@@ -107,6 +107,6 @@ def _choose(lengths: list[RowLengths], count: int, level: Level) -> list[RowLeng
 
 
 def _short_answer(spec: JobSpec, entries: Sequence[Entry]) -> int:
-    """Tokens of a short answer: as the teacher's are on average; without a teacher's nothing is known but that it ends."""
+    """Tokens of a short answer: the mean of the teacher's; where there are none, nothing is known but that it ends."""
     references = [row.reference for entry in entries for row in entry.sample.lengths if row.reference]
     return min(ceil(fmean(references)), spec.rollout.max_new_tokens) if references else 1

@@ -190,11 +190,77 @@ class Dataset(Output):
     rewards: int
     """Rows with a verifiable reward."""
     bytes: int
-    """Size of the file."""
+    """Size as uploaded: compressed, or Parquet, if that was sent."""
     sha256: str
-    """Hash of the file as uploaded."""
+    """Hash of what was uploaded."""
     created_at: float
     """When the upload was complete."""
+
+
+class Upload(Output):
+    """A dataset on its way in, in as many requests as it takes."""
+
+    id: str
+    """`up_…`"""
+    object: Literal["upload"] = "upload"
+    name: str
+    """Title of the dataset to be."""
+    bytes: int
+    """Size announced."""
+    offset: int
+    """Bytes that have come; the next ones are sent with `Upload-Offset` set to this."""
+    dataset_id: str | None
+    """What it has become."""
+    created_at: float
+    """When it was begun."""
+    expires_at: float
+    """When it is given up unless more is sent."""
+
+
+class Spread(Output):
+    """How a quantity is distributed over rows."""
+
+    mean: float
+    """Arithmetic mean."""
+    p50: int
+    """Median."""
+    p95: int
+    """Only a twentieth of the rows has more."""
+    max: int
+    """The most."""
+
+
+class TextStatistics(Output):
+    """How long the texts of a kind are."""
+
+    count: int
+    """Rows of the sample that have such a text."""
+    characters: Spread
+    """Lengths in characters."""
+    tokens: Spread | None
+    """Lengths in the student's tokens, without those of its chat template; null when no student is named."""
+
+
+class DatasetStatistics(Output):
+    """What a dataset is made of."""
+
+    object: Literal["dataset.statistics"] = "dataset.statistics"
+    rows: int
+    """Rows in all."""
+    references: int
+    """Rows with a teacher's answer."""
+    rewards: int
+    """Rows with a verifiable reward."""
+    sampled_rows: int
+    """Rows that everything below is about, evenly spread over the dataset; `rows` if that is all of them."""
+    reward_types: dict[str, int]
+    """Rows of the sample by type of reward."""
+    tags: dict[str, int]
+    """The 50 most frequent tags of the sample, with their numbers of rows."""
+    prompt: TextStatistics | None
+    """The prompts: all turns together."""
+    reference: TextStatistics | None
+    """The teacher's answers; null when the sample has none."""
 
 
 class Model(Output):
