@@ -9,8 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from fastapi.testclient import TestClient
-from sqlalchemy import update
+from sqlalchemy import event, update
+from uniapl_client import Client
+from uniapl_client.cli import main
 
 from api.main import create_app
 from store import workers
@@ -18,8 +21,10 @@ from store.db import now, unit_of_work
 from store.settings import Settings
 from store.tables import Worker
 from tests.api.conftest import ROW, new_key, upload
+from tests.api.server import Server
 from tests.api.test_jobs import body, engine_of, without
 from tests.conftest import MODELS, ROOT
+from uniapl.spec.job import JobSpec
 
 GB = 10**9
 SMALL = {"rollout": {"max_new_tokens": 16}, "schedule": {"prompts_per_step": 2, "steps": 3}, "grpo": {"group_size": 2}}
@@ -242,7 +247,6 @@ def test_a_small_job_fits_and_warns_of_nothing(real: TestClient) -> None:
 
 def test_time_comes_from_steps_that_were_made_and_grows_with_the_tokens(real: TestClient) -> None:
     from tests.store.test_workers import run
-    from uniapl.spec.job import JobSpec
 
     spec = body(train_rows(real), **SMALL)
     worker(real, 24.0)
@@ -311,3 +315,79 @@ def test_workers_are_listed_with_what_they_run_on(real: TestClient) -> None:
     assert found["gpus"] == [{"name": "G", "memory_bytes": 80 * GB}]
     estimate = real.post("/jobs/estimate", json=body(train_rows(real), **SMALL)).json()
     assert estimate["hardware"] == [{key: found[key] for key in ("cpus", "memory_bytes", "gpus", "slots")}]
+
+
+def test_a_job_that_was_accepted_is_answered_again_whatever_workers_are_left(real: TestClient) -> None:
+    spec, key = body(train_rows(real), student="smol", **SMALL), {"idempotency-key": "once"}
+    worker(real, 24.0)
+    first = real.post("/jobs", json=spec, headers=key)
+    worker(real, 1.0)  # the same worker, in a smaller container
+    again = real.post("/jobs", json=spec, headers=key)
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert real.post("/jobs", json=spec).json()["error"]["code"] == "does_not_fit"
+
+
+def test_reading_jobs_is_scope_enough_to_ask_and_other_tenants_rows_are_not_counted(real: TestClient) -> None:
+    mine = body(train_rows(real), **SMALL)
+    reader, stranger = (
+        {"authorization": f"Bearer {new_key(real, tenant, scopes=['jobs:read'])}"} for tenant in ("default", "other")
+    )
+    for path in ("/jobs/validate", "/jobs/estimate"):
+        assert real.post(path, json=mine, headers=reader).status_code == 200
+    found = real.post("/jobs/validate", json=mine, headers=stranger).json()
+    assert [problem["param"] for problem in found["problems"]] == ["dataset_mix.0.dataset"]
+    assert real.post("/jobs/estimate", json=mine, headers=stranger).json()["error"]["param"] == "dataset_mix.0.dataset"
+    assert real.get("/workers", headers=reader).status_code == 403
+
+
+def test_a_job_tells_its_place_and_the_time_left_and_a_page_of_them_takes_few_queries(client: TestClient) -> None:
+    spec = body(upload(client))
+    made = [client.post("/jobs", json=spec).json() for _ in range(12)]
+    assert [job["queue_position"] for job in made] == list(range(1, 13))
+    assert {job["queue_reason"] for job in made} == {"no worker is connected"}
+    worker(client, 24.0)
+    count = [0]
+    event.listen(engine_of(client), "before_cursor_execute", lambda *_: count.__setitem__(0, count[0] + 1))
+    listed = client.get("/jobs").json()["data"]
+    for_all, count[0] = count[0], 0
+    assert [job["queue_position"] for job in listed] == list(range(12, 0, -1))
+    assert (listed[-1]["queue_reason"], listed[-2]["queue_reason"]) == (
+        "a worker is about to take it",
+        "1 job is before it",
+    )
+    assert client.get("/jobs", params={"limit": 1}).json()["data"] == listed[:1]
+    assert count[0] == for_all <= 10  # two of them BEGIN on SQLite, one for the key
+    assert client.get(f"/jobs/{made[3]['id']}").json()["queue_position"] == 4
+    assert client.post(f"/jobs/{made[0]['id']}/pause").json()["queue_position"] is None
+    resumed = client.post(f"/jobs/{made[0]['id']}/resume").json()
+    assert (resumed["queue_position"], resumed["eta_s"]) == (1, None)
+
+
+def test_the_sdk_and_the_command_line_understand_the_answers(database_url: str, tmp_path: Path) -> None:
+    registry = {"smol": {"kind": "student", "path": str(MODELS / "smollm2-135m-instruct")}}
+    (tmp_path / "models.json").write_text(json.dumps(registry))
+    settings = Settings(data_dir=tmp_path, database_url=database_url, models_file=tmp_path / "models.json")
+    with Server(settings) as server, Client(server.url, api_key=server.key) as sdk:
+        spec = body(sdk.datasets.upload(ROOT / "examples" / "data" / "train.jsonl").id, student="smol", lambda_adv=0)
+        assert sdk.jobs.validate(**spec).spec == JobSpec.model_validate(spec)
+        wrong = sdk.jobs.validate(**{**spec, "student": "unknown", "alpha": 2})
+        assert {(problem.param, problem.code) for problem in wrong.problems} == {
+            ("student", "invalid_spec"),
+            ("alpha", "invalid_request"),
+        }
+        found = sdk.jobs.estimate(**spec)
+        assert found.memory is not None
+        assert found.memory.parts["weights"].expected == 4 * 134_515_008
+        job = sdk.jobs.create(**spec)
+        assert (job.queue_position, job.queue_reason) == (1, "no worker is connected")
+        (tmp_path / "spec.json").write_text(json.dumps(spec))
+
+        def command(*arguments: str) -> str:
+            shown = CliRunner(env={"UNIAPL_URL": server.url, "UNIAPL_API_KEY": server.key}).invoke(main, arguments)
+            assert shown.exit_code == 0, shown.output
+            return shown.stdout
+
+        assert command("estimate", str(tmp_path / "spec.json")).startswith("unknown: no worker is alive")
+        assert command("validate", str(tmp_path / "spec.json")).endswith("valid\n")
+        assert json.loads(command("estimate", str(tmp_path / "spec.json"), "--json")) == found.model_dump(mode="json")
+        assert "waits, number 1 in the queue: no worker is connected" in command("show", job.id)
