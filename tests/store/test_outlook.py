@@ -55,6 +55,15 @@ def test_the_queue_is_in_the_order_in_which_workers_take_jobs(engine: Engine) ->
     assert looked(engine, made[1], made[2]) == [Outlook(), Outlook()]
 
 
+def test_a_job_that_is_to_be_cancelled_has_no_place(engine: Engine) -> None:
+    first, second = make_job(engine), make_job(engine)
+    hold = held(engine, first)
+    with unit_of_work(engine) as session:
+        jobs.request_cancel(session, first)
+        jobs.preempt(session, hold, "the worker drains")  # queued, until a sweeper heeds what its owner wants
+    assert looked(engine, first, second) == [Outlook(), Outlook(1, "no worker is connected")]
+
+
 def test_jobs_of_other_tenants_count_and_are_not_seen(engine: Engine) -> None:
     report(engine, "worker_a")
     queued(engine, spec(), "other")

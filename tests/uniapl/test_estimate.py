@@ -247,6 +247,13 @@ def test_held_out_rows_are_sampled_too() -> None:
     assert rollouts(evaluation={"dataset": "e", "rows": 4, "profile_completions": 4}) == 2 * rollouts()
 
 
+def test_at_its_lowest_a_job_answers_as_its_teacher_does_or_with_one_token_where_there_is_none() -> None:
+    spec = job(alpha=0, lambda_adv=0, schedule={"prompts_per_step": 1}, grpo={"group_size": 2})
+    assert step_of(spec, entries((50, 40), (50, 20)), "low").rollouts == [(50, 30)] * 2
+    assert step_of(spec, entries((50, None)), "low").rollouts == [(50, 1)] * 2
+    assert step_of(spec, entries((50, None)), "expected").rollouts == [(50, 2048)] * 2
+
+
 @pytest.mark.parametrize("changes", [{}, {"lora": {"rank": 8}}, {"alpha": 1, "lambda_adv": 0}])
 def test_low_expected_and_high_are_in_order(changes: dict[str, Any]) -> None:
     found = total(job(**changes), read_shape(TINY))
@@ -304,3 +311,5 @@ def test_the_best_worker_is_asked_and_a_job_with_a_gpu_needs_its_memory() -> Non
     best, verdict, why = judge([(CPU, Need(need, "cpu")), (gpu, Need(need, "gpu"))])
     assert (best, verdict) == (gpu, "fits")
     assert "the largest worker's GPU has 80.0 GB" in why
+    mixed = gpu.model_copy(update={"gpus": [Gpu(name="small", memory_bytes=GB), *gpu.gpus]})
+    assert judge([(mixed, Need(need, "gpu"))])[1] == "fits"
