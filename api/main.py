@@ -17,7 +17,7 @@ from api.deps import Service
 from api.envelope import Envelope
 from api.limits import Limits
 from api.live import Live
-from api.routes import checkpoints, datasets, files, fine_tuning, jobs, secrets, service, uploads
+from api.routes import checkpoints, datasets, files, fine_tuning, jobs, planning, secrets, service, uploads
 from store import secret_key
 from store.artifacts import Artifacts
 from store.db import make_engine
@@ -78,6 +78,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         logger.warning("%s %s: %s", request.method, request.url.path, error.orig)
         return problems.problem(422, "invalid_request", "no text may contain NUL, and no number be beyond 64 bits")
 
-    for module in (jobs, datasets, uploads, checkpoints, secrets, fine_tuning, files, service):
+    for module in (planning, jobs, datasets, uploads, checkpoints, secrets, fine_tuning, files, service):
         app.include_router(module.router)
     return app

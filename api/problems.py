@@ -25,6 +25,7 @@ from store.errors import Conflict, Gone, NotFound, TooLarge
 from store.lines import InvalidDataset
 from uniapl.errors import UniaplError
 from uniapl.spec.base import field_path
+from uniapl.spec.job import Contradictions
 
 
 class ErrorMember(BaseModel):
@@ -161,7 +162,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        found = [_field_problem(e, error.body) for e in error.errors()]
+        found = [problem for e in error.errors() for problem in field_problems(e, error.body)]
         first = found[0]
         detail = f"{first['param']}: {first['reason']}" if first["param"] else first["reason"]
         return problem(422, "invalid_request", detail, param=first["param"], errors=found)
@@ -172,8 +173,13 @@ def install(app: FastAPI) -> None:
         return problem(error.status_code, code, str(error.detail), headers=error.headers)
 
 
-def _field_problem(error: ErrorDetails, body: Any) -> dict[str, Any]:
-    """A pydantic error as field and reason; our own validators begin their message with the field."""
+def field_problems(error: ErrorDetails, body: Any) -> list[dict[str, Any]]:
+    """A pydantic error as fields and reasons; our own validators begin their messages with the field.
+
+    Args:
+        error: its `loc` begins with the place: `body`, `query`.
+        body: what was sent.
+    """
     place, *rest = error["loc"]
     inside = field_path({**error, "loc": tuple(rest)}, body) if place == "body" else ".".join(map(str, rest))
     location = [inside] if inside else []
@@ -181,14 +187,19 @@ def _field_problem(error: ErrorDetails, body: Any) -> dict[str, Any]:
     if error["type"] == "extra_forbidden":
         reason = "unknown key; see the API's description for the keys that exist"
     if error["type"] == "json_invalid":
-        return {"param": None, "reason": f"the body is not JSON: {error.get('ctx', {}).get('error', reason)}"}
+        return [{"param": None, "reason": f"the body is not JSON: {error.get('ctx', {}).get('error', reason)}"}]
     if error["type"] in ("model_attributes_type", "model_type") and not location:
-        return {
-            "param": None,
-            "reason": "send the spec as a JSON object, with the header content-type: application/json",
-        }
+        reason = "send the spec as a JSON object, with the header content-type: application/json"
+        return [{"param": None, "reason": reason}]
     if error["type"] == "value_error":
-        field, separator, told = reason.partition(": ")
-        if separator and " " not in field:
-            return {"param": ".".join([*location, field]), "reason": told}
-    return {"param": ".".join(location) or None, "reason": reason}
+        raised = error.get("ctx", {}).get("error")
+        told = raised.told if isinstance(raised, Contradictions) else [reason]
+        return [_named(location, each) for each in told]
+    return [{"param": ".".join(location) or None, "reason": reason}]
+
+
+def _named(location: list[str], told: str) -> dict[str, Any]:
+    field, separator, reason = told.partition(": ")
+    if separator and " " not in field:
+        return {"param": ".".join([*location, field]), "reason": reason}
+    return {"param": ".".join(location) or None, "reason": told}

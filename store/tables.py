@@ -24,7 +24,14 @@ def new_id(prefix: str) -> str:
 class Base(DeclarativeBase):
     """Common column types."""
 
-    type_annotation_map = {float: Double(), Json: JSON(), int: BigInteger(), Level: String(), EventType: String()}
+    type_annotation_map = {
+        float: Double(),
+        Json: JSON(),
+        list[Json]: JSON(),
+        int: BigInteger(),
+        Level: String(),
+        EventType: String(),
+    }
 
 
 class Job(Base):
@@ -265,3 +272,20 @@ class Secret(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     sealed: Mapped[str]
     updated_at: Mapped[float] = mapped_column(insert_default=now())
+
+
+class Worker(Base):
+    """A worker process and what it runs on, as it says itself."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """As in `jobs.lease_owner`."""
+    host: Mapped[str]
+    cpus: Mapped[int]
+    memory_bytes: Mapped[int]
+    gpus: Mapped[list[Json]]
+    slots: Mapped[int]
+    version: Mapped[str]
+    started_at: Mapped[float] = mapped_column(insert_default=now())
+    seen_at: Mapped[float] = mapped_column(insert_default=now())

@@ -1,10 +1,11 @@
 """The public names."""
 
+from uniapl.spec.estimate import Estimate, Validation
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Alias, Checkpoint, Dataset, Job, JobEvent, MetricPoint, Model, Sample
 from uniapl_client._async.client import AsyncClient
 from uniapl_client._sync.client import Client
-from uniapl_client._wire import DatasetPreview, DatasetStatistics, Estimate, Validation
+from uniapl_client._wire import DatasetPreview, DatasetStatistics
 from uniapl_client.errors import (
     APIConnectionError,
     APIResponseValidationError,

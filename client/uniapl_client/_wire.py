@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import ConfigDict
 
 from uniapl.spec.resources import Output
@@ -22,21 +20,6 @@ class Upload(_Open):
     """Size of the whole file."""
     offset: int
     """Bytes that have arrived."""
-
-
-class Validation(_Open):
-    """Whether a spec would be accepted."""
-
-    valid: bool
-    """Whether it would."""
-    problems: list[dict[str, Any]] = []
-    """What would have to change: `param`, `code`, `message`, `hint`."""
-    warnings: list[dict[str, Any]] = []
-    """What is allowed, and probably not meant."""
-
-
-class Estimate(_Open):
-    """Rows, tokens, memory and time of a job, before it is queued."""
 
 
 class DatasetPreview(_Open):

@@ -18,12 +18,13 @@ import pytest
 from click.testing import CliRunner
 from uniapl_client.cli import main
 
-from tests.client.scripted import Answer, Request, event, in_turn, job, problem, serving
+from tests.client.scripted import Answer, Request, estimate, event, in_turn, job, problem, serving, validation
 from tests.client.test_resources import ERROR, page
 from tests.client.test_streams import END, log_script, sse
 from tests.client.test_transfers import CONTENT, checkpoint, files
 
 UNIAPL = [sys.executable, "-c", "from uniapl_client.cli import main; main()"]
+WRONG = (("alpha", "less"), (None, None))
 SPEC = {"student": "tiny", "dataset_mix": [{"dataset": "ds_1"}]}
 
 
@@ -153,15 +154,22 @@ def test_errors_are_lines_or_json_and_have_their_statuses(spec: str, tmp_path: P
 
 
 def test_a_spec_is_validated_and_estimated(spec: str) -> None:
-    found = {"valid": False, "problems": [{"param": "alpha", "message": "too much", "hint": "less"}]}
-    with serving(in_turn(Answer(found))) as server:
+    problems = [{"param": param, "code": "invalid_spec", "message": "bad", "hint": hint} for param, hint in WRONG]
+    with serving(in_turn(Answer(validation(*problems, warnings=["tight"])))) as server:
         shown = uniapl(server.url, "validate", spec)
-        assert (shown.returncode, shown.stdout) == (1, "alpha: too much\n  less\nnot valid\n")
+        assert (shown.returncode, shown.stdout) == (1, "alpha: bad\n  less\nspec: bad\nwarning: tight\nnot valid\n")
         assert json.loads(uniapl(server.url, "validate", spec, "--json").stdout)["valid"] is False
-    with serving(in_turn(Answer({"memory": {"low": 1.5, "high": None}, "verdict": "fits"}))) as server:
-        lines = uniapl(server.url, "estimate", spec).stdout.splitlines()
-        assert [line.split() for line in lines] == [["memory"], ["low", "1.5"], ["high", "-"], ["verdict", "fits"]]
-        assert json.loads(uniapl(server.url, "estimate", spec, "--json").stdout)["memory"]["low"] == 1.5
+    with serving(in_turn(Answer(estimate()))) as server:
+        lines = [line.split() for line in uniapl(server.url, "estimate", spec).stdout.splitlines()]
+        assert json.loads(uniapl(server.url, "estimate", spec, "--json").stdout)["memory"]["total"]["low"] == 10**9
+    assert lines[0] == ["fits:", "it", "does"]
+    assert ["both", "201", "9,000", "5,000", "0.25", "10%"] in lines
+    assert ["weights", "1.00", "2.00", "3.00"] in lines
+    assert ["total", "1.00", "2.00", "3.00"] in lines
+    assert " ".join(lines[-1]) == "2.5 s a step, 0:00:10 for all; measured"
+    unknown = {**estimate(), "memory": None, "time": {"step_s": None, "total_s": None, "basis": "unknown: no worker"}}
+    with serving(in_turn(Answer(unknown))) as server:
+        assert uniapl(server.url, "estimate", spec).stdout.endswith("time: unknown: no worker\n")
 
 
 def test_logs_come_as_they_are_or_as_lines_of_json() -> None:

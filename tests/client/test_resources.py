@@ -9,7 +9,7 @@ import pytest
 from uniapl_client import JobFailed, JobTimeout
 
 from tests.client.conftest import Ask
-from tests.client.scripted import Answer, Request, event, in_turn, job, serving
+from tests.client.scripted import Answer, Request, estimate, event, in_turn, job, serving, validation
 
 ERROR = {
     "code": "out_of_memory",
@@ -91,13 +91,17 @@ def test_metrics_are_asked_for_by_name_step_and_number(ask: Ask) -> None:
 
 def test_a_spec_can_be_validated_and_estimated(ask: Ask) -> None:
     problem = {"param": "alpha", "code": "out_of_range", "message": "too much", "hint": "less"}
-    answers = (Answer({"valid": False, "problems": [problem]}), Answer({"verdict": "fits", "steps": 4}))
+    answers = (Answer(validation(problem)), Answer(estimate()))
     with serving(in_turn(*answers)) as server:
-        validation = ask(server.url, lambda c: c.jobs.validate(student="tiny"))
-        estimate = ask(server.url, lambda c: c.jobs.estimate(student="tiny"))
+        checked = ask(server.url, lambda c: c.jobs.validate(student="tiny"))
+        estimated = ask(server.url, lambda c: c.jobs.estimate(student="tiny"))
         assert [(r.method, r.path) for r in server.seen] == [("POST", "/jobs/validate"), ("POST", "/jobs/estimate")]
-    assert (validation.valid, validation.problems[0]["param"]) == (False, "alpha")
-    assert estimate.model_dump() == {"verdict": "fits", "steps": 4}
+    assert (checked.valid, checked.problems[0].param) == (False, "alpha")
+    assert (estimated.verdict, estimated.memory.parts["weights"].high, estimated.time.step_s) == (
+        "fits",
+        3 * 10**9,
+        2.5,
+    )
 
 
 def test_a_dataset_can_be_looked_into_and_deleted(ask: Ask) -> None:

@@ -65,6 +65,15 @@ class Job(Output):
     """Whether it is paused, or will be after the current step."""
     error: JobError | None
     """Why it failed."""
+    queue_position: int | None = None
+    """1 for the queued job that is taken next, of all that the workers share; `null` when it is not queued."""
+    queue_reason: str | None = None
+    """In words, what it waits for: jobs before it, a worker, the time of its next attempt; `null` when it does not wait
+    for any of these."""
+    eta_s: float | None = None
+    """Seconds that the steps still to be made will take, without the wait for a worker, evaluations and checkpoints:
+    by the median of its last 20 steps, or before the first by earlier jobs of yours whose steps do the same work on
+    the workers that are alive. `null` when neither is known, and when the job is over."""
     created_at: float
     """When it was accepted."""
     started_at: float | None
