@@ -21,7 +21,7 @@ from tests.api.conftest import ROW
 from tests.conftest import ROOT
 from worker import garbage
 
-DATA = gzip.compress((ROOT / "examples" / "data" / "train.jsonl").read_bytes())
+DATA = gzip.compress((ROOT / "examples" / "data" / "train.jsonl").read_bytes(), mtime=0)
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
@@ -104,7 +104,7 @@ def test_nobody_knows_an_upload_that_is_not_there(client: TestClient) -> None:
         (DATA[:-5], {}, "cut short"),
         (DATA, {"sha256": "0" * 64}, f"has the hash {SHA256}"),
         (b'{"messages": []}\n', {}, "line 1: messages"),
-        (gzip.compress(b"\n" * 30_000_000), {}, "times their size"),
+        (gzip.compress(b"\n" * 30_000_000, mtime=0), {}, "times their size"),
     ],
 )
 def test_what_is_refused_in_the_end_is_gone(
