@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 from sqlalchemy.orm import Session
@@ -52,6 +53,7 @@ OUTAGE = (OperationalError, InterfaceError, TimeoutError)
 ROOT = Path(__file__).parent.parent
 TRAINER = (sys.executable, "-m", "uniapl", "train")
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def run_attempt(worker: Worker, job_id: str) -> None:
@@ -133,12 +135,12 @@ class _Attempt:
         """
         with self._lease:
             self._folder.mkdir(parents=True, exist_ok=True)
-            recovery.take_over(self._worker, self._hold)
-            run = self._run_config()
+            self._insist(lambda: recovery.take_over(self._worker, self._hold))
+            run = self._insist(self._run_config)
             (self._folder / "run.json").write_text(run.model_dump_json(indent=2))
-            child = self._start(self._secrets())
+            child = self._start(self._insist(self._secrets))
             try:
-                self._record_group(child)
+                self._insist(lambda: self._record_group(child))
                 status = self._follow(child)
                 process.kill_group(child.pid)  # its children too, before the row says that it is over
                 self._insist(self._relay_the_rest)
@@ -239,15 +241,15 @@ class _Attempt:
         while self._relay.pump():
             self._lease.check()
 
-    def _insist(self, write: Callable[[], None]) -> None:
-        """Try until the database takes it, or the job is no longer ours.
+    def _insist(self, ask: Callable[[], T]) -> T:
+        """Try until the database answers, or the job is no longer ours; `ask` may have succeeded unheard.
 
         Raises:
             FenceLost: it is not.
         """
         while True:
             try:
-                return write()
+                return ask()
             except OUTAGE as error:
                 logger.warning("%s: the database does not answer, trying again: %s", self._hold.job_id, error)
             self._lease.lost.wait(INTENT_S)
