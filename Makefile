@@ -80,7 +80,7 @@ bench-reliability: $(MODELS)  ## how long it takes to reclaim, cancel and drain,
 	@echo "==> measuring (about 10 minutes)"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability $(ARGS)
 
-bench-api: $(INSTALLED)  ## requests and event streams of one API process on Postgres (two minutes)
+bench-api: $(MODELS)  ## requests and event streams of one API process on Postgres (two minutes)
 	@echo "==> asking much of the API"
 	@$(BIN)/python -m benchmarks.api $(ARGS)
 

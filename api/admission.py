@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 from api import named, plan
 from api.auth import Caller
 from api.idempotency import Once
-from api.jobs import to_job
 from api.limits import LimitReached
 from api.teachers import check_teacher, need_secret
 from store import jobs, vitals
@@ -39,7 +38,7 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
         need_secret(session, spec)
         if misfit is not None:  # of a job that was accepted before, the answer stands whatever workers are there now
             raise misfit
-        created = to_job(session, jobs.create(session, spec, models), service)
+        created = Job.model_validate(jobs.create(session, spec, models))
         return created
 
     try:

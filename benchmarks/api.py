@@ -27,10 +27,11 @@ import httpx
 from sqlalchemy import create_engine, func, select, text
 
 from benchmarks.server import Api
-from store import holding, jobs
+from store import holding, jobs, workers
 from store.db import make_engine, reading, unit_of_work
 from store.tables import Job
 from tests.faults.servers import Postgres, Redis
+from worker.hardware import facts
 
 RATE = 50
 """POST a second."""
@@ -38,6 +39,7 @@ GET_RATE = 200
 JOBS, EVENTS, EVERY_S = 10, 40, 0.5
 """Streams: of so many jobs, so many events each, one of each job so often."""
 OPEN_FILES = 20_000
+STUDENT, ROWS = "SmolLM2-135M-Instruct", Path("examples/data/train.jsonl")
 
 
 async def at_rate(rate: float, seconds: float, ask: Callable[[int], Awaitable[None]]) -> list[float]:
@@ -56,7 +58,7 @@ async def at_rate(rate: float, seconds: float, ask: Callable[[int], Awaitable[No
 
 async def post_jobs(http: httpx.AsyncClient, dataset: str, seconds: float, made: list[str]) -> list[float]:
     """Queue jobs; their ids are added to `made`."""
-    spec = {"student": "tiny", "dataset_mix": [{"dataset": dataset, "role": "sft"}], "alpha": 1.0, "lambda_adv": 0.0}
+    spec = {"student": STUDENT, "dataset_mix": [{"dataset": dataset}]}
 
     async def ask(number: int) -> None:
         answer = await http.post("/jobs", json={**spec, "seed": number}, headers={"idempotency-key": str(uuid4())})
@@ -144,8 +146,10 @@ def _row(what: str, took: Sequence[float], lost: int) -> dict[str, float | int |
 
 async def measure(api: Api, seconds: float, readers: int) -> list[dict[str, float | int | str]]:
     """All of it."""
-    row = json.dumps({"messages": [{"role": "user", "content": "Say hi."}], "reference": "hi"})
-    dataset = api.http.post("/datasets", content=row).json()["id"]
+    engine = make_engine(api.settings.database)
+    with unit_of_work(engine) as session:  # a job is measured against the workers that are alive
+        workers.report(session, "benchmark", facts(slots=1), api.settings.lease_s)
+    dataset = api.http.post("/datasets", content=ROWS.read_bytes()).json()["id"]
     made: list[str] = []
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
     async with httpx.AsyncClient(
@@ -154,7 +158,7 @@ async def measure(api: Api, seconds: float, readers: int) -> list[dict[str, floa
         await post_jobs(http, dataset, 2, [])  # warm
         posted = await post_jobs(http, dataset, seconds, made)
         got = await get_jobs(http, made, min(seconds, 30))
-    with reading(make_engine(api.settings.database)) as session:
+    with reading(engine) as session:
         there = session.scalar(select(func.count()).where(Job.id.in_(made)))
     lost = int(RATE * seconds) - int(there or 0)
     missed, late = await stream(api, readers, made[:JOBS])
@@ -183,13 +187,9 @@ def main() -> int:
         with admin.connect() as connection:
             connection.execute(text("CREATE DATABASE uniapl"))
         admin.dispose()
-        models = folder / "models.json"
-        known = {"tiny": {"kind": "student", "path": "t"}, "all-MiniLM-L6-v2": {"kind": "discriminator", "path": "m"}}
-        models.write_text(json.dumps(known))
         settings = {
             "UNIAPL_DATABASE_URL": f"postgresql+psycopg://postgres@127.0.0.1:{postgres.port}/uniapl",
             "UNIAPL_BROKER_URL": f"redis://127.0.0.1:{redis.port}/0",
-            "UNIAPL_MODELS_FILE": str(models),
             "UNIAPL_REQUESTS_PER_S": "10000",
             "UNIAPL_TENANT_JOBS": "1000000",
             "UNIAPL_TENANT_STREAMS": str(options.readers),

@@ -203,4 +203,4 @@ def list_checkpoints(job_id: str, caller: ReadsJobs) -> Page[Checkpoint]:
 
 
 def _change(caller: Caller, once: Once, job_id: str, change: Callable[[Session, str], Row]) -> Job:
-    return once.answer(caller, Job, lambda session: to_job(session, change(session, job_id), caller.service))
+    return once.answer(caller, Job, lambda session: Job.model_validate(change(session, job_id)))

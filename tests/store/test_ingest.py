@@ -130,6 +130,13 @@ def test_bad_lines_are_named_by_where_they_are_once_unpacked(tmp_path: Path) -> 
     assert left(tmp_path) == []
 
 
+def test_at_most_twenty_bad_lines_are_listed(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset) as caught:
+        ingest(tmp_path, [b"[]\n" * 50])
+    assert len(caught.value.problems) == 20
+    assert left(tmp_path) == []
+
+
 def test_bad_rows_of_parquet_are_named_by_their_number(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset, match=r"2 bad rows, first: row 4: messages\.0\.content") as caught:
         ingest(tmp_path, [as_parquet(bad_rows())])

@@ -66,7 +66,8 @@ class Job(Output):
     error: JobError | None
     """Why it failed."""
     queue_position: int | None = None
-    """1 for the queued job that is taken next, of all that the workers share; `null` when it is not queued."""
+    """1 for the queued job that is taken next, of all that the workers share; `null` when it is not queued.
+    This and the next two are told when a job is looked up or listed, not by answers to a POST."""
     queue_reason: str | None = None
     """In words, what it waits for: jobs before it, a worker, the time of its next attempt; `null` when it does not wait
     for any of these."""
