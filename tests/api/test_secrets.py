@@ -258,6 +258,7 @@ def test_an_address_that_is_not_listed_must_be_public(
         ("https://inside.example.evil/v1", False),
         ("http://inside.example/v1", False),
         ("https://anything.example/v1", False),
+        ("https://*/v1", False),
         ("http://[bad/v1", False),
     ],
 )
