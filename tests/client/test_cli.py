@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from uniapl_client.cli import main
 
 from tests.client.scripted import Answer, Request, estimate, event, in_turn, job, problem, serving, validation
-from tests.client.test_resources import ERROR, page
+from tests.client.test_resources import ERROR, ROW, STATISTICS, page
 from tests.client.test_streams import END, log_script, sse
 from tests.client.test_transfers import CONTENT, checkpoint, files
 
@@ -232,8 +232,10 @@ def test_datasets_are_uploaded_listed_and_looked_into(tmp_path: Path) -> None:
     path.write_text("{}\n")
 
     def script(request: Request) -> Answer:
-        if request.path.endswith(("/preview", "/statistics")):
-            return Answer({"rows": [{"prompt": "hello"}]})
+        if request.path.endswith("/preview"):
+            return page(ROW)
+        if request.path.endswith("/statistics"):
+            return Answer(STATISTICS)
         if request.method == "DELETE":
             return Answer(status=204)
         listed = request.method == "GET" and request.path == "/datasets"
@@ -246,9 +248,29 @@ def test_datasets_are_uploaded_listed_and_looked_into(tmp_path: Path) -> None:
         assert json.loads(uniapl(server.url, "datasets", "list", "--json").stdout)["data"][0]["id"] == "ds_9"
         assert uniapl(server.url, "datasets", "show", "ds_9").stdout.splitlines()[0].split() == ["id", "ds_9"]
         assert "hello" in uniapl(server.url, "datasets", "preview", "ds_9", "--rows", "1").stdout
-        assert "hello" in uniapl(server.url, "datasets", "statistics", "ds_9").stdout
+        assert json.loads(uniapl(server.url, "datasets", "preview", "ds_9", "--json").stdout)["data"][0]["messages"]
+        assert "greeting" in uniapl(server.url, "datasets", "statistics", "ds_9").stdout
         assert uniapl(server.url, "datasets", "delete", "ds_9").stdout == "ds_9 is deleted\n"
         assert server.seen[-1].method == "DELETE"
+
+
+def test_a_secret_is_read_from_standard_input_and_never_shown() -> None:
+    bodies: list[bytes] = []
+
+    def script(request: Request) -> Answer:
+        bodies.append(request.body)
+        secret = {"name": "big", "updated_at": 1.0}
+        if request.method == "DELETE":
+            return Answer(status=204)
+        return Answer(secret) if request.method == "PUT" else page(secret)
+
+    with serving(script) as server:
+        command = [*UNIAPL, "--url", server.url, "secrets", "set", "big"]
+        stored = subprocess.run(command, input="s3cr3t-value\n", capture_output=True, text=True, check=True)
+        assert json.loads(bodies[0]) == {"value": "s3cr3t-value"}
+        assert stored.stdout == "big is stored; name it in a spec as teacher.api_key_secret\n"
+        assert uniapl(server.url, "secrets", "list").stdout == "big\n"
+        assert uniapl(server.url, "secrets", "delete", "big").stdout == "big is deleted\n"
 
 
 def test_a_file_that_a_spec_names_is_sent_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from typing import Any
 
@@ -18,6 +19,19 @@ ERROR = {
     "hint": None,
     "param": "resources.micro_batch_tokens",
     "log_tail": "",
+}
+
+
+ROW = {"messages": [{"role": "user", "content": "hello"}]}
+STATISTICS = {
+    "rows": 1,
+    "references": 0,
+    "rewards": 0,
+    "sampled_rows": 1,
+    "reward_types": {},
+    "tags": {"greeting": 1},
+    "prompt": None,
+    "reference": None,
 }
 
 
@@ -104,11 +118,32 @@ def test_a_spec_can_be_validated_and_estimated(ask: Ask) -> None:
     )
 
 
+def test_secrets_are_written_listed_and_deleted(ask: Ask) -> None:
+    secret = {"name": "big", "updated_at": 1.0}
+    bodies, answers = [], iter((Answer(secret), page(secret), Answer(status=204)))
+
+    def script(request: Request) -> Answer:
+        bodies.append(request.body)
+        return next(answers)
+
+    with serving(script) as server:
+        assert ask(server.url, lambda c: c.secrets.put("big", "s3cr3t-value")).name == "big"
+        assert [found.name for found in ask(server.url, lambda c: c.secrets.list())] == ["big"]
+        assert ask(server.url, lambda c: c.secrets.delete("big")) is None
+    assert [(r.method, r.path) for r in server.seen] == [
+        ("PUT", "/secrets/big"),
+        ("GET", "/secrets"),
+        ("DELETE", "/secrets/big"),
+    ]
+    assert json.loads(bodies[0]) == {"value": "s3cr3t-value"}
+
+
 def test_a_dataset_can_be_looked_into_and_deleted(ask: Ask) -> None:
-    answers = (Answer({"rows": [1]}), Answer({"tokens": 7}), Answer(status=204))
+    answers = (page(ROW), Answer(STATISTICS), Answer(status=204))
     with serving(in_turn(*answers)) as server:
-        assert ask(server.url, lambda c: c.datasets.preview("ds_1", rows=3)).model_dump() == {"rows": [1]}
-        assert ask(server.url, lambda c: c.datasets.statistics("ds_1", student="tiny")).model_dump() == {"tokens": 7}
+        [row] = ask(server.url, lambda c: c.datasets.preview("ds_1", rows=3))
+        assert (row.messages[0].content, row.reference) == ("hello", None)
+        assert ask(server.url, lambda c: c.datasets.statistics("ds_1", student="tiny")).sampled_rows == 1
         assert ask(server.url, lambda c: c.datasets.delete("ds_1")) is None
     asked = [(r.method, r.path, r.query) for r in server.seen]
     assert asked == [
