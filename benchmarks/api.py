@@ -35,7 +35,7 @@ from worker.hardware import facts
 
 RATE = 50
 """POST a second."""
-GET_RATE = 200
+GET_RATE = 50
 JOBS, EVENTS, EVERY_S = 10, 40, 0.5
 """Streams: of so many jobs, so many events each, one of each job so often."""
 OPEN_FILES = 20_000
