@@ -1,6 +1,6 @@
 """`make bench-api`: POST /jobs at 50 a second, GET /jobs/{id}, and 1,000 readers of event streams.
 
-One API process on a real Postgres and a real Redis, without a worker. Requests are sent when they are due, whether or
+An API (`--processes`, one by default) on a real Postgres and a real Redis, without a worker. Requests are sent when they are due, whether or
 not those before have been answered, and their time counts from then. Prints a table and one JSON line; the status is 1
 when a job or an event is lost.
 """
@@ -174,6 +174,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--readers", type=int, default=1000)
+    parser.add_argument("--processes", type=int, default=1, help="of the API")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
@@ -194,13 +195,14 @@ def main() -> int:
             "UNIAPL_TENANT_JOBS": "1000000",
             "UNIAPL_TENANT_STREAMS": str(options.readers),
         }
-        api = Api(folder / "data", settings)
+        api = Api(folder / "data", settings, options.processes)
         stack.callback(api.close)
         rows = asyncio.run(measure(api, options.seconds, options.readers))
     print("| what | n | p50, ms | p99, ms | max, ms | lost |\n|---|---:|---:|---:|---:|---:|")
     for row in rows:
         print("| " + " | ".join(str(value) for value in row.values()) + " |")
-    print(json.dumps({"date": date.today().isoformat(), "cores": os.cpu_count(), "rows": rows}))
+    conditions = {"date": date.today().isoformat(), "cores": os.cpu_count(), "processes": options.processes}
+    print(json.dumps({**conditions, "rows": rows}))
     return 1 if any(row["lost"] for row in rows) else 0
 
 
