@@ -34,7 +34,7 @@ class Api:
         upgrade(known)
         with unit_of_work(make_engine(known.database)) as session:
             _, key = keys.create(session, secret_key.load(known), tenant=DEFAULT, name="benchmark")
-        self.settings = known
+        self.settings, self.processes = known, processes
         self.headers = {"authorization": f"Bearer {key}"}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
