@@ -1,9 +1,8 @@
 """`make bench-api`: POST /jobs at 50 a second, GET /jobs/{id}, and 1,000 readers of event streams.
 
 An API on a real Postgres and a real Redis, without a worker: as many processes as cores for the requests, one for the
-streams. Requests are sent when they are due, whether or
-not those before have been answered, and their time counts from then. Prints a table and one JSON line; the status is 1
-when a job or an event is lost.
+streams. Requests are sent when they are due, whether or not those before have been answered, and their time counts from
+then. Prints a table and one JSON line; the status is 1 when a job or an event is lost.
 """
 
 from __future__ import annotations

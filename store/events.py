@@ -23,8 +23,10 @@ def add(
     data: Json | None = None,
 ) -> None:
     """Add event number `seq`, which the caller has drawn from the job's row in the same transaction."""
-    row = dict(job_id=job_id, seq=seq, fence=fence, level=level, type=type_, message=message, data=data or {})
-    session.execute(insert(Event.__table__).values(row))  # type: ignore[arg-type]
+    added = insert(Event.__table__).values(  # type: ignore[arg-type]
+        job_id=job_id, seq=seq, fence=fence, level=level, type=type_, message=message, data=data or {}
+    )
+    session.execute(added)
 
 
 def before(session: Session, job_id: str, seq: int | None, limit: int) -> Sequence[Event]:

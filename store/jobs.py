@@ -36,7 +36,7 @@ MAX_BACKOFF = 32
 
 def create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> Job:
     """Insert a queued job."""
-    row = dict(
+    added = insert(Job).values(
         id=new_id("job"),
         tenant=tenants.of(session),
         name=spec.name,
@@ -47,7 +47,7 @@ def create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> J
         steps=spec.schedule.steps,
         event_seq=1,
     )
-    job = session.scalars(insert(Job).values(row).returning(Job)).one()  # with what the database fills in
+    job = session.scalars(added.returning(Job)).one()  # with what the database fills in
     events.add(session, job.id, 1, 0, f"job is {State.QUEUED}", data={"state": State.QUEUED})
     return job
 
