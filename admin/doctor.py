@@ -12,17 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from kombu import Connection as BrokerConnection
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from store import vitals
+from store import migrate, vitals
 from store.artifacts import Artifacts
 from store.db import make_engine, reading
-from store.migrate import alembic_config
 from store.settings import Settings
 from store.states import ACTIVE
 from store.tables import Attempt, Checkpoint, Dataset, Job
@@ -84,12 +81,12 @@ def _data_folder(settings: Settings) -> Iterator[Finding]:
 
 def _migrations(engine: Engine) -> Finding | None:
     with engine.connect() as connection:
-        there = MigrationContext.configure(connection).get_current_revision()
-        newest = ScriptDirectory.from_config(alembic_config(connection)).get_current_head()
-    if there == newest:
-        return None
-    remedy = "run `python -m store.migrate`; if the database is newer than this code, upgrade the code"
-    return Finding(f"the database is at migration {there}, the code at {newest}", remedy)
+        state = migrate.state(connection)
+    if state in ("empty", "behind"):
+        return Finding("the database lacks migrations of this code", "run `uniapl admin db upgrade`")
+    if state == "ahead":
+        return Finding("the database is newer than this code", "upgrade the code of this process too")
+    return None
 
 
 def _leases(session: Session, settings: Settings) -> Iterator[Finding]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import time
 from importlib.metadata import version
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import metrics
 from api.problems import problem
+from store import logs
 
 logger = logging.getLogger(__name__)
 VERSION = version("uniapl")
@@ -33,6 +36,8 @@ _HEADERS = {
 _NO_SCRIPTS = "default-src 'none'; frame-ancestors 'none'"
 _PAGES = ("/docs", "/redoc")
 """Documentation, which loads scripts."""
+_ASKED_BY_MACHINES = ("/healthz", "/readyz", "/metrics")
+"""Every few seconds; the log tells of their failures only."""
 
 
 class Envelope:
@@ -53,13 +58,18 @@ class Envelope:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        begun = False
+        with logs.about(request_id=request_id):
+            await self._handle(scope, receive, send, request_id)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        begun, started = False, time.monotonic()
 
         async def answer(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
                 _complete(MutableHeaders(scope=message), request_id, scope["path"])
+                _tell(scope, message["status"], time.monotonic() - started)
             await send(message)
 
         try:
@@ -98,6 +108,16 @@ _REFUSED = {
     "too_large": (413, "too_large", "the body is too long; datasets go to POST /datasets or POST /uploads"),
     "too_deep": (422, "too_deep", f"the body is nested more than {MAX_DEPTH} levels deep"),
 }
+
+
+def _tell(scope: Scope, status: int, seconds: float) -> None:
+    """Log and count a request whose answer begins; of a stream, the time until then is what its caller waits."""
+    route = getattr(scope.get("route"), "path", None)
+    metrics.count_request(scope["method"], route, status, seconds)
+    if route in _ASKED_BY_MACHINES and status < 400:
+        return
+    facts = {"method": scope["method"], "path": scope["path"], "status": status, "duration_ms": round(seconds * 1e3, 1)}
+    logger.info("%s %s %d", scope["method"], scope["path"], status, extra=facts)
 
 
 def _complete(headers: MutableHeaders, request_id: str, path: str) -> None:

@@ -1,4 +1,4 @@
-"""The API application: `uvicorn --factory api.main:create_app`."""
+"""The API application; `python -m api` serves it."""
 
 from __future__ import annotations
 
