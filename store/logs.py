@@ -7,11 +7,12 @@ import logging.config
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 
 from store.settings import Settings
 
 OURS = ("api", "store", "worker", "embedded", "uvicorn.error", "celery")
-_about: ContextVar[Mapping[str, object]] = ContextVar("about", default={})
+_about: ContextVar[Mapping[str, object]] = ContextVar("about", default=MappingProxyType({}))
 
 
 @contextmanager

@@ -81,4 +81,3 @@ def _lock(engine: Engine, settings: Settings) -> Iterator[None]:
         with (settings.data_dir / "migrate.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-

@@ -31,6 +31,7 @@ from uniapl.spec.report import (
     Report,
     SampleReport,
 )
+from worker import metrics as measured
 from worker.downsample import Downsampler
 
 BATCH_BYTES = 1 << 20
@@ -97,10 +98,17 @@ class Relay:
                 logger.warning("%s: the database has forgotten reports; telling them again", self._hold.job_id)
                 self._offset = self._told = 0
                 return True
+            self._measure(reports)
             self._told = reports[-1].seq
         self._offset += len(whole)
         self._remove(expired)
         return True
+
+    def _measure(self, reports: Sequence[Report]) -> None:
+        """For Prometheus: what this worker's own trainer has reported, once."""
+        for report in reports:
+            if self._own and isinstance(report, MetricReport) and report.seq > self._told:
+                measured.observe(report.values)
 
     def _remove(self, expired: Sequence[Checkpoint]) -> None:
         """Only after the commit; what a crash leaves is garbage for the sweeper."""

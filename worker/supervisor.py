@@ -18,14 +18,14 @@ from pathlib import Path
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 from sqlalchemy.orm import Session
 
-from store import checkpoints, holding, jobs
+from store import checkpoints, holding, jobs, logs
 from store.db import reading, unit_of_work
 from store.errors import FenceLost
 from store.holding import Hold, Intents
 from store.tables import Checkpoint
 from uniapl.errors import CheckpointError
 from uniapl.spec.run import RunConfig
-from worker import process, recovery
+from worker import metrics, process, recovery
 from worker.failures import (
     EXIT_DONE,
     EXIT_REQUEUE,
@@ -68,13 +68,19 @@ def run_attempt(worker: Worker, job_id: str) -> None:
     if hold is None:
         logger.info("%s is not there to be taken", job_id)
         return
-    logger.info("%s: attempt %d under fence %d", job_id, hold.attempt, hold.fence)
+    with logs.about(job_id=job_id, attempt=hold.attempt, fence=hold.fence):
+        logger.info("%s: attempt %d under fence %d", job_id, hold.attempt, hold.fence)
+        _see_through(worker, hold)
+
+
+def _see_through(worker: Worker, hold: Hold) -> None:
     try:
         _Attempt(worker, hold).run()
     except FenceLost as lost:
+        metrics.fences_lost.inc()
         logger.warning("%s", lost)
     except Exception as error:  # a bug or a broken machine: say so now, rather than fall silent for a lease
-        logger.exception("%s: attempt %d failed on our side", job_id, hold.attempt)
+        logger.exception("%s: attempt %d failed on our side", hold.job_id, hold.attempt)
         _give_up(worker, hold, error)
 
 
