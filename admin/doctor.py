@@ -56,7 +56,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         if problem is not None:
             yield problem
             return
-        artifacts = Artifacts(settings.data_dir)
+        artifacts = Artifacts.of(settings)
         with reading(engine) as session:
             yield from _leases(session, settings)
             yield from _orphans(session, artifacts)
@@ -120,12 +120,12 @@ def _orphans(session: Session, artifacts: Artifacts) -> Iterator[Finding]:
 
 def _artifacts(session: Session, artifacts: Artifacts) -> Iterator[Finding]:
     for row in session.scalars(select(Checkpoint).where(Checkpoint.deleted_at.is_(None))):
-        if artifacts.checkpoint_files(row.path) is None:
+        if artifacts.objects.checkpoint_files(row.path) is None:
             where = artifacts.root / row.path
             yield Finding(f"checkpoint {row.id} is not whole: {where}", "restore the folder, or delete the checkpoint")
     for dataset in session.scalars(select(Dataset)):
-        if not artifacts.dataset(dataset.id).exists():
-            where = artifacts.dataset(dataset.id)
+        where = artifacts.dataset(dataset.id)
+        if artifacts.objects.size(artifacts.relative(where)) is None:
             yield Finding(f"dataset {dataset.id} ({dataset.name}) has no file: {where}", "restore the file")
 
 

@@ -23,6 +23,7 @@ from store.artifacts import Artifacts
 from store.db import make_engine
 from store.doorbell import Doorbell, make_celery
 from store.models import Registry
+from store.objects import ObjectsAway
 from store.settings import Settings
 
 UPLOADS = ("/datasets", "/uploads", "/v1/files")
@@ -51,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             secret_key=secret_key.load(settings),
             limits=Limits(settings),
             live=live,
-            artifacts=Artifacts(settings.data_dir),
+            artifacts=Artifacts.of(settings),
             registry=Registry(settings),
             doorbell=Doorbell(make_celery(settings)),
         )
@@ -71,6 +72,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         logger.error("the database failed: %s", getattr(error, "orig", error))
         return problems.problem(
             503, "database_unavailable", "the database does not answer; try again", headers={"retry-after": "5"}
+        )
+
+    @app.exception_handler(ObjectsAway)
+    def _bucket_away(_: Request, error: ObjectsAway) -> JSONResponse:
+        logger.error("%s", error)
+        return problems.problem(
+            503, "storage_unavailable", "the bucket does not answer; try again", headers={"retry-after": "5"}
         )
 
     for module in (jobs, datasets, checkpoints, fine_tuning, service):

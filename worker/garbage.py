@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 
 from sqlalchemy import Engine, select
 
@@ -12,7 +11,6 @@ from store.artifacts import Artifacts
 from store.db import reading
 from store.states import TERMINAL
 from store.tables import Checkpoint, Job
-from uniapl import manifest
 
 UPLOAD_ABANDONED_S = 24 * 3600.0
 
@@ -24,20 +22,16 @@ def clear(engine: Engine, artifacts: Artifacts) -> None:
         over = set(session.scalars(select(Job.id).where(Job.state.in_(TERMINAL))))
         kept = set(session.scalars(select(Checkpoint.path).where(Checkpoint.deleted_at.is_(None))))
         deleted = set(session.scalars(select(Checkpoint.path).where(Checkpoint.deleted_at.is_not(None))))
-    for job_id, fence in fences.items():
-        for number in artifacts.fences(job_id):
-            if number < fence or job_id in over:  # the newest attempt of a living job is still writing
-                for path in artifacts.checkpoints(job_id, number).glob(".*.tmp"):
-                    shutil.rmtree(path, ignore_errors=True)
-            for path in _checkpoints(artifacts, job_id, number):
-                name = artifacts.relative(path)
-                if name in deleted or (job_id in over and name not in kept):
-                    shutil.rmtree(path, ignore_errors=True)
+    for path in artifacts.unfinished():
+        job_id, fence = path.parts[-4], int(path.parts[-3].removeprefix("fence-"))
+        if job_id in over or fence < fences.get(job_id, 0):  # the newest attempt of a living job is still writing
+            shutil.rmtree(path, ignore_errors=True)
+    for name in artifacts.objects.checkpoints():
+        job_id = name.split("/")[1]
+        if name in deleted or (job_id in over and name not in kept):
+            artifacts.objects.remove(name)
+        elif job_id in over:
+            artifacts.objects.evict(name)
     for path in artifacts.uploads():
         if time.time() - path.stat().st_mtime > UPLOAD_ABANDONED_S:
             path.unlink(missing_ok=True)
-
-
-def _checkpoints(artifacts: Artifacts, job_id: str, fence: int) -> list[Path]:
-    folder = artifacts.checkpoints(job_id, fence)
-    return [manifest.folder_of(folder, step) for step in manifest.steps_in(folder)]

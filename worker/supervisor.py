@@ -22,6 +22,7 @@ from store import checkpoints, holding, jobs, logs
 from store.db import reading, unit_of_work
 from store.errors import FenceLost
 from store.holding import Hold, Intents
+from store.objects import ObjectsAway
 from store.tables import Checkpoint
 from uniapl.errors import CheckpointError
 from uniapl.spec.run import RunConfig
@@ -42,8 +43,8 @@ from worker.watchdog import Watchdog
 from worker.worker import Worker
 
 POLL_S, INTENT_S, DUMP_S = 0.2, 1.0, 2.0
-OUTAGE = (OperationalError, InterfaceError, TimeoutError)
-"""What SQLAlchemy raises while the database is out of reach, or its pool is exhausted."""
+OUTAGE = (OperationalError, InterfaceError, TimeoutError, ObjectsAway)
+"""What is raised while the database is out of reach or its pool exhausted, or the bucket is out of reach."""
 ROOT = Path(__file__).parent.parent
 TRAINER = (sys.executable, "-m", "uniapl", "train")
 logger = logging.getLogger(__name__)
@@ -142,6 +143,10 @@ class _Attempt:
             names.add(spec.evaluation.dataset)
         with unit_of_work(self._engine) as session:
             found = self._resumed = recovery.resume_point(self._worker, self._hold, session)
+        for name in names:
+            artifacts.objects.fetch(artifacts.relative(artifacts.dataset(name)))
+        if found:
+            artifacts.objects.fetch(found.path)
         return RunConfig(
             spec=spec,
             run_dir=str(self._folder),
@@ -181,7 +186,7 @@ class _Attempt:
                     with reading(self._engine) as session:
                         self._intents = holding.intents(session, self._hold.job_id)
             except OUTAGE as error:  # the trainer goes on; its reports wait in their file
-                logger.warning("%s: the database does not answer: %s", self._hold.job_id, error)
+                logger.warning("%s: what it reports cannot be passed on: %s", self._hold.job_id, error)
                 time.sleep(INTENT_S)
             if self._intents.cancel:
                 process.kill_group(child.pid)  # checkpoints are atomic, so no grace is needed
@@ -207,6 +212,7 @@ class _Attempt:
     def _relay_the_rest(self) -> None:
         while self._relay.pump():
             self._lease.check()
+        self._relay.publish_log()
 
     def _insist(self, write: Callable[[], None]) -> None:
         """Try until the database takes it, or the job is no longer ours.
@@ -218,7 +224,7 @@ class _Attempt:
             try:
                 return write()
             except OUTAGE as error:
-                logger.warning("%s: the database does not answer, trying again: %s", self._hold.job_id, error)
+                logger.warning("%s: not passed on yet, trying again: %s", self._hold.job_id, error)
             self._lease.lost.wait(INTENT_S)
             self._lease.check()
 

@@ -26,7 +26,7 @@ class Worker:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = settings
         self.engine = engine
-        self.artifacts = Artifacts(settings.data_dir)
+        self.artifacts = Artifacts.of(settings)
         self.owner = new_id("worker")
         """Random for each process: a host name would let a restarted worker pass for its predecessor."""
         self.stopping = threading.Event()

@@ -55,6 +55,8 @@ async def upload_dataset(
 def _store(caller: Caller, once: Once, upload: Upload, dataset_id: str, name: str) -> Dataset:
     path = caller.service.artifacts.dataset(dataset_id)
     row: Row = upload.finish(path, dataset_id, name, caller.tenant)
+    objects, file = caller.service.artifacts.objects, caller.service.artifacts.relative(path)
+    objects.publish(file)
 
     def add(session: Session) -> Dataset:
         session.add(row)
@@ -65,10 +67,10 @@ def _store(caller: Caller, once: Once, upload: Upload, dataset_id: str, name: st
     try:
         stored = once.about(row.sha256).answer(caller, Dataset, add)
     except Conflict:
-        path.unlink()
+        objects.remove(file)
         raise
     if stored.id != dataset_id:  # it was there already
-        path.unlink()
+        objects.remove(file)
     return stored
 
 
