@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import GenericError, NotFoundError
@@ -24,6 +25,8 @@ PART_BYTES = 16 * 1024 * 1024
 AT_ONCE = 4
 """Parts of one upload that are held in memory and under way."""
 GIVE_UP = timedelta(seconds=60)
+if TYPE_CHECKING:
+    from obstore.store import S3Config
 logger = logging.getLogger(__name__)
 
 
@@ -41,10 +44,12 @@ class Bucket:
         file = settings.artifacts_secret_file
         self._root = settings.data_dir.absolute()
         self._here = Folder(self._root)
+        config: S3Config = {"checksum_algorithm": "SHA256"}  # the server refuses what was altered on its way
+        if file is not None:
+            config["secret_access_key"] = read_secret(file)
         self._store = S3Store.from_url(
             url,
-            **({"secret_access_key": read_secret(file)} if file is not None else {}),
-            checksum_algorithm="SHA256",  # the server refuses what was altered on its way
+            config=config,
             client_options={"allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http:")},
             retry_config={"max_retries": 5, "retry_timeout": GIVE_UP},
         )

@@ -21,9 +21,9 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     """Datasets, checkpoints, logs; in embedded use also the database and the message folder."""
     artifacts_url: str = ""
-    """`s3://bucket/prefix`: there API and workers share datasets, checkpoints and logs, and `data_dir` is each machine's
-    own cache. Endpoint, region and key id are AWS_ENDPOINT_URL, AWS_REGION and AWS_ACCESS_KEY_ID, or the machine's
-    role. By default they share `data_dir`."""
+    """`s3://bucket/prefix`: there API and workers share datasets, checkpoints and logs, and `data_dir` is each one's
+    cache. Endpoint, region and key id are AWS_ENDPOINT_URL, AWS_REGION and AWS_ACCESS_KEY_ID, or the machine's role.
+    By default they share `data_dir` itself."""
     artifacts_secret_file: Path | None = None
     """File with the secret that belongs to AWS_ACCESS_KEY_ID."""
     database_url: str = ""
