@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-EXTRAS ?= train,server,dev
+EXTRAS ?= train,server,otel,dev
 DEPLOY := .venv-deploy
 MODELS := data/models/.ready
 ARGS ?=

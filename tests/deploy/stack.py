@@ -30,13 +30,21 @@ DATABASE = "uniapl"
 class Stack:
     """A context manager: every process ends with it, workers after their drain."""
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], **settings: str) -> None:
+        """
+        Args:
+            folder: for everything; made.
+            config: what `docker compose config` says.
+            settings: variables that every process is given, in place of the compose file's.
+        """
+        self.settings = settings
         self.folder, self._services = folder, config["services"]
         self.data_dir, self.secrets = folder / "data", folder / "secrets"
         for made in (self.data_dir, self.secrets, folder / "hub", folder / "redis"):
-            made.mkdir(parents=True)
+            made.mkdir(parents=True, exist_ok=True)
         for name in config["secrets"]:
-            (self.secrets / name).write_text(token_hex(16))
+            if not (self.secrets / name).exists():  # restored from a backup
+                (self.secrets / name).write_text(token_hex(16))
         self._stack = ExitStack()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.ports: dict[str, int] = {}
@@ -109,10 +117,10 @@ class Stack:
         value = value.replace("@postgres/", f"@127.0.0.1:{self.postgres.port}/")
         return value.replace("@redis:6379", f"@127.0.0.1:{self.redis.port}")
 
-    def start(self, service: str, name: str | None = None) -> subprocess.Popen[bytes]:
-        """Start a service of the compose file, as often as there are names for it."""
+    def start(self, service: str, name: str | None = None, **settings: str) -> subprocess.Popen[bytes]:
+        """Start a service of the compose file, as often as there are names for it, with further variables."""
         name = name or service
-        environment = self.environment(service)
+        environment = self.environment(service) | self.settings | settings
         command = [*self._services[service]["command"]]
         if service == "api":
             self.ports[name] = free_port()
@@ -124,7 +132,7 @@ class Stack:
 
     def run(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
         """As `docker compose run` or `exec` would."""
-        environment = self.environment(service)
+        environment = self.environment(service) | self.settings
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
     def _spawn(self, name: str, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -145,12 +153,19 @@ class Stack:
         return subprocess.run([sys.executable, script, url], capture_output=True, check=False).returncode == 0
 
     def start_all(self, *workers: str) -> Client:
-        """Migrate, start the API and workers, make a key; a client for it."""
+        """Migrate, start the API and workers, make a key; returns a client that has it."""
         assert self.start("migrate").wait(60) == 0, self.log("migrate").read_text()
-        self.start("api")
+        self.start_api()
         for worker in workers:
             self.start("worker", worker)
-        wait_for(lambda: self.healthy("api", "/readyz"), timeout_s=60)
         made = self.run("api", sys.executable, "-m", "admin", "keys", "create", "--name", "test")
         assert made.returncode == 0, made.stderr
-        return Client(f"http://127.0.0.1:{self.ports['api']}", api_key=made.stdout.strip())
+        return self.client(made.stdout.strip())
+
+    def start_api(self) -> None:
+        """And wait until it is ready."""
+        self.start("api")
+        wait_for(lambda: self.healthy("api", "/readyz"), timeout_s=60)
+
+    def client(self, api_key: str) -> Client:
+        return Client(f"http://127.0.0.1:{self.ports['api']}", api_key=api_key)

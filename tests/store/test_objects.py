@@ -4,57 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-import httpx
 import pytest
 
 from store.artifacts import Artifacts
 from store.objects import ObjectsAway
 from store.settings import Settings
-from tests.e2e.conftest import wait_for
 from tests.faults.servers import free_port
 from uniapl.manifest import MANIFEST
 
 CHECKPOINT = "jobs/job_1/fence-2/checkpoints/step-00000005"
 FILES = {"model.safetensors": b"w" * 100_000, "config.json": b"{}", "tokenizer/chat.jinja": b"{{ x }}", "empty": b""}
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """The address of a real S3 server of this test run."""
-    port = free_port()
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return httpx.get(url, trust_env=False).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    try:
-        wait_for(answers)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture
-def bucket(s3: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    """The URL of an empty bucket, with the environment that finds it."""
-    name = f"bucket-{sha256(request.node.nodeid.encode()).hexdigest()[:12]}"
-    environment = {"ENDPOINT_URL": s3, "REGION": "us-east-1", "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}
-    for variable, value in environment.items():
-        monkeypatch.setenv(f"AWS_{variable}", value)
-    httpx.put(f"{s3}/{name}", trust_env=False).raise_for_status()
-    return f"s3://{name}/a/prefix"
 
 
 @pytest.fixture(params=["folder", "bucket"])
