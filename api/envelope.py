@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import metrics
 from api.problems import problem
 from store import logs
+from uniapl import tracing
 
 logger = logging.getLogger(__name__)
 VERSION = version("uniapl")
@@ -58,7 +59,13 @@ class Envelope:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        with logs.about(request_id=request_id):
+        if scope["path"] in _ASKED_BY_MACHINES:
+            return await self._handle(scope, receive, send, request_id)
+        caller_trace = Headers(scope=scope).get("traceparent")
+        with (
+            logs.about(request_id=request_id),
+            tracing.span("request", parent=caller_trace, request_id=request_id),
+        ):
             await self._handle(scope, receive, send, request_id)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
@@ -114,6 +121,7 @@ def _tell(scope: Scope, status: int, seconds: float) -> None:
     """Log and count a request whose answer begins; of a stream, the time until then is what its caller waits."""
     route = getattr(scope.get("route"), "path", None)
     metrics.count_request(scope["method"], route, status, seconds)
+    tracing.rename(f"{scope['method']} {route or 'none'}", **{"http.response.status_code": status})
     if route in _ASKED_BY_MACHINES and status < 400:
         return
     facts = {"method": scope["method"], "path": scope["path"], "status": status, "duration_ms": round(seconds * 1e3, 1)}

@@ -25,6 +25,7 @@ from store.doorbell import Doorbell, make_celery
 from store.models import Registry
 from store.objects import ObjectsAway
 from store.settings import Settings
+from uniapl import tracing
 
 UPLOADS = ("/datasets", "/uploads", "/v1/files")
 """Where bodies may be long; the routes there bound them."""
@@ -44,6 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        tracing.start("uniapl-api")
         engine = make_engine(settings.database)
         live = Live(engine)
         app.state.service = Service(

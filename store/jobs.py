@@ -18,6 +18,7 @@ from store.errors import Conflict, FenceLost, NotFound
 from store.holding import Hold, held
 from store.states import ACTIVE, TERMINAL, State, Transition
 from store.tables import Attempt, Job, Json, new_id
+from uniapl import tracing
 from uniapl.spec.job import SPEC_VERSION, JobSpec
 from uniapl.spec.report import Level
 from uniapl.spec.run import ModelSource
@@ -46,6 +47,7 @@ def create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> J
         state=State.QUEUED,
         steps=spec.schedule.steps,
         event_seq=1,
+        traceparent=tracing.traceparent(),
     )
     session.add(job)
     session.flush()
@@ -97,6 +99,7 @@ def claim(
         job.attempt,
         JobSpec.model_validate(job.spec),
         {name: ModelSource.model_validate(source) for name, source in job.models.items()},
+        job.traceparent,
     )
 
 

@@ -72,6 +72,8 @@ class Job(Base):
     created_at: Mapped[float] = mapped_column(insert_default=now())
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
+    traceparent: Mapped[str | None]
+    """Of the request that created it, where requests are traced."""
 
     @property
     def cancel_requested(self) -> bool:

@@ -71,7 +71,8 @@ def s3() -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
 
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    while True:
+        assert time.monotonic() < deadline, "the S3 server does not answer"
         try:
             httpx.get(url, trust_env=False).raise_for_status()
             break

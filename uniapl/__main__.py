@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from uniapl import tracing
 from uniapl.atomic import no_space
 from uniapl.errors import DiskFullError, DivergedError, UnhealthyError, UniaplError
 from uniapl.experiments import command as experiment
@@ -65,7 +67,12 @@ def _train(run: RunConfig, signals: Signals) -> int:
     transformers.utils.logging.disable_progress_bar()  # the log is read by people, and its tail by the service
     try:
         print(log_environment(), file=sys.stderr)
-        with Reporter(Path(run.run_dir) / "reports.jsonl") as reporter, RewardPool(run.spec.reward) as rewards:
+        tracing.start("uniapl-trainer")
+        with (
+            tracing.span("train", parent=os.environ.get(tracing.VARIABLE)),
+            Reporter(Path(run.run_dir) / "reports.jsonl") as reporter,
+            RewardPool(run.spec.reward) as rewards,
+        ):
             try:
                 finished = prepare(run, reporter, signals, rewards).train()
             except Exception as raised:

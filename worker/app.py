@@ -17,6 +17,7 @@ from store import logs
 from store.db import make_engine
 from store.doorbell import RUN_JOB, make_celery
 from store.settings import Settings
+from uniapl import tracing
 from worker import metrics
 from worker.supervisor import run_attempt
 from worker.sweeper import Sweeper
@@ -44,6 +45,7 @@ def _log(**_: Any) -> None:
 def _start_sweeper(**_: Any) -> None:
     """Before the broker is asked for anything: jobs are found without it."""
     threading.Thread(target=Sweeper(worker).run, name="sweeper", daemon=True).start()
+    tracing.start("uniapl-worker")
     if settings.metrics_port:
         metrics.serve(settings.metrics_port, settings.worker_slots)
 

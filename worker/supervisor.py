@@ -24,6 +24,7 @@ from store.errors import FenceLost
 from store.holding import Hold, Intents
 from store.objects import ObjectsAway
 from store.tables import Checkpoint
+from uniapl import tracing
 from uniapl.errors import CheckpointError
 from uniapl.spec.run import RunConfig
 from worker import metrics, process, recovery
@@ -69,7 +70,8 @@ def run_attempt(worker: Worker, job_id: str) -> None:
     if hold is None:
         logger.info("%s is not there to be taken", job_id)
         return
-    with logs.about(job_id=job_id, attempt=hold.attempt, fence=hold.fence):
+    facts: dict[str, str | int] = {"job_id": job_id, "attempt": hold.attempt, "fence": hold.fence}
+    with logs.about(**facts), tracing.span("attempt", parent=hold.traceparent, **facts):
         logger.info("%s: attempt %d under fence %d", job_id, hold.attempt, hold.fence)
         _see_through(worker, hold)
 
@@ -158,10 +160,11 @@ class _Attempt:
         )
 
     def _start(self) -> subprocess.Popen[bytes]:
+        trace = {tracing.VARIABLE: parent} if (parent := tracing.traceparent()) else {}
         return process.start(
             [*TRAINER, str(self._folder / "run.json"), "--parent-pid", str(os.getpid())],
             log=self._log,
-            environment={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
+            environment={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", **trace},
             folder=ROOT,
         )
 

@@ -39,6 +39,8 @@ class Stack:
         """
         self.settings = settings
         self.folder, self._services = folder, config["services"]
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o700)  # Postgres keeps its lock there
         self.data_dir, self.secrets = folder / "data", folder / "secrets"
         for made in (self.data_dir, self.secrets, folder / "hub", folder / "redis"):
             made.mkdir(parents=True, exist_ok=True)

@@ -54,7 +54,7 @@ def test_every_variable_of_compose_is_listed_with_its_default() -> None:
 
 def test_what_is_listed_is_known_to_somebody() -> None:
     known = set(asked_for()) | {f"UNIAPL_{name.upper()}" for name in Settings.model_fields}
-    assert set(listed()) - known == {"COMPOSE_FILE", "COMPOSE_PROFILES"}
+    assert set(listed()) - known == {"COMPOSE_FILE", "COMPOSE_PROFILES", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 
 
 def test_nothing_is_switched_on_and_nothing_secret_has_a_value() -> None:
