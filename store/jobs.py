@@ -18,7 +18,6 @@ from store.errors import Conflict, FenceLost, NotFound
 from store.holding import Hold, held
 from store.states import ACTIVE, TERMINAL, State, Transition
 from store.tables import Attempt, Job, Json, new_id
-from uniapl import tracing
 from uniapl.spec.job import SPEC_VERSION, JobSpec
 from uniapl.spec.report import Level
 from uniapl.spec.run import ModelSource
@@ -47,7 +46,6 @@ def create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> J
         state=State.QUEUED,
         steps=spec.schedule.steps,
         event_seq=1,
-        traceparent=tracing.traceparent(),
     )
     session.add(job)
     session.flush()
