@@ -112,7 +112,7 @@ $(DEPLOY)/.installed: docker/check/requirements.txt
 
 compose-check: $(MODELS) compose-tools  ## check images, compose files, alerts and dashboard, and run their commands as processes
 	@echo "==> checking what docker compose would run"
-	@$(BIN)/python -m pytest tests/deploy $(ARGS)
+	@COMPOSE_CHECK=1 $(BIN)/python -m pytest tests/deploy $(ARGS)
 
 format: $(INSTALLED)  ## format the code and mend what ruff can
 	@$(BIN)/ruff format .
