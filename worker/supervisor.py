@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
@@ -146,7 +147,8 @@ class _Attempt:
         with unit_of_work(self._engine) as session:
             found = self._resumed = recovery.resume_point(self._worker, self._hold, session)
         for name in names:
-            artifacts.objects.fetch(artifacts.relative(artifacts.dataset(name)))
+            with suppress(FileNotFoundError):  # the trainer says so, and which
+                artifacts.objects.fetch(artifacts.relative(artifacts.dataset(name)))
         if found:
             artifacts.objects.fetch(found.path)
         return RunConfig(

@@ -31,7 +31,7 @@ def start_and_pause(client: Client) -> str:
     """A job that is paused in the middle."""
     dataset = client.datasets.upload(CHANCE)
     job = client.jobs.create(**SPEC, dataset_mix=[{"dataset": dataset.id}])
-    wait_for(lambda: client.jobs.get(job.id).step >= 3, timeout_s=120)
+    wait_for(lambda: client.jobs.get(job.id).step >= 3, timeout_s=300)
     client.jobs.pause(job.id)
     wait_for(lambda: client.jobs.get(job.id).state == "paused", timeout_s=60)
     return job.id
@@ -42,7 +42,7 @@ def finish(client: Client, job_id: str) -> str:
     before = client.jobs.get(job_id)
     assert before.state == "paused"
     client.jobs.resume(job_id)
-    done = client.jobs.wait(job_id, timeout_s=180)
+    done = client.jobs.wait(job_id, timeout_s=300)
     assert (done.step, done.attempt) == (12, 2)
     assert f"resumed after step {before.step}" in [event.message for event in client.jobs.list_events(job_id)]
     assert [point.step for point in client.jobs.metrics(job_id, names=["loss"])] == list(range(1, 13))

@@ -34,7 +34,7 @@ def test_a_job_paused_on_one_box_goes_on_on_another(stack: Stack, tmp_path: Path
         dataset = client.datasets.upload(CHANCE)
         stack.start("worker", "first", UNIAPL_DATA_DIR=str(tmp_path / "first"))
         job = client.jobs.create(**SPEC, dataset_mix=[{"dataset": dataset.id, "role": "sft"}])
-        wait_for(lambda: client.jobs.get(job.id).step >= 6, timeout_s=120)
+        wait_for(lambda: client.jobs.get(job.id).step >= 6, timeout_s=300)
         client.jobs.pause(job.id)
         wait_for(lambda: client.jobs.get(job.id).state == "paused", timeout_s=60)
         paused_at = client.jobs.get(job.id).step
@@ -43,7 +43,7 @@ def test_a_job_paused_on_one_box_goes_on_on_another(stack: Stack, tmp_path: Path
 
         stack.start("worker", "second", UNIAPL_DATA_DIR=str(tmp_path / "second"))
         client.jobs.resume(job.id)
-        done = client.jobs.wait(job.id, timeout_s=180)
+        done = client.jobs.wait(job.id, timeout_s=300)
         assert (done.step, done.attempt) == (40, 2)
         assert f"resumed after step {paused_at}" in [event.message for event in client.jobs.list_events(job.id)]
         assert [point.step for point in client.jobs.metrics(job.id, names=["loss"])] == list(range(1, 41))

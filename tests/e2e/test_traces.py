@@ -93,7 +93,7 @@ def test_a_step_can_be_traced_back_to_the_request(collector: Collector, tmp_path
             }
             answer = httpx.post(f"{service.url}/jobs", json=spec, headers=headers, trust_env=False)
             job_id = answer.json()["id"]
-            client.jobs.wait(job_id, timeout_s=120)
+            client.jobs.wait(job_id, timeout_s=300)
         wait_for(lambda: collector.named("attempt"), timeout_s=20)
 
     steps = collector.named("step")
