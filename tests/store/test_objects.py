@@ -6,6 +6,7 @@ import json
 import os
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,33 @@ def test_a_checkpoint_without_its_manifest_is_none(boxes: tuple[Artifacts, Artif
     (one.root / CHECKPOINT / MANIFEST).unlink()
     one.objects.publish(CHECKPOINT)  # as far as a machine came that then died
     assert two.objects.checkpoint_files(CHECKPOINT) is None
+
+
+def test_a_machine_that_dies_while_it_publishes_leaves_no_half_a_checkpoint(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import obstore
+
+    artifacts = Artifacts.of(Settings(data_dir=tmp_path, artifacts_url=bucket))
+    write(artifacts)
+    put, left = obstore.put, 0
+
+    def put_until_it_dies(*arguments: Any, **options: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return put(*arguments, **options)
+
+    monkeypatch.setattr(obstore, "put", put_until_it_dies)
+    for files in range(len(FILES) + 1):  # the manifest is one more
+        left = files
+        with pytest.raises(KeyboardInterrupt):
+            artifacts.objects.publish(CHECKPOINT)
+        assert artifacts.objects.checkpoint_files(CHECKPOINT) is None
+    left = len(FILES) + 1
+    artifacts.objects.publish(CHECKPOINT)
+    assert artifacts.objects.checkpoint_files(CHECKPOINT) is not None
 
 
 def test_a_torn_copy_is_fetched_again_and_an_evicted_one_too(bucket: str, tmp_path: Path) -> None:
