@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from uniapl_client import Client
 
 from embedded.service import EmbeddedService
@@ -50,7 +51,10 @@ def finish(client: Client, job_id: str) -> str:
     return next(file.sha256 for file in files if file.name == "model.safetensors")
 
 
-def test_postgres_by_pg_dump_and_the_data_folder_by_copy(tmp_path: Path, everything: Config) -> None:
+def test_postgres_by_pg_dump_and_the_data_folder_by_copy(
+    tmp_path_factory: pytest.TempPathFactory, everything: Config
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("b")  # the path of Postgres's socket may not be long
     dump = tmp_path / "uniapl.dump"
     with Stack(tmp_path / "old", everything) as old, old.start_all("worker") as client:
         job_id = start_and_pause(client)

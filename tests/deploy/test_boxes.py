@@ -23,8 +23,8 @@ SPEC: dict[str, Any] = {
 
 
 @pytest.fixture
-def stack(bucket: str, tmp_path: Path, everything: Config) -> Iterator[Stack]:
-    with Stack(tmp_path / "stack", everything, UNIAPL_ARTIFACTS_URL=bucket) as running:
+def stack(bucket: str, tmp_path_factory: pytest.TempPathFactory, everything: Config) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("s"), everything, UNIAPL_ARTIFACTS_URL=bucket) as running:
         yield running
 
 
