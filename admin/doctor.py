@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from store import migrate, vitals
 from store.artifacts import Artifacts
 from store.db import make_engine, reading
+from store.objects import ObjectsAway
 from store.settings import Settings
 from store.states import ACTIVE
 from store.tables import Attempt, Checkpoint, Dataset, Job
@@ -63,6 +64,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield from _artifacts(session, artifacts)
     except SQLAlchemyError as error:
         yield Finding(f"the database does not answer: {error}", "start it, or mend UNIAPL_DATABASE_URL")
+    except ObjectsAway as error:
+        yield Finding(
+            str(error), "mend UNIAPL_ARTIFACTS_URL and the AWS_… variables, or wait; trainers go on meanwhile"
+        )
     finally:
         engine.dispose()
     yield from _broker(settings)
