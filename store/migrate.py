@@ -71,7 +71,8 @@ def alembic_config(connection: Connection) -> Config:
 @contextmanager
 def _lock(engine: Engine, settings: Settings) -> Iterator[None]:
     if engine.dialect.name == "postgresql":
-        with engine.connect() as connection:
+        # Outside of a transaction: Postgres ends one that is idle while a long migration runs, and the lock with it.
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
             try:
                 yield

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from alembic import command
 from sqlalchemy import text
 
-from store import migrate
+from store import db, migrate
 from store.db import make_engine
 from store.settings import Settings
 from tests.conftest import ROOT, fresh_postgres
@@ -58,6 +59,17 @@ def test_three_replicas_may_upgrade_at_once(settings: Settings) -> None:
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM alembic_version")) == 1
     engine.dispose()
+
+
+def test_the_lock_outlasts_a_migration_that_takes_its_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "IDLE_MS", 300)
+    with migrate.connection(settings):
+        time.sleep(1)
+        other = start(settings, "upgrade")
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(8)  # time enough to start, and to be done if nothing held it
+    other.communicate(timeout=60)
+    assert other.returncode == 0
 
 
 def test_an_older_database_is_behind_and_a_newer_one_ahead(settings: Settings) -> None:
