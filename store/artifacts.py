@@ -3,7 +3,7 @@ a bucket (`store.objects`).
 
 datasets/<id>.jsonl
 jobs/<id>/fence-<n>/run.json, reports.jsonl, trainer.log, checkpoints/step-<k>/
-teacher_cache/<sha256>.json                answers of `openai` teachers, shared by all jobs
+teacher_cache/<tenant>/<sha256>.json       answers of `openai` teachers, shared by a tenant's jobs
 broker/                                    messages of the embedded service
 uniapl.db                                  its database
 """
@@ -46,13 +46,24 @@ class Artifacts:
         """The validated JSONL file."""
         return self.root / "datasets" / f"{dataset_id}.jsonl"
 
+    def fetched(self, dataset_id: str) -> Path:
+        """The same, on this machine.
+
+        Raises:
+            FileNotFoundError: it is nowhere.
+            ObjectsAway: it may be in the bucket, which does not answer.
+        """
+        path = self.dataset(dataset_id)
+        self.objects.fetch(self.relative(path))
+        return path
+
     def upload(self, dataset_id: str) -> Path:
         """Where an upload grows until it is whole."""
         return self.root / "datasets" / f".{dataset_id}.part"
 
     def uploads(self) -> list[Path]:
-        """Uploads that are under way, or were left."""
-        return list((self.root / "datasets").glob(".*.part"))
+        """Uploads and copies of datasets that are under way on this machine, or were left."""
+        return [*(self.root / "datasets").glob(".*.part"), *(self.root / "datasets").glob(".*.tmp")]
 
     def attempt(self, job_id: str, fence: int) -> Path:
         """The run directory of one attempt; a claim that comes later writes elsewhere."""
@@ -78,9 +89,9 @@ class Artifacts:
         """Checkpoints that are being written or fetched on this machine, or were left."""
         return list(self.root.glob("jobs/*/fence-*/checkpoints/.*.tmp"))
 
-    def teacher_cache(self) -> Path:
-        """Answers of `openai` teachers, by what was asked; safe to share and to delete."""
-        return self.root / "teacher_cache"
+    def teacher_cache(self, tenant: str) -> Path:
+        """Answers of `openai` teachers that a tenant's jobs have asked for; safe to share among them, and to delete."""
+        return self.root / "teacher_cache" / tenant
 
     def broker(self) -> Path:
         """The embedded service's messages."""

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 from fnmatch import fnmatch
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import GenericError, NotFoundError
 from obstore.store import S3Store
 
-from store.objects import CHECKPOINTS, Folder, ObjectsAway, files_here, listed, remove_here
+from store.objects import CHECKPOINTS, DATASETS, Folder, ObjectsAway, files_here, listed, remove_here
 from store.settings import Settings, read_secret
 from uniapl.manifest import MANIFEST
 from uniapl.spec.resources import CheckpointFile
@@ -71,7 +72,7 @@ class Bucket:
         if path.is_file() or (path.is_dir() and files_here(path) is not None):
             return
         remove_here(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
         with _answering():
             if self.size(name) is not None:
                 self._download(name, temporary)
@@ -139,6 +140,11 @@ class Bucket:
         with _answering():
             folders = {"/".join(file.split("/")[:5]) for file in self._files("jobs/")}
         return {name for name in folders if fnmatch(name, CHECKPOINTS)} | self._here.checkpoints()
+
+    def datasets(self) -> set[str]:
+        """See `Objects`."""
+        with _answering():
+            return {name for name in self._files("datasets/") if fnmatch(name, DATASETS)} | self._here.datasets()
 
     def fences(self, job_id: str) -> set[int]:
         """See `Objects`."""

@@ -16,6 +16,7 @@ from uniapl.manifest import MANIFEST
 from uniapl.spec.resources import CheckpointFile
 
 CHECKPOINTS = "jobs/*/fence-*/checkpoints/step-*"
+DATASETS = "datasets/*.jsonl"
 
 
 class ObjectsAway(Exception):
@@ -66,6 +67,13 @@ class Objects(Protocol):
 
     def checkpoints(self) -> set[str]:
         """Names of the folders of all checkpoints.
+
+        Raises:
+            ObjectsAway: they cannot be known.
+        """
+
+    def datasets(self) -> set[str]:
+        """Names of the files of all datasets, those of which only a copy is left here included.
 
         Raises:
             ObjectsAway: they cannot be known.
@@ -122,6 +130,10 @@ class Folder:
     def checkpoints(self) -> set[str]:
         """See `Objects`."""
         return {path.relative_to(self._root).as_posix() for path in self._root.glob(CHECKPOINTS)}
+
+    def datasets(self) -> set[str]:
+        """See `Objects`."""
+        return {path.relative_to(self._root).as_posix() for path in self._root.glob(DATASETS)}
 
     def fences(self, job_id: str) -> set[int]:
         """See `Objects`."""

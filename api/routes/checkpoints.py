@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Request, Response
 from fastapi.responses import FileResponse
 
-from api import files
+from api import downloads
 from api.auth import ReadsCheckpoints, WritesJobs
 from api.deps import Service
 from api.problems import RESPONSES
@@ -85,7 +85,7 @@ def download_file(checkpoint_id: str, name: str, caller: ReadsCheckpoints, reque
     hashes = {file.name: file.sha256 for file in found.files} | {MANIFEST: row.manifest_sha256}
     if name not in hashes:  # also keeps every path outside the manifest out of reach
         raise NotFound("file", name)
-    file = files.answer(
+    file = downloads.answer(
         request,
         caller.service.artifacts,
         f"{row.path}/{name}",
