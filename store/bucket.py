@@ -71,7 +71,8 @@ class Bucket:
         path = self._root / name
         if path.is_file() or (path.is_dir() and files_here(path) is not None):
             return
-        remove_here(path)
+        if path.is_dir():  # torn; a file may have come by another thread since we looked
+            remove_here(path)
         temporary = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
         with _answering():
             if self.size(name) is not None:

@@ -63,6 +63,11 @@ def test_a_service_is_given_the_secrets_that_its_variables_point_at_and_no_other
         assert pointed_at == {secret["source"] for secret in service.get("secrets", [])}, name
 
 
+def test_whoever_opens_secrets_has_the_key_that_sealed_them(everything: Config) -> None:
+    given = {name: everything["services"][name]["environment"].get("UNIAPL_SECRET_KEY_FILE") for name in OURS}
+    assert given == {"migrate": None, "api": "/run/secrets/secret_key", "worker": "/run/secrets/secret_key"}
+
+
 def test_nothing_secret_stands_in_a_file_or_has_a_default(everything: Config) -> None:
     for name, service in everything["services"].items():
         for variable, value in (service.get("environment") or {}).items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,32 @@ def test_a_single_file_is_shared_too(boxes: tuple[Artifacts, Artifacts]) -> None
     two.objects.remove(name)
     assert one.objects.size(name) is None
     two.objects.remove(name)
+
+
+def test_datasets_are_listed_copies_too(boxes: tuple[Artifacts, Artifacts]) -> None:
+    one, two = boxes
+    one.dataset("ds_1").parent.mkdir(parents=True)
+    one.dataset("ds_1").write_text("rows")
+    one.upload("ds_2").write_text("not whole yet")
+    name = one.relative(one.dataset("ds_1"))
+    one.objects.publish(name)
+    assert two.fetched("ds_1").read_text() == "rows"
+    assert one.objects.datasets() == two.objects.datasets() == {name}
+    two.objects.remove(name)
+    assert (name in one.objects.datasets()) == one.dataset("ds_1").exists()  # a copy is left for the garbage
+    assert two.objects.datasets() == set()
+
+
+def test_a_file_is_fetched_by_many_threads_at_once(bucket: str, tmp_path: Path) -> None:
+    one, two = (Artifacts.of(Settings(data_dir=tmp_path / name, artifacts_url=bucket)) for name in ("one", "two"))
+    content = os.urandom(8 * 1024 * 1024)
+    one.dataset("ds_1").parent.mkdir(parents=True)
+    one.dataset("ds_1").write_bytes(content)
+    one.objects.publish(one.relative(one.dataset("ds_1")))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: two.fetched("ds_1").read_bytes() == content, range(4)))
+    assert found == [True] * 4
+    assert [path.name for path in (tmp_path / "two" / "datasets").iterdir()] == ["ds_1.jsonl"]
 
 
 def test_what_was_removed_or_never_published_is_missed(boxes: tuple[Artifacts, Artifacts]) -> None:
