@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from importlib.metadata import version
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -130,8 +131,9 @@ def _tell(scope: Scope, status: int, seconds: float) -> None:
     tracing.rename(f"{scope['method']} {route or 'none'}", **{"http.response.status_code": status})
     if route in _ASKED_BY_MACHINES and status < 400:
         return
-    facts = {"method": scope["method"], "path": scope["path"], "status": status, "duration_ms": round(seconds * 1e3, 1)}
-    logger.info("%s %s %d", scope["method"], scope["path"], status, extra=facts)
+    path = quote(scope["path"])  # no line of the log is a caller's
+    facts = {"method": scope["method"], "path": path, "status": status, "duration_ms": round(seconds * 1e3, 1)}
+    logger.info("%s %s %d", scope["method"], path, status, extra=facts)
 
 
 def _complete(headers: MutableHeaders, request_id: str, path: str) -> None:
