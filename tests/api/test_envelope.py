@@ -118,4 +118,5 @@ def test_nul_in_what_is_looked_up_is_no_failure_of_ours(client: TestClient) -> N
 def test_no_line_of_the_log_is_a_callers(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "api.envelope"):
         client.get("/jobs/a%0Ab")
-    assert [record.getMessage() for record in caplog.records if record.name == "api.envelope"] == ["GET /jobs/a%0Ab 404"]
+    told = [record.getMessage() for record in caplog.records if record.name == "api.envelope"]
+    assert told == ["GET /jobs/a%0Ab 404"]
