@@ -125,7 +125,7 @@ def prometheus(stack: Stack, jobs: list[Any], tmp_path_factory: pytest.TempPathF
     program = tool("prometheus", "that Prometheus reads our metrics, alerts and dashboard (Debian: prometheus)")
     folder = tmp_path_factory.mktemp("prometheus")
     config = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["global"] = {"scrape_interval": "3s", "evaluation_interval": "1s"}  # an answer may take as long
     config["rule_files"] = [str(ROOT / "docker/prometheus/alerts.yml")]
     wanted = {"api": ["api"], "worker": list(WORKERS), "discriminator": []}
     for job in config["scrape_configs"]:
@@ -141,8 +141,8 @@ def prometheus(stack: Stack, jobs: list[Any], tmp_path_factory: pytest.TempPathF
     process = subprocess.Popen(command)
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_for(lambda: len(up(url)) == 3 and set(up(url).values()) == {"1"}, timeout_s=60)
-        time.sleep(2.5)  # rates need two scrapes
+        wait_for(lambda: len(up(url)) == 3 and set(up(url).values()) == {"1"}, timeout_s=120)
+        time.sleep(7)  # rates need two scrapes
         yield url
     finally:
         process.terminate()
