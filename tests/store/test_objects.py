@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,15 +100,45 @@ def test_datasets_are_listed_copies_too(boxes: tuple[Artifacts, Artifacts]) -> N
     assert two.objects.datasets() == set()
 
 
-def test_a_file_is_fetched_by_many_threads_at_once(bucket: str, tmp_path: Path) -> None:
+def test_two_threads_that_fetch_a_file_do_not_disturb_each_other(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins when the first has half of it, and goes on when that one has read all."""
+    import obstore
+
     one, two = (Artifacts.of(Settings(data_dir=tmp_path / name, artifacts_url=bucket)) for name in ("one", "two"))
-    content = os.urandom(8 * 1024 * 1024)
+    content = os.urandom(2 * 1024 * 1024)
     one.dataset("ds_1").parent.mkdir(parents=True)
     one.dataset("ds_1").write_bytes(content)
     one.objects.publish(one.relative(one.dataset("ds_1")))
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: two.fetched("ds_1").read_bytes() == content, range(4)))
-    assert found == [True] * 4
+    half, begun, done = Event(), Event(), Event()
+    get, calls = obstore.get, count()
+
+    def stream(whole: bytes) -> Iterator[bytes]:
+        yield whole[: 1024 * 1024]
+        half.set()
+        assert begun.wait(20)
+        yield whole[1024 * 1024 :]
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == 0:
+            whole = bytes(get(*arguments, **options).bytes())
+            return SimpleNamespace(stream=lambda: stream(whole))
+        begun.set()
+        assert done.wait(20)
+        return get(*arguments, **options)
+
+    def second() -> bytes:
+        assert half.wait(20)
+        return two.fetched("ds_1").read_bytes()
+
+    monkeypatch.setattr(obstore, "get", slow)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(second)
+        found = two.fetched("ds_1").read_bytes()
+        done.set()
+        assert found == content
+        assert other.result() == content
     assert [path.name for path in (tmp_path / "two" / "datasets").iterdir()] == ["ds_1.jsonl"]
 
 
