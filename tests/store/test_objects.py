@@ -117,7 +117,7 @@ def test_two_threads_that_fetch_a_file_do_not_disturb_each_other(
     def stream(whole: bytes) -> Iterator[bytes]:
         yield whole[: 1024 * 1024]
         half.set()
-        assert begun.wait(20)
+        assert begun.wait(60)
         yield whole[1024 * 1024 :]
 
     def slow(*arguments: Any, **options: Any) -> Any:
@@ -125,11 +125,11 @@ def test_two_threads_that_fetch_a_file_do_not_disturb_each_other(
             whole = bytes(get(*arguments, **options).bytes())
             return SimpleNamespace(stream=lambda: stream(whole))
         begun.set()
-        assert done.wait(20)
+        assert done.wait(60)
         return get(*arguments, **options)
 
     def second() -> bytes:
-        assert half.wait(20)
+        assert half.wait(60)
         return two.fetched("ds_1").read_bytes()
 
     monkeypatch.setattr(obstore, "get", slow)
