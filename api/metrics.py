@@ -1,21 +1,59 @@
-"""`/metrics` for Prometheus: read from the database when it is scraped."""
+"""`/metrics` for Prometheus: of the service, read from the database when it is scraped; of this process, its requests.
+
+Labels have few values: routes as the API declares them, never a path, and neither tenants nor jobs.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import PROCESS_COLLECTOR, CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from store.vitals import Vitals
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_requests = Histogram(
+    "uniapl_api_request_seconds",
+    "Until an answer begins, by route.",
+    ["method", "route", "status"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+    registry=None,
+)
 
-def exposition(vitals: Vitals) -> bytes:
+
+def count_request(method: str, route: str | None, status: int, seconds: float) -> None:
+    """One request whose answer begins.
+
+    Args:
+        method: as it was sent; what is no method of ours counts as one.
+        route: as declared, `/jobs/{job_id}`; none where no route was reached.
+        status: of the answer; its hundreds are counted.
+        seconds: since the request came.
+    """
+    known = method if method in METHODS else "other"
+    _requests.labels(known, route or "none", f"{status // 100}xx").observe(seconds)
+
+
+def exposition(vitals: Vitals, data_dir: Path) -> bytes:
     """The text format."""
     registry = CollectorRegistry()
-    registry.register(_Vitals(vitals))
+    for collector in (_Vitals(vitals), _Disk(data_dir), _requests, PROCESS_COLLECTOR):
+        registry.register(collector)
     return generate_latest(registry)
+
+
+class _Disk(Collector):
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterator[Metric]:
+        usage = shutil.disk_usage(self._folder)
+        yield GaugeMetricFamily("uniapl_data_free_bytes", "Free where the data folder is.", usage.free)
+        yield GaugeMetricFamily("uniapl_data_size_bytes", "Of the disk where the data folder is.", usage.total)
 
 
 class _Vitals(Collector):

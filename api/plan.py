@@ -11,6 +11,8 @@ from api import named
 from api.auth import Caller
 from api.deps import Service
 from store import rates, workers
+from store.objects import ObjectsAway
+from store.tables import Dataset
 from store.tables import Worker as Row
 from uniapl.errors import MisfitError, SpecError
 from uniapl.estimate import plan
@@ -44,11 +46,11 @@ def estimate(caller: Caller, spec: JobSpec, sources: Sources) -> Estimate:
     """
     service = caller.service
     with caller.reading() as session:
-        files = _files(service, session, spec)
+        found = _datasets(session, spec)
         alive = workers.alive(session, service.settings.lease_s)
         measured = rates.rate(session, spec, sorted({row.host for row in alive}))
     hardware = [Hardware.model_validate(row) for row in alive]
-    entries = plan.read_entries(spec, sources[spec.student], files)
+    entries = plan.read_entries(spec, sources[spec.student], _files(service, found))
     reasons = _caveats(spec)
     memory, verdict, why = _memory(service, spec, sources, entries, hardware)
     usual = plan.usual_step(spec, entries, measured.completion_tokens if measured else None)
@@ -75,12 +77,12 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | Non
     try:
         with caller.reading() as session:
             alive = workers.alive(session, service.settings.lease_s)
-            files = _files(service, session, spec)
+            found = _datasets(session, spec)
         if not alive:
             return None
         models = plan.read_models(spec, sources.__getitem__, lambda source: _shape(service, source))
-        entries = plan.read_entries(spec, sources[spec.student], files)
-    except (SpecError, ShapeUnknown, OSError):
+        entries = plan.read_entries(spec, sources[spec.student], _files(service, found))
+    except (SpecError, ShapeUnknown, OSError, ObjectsAway):
         return None
     hardware = [Hardware.model_validate(row) for row in alive]
     needs = [(worker, plan.least(spec, models, entries, device_of(worker))) for worker in hardware]
@@ -116,14 +118,18 @@ def _shape(service: Service, source: ModelSource) -> Shape:
     return read_shape(source)
 
 
-def _files(service: Service, session: Session, spec: JobSpec) -> list[tuple[Path, int]]:
-    """Each entry's file and rows.
+def _datasets(session: Session, spec: JobSpec) -> list[Dataset]:
+    """Each entry's dataset.
 
     Raises:
-        SpecError: a dataset is not there.
+        SpecError: one is not there.
     """
-    found = [named.find_dataset(session, name, param) for param, name in named.mixed(spec)]
-    return [(service.artifacts.dataset(dataset.id), dataset.rows) for dataset in found]
+    return [named.find_dataset(session, name, param) for param, name in named.mixed(spec)]
+
+
+def _files(service: Service, found: Sequence[Dataset]) -> list[tuple[Path, int]]:
+    """Each one's file and rows. They may have to come from the bucket, so no transaction is open."""
+    return [(service.artifacts.fetched(dataset.id), dataset.rows) for dataset in found]
 
 
 def _caveats(spec: JobSpec) -> list[str]:

@@ -100,13 +100,11 @@ class EmbeddedService:
 
     def start_api(self) -> None:
         """Start the API process."""
-        options = ["--host", self.host, "--port", str(self.port), "--log-level", "warning"]
-        options += ["--timeout-graceful-shutdown", "3"]  # event streams would hold it open
-        self._spawn("api", "uvicorn", "--factory", "api.main:create_app", *options)
+        self._spawn("api", "api", "--host", self.host, "--port", str(self.port))
 
     def start_worker(self) -> None:
         """Start the worker process."""
-        options = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
+        options = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         self._spawn("worker", "celery", "-A", "worker.app", "worker", *options)
 
     def pid(self, name: str) -> int:

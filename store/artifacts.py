@@ -1,4 +1,5 @@
-"""Every path on disk, relative to one data folder that API and workers share.
+"""Every path on disk, relative to one data folder that API and workers share, or have each for itself as the cache of
+a bucket (`store.objects`).
 
 datasets/<id>.jsonl
 jobs/<id>/fence-<n>/run.json, reports.jsonl, trainer.log, checkpoints/step-<k>/
@@ -9,12 +10,14 @@ uniapl.db                                  its database
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Self
 
-from uniapl.manifest import MANIFEST
-from uniapl.spec.resources import CheckpointFile
+from store import objects
+from store.objects import Folder, Objects
+from store.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -22,18 +25,45 @@ class Artifacts:
     """Paths under one data folder."""
 
     root: Path
+    shared: Objects | None = None
+    """Where others find the files; the data folder itself by default."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """As the settings say.
+
+        Raises:
+            ValueError: they name something else than a bucket, or a secret that cannot be read.
+        """
+        return cls(settings.data_dir, objects.of(settings))
+
+    @cached_property
+    def objects(self) -> Objects:
+        """Where others find the files."""
+        return self.shared or Folder(self.root.absolute())
 
     def dataset(self, dataset_id: str) -> Path:
         """The validated JSONL file."""
         return self.root / "datasets" / f"{dataset_id}.jsonl"
+
+    def fetched(self, dataset_id: str) -> Path:
+        """The same, on this machine.
+
+        Raises:
+            FileNotFoundError: it is nowhere.
+            ObjectsAway: it may be in the bucket, which does not answer.
+        """
+        path = self.dataset(dataset_id)
+        self.objects.fetch(self.relative(path))
+        return path
 
     def upload(self, dataset_id: str) -> Path:
         """Where an upload grows until it is whole."""
         return self.root / "datasets" / f".{dataset_id}.part"
 
     def uploads(self) -> list[Path]:
-        """Uploads that are under way, or were left."""
-        return list((self.root / "datasets").glob(".*.part"))
+        """Uploads and copies of datasets that are under way on this machine, or were left."""
+        return [*(self.root / "datasets").glob(".*.part"), *(self.root / "datasets").glob(".*.tmp")]
 
     def attempt(self, job_id: str, fence: int) -> Path:
         """The run directory of one attempt; a claim that comes later writes elsewhere."""
@@ -41,7 +71,7 @@ class Artifacts:
 
     def fences(self, job_id: str) -> list[int]:
         """Fences under which something has been written for a job, ascending."""
-        return sorted(int(path.name.removeprefix("fence-")) for path in (self.root / "jobs" / job_id).glob("fence-*"))
+        return sorted(self.objects.fences(job_id))
 
     def log(self, job_id: str, fence: int) -> Path:
         """What an attempt's trainer writes to its standard outputs."""
@@ -55,6 +85,10 @@ class Artifacts:
         """Where an attempt's trainer writes checkpoints."""
         return self.attempt(job_id, fence) / "checkpoints"
 
+    def unfinished(self) -> list[Path]:
+        """Checkpoints that are being written or fetched on this machine, or were left."""
+        return list(self.root.glob("jobs/*/fence-*/checkpoints/.*.tmp"))
+
     def teacher_cache(self, tenant: str) -> Path:
         """Answers of `openai` teachers that a tenant's jobs have asked for; safe to share among them, and to delete."""
         return self.root / "teacher_cache" / tenant
@@ -66,18 +100,3 @@ class Artifacts:
     def relative(self, path: Path) -> str:
         """A path as the database stores it."""
         return str(path.absolute().relative_to(self.root.absolute()))
-
-    def checkpoint_files(self, path: str) -> list[CheckpointFile] | None:
-        """What the manifest of a checkpoint lists, the manifest itself left out; `None` when something is missing or
-        torn.
-
-        Whoever restores a database, or loses a disk, has rows that outlive their folders.
-        """
-        folder = self.root / path
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-            files = [CheckpointFile(name=name, **entry) for name, entry in manifest["files"].items()]
-            whole = all((folder / file.name).stat().st_size == file.bytes for file in files)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-        return files if whole else None

@@ -35,7 +35,6 @@ def make_celery(settings: Settings) -> Celery:
         task_acks_late=False,  # late acknowledgement redelivers day-long tasks while they run
         worker_prefetch_multiplier=1,
         worker_enable_remote_control=False,
-        worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_pool_acquire_timeout=2,
     )

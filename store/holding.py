@@ -34,6 +34,8 @@ class Hold:
     models: dict[str, ModelSource]
     tenant: str
     """Whose job it is."""
+    traceparent: str | None = None
+    """The trace that what happens to the job belongs to."""
 
 
 @dataclass(frozen=True)

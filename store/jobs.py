@@ -96,6 +96,7 @@ def claim(
         JobSpec.model_validate(job.spec),
         {name: ModelSource.model_validate(source) for name, source in job.models.items()},
         job.tenant,
+        job.traceparent,
     )
 
 

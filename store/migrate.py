@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 from store.db import make_engine
@@ -17,12 +20,31 @@ from store.settings import Settings
 
 _MIGRATIONS = Path(__file__).parent.parent / "migrations"
 _ADVISORY_LOCK = 7_266_911_035
+State = Literal["empty", "behind", "current", "ahead"]
+"""Of a database, as this code sees it; `ahead` is one that newer code has migrated."""
 
 
 def upgrade(settings: Settings) -> None:
     """Run the missing migrations under a lock (advisory on Postgres, a file on SQLite)."""
     with connection(settings) as opened:
         command.upgrade(alembic_config(opened), "head")
+
+
+def state(connection: Connection) -> State:
+    """How the database stands to this code's migrations."""
+    there = MigrationContext.configure(connection).get_current_revision()
+    if there is None:
+        return "empty"
+    known = _revisions()
+    if there not in known:
+        return "ahead"
+    return "current" if there == known[0] else "behind"
+
+
+@cache
+def _revisions() -> list[str]:
+    """Newest first."""
+    return [script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()]
 
 
 @contextmanager
@@ -49,7 +71,8 @@ def alembic_config(connection: Connection) -> Config:
 @contextmanager
 def _lock(engine: Engine, settings: Settings) -> Iterator[None]:
     if engine.dialect.name == "postgresql":
-        with engine.connect() as connection:
+        # Outside of a transaction: Postgres ends one that is idle while a long migration runs, and the lock with it.
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
             try:
                 yield
@@ -59,8 +82,3 @@ def _lock(engine: Engine, settings: Settings) -> Iterator[None]:
         with (settings.data_dir / "migrate.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-if __name__ == "__main__":
-    upgrade(Settings())
-    print("database is up to date", file=sys.stderr)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
 
 
 class Settings(BaseSettings):
@@ -18,10 +20,20 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("data")
     """Datasets, checkpoints, logs; in embedded use also the database and the message folder."""
+    artifacts_url: str = ""
+    """`s3://bucket/prefix`: there API and workers share datasets, checkpoints and logs, and `data_dir` is each one's
+    cache. Endpoint, region and key id are AWS_ENDPOINT_URL, AWS_REGION and AWS_ACCESS_KEY_ID, or the machine's role.
+    By default they share `data_dir` itself."""
+    artifacts_secret_file: Path | None = None
+    """File with the secret that belongs to AWS_ACCESS_KEY_ID."""
     database_url: str = ""
     """SQLAlchemy URL; by default a SQLite file in `data_dir`. Production: `postgresql+psycopg://…`."""
+    database_password_file: Path | None = None
+    """File with the password of the user that `database_url` names, so that the URL holds none."""
     broker_url: str = ""
     """Celery broker; by default a message folder in `data_dir`. Production: `redis://…`."""
+    broker_password_file: Path | None = None
+    """File with the password of the user that `broker_url` names; Redis calls its first user `default`."""
     models_file: Path = Path("models.json")
     """The model registry; paths in it are relative to its folder."""
     hub_models: list[str] = ["*/*"]
@@ -74,13 +86,57 @@ class Settings(BaseSettings):
     """Largest dataset, as it is sent and uncompressed."""
     upload_expiry_s: float = Field(default=24 * 3600.0, gt=0)
     """An upload that can be resumed is given up when nothing has been added for so long."""
+    metrics_token_file: Path | None = None
+    """File with a token that opens the API's `/metrics` and nothing else, for Prometheus. Keys with the scope `admin`
+    open it too."""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Port where a worker shows its own `/metrics` to whoever can reach it; they name no tenant and no job. 0: none."""
+    log_format: Literal["text", "json"] = "text"
+    """`json`: one object a line, with the ids of request, job and attempt as fields."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Of the service's own messages; libraries are heard from WARNING on."""
 
     @cached_property
     def database(self) -> str:
-        """The database URL in force."""
-        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'uniapl.db'}"
+        """The database URL in force.
+
+        Raises:
+            ValueError: the password file cannot be read, or the URL names no user.
+        """
+        return _with_password(self, "database") or f"sqlite:///{self.data_dir.absolute() / 'uniapl.db'}"
 
     @cached_property
     def broker(self) -> str:
-        """The broker URL in force."""
-        return self.broker_url or "filesystem://localhost"
+        """The broker URL in force.
+
+        Raises:
+            ValueError: the password file cannot be read, or the URL names no user.
+        """
+        return _with_password(self, "broker") or "filesystem://localhost"
+
+
+def _with_password(settings: Settings, whose: Literal["database", "broker"]) -> str:
+    """The URL as it is set, with the password from its file if there is one."""
+    url: str = getattr(settings, f"{whose}_url")
+    file: Path | None = getattr(settings, f"{whose}_password_file")
+    if file is None:
+        return url
+    variable = f"UNIAPL_{whose.upper()}_URL"
+    if not url or not (parsed := make_url(url)).username:
+        raise ValueError(f"{variable}: name the user whose password is in {file}, as in scheme://user@host")
+    return parsed.set(password=read_secret(file)).render_as_string(hide_password=False)
+
+
+def read_secret(file: Path) -> str:
+    """What a file holds, without the newline at its end.
+
+    Raises:
+        ValueError: it cannot be read, or is empty; the message names it.
+    """
+    try:
+        text = file.read_text().strip()
+    except OSError as error:
+        raise ValueError(f"cannot read the secret file {file}: {error.strerror}") from None
+    if not text:
+        raise ValueError(f"the secret file {file} is empty")
+    return text

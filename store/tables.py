@@ -10,6 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from store.db import now
 from store.states import STATES, TERMINAL
+from uniapl import tracing
 from uniapl.spec.report import Level
 
 Json = dict[str, Any]
@@ -79,6 +80,8 @@ class Job(Base):
     created_at: Mapped[float] = mapped_column(insert_default=now())
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
+    traceparent: Mapped[str | None] = mapped_column(insert_default=tracing.traceparent)
+    """Of the request that created it, where requests are traced."""
 
     @property
     def cancel_requested(self) -> bool:

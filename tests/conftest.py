@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,46 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield f"redis://127.0.0.1:{port}/0"
     process.terminate()
     process.wait()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of a real S3 server of this test run."""
+    import httpx
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+
+    deadline = time.monotonic() + 60
+    while True:
+        assert time.monotonic() < deadline, "the S3 server does not answer"
+        try:
+            httpx.get(url, trust_env=False).raise_for_status()
+            break
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    yield url
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """The URL of an empty bucket, with the environment that finds it."""
+    from hashlib import sha256
+
+    import httpx
+
+    name = f"bucket-{sha256(request.node.nodeid.encode()).hexdigest()[:12]}"
+    environment = {"ENDPOINT_URL": s3, "REGION": "us-east-1", "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}
+    for variable, value in environment.items():
+        monkeypatch.setenv(f"AWS_{variable}", value)
+    httpx.put(f"{s3}/{name}", trust_env=False).raise_for_status()
+    return f"s3://{name}/a/prefix"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

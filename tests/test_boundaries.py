@@ -25,8 +25,9 @@ def loaded_by(module: str) -> set[str]:
         ("uniapl.manifest", {"torch", "transformers", "safetensors", "numpy"}),
         ("uniapl.estimate.plan", {"torch", "transformers", "peft", "sqlalchemy", "fastapi", "store", "api", "worker"}),
         ("uniapl_client", {"torch", "transformers", "sqlalchemy", "fastapi", "celery", "store", "api", "worker"}),
-        ("api.main", {"torch", "transformers", "worker"}),
-        ("worker.app", {"torch", "transformers", "fastapi", "api"}),
+        ("uniapl.tracing", {"opentelemetry", "torch"}),
+        ("api.main", {"torch", "transformers", "worker", "obstore"}),
+        ("worker.app", {"torch", "transformers", "fastapi", "api", "obstore"}),
         ("uniapl.prepare", {"sqlalchemy", "fastapi", "celery", "store", "api", "worker", "uniapl_client"}),
     ],
 )

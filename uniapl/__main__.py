@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from uniapl import tracing
 from uniapl.access import Access, handed
 from uniapl.atomic import no_space
 from uniapl.errors import DiskFullError, DivergedError, UnhealthyError, UniaplError
@@ -70,8 +72,12 @@ def _train(run: RunConfig, signals: Signals, access: Access) -> int:
     transformers.utils.logging.disable_progress_bar()  # the log is read by people, and its tail by the service
     try:
         print(log_environment(), file=sys.stderr)
-        reports = Path(run.run_dir) / "reports.jsonl"
-        with Reporter(reports, redactor) as reporter, RewardPool(run.spec.reward) as rewards:
+        tracing.start("uniapl-trainer")
+        with (
+            tracing.span("train", parent=os.environ.get(tracing.VARIABLE)),
+            Reporter(Path(run.run_dir) / "reports.jsonl", redactor) as reporter,
+            RewardPool(run.spec.reward) as rewards,
+        ):
             try:
                 finished = prepare(run, reporter, signals, rewards, access).train()
             except Exception as raised:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from uniapl import checkpoint
+from uniapl import checkpoint, tracing
 from uniapl.batch import Sequence
 from uniapl.data import EncodedRow
 from uniapl.discriminators.learned import LearnedDiscriminator
@@ -89,7 +89,8 @@ class Trainer:
         self.reporter.phase("training")
         while self.done < schedule.steps:
             try:
-                metrics = self._step(self.done)
+                with tracing.span("step", step=self.done + 1):
+                    metrics = self._step(self.done)
             except DivergedError as error:
                 self.reporter.event(error.message, level="error", signature="not_finite", step=self.done + 1)
                 raise

@@ -7,16 +7,18 @@ on the broker once a job is claimed.
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from typing import Any
 
-from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
+from store import logs
 from store.db import make_engine
 from store.doorbell import RUN_JOB, make_celery
 from store.settings import Settings
+from uniapl import tracing
+from worker import metrics
 from worker.supervisor import run_attempt
 from worker.sweeper import Sweeper
 from worker.worker import Worker
@@ -33,11 +35,19 @@ def run_job(job_id: str) -> None:
     worker.take(job_id, run_attempt)
 
 
+@setup_logging.connect
+def _log(**_: Any) -> None:
+    """In place of Celery's own configuration."""
+    logs.configure(settings)
+
+
 @worker_init.connect
 def _start_sweeper(**_: Any) -> None:
     """Before the broker is asked for anything: jobs are found without it."""
-    logging.getLogger("worker").setLevel(logging.INFO)
     threading.Thread(target=Sweeper(worker).run, name="sweeper", daemon=True).start()
+    tracing.start("uniapl-worker")
+    if settings.metrics_port:
+        metrics.serve(settings.metrics_port, settings.worker_slots)
 
 
 @worker_shutting_down.connect

@@ -16,7 +16,6 @@ from store.artifacts import Artifacts
 from store.db import reading, unit_of_work
 from store.states import TERMINAL
 from store.tables import Checkpoint, Dataset, Job, Upload
-from uniapl import manifest
 
 UPLOAD_ABANDONED_S = 24 * 3600.0
 
@@ -28,15 +27,16 @@ def clear(engine: Engine, artifacts: Artifacts) -> None:
         over = set(session.scalars(select(Job.id).where(Job.state.in_(TERMINAL))))
         kept = set(session.scalars(select(Checkpoint.path).where(Checkpoint.deleted_at.is_(None))))
         deleted = set(session.scalars(select(Checkpoint.path).where(Checkpoint.deleted_at.is_not(None))))
-    for job_id, fence in fences.items():
-        for number in artifacts.fences(job_id):
-            if number < fence or job_id in over:  # the newest attempt of a living job is still writing
-                for path in artifacts.checkpoints(job_id, number).glob(".*.tmp"):
-                    shutil.rmtree(path, ignore_errors=True)
-            for path in _checkpoints(artifacts, job_id, number):
-                name = artifacts.relative(path)
-                if name in deleted or (job_id in over and name not in kept):
-                    shutil.rmtree(path, ignore_errors=True)
+    for path in artifacts.unfinished():
+        job_id, fence = path.parts[-4], int(path.parts[-3].removeprefix("fence-"))
+        if job_id in over or fence < fences.get(job_id, 0):  # the newest attempt of a living job is still writing
+            shutil.rmtree(path, ignore_errors=True)
+    for name in artifacts.objects.checkpoints():
+        job_id = name.split("/")[1]
+        if name in deleted or (job_id in over and name not in kept):
+            artifacts.objects.remove(name)
+        elif job_id in over:
+            artifacts.objects.evict(name)
     _clear_datasets(engine, artifacts)
     with unit_of_work(engine) as session:
         answers.forget_old(session)
@@ -48,8 +48,10 @@ def _clear_datasets(engine: Engine, artifacts: Artifacts) -> None:
         growing = {
             artifacts.upload(id_) for id_ in session.scalars(select(Upload.id).where(Upload.dataset_id.is_(None)))
         }
-        deleted = list(session.scalars(select(Dataset.id).where(Dataset.deleted_at.is_not(None))))
-    for path in [*map(artifacts.upload, expired), *map(artifacts.dataset, deleted)]:
+        deleted = set(session.scalars(select(Dataset.id).where(Dataset.deleted_at.is_not(None))))
+    for name in {artifacts.relative(artifacts.dataset(id_)) for id_ in deleted} & artifacts.objects.datasets():
+        artifacts.objects.remove(name)
+    for path in map(artifacts.upload, expired):
         path.unlink(missing_ok=True)
     for path in artifacts.uploads():
         if path not in growing and _age_s(path) > UPLOAD_ABANDONED_S:
@@ -62,8 +64,3 @@ def _age_s(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _checkpoints(artifacts: Artifacts, job_id: str, fence: int) -> list[Path]:
-    folder = artifacts.checkpoints(job_id, fence)
-    return [manifest.folder_of(folder, step) for step in manifest.steps_in(folder)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextvars import copy_context
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +16,7 @@ from store import holding
 from store.db import unit_of_work
 from store.errors import FenceLost
 from store.holding import Hold
+from worker import metrics
 
 MARGIN = 1 / 6
 """Share of the lease before its end at which the holder no longer counts on it: 15 of 90 seconds."""
@@ -35,7 +37,10 @@ class Lease:
         self._done = threading.Event()
         self.lost = threading.Event()
         """Set once the job is no longer ours."""
-        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{hold.job_id}", daemon=True)
+        beat = copy_context()  # so that its messages say what they are about
+        self._thread = threading.Thread(
+            target=beat.run, args=(self._beat,), name=f"heartbeat-{hold.job_id}", daemon=True
+        )
 
     @property
     def certain(self) -> bool:
@@ -64,8 +69,11 @@ class Lease:
                 with unit_of_work(self._engine) as session:
                     holding.renew(session, self._hold, self._lease_s)
                 self._renewed = asked
+                metrics.renewals.labels("renewed").inc()
             except FenceLost:
+                metrics.renewals.labels("lost").inc()
                 self.lost.set()
                 return
             except SQLAlchemyError as error:
+                metrics.renewals.labels("failed").inc()
                 logger.warning("%s: could not renew the lease: %s", self._hold.job_id, error)

@@ -46,6 +46,8 @@ def take_over(worker: Worker, hold: Hold) -> None:
         while relay.pump():
             pass
         found = _unreported(worker, hold.job_id, attempt.fence)
+        for checkpoint in found:
+            worker.artifacts.objects.publish(worker.artifacts.relative(checkpoint.path))
         with unit_of_work(worker.engine) as session:
             holding.touch(session, hold)
             for checkpoint in found:
@@ -65,7 +67,7 @@ def resume_point(worker: Worker, hold: Hold, session: Session) -> Checkpoint | N
     holding.touch(session, hold)  # locks the job: nobody deletes the checkpoint before the choice is recorded
     found = None
     for row in checkpoints.of_job(session, hold.job_id):
-        if worker.artifacts.checkpoint_files(row.path) is not None:
+        if worker.artifacts.objects.checkpoint_files(row.path) is not None:
             found = row
             break
         checkpoints.mark_deleted(session, row)

@@ -8,7 +8,6 @@ not relay before its worker died, the next one does.
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from uniapl.spec.report import (
     Report,
     SampleReport,
 )
+from worker import metrics as measured
 from worker.downsample import Downsampler
 
 BATCH_BYTES = 1 << 20
@@ -62,7 +62,7 @@ class Relay:
         self._own = self._fence == hold.fence
         self._path = artifacts.reports(hold.job_id, self._fence)
         self._downsampler = Downsampler(points_per_s)
-        self._offset = self._told = 0
+        self._offset = self._told = self._published = 0
         self.error: ErrorReport | None = None
         """The trainer's last word, when it ended badly."""
 
@@ -74,6 +74,7 @@ class Relay:
 
         Raises:
             FenceLost: the job is no longer this holder's; nothing was written.
+            ObjectsAway: a checkpoint could not be published; the next call tries again.
         """
         try:
             with self._path.open("rb") as file:
@@ -88,6 +89,7 @@ class Relay:
             return False
         reports = [report for line in whole[:-1].split(b"\n") if (report := _parse(line)) is not None]
         expired: Sequence[Checkpoint] = []
+        self._publish(reports)
         if reports:
             kept, dropped = self._downsampler.thin(reports)
             try:
@@ -97,15 +99,36 @@ class Relay:
                 logger.warning("%s: the database has forgotten reports; telling them again", self._hold.job_id)
                 self._offset = self._told = 0
                 return True
+            self._measure(reports)
             self._told = reports[-1].seq
         self._offset += len(whole)
         self._remove(expired)
         return True
 
+    def _publish(self, reports: Sequence[Report]) -> None:
+        """Before a checkpoint has its row everybody can have its files, and what the log says until then."""
+        for report in reports:
+            if isinstance(report, CheckpointReport) and report.seq > self._published:
+                self._artifacts.objects.publish(self._artifacts.relative(Path(report.path)))
+                self.publish_log()
+                self._published = report.seq
+
+    def publish_log(self) -> None:
+        """As far as it is written."""
+        log = self._artifacts.log(self._hold.job_id, self._fence)
+        if log.exists():
+            self._artifacts.objects.publish(self._artifacts.relative(log))
+
+    def _measure(self, reports: Sequence[Report]) -> None:
+        """For Prometheus: what this worker's own trainer has reported, once."""
+        for report in reports:
+            if self._own and isinstance(report, MetricReport) and report.seq > self._told:
+                measured.observe(report.values)
+
     def _remove(self, expired: Sequence[Checkpoint]) -> None:
         """Only after the commit; what a crash leaves is garbage for the sweeper."""
         for checkpoint in expired:
-            shutil.rmtree(self._artifacts.root / checkpoint.path, ignore_errors=True)
+            self._artifacts.objects.remove(checkpoint.path)
 
     @property
     def behind(self) -> bool:

@@ -14,23 +14,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 from sqlalchemy.orm import Session
 
-from store import checkpoints, holding, jobs, secret_key, secrets
+from store import checkpoints, holding, jobs, logs, secret_key, secrets
 from store.db import reading, unit_of_work
 from store.errors import FenceLost
 from store.holding import Hold, Intents
+from store.objects import ObjectsAway
 from store.secrets import SecretUnusable
 from store.tables import Checkpoint
 from store.teachers import is_listed
+from uniapl import tracing
 from uniapl.errors import CheckpointError
 from uniapl.spec.run import RunConfig
 from uniapl.spec.teacher import OpenAITeacher
-from worker import process, recovery
+from worker import metrics, process, recovery
 from worker.failures import (
     EXIT_DONE,
     EXIT_REQUEUE,
@@ -48,8 +51,8 @@ from worker.watchdog import Watchdog
 from worker.worker import Worker
 
 POLL_S, INTENT_S, DUMP_S = 0.2, 1.0, 2.0
-OUTAGE = (OperationalError, InterfaceError, TimeoutError)
-"""What SQLAlchemy raises while the database is out of reach, or its pool is exhausted."""
+OUTAGE = (OperationalError, InterfaceError, TimeoutError, ObjectsAway)
+"""What is raised while the database is out of reach or its pool exhausted, or the bucket is out of reach."""
 ROOT = Path(__file__).parent.parent
 TRAINER = (sys.executable, "-m", "uniapl", "train")
 logger = logging.getLogger(__name__)
@@ -75,16 +78,23 @@ def run_attempt(worker: Worker, job_id: str) -> None:
     if hold is None:
         logger.info("%s is not there to be taken", job_id)
         return
-    logger.info("%s: attempt %d under fence %d", job_id, hold.attempt, hold.fence)
+    facts: dict[str, str | int] = {"job_id": job_id, "attempt": hold.attempt, "fence": hold.fence}
+    with logs.about(**facts), tracing.span("attempt", parent=hold.traceparent, **facts):
+        logger.info("%s: attempt %d under fence %d", job_id, hold.attempt, hold.fence)
+        _see_through(worker, hold)
+
+
+def _see_through(worker: Worker, hold: Hold) -> None:
     try:
         _Attempt(worker, hold).run()
     except FenceLost as lost:
+        metrics.fences_lost.inc()
         logger.warning("%s", lost)
     except SecretUnusable as error:
-        logger.warning("%s: %s", job_id, error)
+        logger.warning("%s: %s", hold.job_id, error)
         _refuse(worker, hold, secret_unusable(error))
     except Exception as error:  # a bug or a broken machine: say so now, rather than fall silent for a lease
-        logger.exception("%s: attempt %d failed on our side", job_id, hold.attempt)
+        logger.exception("%s: attempt %d failed on our side", hold.job_id, hold.attempt)
         _give_up(worker, hold, error)
 
 
@@ -157,6 +167,11 @@ class _Attempt:
             names.add(spec.evaluation.dataset)
         with unit_of_work(self._engine) as session:
             found = self._resumed = recovery.resume_point(self._worker, self._hold, session)
+        for name in names:
+            with suppress(FileNotFoundError):  # the trainer says so, and which
+                artifacts.fetched(name)
+        if found:
+            artifacts.objects.fetch(found.path)
         return RunConfig(
             spec=spec,
             run_dir=str(self._folder),
@@ -185,10 +200,11 @@ class _Attempt:
 
     def _start(self, handed: dict[str, str]) -> subprocess.Popen[bytes]:
         command = [*TRAINER, str(self._folder / "run.json"), "--parent-pid", str(os.getpid())]
+        trace = {tracing.VARIABLE: parent} if (parent := tracing.traceparent()) else {}
         return process.start(
             [*command, "--secrets-stdin"] if handed else command,
             log=self._log,
-            environment={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
+            environment={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", **trace},
             folder=ROOT,
             given=json.dumps(handed).encode() if handed else None,
         )
@@ -214,7 +230,7 @@ class _Attempt:
                     with reading(self._engine) as session:
                         self._intents = holding.intents(session, self._hold.job_id)
             except OUTAGE as error:  # the trainer goes on; its reports wait in their file
-                logger.warning("%s: the database does not answer: %s", self._hold.job_id, error)
+                logger.warning("%s: what it reports cannot be passed on: %s", self._hold.job_id, error)
                 time.sleep(INTENT_S)
             if self._intents.cancel:
                 process.kill_group(child.pid)  # checkpoints are atomic, so no grace is needed
@@ -240,6 +256,7 @@ class _Attempt:
     def _relay_the_rest(self) -> None:
         while self._relay.pump():
             self._lease.check()
+        self._relay.publish_log()
 
     def _insist(self, ask: Callable[[], T]) -> T:
         """Try until the database answers, or the job is no longer ours; `ask` may have succeeded unheard.
@@ -251,7 +268,7 @@ class _Attempt:
             try:
                 return ask()
             except OUTAGE as error:
-                logger.warning("%s: the database does not answer, trying again: %s", self._hold.job_id, error)
+                logger.warning("%s: not passed on yet, trying again: %s", self._hold.job_id, error)
             self._lease.lost.wait(INTENT_S)
             self._lease.check()
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from store import holding, jobs, workers
 from store.db import reading, unit_of_work
 from store.tables import Attempt
-from worker import garbage, hardware
+from worker import garbage, hardware, metrics
 from worker.failures import lost_holder
 from worker.recovery import bury
 from worker.supervisor import run_attempt
@@ -40,6 +40,7 @@ class Sweeper:
         while not self._worker.stopping.is_set():
             try:
                 self.sweep()
+                metrics.swept()
             except Exception as error:  # noqa: BLE001  (it must outlive whatever goes wrong in one round)
                 self._connected_since = time.monotonic()
                 logger.warning("could not sweep: %s", error)
@@ -77,6 +78,7 @@ class Sweeper:
 
     def _reap(self, job_id: str, fence: int, session: Session) -> None:
         logger.warning("%s: the holder of fence %d fell silent", job_id, fence)
+        metrics.reaped.inc()
         bury(session.get_one(Attempt, (job_id, fence)))  # before the row says that nothing runs
         error = lost_holder()
         if holding.intents(session, job_id).cancel:

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from store.artifacts import Artifacts
 from store.settings import Settings
 from store.tables import new_id
+from worker import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class Worker:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = settings
         self.engine = engine
-        self.artifacts = Artifacts(settings.data_dir)
+        self.artifacts = Artifacts.of(settings)
         self.owner = new_id("worker")
         """Random for each process: a host name would let a restarted worker pass for its predecessor."""
         self.stopping = threading.Event()
@@ -64,10 +65,12 @@ class Worker:
             thread.join()
 
     def _run(self, job_id: str, run: Callable[[Worker, str], None]) -> None:
+        metrics.active.inc()
         try:
             run(self, job_id)
         except Exception:
             logger.exception("%s: could not be taken", job_id)
         finally:
+            metrics.active.dec()
             with self._lock:
                 del self._attempts[job_id]

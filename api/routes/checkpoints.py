@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path
+from fastapi import APIRouter, Body, Path, Request, Response
 from fastapi.responses import FileResponse
 
+from api import downloads
 from api.auth import ReadsCheckpoints, WritesJobs
 from api.deps import Service
 from api.problems import RESPONSES
@@ -57,7 +57,7 @@ def delete_checkpoint(checkpoint_id: str, caller: WritesJobs) -> None:
     """Delete a checkpoint and its files; 409 while an alias names it, or its job may resume from it."""
     with caller.unit_of_work() as session:
         row = retention.delete(session, checkpoint_id)
-    shutil.rmtree(caller.service.artifacts.root / row.path, ignore_errors=True)
+    caller.service.artifacts.objects.remove(row.path)
 
 
 @router.get("/checkpoints/{checkpoint_id}")
@@ -72,7 +72,7 @@ def get_checkpoint(checkpoint_id: str, caller: ReadsCheckpoints) -> Checkpoint:
 
 
 @router.get("/checkpoints/{checkpoint_id}/files/{name:path}", response_class=FileResponse)
-def download_file(checkpoint_id: str, name: str, caller: ReadsCheckpoints) -> FileResponse:
+def download_file(checkpoint_id: str, name: str, caller: ReadsCheckpoints, request: Request) -> Response:
     """One file of a checkpoint, streamed; understands `Range`. Its hash is in `GET /checkpoints/{id}`.
 
     `manifest.json`, whose own hash is `manifest_sha256`, can be had too.
@@ -85,18 +85,23 @@ def download_file(checkpoint_id: str, name: str, caller: ReadsCheckpoints) -> Fi
     hashes = {file.name: file.sha256 for file in found.files} | {MANIFEST: row.manifest_sha256}
     if name not in hashes:  # also keeps every path outside the manifest out of reach
         raise NotFound("file", name)
-    return FileResponse(
-        caller.service.artifacts.root / row.path / name,
+    file = downloads.answer(
+        request,
+        caller.service.artifacts,
+        f"{row.path}/{name}",
         media_type="application/octet-stream",
         filename=name,
         headers={"x-checksum-sha256": hashes[name]},
     )
+    if file is None:
+        raise NotFound("file", name)
+    return file
 
 
 def to_checkpoint(row: Row, service: Service) -> Checkpoint | None:
     """The wire form of a checkpoint; `None` when its folder has just been deleted."""
-    files = service.artifacts.checkpoint_files(row.path)
-    if files is None:
+    listed = service.artifacts.objects.checkpoint_files(row.path)
+    if listed is None:
         return None
     return Checkpoint(
         id=row.id,
@@ -105,5 +110,5 @@ def to_checkpoint(row: Row, service: Service) -> Checkpoint | None:
         bytes=row.bytes,
         manifest_sha256=row.manifest_sha256,
         created_at=row.created_at,
-        files=files,
+        files=listed,
     )

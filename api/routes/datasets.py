@@ -16,6 +16,7 @@ from api.problems import RESPONSES
 from store import contents, datasets, tokens
 from store.errors import Conflict, NotFound
 from store.ingest import Ingest, Stated
+from store.objects import ObjectsAway
 from store.paging import newest_first
 from store.tables import Dataset as Row
 from store.tables import new_id
@@ -65,15 +66,23 @@ async def upload_dataset(
 
 
 def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], Row]) -> Dataset:
-    """Settle a dataset whose file is in place; the file goes again if another request was faster, or none may come."""
-    path = caller.service.artifacts.dataset(row.id)
+    """Publish and settle a dataset whose file is in place.
+
+    The file goes again if another request was faster, or none may come.
+
+    Raises:
+        ObjectsAway: nothing is kept.
+    """
+    artifacts = caller.service.artifacts
+    name = artifacts.relative(artifacts.dataset(row.id))
     try:
+        artifacts.objects.publish(name)
         stored = once.answer(caller, Dataset, lambda session: Dataset.model_validate(settle(session, row)))
-    except (Conflict, NotFound):
-        path.unlink()
+    except (Conflict, NotFound, ObjectsAway):
+        artifacts.objects.remove(name)
         raise
     if stored.id != row.id:
-        path.unlink()
+        artifacts.objects.remove(name)
     return stored
 
 
@@ -108,7 +117,7 @@ def preview_dataset(
     """The first rows, as they are stored and trained on: with our own fields, whatever was uploaded."""
     found = _get(caller, dataset_id)
     try:
-        shown = contents.first_rows(caller.service.artifacts.dataset(dataset_id), rows)
+        shown = contents.first_rows(caller.service.artifacts.fetched(dataset_id), rows)
     except FileNotFoundError:
         raise NotFound("dataset", dataset_id) from None
     return Page(object="list", data=shown, has_more=len(shown) < found.rows)
@@ -127,7 +136,7 @@ def dataset_statistics(
     found, service = _get(caller, dataset_id), caller.service
     count = tokens.counter(service.registry, student) if student is not None else None
     try:
-        return contents.statistics(found, service.artifacts.dataset(dataset_id), count)
+        return contents.statistics(found, service.artifacts.fetched(dataset_id), count)
     except FileNotFoundError:
         raise NotFound("dataset", dataset_id) from None
 
@@ -137,7 +146,8 @@ def delete_dataset(dataset_id: str, caller: WritesDatasets) -> None:
     """Delete a dataset and its file; 409 while a job that is not over names it."""
     with caller.unit_of_work() as session:
         datasets.delete(session, dataset_id)
-    caller.service.artifacts.dataset(dataset_id).unlink(missing_ok=True)
+    artifacts = caller.service.artifacts
+    artifacts.objects.remove(artifacts.relative(artifacts.dataset(dataset_id)))
 
 
 def _get(caller: Caller, dataset_id: str) -> Row:

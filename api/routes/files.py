@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
+from api import downloads
 from api.auth import Caller, ReadsJobs, WritesDatasets
 from api.idempotency import OnceStreamed
 from api.multipart import Form
@@ -123,13 +124,15 @@ def get_file(file_id: FileId, caller: ReadsJobs) -> File:
 
 
 @router.get("/{file_id}/content", response_class=FileResponse, responses={200: {"content": {"application/jsonl": {}}}})
-def file_content(file_id: FileId, caller: ReadsJobs) -> FileResponse:
+def file_content(file_id: FileId, caller: ReadsJobs, request: Request) -> Response:
     """Its rows as they are trained on: JSON Lines with our own fields, whatever was uploaded."""
     _get(caller, file_id)
-    path = caller.service.artifacts.dataset(file_id)
-    if not path.is_file():
+    artifacts = caller.service.artifacts
+    name = artifacts.relative(artifacts.dataset(file_id))
+    rows = downloads.answer(request, artifacts, name, media_type="application/jsonl")
+    if rows is None:
         raise NotFound("dataset", file_id)
-    return FileResponse(path, media_type="application/jsonl")
+    return rows
 
 
 @router.delete("/{file_id}")

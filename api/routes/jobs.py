@@ -9,7 +9,7 @@ from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Request, Re
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 
-from api import admission, stream
+from api import admission, downloads, stream
 from api.auth import Caller, ReadsJobs, WritesJobs
 from api.deps import After, Limit
 from api.examples import JOB_EXAMPLES
@@ -177,19 +177,25 @@ def list_samples(
 )
 def get_log(
     job_id: str,
+    request: Request,
     caller: ReadsJobs,
     attempt: Annotated[int | None, Query(ge=1, le=MAX, description="The newest by default.")] = None,
-) -> FileResponse:
-    """What the trainer of an attempt wrote, as text; understands `Range`, so that it can be followed while it grows."""
+) -> Response:
+    """What the trainer of an attempt wrote, as text; understands `Range`, so that it can be followed while it grows.
+
+    Where the artifacts are in a bucket it grows with each checkpoint, and is whole at the end of the attempt.
+    """
     with caller.reading() as session:
         job = jobs.get(session, job_id)
         fence = attempts.fence_of(session, job_id, attempt)
-    path = caller.service.artifacts.log(job_id, fence)
-    if not path.is_file():
-        if job.state in TERMINAL:
-            raise Gone("log_gone", f"the log of attempt {attempt or job.attempt} has been deleted")
-        raise NotFound("log", job_id)
-    return FileResponse(path, media_type="text/plain; charset=utf-8", content_disposition_type="inline")
+    artifacts = caller.service.artifacts
+    name = artifacts.relative(artifacts.log(job_id, fence))
+    file = downloads.answer(request, artifacts, name, media_type="text/plain; charset=utf-8")
+    if file is not None:
+        return file
+    if job.state in TERMINAL:
+        raise Gone("log_gone", f"the log of attempt {attempt or job.attempt} has been deleted")
+    raise NotFound("log", job_id)
 
 
 @router.get("/{job_id}/checkpoints")

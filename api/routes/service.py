@@ -8,13 +8,12 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from sqlalchemy import inspect
 
-from api.auth import Admin, ReadsJobs
+from api.auth import ReadsJobs, ReadsMetrics
 from api.deps import ServiceDep
 from api.metrics import exposition
 from api.problems import RESPONSES, Problem, problem
-from store import vitals
+from store import migrate, vitals
 from store.db import reading
 from uniapl.spec.resources import Model, Page
 
@@ -32,11 +31,14 @@ def list_models(caller: ReadsJobs) -> Page[Model]:
 
 
 @router.get("/metrics", responses=RESPONSES, response_class=PlainTextResponse)
-def metrics(caller: Admin) -> PlainTextResponse:
-    """Jobs of all tenants by state, leases, attempts by how they ended, for Prometheus."""
-    with reading(caller.service.engine) as session:
+def metrics(service: ReadsMetrics) -> PlainTextResponse:
+    """Jobs of all tenants by state, leases, attempts by how they ended, requests by route, for Prometheus.
+
+    Opened by a key with the scope `admin`, or by the token that the operator has set up for it.
+    """
+    with reading(service.engine) as session:
         found = vitals.read(session)
-    return PlainTextResponse(exposition(found), media_type=CONTENT_TYPE_LATEST)
+    return PlainTextResponse(exposition(found, service.artifacts.root), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/healthz")
@@ -47,14 +49,15 @@ def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"model": Problem, "description": "Something it needs is missing"}})
 def readyz(service: ServiceDep) -> Any:
-    """Whether it can do its work: the database answers and has its tables, and the data folder can be written.
+    """Whether it can do its work: the database answers and has this code's tables, and the data folder can be
+    written. A database that newer code has migrated will do: upgrades only add, until the old code is gone.
 
     The broker is not asked: it only makes starts faster, and jobs are accepted and started without it.
     """
     with reading(service.engine) as session:
-        migrated = inspect(session.connection()).has_table("jobs")
-    if not migrated:
-        return problem(503, "database_not_migrated", "the database has no tables yet; run `python -m store.migrate`")
+        state = migrate.state(session.connection())
+    if state in ("empty", "behind"):
+        return problem(503, "database_not_migrated", "the database lacks migrations; run `uniapl admin db upgrade`")
     if not os.access(service.artifacts.root, os.W_OK):
         return problem(
             503, "data_folder_not_writable", "the data folder cannot be written", headers={"retry-after": "5"}

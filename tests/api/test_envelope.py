@@ -113,3 +113,10 @@ def test_nul_in_what_is_looked_up_is_no_failure_of_ours(client: TestClient) -> N
     ]:
         assert client.post(path, json=body).status_code == 422
     assert client.put("/aliases/a", json={"checkpoint_id": "a\0", "version": 0}).status_code in (404, 422)
+
+
+def test_no_line_of_the_log_is_a_callers(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "api.envelope"):
+        client.get("/jobs/a%0Ab")
+    told = [record.getMessage() for record in caplog.records if record.name == "api.envelope"]
+    assert told == ["GET /jobs/a%0Ab 404"]

@@ -86,7 +86,7 @@ def test_sigterm_ends_it_also_in_the_background_of_a_shell(tmp_path: Path) -> No
 
 def test_a_process_that_dies_is_started_again(serve: subprocess.Popen[str]) -> None:
     url = address(serve)
-    api = next(p for p in family(serve) if "uvicorn" in p.cmdline())
+    api = next(p for p in family(serve) if "api" in p.cmdline())
     api.kill()
 
     def answers() -> bool:
@@ -97,4 +97,4 @@ def test_a_process_that_dies_is_started_again(serve: subprocess.Popen[str]) -> N
 
     wait_for(lambda: not answers(), timeout_s=5)
     wait_for(answers, timeout_s=20)
-    assert next(p for p in family(serve) if "uvicorn" in p.cmdline()).pid != api.pid
+    assert next(p for p in family(serve) if "api" in p.cmdline()).pid != api.pid

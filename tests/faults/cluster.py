@@ -109,7 +109,7 @@ class Cluster(EmbeddedService):
 
     def start_worker(self, name: str = "worker") -> None:
         """Start one more worker process."""
-        options = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING", "-n", name]
+        options = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-n", name]
         self._spawn(name, "celery", "-A", "worker.app", "worker", *options)
 
     def restart_dead(self, say: Callable[[str], None]) -> None:

@@ -95,19 +95,21 @@ def test_a_job_that_the_database_does_not_know_is_left_alone(engine: Engine, art
     assert left.exists()
 
 
-def test_an_upload_is_garbage_after_a_day(engine: Engine, artifacts: Artifacts) -> None:
+def test_an_upload_or_a_copy_that_broke_off_is_garbage_after_a_day(engine: Engine, artifacts: Artifacts) -> None:
     under_way, abandoned = artifacts.upload("ds_new"), artifacts.upload("ds_old")
     whole = artifacts.dataset("ds_whole")
     whole.parent.mkdir(parents=True)
-    for path in (under_way, abandoned, whole):
+    fetched = whole.with_name(".ds_whole.jsonl.0a1b2c3d.tmp")
+    for path in (under_way, abandoned, whole, fetched):
         path.write_text("{}")
     day_ago = time.time() - garbage.UPLOAD_ABANDONED_S - 60
-    for path in (abandoned, whole):
+    for path in (abandoned, whole, fetched):
         os.utime(path, (day_ago, day_ago))
     garbage.clear(engine, artifacts)
     assert under_way.exists()
     assert whole.exists()
     assert not abandoned.exists()
+    assert not fetched.exists()
 
 
 def test_an_upload_that_can_be_resumed_is_kept_until_it_expires(engine: Engine, artifacts: Artifacts) -> None:
@@ -142,6 +144,25 @@ def test_of_a_deleted_dataset_the_file_goes_too(engine: Engine, artifacts: Artif
     garbage.clear(engine, artifacts)
     assert kept.exists()
     assert not deleted.exists()
+
+
+def test_of_a_deleted_dataset_the_object_and_every_copy_go(engine: Engine, bucket: str, tmp_path: Path) -> None:
+    one, two = (Artifacts.of(Settings(data_dir=tmp_path / name, artifacts_url=bucket)) for name in ("one", "two"))
+    with unit_of_work(engine) as session:
+        for dataset_id in ("ds_kept", "ds_deleted"):
+            path = one.dataset(dataset_id)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}")
+            one.objects.publish(one.relative(path))
+            two.fetched(dataset_id)
+            facts = {"rows": 1, "references": 0, "rewards": 0, "bytes": 2, "sha256": "x"}
+            session.add(Dataset(id=dataset_id, tenant="default", name="n", **facts))
+        session.flush()
+        datasets.delete(session, "ds_deleted")
+    for machine in (one, two):
+        garbage.clear(engine, machine)
+        assert [path.name for path in (machine.root / "datasets").iterdir()] == ["ds_kept.jsonl"]
+    assert one.objects.datasets() == {"datasets/ds_kept.jsonl"}
 
 
 def test_answers_to_idempotent_requests_are_forgotten_after_a_week(engine: Engine, artifacts: Artifacts) -> None:

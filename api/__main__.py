@@ -1,0 +1,37 @@
+"""`python -m api`: one API process, logging as the settings say."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import uvicorn
+
+from store import logs
+from store.settings import Settings
+
+GRACE_S = 3
+"""Event streams would hold a stopping process open for ever."""
+
+
+def main() -> int:
+    """Serve until a signal comes."""
+    parser = argparse.ArgumentParser(prog="python -m api", description="Serve the API.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    arguments = parser.parse_args()
+    logs.configure(Settings())
+    uvicorn.run(
+        "api.main:create_app",
+        factory=True,
+        host=arguments.host,
+        port=arguments.port,
+        log_config=None,
+        access_log=False,  # `api.envelope` tells of every request, with its id
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+# The API, the migrations and `uniapl admin`. The install steps are the Makefile's.
+FROM python:3.11-slim-bookworm AS build
+RUN apt-get update \
+    && apt-get install --no-install-recommends -y make \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /app
+ENV PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
+COPY Makefile constraints.txt pyproject.toml README.md ./
+COPY client/pyproject.toml client/README.md client/
+# Enough for pip to know where the packages lie: the layer below stays when only code changes.
+COPY uniapl/__init__.py uniapl/
+COPY client/uniapl_client/__init__.py client/uniapl_client/
+RUN make install EXTRAS=server,otel
+COPY models.json ./
+COPY docker/healthy.py docker/
+COPY examples examples
+COPY client client
+COPY uniapl uniapl
+COPY store store
+COPY migrations migrations
+COPY worker worker
+COPY admin admin
+COPY api api
+
+FROM python:3.11-slim-bookworm
+RUN groupadd --gid 10001 uniapl \
+    && useradd --uid 10001 --gid uniapl --no-create-home --home-dir /tmp uniapl \
+    && install -d -o uniapl -g uniapl /data
+COPY --from=build /app /app
+WORKDIR /app
+ENV PATH=/app/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app \
+    UNIAPL_DATA_DIR=/data UNIAPL_MODELS_FILE=/app/models.json UNIAPL_LOG_FORMAT=json
+USER 10001:10001
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
+    CMD ["python", "docker/healthy.py", "http://127.0.0.1:8000/readyz"]
+CMD ["python", "-m", "api", "--host", "0.0.0.0", "--port", "8000"]

@@ -1,0 +1,185 @@
+"""A bucket of an S3-compatible server, with the data folder as this machine's cache."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from fnmatch import fnmatch
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import GenericError, NotFoundError
+from obstore.store import S3Store
+
+from store.objects import CHECKPOINTS, DATASETS, Folder, ObjectsAway, files_here, listed, remove_here
+from store.settings import Settings, read_secret
+from uniapl.manifest import MANIFEST
+from uniapl.spec.resources import CheckpointFile
+
+PART_BYTES = 16 * 1024 * 1024
+"""Of an upload in parts, of which S3 allows 10,000."""
+AT_ONCE = 4
+"""Parts of one upload that are held in memory and under way."""
+GIVE_UP = timedelta(seconds=60)
+if TYPE_CHECKING:
+    from obstore.store import S3Config
+logger = logging.getLogger(__name__)
+
+
+class Bucket:
+    """Objects have the names of the files. A folder is there once its manifest is, which is published last."""
+
+    def __init__(self, settings: Settings) -> None:
+        """
+        Raises:
+            ValueError: the URL is no bucket's, or the secret cannot be read.
+        """
+        url = settings.artifacts_url
+        if not url.startswith("s3://"):
+            raise ValueError(f"UNIAPL_ARTIFACTS_URL: {url!r} is no address of a bucket, such as s3://bucket/prefix")
+        file = settings.artifacts_secret_file
+        self._root = settings.data_dir.absolute()
+        self._here = Folder(self._root)
+        config: S3Config = {"checksum_algorithm": "SHA256"}  # the server refuses what was altered on its way
+        if file is not None:
+            config["secret_access_key"] = read_secret(file)
+        self._store = S3Store.from_url(
+            url,
+            config=config,
+            client_options={"allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http:")},
+            retry_config={"max_retries": 5, "retry_timeout": GIVE_UP},
+        )
+
+    def publish(self, name: str) -> None:
+        """See `Objects`."""
+        path = self._root / name
+        if path.is_dir():
+            files = sorted((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.name == MANIFEST)
+        else:
+            files = [path]
+        for file in files:
+            with _answering():
+                obstore.put(self._store, self._name(file), file, chunk_size=PART_BYTES, max_concurrency=AT_ONCE)
+
+    def fetch(self, name: str) -> None:
+        """See `Objects`. What is whole here is not asked for again; whoever reads a checkpoint checks its hashes."""
+        path = self._root / name
+        if path.is_file() or (path.is_dir() and files_here(path) is not None):
+            return
+        if path.is_dir():  # torn; a file may have come by another thread since we looked
+            remove_here(path)
+        temporary = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
+        with _answering():
+            if self.size(name) is not None:
+                self._download(name, temporary)
+            else:
+                files = self._files(f"{name}/")
+                if f"{name}/{MANIFEST}" not in files:
+                    raise FileNotFoundError(name)
+                for file in files:
+                    self._download(file, temporary / file.removeprefix(f"{name}/"))
+        try:
+            temporary.rename(path)
+        except OSError:  # somebody else was faster
+            remove_here(temporary)
+            if not path.exists():
+                raise
+
+    def checkpoint_files(self, name: str) -> list[CheckpointFile] | None:
+        """See `Objects`. The manifest is published last and removed first, so that with it everything is there."""
+        try:
+            with _answering():
+                return listed(bytes(obstore.get(self._store, f"{name}/{MANIFEST}").bytes()))
+        except FileNotFoundError:
+            return None
+
+    def local(self, name: str) -> Path | None:
+        """What another process has published is streamed, whatever lies here."""
+        return None
+
+    def size(self, name: str) -> int | None:
+        """See `Objects`."""
+        try:
+            with _answering():
+                return int(obstore.head(self._store, name)["size"])
+        except FileNotFoundError:
+            return None
+
+    def stream(self, name: str, start: int, end: int) -> Iterator[bytes]:
+        """See `Objects`."""
+        if start == end:
+            return
+        with _answering():
+            for chunk in obstore.get(self._store, name, options={"range": (start, end)}).stream():
+                yield bytes(chunk)
+
+    def remove(self, name: str) -> None:
+        """See `Objects`. An object that cannot be removed is garbage for the next round."""
+        remove_here(self._root / name)
+        try:
+            with _answering():
+                files = sorted(self._files(f"{name}/"), key=lambda file: not file.endswith(f"/{MANIFEST}"))
+                if files:
+                    obstore.delete(self._store, files[:1])  # nobody takes the rest for a checkpoint
+                    obstore.delete(self._store, files[1:])
+                elif self.size(name) is not None:
+                    obstore.delete(self._store, name)
+        except ObjectsAway as error:
+            logger.warning("could not remove %s: %s", name, error)
+
+    def evict(self, name: str) -> None:
+        """See `Objects`."""
+        remove_here(self._root / name)
+
+    def checkpoints(self) -> set[str]:
+        """See `Objects`."""
+        with _answering():
+            folders = {"/".join(file.split("/")[:5]) for file in self._files("jobs/")}
+        return {name for name in folders if fnmatch(name, CHECKPOINTS)} | self._here.checkpoints()
+
+    def datasets(self) -> set[str]:
+        """See `Objects`."""
+        with _answering():
+            return {name for name in self._files("datasets/") if fnmatch(name, DATASETS)} | self._here.datasets()
+
+    def fences(self, job_id: str) -> set[int]:
+        """See `Objects`."""
+        with _answering():
+            found = obstore.list_with_delimiter(self._store, f"jobs/{job_id}/")["common_prefixes"]
+        there = {int(name.rstrip("/").rpartition("fence-")[2]) for name in found}
+        return there | self._here.fences(job_id)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
+
+    def _files(self, prefix: str) -> list[str]:
+        return [meta["path"] for page in obstore.list(self._store, prefix) for meta in page]
+
+    def _download(self, name: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            for chunk in obstore.get(self._store, name).stream():
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn the library's errors into ours; a key that is refused is no outage, and stays what it is.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+        ObjectsAway: the server does not answer.
+    """
+    try:
+        yield
+    except (NotFoundError, FileNotFoundError) as error:
+        raise FileNotFoundError(str(error)) from None
+    except GenericError as error:
+        raise ObjectsAway(f"the bucket does not answer: {error}") from error

@@ -1,0 +1,67 @@
+"""The one logging configuration of API and worker: text for people, or JSON lines that name what they are about."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+
+from store.settings import Settings
+
+OURS = ("api", "store", "worker", "embedded", "uvicorn.error", "celery")
+_about: ContextVar[Mapping[str, object]] = ContextVar("about", default=MappingProxyType({}))
+
+
+@contextmanager
+def about(**fields: object) -> Iterator[None]:
+    """What the messages of this block are about: `request_id`, or `job_id`, `attempt` and `fence`.
+
+    It belongs to the context: a thread that is started inside has to be given a copy of it.
+    """
+    token = _about.set({**_about.get(), **fields})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+def configure(settings: Settings) -> None:
+    """Send everything to standard error in the format that the settings want."""
+    formatters = {
+        "text": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": "%(levelname)s %(name)s %(message)s",
+            "rename_fields": {"levelname": "level", "name": "logger"},
+            "timestamp": "time",
+        },
+    }
+    handler = {
+        "class": "logging.StreamHandler",
+        "formatter": settings.log_format,
+        "filters": ["about"],
+    }
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "filters": {"about": {"()": Subject}},
+            "formatters": {settings.log_format: formatters[settings.log_format]},
+            "handlers": {"stderr": handler},
+            "root": {"level": "WARNING", "handlers": ["stderr"]},
+            "loggers": {name: {"level": settings.log_level} for name in OURS},
+        }
+    )
+
+
+class Subject(logging.Filter):
+    """Gives every record the fields of the block it was made in."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let everything pass."""
+        for name, value in _about.get().items():
+            setattr(record, name, value)
+        return True

@@ -1,0 +1,92 @@
+"""`uniapl admin db upgrade|check`, on both databases, also by several processes at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from alembic import command
+from sqlalchemy import text
+
+from store import db, migrate
+from store.db import make_engine
+from store.settings import Settings
+from tests.conftest import ROOT, fresh_postgres
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Of an empty database."""
+    url = f"sqlite:///{tmp_path / 'test.db'}"
+    if request.param == "postgres":
+        url = fresh_postgres(request.getfixturevalue("postgres_url"))
+    return Settings(data_dir=tmp_path, database_url=url)
+
+
+def start(settings: Settings, action: str) -> subprocess.Popen[str]:
+    own = {"UNIAPL_DATA_DIR": str(settings.data_dir), "UNIAPL_DATABASE_URL": settings.database_url}
+    return subprocess.Popen(
+        [sys.executable, "-m", "admin", "db", action],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **own, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def run(settings: Settings, action: str) -> tuple[int, str]:
+    process = start(settings, action)
+    _, told = process.communicate(timeout=60)
+    return process.returncode, told
+
+
+def test_an_empty_database_is_missed_upgraded_and_then_found_well(settings: Settings) -> None:
+    assert run(settings, "check") == (1, "the database has no tables yet; run `uniapl admin db upgrade`\n")
+    assert run(settings, "upgrade") == (0, "the database is up to date\n")
+    assert run(settings, "check") == (0, "the database is up to date\n")
+    assert run(settings, "upgrade")[0] == 0
+
+
+def test_three_replicas_may_upgrade_at_once(settings: Settings) -> None:
+    replicas = [start(settings, "upgrade") for _ in range(3)]
+    ended = [(replica.communicate(timeout=60)[1], replica.returncode) for replica in replicas]
+    assert ended == [("the database is up to date\n", 0)] * 3
+    engine = make_engine(settings.database)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM alembic_version")) == 1
+    engine.dispose()
+
+
+def test_the_lock_outlasts_a_migration_that_takes_its_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "IDLE_MS", 300)
+    with migrate.connection(settings):
+        time.sleep(1)
+        other = start(settings, "upgrade")
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(8)  # time enough to start, and to be done if nothing held it
+    other.communicate(timeout=60)
+    assert other.returncode == 0
+
+
+def test_an_older_database_is_behind_and_a_newer_one_ahead(settings: Settings) -> None:
+    with migrate.connection(settings) as connection:
+        command.upgrade(migrate.alembic_config(connection), "0001")
+    assert run(settings, "check") == (1, "the database is older than this code; run `uniapl admin db upgrade`\n")
+    migrate.upgrade(settings)
+    with migrate.connection(settings) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    status, told = run(settings, "check")
+    assert (status, told.startswith("the database is newer than this code")) == (0, True)
+
+
+def test_a_database_that_does_not_answer_is_an_error_without_a_stack(tmp_path: Path) -> None:
+    away = Settings(data_dir=tmp_path, database_url="postgresql+psycopg://u@127.0.0.1:1/x")
+    for action in ("check", "upgrade"):
+        status, told = run(away, action)
+        assert status == 1
+        assert told.startswith("error: the database does not answer: ")
+        assert "Traceback" not in told

@@ -1,0 +1,83 @@
+"""What docker compose would run, read from its own files; where a tool is missing, what was not checked is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+
+TOOLS = ROOT / ".venv-deploy" / "bin"
+COMPOSE_FILES = [
+    ("docker-compose.yml",),
+    ("docker-compose.yml", "docker/cpu.yml"),
+    ("docker-compose.yml", "docker/shared.yml"),
+    ("docker-compose.yml", "docker/second-gpu.yml"),
+    ("docker-compose.yml", "docker/cpu.yml", "docker/shared.yml"),
+]
+PROFILES = [(), ("observe",), ("discriminator",), ("observe", "discriminator")]
+Config = dict[str, Any]
+
+
+def tool(name: str, unchecked: str) -> str:
+    """The path of a program, or a skip that says what is not checked without it."""
+    ours = TOOLS / name
+    found = str(ours) if ours.exists() else shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not here (`make compose-check` installs what pip has), so not checked: {unchecked}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def compose() -> Callable[..., Config]:
+    """`docker compose config` for a set of files and profiles, as JSON, whatever environment and `.env` say."""
+    program = tool("docker-compose", "that the compose files can be read, and fit together")
+
+    def config(files: tuple[str, ...] = ("docker-compose.yml",), profiles: tuple[str, ...] = ()) -> Config:
+        command = [program, "--project-directory", str(ROOT), "--env-file", os.devnull]
+        command += [part for file in files for part in ("--file", str(ROOT / file))]
+        command += [part for profile in profiles for part in ("--profile", profile)]
+        done = subprocess.run(
+            [*command, "config", "--no-env-resolution", "--format", "json"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
+        )
+        assert done.returncode == 0, done.stderr
+        assert "is not set" not in done.stderr  # a variable without a default
+        found: Config = json.loads(done.stdout)
+        return found
+
+    return config
+
+
+@pytest.fixture(scope="session")
+def everything(compose: Callable[..., Config]) -> Config:
+    """Every service of `docker-compose.yml`."""
+    return compose(profiles=PROFILES[-1])
+
+
+def dockerfile(name: str) -> list[tuple[str, str]]:
+    """Instructions with what follows them, continued lines joined, comments left out."""
+    lines = [line for line in (ROOT / "docker" / name).read_text().splitlines() if not line.lstrip().startswith("#")]
+    whole = "\n".join(lines).replace("\\\n", " ")
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in whole.splitlines() if line.strip()]
+
+
+def make_targets() -> set[str]:
+    """Targets of the Makefile, whether they name files or not."""
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    return {line.split(":")[0] for line in lines if line and line[0].isalpha() and ":" in line and "=" not in line[:20]}
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path

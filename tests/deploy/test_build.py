@@ -1,0 +1,69 @@
+"""The build stage of the API image, done in a folder as its Dockerfile says; the worker's is `make install`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.deploy.conftest import dockerfile
+
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info")
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What lies under /app in the image."""
+    if "COMPOSE_CHECK" not in os.environ:
+        reason = "not checked: that the API's image can be built (`make compose-check` does; it installs packages)"
+        pytest.skip(reason)
+    app = tmp_path_factory.mktemp("image")
+    instructions = dockerfile("api.Dockerfile")
+    bases = [number for number, (kind, _) in enumerate(instructions) if kind == "FROM"]
+    for kind, rest in instructions[bases[0] : bases[1]]:
+        if kind == "COPY":
+            *sources, target = rest.split()
+            for source in sources:
+                copy(ROOT / source, app / target, into=target.endswith("/"))
+        elif kind == "RUN" and rest.startswith("make "):
+            environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+            command = [*rest.split(), f"PYTHON={getattr(sys, '_base_executable', sys.executable)}"]
+            subprocess.run(command, cwd=app, check=True, env=environment)
+    return app
+
+
+def copy(source: Path, target: Path, *, into: bool) -> None:
+    """As COPY does: a folder's contents, or a file."""
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=LEFT_OUT, dirs_exist_ok=True)
+    else:
+        place = target / source.name if into else target
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, place)
+
+
+def run(image: Path, *command: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": f"{image}/.venv/bin:/usr/bin:/bin", "PYTHONPATH": str(image), **settings}
+    return subprocess.run(command, cwd=image, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_the_image_has_what_the_api_imports_and_no_torch(image: Path) -> None:
+    done = run(image, "python", "-c", "import api.__main__, api.main, admin.__main__, store.bucket")
+    assert done.returncode == 0, done.stderr
+    assert "No module named 'torch'" in run(image, "python", "-c", "import torch").stderr
+    traced = run(image, "python", "-c", "import opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    assert traced.returncode == 0, traced.stderr
+
+
+def test_the_image_runs_its_commands(image: Path, tmp_path: Path) -> None:
+    data = {"UNIAPL_DATA_DIR": str(tmp_path)}
+    migrated = run(image, "python", "-m", "admin", "db", "upgrade", **data)
+    assert (migrated.returncode, migrated.stderr) == (0, "the database is up to date\n")
+    made = run(image, "uniapl", "admin", "keys", "create", **data)
+    assert made.stdout.startswith("uapl_"), made.stderr
+    assert run(image, "python", "docker/healthy.py", "http://127.0.0.1:1/readyz").returncode == 1
