@@ -15,6 +15,7 @@ from store.settings import Settings
 from store.tables import Dataset
 from store.tables import Job as Row
 from uniapl.errors import SpecError
+from uniapl.spec.backend import ExternalServer
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import DatasetContents, check_mix
 from uniapl.spec.resources import Job
@@ -31,6 +32,7 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
     """
     service = caller.service
     _check_teacher(service.settings, spec)
+    _check_discriminator(service.settings, spec)
     models = _models(service.registry, spec)  # may ask the hub, so before the transaction begins
     created: Job | None = None
 
@@ -77,6 +79,18 @@ def _check_teacher(settings: Settings, spec: JobSpec) -> None:
             f"the operator has not allowed teachers at {spec.teacher.base_url}",
             param="teacher.base_url",
             hint="allowed addresses are listed in the service's setting UNIAPL_TEACHER_URLS",
+        )
+
+
+def _check_discriminator(settings: Settings, spec: JobSpec) -> None:
+    if spec.discriminator.type == "learned" or not isinstance(backend := spec.discriminator.backend, ExternalServer):
+        return
+    url = backend.url.rstrip("/") + "/"
+    if not any(url.startswith(allowed.rstrip("/") + "/") for allowed in settings.discriminator_urls):
+        raise SpecError(
+            f"the operator has not allowed discriminators at {backend.url}",
+            param="discriminator.backend.url",
+            hint="allowed addresses are listed in the service's setting UNIAPL_DISCRIMINATOR_URLS",
         )
 
 

@@ -3,6 +3,7 @@
 datasets/<id>.jsonl
 jobs/<id>/fence-<n>/run.json, reports.jsonl, trainer.log, checkpoints/step-<k>/
 teacher_cache/<sha256>.json                answers of `openai` teachers, shared by all jobs
+sidecars/<id>/                             log and address of a model's server beside a trainer
 broker/                                    messages of the embedded service
 uniapl.db                                  its database
 """
@@ -58,6 +59,10 @@ class Artifacts:
     def teacher_cache(self) -> Path:
         """Answers of `openai` teachers, by what was asked; safe to share and to delete."""
         return self.root / "teacher_cache"
+
+    def sidecars(self) -> Path:
+        """Logs and addresses of the models' servers that workers have started."""
+        return self.root / "sidecars"
 
     def broker(self) -> Path:
         """The embedded service's messages."""

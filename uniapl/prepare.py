@@ -9,7 +9,7 @@ import torch
 
 from uniapl import manifest
 from uniapl.data import EncodedRow, encode_rows, load_rows
-from uniapl.discriminators.load import load_discriminator
+from uniapl.discriminators.load import discriminator_server, load_discriminator
 from uniapl.errors import DatasetError, SpecError
 from uniapl.explore import Explorer
 from uniapl.health import HealthMonitor
@@ -37,6 +37,9 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     spec = run.spec
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     mix_rows, held_out_rows = _load_data(run, reporter, rewards)
+    if (server := discriminator_server(spec, run) if spec.uses_discriminator else None) is not None:
+        reporter.phase("warming_discriminator")
+        server.wait()  # before the student takes memory that the server counts on
     reporter.phase("loading_student")
     done = manifest.verify(Path(run.resume_from)) if run.resume_from else 0
     later = [step for step in manifest.steps_in(Path(run.run_dir) / "checkpoints") if step > done]
@@ -60,7 +63,7 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     discriminator = None
     if spec.uses_discriminator:
         reporter.phase("loading_discriminator")
-        discriminator = load_discriminator(spec, run, device)
+        discriminator = load_discriminator(spec, run, device, server)
     rollout = spec.rollout
     generator = TransformersGenerator(
         policy,

@@ -57,6 +57,7 @@ class Sweeper:
         for job_id in waiting:
             if not self._worker.take(job_id, run_attempt):
                 break
+        self._worker.sidecars.tidy()
         if time.monotonic() - self._cleared_at > self._settings.garbage_s:
             self._cleared_at = time.monotonic()
             garbage.clear(self._engine, self._worker.artifacts)

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from store.artifacts import Artifacts
 from store.settings import Settings
 from store.tables import new_id
+from worker.sidecars import Sidecars
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ class Worker:
         self.artifacts = Artifacts(settings.data_dir)
         self.owner = new_id("worker")
         """Random for each process: a host name would let a restarted worker pass for its predecessor."""
+        self.sidecars = Sidecars(settings, self.artifacts)
+        """Models' servers, which outlive attempts."""
         self.stopping = threading.Event()
         """Set when the worker drains."""
         self._attempts: dict[str, threading.Thread] = {}
@@ -62,6 +65,7 @@ class Worker:
             threads = list(self._attempts.values())
         for thread in threads:
             thread.join()
+        self.sidecars.stop_all()
 
     def _run(self, job_id: str, run: Callable[[Worker, str], None]) -> None:
         try:

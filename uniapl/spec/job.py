@@ -20,7 +20,7 @@ from uniapl.spec.teacher import DatasetTeacher, Teacher
 from uniapl.spec.training import DataOptions, Evaluation, Lora, Optimizer, Resources, Rollout, Schedule
 from uniapl.spec.weights import Alpha, Stage, Weight, Weights, bounds, shown, value_at
 
-SPEC_VERSION = 2
+SPEC_VERSION = 3
 """Grows with every change that an older worker could not run."""
 
 Role = Literal["sft", "rl", "both"]

@@ -49,6 +49,9 @@ class RunConfig(Input):
     """Checkpoint folder to continue from."""
     teacher_cache: str | None = None
     """Folder of the answers of an `openai` teacher, which runs may share; by default `teacher_cache` in `run_dir`."""
+    servers: dict[str, str] = {}
+    """What a `vllm` backend needs: `discriminator` or `rollout` to the file in which the worker keeps the address of
+    the server that it has started."""
     keep_all_checkpoints: bool = False
     """Leave deleting old checkpoints to whoever launched the run: a service deletes only under its own fence. When
     false, the trainer keeps the last `schedule.keep_checkpoints` of this `run_dir`."""

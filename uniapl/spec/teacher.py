@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from uniapl.spec.base import Count, Input, Name, Text
+from uniapl.spec.base import Count, Input, Name, ServerAddress
 
 
 class DatasetTeacher(Input):
@@ -23,7 +23,7 @@ class OpenAITeacher(Input):
     """
 
     type: Literal["openai"] = "openai"
-    base_url: Annotated[Text, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$", max_length=500)]
+    base_url: ServerAddress
     """Address up to and including the version, such as `https://api.openai.com/v1`; no user, password or query."""
     model: Name
     """The model's name at that server."""

@@ -1,0 +1,149 @@
+"""Asks a model's server: several requests at once, each until it has a usable answer or its time is up.
+
+Nothing is believed that has another shape, another count or another model's name (`uniapl.serving.wire`); such an
+answer is as good as none, and the question is put again. While the worker starts a server of ours again, whoever asks
+waits, so a step whose rollouts are not scored yet stands still before anything is learned from them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from uniapl.errors import ServerError
+from uniapl.serving.address import Address
+from uniapl.serving.exchange import Passing, Reply, TooLong, backoff_s, connections, exchange, retry_after_s, shown
+from uniapl.serving.wire import Garbage, read_models
+from uniapl.spec.backend import Asked
+
+LARGEST_REPLY = 256 * 2**20
+"""Bytes of an answer: 64 embeddings of 4096 numbers are 6 MB."""
+LOOK_S, LONGEST_PAUSE_S = 0.1, 10.0
+Answer = TypeVar("Answer")
+Find = Callable[[], Address | None]
+
+
+@dataclass(frozen=True)
+class Question(Generic[Answer]):
+    """One request, and how its answer is read."""
+
+    path: str
+    body: Callable[[str], Any]
+    """From the model's name at the server."""
+    read: Callable[[bytes, str], Answer]
+    """From what it answered and that name; raises `Garbage`."""
+    method: str = "POST"
+
+
+class ModelServer:
+    """The connections to one server, wherever it is by now."""
+
+    def __init__(self, find: Find, options: Asked, *, param: str) -> None:
+        """
+        Args:
+            find: where the server is; `None` while it is not there.
+            options: how to ask.
+            param: the field of the spec that names the server, for errors.
+        """
+        self._find, self._options, self._param = find, options, param
+        self._runner = asyncio.Runner()
+        self._http = connections(options.concurrency, proxies=False)
+        self.retries = 0
+        """Requests that had to be repeated."""
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._runner.run(self._http.aclose())
+        self._runner.close()
+
+    def ask(self, questions: Sequence[Question[Answer]]) -> list[Answer]:
+        """Answers in the order of the questions, at most `concurrency` of which are under way at once.
+
+        Raises:
+            ServerError: one of them found no usable answer for `retry_s`, or was refused.
+        """
+        return self._runner.run(self._ask_all(questions))
+
+    def check_model(self) -> None:
+        """Raises `ServerError` unless the server lists the model."""
+
+        def read(content: bytes, model: str) -> None:
+            if model not in (names := read_models(content)):
+                raise self._refusal(f"has no model {model}, but {shown(', '.join(names)) or 'none'}")
+
+        self.ask([Question("/v1/models", lambda _: None, read, method="GET")])
+
+    def wait(self) -> None:
+        """Until the server is there."""
+        while self._ready() is None:
+            time.sleep(LOOK_S)
+
+    def _ready(self) -> Address | None:
+        address = self._find()
+        return address if address is not None and address.state == "ready" else None
+
+    async def _ask_all(self, questions: Sequence[Question[Answer]]) -> list[Answer]:
+        turns = asyncio.Semaphore(self._options.concurrency)
+
+        async def one(question: Question[Answer]) -> Answer:
+            async with turns:
+                return await self._ask(question)
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                asked = [tasks.create_task(one(question)) for question in questions]
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+        return [task.result() for task in asked]
+
+    async def _ask(self, question: Question[Answer]) -> Answer:
+        address = await self._found()
+        deadline, attempt = time.monotonic() + self._options.retry_s, 0
+        while True:
+            try:
+                return question.read(await self._reply(question, address), address.model)
+            except Passing as error:
+                problem, wait = error.problem, error.retry_after_s
+            except (Garbage, TooLong) as error:
+                problem, wait = f"sent an unusable answer: {error}", 0.0
+            wait += min(backoff_s(attempt), LONGEST_PAUSE_S)
+            if time.monotonic() + wait > deadline:
+                raise self._refusal(f"gave no usable answer in {attempt + 1} requests, the last: {shown(problem)}")
+            await asyncio.sleep(wait)
+            self.retries, attempt = self.retries + 1, attempt + 1
+            if (found := await self._found()) != address:  # it was started again: the time until then does not count
+                address, deadline, attempt = found, time.monotonic() + self._options.retry_s, 0
+
+    async def _found(self) -> Address:
+        while (address := self._ready()) is None:
+            await asyncio.sleep(LOOK_S)
+        return address
+
+    async def _reply(self, question: Question[Answer], address: Address) -> bytes:
+        reply = await exchange(
+            self._http,
+            question.method,
+            address.url.rstrip("/") + question.path,
+            body=question.body(address.model),
+            token=address.token,
+            timeout_s=self._options.timeout_s,
+            largest=LARGEST_REPLY,
+        )
+        if reply.status == 200:
+            return reply.content
+        said = f"status {reply.status}: {shown(reply.content.decode(errors='replace'))}"
+        if _may_pass(reply):
+            raise Passing(said, retry_after_s(reply.retry_after))
+        raise self._refusal(f"refused {question.path}: {said}")
+
+    def _refusal(self, problem: str) -> ServerError:
+        address = self._find()
+        where = f"the server of {address.model}" if address else "the server"
+        return ServerError(f"{where} {problem}", param=self._param, hint="its own log tells more")
+
+
+def _may_pass(reply: Reply) -> bool:
+    return reply.status in (408, 429) or reply.status >= 500

@@ -1,0 +1,90 @@
+"""The servers of one attempt: taken before its trainer starts, watched with it, given back when it ends."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from store import holding
+from store.db import unit_of_work
+from store.holding import Hold
+from worker import process
+from worker.failures import Failure, sidecar_failed
+from worker.plan import Role, plans
+from worker.sidecar import News, Sidecar
+from worker.worker import Worker
+
+PROGRESS_S = 10.0
+
+
+class Companions:
+    """A context manager around an attempt."""
+
+    def __init__(self, worker: Worker, hold: Hold) -> None:
+        self._worker, self._hold = worker, hold
+        self._servers: dict[Role, Sidecar] = {}
+        self._told: dict[Role, int] = {}
+        self._looked = self._began = time.monotonic()
+        self._last_line = ""
+        self.were_ready = False
+        """Whether all of them have been ready once."""
+
+    def __enter__(self) -> Self:
+        wanted = plans(self._hold.spec, self._hold.models)
+        self._servers = dict(zip(wanted, self._worker.sidecars.take(wanted.values()), strict=True))
+        self._told = {role: len(server.news) for role, server in self._servers.items()}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._worker.sidecars.give_back(self._servers.values())
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """`RunConfig.servers`: where a trainer reads their addresses."""
+        return {role: str(server.address_file) for role, server in self._servers.items()}
+
+    @property
+    def ready(self) -> bool:
+        """Whether the trainer waits for none of them."""
+        ready = all(server.state == "ready" for server in self._servers.values())
+        self.were_ready = self.were_ready or ready
+        return ready
+
+    @property
+    def failure(self) -> Failure | None:
+        """What the job fails with, once one of them has been started again too often."""
+        for server in self._servers.values():
+            if server.state == "failed":
+                return sidecar_failed(f"{server.plan.what} {server.problem}", process.tail(server.log))
+        return None
+
+    def tell(self) -> None:
+        """Make events of what has happened, and while one starts, of the last line of its log.
+
+        Raises:
+            FenceLost: the job is no longer this holder's.
+        """
+        known = {role: len(server.news) for role, server in self._servers.items()}  # it may grow meanwhile
+        news = [item for role in known for item in self._servers[role].news[self._told[role] : known[role]]]
+        news += self._progress()
+        if not news:
+            return
+        with unit_of_work(self._worker.engine) as session:
+            for item in news:
+                holding.say(session, self._hold, item.message, level=item.level, data=dict(item.data))
+        self._told = known
+
+    def _progress(self) -> list[News]:
+        if time.monotonic() - self._looked < PROGRESS_S:
+            return []
+        self._looked = time.monotonic()
+        for server in self._servers.values():
+            line = process.tail(server.log, lines=1)[-300:]
+            if server.state == "starting" and line != self._last_line:
+                self._last_line = line
+                seconds = round(self._looked - self._began)
+                return [News("info", f"waiting for {server.plan.what}: {line}", {"seconds": seconds, "log": line})]
+        return []
