@@ -2,9 +2,9 @@
 
     python -m tests.worker.fake_vllm FOLDER serve MODEL --port N --served-model-name NAME …
 
-`FOLDER/mode` holds what it does from now on (`ok` when there is none); `FOLDER/starts` how each start goes, one word a
-line, by its number; it writes a line for each start and request into `FOLDER/seen`. Like vLLM it starts a process of its
-own, in its own group, that does not end with it.
+`FOLDER/mode` holds what it does from now on (`ok` when there is none); `FOLDER/starts` how each start goes, a word a
+line, by its number; it writes a line for each start and request into `FOLDER/seen`. Like vLLM it starts a process of
+its own, in its own group, that does not end with it.
 """
 
 from __future__ import annotations
@@ -116,7 +116,9 @@ class Server(ThreadingHTTPServer):
             else:
                 raw = logit(item)
                 score = raw if body.get("use_activation") is False else 1 / (1 + math.exp(-raw))
-                data.append({"index": index, "object": "pooling", "data": [score if worth == "the right one" else worth]})
+                data.append(
+                    {"index": index, "object": "pooling", "data": [score if worth == "the right one" else worth]}
+                )
         return {"object": "list", "model": self.name, "data": data}
 
 

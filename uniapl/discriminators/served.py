@@ -7,14 +7,16 @@ not repeated bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer
 
-from uniapl.discriminators.base import Batches, Comparison
+from uniapl.discriminators.base import CACHED_ITEMS, Comparison
 from uniapl.discriminators.polar_encoding import encode
 from uniapl.errors import ModelError, ServerError
 from uniapl.policy import LOAD_ERRORS, load_problem
@@ -24,8 +26,38 @@ from uniapl.spec.backend import Api
 from uniapl.spec.run import ModelSource
 
 PROBES = ("a", "The sky is blue.", "1 + 1 = 3")
-WHOLE_CALL = 2**31
-"""A batch of `Batches` is then all that one call asks: the server is asked for several requests' worth at once."""
+Item = TypeVar("Item", bound=tuple[str, ...])
+
+
+class Remembered(Generic[Item]):
+    """Asks about each item once, all that is new in one go, and remembers the finite results.
+
+    `Batches` remembers whole batches, so that what is computed never depends on what was asked before; of a server's
+    results nobody can promise that, and references come back every epoch.
+    """
+
+    def __init__(self, ask: Callable[[list[Item]], Tensor]) -> None:
+        """
+        Args:
+            ask: from n unique items to their results (n, ...).
+        """
+        self._ask = ask
+        self._seen: OrderedDict[Item, Tensor] = OrderedDict()
+
+    def __call__(self, asked: Sequence[Item]) -> Tensor:  # (N, ...)
+        """Results in the order asked, NaN where they are not finite."""
+        if not asked:
+            return torch.zeros(0)
+        new = list(dict.fromkeys(item for item in asked if item not in self._seen))
+        found = dict(zip(new, self._ask(new), strict=True)) if new else {}
+        known = {item: found[item] if item in found else self._seen[item] for item in asked}
+        for item, result in known.items():
+            if torch.isfinite(result).all():
+                self._seen[item] = result
+                self._seen.move_to_end(item)
+        while len(self._seen) > CACHED_ITEMS:
+            self._seen.popitem(last=False)
+        return torch.stack([known[item] for item in asked])
 
 
 class ServedPolar:
@@ -56,7 +88,7 @@ class ServedPolar:
         """
         self._tokenizer, _ = _tokenizer_and_config(source)
         self._server, self._api, self._wrapper, self._batch_size = server, api, wrapper, batch_size
-        self._batches = Batches(self._scores, WHOLE_CALL)
+        self._known = Remembered(self._scores)
         server.check_model()
         if api == "vllm":
             self._check_raw()
@@ -67,7 +99,7 @@ class ServedPolar:
         Raises:
             ServerError: the server gave no usable answer for too long.
         """
-        return self._batches(comparisons)
+        return self._known(comparisons)
 
     def _scores(self, comparisons: list[Comparison]) -> Tensor:  # (n,)
         texts = [encode(self._tokenizer, c, self._wrapper) for c in comparisons]
@@ -81,6 +113,7 @@ class ServedPolar:
             path,
             lambda model: score_request(self._api, model, texts, raw=raw)[1],
             lambda content, model: read_scores(self._api, content, model=model, count=len(texts)),
+            is_whole=lambda scores: all(map(math.isfinite, scores)),
         )
 
     def _check_raw(self) -> None:
@@ -113,7 +146,7 @@ class ServedEmbedding:
         self._tokenizer, config = _tokenizer_and_config(source)
         self._max_tokens = min(self._tokenizer.model_max_length, config.max_position_embeddings)
         self._server, self._batch_size = server, batch_size
-        self._batches = Batches(self._embed, WHOLE_CALL)
+        self._known = Remembered(self._embed)
         server.check_model()
 
     def score(self, comparisons: Sequence[Comparison]) -> Tensor:
@@ -125,7 +158,7 @@ class ServedEmbedding:
         if not comparisons:
             return torch.zeros(0)
         texts = [(text,) for c in comparisons for text in (c.reference, c.output)]
-        references, outputs = self._batches(texts).unflatten(0, (-1, 2)).unbind(1)  # (N, D) each
+        references, outputs = self._known(texts).unflatten(0, (-1, 2)).unbind(1)  # (N, D) each
         scores: Tensor = (references * outputs).sum(dim=1)
         return scores
 
@@ -143,6 +176,7 @@ class ServedEmbedding:
             path,
             lambda model: embed_request(model, rows)[1],
             lambda content, model: read_embeddings(content, model=model, count=len(rows)),
+            is_whole=lambda vectors: all(math.isfinite(vector[0]) for vector in vectors),
         )
 
 

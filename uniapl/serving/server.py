@@ -22,6 +22,8 @@ from uniapl.spec.backend import Asked
 LARGEST_REPLY = 256 * 2**20
 """Bytes of an answer: 64 embeddings of 4096 numbers are 6 MB."""
 LOOK_S, LONGEST_PAUSE_S = 0.1, 10.0
+TRIES_FOR_HOLES = 6
+"""An answer in which some numbers are missing may be true of the texts: after so many it is taken as it is."""
 Answer = TypeVar("Answer")
 Find = Callable[[], Address | None]
 
@@ -35,6 +37,8 @@ class Question(Generic[Answer]):
     """From the model's name at the server."""
     read: Callable[[bytes, str], Answer]
     """From what it answered and that name; raises `Garbage`."""
+    is_whole: Callable[[Answer], bool] = lambda _: True
+    """Whether nothing is missing in an answer; one with holes is taken only if it gets no better."""
     method: str = "POST"
 
 
@@ -104,7 +108,10 @@ class ModelServer:
         deadline, attempt = time.monotonic() + self._options.retry_s, 0
         while True:
             try:
-                return question.read(await self._reply(question, address), address.model)
+                answer = question.read(await self._reply(question, address), address.model)
+                if question.is_whole(answer) or attempt + 1 >= TRIES_FOR_HOLES:
+                    return answer
+                problem, wait = "numbers are missing in its answer", 0.0
             except Passing as error:
                 problem, wait = error.problem, error.retry_after_s
             except (Garbage, TooLong) as error:

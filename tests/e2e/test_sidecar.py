@@ -1,0 +1,190 @@
+"""Jobs whose discriminator is a server beside the trainer: through the whole service, with a scripted server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+import pytest
+from uniapl_client import Client, InvalidRequestError, JobFailed
+
+from embedded.service import EmbeddedService
+from tests.e2e.conftest import CHANCE, IMPATIENT, trainers, wait_for
+from tests.worker.test_sidecar import behave, begin, lives, nothing_lives, started
+
+PROBES_MEET_IT = ["hang", "exit0", "nan"]
+ANSWERS_MEET_IT = ["html", "truncated", "count", "model"]
+
+
+@pytest.fixture
+def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[EmbeddedService]:
+    """A service whose vLLM is the scripted one; a test's parameter is the wait between two probes."""
+    (tmp_path / "fake").mkdir()
+    environment = {
+        **IMPATIENT,
+        "UNIAPL_VLLM_COMMAND": dumps([sys.executable, "-m", "tests.worker.fake_vllm", str(tmp_path / "fake")]),
+        "UNIAPL_SIDECAR_PROBE_S": "1",
+        "UNIAPL_SIDECAR_PROBE_EVERY_S": str(getattr(request, "param", 0.3)),
+    }
+    with EmbeddedService(tmp_path / "service", environment=environment) as running:
+        yield running
+    assert nothing_lives(tmp_path)
+
+
+@pytest.fixture
+def client(service: EmbeddedService) -> Iterator[Client]:
+    with Client(service.url, api_key=service.api_key) as client:
+        yield client
+
+
+@pytest.fixture
+def spec(client: Client) -> dict[str, Any]:
+    """A UniAPL job on the tiny model, its discriminator served."""
+    return {
+        "student": "tiny-random-llama",
+        "dataset_mix": [{"dataset": client.datasets.upload(CHANCE).id}],
+        "alpha": 0.3,
+        "lambda_adv": 0.01,
+        "grpo": {"group_size": 4},
+        "rollout": {"max_new_tokens": 12},
+        "discriminator": {"type": "embedding", "backend": {"type": "vllm", "timeout_s": 1}},
+        "schedule": {"steps": 8, "prompts_per_step": 2, "checkpoint_every": 4},
+    }
+
+
+def losses(client: Client, job_id: str) -> dict[int, float]:
+    return {p.step: p.value for p in client.jobs.metrics(job_id, names=["loss"])}
+
+
+def messages(client: Client, job_id: str) -> list[str]:
+    return [event.message for event in client.jobs.list_events(job_id)]
+
+
+def undisturbed(client: Client, spec: dict[str, Any]) -> dict[int, float]:
+    """The losses of the same job on a server that does nothing wrong."""
+    found = losses(client, client.jobs.create_and_wait(**spec).id)
+    assert sorted(found) == list(range(1, 9))
+    return found
+
+
+def disturb(client: Client, spec: dict[str, Any], tmp_path: Path, mode: str, seconds: float) -> str:
+    """Run the job and have the server misbehave in the middle of it; returns the job's id when it has succeeded."""
+    job = client.jobs.create(**spec)
+    wait_for(lambda: client.jobs.get(job.id).step >= 2)
+    behave(tmp_path, mode)
+    wait_for(lambda: any(line.startswith(f"{mode} /v1/embeddings") for line in seen(tmp_path)))
+    time.sleep(seconds)
+    behave(tmp_path, "ok")
+    assert client.jobs.wait(job.id, timeout_s=90).attempt == 1
+    return job.id
+
+
+def seen(tmp_path: Path) -> list[str]:
+    return (tmp_path / "fake" / "seen").read_text().splitlines()
+
+
+def test_two_jobs_of_one_model_share_a_warm_server(client: Client, spec: dict[str, Any], tmp_path: Path) -> None:
+    first = client.jobs.create(**spec)
+    assert client.jobs.wait(first.id).step == 8
+    said = messages(client, first.id)
+    assert any("the discriminator's server (all-MiniLM-L6-v2) is ready after" in m for m in said)
+    assert {p.step for p in client.jobs.metrics(first.id, names=["disc/score_student"])} == set(range(1, 9))
+    again = client.jobs.create_and_wait(**spec)
+    assert again.step == 8
+    assert len(started(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("mode", PROBES_MEET_IT)
+def test_a_server_that_goes_wrong_costs_nothing_but_time(
+    client: Client, spec: dict[str, Any], tmp_path: Path, mode: str
+) -> None:
+    expected = undisturbed(client, spec)
+    job_id = disturb(client, spec, tmp_path, mode, seconds=0.5)
+    assert losses(client, job_id) == expected  # bit for bit: no bad score has reached a gradient
+    assert any("starting it again (1 of 3)" in m for m in messages(client, job_id))
+
+
+@pytest.mark.parametrize("service", [1000], indirect=True)  # nobody but the trainer meets it
+@pytest.mark.parametrize("mode", ANSWERS_MEET_IT)
+def test_no_garbage_reaches_a_gradient(client: Client, spec: dict[str, Any], tmp_path: Path, mode: str) -> None:
+    expected = undisturbed(client, spec)
+    job_id = disturb(client, spec, tmp_path, mode, seconds=1.0)
+    assert losses(client, job_id) == expected
+    assert len(started(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("service", [1000], indirect=True)
+@pytest.mark.parametrize("mode", ["nan", "null"])
+def test_scores_that_are_no_numbers_fail_the_job_rather_than_train_it(
+    client: Client, spec: dict[str, Any], tmp_path: Path, mode: str
+) -> None:
+    job = client.jobs.create(**{**spec, "schedule": {**spec["schedule"], "steps": 100}})
+    wait_for(lambda: client.jobs.get(job.id).step >= 2)
+    behave(tmp_path, mode)
+    with pytest.raises(JobFailed):
+        client.jobs.wait(job.id, timeout_s=60)
+    error = client.jobs.get(job.id).error
+    assert error is not None
+    assert (error.code, error.param) == ("discriminator_failed", "adversarial.max_failed_fraction")
+
+
+def test_a_server_that_cannot_live_fails_the_job_with_its_log(
+    client: Client, spec: dict[str, Any], tmp_path: Path
+) -> None:
+    begin(tmp_path, *["exit1"] * 20)
+    job = client.jobs.create(**spec)
+    with pytest.raises(JobFailed):
+        client.jobs.wait(job.id, timeout_s=60)
+    found = client.jobs.get(job.id)
+    assert found.error is not None
+    assert (found.error.code, found.error.category, found.attempt) == ("sidecar_failed", "infra", 1)
+    assert "no such architecture" in found.error.log_tail
+    assert len(started(tmp_path)) == 4
+    begin(tmp_path)
+    assert client.jobs.create_and_wait(**spec).state == "succeeded"  # the next job gets a server of its own
+
+
+@pytest.mark.parametrize("when", ["warming", "training"])
+def test_a_killed_worker_leaves_no_server_and_the_next_one_goes_on(
+    service: EmbeddedService, client: Client, spec: dict[str, Any], tmp_path: Path, when: str
+) -> None:
+    begin(tmp_path, *(["slow"] if when == "warming" else []))
+    job = client.jobs.create(**{**spec, "schedule": {**spec["schedule"], "steps": 20}})
+    if when == "warming":
+        wait_for(lambda: started(tmp_path) and trainers(service.data_dir))
+    else:
+        wait_for(lambda: client.jobs.get(job.id).step >= 2)
+    os.kill(service.pid("worker"), signal.SIGKILL)
+    wait_for(lambda: nothing_lives(tmp_path), timeout_s=10)
+    wait_for(lambda: service.has_ended("worker"))
+    service.restart_dead(print)
+    assert client.jobs.wait(job.id, timeout_s=90).attempt == 2
+
+
+def test_a_job_is_cancelled_and_paused_while_its_server_starts(
+    service: EmbeddedService, client: Client, spec: dict[str, Any], tmp_path: Path
+) -> None:
+    begin(tmp_path, "slow")
+    job = client.jobs.create(**spec)
+    wait_for(lambda: client.jobs.get(job.id).phase == "warming_discriminator")
+    client.jobs.pause(job.id)
+    wait_for(lambda: client.jobs.get(job.id).state == "paused", timeout_s=10)
+    client.jobs.resume(job.id)
+    wait_for(lambda: client.jobs.get(job.id).phase == "warming_discriminator" and trainers(service.data_dir))
+    client.jobs.cancel(job.id)
+    wait_for(lambda: client.jobs.get(job.id).state == "cancelled", timeout_s=10)
+    assert trainers(service.data_dir) == []
+    assert lives(int(started(tmp_path)[0][1]))  # still warming, for the next
+
+
+def test_an_address_that_the_operator_has_not_allowed_is_refused(client: Client, spec: dict[str, Any]) -> None:
+    backend = {"type": "server", "url": "http://169.254.169.254"}
+    with pytest.raises(InvalidRequestError, match="has not allowed discriminators") as found:
+        client.jobs.create(**{**spec, "discriminator": {"type": "embedding", "backend": backend}})
+    assert found.value.param == "discriminator.backend.url"
