@@ -16,7 +16,7 @@ from uniapl_client import Client, InvalidRequestError, JobFailed
 
 from embedded.service import EmbeddedService
 from tests.e2e.conftest import CHANCE, IMPATIENT, trainers, wait_for
-from tests.worker.test_sidecar import behave, begin, lives, nothing_lives, started
+from tests.worker.test_sidecar import begin, behave, lives, nothing_lives, started
 
 PROBES_MEET_IT = ["hang", "exit0", "nan"]
 ANSWERS_MEET_IT = ["html", "truncated", "count", "model"]
