@@ -18,7 +18,7 @@ from uniapl.batch import Sequence
 from uniapl.data import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.discriminators.learned import LearnedDiscriminator
-from uniapl.errors import ScoreError
+from uniapl.errors import ScoreError, ServerError
 from uniapl.policy import Policy
 from uniapl.rewards.pool import Question, RewardPool, check_failures
 from uniapl.rewards.verify import final_answer
@@ -84,6 +84,7 @@ class Explorer:
         Raises:
             RewardError: more rewards failed than `reward.max_failed_fraction` allows.
             ScoreError: more scores failed than `adversarial.max_failed_fraction` allows.
+            ServerError: answers come from other weights than the policy's.
         """
         started = time.monotonic()
         groups = self.generator.sample(
@@ -91,6 +92,7 @@ class Explorer:
             group_size=self.spec.grpo.group_size,
             seed=random.Random(f"{self.spec.seed}/rollout/{step}").getrandbits(63),
         )
+        _check_fresh(groups, step)
         texts = [
             [prompt.row.answer(self.policy.text(c.ids)) for c in group]
             for prompt, group in zip(prompts, groups, strict=True)
@@ -230,6 +232,15 @@ class Explorer:
         if coef.isfinite().any():  # none is while a learned discriminator warms up
             metrics["disc/coef_abs_mean"] = coef.abs().nanmean().item()
         return coef, []
+
+
+def _check_fresh(groups: list[list[Completion]], step: int) -> None:
+    """Raises `ServerError` if any answer was sampled from other weights than those after `step` updates."""
+    if stale := {c.version for group in groups for c in group if c.version is not None} - {step}:
+        raise ServerError(
+            f"step {step + 1}: answers were sampled from the weights after {sorted(stale)} updates instead of {step}",
+            param="rollout.backend",
+        )
 
 
 def _known(value: Tensor) -> float | None:

@@ -31,7 +31,8 @@ class Companions:
         """Whether all of them have been ready once."""
 
     def __enter__(self) -> Self:
-        wanted = plans(self._hold.spec, self._hold.models)
+        run_dir = self._worker.artifacts.attempt(self._hold.job_id, self._hold.fence)
+        wanted = plans(self._hold.spec, self._hold.models, run_dir)
         self._servers = dict(zip(wanted, self._worker.sidecars.take(wanted.values()), strict=True))
         self._told = {role: len(server.news) for role, server in self._servers.items()}
         return self

@@ -4,34 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from store.settings import Settings
-from uniapl.spec.backend import ManagedVllm
+from uniapl.spec.backend import ManagedVllm, VllmSampler
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
+from uniapl.spec.run import SAMPLER, SAMPLER_START, ModelSource
 
-Role = Literal["discriminator"]
+Role = Literal["discriminator", "rollout"]
+BESIDE = Path(__file__).parent / "beside"
+"""What vLLM loads of ours."""
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Those that vLLM makes room for."""
 NOT_PASSED_ON = ("UNIAPL_", "PYTHON", "VIRTUAL_ENV")
 """Beginnings of variables that are the worker's own: its database's password, and its Python environment."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A model to serve. Jobs whose plans are equal may share a server."""
+    """A model to serve."""
 
     role: Role
     model: str
     """Its name in the spec, and at the server."""
     source: ModelSource
-    kind: Literal["score", "embed"]
+    kind: Literal["score", "embed", "sample"]
     """What it is asked for."""
     options: ManagedVllm
+    lora_rank: int | None = None
+    """Of the adapters that it is given."""
+    made_by_trainer: bool = False
+    """Whether the trainer writes the folder of `source` first."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether jobs with an equal plan may use one server: not where each hands it weights of its own."""
+        return self.role == "discriminator"
 
     @property
     def what(self) -> str:
         """For messages."""
-        return f"the {self.role}'s server ({self.model})"
+        name = "discriminator" if self.role == "discriminator" else "sampler"
+        return f"the {name}'s server ({self.model})"
+
+    def is_there(self) -> bool:
+        """Whether there is something to load."""
+        return not self.made_by_trainer or Path(self.source.path or "").is_dir()
 
     def command(self, settings: Settings, port: int) -> list[str]:
         """`vllm serve …` on loopback; no secret is among the arguments, which every user of the machine can read."""
@@ -40,10 +59,17 @@ class Plan:
         if source.revision is not None:
             command += ["--revision", source.revision, "--tokenizer-revision", source.revision]
         command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", self.model]
-        command += ["--runner", "pooling", "--dtype", options.dtype]
+        command += ["--middleware", "uniapl_guard.Guard", "--dtype", options.dtype]
         command += ["--gpu-memory-utilization", str(options.gpu_memory_fraction)]
         if options.max_model_tokens is not None:
             command += ["--max-model-len", str(options.max_model_tokens)]
+        if self.kind == "sample":
+            command += ["--generation-config", "vllm", "--logprobs-mode", "processed_logprobs"]
+        else:
+            command += ["--runner", "pooling"]
+        if self.lora_rank is not None:
+            room = next((rank for rank in LORA_RANKS if rank >= self.lora_rank), self.lora_rank)
+            command += ["--enable-lora", "--max-loras", "2", "--max-lora-rank", str(room)]
         return [*command, *settings.vllm_options]
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -53,13 +79,25 @@ class Plan:
             for name, value in inherited.items()
             if not name.startswith(NOT_PASSED_ON) and not name.endswith("_API_KEY")
         }
-        return {**kept, "VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1"}
+        kept |= {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(BESIDE)}
+        if self.kind == "sample":  # without these it takes neither weights nor adapters
+            kept |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+        return kept
 
 
-def plans(spec: JobSpec, models: Mapping[str, ModelSource]) -> dict[Role, Plan]:
+def plans(spec: JobSpec, models: Mapping[str, ModelSource], run_dir: Path) -> dict[Role, Plan]:
     """The servers that a job's worker has to start, by what they are for."""
-    chosen = spec.discriminator
-    if not spec.uses_discriminator or chosen.type == "learned" or not isinstance(chosen.backend, ManagedVllm):
-        return {}
-    kind: Literal["score", "embed"] = "embed" if chosen.type == "embedding" else "score"
-    return {"discriminator": Plan("discriminator", chosen.model, models[chosen.model], kind, chosen.backend)}
+    found: dict[Role, Plan] = {}
+    judge, sampler = spec.discriminator, spec.rollout.backend
+    if spec.uses_discriminator and judge.type != "learned" and isinstance(judge.backend, ManagedVllm):
+        kind: Literal["score", "embed"] = "embed" if judge.type == "embedding" else "score"
+        found["discriminator"] = Plan("discriminator", judge.model, models[judge.model], kind, judge.backend)
+    if isinstance(sampler, VllmSampler):
+        if spec.lora is not None:
+            found["rollout"] = Plan(
+                "rollout", spec.student, models[spec.student], "sample", sampler, lora_rank=spec.lora.rank
+            )
+        else:
+            start = ModelSource(path=str((run_dir / SAMPLER / SAMPLER_START).absolute()))
+            found["rollout"] = Plan("rollout", spec.student, start, "sample", sampler, made_by_trainer=True)
+    return found

@@ -21,12 +21,20 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from store.settings import Settings
 from uniapl.serving.address import Address, write_address
 from uniapl.serving.exchange import Passing, TooLong, connections, exchange, shown
-from uniapl.serving.wire import Garbage, embed_request, read_embeddings, read_scores, score_request
+from uniapl.serving.wire import (
+    Garbage,
+    completion_request,
+    embed_request,
+    read_completions,
+    read_embeddings,
+    read_scores,
+    score_request,
+)
 from uniapl.spec.report import Level
 from worker import process
 from worker.plan import Plan
@@ -131,6 +139,9 @@ class Sidecar:
 
     def _live(self) -> str:
         """Start the server and look after it; returns what went wrong with it."""
+        while not self.plan.is_there():
+            if self._stopping.wait(LOOK_S):
+                return "was stopped"
         self._life += 1
         began = time.monotonic()
         port, token = _free_port(), secrets.token_urlsafe(32)
@@ -215,10 +226,7 @@ class Sidecar:
 
 
 async def _probe(plan: Plan, address: Address, timeout_s: float) -> str:
-    if plan.kind == "embed":
-        path, body = embed_request(address.model, [PROBE_TOKENS])
-    else:
-        path, body = score_request("vllm", address.model, [PROBE_TEXT])
+    path, body = _question(plan, address.model)
     try:
         async with connections(1, proxies=False) as http:
             reply = await exchange(
@@ -227,15 +235,33 @@ async def _probe(plan: Plan, address: Address, timeout_s: float) -> str:
             )  # fmt: skip
         if reply.status != 200:
             return f"answered with status {reply.status}: {shown(reply.content.decode(errors='replace'))}"
-        if plan.kind == "embed":
-            [[*numbers]] = read_embeddings(reply.content, model=address.model, count=1)
-        else:
-            numbers = read_scores("vllm", reply.content, model=address.model, count=1)
+        numbers = _numbers(plan, reply.content, address.model)
     except Passing as error:
         return f"gave a real request {shown(error.problem)}"
     except (Garbage, TooLong) as error:
         return f"sent an unusable answer: {shown(str(error))}"
     return "" if all(map(math.isfinite, numbers)) else "answered with numbers that are not finite"
+
+
+def _question(plan: Plan, model: str) -> tuple[str, dict[str, Any]]:
+    match plan.kind:
+        case "embed":
+            return embed_request(model, [PROBE_TOKENS])
+        case "score":
+            return score_request("vllm", model, [PROBE_TEXT])
+        case "sample":
+            options: dict[str, Any] = {"number": 1, "max_tokens": 1, "temperature": 1.0, "stop_ids": [], "seed": 0}
+            return "/v1/completions", completion_request(model, prompt=PROBE_TOKENS, **options)
+
+
+def _numbers(plan: Plan, content: bytes, model: str) -> list[float]:
+    match plan.kind:
+        case "embed":
+            return read_embeddings(content, model=model, count=1)[0]
+        case "score":
+            return read_scores("vllm", content, model=model, count=1)
+        case "sample":
+            return read_completions(content, model=model, count=1)[0].logprobs
 
 
 def _ended(child: subprocess.Popen[bytes], *, within_s: float) -> int | None:

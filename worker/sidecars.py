@@ -47,7 +47,7 @@ class Sidecars:
         with self._lock:
             self._bury_orphans()
             for kept in list(self._kept):
-                if kept.users == 0 and (kept.sidecar.plan not in wanted or kept.sidecar.state == "failed"):
+                if kept.users == 0 and kept.sidecar.plan not in wanted:
                     self._stop(kept)
             return [self._take(plan) for plan in wanted]
 
@@ -58,7 +58,8 @@ class Sidecars:
                 if kept.sidecar in sidecars:
                     kept.users -= 1
                     kept.idle_since = time.monotonic()
-                    if kept.users == 0 and kept.sidecar.state == "failed":
+                    useless = kept.sidecar.state == "failed" or not kept.sidecar.plan.shared
+                    if kept.users == 0 and useless:
                         self._stop(kept)
 
     def tidy(self) -> None:
@@ -78,7 +79,7 @@ class Sidecars:
 
     def _take(self, plan: Plan) -> Sidecar:
         for kept in self._kept:
-            if kept.sidecar.plan == plan and kept.sidecar.state != "failed":
+            if plan.shared and kept.sidecar.plan == plan and kept.sidecar.state != "failed":
                 if kept.users == 0:
                     kept.sidecar.restarts = 0
                 kept.users += 1

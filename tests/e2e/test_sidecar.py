@@ -29,7 +29,7 @@ def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Embedded
     environment = {
         **IMPATIENT,
         "UNIAPL_VLLM_COMMAND": dumps([sys.executable, "-m", "tests.worker.fake_vllm", str(tmp_path / "fake")]),
-        "UNIAPL_SIDECAR_PROBE_S": "1",
+        "UNIAPL_SIDECAR_PROBE_S": "4",
         "UNIAPL_SIDECAR_PROBE_EVERY_S": str(getattr(request, "param", 0.3)),
     }
     with EmbeddedService(tmp_path / "service", environment=environment) as running:
@@ -53,7 +53,7 @@ def spec(client: Client) -> dict[str, Any]:
         "lambda_adv": 0.01,
         "grpo": {"group_size": 4},
         "rollout": {"max_new_tokens": 12},
-        "discriminator": {"type": "embedding", "backend": {"type": "vllm", "timeout_s": 1}},
+        "discriminator": {"type": "embedding", "backend": {"type": "vllm", "timeout_s": 4}},
         "schedule": {"steps": 8, "prompts_per_step": 2, "checkpoint_every": 4},
     }
 
@@ -81,7 +81,7 @@ def disturb(client: Client, spec: dict[str, Any], tmp_path: Path, mode: str, sec
     wait_for(lambda: any(line.startswith(f"{mode} /v1/embeddings") for line in seen(tmp_path)))
     time.sleep(seconds)
     behave(tmp_path, "ok")
-    assert client.jobs.wait(job.id, timeout_s=90).attempt == 1
+    assert client.jobs.wait(job.id, timeout_s=180).attempt == 1
     return job.id
 
 
@@ -128,7 +128,7 @@ def test_scores_that_are_no_numbers_fail_the_job_rather_than_train_it(
     wait_for(lambda: client.jobs.get(job.id).step >= 2)
     behave(tmp_path, mode)
     with pytest.raises(JobFailed):
-        client.jobs.wait(job.id, timeout_s=60)
+        client.jobs.wait(job.id, timeout_s=120)
     error = client.jobs.get(job.id).error
     assert error is not None
     assert (error.code, error.param) == ("discriminator_failed", "adversarial.max_failed_fraction")
@@ -140,7 +140,7 @@ def test_a_server_that_cannot_live_fails_the_job_with_its_log(
     begin(tmp_path, *["exit1"] * 20)
     job = client.jobs.create(**spec)
     with pytest.raises(JobFailed):
-        client.jobs.wait(job.id, timeout_s=60)
+        client.jobs.wait(job.id, timeout_s=120)
     found = client.jobs.get(job.id)
     assert found.error is not None
     assert (found.error.code, found.error.category, found.attempt) == ("sidecar_failed", "infra", 1)
@@ -164,7 +164,7 @@ def test_a_killed_worker_leaves_no_server_and_the_next_one_goes_on(
     wait_for(lambda: nothing_lives(tmp_path), timeout_s=10)
     wait_for(lambda: service.has_ended("worker"))
     service.restart_dead(print)
-    assert client.jobs.wait(job.id, timeout_s=90).attempt == 2
+    assert client.jobs.wait(job.id, timeout_s=180).attempt == 2
 
 
 def test_a_job_is_cancelled_and_paused_while_its_server_starts(

@@ -17,10 +17,20 @@ class Completion:
     """Nats, one per token, under the policy and temperature that sampled it."""
     truncated: bool
     """Whether it reached the token limit without an end token."""
+    version: int | None = None
+    """Updates that the sampler's weights had had; `None` from a sampler that has the policy's very own."""
 
 
 class Generator(Protocol):
     """Samples completions from the current policy."""
+
+    def sync(self, version: int) -> None:
+        """Take the policy's weights, which have had `version` updates; to be called before sampling.
+
+        Raises:
+            ServerError: the sampler has not taken them in time.
+        """
+        ...
 
     def sample(
         self, prompts: Sequence[list[int]], *, group_size: int, seed: int, greedy: bool = False

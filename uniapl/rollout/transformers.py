@@ -39,6 +39,9 @@ class TransformersGenerator:
         self._max_new_tokens = max_new_tokens
         self._batch_size = batch_size
 
+    def sync(self, version: int) -> None:
+        """Nothing to do."""
+
     @torch.no_grad()
     def sample(
         self, prompts: Sequence[list[int]], *, group_size: int, seed: int, greedy: bool = False

@@ -28,6 +28,10 @@ Answer = TypeVar("Answer")
 Find = Callable[[], Address | None]
 
 
+class Restarted(Exception):
+    """The server has been started again, and has forgotten what it was told."""
+
+
 @dataclass(frozen=True)
 class Question(Generic[Answer]):
     """One request, and how its answer is read."""
@@ -63,13 +67,27 @@ class ModelServer:
         self._runner.run(self._http.aclose())
         self._runner.close()
 
-    def ask(self, questions: Sequence[Question[Answer]]) -> list[Answer]:
+    def ask(
+        self, questions: Sequence[Question[Answer]], *, life: int | None = None, within_s: float | None = None
+    ) -> list[Answer]:
         """Answers in the order of the questions, at most `concurrency` of which are under way at once.
+
+        Args:
+            questions: what is asked.
+            life: the server may answer in this life of it alone.
+            within_s: an answer comes within so many seconds, rather than within `timeout_s` or some repeats.
 
         Raises:
             ServerError: one of them found no usable answer for `retry_s`, or was refused.
+            Restarted: the server's `life` is over.
         """
-        return self._runner.run(self._ask_all(questions))
+        return self._runner.run(self._ask_all(questions, life, within_s))
+
+    def life(self) -> int:
+        """Number of the server's start; waits until it is ready."""
+        self.wait()
+        address = self._ready()
+        return self.life() if address is None else address.life
 
     def check_model(self) -> None:
         """Raises `ServerError` unless the server lists the model."""
@@ -89,12 +107,14 @@ class ModelServer:
         address = self._find()
         return address if address is not None and address.state == "ready" else None
 
-    async def _ask_all(self, questions: Sequence[Question[Answer]]) -> list[Answer]:
+    async def _ask_all(
+        self, questions: Sequence[Question[Answer]], life: int | None, within_s: float | None
+    ) -> list[Answer]:
         turns = asyncio.Semaphore(self._options.concurrency)
 
         async def one(question: Question[Answer]) -> Answer:
             async with turns:
-                return await self._ask(question)
+                return await self._ask(question, life, within_s)
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -103,12 +123,13 @@ class ModelServer:
             raise group.exceptions[0] from None
         return [task.result() for task in asked]
 
-    async def _ask(self, question: Question[Answer]) -> Answer:
-        address = await self._found()
-        deadline, attempt = time.monotonic() + self._options.retry_s, 0
+    async def _ask(self, question: Question[Answer], life: int | None, within_s: float | None) -> Answer:
+        address = await self._found(life)
+        retry_s, timeout_s = within_s or self._options.retry_s, within_s or self._options.timeout_s
+        deadline, attempt = time.monotonic() + retry_s, 0
         while True:
             try:
-                answer = question.read(await self._reply(question, address), address.model)
+                answer = question.read(await self._reply(question, address, timeout_s), address.model)
                 if question.is_whole(answer) or attempt + 1 >= TRIES_FOR_HOLES:
                     return answer
                 problem, wait = "numbers are missing in its answer", 0.0
@@ -118,25 +139,35 @@ class ModelServer:
                 problem, wait = f"sent an unusable answer: {error}", 0.0
             wait += min(backoff_s(attempt), LONGEST_PAUSE_S)
             if time.monotonic() + wait > deadline:
+                await self._found(life)
                 raise self._refusal(f"gave no usable answer in {attempt + 1} requests, the last: {shown(problem)}")
             await asyncio.sleep(wait)
             self.retries, attempt = self.retries + 1, attempt + 1
-            if (found := await self._found()) != address:  # it was started again: the time until then does not count
-                address, deadline, attempt = found, time.monotonic() + self._options.retry_s, 0
+            if (found := await self._found(life)) != address:  # started again: the time until then does not count
+                address, deadline, attempt = found, time.monotonic() + retry_s, 0
 
-    async def _found(self) -> Address:
+    async def _found(self, life: int | None) -> Address:
+        """Where the server is, once it is there.
+
+        Raises:
+            Restarted: it is no longer in this life.
+        """
         while (address := self._ready()) is None:
+            if life is not None:
+                raise Restarted
             await asyncio.sleep(LOOK_S)
+        if life is not None and address.life != life:
+            raise Restarted
         return address
 
-    async def _reply(self, question: Question[Answer], address: Address) -> bytes:
+    async def _reply(self, question: Question[Answer], address: Address, timeout_s: float) -> bytes:
         reply = await exchange(
             self._http,
             question.method,
             address.url.rstrip("/") + question.path,
             body=question.body(address.model),
             token=address.token,
-            timeout_s=self._options.timeout_s,
+            timeout_s=timeout_s,
             largest=LARGEST_REPLY,
         )
         if reply.status == 200:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
@@ -23,6 +24,8 @@ from uniapl.spec.backend import Api
 
 LARGEST_LOGIT = 1e4
 """Beyond it, a score is a fault: POLAR's span some tens."""
+SLACK = 1e-3
+"""How far above 0 rounding may put the log-probability of a certain token."""
 Found = TypeVar("Found")
 
 
@@ -76,6 +79,78 @@ def read_embeddings(content: bytes, *, model: str, count: int) -> list[list[floa
     return [
         [_number(x) for x in vector] if _points_somewhere(vector) else [math.nan] * len(vector) for vector in vectors
     ]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One answer that a server has sampled."""
+
+    ids: list[int]
+    """Tokens, the end token included when there is one."""
+    logprobs: list[float]
+    """Nats, one per token, under the temperature that it was sampled with."""
+
+
+def completion_request(
+    model: str,
+    *,
+    prompt: Sequence[int],
+    number: int,
+    max_tokens: int,
+    temperature: float,
+    stop_ids: Sequence[int],
+    seed: int,
+) -> dict[str, Any]:
+    """Body of `POST /v1/completions` to vLLM for `number` answers to a prompt of token ids.
+
+    Everything that cuts or bends the distribution is switched off by name, for the model's own defaults would apply.
+    """
+    return {
+        "model": model,
+        "prompt": list(prompt),
+        "n": number,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_p": 1.0,
+        "top_k": 0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "stop_token_ids": list(stop_ids),
+        "seed": seed,
+        "logprobs": 0,  # of the sampled tokens alone
+        "return_token_ids": True,
+    }
+
+
+def read_completions(content: bytes, *, model: str, count: int) -> list[Sampled]:
+    """The answers in order.
+
+    Raises:
+        Garbage: as above, or one has no token, or not one finite log-probability for each.
+    """
+    found = _parsed(_COMPLETIONS, content)
+    _check_model(found.model, model)
+    choices = _in_order({choice.index: choice for choice in found.choices}, len(found.choices), count)
+    for choice in choices:
+        logprobs = choice.logprobs.token_logprobs
+        if not choice.token_ids or len(logprobs) != len(choice.token_ids):
+            raise Garbage(f"{len(choice.token_ids)} tokens with {len(logprobs)} log-probabilities")
+        if not all(math.isfinite(x) and x < SLACK for x in logprobs):
+            raise Garbage("log-probabilities that are none")
+    return [Sampled(choice.token_ids, [min(x, 0.0) for x in choice.logprobs.token_logprobs]) for choice in choices]
+
+
+def read_version(content: bytes, model: str) -> str:
+    """Version of a sampler's weights, from `GET /weight_info`; `model` is not named there.
+
+    Raises:
+        Garbage: the answer has another shape.
+    """
+    return _parsed(_VERSION, content).weight_version
+
+
+def read_nothing(content: bytes, model: str) -> None:
+    """An order's answer is its status."""
 
 
 def read_models(content: bytes) -> list[str]:
@@ -170,6 +245,25 @@ class _Scored(BaseModel):
     embedding: Annotated[list[_Number], Field(min_length=1, max_length=1)]
 
 
+class _Logprobs(BaseModel):
+    token_logprobs: list[float]
+
+
+class _Choice(BaseModel):
+    index: int
+    token_ids: list[int]
+    logprobs: _Logprobs
+
+
+class _Completions(BaseModel):
+    model: str
+    choices: list[_Choice]
+
+
+class _Version(BaseModel):
+    weight_version: str
+
+
 class _Model(BaseModel):
     id: str
 
@@ -182,3 +276,5 @@ _POOLING = TypeAdapter(_Pooling)
 _EMBEDDINGS = TypeAdapter(_Embeddings)
 _SGLANG = TypeAdapter(list[_Scored])
 _MODELS = TypeAdapter(_Models)
+_COMPLETIONS = TypeAdapter(_Completions)
+_VERSION = TypeAdapter(_Version)

@@ -43,6 +43,15 @@ class ManagedVllm(Asked):
     """Longest sequence that the server takes; by default the model's own limit. Less saves memory."""
 
 
+class VllmSampler(ManagedVllm):
+    """On a vLLM server that the worker starts beside the trainer, and to which each update's weights are handed."""
+
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 64
+    """Prompts in flight, each with its whole group."""
+    timeout_s: float = Field(default=1800.0, gt=0)
+    """Longest wait for all answers to one prompt, in seconds. A server that hangs is found much earlier."""
+
+
 class ExternalServer(Asked):
     """On a server that runs already, somewhere the operator allows."""
 
@@ -58,5 +67,5 @@ class ExternalServer(Asked):
 
 Backend = Annotated[InProcess | ManagedVllm | ExternalServer, Field(discriminator="type")]
 """Where a discriminator runs."""
-SamplerBackend = Annotated[InProcess | ManagedVllm, Field(discriminator="type")]
+SamplerBackend = Annotated[InProcess | VllmSampler, Field(discriminator="type")]
 """Where rollouts are sampled: a server must be able to take the trainer's weights, so it is one of ours."""

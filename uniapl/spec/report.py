@@ -13,6 +13,7 @@ Level = Literal["info", "warning", "error"]
 Phase = Literal[
     "asking_teacher",
     "warming_discriminator",
+    "warming_sampler",
     "loading_student",
     "loading_discriminator",
     "training",

@@ -10,6 +10,9 @@ from pydantic import Field, model_validator
 from uniapl.spec.base import Input
 from uniapl.spec.job import JobSpec
 
+SAMPLER, SAMPLER_START = "sampler", "start"
+"""Folder of a run directory in which weights are handed to the server that samples, and what it begins with there."""
+
 
 class ModelSource(Input):
     """Where the weights of a model are: a hub id, a folder, or a GGUF file in a folder."""
