@@ -1,4 +1,4 @@
-"""The real vLLM beside a trainer, on CPU: `make vllm`. What it says is compared with the same models in this process."""
+"""The real vLLM beside a trainer, on CPU (`make vllm`): what it says is what the same models say in this process."""
 
 from __future__ import annotations
 
