@@ -37,6 +37,12 @@ class Settings(BaseSettings):
     environment of its own, such as `["/opt/vllm/bin/vllm"]`."""
     vllm_options: list[str] = []
     """Further options of every `vllm serve`, as a JSON list, such as `["--enforce-eager"]`."""
+    trainer_devices: str = ""
+    """CUDA_VISIBLE_DEVICES of trainers, such as `0`; by default the worker's own."""
+    discriminator_devices: str = ""
+    """CUDA_VISIBLE_DEVICES of discriminators' servers, such as `1`; by default the worker's own."""
+    rollout_devices: str = ""
+    """CUDA_VISIBLE_DEVICES of servers that sample; by default the worker's own."""
     secret_key_file: Path | None = None
     """Lines of random characters; the first hashes API keys and seals secrets, the others still recognise what they
     made. By default `secret.key` in `data_dir`, made at the first start. Whoever reads it can read every secret."""

@@ -72,8 +72,8 @@ class Plan:
             command += ["--enable-lora", "--max-loras", "2", "--max-lora-rank", str(room)]
         return [*command, *settings.vllm_options]
 
-    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """The worker's, without what is its own business."""
+    def environment(self, settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
+        """The worker's, without what is its own business, and with the cards that the server may use."""
         kept = {
             name: value
             for name, value in inherited.items()
@@ -82,7 +82,13 @@ class Plan:
         kept |= {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(BESIDE)}
         if self.kind == "sample":  # without these it takes neither weights nor adapters
             kept |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
-        return kept
+        devices = settings.discriminator_devices if self.role == "discriminator" else settings.rollout_devices
+        return kept | visible(devices)
+
+
+def visible(devices: str) -> dict[str, str]:
+    """The variable that shows these cards alone to a process; none for all."""
+    return {"CUDA_VISIBLE_DEVICES": devices} if devices else {}
 
 
 def plans(spec: JobSpec, models: Mapping[str, ModelSource], run_dir: Path) -> dict[Role, Plan]:

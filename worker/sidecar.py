@@ -164,7 +164,11 @@ class Sidecar:
         command = self.plan.command(self._settings, port)
         if shutil.which(command[0]) is None:
             raise FileNotFoundError(f"there is no program {command[0]!r}")
-        environment = {**self.plan.environment(os.environ), "VLLM_API_KEY": token, "TMPDIR": str(scratch)}
+        environment = {
+            **self.plan.environment(self._settings, os.environ),
+            "VLLM_API_KEY": token,
+            "TMPDIR": str(scratch),
+        }
         child = process.start([*LEASH, str(os.getpid()), *command], log=self.log, environment=environment, folder=ROOT)
         self._sign(child.pid)
         return child

@@ -38,6 +38,7 @@ from worker.failures import (
     worker_error,
 )
 from worker.lease import Lease
+from worker.plan import visible
 from worker.relay import Relay
 from worker.watchdog import Watchdog
 from worker.worker import Worker
@@ -160,7 +161,12 @@ class _Attempt:
         return process.start(
             [*TRAINER, str(self._folder / "run.json"), "--parent-pid", str(os.getpid())],
             log=self._log,
-            environment={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
+            environment={
+                **os.environ,
+                **visible(self._settings.trainer_devices),
+                "PYTHONUNBUFFERED": "1",
+                "TOKENIZERS_PARALLELISM": "false",
+            },
             folder=ROOT,
         )
 

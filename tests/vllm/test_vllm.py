@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,14 +83,20 @@ def spec(client: Client) -> dict[str, Any]:
     }
 
 
+GROUPS: set[int] = set()
+"""Process groups of the servers that have been seen."""
+
+
 def vllms() -> list[psutil.Process]:
-    """Living processes of vLLM, by the token in their environment."""
+    """Living processes of vLLM; some give themselves another name and overwrite their environment."""
     found = []
     for process in psutil.process_iter(["status"]):
         try:
-            if process.info["status"] != psutil.STATUS_ZOMBIE and "VLLM_API_KEY" in process.environ():
+            if "worker.leash" in process.cmdline():
+                GROUPS.add(process.pid)
+            if process.info["status"] != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) in GROUPS:
                 found.append(process)
-        except psutil.Error:
+        except (psutil.Error, ProcessLookupError):
             continue
     return found
 
@@ -156,9 +163,10 @@ def test_a_reward_model_scores_as_in_process_by_polars_road(
 def test_the_newest_weights_answer(client: Client, spec: dict[str, Any], lora: dict[str, Any] | None) -> None:
     rollout = {"max_new_tokens": 12, "backend": vllm()}
     job_id = finished(client, {**spec, "rollout": rollout, "lora": lora})
+    assert vllms() == []  # nobody else can use a server that has this job's weights
     print(*[message for message in told(client, job_id) if "server" in message], sep="\n")
     found = metrics(client, job_id)
-    for name in ("time/sync_weights", "time/generate", "sampling/sampling_logp_difference/mean"):
+    for name in ("time/sync_weights", "time/generate", "time/scoring_hidden", "sampling/sampling_logp_difference/mean"):
         print(name, [f"{found[name, step]:.2g}" for step in (1, 2, 3, 4)])
     # the learning rate moves every log-probability by far more than the bound: old weights would be seen
     assert abs(found["eval/reference_logprob", 4] - found["eval/reference_logprob", 0]) > 100 * MISMATCH

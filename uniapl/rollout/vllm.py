@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from uniapl.errors import ServerError
 from uniapl.policy import Policy
-from uniapl.rollout.base import Completion
+from uniapl.rollout.base import Completion, OnGroup
 from uniapl.serving.server import ModelServer, Question, Restarted
 from uniapl.serving.wire import Sampled, completion_request, read_completions, read_nothing, read_version
 from uniapl.spec.run import SAMPLER_START
@@ -62,32 +62,34 @@ class VllmGenerator:
             self._handed = target
 
     def sample(
-        self, prompts: Sequence[list[int]], *, group_size: int, seed: int, greedy: bool = False
+        self,
+        prompts: Sequence[list[int]],
+        *,
+        group_size: int,
+        seed: int,
+        greedy: bool = False,
+        on_group: OnGroup | None = None,
     ) -> list[list[Completion]]:
         """See `Generator.sample`; a seed decides the tokens only as far as the server's arithmetic repeats itself."""
+        number = 1 if greedy else group_size  # the likeliest answer is the same every time
+        seeds = [random.Random(f"{seed}/{i}").getrandbits(SEED_BITS) for i in range(len(prompts))]
         while True:
             life, version = self._handed
+            questions = [self._question(p, s, number, greedy) for p, s in zip(prompts, seeds, strict=True)]
             try:
                 self._check_version(life, version)
-                groups = self._sample(prompts, group_size, seed, greedy)
+                found = self._server.ask(questions, life=life, on_answer=self._telling(on_group))
                 self._check_version(life, version)
-                return groups
+                return [self._completions(group) * (group_size // number) for group in found]
             except Restarted:
                 self.sync(version)
 
-    def _sample(self, prompts: Sequence[list[int]], group_size: int, seed: int, greedy: bool) -> list[list[Completion]]:
-        life, version = self._handed
-        number = 1 if greedy else group_size  # the likeliest answer is the same every time
-        seeds = [random.Random(f"{seed}/{i}").getrandbits(SEED_BITS) for i in range(len(prompts))]
-        questions = [self._question(p, s, number, greedy) for p, s in zip(prompts, seeds, strict=True)]
-        return [
-            [
-                Completion(found.ids, found.logprobs, truncated=found.ids[-1] not in self._stop, version=version)
-                for found in group
-            ]
-            * (group_size // number)
-            for group in self._server.ask(questions, life=life)
-        ]
+    def _telling(self, on_group: OnGroup | None) -> Callable[[int, list[Sampled]], None] | None:
+        return None if on_group is None else lambda i, group: on_group(i, self._completions(group))
+
+    def _completions(self, group: list[Sampled]) -> list[Completion]:
+        version = self._handed[1]
+        return [Completion(s.ids, s.logprobs, truncated=s.ids[-1] not in self._stop, version=version) for s in group]
 
     def _question(self, prompt: list[int], seed: int, number: int, greedy: bool) -> Question[list[Sampled]]:
         version = self._handed[1]

@@ -68,7 +68,12 @@ class ModelServer:
         self._runner.close()
 
     def ask(
-        self, questions: Sequence[Question[Answer]], *, life: int | None = None, within_s: float | None = None
+        self,
+        questions: Sequence[Question[Answer]],
+        *,
+        life: int | None = None,
+        within_s: float | None = None,
+        on_answer: Callable[[int, Answer], None] | None = None,
     ) -> list[Answer]:
         """Answers in the order of the questions, at most `concurrency` of which are under way at once.
 
@@ -76,12 +81,13 @@ class ModelServer:
             questions: what is asked.
             life: the server may answer in this life of it alone.
             within_s: an answer comes within so many seconds, rather than within `timeout_s` or some repeats.
+            on_answer: told the number of each question and its answer as it comes; must be quick.
 
         Raises:
             ServerError: one of them found no usable answer for `retry_s`, or was refused.
             Restarted: the server's `life` is over.
         """
-        return self._runner.run(self._ask_all(questions, life, within_s))
+        return self._runner.run(self._ask_all(questions, life, within_s, on_answer))
 
     def life(self) -> int:
         """Number of the server's start; waits until it is ready."""
@@ -108,17 +114,24 @@ class ModelServer:
         return address if address is not None and address.state == "ready" else None
 
     async def _ask_all(
-        self, questions: Sequence[Question[Answer]], life: int | None, within_s: float | None
+        self,
+        questions: Sequence[Question[Answer]],
+        life: int | None,
+        within_s: float | None,
+        on_answer: Callable[[int, Answer], None] | None,
     ) -> list[Answer]:
         turns = asyncio.Semaphore(self._options.concurrency)
 
-        async def one(question: Question[Answer]) -> Answer:
+        async def one(number: int, question: Question[Answer]) -> Answer:
             async with turns:
-                return await self._ask(question, life, within_s)
+                answer = await self._ask(question, life, within_s)
+            if on_answer is not None:
+                on_answer(number, answer)
+            return answer
 
         try:
             async with asyncio.TaskGroup() as tasks:
-                asked = [tasks.create_task(one(question)) for question in questions]
+                asked = [tasks.create_task(one(*numbered)) for numbered in enumerate(questions)]
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
         return [task.result() for task in asked]
