@@ -48,11 +48,11 @@ class Companions:
         return {role: str(server.address_file) for role, server in self._servers.items()}
 
     @property
-    def ready(self) -> bool:
-        """Whether the trainer waits for none of them."""
-        ready = all(server.state == "ready" for server in self._servers.values())
-        self.were_ready = self.were_ready or ready
-        return ready
+    def awaited(self) -> bool:
+        """Whether the trainer may be waiting for one of them."""
+        states = {server.state for server in self._servers.values()}
+        self.were_ready = self.were_ready or states <= {"ready"}
+        return "starting" in states
 
     @property
     def failure(self) -> Failure | None:

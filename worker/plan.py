@@ -34,6 +34,8 @@ class Plan:
     options: ManagedVllm
     lora_rank: int | None = None
     """Of the adapters that it is given."""
+    sequences: int | None = None
+    """Sampled at once at most, with one to spare: a question after its health must not stand in a queue."""
     made_by_trainer: bool = False
     """Whether the trainer writes the folder of `source` first."""
 
@@ -65,6 +67,7 @@ class Plan:
             command += ["--max-model-len", str(options.max_model_tokens)]
         if self.kind == "sample":
             command += ["--generation-config", "vllm", "--logprobs-mode", "processed_logprobs"]
+            command += ["--max-num-seqs", str(self.sequences)]
         else:
             command += ["--runner", "pooling"]
         if self.lora_rank is not None:
@@ -99,11 +102,15 @@ def plans(spec: JobSpec, models: Mapping[str, ModelSource], run_dir: Path) -> di
         kind: Literal["score", "embed"] = "embed" if judge.type == "embedding" else "score"
         found["discriminator"] = Plan("discriminator", judge.model, models[judge.model], kind, judge.backend)
     if isinstance(sampler, VllmSampler):
-        if spec.lora is not None:
-            found["rollout"] = Plan(
-                "rollout", spec.student, models[spec.student], "sample", sampler, lora_rank=spec.lora.rank
-            )
-        else:
-            start = ModelSource(path=str((run_dir / SAMPLER / SAMPLER_START).absolute()))
-            found["rollout"] = Plan("rollout", spec.student, start, "sample", sampler, made_by_trainer=True)
+        found["rollout"] = _sampler(spec, models[spec.student], sampler, run_dir)
     return found
+
+
+def _sampler(spec: JobSpec, student: ModelSource, options: VllmSampler, run_dir: Path) -> Plan:
+    group = max(spec.grpo.group_size, spec.evaluation.profile_completions if spec.evaluation else 1)
+    sequences = options.concurrency * group + 1
+    if spec.lora is not None:
+        rank = spec.lora.rank
+        return Plan("rollout", spec.student, student, "sample", options, lora_rank=rank, sequences=sequences)
+    start = ModelSource(path=str((run_dir / SAMPLER / SAMPLER_START).absolute()))
+    return Plan("rollout", spec.student, start, "sample", options, sequences=sequences, made_by_trainer=True)

@@ -49,7 +49,8 @@ ROOT = Path(__file__).parent.parent
 LEASH = (sys.executable, "-m", "worker.leash")
 logger = logging.getLogger(__name__)
 
-State = Literal["starting", "ready", "failed", "stopped"]
+State = Literal["waiting", "starting", "ready", "failed", "stopped"]
+"""`waiting`: the trainer has not written yet what is to be served."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Sidecar:
             folder: for its log and address; made.
         """
         self.plan, self.folder = plan, folder
-        self.state: State = "starting"
+        self.state: State = "waiting"
         self.news: list[News] = []
         """Grows; who tells it remembers how far."""
         self.problem = ""
@@ -103,6 +104,7 @@ class Sidecar:
     def start(self) -> None:
         """Begin; `state` tells how it goes."""
         self._announce("starting")
+        self.state = "starting" if self.plan.is_there() else "waiting"
         self._thread.start()
 
     def stop(self) -> None:
@@ -115,12 +117,20 @@ class Sidecar:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self) -> None:
+        try:
+            self._look_after()
+        except Exception as error:  # a bug or a broken machine: whoever waits must hear of it
+            logger.exception("%s", self.folder.name)
+            self.problem = f"could not be looked after: {type(error).__name__}: {error}"
+            self.state = "failed"
+
+    def _look_after(self) -> None:
+        while not self.plan.is_there():
+            if self._stopping.wait(LOOK_S):
+                return
+        self.state = "starting"
         while True:
-            try:
-                self.problem = self._live()
-            except Exception as error:  # a bug or a broken machine: whoever waits must hear of it
-                logger.exception("%s", self.folder.name)
-                self.problem = f"could not be looked after: {type(error).__name__}: {error}"
+            self.problem = self._live()
             if self._stopping.is_set():
                 return
             self._announce("starting")
@@ -139,9 +149,6 @@ class Sidecar:
 
     def _live(self) -> str:
         """Start the server and look after it; returns what went wrong with it."""
-        while not self.plan.is_there():
-            if self._stopping.wait(LOOK_S):
-                return "was stopped"
         self._life += 1
         began = time.monotonic()
         port, token = _free_port(), secrets.token_urlsafe(32)
@@ -153,6 +160,7 @@ class Sidecar:
             shutil.rmtree(scratch, ignore_errors=True)
             return f"cannot be started: {error}; look at UNIAPL_VLLM_COMMAND"
         try:
+            self._sign(child.pid)
             return self._warm_up(child, address, began) or self._watch(child, address)
         finally:
             process.kill_group(child.pid)
@@ -169,9 +177,7 @@ class Sidecar:
             "VLLM_API_KEY": token,
             "TMPDIR": str(scratch),
         }
-        child = process.start([*LEASH, str(os.getpid()), *command], log=self.log, environment=environment, folder=ROOT)
-        self._sign(child.pid)
-        return child
+        return process.start([*LEASH, str(os.getpid()), *command], log=self.log, environment=environment, folder=ROOT)
 
     def _sign(self, pgid: int | None) -> None:
         """Note whose server this is, and its process group, so that another worker can bury what we leave behind."""

@@ -213,7 +213,7 @@ class _Attempt:
 
     def _watch(self, child: subprocess.Popen[bytes]) -> None:
         """End a trainer that gets nowhere, or whose server is given up."""
-        if not self._companions.ready:
+        if self._companions.awaited:
             self._watchdog.excuse()
         if self._deserted is None and (failure := self._companions.failure) is not None:
             self._deserted = failure

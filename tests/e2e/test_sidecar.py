@@ -150,6 +150,22 @@ def test_a_server_that_cannot_live_fails_the_job_with_its_log(
     assert client.jobs.create_and_wait(**spec).state == "succeeded"  # the next job gets a server of its own
 
 
+@pytest.mark.parametrize("service", [1000], indirect=True)
+def test_a_hand_over_of_weights_that_stalls_starts_both_sides_again(
+    client: Client, spec: dict[str, Any], tmp_path: Path
+) -> None:
+    rollout = {"max_new_tokens": 12, "sync_s": 3, "backend": {"type": "vllm"}}
+    job = client.jobs.create(**{**spec, "rollout": rollout, "discriminator": {"type": "embedding"}})
+    wait_for(lambda: client.jobs.get(job.id).step >= 5, timeout_s=180)
+    behave(tmp_path, "stall")
+    wait_for(lambda: client.jobs.get(job.id).attempt == 2, timeout_s=180)
+    behave(tmp_path, "ok")
+    assert client.jobs.wait(job.id, timeout_s=180).attempt == 2
+    assert len(started(tmp_path)) == 2
+    assert any("resumed after step 4" in m for m in messages(client, job.id))
+    assert any("no answer within 3 s" in str(e.data) + e.message for e in client.jobs.list_events(job.id))
+
+
 @pytest.mark.parametrize("when", ["warming", "training"])
 def test_a_killed_worker_leaves_no_server_and_the_next_one_goes_on(
     service: EmbeddedService, client: Client, spec: dict[str, Any], tmp_path: Path, when: str

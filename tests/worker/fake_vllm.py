@@ -42,17 +42,21 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/health":  # says 200 whatever happens, as vLLM's does when its engine hangs
             return self.answer(b"")
+        if self.path == "/weight_info":
+            return self.answer({"weight_version": self.server.version})
         name = "somebody-else" if self.server.mode() == "model" else self.server.name
         self.answer({"object": "list", "data": [{"id": name, "object": "model"}]})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])) or b"null")
         mode = self.server.mode()
         self.server.note(f"{mode} {self.path} {json.dumps(body)}")
         if self.headers.get("authorization") != f"Bearer {os.environ['VLLM_API_KEY']}":
             return self.answer({"error": "Unauthorized"}, 401)
         match mode:
             case "hang":
+                time.sleep(600)
+            case "stall" if self.path == "/collective_rpc":
                 time.sleep(600)
             case "exit0":
                 os._exit(0)
@@ -78,6 +82,14 @@ class Handler(BaseHTTPRequestHandler):
                 return self.answer(self.server.scored(self.path, body) | {"model": "somebody-else"})
             case "squashed":
                 return self.answer(self.server.scored(self.path, body | {"use_activation": True}))
+        match self.path:
+            case "/collective_rpc" | "/reset_prefix_cache":
+                return self.answer({})
+            case "/update_weight_version":
+                self.server.version = body["new_version"]
+                return self.answer({})
+            case "/v1/completions":
+                return self.answer(self.server.sampled(body))
         self.answer(self.server.scored(self.path, body))
 
     def answer(self, content: Any, status: int = 200, kind: str = "application/json") -> None:
@@ -96,7 +108,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, folder: Path, port: int, name: str) -> None:
-        self.folder, self.name = folder, name
+        self.folder, self.name, self.version = folder, name, "default"
         super().__init__(("127.0.0.1", port), Handler)
 
     def mode(self) -> str:
@@ -106,6 +118,15 @@ class Server(ThreadingHTTPServer):
     def note(self, line: str) -> None:
         with (self.folder / "seen").open("a") as file:
             file.write(line + "\n")
+
+    def sampled(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Tokens that are a function of what is asked, all of about the probability that an untrained model gives."""
+        choices = []
+        for index in range(body["n"]):
+            digest = hashlib.sha256(f"{body['prompt']} {body['seed']} {index}".encode()).digest()
+            ids = [100 + byte for byte in digest[: body["max_tokens"]]]
+            choices.append({"index": index, "token_ids": ids, "logprobs": {"token_logprobs": [-10.8] * len(ids)}})
+        return {"model": self.name, "choices": choices}
 
     def scored(self, path: str, body: dict[str, Any], *, worth: Any = "the right one") -> dict[str, Any]:
         data: list[dict[str, Any]] = []

@@ -19,9 +19,10 @@ from store.settings import Settings
 from tests.conftest import ROOT
 from uniapl.serving.address import read_address
 from uniapl.spec.backend import ManagedVllm
+from uniapl.spec.job import JobSpec
 from uniapl.spec.run import ModelSource
 from worker import process
-from worker.plan import Plan
+from worker.plan import Plan, plans
 from worker.sidecar import Sidecar
 from worker.sidecars import Sidecars
 
@@ -102,7 +103,7 @@ def pool(tmp_path: Path) -> Iterator[Sidecars]:
     assert list((tmp_path / "data" / "sidecars").glob("*")) == []
 
 
-@pytest.mark.parametrize("kind", ["score", "embed"])
+@pytest.mark.parametrize("kind", ["score", "embed", "sample"])
 def test_it_is_ready_once_it_has_answered_a_real_request(
     run: Callable[..., Sidecar], tmp_path: Path, kind: str
 ) -> None:
@@ -111,7 +112,8 @@ def test_it_is_ready_once_it_has_answered_a_real_request(
     address = read_address(sidecar.address_file)
     assert address is not None
     assert (address.state, address.model, address.life) == ("ready", "judge", 1)
-    assert "/pooling" in (tmp_path / "fake" / "seen").read_text() or kind == "embed"
+    asked = {"score": "/pooling", "embed": "/v1/embeddings", "sample": "/v1/completions"}[kind]
+    assert f"ok {asked} " in (tmp_path / "fake" / "seen").read_text()
     assert any("is ready after" in item.message for item in sidecar.news)
     assert sidecar.address_file.stat().st_mode & 0o077 == 0
     assert httpx.post(f"{address.url}/pooling", json={"input": ["x"]}).status_code == 401  # not without the token
@@ -347,3 +349,48 @@ def test_the_command_is_vllms(tmp_path: Path) -> None:
         assert part in said
     assert command[-1] == "--enforce-eager"
     assert os.environ.get("VLLM_API_KEY") is None
+
+
+def spec(**fields: Any) -> JobSpec:
+    return JobSpec.model_validate({"student": "tiny", "dataset_mix": [{"dataset": "d"}], **fields})
+
+
+SOURCES = {"tiny": ModelSource(path="/models/tiny"), "all-MiniLM-L6-v2": ModelSource(path="/models/minilm")}
+
+
+def test_a_sampler_of_full_weights_begins_with_what_the_trainer_writes(pool: Sidecars, tmp_path: Path) -> None:
+    rollout = {"backend": {"type": "vllm", "concurrency": 10}}
+    chosen = plans(spec(rollout=rollout, grpo={"group_size": 4}), SOURCES, tmp_path)["rollout"]
+    assert "--max-num-seqs 41" in " ".join(chosen.command(settings(tmp_path), 1))
+    [sidecar] = pool.take([chosen])
+    time.sleep(0.5)
+    assert (sidecar.state, started(tmp_path)) == ("waiting", [])
+    (tmp_path / "sampler" / "start").mkdir(parents=True)
+    wait_until(lambda: sidecar.state == "ready")
+    assert started(tmp_path)[0][3] == str(tmp_path / "sampler" / "start")
+    pool.give_back([sidecar])
+    assert sidecar.state == "stopped"  # it has one job's weights
+
+
+def test_a_sampler_of_adapters_begins_with_the_student_and_has_room_for_them(tmp_path: Path) -> None:
+    chosen = plans(spec(rollout={"backend": {"type": "vllm"}}, lora={"rank": 12}), SOURCES, tmp_path)["rollout"]
+    said = " ".join(chosen.command(settings(tmp_path), 1))
+    assert "serve /models/tiny" in said
+    assert "--enable-lora --max-loras 2 --max-lora-rank 16" in said
+    assert "--logprobs-mode processed_logprobs" in said  # under the temperature that was sampled with
+    assert "--generation-config vllm" in said  # not bent by the model's own top-k
+
+
+def test_nothing_is_started_for_what_runs_in_the_trainer_or_elsewhere(tmp_path: Path) -> None:
+    external = {"type": "embedding", "backend": {"type": "server", "url": "http://host"}}
+    unused = {"discriminator": {"type": "embedding", "backend": {"type": "vllm"}}, "lambda_adv": 0}
+    for fields in ({}, {"discriminator": external}, unused):
+        assert plans(spec(**fields), SOURCES, tmp_path) == {}
+
+
+def test_each_process_sees_its_own_cards(tmp_path: Path) -> None:
+    shown = settings(tmp_path, discriminator_devices="1", rollout_devices="2,3")
+    sampler = plans(spec(rollout={"backend": {"type": "vllm"}}), SOURCES, tmp_path)["rollout"]
+    assert plan().environment(shown, {})["CUDA_VISIBLE_DEVICES"] == "1"
+    assert sampler.environment(shown, {})["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert "CUDA_VISIBLE_DEVICES" not in plan().environment(settings(tmp_path), {})
