@@ -236,6 +236,6 @@ def test_answers_are_judged_while_others_are_sampled_and_nothing_else_changes(
     ahead, hidden, asked_by_group = explored(OneByOne(policy, texts, [False] * 3))
     assert ahead == at_the_end
     assert plain["time/scoring_hidden"] == 0
-    assert 0 < hidden["time/scoring_hidden"] < 2
+    assert 0 < hidden["time/scoring_hidden"] <= hidden["time/generate"]
     assert asked_at_once == [6]
     assert asked_by_group == [3, 3, 0]
