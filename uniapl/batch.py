@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from uniapl.packing import pack
+
 
 @dataclass(frozen=True)
 class Sequence:
@@ -110,16 +112,6 @@ def collate(sequences: Seq[Sequence], pad_id: int, device: torch.device) -> Micr
 
 
 def micro_batches(sequences: Seq[Sequence], max_tokens: int, pad_id: int, device: torch.device) -> Iterator[MicroBatch]:
-    """Cut a step into micro-batches of at most `max_tokens` padded tokens, longest sequences first.
-
-    Sorting keeps padding low; starting with the longest shows early whether the step fits into memory.
-    """
-    pending: list[Sequence] = []
-    for sequence in sorted(sequences, key=lambda s: s.num_tokens, reverse=True):
-        width = max(pending[0].num_tokens if pending else 0, sequence.num_tokens)
-        if pending and width * (len(pending) + 1) > max_tokens:
-            yield collate(pending, pad_id, device)
-            pending = []
-        pending.append(sequence)
-    if pending:
-        yield collate(pending, pad_id, device)
+    """Cut a step into micro-batches of at most `max_tokens` padded tokens; see `pack`."""
+    for chosen in pack([s.num_tokens for s in sequences], max_tokens):
+        yield collate([sequences[i] for i in chosen], pad_id, device)

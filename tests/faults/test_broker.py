@@ -87,6 +87,8 @@ def started_soon(jobs: list[Job], since: float) -> None:
 def test_queued_jobs_whose_messages_are_lost_start_all_the_same(
     cluster: Cluster, lose: Callable[[Cluster], None]
 ) -> None:
+    if lose is flush_messages:
+        with_redis(cluster)  # skips while nothing runs yet
     running = cluster.submit(steps=60)
     cluster.until(running, "running", step=1)
     waiting = [cluster.submit(steps=1) for _ in range(20)]

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from uniapl.errors import ModelError
+from uniapl.packing import prompts_at_once
 from uniapl.policy import Policy
 from uniapl.rollout.base import Completion, OnGroup
 
@@ -54,7 +55,7 @@ class TransformersGenerator:
     ) -> list[list[Completion]]:
         """See `Generator.sample`; `on_group` is told nothing, since judging would only slow the sampling down."""
         draws = self._draws(len(prompts) * group_size, seed)
-        per_batch = max(1, self._batch_size // group_size)
+        per_batch = prompts_at_once(self._batch_size, group_size)
         by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding within a batch
         groups: dict[int, list[Completion]] = {}
         for start in range(0, len(prompts), per_batch):

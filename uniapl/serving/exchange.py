@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from uniapl.outbound import PublicTransport
+
 FIRST_WAIT_S, LONGEST_BACKOFF_S = 0.5, 60.0
 SHOWN_CHARACTERS = 200
 """How much of a server's own words goes into ours."""
@@ -67,6 +69,7 @@ async def exchange(
     Raises:
         Passing: there was no whole answer in time.
         TooLong: it is longer than `largest`.
+        AddressRefused: the connections are to one public server, and this is not it.
     """
     content = bytearray()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -86,19 +89,25 @@ async def exchange(
     return Reply(response.status_code, response.headers.get("Retry-After"), bytes(content))
 
 
-def connections(most: int, *, proxies: bool) -> httpx.AsyncClient:
+def connections(most: int, *, proxies: bool, public: str | None = None) -> httpx.AsyncClient:
     """A pool of at most `most` connections that follows no redirect, so that no token goes anywhere else.
 
     Args:
         most: connections at once.
         proxies: whether to go through those that the environment names.
+        public: address of the one server to connect to, if it may only be at public addresses; then without proxies.
+
+    Raises:
+        AddressRefused: `public` is no such address, whatever it resolves to.
     """
+    limits = httpx.Limits(max_connections=most)
     return httpx.AsyncClient(
         headers={"Accept-Encoding": "identity"},
         follow_redirects=False,
         trust_env=proxies,
         timeout=None,  # one deadline per request instead, which a trickle of bytes does not extend
-        limits=httpx.Limits(max_connections=most),
+        limits=limits,
+        transport=None if public is None else PublicTransport(public, limits=limits),
     )
 
 

@@ -52,6 +52,9 @@ class RunConfig(Input):
     """Checkpoint folder to continue from."""
     teacher_cache: str | None = None
     """Folder of the answers of an `openai` teacher, which runs may share; by default `teacher_cache` in `run_dir`."""
+    public_addresses_only: bool = False
+    """Connect to servers that the spec names only over https and at public addresses: a service says so of those that
+    its operator has not listed."""
     servers: dict[str, str] = {}
     """What a `vllm` backend needs: `discriminator` or `rollout` to the file in which the worker keeps the address of
     the server that it has started."""

@@ -7,14 +7,16 @@ bound of the wait, and a failure elsewhere ends it, which a retry library would 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import Annotated, Self
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
+from uniapl.access import Access
 from uniapl.errors import SpecError, TeacherError
+from uniapl.outbound import AddressRefused
+from uniapl.redaction import Redactor
 from uniapl.rewards.verify import final_answer
 from uniapl.serving.exchange import Passing, Reply, TooLong, backoff_s, connections, exchange, retry_after_s, shown
 from uniapl.spec.base import Text
@@ -33,8 +35,8 @@ KEPT = "the answers so far are in the cache and are not asked again"
 class Chat:
     """The connection to one teacher, and what has been spent on it."""
 
-    def __init__(self, teacher: OpenAITeacher) -> None:
-        """Read the key and make the connection pool; nothing is sent.
+    def __init__(self, teacher: OpenAITeacher, access: Access) -> None:
+        """Make the connection pool; nothing is sent.
 
         Raises:
             SpecError: the address or the key is unusable.
@@ -43,9 +45,10 @@ class Chat:
         self.tokens = 0
         self._teacher = teacher
         self._url = _url(teacher)
-        self._key = _api_key(teacher)
+        self._key = access.teacher_key(teacher)
+        self._redactor = Redactor([self._key] if self._key else [])
         self._stopped = asyncio.Event()
-        self._http = connections(teacher.concurrency, proxies=True)
+        self._http = _connections(teacher, self._url if access.public_only else None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -116,6 +119,9 @@ class Chat:
             )  # fmt: skip
         except TooLong as error:
             raise self._refused(where, str(error)) from None
+        except AddressRefused as error:
+            hint = "give the address of a public server, or ask the operator to list this one"
+            raise self._refused(where, f"is not asked: {error}", "teacher.base_url", hint) from None
         except Passing as error:
             raise Passing(self._shown(error.problem)) from None
 
@@ -125,7 +131,7 @@ class Chat:
             said = f"status {reply.status}: {self._shown(_message(reply.content))}"
             if reply.status == 429 or reply.status >= 500:
                 raise Passing(said, retry_after_s(reply.retry_after))
-            raise self._refused(where, f"answered with {said}", *_remedy(reply.status))
+            raise self._refused(where, f"answered with {said}", *self._remedy(reply.status))
         try:
             completion = _Completion.model_validate_json(reply.content)
         except ValidationError as error:
@@ -146,6 +152,8 @@ class Chat:
             )
         if not (answer := final_answer(choice.message.content or "").strip()):
             raise self._refused(where, f"gave an empty answer ({reason})")
+        if self._redactor.text(answer) != answer:  # it would be trained on, and stored
+            raise self._refused(where, "repeats its own key in its answer")
         return answer
 
     def _refused(
@@ -153,9 +161,20 @@ class Chat:
     ) -> TeacherError:
         return TeacherError(f"{where}: the teacher {self._teacher.model} {problem}", param=param, hint=hint)
 
+    def _remedy(self, status: int) -> tuple[str, str]:
+        """The spec field at fault, and what to do."""
+        if status in (401, 403):
+            field = "teacher.api_key_env" if self._teacher.api_key_env else "teacher.api_key_secret"
+            return field, "check the key that it names, and what the key may do"
+        if status == 404:
+            return "teacher.base_url", "check teacher.base_url, which ends with the version, and teacher.model"
+        if 300 <= status < 400:
+            return "teacher.base_url", "redirects are not followed; give the address that the server redirects to"
+        return "teacher", "change what the server objects to, or write this row's `reference` yourself"
+
     def _shown(self, text: str) -> str:
         """A short part of what came from outside, on one line and without the key, should the server repeat it."""
-        return shown(text.replace(self._key, "[key]") if self._key else text)
+        return shown(self._redactor.text(text))
 
 
 def _url(teacher: OpenAITeacher) -> str:
@@ -167,30 +186,11 @@ def _url(teacher: OpenAITeacher) -> str:
     return url
 
 
-def _api_key(teacher: OpenAITeacher) -> str | None:
-    name = teacher.api_key_env
-    if name is None:
-        return None
-    key = os.environ.get(name, "").strip()
-    if not key or not key.isascii() or not key.isprintable():
-        fault = "holds characters that no header can" if key else "is not set"
-        raise SpecError(
-            f"the environment variable {name} {fault}, where the trainer runs",
-            param="teacher.api_key_env",
-            hint="set it to the teacher's key in the worker's environment, or name another variable",
-        )
-    return key
-
-
-def _remedy(status: int) -> tuple[str, str]:
-    """The spec field at fault, and what to do."""
-    if status in (401, 403):
-        return "teacher.api_key_env", "check the key in the variable that it names, and what the key may do"
-    if status == 404:
-        return "teacher.base_url", "check teacher.base_url, which ends with the version, and teacher.model"
-    if 300 <= status < 400:
-        return "teacher.base_url", "redirects are not followed; give the address that the server redirects to"
-    return "teacher", "change what the server objects to, or write this row's `reference` yourself"
+def _connections(teacher: OpenAITeacher, public: str | None) -> httpx.AsyncClient:
+    try:
+        return connections(teacher.concurrency, proxies=True, public=public)
+    except AddressRefused as error:
+        raise SpecError(f"{public}: {error}", param="teacher.base_url") from None
 
 
 class _Answer(BaseModel):
