@@ -33,7 +33,7 @@ from uniapl.spec.training import Lora, Rollout
 
 PROMPTS = [[5, 6, 7], [8, 9]]
 OPTIONS = Rollout(
-    temperature=0.7, max_new_tokens=3, sync_s=30, backend=VllmSampler(timeout_s=5, retry_s=3, concurrency=2)
+    temperature=0.7, max_new_tokens=3, sync_s=30, backend=VllmSampler(timeout_s=60, retry_s=60, concurrency=2)
 )
 
 
@@ -239,7 +239,7 @@ def test_a_hand_over_that_stalls_is_cut(policy: Policy, sampler: Sampler, tmp_pa
 
     def stall(path: str, body: Any) -> Answer | None:
         if path in stalls:
-            over.wait(10)
+            over.wait(60)
         return None
 
     sampler.spoil = stall
@@ -248,7 +248,7 @@ def test_a_hand_over_that_stalls_is_cut(policy: Policy, sampler: Sampler, tmp_pa
         began = time.monotonic()
         with pytest.raises(ServerError, match=r"no answer within 1 s"):
             generator.sync(1)
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 50
         over.set()
 
 

@@ -32,7 +32,7 @@ from uniapl.spec.job import JobSpec
 from uniapl.spec.run import ModelSource, RunConfig
 
 FEW = [Comparison("How many?", "Three.", output) for output in ("Three.", "", "Two.", "Three.")]
-ASKED = Asked(timeout_s=5, retry_s=5, concurrency=4)
+ASKED = Asked(timeout_s=60, retry_s=60, concurrency=4)
 Script = Callable[[Request], Answer]
 
 
@@ -195,7 +195,7 @@ def test_garbage_is_never_believed_and_the_question_is_put_again(source: ModelSo
 @pytest.mark.parametrize("kind", GARBAGE)
 def test_a_server_of_garbage_alone_ends_the_run(source: ModelSource, kind: str) -> None:
     spoiling = threading.Event()
-    options = Asked(timeout_s=1, retry_s=0.3)
+    options = Asked(timeout_s=60, retry_s=0.3)
     with asking(lambda r: GARBAGE[kind](well(r)) if spoiling.is_set() else well(r), options) as (server, _):
         judge = polar(source, server, batch_size=3)
         spoiling.set()
@@ -312,26 +312,27 @@ def test_requests_are_few_at_once_and_share_connections(source: ModelSource) -> 
 
 
 def test_a_hung_request_is_cut_at_its_deadline_and_put_again(source: ModelSource) -> None:
-    hang = threading.Event()
+    hang, answered, waited = threading.Event(), threading.Event(), threading.Event()
 
     def script(request: Request) -> Answer:
         answer = well(request)
         if hang.is_set():
             hang.clear()
-            time.sleep(3)
+            if not answered.wait(60):
+                waited.set()
         return answer
 
-    with asking(script, Asked(timeout_s=0.5)) as (server, _):
+    with asking(script, Asked(timeout_s=2)) as (server, _):
         judge = polar(source, server)
         hang.set()
-        began = time.monotonic()
         assert_close(judge.score(FEW), expected(judge))
-        assert time.monotonic() - began < 2.5
+        answered.set()
+    assert not waited.is_set()
 
 
 def test_who_asks_waits_while_a_server_of_ours_is_started_again(source: ModelSource, tmp_path: Path) -> None:
     path = tmp_path / "address.json"
-    down, options = threading.Event(), Asked(timeout_s=1, retry_s=0.4)
+    down, options = threading.Event(), Asked(timeout_s=60, retry_s=0.4)
     with serving(lambda r: Answer(b"", 500) if down.is_set() else well(r)) as first, serving(well) as second:
         write_address(path, Address(model="judge", url=first.url, token="one", life=1))
         server = ModelServer(lambda: read_address(path), options, param="discriminator.backend")

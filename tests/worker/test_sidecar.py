@@ -32,8 +32,8 @@ def settings(tmp_path: Path, **changes: Any) -> Settings:
     quick: dict[str, Any] = {
         "vllm_command": [sys.executable, "-m", "tests.worker.fake_vllm", str(tmp_path / "fake")],
         "retry_backoff_s": 0.05,
-        "sidecar_start_s": 20,
-        "sidecar_probe_s": 2,
+        "sidecar_start_s": 120,
+        "sidecar_probe_s": 5,
         "sidecar_probe_every_s": 0.2,
     }
     return Settings(data_dir=tmp_path / "data", **{**quick, **changes})
@@ -60,7 +60,7 @@ def started(tmp_path: Path) -> list[list[str]]:
     return [line.split(maxsplit=5)[1:] for line in lines if line.startswith("start ")]
 
 
-def wait_until(look: Callable[[], Any], timeout_s: float = 20) -> Any:
+def wait_until(look: Callable[[], Any], timeout_s: float = 150) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (found := look()):
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -96,7 +96,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Sidecar]]:
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[Sidecars]:
-    sidecars = Sidecars(settings(tmp_path, sidecar_idle_s=0.5), Artifacts(tmp_path / "data"))
+    sidecars = Sidecars(settings(tmp_path, sidecar_idle_s=3), Artifacts(tmp_path / "data"))
     yield sidecars
     sidecars.stop_all()
     assert nothing_lives(tmp_path)
@@ -154,11 +154,11 @@ def test_a_hung_server_is_stopped_at_once(run: Callable[..., Sidecar], tmp_path:
     wait_until(lambda: "hang /pooling" in (tmp_path / "fake" / "seen").read_text())
     began = time.monotonic()
     sidecar.stop()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 FAULTS = {
-    "hang": "no answer within 2 s",
+    "hang": "no answer within 5 s",
     "exit0": "ended with status 0, which nobody asked for",
     "html": "unusable answer",
     "truncated": "unusable answer",
@@ -260,13 +260,13 @@ def test_the_next_job_of_another_model_has_it_stopped(pool: Sidecars, tmp_path: 
 def test_one_without_a_job_is_stopped_after_a_while(pool: Sidecars, tmp_path: Path) -> None:
     [sidecar] = pool.take([plan()])
     wait_until(lambda: sidecar.state == "ready")
-    time.sleep(0.6)
+    time.sleep(3.1)
     pool.tidy()
     assert sidecar.state == "ready"  # it has a job
     pool.give_back([sidecar])
     pool.tidy()
     assert sidecar.state == "ready"
-    time.sleep(0.6)
+    time.sleep(3.1)
     pool.tidy()
     assert nothing_lives(tmp_path)
 
