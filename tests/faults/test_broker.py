@@ -289,5 +289,6 @@ def test_a_broker_link_that_is_cut_again_and_again_is_made_again(cluster: Cluste
         time.sleep(0.2)
     jobs = cluster.finish(*waiting, timeout_s=120)
     assert {(job.state, job.attempt) for job in jobs} == {("succeeded", 1)}
-    cluster.submit(steps=1)
+    last = cluster.submit(steps=1)
     wait_for(lambda: unread(cluster) == 0, timeout_s=60)  # it listens again
+    cluster.finish(last)
