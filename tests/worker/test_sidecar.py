@@ -343,8 +343,8 @@ def test_the_command_is_vllms(tmp_path: Path) -> None:
     for part in (
         "--revision abc --tokenizer-revision abc",
         "--host 127.0.0.1 --port 1234 --served-model-name judge",
-        "--runner pooling --dtype float32",
-        "--gpu-memory-utilization 0.2 --max-model-len 512",
+        "--dtype float32 --gpu-memory-utilization 0.2 --max-model-len 512",
+        "--runner pooling",
     ):
         assert part in said
     assert command[-1] == "--enforce-eager"
