@@ -9,9 +9,12 @@ from typing import Self
 from store import holding
 from store.db import unit_of_work
 from store.holding import Hold
-from worker import process
+from uniapl.spec.backend import ServerRole
+from uniapl.spec.estimate import Gpu
+from worker import hardware, process
 from worker.failures import Failure, sidecar_failed
-from worker.plan import Role, plans
+from worker.memory import shares
+from worker.plan import plans
 from worker.sidecar import News, Sidecar
 from worker.worker import Worker
 
@@ -23,16 +26,18 @@ class Companions:
 
     def __init__(self, worker: Worker, hold: Hold) -> None:
         self._worker, self._hold = worker, hold
-        self._servers: dict[Role, Sidecar] = {}
-        self._told: dict[Role, int] = {}
+        self._servers: dict[ServerRole, Sidecar] = {}
+        self._told: dict[ServerRole, int] = {}
         self._looked = self._began = time.monotonic()
-        self._last_line = ""
+        self._last_lines: dict[ServerRole, str] = {}
         self.were_ready = False
         """Whether all of them have been ready once."""
 
     def __enter__(self) -> Self:
         run_dir = self._worker.artifacts.attempt(self._hold.job_id, self._hold.fence)
-        wanted = plans(self._hold.spec, self._hold.models, run_dir)
+        spec, models = self._hold.spec, self._hold.models
+        gpus = hardware.gpus(self._worker.settings) if spec.servers else []
+        wanted = plans(spec, models, run_dir, shares(spec, models, [Gpu.model_validate(gpu) for gpu in gpus]))
         self._servers = dict(zip(wanted, self._worker.sidecars.take(wanted.values()), strict=True))
         self._told = {role: len(server.news) for role, server in self._servers.items()}
         return self
@@ -82,10 +87,12 @@ class Companions:
         if time.monotonic() - self._looked < PROGRESS_S:
             return []
         self._looked = time.monotonic()
-        for server in self._servers.values():
+        news = []
+        for role, server in self._servers.items():
             line = process.tail(server.log, lines=1)[-300:]
-            if server.state == "starting" and line != self._last_line:
-                self._last_line = line
+            if server.state == "starting" and line != self._last_lines.get(role, ""):
+                self._last_lines[role] = line
                 seconds = round(self._looked - self._began)
-                return [News("info", f"waiting for {server.plan.what}: {line}", {"seconds": seconds, "log": line})]
-        return []
+                told = f"waiting for {server.plan.what}: {line}"
+                news.append(News("info", told, {"seconds": seconds, "log": line}))
+        return news

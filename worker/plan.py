@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from store.settings import Settings
-from uniapl.spec.backend import ManagedVllm, VllmSampler
+from uniapl.estimate.cards import UNKNOWN
+from uniapl.estimate.servers import sequences
+from uniapl.spec.backend import ManagedVllm, ServerRole, VllmSampler
 from uniapl.spec.job import JobSpec
 from uniapl.spec.run import SAMPLER, SAMPLER_START, ModelSource
 
-Role = Literal["discriminator", "rollout"]
 BESIDE = Path(__file__).parent / "beside"
 """What vLLM loads of ours."""
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -25,13 +26,15 @@ NOT_PASSED_ON = ("UNIAPL_", "PYTHON", "VIRTUAL_ENV")
 class Plan:
     """A model to serve."""
 
-    role: Role
+    role: ServerRole
     model: str
     """Its name in the spec, and at the server."""
     source: ModelSource
     kind: Literal["score", "embed", "sample"]
     """What it is asked for."""
     options: ManagedVllm
+    memory_fraction: float
+    """Share of its card that it takes."""
     lora_rank: int | None = None
     """Of the adapters that it is given."""
     sequences: int | None = None
@@ -62,7 +65,7 @@ class Plan:
             command += ["--revision", source.revision, "--tokenizer-revision", source.revision]
         command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", self.model]
         command += ["--middleware", "uniapl_guard.Guard", "--dtype", options.dtype]
-        command += ["--gpu-memory-utilization", str(options.gpu_memory_fraction)]
+        command += ["--gpu-memory-utilization", str(self.memory_fraction)]
         if options.max_model_tokens is not None:
             command += ["--max-model-len", str(options.max_model_tokens)]
         if self.kind == "sample":
@@ -90,27 +93,36 @@ class Plan:
 
 
 def visible(devices: str) -> dict[str, str]:
-    """The variable that shows these cards alone to a process; none for all."""
-    return {"CUDA_VISIBLE_DEVICES": devices} if devices else {}
+    """The variables that show these cards alone to a process, numbered as `nvidia-smi` does; none for all."""
+    return {"CUDA_VISIBLE_DEVICES": devices, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if devices else {}
 
 
-def plans(spec: JobSpec, models: Mapping[str, ModelSource], run_dir: Path) -> dict[Role, Plan]:
-    """The servers that a job's worker has to start, by what they are for."""
-    found: dict[Role, Plan] = {}
-    judge, sampler = spec.discriminator, spec.rollout.backend
-    if spec.uses_discriminator and judge.type != "learned" and isinstance(judge.backend, ManagedVllm):
-        kind: Literal["score", "embed"] = "embed" if judge.type == "embedding" else "score"
-        found["discriminator"] = Plan("discriminator", judge.model, models[judge.model], kind, judge.backend)
-    if isinstance(sampler, VllmSampler):
-        found["rollout"] = _sampler(spec, models[spec.student], sampler, run_dir)
+def plans(
+    spec: JobSpec, models: Mapping[str, ModelSource], run_dir: Path, shares: Mapping[ServerRole, float]
+) -> dict[ServerRole, Plan]:
+    """The servers that a job's worker has to start, by what they are for.
+
+    Args:
+        spec: the job.
+        models: where its models are.
+        run_dir: where its trainer writes.
+        shares: of the cards, as `worker.memory` divides them.
+    """
+    found: dict[ServerRole, Plan] = {}
+    for role, options in spec.servers.items():
+        share = shares.get(role, options.gpu_memory_fraction or UNKNOWN)
+        if isinstance(options, VllmSampler):
+            found[role] = _sampler(spec, models[spec.student], options, share, run_dir)
+        else:
+            name = spec.discriminator.model or spec.student
+            kind: Literal["score", "embed"] = "embed" if spec.discriminator.type == "embedding" else "score"
+            found[role] = Plan(role, name, models[name], kind, options, share)
     return found
 
 
-def _sampler(spec: JobSpec, student: ModelSource, options: VllmSampler, run_dir: Path) -> Plan:
-    group = max(spec.grpo.group_size, spec.evaluation.profile_completions if spec.evaluation else 1)
-    sequences = options.concurrency * group + 1
+def _sampler(spec: JobSpec, student: ModelSource, options: VllmSampler, share: float, run_dir: Path) -> Plan:
+    plan = Plan("rollout", spec.student, student, "sample", options, share, sequences=sequences(spec, options) + 1)
     if spec.lora is not None:
-        rank = spec.lora.rank
-        return Plan("rollout", spec.student, student, "sample", options, lora_rank=rank, sequences=sequences)
+        return replace(plan, lora_rank=spec.lora.rank)
     start = ModelSource(path=str((run_dir / SAMPLER / SAMPLER_START).absolute()))
-    return Plan("rollout", spec.student, start, "sample", options, sequences=sequences, made_by_trainer=True)
+    return replace(plan, source=start, made_by_trainer=True)

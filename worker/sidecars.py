@@ -7,7 +7,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,18 +49,19 @@ class Sidecars:
             for kept in list(self._kept):
                 if kept.users == 0 and kept.sidecar.plan not in wanted:
                     self._stop(kept)
-            return [self._take(plan) for plan in wanted]
+            taken: list[Sidecar] = []
+            try:
+                for plan in wanted:
+                    taken.append(self._take(plan))
+            except Exception:  # a full disk, say: nobody would ever give these back
+                self._give_back(taken)
+                raise
+            return taken
 
     def give_back(self, sidecars: Iterable[Sidecar]) -> None:
         """They may be stopped, or serve the next job."""
         with self._lock:
-            for kept in list(self._kept):
-                if kept.sidecar in sidecars:
-                    kept.users -= 1
-                    kept.idle_since = time.monotonic()
-                    useless = kept.sidecar.state == "failed" or not kept.sidecar.plan.shared
-                    if kept.users == 0 and useless:
-                        self._stop(kept)
+            self._give_back(list(sidecars))
 
     def tidy(self) -> None:
         """Stop servers that have had no job for `sidecar_idle_s`, and what dead workers have left."""
@@ -76,6 +77,15 @@ class Sidecars:
         with self._lock:
             for kept in list(self._kept):
                 self._stop(kept)
+
+    def _give_back(self, sidecars: Collection[Sidecar]) -> None:
+        for kept in list(self._kept):
+            if kept.sidecar in sidecars:
+                kept.users -= 1
+                kept.idle_since = time.monotonic()
+                useless = kept.sidecar.state == "failed" or not kept.sidecar.plan.shared
+                if kept.users == 0 and useless:
+                    self._stop(kept)
 
     def _take(self, plan: Plan) -> Sidecar:
         for kept in self._kept:

@@ -198,8 +198,8 @@ def test_what_servers_do_is_left_out_and_said_to_be(real: TestClient) -> None:
     found = real.post("/jobs/estimate", json=spec).json()
     assert {"rollouts", "discriminator"}.isdisjoint(found["memory"]["parts"])
     assert [why.split(" is not counted")[0] for why in found["reasons"] if "server" in why] == [
-        "the memory of the discriminator's server",
-        "the memory of the server that samples",
+        "the memory of the discriminator server beside the trainer",
+        "the memory of the rollout server beside the trainer",
     ]
 
 
@@ -249,6 +249,31 @@ def test_a_gpu_counts_by_its_own_memory(real: TestClient) -> None:
     assert real.post("/jobs", json=spec).status_code == 201
     worker(real, 500.0, gpu=1)
     assert real.post("/jobs", json=spec).json()["error"]["code"] == "does_not_fit"
+
+
+def test_servers_on_a_gpu_are_counted_and_what_they_lack_is_refused(real: TestClient) -> None:
+    rollout = {"max_new_tokens": 16, "backend": {"type": "vllm", "concurrency": 8}}
+    spec = body(train_rows(real), **{**SMALL, "student": "smol", "rollout": rollout})
+    worker(real, 64.0)
+    found = real.post("/jobs/estimate", json=spec).json()
+    assert found["memory"]["servers"] == {}
+    assert "the memory of the rollout server beside the trainer is not counted" in found["reasons"]
+    worker(real, 64.0, gpu=80)
+    found = real.post("/jobs/estimate", json=spec).json()
+    assert found["verdict"] == "fits"
+    assert list(found["memory"]["servers"]) == ["rollout"]
+    assert "rollout" in found["reasons"][0]
+    least = (found["memory"]["total"]["low"] + found["memory"]["servers"]["rollout"]["low"]) / GB
+    worker(real, 64.0, gpu=least - 0.1)
+    refused = real.post("/jobs", json=spec).json()["error"]
+    assert (refused["code"], refused["param"]) == ("does_not_fit", "resources")
+    assert f"at least {least:.1f} GB (trainer " in refused["message"]
+    apart = [{"name": "G", "memory_bytes": int(least * 0.9 * GB), "processes": [p]} for p in ("trainer", "rollout")]
+    worker(real, 64.0, gpus=apart)
+    assert real.post("/jobs", json=spec).status_code == 201
+    spec["rollout"]["backend"]["gpu_memory_fraction"] = 0.01
+    refused = real.post("/jobs", json=spec).json()["error"]
+    assert (refused["code"], refused["param"]) == ("does_not_fit", "rollout.backend.gpu_memory_fraction")
 
 
 def test_a_small_job_fits_and_warns_of_nothing(real: TestClient) -> None:
@@ -329,7 +354,8 @@ def test_workers_are_listed_with_what_they_run_on(real: TestClient) -> None:
     worker(real, 24.0, gpu=80, host="rack-1", slots=2)
     (found,) = real.get("/workers").json()["data"]
     assert (found["id"], found["host"], found["slots"], found["memory_bytes"]) == ("worker_a", "rack-1", 2, 24 * GB)
-    assert found["gpus"] == [{"name": "G", "memory_bytes": 80 * GB}]
+    every = ["trainer", "discriminator", "rollout"]
+    assert found["gpus"] == [{"name": "G", "memory_bytes": 80 * GB, "processes": every}]
     estimate = real.post("/jobs/estimate", json=body(train_rows(real), **SMALL)).json()
     assert estimate["hardware"] == [{key: found[key] for key in ("cpus", "memory_bytes", "gpus", "slots")}]
 

@@ -40,7 +40,12 @@ def settings(tmp_path: Path, **changes: Any) -> Settings:
 
 
 def plan(model: str = "judge", **changes: Any) -> Plan:
-    fields: dict[str, Any] = {"source": ModelSource(path=f"/models/{model}"), "kind": "score", "options": ManagedVllm()}
+    fields: dict[str, Any] = {
+        "source": ModelSource(path=f"/models/{model}"),
+        "kind": "score",
+        "options": ManagedVllm(),
+        "memory_fraction": 0.3,
+    }
     return Plan(role="discriminator", model=model, **{**fields, **changes})
 
 
@@ -271,6 +276,21 @@ def test_one_without_a_job_is_stopped_after_a_while(pool: Sidecars, tmp_path: Pa
     assert nothing_lives(tmp_path)
 
 
+def test_what_was_taken_before_one_cannot_be_made_is_given_back(pool: Sidecars, tmp_path: Path) -> None:
+    [first] = pool.take([plan()])
+    wait_until(lambda: first.state == "ready")
+    pool.give_back([first])
+    folder = tmp_path / "data" / "sidecars"
+    folder.rename(tmp_path / "elsewhere")
+    folder.write_text("nothing can be made below a file")
+    with pytest.raises(OSError, match=r"exists|directory"):
+        pool.take([plan(), plan("another")])
+    folder.unlink()
+    (tmp_path / "elsewhere").rename(folder)
+    pool.take([])
+    assert first.state == "stopped"  # nobody uses it
+
+
 def test_one_that_was_given_up_is_no_ones_warm_server(pool: Sidecars, tmp_path: Path) -> None:
     begin(tmp_path, *["exit0"] * 4)
     [sidecar] = pool.take([plan()])
@@ -335,8 +355,9 @@ def test_what_outlived_its_worker_is_buried_by_the_next(tmp_path: Path) -> None:
 
 
 def test_the_command_is_vllms(tmp_path: Path) -> None:
-    options = ManagedVllm(dtype="float32", gpu_memory_fraction=0.2, max_model_tokens=512)
-    chosen = plan("judge", source=ModelSource(hub="org/judge", revision="abc"), options=options)
+    options = ManagedVllm(dtype="float32", max_model_tokens=512)
+    source = ModelSource(hub="org/judge", revision="abc")
+    chosen = plan("judge", source=source, options=options, memory_fraction=0.2)
     command = chosen.command(settings(tmp_path, vllm_options=["--enforce-eager"], vllm_command=["/opt/vllm"]), 1234)
     assert command[:3] == ["/opt/vllm", "serve", "org/judge"]
     said = " ".join(command)
@@ -360,7 +381,7 @@ SOURCES = {"tiny": ModelSource(path="/models/tiny"), "all-MiniLM-L6-v2": ModelSo
 
 def test_a_sampler_of_full_weights_begins_with_what_the_trainer_writes(pool: Sidecars, tmp_path: Path) -> None:
     rollout = {"backend": {"type": "vllm", "concurrency": 10}}
-    chosen = plans(spec(rollout=rollout, grpo={"group_size": 4}), SOURCES, tmp_path)["rollout"]
+    chosen = plans(spec(rollout=rollout, grpo={"group_size": 4}), SOURCES, tmp_path, {})["rollout"]
     assert "--max-num-seqs 41" in " ".join(chosen.command(settings(tmp_path), 1))
     [sidecar] = pool.take([chosen])
     time.sleep(0.5)
@@ -373,9 +394,12 @@ def test_a_sampler_of_full_weights_begins_with_what_the_trainer_writes(pool: Sid
 
 
 def test_a_sampler_of_adapters_begins_with_the_student_and_has_room_for_them(tmp_path: Path) -> None:
-    chosen = plans(spec(rollout={"backend": {"type": "vllm"}}, lora={"rank": 12}), SOURCES, tmp_path)["rollout"]
+    chosen = plans(
+        spec(rollout={"backend": {"type": "vllm"}}, lora={"rank": 12}), SOURCES, tmp_path, {"rollout": 0.41}
+    )["rollout"]
     said = " ".join(chosen.command(settings(tmp_path), 1))
     assert "serve /models/tiny" in said
+    assert "--gpu-memory-utilization 0.41" in said
     assert "--enable-lora --max-loras 2 --max-lora-rank 16" in said
     assert "--logprobs-mode processed_logprobs" in said  # under the temperature that was sampled with
     assert "--generation-config vllm" in said  # not bent by the model's own top-k
@@ -385,12 +409,13 @@ def test_nothing_is_started_for_what_runs_in_the_trainer_or_elsewhere(tmp_path: 
     external = {"type": "embedding", "backend": {"type": "server", "url": "http://host"}}
     unused = {"discriminator": {"type": "embedding", "backend": {"type": "vllm"}}, "lambda_adv": 0}
     for fields in ({}, {"discriminator": external}, unused):
-        assert plans(spec(**fields), SOURCES, tmp_path) == {}
+        assert plans(spec(**fields), SOURCES, tmp_path, {}) == {}
 
 
 def test_each_process_sees_its_own_cards(tmp_path: Path) -> None:
     shown = settings(tmp_path, discriminator_devices="1", rollout_devices="2,3")
-    sampler = plans(spec(rollout={"backend": {"type": "vllm"}}), SOURCES, tmp_path)["rollout"]
+    sampler = plans(spec(rollout={"backend": {"type": "vllm"}}), SOURCES, tmp_path, {})["rollout"]
     assert plan().environment(shown, {})["CUDA_VISIBLE_DEVICES"] == "1"
+    assert plan().environment(shown, {})["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"  # the order of the numbers
     assert sampler.environment(shown, {})["CUDA_VISIBLE_DEVICES"] == "2,3"
     assert "CUDA_VISIBLE_DEVICES" not in plan().environment(settings(tmp_path), {})

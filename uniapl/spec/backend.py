@@ -11,6 +11,9 @@ from uniapl.spec.base import Count, Input, Name, ServerAddress
 Api = Literal["vllm", "sglang", "lmdeploy"]
 """Whose requests and answers a server of scores speaks."""
 
+ServerRole = Literal["discriminator", "rollout"]
+"""What a server beside the trainer is for."""
+
 
 class InProcess(Input):
     """In the trainer's own process, with transformers."""
@@ -36,9 +39,10 @@ class ManagedVllm(Asked):
     type: Literal["vllm"] = "vllm"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type of the weights; `auto` leaves the choice to vLLM, which takes 16 bits for most models."""
-    gpu_memory_fraction: float = Field(default=0.3, gt=0, le=0.95)
-    """Share of the GPU's memory that the server may take for weights, activations and key-value cache; the trainer
-    needs room on the same card. A server on CPU goes by its environment's VLLM_CPU_KVCACHE_SPACE instead."""
+    gpu_memory_fraction: float | None = Field(default=None, gt=0, le=0.95)
+    """Share of its GPU's memory that the server takes for weights, activations, keys and values. By default what it can
+    use, as far as the trainer and other servers on the same card leave it; 0.3 where a model's size is not known. A
+    server on CPU goes by its environment's VLLM_CPU_KVCACHE_SPACE instead."""
     max_model_tokens: Count | None = None
     """Longest sequence that the server takes; by default the model's own limit. Less saves memory."""
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from uniapl.spec.backend import InProcess
+from uniapl.spec.backend import InProcess, ManagedVllm, ServerRole, VllmSampler
 from uniapl.spec.base import Input, Name, Text
 from uniapl.spec.discriminator import Discriminator, EmbeddingDiscriminator
 from uniapl.spec.health import Health
@@ -146,6 +146,17 @@ class JobSpec(Input):
         """Whether a discriminator lies in the trainer's own memory, rather than on a server."""
         judge = self.discriminator
         return self.uses_discriminator and (judge.type == "learned" or isinstance(judge.backend, InProcess))
+
+    @property
+    def servers(self) -> dict[ServerRole, ManagedVllm]:
+        """The servers that the worker starts beside the trainer."""
+        found: dict[ServerRole, ManagedVllm] = {}
+        judge, sampler = self.discriminator, self.rollout.backend
+        if self.uses_discriminator and judge.type != "learned" and isinstance(judge.backend, ManagedVllm):
+            found["discriminator"] = judge.backend
+        if isinstance(sampler, VllmSampler):
+            found["rollout"] = sampler
+        return found
 
     def compared_roles(self) -> set[Role]:
         """Roles of the rows whose rollouts L_ADV compares."""
