@@ -75,6 +75,7 @@ def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[s
         check_discriminator(caller.service.settings, spec)
     with _noting(problems):
         models |= named.find_student(caller.service.registry, spec.student)
+        named.check_sampler(spec, models[spec.student])
     if spec.uses_discriminator and spec.discriminator.model is not None:
         with _noting(problems):
             models |= named.find_discriminator(

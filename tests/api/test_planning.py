@@ -276,6 +276,21 @@ def test_servers_on_a_gpu_are_counted_and_what_they_lack_is_refused(real: TestCl
     assert (refused["code"], refused["param"]) == ("does_not_fit", "rollout.backend.gpu_memory_fraction")
 
 
+def test_adapters_are_not_sampled_on_a_server_that_cannot_load_their_student(tmp_path: Path, database_url: str) -> None:
+    (tmp_path / "models.json").write_text(json.dumps({"packed": {"kind": "student", "path": "/m", "gguf": "m.gguf"}}))
+    settings = Settings(data_dir=tmp_path, database_url=database_url, models_file=tmp_path / "models.json")
+    fields = {"student": "packed", "lambda_adv": 0, "rollout": {"backend": {"type": "vllm"}}}
+    with TestClient(create_app(settings)) as client:
+        client.headers["authorization"] = f"Bearer {new_key(client)}"
+        spec = body(upload(client), **fields)
+        assert validation(client, spec)["valid"]  # all weights are handed over as the trainer has them
+        for path in ("/jobs", "/jobs/estimate"):
+            refused = client.post(path, json={**spec, "lora": {"rank": 8}})
+            assert (refused.status_code, refused.json()["error"]["param"]) == (422, "rollout.backend")
+        (problem,) = validation(client, {**spec, "lora": {"rank": 8}})["problems"]
+        assert (problem["param"], "GGUF" in problem["message"]) == ("rollout.backend", True)
+
+
 def test_a_small_job_fits_and_warns_of_nothing(real: TestClient) -> None:
     worker(real, 24.0)
     spec = body(train_rows(real), **SMALL)

@@ -121,6 +121,24 @@ def test_a_text_is_asked_about_once_and_in_requests_of_batch_size(source: ModelS
     assert [body["use_activation"] for body in bodies[2:]] == [False, False]
 
 
+def test_texts_to_embed_are_cut_to_what_the_server_takes() -> None:
+    lengths: list[int] = []
+
+    def script(request: Request) -> Answer:
+        if request.path == "/v1/embeddings":
+            content = request.body
+            lengths.extend(len(row) for row in json.loads(content)["input"])
+            request = Request(request.method, request.path, {}, {}, lambda _: content, len(content))
+        return well(request)
+
+    long = [Comparison("", "word " * 1000, "One.")]
+    for limit, longest in ((None, 512), (20, 20)):
+        with asking(script) as (server, _):
+            ServedEmbedding(MINILM, server, batch_size=3, max_tokens=limit).score(long)
+        assert max(lengths) == longest
+        lengths.clear()
+
+
 def test_embeddings_are_compared_by_cosine() -> None:
     with asking(well) as (server, _):
         judge = ServedEmbedding(MINILM, server, batch_size=3)

@@ -77,6 +77,7 @@ def spec(client: Client) -> dict[str, Any]:
         "lambda_adv": 0.01,
         "grpo": {"group_size": 4},
         "rollout": {"max_new_tokens": 12},
+        "data": {"max_prompt_tokens": 400},
         "optimizer": {"learning_rate": 1e-2},
         "schedule": {"steps": 4, "prompts_per_step": 2, "checkpoint_every": 2, "eval_every": 2},
         "evaluation": {"dataset": dataset, "rows": 4, "samples": 4, "score": True},

@@ -18,10 +18,11 @@ from store.artifacts import Artifacts
 from store.settings import Settings
 from tests.conftest import ROOT
 from uniapl.serving.address import read_address
-from uniapl.spec.backend import ManagedVllm
+from uniapl.spec.backend import ManagedVllm, ServerRole
 from uniapl.spec.job import JobSpec
 from uniapl.spec.run import ModelSource
 from worker import process
+from worker.companions import Companions
 from worker.plan import Plan, plans
 from worker.sidecar import Sidecar
 from worker.sidecars import Sidecars
@@ -410,6 +411,23 @@ def test_nothing_is_started_for_what_runs_in_the_trainer_or_elsewhere(tmp_path: 
     unused = {"discriminator": {"type": "embedding", "backend": {"type": "vllm"}}, "lambda_adv": 0}
     for fields in ({}, {"discriminator": external}, unused):
         assert plans(spec(**fields), SOURCES, tmp_path, {}) == {}
+
+
+def test_of_two_servers_that_start_each_tells_a_line_of_its_log_once(
+    run: Callable[..., Sidecar], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(tmp_path, "slow", "slow")
+    monkeypatch.setattr("worker.companions.PROGRESS_S", 0.0)
+    both: dict[ServerRole, Sidecar] = {"discriminator": run(), "rollout": run(plan("student"))}
+    wait_until(lambda: all("loading" in process.tail(server.log) for server in both.values()))
+    companions: Any = Companions(None, None)  # type: ignore[arg-type]
+    companions._servers = both
+    told = [[item.message for item in companions._progress()] for _ in range(3)]
+    assert sorted(line.split(":")[0] for line in told[0]) == [
+        "waiting for the discriminator's server (judge)",
+        "waiting for the discriminator's server (student)",
+    ]
+    assert told[1:] == [[], []]
 
 
 def test_each_process_sees_its_own_cards(tmp_path: Path) -> None:

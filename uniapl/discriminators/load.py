@@ -41,7 +41,8 @@ def load_discriminator(
     match chosen.type:
         case "embedding":
             if server is not None:
-                return ServedEmbedding(source, server, batch_size=chosen.batch_size)
+                limit = chosen.backend.max_model_tokens if isinstance(chosen.backend, ManagedVllm) else None
+                return ServedEmbedding(source, server, batch_size=chosen.batch_size, max_tokens=limit)
             return EmbeddingDiscriminator(source, batch_size=chosen.batch_size, device=device)
         case "polar":
             if server is not None:

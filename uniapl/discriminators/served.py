@@ -132,19 +132,23 @@ class ServedEmbedding:
 
     default_scale = 10.0
 
-    def __init__(self, source: ModelSource, server: ModelServer, *, batch_size: int) -> None:
+    def __init__(
+        self, source: ModelSource, server: ModelServer, *, batch_size: int, max_tokens: int | None = None
+    ) -> None:
         """
         Args:
             source: where the tokenizer is, whose token ids are sent.
             server: runs the model.
             batch_size: texts of one request.
+            max_tokens: longer texts are cut, as those beyond the model's own limit are.
 
         Raises:
             ModelError: there is no tokenizer.
             ServerError: the server has another model, or does not answer.
         """
         self._tokenizer, config = _tokenizer_and_config(source)
-        self._max_tokens = min(self._tokenizer.model_max_length, config.max_position_embeddings)
+        limits = (max_tokens, self._tokenizer.model_max_length, config.max_position_embeddings)
+        self._max_tokens = min(limit for limit in limits if limit is not None)
         self._server, self._batch_size = server, batch_size
         self._known = Remembered(self._embed)
         server.check_model()

@@ -28,7 +28,7 @@ from uniapl.serving.wire import Sampled, completion_request, read_completions, r
 from uniapl.spec.run import SAMPLER_START
 from uniapl.spec.training import Rollout
 
-HEAD, EMBEDDINGS = "lm_head.weight", "model.embed_tokens.weight"
+HEAD = "lm_head.weight"
 SEED_BITS = 62
 """Bits of a request's seed; the server adds the number of the answer within the group to it."""
 
@@ -168,7 +168,7 @@ def write_weights(policy: Policy, folder: Path) -> None:
     new.mkdir(parents=True)
     state = {name: value.contiguous() for name, value in policy.model.state_dict().items()}
     if policy.model.config.tie_word_embeddings:
-        state[HEAD] = state[EMBEDDINGS].clone()
+        state[HEAD] = policy.model.get_input_embeddings().weight.detach().clone()
     save_file(state, new / "model.safetensors", metadata={"format": "pt"})
     config = type(policy.model.config).from_dict({**policy.model.config.to_dict(), "tie_word_embeddings": False})
     config.save_pretrained(new)

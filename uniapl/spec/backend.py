@@ -44,7 +44,8 @@ class ManagedVllm(Asked):
     use, as far as the trainer and other servers on the same card leave it; 0.3 where a model's size is not known. A
     server on CPU goes by its environment's VLLM_CPU_KVCACHE_SPACE instead."""
     max_model_tokens: Count | None = None
-    """Longest sequence that the server takes; by default the model's own limit. Less saves memory."""
+    """Longest sequence that the server takes; by default the model's own limit. Less saves memory. A discriminator's
+    server refuses longer texts, and the attempt fails; texts to embed are cut to it."""
 
 
 class VllmSampler(ManagedVllm):

@@ -169,6 +169,7 @@ class JobSpec(Input):
             *self._options_fit_the_weights(),
             *self._a_group_of_one_has_company(),
             *self._a_group_fits_into_a_sampling_batch(),
+            *self._a_server_takes_the_longest_answer(),
             *self._every_entry_gets_a_row_each_step(),
         ]
         if contradictions:
@@ -262,6 +263,15 @@ class JobSpec(Input):
             yield (
                 f"rollout.batch_size: {self.rollout.batch_size} is less than grpo.group_size={self.grpo.group_size}; "
                 "a group is sampled together"
+            )
+
+    def _a_server_takes_the_longest_answer(self) -> Iterator[str]:
+        sampler = self.servers.get("rollout")
+        longest = self.data.max_prompt_tokens + self.rollout.max_new_tokens
+        if sampler and sampler.max_model_tokens and sampler.max_model_tokens < longest:
+            yield (
+                f"rollout.backend.max_model_tokens: {sampler.max_model_tokens} is less than the {longest} of "
+                "data.max_prompt_tokens and rollout.max_new_tokens together; raise it, or lower one of them"
             )
 
     def _every_entry_gets_a_row_each_step(self) -> Iterator[str]:
