@@ -1,7 +1,7 @@
 """Every path on disk, relative to one data folder that API and workers share.
 
 datasets/<id>.jsonl
-jobs/<id>/fence-<n>/run.json, reports.jsonl, trainer.log, checkpoints/step-<k>/
+jobs/<id>/fence-<n>/run.json, reports.jsonl, trainer.log, checkpoints/step-<k>/, sampler/
 teacher_cache/<tenant>/<sha256>.json       answers of `openai` teachers, shared by a tenant's jobs
 sidecars/<id>/                             log and address of a model's server beside a trainer
 broker/                                    messages of the embedded service
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from uniapl.manifest import MANIFEST
 from uniapl.spec.resources import CheckpointFile
+from uniapl.spec.run import SAMPLER
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class Artifacts:
     def checkpoints(self, job_id: str, fence: int) -> Path:
         """Where an attempt's trainer writes checkpoints."""
         return self.attempt(job_id, fence) / "checkpoints"
+
+    def handed_over(self, job_id: str, fence: int) -> Path:
+        """Weights on their way from an attempt's trainer to the server that samples; no use to anybody afterwards."""
+        return self.attempt(job_id, fence) / SAMPLER
 
     def teacher_cache(self, tenant: str) -> Path:
         """Answers of `openai` teachers that a tenant's jobs have asked for; safe to share among them, and to delete."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from types import TracebackType
 from typing import Self
@@ -46,6 +47,7 @@ class Companions:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._worker.sidecars.give_back(self._servers.values())
+        shutil.rmtree(self._worker.artifacts.handed_over(self._hold.job_id, self._hold.fence), ignore_errors=True)
 
     @property
     def addresses(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What crashes leave on disk: unfinished checkpoints and uploads, and what was deleted; and answers past their time.
+"""What crashes leave on disk: unfinished checkpoints and uploads, a sampler's weights; what was deleted; old answers.
 
 Only what nobody can want.
 """
@@ -31,7 +31,8 @@ def clear(engine: Engine, artifacts: Artifacts) -> None:
     for job_id, fence in fences.items():
         for number in artifacts.fences(job_id):
             if number < fence or job_id in over:  # the newest attempt of a living job is still writing
-                for path in artifacts.checkpoints(job_id, number).glob(".*.tmp"):
+                unfinished = artifacts.checkpoints(job_id, number).glob(".*.tmp")
+                for path in [*unfinished, artifacts.handed_over(job_id, number)]:
                     shutil.rmtree(path, ignore_errors=True)
             for path in _checkpoints(artifacts, job_id, number):
                 name = artifacts.relative(path)

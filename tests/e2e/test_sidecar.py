@@ -163,6 +163,9 @@ def test_a_hand_over_of_weights_that_stalls_starts_both_sides_again(
     assert client.jobs.wait(job.id, timeout_s=180).attempt == 2
     assert len(started(tmp_path)) == 2
     assert any("resumed after step 4" in m for m in messages(client, job.id))
+    assert not list(
+        tmp_path.glob("service/**/jobs/*/fence-*/sampler")
+    )  # twice the student's size, and no use to anybody
     assert any("no answer within 10 s" in str(e.data) + e.message for e in client.jobs.list_events(job.id))
 
 
