@@ -64,6 +64,7 @@ class Plan:
         if source.revision is not None:
             command += ["--revision", source.revision, "--tokenizer-revision", source.revision]
         command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", self.model]
+        command += ["--disable-uvicorn-access-log"]  # a line per request, for weeks
         command += ["--middleware", "uniapl_guard.Guard", "--dtype", options.dtype]
         command += ["--gpu-memory-utilization", str(self.memory_fraction)]
         if options.max_model_tokens is not None:

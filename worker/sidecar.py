@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -68,12 +69,13 @@ class Sidecar:
     The thread starts the server too and lives as long: the kernel's death signal watches the thread.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, folder: Path) -> None:
+    def __init__(self, plan: Plan, settings: Settings, folder: Path, turn: threading.Lock) -> None:
         """
         Args:
             plan: what to serve.
             settings: how to start vLLM, and how patient to be.
             folder: for its log and address; made.
+            turn: held while one starts: vLLM takes what others take of a card meanwhile for its own.
         """
         self.plan, self.folder = plan, folder
         self.state: State = "waiting"
@@ -84,6 +86,7 @@ class Sidecar:
         self.restarts = 0
         """Starts beyond the first since a job has taken it up."""
         self._settings = settings
+        self._turn = turn
         self._life = 0
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
@@ -149,6 +152,14 @@ class Sidecar:
 
     def _live(self) -> str:
         """Start the server and look after it; returns what went wrong with it."""
+        while not self._turn.acquire(timeout=LOOK_S):
+            if self._stopping.is_set():
+                return "was stopped"
+        with ExitStack() as turn:
+            turn.callback(self._turn.release)
+            return self._live_one(turn)
+
+    def _live_one(self, turn: ExitStack) -> str:
         self._life += 1
         began = time.monotonic()
         port, token = _free_port(), secrets.token_urlsafe(32)
@@ -161,7 +172,10 @@ class Sidecar:
             return f"cannot be started: {error}; look at UNIAPL_VLLM_COMMAND"
         try:
             self._sign(child.pid)
-            return self._warm_up(child, address, began) or self._watch(child, address)
+            if (problem := self._warm_up(child, address, began)) is not None:
+                return problem
+            turn.close()
+            return self._watch(child, address)
         finally:
             process.kill_group(child.pid)
             self._child = None

@@ -37,6 +37,7 @@ class Sidecars:
         self._folder = artifacts.sidecars()
         self._kept: list[_Kept] = []
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
 
     def take(self, plans: Iterable[Plan]) -> list[Sidecar]:
         """One server per plan, running or starting; those that nobody uses or wants are stopped first.
@@ -94,7 +95,7 @@ class Sidecars:
                     kept.sidecar.restarts = 0
                 kept.users += 1
                 return kept.sidecar
-        sidecar = Sidecar(plan, self._settings, self._folder / new_id("sidecar"))
+        sidecar = Sidecar(plan, self._settings, self._folder / new_id("sidecar"), self._turn)
         sidecar.start()
         self._kept.append(_Kept(sidecar, users=1))
         return sidecar

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,7 +90,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Sidecar]]:
 
     def begin_one(chosen: Plan | None = None, **changes: Any) -> Sidecar:
         folder = tmp_path / "sidecars" / str(len(running))
-        running.append(Sidecar(chosen or plan(), settings(tmp_path, **changes), folder))
+        running.append(Sidecar(chosen or plan(), settings(tmp_path, **changes), folder, threading.Lock()))
         running[-1].start()
         return running[-1]
 
@@ -235,6 +236,28 @@ def test_a_program_that_is_not_there_is_named(run: Callable[..., Sidecar]) -> No
     wait_until(lambda: sidecar.state == "failed")
     assert "'/nowhere/vllm'" in sidecar.problem
     assert "UNIAPL_VLLM_COMMAND" in sidecar.problem
+
+
+def test_servers_start_one_after_another(pool: Sidecars, tmp_path: Path) -> None:
+    begin(tmp_path, "slow")
+    both = pool.take([plan(), plan("another")])
+    wait_until(lambda: started(tmp_path))
+    time.sleep(1)
+    [(_, _, _, model, _)] = started(tmp_path)
+    first, second = sorted(both, key=lambda server: server.plan.source.path != model)
+    first.stop()
+    wait_until(lambda: second.state == "ready")
+
+
+def test_one_that_waits_for_its_turn_is_stopped_at_once(pool: Sidecars, tmp_path: Path) -> None:
+    begin(tmp_path, "slow")
+    both = pool.take([plan(), plan("another")])
+    wait_until(lambda: started(tmp_path))
+    [(_, _, _, model, _)] = started(tmp_path)
+    waiting = next(server for server in both if server.plan.source.path != model)
+    began = time.monotonic()
+    waiting.stop()
+    assert time.monotonic() - began < 20
 
 
 def test_the_next_job_of_the_same_model_finds_it_warm(pool: Sidecars, tmp_path: Path) -> None:

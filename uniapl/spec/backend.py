@@ -42,7 +42,7 @@ class ManagedVllm(Asked):
     gpu_memory_fraction: float | None = Field(default=None, gt=0, le=0.95)
     """Share of its GPU's memory that the server takes for weights, activations, keys and values. By default what it can
     use, as far as the trainer and other servers on the same card leave it; 0.3 where a model's size is not known. A
-    server on CPU goes by its environment's VLLM_CPU_KVCACHE_SPACE instead."""
+    server on CPU goes by its environment's VLLM_CPU_KVCACHE_SPACE, if there is one."""
     max_model_tokens: Count | None = None
     """Longest sequence that the server takes; by default the model's own limit. Less saves memory. A discriminator's
     server refuses longer texts, and the attempt fails; texts to embed are cut to it."""
