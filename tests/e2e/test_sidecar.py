@@ -15,6 +15,7 @@ import pytest
 from uniapl_client import Client, InvalidRequestError, JobFailed
 
 from embedded.service import EmbeddedService
+from tests.conftest import fresh_postgres
 from tests.e2e.conftest import CHANCE, IMPATIENT, trainers, wait_for
 from tests.worker.test_sidecar import begin, behave, lives, nothing_lives, started
 
@@ -22,12 +23,27 @@ PROBES_MEET_IT = ["hang", "exit0", "nan"]
 ANSWERS_MEET_IT = ["html", "truncated", "count", "model"]
 
 
+ON_BOTH = pytest.mark.parametrize("backing", ["embedded", "production"], indirect=True)
+
+
 @pytest.fixture
-def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[EmbeddedService]:
+def backing(request: pytest.FixtureRequest) -> dict[str, str]:
+    """SQLite and the message folder; of a test that runs on both, Postgres and Redis too."""
+    if getattr(request, "param", "embedded") == "embedded":
+        return {}
+    return {
+        "UNIAPL_DATABASE_URL": fresh_postgres(request.getfixturevalue("postgres_url")),
+        "UNIAPL_BROKER_URL": request.getfixturevalue("redis_url"),
+    }
+
+
+@pytest.fixture
+def service(tmp_path: Path, request: pytest.FixtureRequest, backing: dict[str, str]) -> Iterator[EmbeddedService]:
     """A service whose vLLM is the scripted one; a test's parameter is the wait between two probes."""
     (tmp_path / "fake").mkdir()
     environment = {
         **IMPATIENT,
+        **backing,
         "UNIAPL_VLLM_COMMAND": dumps([sys.executable, "-m", "tests.worker.fake_vllm", str(tmp_path / "fake")]),
         "UNIAPL_SIDECAR_PROBE_S": "4",
         "UNIAPL_SIDECAR_PROBE_EVERY_S": str(getattr(request, "param", 0.3)),
@@ -89,6 +105,7 @@ def seen(tmp_path: Path) -> list[str]:
     return (tmp_path / "fake" / "seen").read_text().splitlines()
 
 
+@ON_BOTH
 def test_two_jobs_of_one_model_share_a_warm_server(client: Client, spec: dict[str, Any], tmp_path: Path) -> None:
     first = client.jobs.create(**spec)
     assert client.jobs.wait(first.id).step == 8
@@ -134,6 +151,7 @@ def test_scores_that_are_no_numbers_fail_the_job_rather_than_train_it(
     assert (error.code, error.param) == ("discriminator_failed", "adversarial.max_failed_fraction")
 
 
+@ON_BOTH
 def test_a_server_that_cannot_live_fails_the_job_with_its_log(
     client: Client, spec: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -169,6 +187,7 @@ def test_a_hand_over_of_weights_that_stalls_starts_both_sides_again(
     assert any("no answer within 10 s" in str(e.data) + e.message for e in client.jobs.list_events(job.id))
 
 
+@ON_BOTH
 @pytest.mark.parametrize("when", ["warming", "training"])
 def test_a_killed_worker_leaves_no_server_and_the_next_one_goes_on(
     service: EmbeddedService, client: Client, spec: dict[str, Any], tmp_path: Path, when: str
