@@ -247,6 +247,8 @@ def test_servers_start_one_after_another(pool: Sidecars, tmp_path: Path) -> None
     first, second = sorted(both, key=lambda server: server.plan.source.path != model)
     first.stop()
     wait_until(lambda: second.state == "ready")
+    [third] = pool.take([plan("third")])  # a turn ends when a server is ready, not when it ends
+    wait_until(lambda: third.state == "ready", timeout_s=60)
 
 
 def test_one_that_waits_for_its_turn_is_stopped_at_once(pool: Sidecars, tmp_path: Path) -> None:
