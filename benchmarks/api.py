@@ -1,8 +1,8 @@
 """`make bench-api`: POST /jobs at 50 a second, GET /jobs/{id}, and 1,000 readers of event streams.
 
-One API process on a real Postgres and a real Redis, without a worker. Requests are sent when they are due, whether or
-not those before have been answered, and their time counts from then. Prints a table and one JSON line; the status is 1
-when a job or an event is lost.
+An API on a real Postgres and a real Redis, without a worker: as many processes as cores for the requests, one for the
+streams. Requests are sent when they are due, whether or not those before have been answered, and their time counts from
+then. Prints a table and one JSON line; the status is 1 when a job or an event is lost.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import date
 from pathlib import Path
 from uuid import uuid4
@@ -33,13 +33,19 @@ from store.tables import Job
 from tests.faults.servers import Postgres, Redis
 from worker.hardware import facts
 
+WARM_S = 5
 RATE = 50
 """POST a second."""
 GET_RATE = 50
 JOBS, EVENTS, EVERY_S = 10, 40, 0.5
 """Streams: of so many jobs, so many events each, one of each job so often."""
+BEFORE = 2
+"""Events that each job has when its stream is opened: queued, starting."""
 OPEN_FILES = 20_000
 STUDENT, ROWS = "SmolLM2-135M-Instruct", Path("examples/data/train.jsonl")
+
+
+Row = dict[str, float | int | str]
 
 
 async def at_rate(rate: float, seconds: float, ask: Callable[[int], Awaitable[None]]) -> list[float]:
@@ -93,7 +99,7 @@ async def read_stream(api: Api, job_id: str, expected: int, late: list[float], o
                 seen.append(int(line[4:]))
                 if seen[-1] == 1:
                     opened.release()
-            elif line.startswith(b"data: ") and len(seen) > 1:
+            elif line.startswith(b"data: ") and seen[-1] > BEFORE:
                 late.append(time.time() - json.loads(line[6:])["created_at"])
     finally:
         writer.close()
@@ -109,7 +115,7 @@ async def stream(api: Api, readers: int, followed: Sequence[str]) -> tuple[int, 
             holds.append(jobs.claim(session, job_id, owner="benchmark", host="x", boot_id="x", lease_s=3600))
     late: list[float] = []
     opened = asyncio.Semaphore(0)
-    expected = 2 + EVENTS  # queued, starting
+    expected = BEFORE + EVENTS
     tasks = [
         asyncio.create_task(read_stream(api, followed[number % len(followed)], expected, late, opened))
         for number in range(readers)
@@ -132,10 +138,11 @@ def _say(engine: object, hold: holding.Hold, message: str) -> None:
         holding.say(session, hold, message)
 
 
-def _row(what: str, took: Sequence[float], lost: int) -> dict[str, float | int | str]:
+def _row(what: str, api: Api, took: Sequence[float], lost: int) -> Row:
     cuts = statistics.quantiles(took, n=1000)
     return {
         "what": what,
+        "processes": api.processes,
         "n": len(took),
         "p50_ms": round(statistics.median(took) * 1000, 1),
         "p99_ms": round(cuts[989] * 1000, 1),
@@ -144,8 +151,8 @@ def _row(what: str, took: Sequence[float], lost: int) -> dict[str, float | int |
     }
 
 
-async def measure(api: Api, seconds: float, readers: int) -> list[dict[str, float | int | str]]:
-    """All of it."""
+async def ask(api: Api, seconds: float) -> tuple[list[Row], list[str]]:
+    """POST and GET; also returns the ids of the jobs."""
     engine = make_engine(api.settings.database)
     with unit_of_work(engine) as session:  # a job is measured against the workers that are alive
         workers.report(session, "benchmark", facts(slots=1), api.settings.lease_s)
@@ -155,18 +162,23 @@ async def measure(api: Api, seconds: float, readers: int) -> list[dict[str, floa
     async with httpx.AsyncClient(
         base_url=api.url, headers=api.headers, timeout=60, limits=limits, trust_env=False
     ) as http:
-        await post_jobs(http, dataset, 2, [])  # warm
+        await post_jobs(http, dataset, WARM_S, [])
         posted = await post_jobs(http, dataset, seconds, made)
         got = await get_jobs(http, made, min(seconds, 30))
     with reading(engine) as session:
         there = session.scalar(select(func.count()).where(Job.id.in_(made)))
-    lost = int(RATE * seconds) - int(there or 0)
-    missed, late = await stream(api, readers, made[:JOBS])
-    return [
-        _row(f"POST /jobs, {RATE}/s for {seconds:.0f} s", posted, lost),
-        _row(f"GET /jobs/{{id}}, {GET_RATE}/s", got, 0),
-        _row(f"events to {readers} readers, {JOBS / EVERY_S:.0f} events/s", late, missed),
+    engine.dispose()
+    rows = [
+        _row(f"POST /jobs, {RATE}/s for {seconds:.0f} s", api, posted, int(RATE * seconds) - int(there or 0)),
+        _row(f"GET /jobs/{{id}}, {GET_RATE}/s, {len(made)} jobs queued", api, got, 0),
     ]
+    return rows, made
+
+
+async def follow(api: Api, readers: int, made: Sequence[str]) -> Row:
+    """Event streams."""
+    missed, late = await stream(api, readers, made[:JOBS])
+    return _row(f"events to {readers} readers, {JOBS / EVERY_S:.0f} events/s", api, late, missed)
 
 
 def main() -> int:
@@ -174,34 +186,40 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--readers", type=int, default=1000)
+    parser.add_argument("--processes", type=int, default=2, help="of the API, while it answers POST and GET")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
         folder = Path(place)
         os.chmod(folder, 0o755)  # Postgres runs as a user of its own
-        postgres, redis = Postgres(folder / "postgres"), Redis(folder)
-        for server in (postgres, redis):
-            stack.callback(server.kill)
-            server.start()
-        admin = create_engine(postgres.admin_url, isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(text("CREATE DATABASE uniapl"))
-        admin.dispose()
-        settings = {
-            "UNIAPL_DATABASE_URL": f"postgresql+psycopg://postgres@127.0.0.1:{postgres.port}/uniapl",
-            "UNIAPL_BROKER_URL": f"redis://127.0.0.1:{redis.port}/0",
-            "UNIAPL_REQUESTS_PER_S": "10000",
-            "UNIAPL_TENANT_JOBS": "1000000",
-            "UNIAPL_TENANT_STREAMS": str(options.readers),
-        }
-        api = Api(folder / "data", settings)
-        stack.callback(api.close)
-        rows = asyncio.run(measure(api, options.seconds, options.readers))
-    print("| what | n | p50, ms | p99, ms | max, ms | lost |\n|---|---:|---:|---:|---:|---:|")
+        settings = {**_servers(folder, stack), "UNIAPL_TENANT_STREAMS": str(options.readers)}
+        with closing(Api(folder / "data", settings, options.processes)) as api:
+            rows, made = asyncio.run(ask(api, options.seconds))
+        with closing(Api(folder / "data", settings)) as api:
+            rows.append(asyncio.run(follow(api, options.readers, made)))
+    print("| what | processes | n | p50, ms | p99, ms | max, ms | lost |\n|---|---:|---:|---:|---:|---:|---:|")
     for row in rows:
         print("| " + " | ".join(str(value) for value in row.values()) + " |")
     print(json.dumps({"date": date.today().isoformat(), "cores": os.cpu_count(), "rows": rows}))
     return 1 if any(row["lost"] for row in rows) else 0
+
+
+def _servers(folder: Path, stack: ExitStack) -> dict[str, str]:
+    """A Postgres and a Redis; returns the settings of an API that uses them."""
+    postgres, redis = Postgres(folder / "postgres"), Redis(folder)
+    for server in (postgres, redis):
+        stack.callback(server.kill)
+        server.start()
+    admin = create_engine(postgres.admin_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text("CREATE DATABASE uniapl"))
+    admin.dispose()
+    return {
+        "UNIAPL_DATABASE_URL": f"postgresql+psycopg://postgres@127.0.0.1:{postgres.port}/uniapl",
+        "UNIAPL_BROKER_URL": f"redis://127.0.0.1:{redis.port}/0",
+        "UNIAPL_REQUESTS_PER_S": "10000",
+        "UNIAPL_TENANT_JOBS": "1000000",
+    }
 
 
 if __name__ == "__main__":

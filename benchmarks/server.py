@@ -1,4 +1,4 @@
-"""An API process of its own, for measuring."""
+"""An API of its own, for measuring."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from store.tenants import DEFAULT
 
 
 class Api:
-    """One process of the API, with a key of the default tenant."""
+    """One process of the API or several, with a key of the default tenant."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, processes: int = 1) -> None:
         """
         Args:
             settings: variables of its environment; on SQLite in `folder` by default.
+            processes: so many serve the port.
         """
         given = {"UNIAPL_DATA_DIR": str(folder), **(settings or {})}
         prefix = len("UNIAPL_")
@@ -33,13 +34,13 @@ class Api:
         upgrade(known)
         with unit_of_work(make_engine(known.database)) as session:
             _, key = keys.create(session, secret_key.load(known), tenant=DEFAULT, name="benchmark")
-        self.settings = known
+        self.settings, self.processes = known, processes
         self.headers = {"authorization": f"Bearer {key}"}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         command = [sys.executable, "-m", "uvicorn", "--factory", "api.main:create_app", "--port", str(self.port)]
-        options = ["--log-level", "warning", "--no-access-log"]
+        options = ["--log-level", "warning", "--no-access-log", *(("--workers", str(processes)) * (processes > 1))]
         self.process = subprocess.Popen([*command, *options], env=os.environ | given)
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = httpx.Client(base_url=self.url, timeout=None, headers=self.headers, trust_env=False)

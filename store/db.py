@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import select
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Double, Engine, create_engine, event
+import psycopg
+from sqlalchemy import Connection, Double, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import FunctionElement
@@ -47,7 +50,9 @@ def make_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         # A process that is stopped inside a transaction would hold its rows for ever: nobody could reap its job.
         options = {"options": f"-c idle_in_transaction_session_timeout={IDLE_MS}"}
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=options)
+        engine = create_engine(url, pool_size=10, max_overflow=20, connect_args=options)
+        event.listen(engine, "checkout", _refuse_closed)
+        return engine
     engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_S})
 
     @event.listens_for(engine, "connect")
@@ -66,6 +71,23 @@ def make_engine(url: str) -> Engine:
             _begin_immediate(connection)
 
     return engine
+
+
+def _refuse_closed(connection: Any, *_: Any) -> None:
+    """Let the pool connect anew when the server has ended its connections: a restart shows in the socket.
+
+    To ask the server each time, as the pool can, took three of the nineteen round trips of a POST.
+    """
+    socket = select.poll()
+    socket.register(connection.fileno(), select.POLLIN)
+    if not socket.poll(0):
+        return
+    try:
+        connection.pgconn.consume_input()  # a notice, or a message of TLS
+    except psycopg.OperationalError as error:
+        raise InvalidatePoolError from error
+    if socket.poll(0):
+        raise InvalidatePoolError
 
 
 def _begin_immediate(connection: Connection) -> None:
@@ -104,12 +126,18 @@ def unit_of_work(engine: Engine, tenant: str | None = None) -> Iterator[Session]
 
 @contextmanager
 def reading(engine: Engine, tenant: str | None = None) -> Iterator[Session]:
-    """A transaction that only reads; on SQLite it does not take the write lock."""
-    options = engine.execution_options(readonly=True)
-    with Session(options, expire_on_commit=False, info={"tenant": tenant}) as session, session.begin():
+    """A transaction that only reads.
+
+    On SQLite it does not take the write lock. On Postgres each statement is one of its own, which sees no less than it
+    would in a transaction (read committed), and saves two round trips.
+    """
+    postgres = engine.dialect.name == "postgresql"
+    options = {"isolation_level": "AUTOCOMMIT"} if postgres else {"readonly": True}
+    bound = engine.execution_options(**options)
+    with Session(bound, expire_on_commit=False, info={"tenant": tenant}) as session, session.begin():
         yield session
 
 
-def insert(session: Session, table: type[Any]) -> postgresql.Insert | sqlite.Insert:
+def insert(session: Session, table: type[Any] | Table) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that knows `ON CONFLICT`, which both databases have and write alike."""
     return postgresql.insert(table) if session.get_bind().dialect.name == "postgresql" else sqlite.insert(table)

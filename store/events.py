@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from store.tables import Event, EventType, Json
@@ -23,8 +23,10 @@ def add(
     data: Json | None = None,
 ) -> None:
     """Add event number `seq`, which the caller has drawn from the job's row in the same transaction."""
-    session.add(Event(job_id=job_id, seq=seq, fence=fence, level=level, type=type_, message=message, data=data or {}))
-    session.flush()
+    added = insert(Event.__table__).values(  # type: ignore[arg-type]
+        job_id=job_id, seq=seq, fence=fence, level=level, type=type_, message=message, data=data or {}
+    )
+    session.execute(added)
 
 
 def before(session: Session, job_id: str, seq: int | None, limit: int) -> Sequence[Event]:

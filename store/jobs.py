@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, func, select, update
+from sqlalchemy import ColumnElement, Row, case, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from store import checkpoints, events, states, tenants
@@ -36,7 +36,7 @@ MAX_BACKOFF = 32
 
 def create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> Job:
     """Insert a queued job."""
-    job = Job(
+    added = insert(Job).values(
         id=new_id("job"),
         tenant=tenants.of(session),
         name=spec.name,
@@ -47,10 +47,8 @@ def create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> J
         steps=spec.schedule.steps,
         event_seq=1,
     )
-    session.add(job)
-    session.flush()
+    job = session.scalars(added.returning(Job)).one()  # with what the database fills in
     events.add(session, job.id, 1, 0, f"job is {State.QUEUED}", data={"state": State.QUEUED})
-    session.refresh(job)
     return job
 
 

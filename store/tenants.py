@@ -24,7 +24,7 @@ def of(session: Session) -> str:
 @event.listens_for(Session, "do_orm_execute")
 def _keep_to_tenant(state: ORMExecuteState) -> None:
     tenant = state.session.info.get("tenant")
-    if tenant is None or state.is_column_load:
+    if tenant is None or state.is_column_load or not state.is_orm_statement:  # of tables, criteria do not hold
         return
     state.statement = state.statement.options(*_criteria(tenant))
 

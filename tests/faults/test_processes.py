@@ -111,7 +111,7 @@ def test_a_hung_trainer_is_found_out_with_its_stacks_in_the_log(cluster: Cluster
 
 def test_a_frozen_trainer_is_found_out_too(cluster: Cluster) -> None:
     cluster.kill("worker")
-    cluster.faults = {"UNIAPL_HANG_MIN_S": "2"}
+    cluster.faults = {"UNIAPL_HANG_MIN_S": "2", "UNIAPL_PHASE_LIMIT_S": "20"}  # it may be saving when it freezes
     cluster.restart_dead(print)
     job_id = cluster.submit(steps=40)
     cluster.until(job_id, "running", step=6)
