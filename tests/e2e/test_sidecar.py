@@ -21,6 +21,8 @@ from tests.worker.test_sidecar import begin, behave, lives, nothing_lives, start
 
 PROBES_MEET_IT = ["hang", "exit0", "nan"]
 ANSWERS_MEET_IT = ["html", "truncated", "count", "model"]
+PATIENCE_S = 900.0
+"""For what takes a minute on an idle machine."""
 
 
 ON_BOTH = pytest.mark.parametrize("backing", ["embedded", "production"], indirect=True)
@@ -44,6 +46,7 @@ def service(tmp_path: Path, request: pytest.FixtureRequest, backing: dict[str, s
     environment = {
         **IMPATIENT,
         **backing,
+        "UNIAPL_LEASE_S": "12",  # a busy machine is no dead worker
         "UNIAPL_VLLM_COMMAND": dumps([sys.executable, "-m", "tests.worker.fake_vllm", str(tmp_path / "fake")]),
         "UNIAPL_SIDECAR_PROBE_S": "4",
         "UNIAPL_SIDECAR_PROBE_EVERY_S": str(getattr(request, "param", 0.3)),
@@ -92,12 +95,12 @@ def undisturbed(client: Client, spec: dict[str, Any]) -> dict[int, float]:
 def disturb(client: Client, spec: dict[str, Any], tmp_path: Path, mode: str, seconds: float) -> str:
     """Run the job and have the server misbehave in the middle of it; returns the job's id when it has succeeded."""
     job = client.jobs.create(**spec)
-    wait_for(lambda: client.jobs.get(job.id).step >= 2, timeout_s=180)
+    wait_for(lambda: client.jobs.get(job.id).step >= 2, timeout_s=PATIENCE_S)
     behave(tmp_path, mode)
-    wait_for(lambda: any(line.startswith(f"{mode} /v1/embeddings") for line in seen(tmp_path)))
+    wait_for(lambda: any(line.startswith(f"{mode} /v1/embeddings") for line in seen(tmp_path)), timeout_s=PATIENCE_S)
     time.sleep(seconds)
     behave(tmp_path, "ok")
-    assert client.jobs.wait(job.id, timeout_s=180).attempt == 1
+    assert client.jobs.wait(job.id, timeout_s=PATIENCE_S).attempt == 1
     return job.id
 
 
@@ -142,10 +145,10 @@ def test_scores_that_are_no_numbers_fail_the_job_rather_than_train_it(
     client: Client, spec: dict[str, Any], tmp_path: Path, mode: str
 ) -> None:
     job = client.jobs.create(**{**spec, "schedule": {**spec["schedule"], "steps": 100}})
-    wait_for(lambda: client.jobs.get(job.id).step >= 2, timeout_s=180)
+    wait_for(lambda: client.jobs.get(job.id).step >= 2, timeout_s=PATIENCE_S)
     behave(tmp_path, mode)
     with pytest.raises(JobFailed):
-        client.jobs.wait(job.id, timeout_s=120)
+        client.jobs.wait(job.id, timeout_s=PATIENCE_S)
     error = client.jobs.get(job.id).error
     assert error is not None
     assert (error.code, error.param) == ("discriminator_failed", "adversarial.max_failed_fraction")
@@ -158,7 +161,7 @@ def test_a_server_that_cannot_live_fails_the_job_with_its_log(
     begin(tmp_path, *["exit1"] * 20)
     job = client.jobs.create(**spec)
     with pytest.raises(JobFailed):
-        client.jobs.wait(job.id, timeout_s=120)
+        client.jobs.wait(job.id, timeout_s=PATIENCE_S)
     found = client.jobs.get(job.id)
     assert found.error is not None
     assert (found.error.code, found.error.category, found.attempt) == ("sidecar_failed", "infra", 1)
@@ -174,11 +177,11 @@ def test_a_hand_over_of_weights_that_stalls_starts_both_sides_again(
 ) -> None:
     rollout = {"max_new_tokens": 12, "sync_s": 10, "backend": {"type": "vllm"}}
     job = client.jobs.create(**{**spec, "rollout": rollout, "discriminator": {"type": "embedding"}})
-    wait_for(lambda: client.jobs.get(job.id).step >= 5, timeout_s=400)
+    wait_for(lambda: client.jobs.get(job.id).step >= 5, timeout_s=PATIENCE_S)
     behave(tmp_path, "stall")
-    wait_for(lambda: client.jobs.get(job.id).attempt == 2, timeout_s=180)
+    wait_for(lambda: client.jobs.get(job.id).attempt == 2, timeout_s=PATIENCE_S)
     behave(tmp_path, "ok")
-    assert client.jobs.wait(job.id, timeout_s=180).attempt == 2
+    assert client.jobs.wait(job.id, timeout_s=PATIENCE_S).attempt == 2
     assert len(started(tmp_path)) == 2
     assert any("resumed after step 4" in m for m in messages(client, job.id))
     assert not list(
@@ -195,14 +198,14 @@ def test_a_killed_worker_leaves_no_server_and_the_next_one_goes_on(
     begin(tmp_path, *(["slow"] if when == "warming" else []))
     job = client.jobs.create(**{**spec, "schedule": {**spec["schedule"], "steps": 20}})
     if when == "warming":
-        wait_for(lambda: started(tmp_path) and trainers(service.data_dir))
+        wait_for(lambda: started(tmp_path) and trainers(service.data_dir), timeout_s=PATIENCE_S)
     else:
-        wait_for(lambda: client.jobs.get(job.id).step >= 2, timeout_s=180)
+        wait_for(lambda: client.jobs.get(job.id).step >= 2, timeout_s=PATIENCE_S)
     os.kill(service.pid("worker"), signal.SIGKILL)
-    wait_for(lambda: nothing_lives(tmp_path), timeout_s=10)
+    wait_for(lambda: nothing_lives(tmp_path), timeout_s=60)
     wait_for(lambda: service.has_ended("worker"))
     service.restart_dead(print)
-    assert client.jobs.wait(job.id, timeout_s=180).attempt == 2
+    assert client.jobs.wait(job.id, timeout_s=PATIENCE_S).attempt == 2
 
 
 def test_a_job_is_cancelled_and_paused_while_its_server_starts(
@@ -210,13 +213,16 @@ def test_a_job_is_cancelled_and_paused_while_its_server_starts(
 ) -> None:
     begin(tmp_path, "slow")
     job = client.jobs.create(**spec)
-    wait_for(lambda: client.jobs.get(job.id).phase == "warming_discriminator")
+    wait_for(lambda: client.jobs.get(job.id).phase == "warming_discriminator", timeout_s=PATIENCE_S)
     client.jobs.pause(job.id)
-    wait_for(lambda: client.jobs.get(job.id).state == "paused", timeout_s=10)
+    wait_for(lambda: client.jobs.get(job.id).state == "paused", timeout_s=60)
     client.jobs.resume(job.id)
-    wait_for(lambda: client.jobs.get(job.id).phase == "warming_discriminator" and trainers(service.data_dir))
+    wait_for(
+        lambda: client.jobs.get(job.id).phase == "warming_discriminator" and trainers(service.data_dir),
+        timeout_s=PATIENCE_S,
+    )
     client.jobs.cancel(job.id)
-    wait_for(lambda: client.jobs.get(job.id).state == "cancelled", timeout_s=10)
+    wait_for(lambda: client.jobs.get(job.id).state == "cancelled", timeout_s=60)
     assert trainers(service.data_dir) == []
     assert lives(int(started(tmp_path)[0][1]))  # still warming, for the next
 
