@@ -96,6 +96,9 @@ def test_a_share_that_is_too_small_to_start_with_is_refused_with_the_numbers() -
         "the rollout server needs at least 6.0 GB, and its gpu_memory_fraction gives it 0.05 of 80.0 GB",
     )
     assert judge(box(card(80)), found)[0] == "does_not_fit"
+    other = box(card(20, "trainer"), card(130, "rollout"))  # has less room, but 0.05 of 130 is enough
+    able = cards(other, size(10), {"rollout": needs(6, 60, 0.05)})
+    assert best([(box(card(80)), found), (other, able)]) == (other, able)
 
 
 def test_what_cannot_lie_on_one_card_together_is_refused_with_the_numbers_of_each() -> None:
