@@ -93,7 +93,7 @@ def vllms() -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["status"]):
         try:
-            if "worker.leash" in process.cmdline():
+            if {"worker.leash", str(VLLM)} <= set(process.cmdline()):  # those of other tests are not ours
                 GROUPS.add(process.pid)
             if process.info["status"] != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) in GROUPS:
                 found.append(process)
