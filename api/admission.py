@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from api import named, plan
 from api.auth import Caller
+from api.discriminators import check_discriminator
 from api.idempotency import Once
 from api.limits import LimitReached
 from api.teachers import check_teacher, need_secret
@@ -26,6 +27,7 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
         LimitReached: the tenant has as many jobs as it may.
     """
     service = caller.service
+    check_discriminator(service.settings, spec)
     check_teacher(service.settings, spec)  # may ask a resolver, and the next line the hub: no transaction is open
     models = named.find_models(service.registry, spec)
     misfit = plan.misfit(caller, spec, models)  # reads datasets, so before it too

@@ -48,6 +48,7 @@ def find_models(registry: Registry, spec: JobSpec) -> dict[str, ModelSource]:
         SpecError: one is unknown, or of another kind.
     """
     models = find_student(registry, spec.student)
+    check_sampler(spec, models[spec.student])
     name = spec.discriminator.model
     if spec.uses_discriminator and name is not None:
         models |= find_discriminator(registry, name, spec.discriminator.type)
@@ -57,6 +58,16 @@ def find_models(registry: Registry, spec: JobSpec) -> dict[str, ModelSource]:
 def find_student(registry: Registry, name: str) -> dict[str, ModelSource]:
     """Where the student is; raises as `find_models`."""
     return {name: registry.resolve(name, "student", "student")}
+
+
+def check_sampler(spec: JobSpec, student: ModelSource) -> None:
+    """Raises `SpecError` if a server would have to load a student that it cannot read."""
+    if "rollout" in spec.servers and spec.lora is not None and student.gguf is not None:
+        raise SpecError(
+            "the server that samples adds adapters to the student itself, whose GGUF file it cannot load",
+            param="rollout.backend",
+            hint="train all weights, which are handed over as they are; or sample in the trainer",
+        )
 
 
 def find_discriminator(registry: Registry, name: str, type_: str) -> dict[str, ModelSource]:

@@ -16,11 +16,13 @@ from store.tables import Dataset
 from store.tables import Worker as Row
 from uniapl.errors import MisfitError, SpecError
 from uniapl.estimate import plan
+from uniapl.estimate.cards import cards
+from uniapl.estimate.servers import servers_of
 from uniapl.estimate.shape import Shape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
-from uniapl.estimate.verdict import Need, capacity, device_of, gigabytes, judge
+from uniapl.estimate.verdict import best, device_of, judge, misfit_of
 from uniapl.estimate.workload import Entry
-from uniapl.spec.estimate import Estimate, Hardware, MemoryEstimate, TimeEstimate, Verdict
+from uniapl.spec.estimate import Bytes, Estimate, Hardware, MemoryEstimate, TimeEstimate, Verdict
 from uniapl.spec.job import JobSpec
 from uniapl.spec.run import ModelSource
 from uniapl.spec.teacher import OpenAITeacher
@@ -29,7 +31,8 @@ Sources = Mapping[str, ModelSource]
 """Where models are, by their name in the spec."""
 MISFIT_HINT = (
     "lower resources.micro_batch_tokens, rollout.max_new_tokens or rollout.batch_size, train adapters with `lora`, or "
-    "take a smaller student; POST /jobs/estimate shows each part"
+    "take a smaller student; lower backend.max_model_tokens of a server, or give it a card of its own; "
+    "POST /jobs/estimate shows each part"
 )
 
 
@@ -51,12 +54,11 @@ def estimate(caller: Caller, spec: JobSpec, sources: Sources) -> Estimate:
         measured = rates.rate(session, spec, sorted({row.host for row in alive}))
     hardware = [Hardware.model_validate(row) for row in alive]
     entries = plan.read_entries(spec, sources[spec.student], _files(service, found))
-    reasons = _caveats(spec)
     memory, verdict, why = _memory(service, spec, sources, entries, hardware)
     usual = plan.usual_step(spec, entries, measured.completion_tokens if measured else None)
     return Estimate(
         verdict=verdict,
-        reasons=[why, *reasons],
+        reasons=[why, *_caveats(spec, memory)],
         roles=plan.roles(spec, entries),
         tokens_counted_by="tokenizer" if Counter(sources[spec.student]).exact else "characters",
         steps=spec.schedule.steps,
@@ -85,15 +87,15 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | Non
     except (SpecError, ShapeUnknown, OSError, ObjectsAway):
         return None
     hardware = [Hardware.model_validate(row) for row in alive]
-    needs = [(worker, plan.least(spec, models, entries, device_of(worker))) for worker in hardware]
-    if any(need <= capacity(worker) for worker, need in needs):
+    least = {device: plan.least(spec, models, entries, device) for device in {device_of(w) for w in hardware}}
+    servers = servers_of(spec, sources.__getitem__, read_shape)
+    placed = []
+    for worker in hardware:
+        size = least[device_of(worker)]
+        placed.append((worker, cards(worker, Bytes(low=size, expected=size, high=size), servers)))
+    if (lacking := misfit_of(best(placed)[1])) is None:
         return None
-    worker, need = max(needs, key=lambda pair: capacity(pair[0]) - pair[1])
-    return MisfitError(
-        f"the job needs at least {gigabytes(need)} of memory, and the largest worker has {gigabytes(capacity(worker))}",
-        param="resources",
-        hint=MISFIT_HINT,
-    )
+    return MisfitError(f"the job does not fit: {lacking[1]}", param=lacking[0], hint=MISFIT_HINT)
 
 
 def _memory(
@@ -107,9 +109,12 @@ def _memory(
         found = plan.memory(spec, models, entries, "cpu")
         return found, "unknown", "no worker is alive to compare with; the memory is that of a machine without GPU"
     by_device = {device: plan.memory(spec, models, entries, device) for device in {device_of(w) for w in hardware}}
-    needs = [(worker, Need(by_device[device_of(worker)].total, device_of(worker))) for worker in hardware]
-    best, verdict, why = judge(needs)
-    return by_device[device_of(best)], verdict, why
+    servers = servers_of(spec, sources.__getitem__, read_shape)
+    placed = [(worker, cards(worker, by_device[device_of(worker)].total, servers)) for worker in hardware]
+    worker, used = best(placed)
+    taken = {process: size for card in used for process, size in card.taken.items() if process != "trainer"}
+    memory = by_device[device_of(worker)].model_copy(update={"servers": taken})
+    return memory, *judge(worker, used)
 
 
 def _shape(service: Service, source: ModelSource) -> Shape:
@@ -132,11 +137,13 @@ def _files(service: Service, found: Sequence[Dataset]) -> list[tuple[Path, int]]
     return [(service.artifacts.fetched(dataset.id), dataset.rows) for dataset in found]
 
 
-def _caveats(spec: JobSpec) -> list[str]:
+def _caveats(spec: JobSpec, memory: MemoryEstimate | None) -> list[str]:
     """What the numbers leave out."""
     told = [f"the chat template counts as {TEMPLATE_TOKENS} tokens a prompt"]
     if isinstance(spec.teacher, OpenAITeacher):
         told.append("answers that the teacher has yet to write are not counted")
+    if memory is not None and memory.device == "cpu":
+        told += [f"the memory of the {role} server beside the trainer is not counted" for role in spec.servers]
     return told
 
 

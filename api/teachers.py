@@ -6,8 +6,8 @@ from sqlalchemy.orm import Session
 
 from store import secrets
 from store.errors import NotFound
+from store.listed import ANY_PUBLIC, is_listed
 from store.settings import Settings
-from store.teachers import ANY_PUBLIC, is_listed
 from uniapl import outbound
 from uniapl.errors import SpecError
 from uniapl.outbound import AddressRefused

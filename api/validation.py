@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from api import named, plan
 from api.auth import Caller
+from api.discriminators import check_discriminator
 from api.problems import field_problems
 from api.teachers import check_teacher, need_secret
 from uniapl.errors import UniaplError
@@ -71,7 +72,10 @@ def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[s
     with _noting(problems):
         check_teacher(caller.service.settings, spec)
     with _noting(problems):
+        check_discriminator(caller.service.settings, spec)
+    with _noting(problems):
         models |= named.find_student(caller.service.registry, spec.student)
+        named.check_sampler(spec, models[spec.student])
     if spec.uses_discriminator and spec.discriminator.model is not None:
         with _noting(problems):
             models |= named.find_discriminator(

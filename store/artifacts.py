@@ -2,8 +2,9 @@
 a bucket (`store.objects`).
 
 datasets/<id>.jsonl
-jobs/<id>/fence-<n>/run.json, reports.jsonl, trainer.log, checkpoints/step-<k>/
+jobs/<id>/fence-<n>/run.json, reports.jsonl, trainer.log, checkpoints/step-<k>/, sampler/
 teacher_cache/<tenant>/<sha256>.json       answers of `openai` teachers, shared by a tenant's jobs
+sidecars/<id>/                             log and address of a model's server beside a trainer
 broker/                                    messages of the embedded service
 uniapl.db                                  its database
 """
@@ -18,6 +19,7 @@ from typing import Self
 from store import objects
 from store.objects import Folder, Objects
 from store.settings import Settings
+from uniapl.spec.run import SAMPLER
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,17 @@ class Artifacts:
         """Checkpoints that are being written or fetched on this machine, or were left."""
         return list(self.root.glob("jobs/*/fence-*/checkpoints/.*.tmp"))
 
+    def handed_over(self, job_id: str, fence: int) -> Path:
+        """Weights on their way from an attempt's trainer to the server that samples; no use to anybody afterwards."""
+        return self.attempt(job_id, fence) / SAMPLER
+
     def teacher_cache(self, tenant: str) -> Path:
         """Answers of `openai` teachers that a tenant's jobs have asked for; safe to share among them, and to delete."""
         return self.root / "teacher_cache" / tenant
+
+    def sidecars(self) -> Path:
+        """Logs and addresses of the models' servers that workers have started."""
+        return self.root / "sidecars"
 
     def broker(self) -> Path:
         """The embedded service's messages."""

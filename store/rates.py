@@ -101,10 +101,11 @@ def _added(rows: Iterable[Row[str, str, int, float]]) -> tuple[int, float]:
     return sum(row.points for row in found), sum(row.total for row in found)
 
 
-def _kind(spec: JobSpec) -> tuple[bool, bool, str | None, bool]:
-    """Steps of one kind do the same per token: sampling or not, adapters or not, a judge or not, a reference or not."""
+def _kind(spec: JobSpec) -> tuple[str | None, bool, str | None, bool, bool]:
+    """Steps of one kind do the same per token: sampling where, adapters or not, a judge where, a reference or not."""
+    sampler = spec.rollout.backend.type if spec.uses_rollouts else None
     judge = spec.discriminator.type if spec.uses_discriminator else None
-    return spec.uses_rollouts, spec.lora is None, judge, spec.grpo.kl_coef > 0
+    return sampler, spec.lora is None, judge, spec.loads_discriminator, spec.grpo.kl_coef > 0
 
 
 def _work(spec: JobSpec) -> str:

@@ -42,6 +42,20 @@ class Settings(BaseSettings):
     """Addresses of `openai` teachers that specs may name, as a JSON list; what lies below one is allowed too. Those
     listed may be anywhere, inside the service's own network too. `https://*` allows every server over https whose
     addresses are all public. By default none is allowed."""
+    discriminator_urls: list[str] = []
+    """Addresses of servers of discriminators that specs may name, as a JSON list; what lies below one is allowed too.
+    Prompts and answers are sent there, so by default none is."""
+    vllm_command: list[str] = ["vllm"]
+    """Program and first arguments that start vLLM, as a JSON list; `serve MODEL …` follows. Usually the program in an
+    environment of its own, such as `["/opt/vllm/bin/vllm"]`."""
+    vllm_options: list[str] = []
+    """Further options of every `vllm serve`, as a JSON list, such as `["--enforce-eager"]`."""
+    trainer_devices: str = ""
+    """CUDA_VISIBLE_DEVICES of trainers, such as `0`; by default the worker's own."""
+    discriminator_devices: str = ""
+    """CUDA_VISIBLE_DEVICES of discriminators' servers, such as `1`; by default the worker's own."""
+    rollout_devices: str = ""
+    """CUDA_VISIBLE_DEVICES of servers that sample; by default the worker's own."""
     secret_key_file: Path | None = None
     """Lines of random characters; the first hashes API keys and seals secrets, the others still recognise what they
     made. By default `secret.key` in `data_dir`, made at the first start. Whoever reads it can read every secret."""
@@ -76,6 +90,17 @@ class Settings(BaseSettings):
     """No step is called hung before so long."""
     phase_limit_s: float = Field(default=3600.0, gt=0)
     """Loading, an evaluation, or the teacher may be silent for so long."""
+    sidecar_start_s: float = Field(default=1800.0, gt=0)
+    """How long a model's server beside the trainer may take to load and answer its first request."""
+    sidecar_probe_s: float = Field(default=60.0, gt=0)
+    """A server that does not answer a real request within so long is hung; it is killed, and started again."""
+    sidecar_probe_every_s: float = Field(default=10.0, gt=0)
+    """Wait between two such requests."""
+    sidecar_restarts: int = Field(default=3, ge=0)
+    """How often a server is started again for one job; then the job fails. The waits grow as `retry_backoff_s` does."""
+    sidecar_idle_s: float = Field(default=600.0, ge=0)
+    """How long a server without a job is kept for the next job that asks for the same model. One that asks for another,
+    or for none, has it stopped at once."""
     metric_points_per_s: int = Field(default=2000, ge=1)
     """Metric points that one job may store a second; of a flood, whole steps are left out and counted."""
     garbage_s: float = Field(default=600.0, gt=0)

@@ -8,6 +8,7 @@
     ├── RewardError          reward_failed         a reward could not be computed
     ├── ScoreError           discriminator_failed  the discriminator answered something unusable
     ├── TeacherError         teacher_failed        the teacher's server gave no usable answer, or a budget is spent
+    ├── ServerError          server_failed         a model's server gave no usable answer for too long
     ├── CheckpointError      invalid_checkpoint    a checkpoint is torn or altered
     ├── DivergedError        diverged              the loss or the gradient is no longer finite
     ├── UnhealthyError       unhealthy             a failure signature began that the job was told to stop on
@@ -77,6 +78,12 @@ class TeacherError(UniaplError):
     """The teacher's server gave no usable answer, or the budget for asking it is spent."""
 
     code = "teacher_failed"
+
+
+class ServerError(UniaplError):
+    """The server of a discriminator or sampler gave no usable answer, however often it was asked."""
+
+    code = "server_failed"
 
 
 class CheckpointError(UniaplError):

@@ -14,13 +14,15 @@ from torch import Tensor
 
 from uniapl.advantages import centre, group_advantages
 from uniapl.adversarial import RunningBaseline, coefficients, teacher_weights
+from uniapl.ahead import Ahead
 from uniapl.batch import Sequence
 from uniapl.data import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.discriminators.learned import LearnedDiscriminator
-from uniapl.errors import ScoreError
+from uniapl.discriminators.served import ServedEmbedding, ServedPolar
+from uniapl.errors import ScoreError, ServerError
 from uniapl.policy import Policy
-from uniapl.rewards.pool import Question, RewardPool, check_failures
+from uniapl.rewards.pool import Question, RewardPool, Verdict, check_failures
 from uniapl.rewards.verify import final_answer
 from uniapl.rollout.base import Completion, Generator
 from uniapl.spec.job import JobSpec
@@ -69,6 +71,9 @@ class Explorer:
     rewards: RewardPool
     discriminator: Discriminator | None
     baseline: RunningBaseline = field(default_factory=RunningBaseline)
+    ahead: Ahead = field(default_factory=Ahead)
+    _verdicts: dict[tuple[int, str], Verdict] = field(default_factory=dict)
+    """Of the step's answers that were verified while others were sampled, by their row's reward and answer."""
 
     def explore(
         self,
@@ -84,19 +89,24 @@ class Explorer:
         Raises:
             RewardError: more rewards failed than `reward.max_failed_fraction` allows.
             ScoreError: more scores failed than `adversarial.max_failed_fraction` allows.
+            ServerError: answers come from other weights than the policy's.
         """
         started = time.monotonic()
         groups = self.generator.sample(
             [p.row.prompt_ids for p in prompts],
             group_size=self.spec.grpo.group_size,
             seed=random.Random(f"{self.spec.seed}/rollout/{step}").getrandbits(63),
+            on_group=lambda i, group: self.ahead.put(lambda: self._judge_ahead(prompts[i], group)),
         )
+        sampled_at = time.monotonic()
+        _check_fresh(groups, step)
         texts = [
             [prompt.row.answer(self.policy.text(c.ids)) for c in group]
             for prompt, group in zip(prompts, groups, strict=True)
         ]
         metrics = _completion_metrics([c for group in groups for c in group])
-        metrics["time/generate"] = time.monotonic() - started
+        metrics["time/generate"] = sampled_at - started
+        metrics["time/scoring_hidden"] = self.ahead.finish(sampled_at)
         if references := [len(p.row.reference_ids) for p in prompts if p.row.reference_ids]:
             metrics["completions/reference_length"] = statistics.fmean(references)
             metrics["completions/reference_std_length"] = statistics.pstdev(references)
@@ -117,6 +127,20 @@ class Explorer:
         ]
         return [r for r in rollouts if r.advantage is not None or r.coef is not None] + taught, metrics
 
+    def _judge_ahead(self, prompt: Prompt, group: list[Completion]) -> None:
+        """Verify one prompt's answers, and have a server score them, which remembers what it was asked."""
+        texts = [prompt.row.answer(self.policy.text(c.ids)) for c in group]
+        if prompt.explored:
+            questions = self._questions([prompt.row], [texts])
+            for question, verdict in zip(questions, self.rewards.verify(questions), strict=True):
+                self._verdicts[id(question.reward), question.answer] = verdict
+        if isinstance(self.discriminator, (ServedPolar, ServedEmbedding)) and self._is_scored(prompt):
+            self.discriminator.score([comparison(prompt.row, text, self.spec.adversarial) for text in texts])
+
+    def _is_scored(self, prompt: Prompt) -> bool:
+        in_reward = self.spec.reward.discriminator_weight > 0
+        return bool(prompt.row.reference) and (prompt.compared or (in_reward and prompt.explored))
+
     def _scores(self, prompts: Seq[Prompt], texts: list[list[str]], metrics: Metrics) -> Scores:
         """Ask the discriminator; a learned one scores first and learns from this step's pairs afterwards."""
         G, options = self.spec.grpo.group_size, self.spec.adversarial
@@ -124,8 +148,7 @@ class Explorer:
         if self.discriminator is None:
             return scores
         scores.scale = options.score_scale or self.discriminator.default_scale
-        in_reward = self.spec.reward.discriminator_weight > 0
-        asked = [i for i, p in enumerate(prompts) if p.row.reference and (p.compared or (in_reward and p.explored))]
+        asked = [i for i, p in enumerate(prompts) if self._is_scored(p)]
         if not asked:
             return scores
         started = time.monotonic()
@@ -183,15 +206,21 @@ class Explorer:
 
     def _rewards(self, rows: list[EncodedRow], texts: list[list[str]]) -> Tensor:  # (P', G)
         """Verified rewards, NaN where one could not be computed."""
-        questions = [
+        questions = self._questions(rows, texts)
+        left = [q for q in questions if (id(q.reward), q.answer) not in self._verdicts]
+        verified = iter(self.rewards.verify(left))
+        verdicts = [self._verdicts.get((id(q.reward), q.answer)) or next(verified) for q in questions]
+        self._verdicts.clear()
+        check_failures(verdicts, questions, self.spec.reward)
+        return torch.tensor([NAN if v.value is None else v.value for v in verdicts]).view(len(rows), -1)
+
+    def _questions(self, rows: list[EncodedRow], texts: list[list[str]]) -> list[Question]:
+        return [
             Question(final_answer(text), row.reward, row.id)
             for row, group in zip(rows, texts, strict=True)
             if row.reward is not None  # check_mix has seen to it
             for text in group
         ]
-        verdicts = self.rewards.verify(questions)
-        check_failures(verdicts, questions, self.spec.reward)
-        return torch.tensor([NAN if v.value is None else v.value for v in verdicts]).view(len(rows), -1)
 
     def _coefficients(
         self,
@@ -230,6 +259,15 @@ class Explorer:
         if coef.isfinite().any():  # none is while a learned discriminator warms up
             metrics["disc/coef_abs_mean"] = coef.abs().nanmean().item()
         return coef, []
+
+
+def _check_fresh(groups: list[list[Completion]], step: int) -> None:
+    """Raises `ServerError` if any answer was sampled from other weights than those after `step` updates."""
+    if stale := {c.version for group in groups for c in group if c.version is not None} - {step}:
+        raise ServerError(
+            f"step {step + 1}: answers were sampled from the weights after {sorted(stale)} updates instead of {step}",
+            param="rollout.backend",
+        )
 
 
 def _known(value: Tensor) -> float | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from uniapl.batch import Counts, MicroBatch, Sequence, micro_batches
 from uniapl.errors import DivergedError
-from uniapl.objective import kl_penalty, unified_terms
+from uniapl.objective import bounded_anchor, kl_penalty, unified_terms
 from uniapl.policy import Policy, Reference, completion_logprobs
 from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Weights
@@ -89,6 +89,8 @@ class Learner:
         if self._reference is not None and batch.explored.any():
             batch = replace(batch, ref_logprobs=self._reference.logprobs(batch, temperature=temperature))
         logprobs, entropy = completion_logprobs(self._policy.model, batch, temperature=temperature)
+        sampler_logprobs = batch.old_logprobs
+        batch = replace(batch, old_logprobs=bounded_anchor(logprobs, sampler_logprobs, spec.rollout.max_ratio))
         terms = unified_terms(logprobs, batch, counts, spec)
         weighted = terms.weighted(weights)
         if by_term is None:
@@ -102,8 +104,11 @@ class Learner:
             totals["kl"] += kl_penalty(logprobs.detach(), batch.ref_logprobs, explored, "k3").sum().item()
         sampled = batch.completion_mask & batch.sampled[:, None]  # (B, C)
         if sampled.any():
-            difference = (logprobs.detach() - batch.old_logprobs)[sampled]
+            difference = (logprobs.detach() - sampler_logprobs)[sampled]
             ratio = difference.exp()
+            totals["ratio"] += ratio.sum().item()
+            totals["ratio_max"] = max(totals["ratio_max"], ratio.max().item())
+            totals["truncated"] += (ratio > spec.rollout.max_ratio).sum().item()
             totals["sampled_tokens"] += sampled.sum().item()
             totals["entropy"] += entropy[sampled].sum().item()
             totals["logp_difference"] += difference.abs().sum().item()
@@ -160,6 +165,9 @@ class Learner:
                 "clip_ratio/region_mean": totals["clipped"] / n,
                 "sampling/sampling_logp_difference/mean": totals["logp_difference"] / n,
                 "sampling/sampling_logp_difference/max": totals["logp_difference_max"],
+                "sampling/importance_sampling_ratio/mean": totals["ratio"] / n,
+                "sampling/importance_sampling_ratio/max": totals["ratio_max"],
+                "sampling/importance_sampling_ratio/truncated": totals["truncated"] / n,
             }
         return metrics
 

@@ -9,6 +9,7 @@ device appears in this file. Shapes: see `uniapl.batch`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,6 +79,19 @@ def kl_penalty(
             return k2
         case "k3":
             return delta.exp() - delta - 1
+
+
+def bounded_anchor(
+    logprobs: Tensor,  # (B, C) current policy
+    old_logprobs: Tensor,  # (B, C) the sampler
+    max_ratio: float,
+) -> Tensor:  # (B, C)
+    """Old log-probabilities under which no importance weight is above `max_ratio`.
+
+    A sampler in another precision now and then gives a token far less than the policy does. Such a token then weighs
+    `max_ratio`, a constant, and keeps its direction: truncated importance sampling (Ionides, 2008).
+    """
+    return torch.maximum(old_logprobs, logprobs.detach() - math.log(max_ratio))
 
 
 def clipped_surrogate(

@@ -10,7 +10,7 @@ import torch
 from uniapl import manifest
 from uniapl.access import Access
 from uniapl.data import EncodedRow, encode_rows, load_rows
-from uniapl.discriminators.load import load_discriminator
+from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import DatasetError, SpecError
 from uniapl.explore import Explorer
 from uniapl.health import HealthMonitor
@@ -19,12 +19,15 @@ from uniapl.lora import load_adapter, with_lora
 from uniapl.policy import Policy, Reference, load_policy, with_chat_template
 from uniapl.report import Reporter
 from uniapl.rewards.pool import RewardPool
+from uniapl.rollout.base import Generator
 from uniapl.rollout.transformers import TransformersGenerator
+from uniapl.rollout.vllm import VllmGenerator
 from uniapl.signals import Signals
+from uniapl.spec.backend import VllmSampler
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.requirements import DatasetContents, check_mix, uses_references
-from uniapl.spec.run import ModelSource, RunConfig
+from uniapl.spec.run import SAMPLER, ModelSource, RunConfig
 from uniapl.teachers.references import fill_references, without_failing_references
 from uniapl.trainer import Trainer
 
@@ -38,6 +41,9 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     spec = run.spec
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     mix_rows, held_out_rows = _load_data(run, reporter, rewards, access)
+    if (server := discriminator_server(spec, run) if spec.uses_discriminator else None) is not None:
+        reporter.phase("warming_discriminator")
+        server.wait()  # before the student takes memory that the server counts on
     reporter.phase("loading_student")
     done = manifest.verify(Path(run.resume_from)) if run.resume_from else 0
     later = [step for step in manifest.steps_in(Path(run.run_dir) / "checkpoints") if step > done]
@@ -61,20 +67,31 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     discriminator = None
     if spec.uses_discriminator:
         reporter.phase("loading_discriminator")
-        discriminator = load_discriminator(spec, run, device)
-    rollout = spec.rollout
-    generator = TransformersGenerator(
-        policy,
-        temperature=rollout.temperature,
-        max_new_tokens=rollout.max_new_tokens,
-        batch_size=rollout.batch_size,
-    )
+        discriminator = load_discriminator(spec, run, device, server)
+    generator = _generator(run, policy, reporter)
     explorer = Explorer(spec, policy, generator, rewards, discriminator)
     health = HealthMonitor(spec.health)
     trainer = Trainer(run, reporter, signals, policy, learner, explorer, health, mix, held_out, done)
     if run.resume_from is not None:
         trainer.resume(Path(run.resume_from))
     return trainer
+
+
+def _generator(run: RunConfig, policy: Policy, reporter: Reporter) -> Generator:
+    """The sampler; a server gets the weights that it begins with, and is waited for."""
+    rollout = run.spec.rollout
+    if isinstance(rollout.backend, VllmSampler):
+        server = managed_server(run, "rollout", rollout.backend, param="rollout.backend")
+        generator = VllmGenerator(policy, server, rollout, folder=Path(run.run_dir) / SAMPLER)
+        reporter.phase("warming_sampler")
+        server.wait()
+        return generator
+    return TransformersGenerator(
+        policy,
+        temperature=rollout.temperature,
+        max_new_tokens=rollout.max_new_tokens,
+        batch_size=rollout.batch_size,
+    )
 
 
 def _load_data(

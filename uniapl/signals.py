@@ -39,8 +39,8 @@ class Signals:
         self._checkpoint = True
 
 
-def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when `parent_pid` dies (Linux), so that no trainer outlives its worker.
+def die_with_parent(parent_pid: int, *, by: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel signal this process when `parent_pid` dies (Linux), so that no trainer outlives its worker.
 
     The parent must be this process's own parent, and the thread that started us must live as long as the process:
     PR_SET_PDEATHSIG watches the thread.
@@ -48,6 +48,6 @@ def die_with_parent(parent_pid: int) -> None:
     if sys.platform != "linux":
         return
     PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, by)
     if os.getppid() != parent_pid:  # it died before the call above
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), by)

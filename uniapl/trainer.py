@@ -132,11 +132,19 @@ class Trainer:
                 prompts.append(Prompt(row, explored, compared))
         metrics: Metrics = {}
         if prompts:
+            synced = self._sync()
             rollouts, metrics = self.explorer.explore(prompts, step)
+            metrics |= synced
             sequences += rollouts
         measure = step % spec.schedule.term_norms_every == 0
         metrics |= self.learner.update(sequences, step, measure_terms=measure)
         return metrics | {"step_time": time.monotonic() - started}
+
+    def _sync(self) -> Metrics:
+        """Have the sampler take the policy's weights as they are."""
+        started = time.monotonic()
+        self.explorer.generator.sync(self.done)
+        return {"time/sync_weights": time.monotonic() - started}
 
     def _judge(self, metrics: Metrics) -> None:
         """Tell the failure signatures that begin at this step.
@@ -164,6 +172,7 @@ class Trainer:
         if not self.held_out:
             return
         self.reporter.phase("evaluating")
+        self._sync()
         spec = self.run.spec
         found = evaluate(
             self.held_out,

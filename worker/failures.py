@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from store.secrets import SecretUnusable
-from uniapl.errors import CheckpointError, DiskFullError, DivergedError
+from uniapl.errors import CheckpointError, DiskFullError, DivergedError, ServerError
 from uniapl.spec.report import ErrorReport
 from uniapl.spec.resources import JobError
 
@@ -55,7 +55,7 @@ def classify(status: int, report: ErrorReport | None, log_tail: str, *, oom_kill
         log_tail: the end of its log.
         oom_killed: whether the kernel has killed something for memory meanwhile.
     """
-    if report is not None and report.code == DiskFullError.code:
+    if report is not None and report.code in (DiskFullError.code, ServerError.code):
         return _failure(report.code, report.message, "infra", report.hint, log_tail)
     if report is not None and status in (EXIT_USER, EXIT_DIVERGED):
         torn = report.code == CheckpointError.code  # ours to mend: the next attempt resumes from an older one
@@ -91,6 +91,15 @@ def hung(what: str, log_tail: str) -> Failure:
     """The trainer lived, and got nowhere. Its log ends with the stacks of its threads."""
     hint = "the stacks at the end of the log show where; UNIAPL_HANG_MIN_S and UNIAPL_PHASE_LIMIT_S set the limits"
     return _failure("hung", what, "infra", hint, log_tail)
+
+
+def sidecar_failed(what: str, log_tail: str) -> Failure:
+    """A model's server beside the trainer could not be kept alive; its log tells more than the trainer's."""
+    hint = (
+        "the end of that server's own log is below; UNIAPL_SIDECAR_RESTARTS and UNIAPL_SIDECAR_START_S set the limits"
+    )
+    told = _failure("sidecar_failed", what, "infra", hint, log_tail)
+    return Failure(told.error, may_pass=False)  # it has been tried several times already
 
 
 def lost_holder() -> JobError:

@@ -1,4 +1,4 @@
-"""What crashes leave on disk: unfinished checkpoints and uploads, and what was deleted; and answers past their time.
+"""What crashes leave on disk: unfinished checkpoints and uploads, a sampler's weights; what was deleted; old answers.
 
 Only what nobody can want.
 """
@@ -31,6 +31,10 @@ def clear(engine: Engine, artifacts: Artifacts) -> None:
         job_id, fence = path.parts[-4], int(path.parts[-3].removeprefix("fence-"))
         if job_id in over or fence < fences.get(job_id, 0):  # the newest attempt of a living job is still writing
             shutil.rmtree(path, ignore_errors=True)
+    for job_id, fence in fences.items():
+        for number in artifacts.fences(job_id):
+            if number < fence or job_id in over:
+                shutil.rmtree(artifacts.handed_over(job_id, number), ignore_errors=True)
     for name in artifacts.objects.checkpoints():
         job_id = name.split("/")[1]
         if name in deleted or (job_id in over and name not in kept):

@@ -25,15 +25,16 @@ from store import checkpoints, holding, jobs, logs, secret_key, secrets
 from store.db import reading, unit_of_work
 from store.errors import FenceLost
 from store.holding import Hold, Intents
+from store.listed import is_listed
 from store.objects import ObjectsAway
 from store.secrets import SecretUnusable
 from store.tables import Checkpoint
-from store.teachers import is_listed
 from uniapl import tracing
 from uniapl.errors import CheckpointError
 from uniapl.spec.run import RunConfig
 from uniapl.spec.teacher import OpenAITeacher
 from worker import metrics, process, recovery
+from worker.companions import Companions
 from worker.failures import (
     EXIT_DONE,
     EXIT_REQUEUE,
@@ -46,6 +47,7 @@ from worker.failures import (
     worker_error,
 )
 from worker.lease import Lease
+from worker.plan import visible
 from worker.relay import Relay
 from worker.watchdog import Watchdog
 from worker.worker import Worker
@@ -131,9 +133,12 @@ class _Attempt:
         self._relay = Relay(worker.engine, hold, worker.artifacts, points_per_s=settings.metric_points_per_s)
         self._lease = Lease(worker.engine, hold, lease_s=settings.lease_s, heartbeat_s=settings.heartbeat_s)
         self._watchdog = Watchdog(worker.artifacts.reports(hold.job_id, hold.fence), settings)
+        self._companions = Companions(worker, hold)
         self._resumed: Checkpoint | None = None
         self._intents = Intents(cancel=False, pause=False)
         self._hung: str | None = None
+        self._ends_at: float | None = None
+        self._deserted: Failure | None = None
         self._oom_kills = oom_kills()
 
     def run(self) -> None:
@@ -146,18 +151,23 @@ class _Attempt:
         with self._lease:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._insist(lambda: recovery.take_over(self._worker, self._hold))
-            run = self._insist(self._run_config)
-            (self._folder / "run.json").write_text(run.model_dump_json(indent=2))
-            child = self._start(self._insist(self._secrets))
-            try:
-                self._insist(lambda: self._record_group(child))
-                status = self._follow(child)
-                process.kill_group(child.pid)  # its children too, before the row says that it is over
-                self._insist(self._relay_the_rest)
-                self._insist(lambda: self._settle(status))
-            finally:
-                process.kill_group(child.pid)  # also when we fail: nothing may be left
-                child.wait()
+            with self._companions:
+                self._run_trainer()
+
+    def _run_trainer(self) -> None:
+        run = self._insist(self._run_config)
+        (self._folder / "run.json").write_text(run.model_dump_json(indent=2))
+        child = self._start(self._insist(self._secrets))
+        try:
+            self._insist(lambda: self._record_group(child))
+            status = self._follow(child)
+            process.kill_group(child.pid)  # its children too, before the row says that it is over
+            self._insist(self._relay_the_rest)
+            self._insist(self._companions.tell)
+            self._insist(lambda: self._settle(status))
+        finally:
+            process.kill_group(child.pid)  # also when we fail: nothing may be left
+            child.wait()
 
     def _run_config(self) -> RunConfig:
         """The trainer's input: the spec, and where its parts lie here."""
@@ -180,6 +190,7 @@ class _Attempt:
             resume_from=str((artifacts.root / found.path).absolute()) if found else None,
             teacher_cache=str(artifacts.teacher_cache(self._hold.tenant).absolute()),
             public_addresses_only=not self._may_be_anywhere(),
+            servers=self._companions.addresses,
             keep_all_checkpoints=True,  # retention is the relay's, under the fence
         )
 
@@ -204,7 +215,13 @@ class _Attempt:
         return process.start(
             [*command, "--secrets-stdin"] if handed else command,
             log=self._log,
-            environment={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", **trace},
+            environment={
+                **os.environ,
+                **visible(self._settings.trainer_devices),
+                "PYTHONUNBUFFERED": "1",
+                "TOKENIZERS_PARALLELISM": "false",
+                **trace,
+            },
             folder=ROOT,
             given=json.dumps(handed).encode() if handed else None,
         )
@@ -217,8 +234,7 @@ class _Attempt:
             holding.note(session, self._hold.job_id, self._hold.fence, pgid=child.pid, pid_starttime=started)
 
     def _follow(self, child: subprocess.Popen[bytes]) -> int:
-        """Relay, and heed intents, until the trainer has ended; returns its exit status."""
-        ends_at: float | None = None
+        """Relay, heed intents and watch, until the trainer has ended; returns its exit status."""
         look_at = 0.0
         while child.poll() is None:
             self._lease.check()
@@ -227,23 +243,39 @@ class _Attempt:
                 more = self._lease.certain and self._relay.pump() and self._relay.behind
                 if time.monotonic() > look_at:
                     look_at = time.monotonic() + INTENT_S
+                    if self._lease.certain:
+                        self._companions.tell()
                     with reading(self._engine) as session:
                         self._intents = holding.intents(session, self._hold.job_id)
             except OUTAGE as error:  # the trainer goes on; its reports wait in their file
                 logger.warning("%s: what it reports cannot be passed on: %s", self._hold.job_id, error)
                 time.sleep(INTENT_S)
-            if self._intents.cancel:
-                process.kill_group(child.pid)  # checkpoints are atomic, so no grace is needed
-            if ends_at is None and (self._intents.pause or self._worker.stopping.is_set()):
-                child.terminate()  # finish the step, write a checkpoint, exit 75
-                ends_at = time.monotonic() + self._settings.drain_s
-            if ends_at is not None and time.monotonic() > ends_at:
-                process.kill_group(child.pid)
-            if self._hung is None and (wrong := self._watchdog.look()) is not None:
-                self._end_hung(child, wrong)
+            self._obey(child)
+            self._watch(child)
             if not more:
                 time.sleep(POLL_S)
         return child.returncode
+
+    def _obey(self, child: subprocess.Popen[bytes]) -> None:
+        """Do what the job's owner, or the worker that stops, wants of the trainer."""
+        if self._intents.cancel:
+            process.kill_group(child.pid)  # checkpoints are atomic, so no grace is needed
+        if self._ends_at is None and (self._intents.pause or self._worker.stopping.is_set()):
+            child.terminate()  # finish the step, write a checkpoint, exit 75
+            begun = self._companions.were_ready  # else it waits for them, and has nothing to save
+            self._ends_at = time.monotonic() + (self._settings.drain_s if begun else 0)
+        if self._ends_at is not None and time.monotonic() > self._ends_at:
+            process.kill_group(child.pid)
+
+    def _watch(self, child: subprocess.Popen[bytes]) -> None:
+        """End a trainer that gets nowhere, or whose server is given up."""
+        if self._companions.awaited:
+            self._watchdog.excuse()
+        if self._deserted is None and (failure := self._companions.failure) is not None:
+            self._deserted = failure
+            process.kill_group(child.pid)  # it would wait for ever
+        if self._hung is None and (wrong := self._watchdog.look()) is not None:
+            self._end_hung(child, wrong)
 
     def _end_hung(self, child: subprocess.Popen[bytes], wrong: str) -> None:
         """Have the trainer write where it hangs into its log, and kill it."""
@@ -306,6 +338,8 @@ class _Attempt:
 
     def _failure(self, status: int) -> Failure:
         log = process.tail(self._log)
+        if self._deserted is not None:
+            return self._deserted
         if self._hung is not None:
             return hung(self._hung, process.tail(self._log, lines=60))
         if status == EXIT_DONE:

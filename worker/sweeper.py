@@ -33,7 +33,7 @@ class Sweeper:
         self._engine = worker.engine
         self._connected_since = self._heard = time.monotonic()
         self._cleared_at = -float("inf")
-        self._hardware = hardware.facts(worker.settings.worker_slots)
+        self._hardware = hardware.facts(worker.settings)
 
     def run(self) -> None:
         """Sweep every `sweep_s` seconds."""
@@ -61,6 +61,7 @@ class Sweeper:
         for job_id in waiting:
             if not self._worker.take(job_id, run_attempt):
                 break
+        self._worker.sidecars.tidy()
         if time.monotonic() - self._cleared_at > self._settings.garbage_s:
             self._cleared_at = time.monotonic()
             garbage.clear(self._engine, self._worker.artifacts)

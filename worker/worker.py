@@ -12,6 +12,7 @@ from store.artifacts import Artifacts
 from store.settings import Settings
 from store.tables import new_id
 from worker import metrics
+from worker.sidecars import Sidecars
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ class Worker:
         self.artifacts = Artifacts.of(settings)
         self.owner = new_id("worker")
         """Random for each process: a host name would let a restarted worker pass for its predecessor."""
+        self.sidecars = Sidecars(settings, self.artifacts)
+        """Models' servers, which outlive attempts."""
         self.stopping = threading.Event()
         """Set when the worker drains."""
         self._attempts: dict[str, threading.Thread] = {}
@@ -63,6 +66,7 @@ class Worker:
             threads = list(self._attempts.values())
         for thread in threads:
             thread.join()
+        self.sidecars.stop_all()
 
     def _run(self, job_id: str, run: Callable[[Worker, str], None]) -> None:
         metrics.active.inc()

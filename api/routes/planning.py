@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body
 
 from api import named, plan, validation
 from api.auth import Admin, ReadsJobs
+from api.discriminators import check_discriminator
 from api.examples import JOB_EXAMPLES
 from api.problems import RESPONSES
 from api.teachers import check_teacher
@@ -35,6 +36,7 @@ def estimate_job(spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)], 
     Memory is computed from the sizes of the models and the lengths of the rows, for the trainer's own way of working;
     docs/estimate.md sets it against measurements. Nothing is queued or stored.
     """
+    check_discriminator(caller.service.settings, spec)
     check_teacher(caller.service.settings, spec)
     return plan.estimate(caller, spec, named.find_models(caller.service.registry, spec))
 

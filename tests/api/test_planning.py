@@ -27,6 +27,7 @@ from tests.conftest import MODELS, ROOT
 from uniapl.spec.job import JobSpec
 
 GB = 10**9
+EVIL = {"type": "server", "url": "http://evil.test"}
 SMALL = {"rollout": {"max_new_tokens": 16}, "schedule": {"prompts_per_step": 2, "steps": 3}, "grpo": {"group_size": 2}}
 
 
@@ -98,7 +99,7 @@ def test_of_a_whole_spec_everything_that_it_names_is_told(client: TestClient) ->
     spec = body(
         "ds_nope",
         student="unknown",
-        discriminator={"type": "embedding", "model": "tiny"},
+        discriminator={"type": "embedding", "model": "tiny", "backend": EVIL},
         evaluation={"dataset": "ds_gone"},
         teacher={"type": "openai", "base_url": "http://evil.test/v1", "model": "m"},
     )
@@ -106,6 +107,7 @@ def test_of_a_whole_spec_everything_that_it_names_is_told(client: TestClient) ->
     params = [problem["param"] for problem in found["problems"]]
     assert params == [
         "teacher.base_url",
+        "discriminator.backend.url",
         "student",
         "discriminator.model",
         "dataset_mix.0.dataset",
@@ -187,6 +189,20 @@ def test_the_memory_is_told_part_by_part(real: TestClient) -> None:
     assert memory["total"]["expected"] <= sum(part["expected"] for part in memory["parts"].values())
 
 
+def test_what_servers_do_is_left_out_and_said_to_be(real: TestClient) -> None:
+    vllm = {"type": "vllm"}
+    spec = body(
+        train_rows(real), student="smol", discriminator={"type": "embedding", "backend": vllm},
+        rollout={"backend": vllm}, lambda_adv=0.01,
+    )  # fmt: skip
+    found = real.post("/jobs/estimate", json=spec).json()
+    assert {"rollouts", "discriminator"}.isdisjoint(found["memory"]["parts"])
+    assert [why.split(" is not counted")[0] for why in found["reasons"] if "server" in why] == [
+        "the memory of the discriminator server beside the trainer",
+        "the memory of the rollout server beside the trainer",
+    ]
+
+
 def test_a_job_that_no_worker_can_hold_is_refused_with_the_numbers_everywhere(real: TestClient) -> None:
     spec = body(train_rows(real), student="smol", **SMALL)
     worker(real, 1.0)
@@ -233,6 +249,46 @@ def test_a_gpu_counts_by_its_own_memory(real: TestClient) -> None:
     assert real.post("/jobs", json=spec).status_code == 201
     worker(real, 500.0, gpu=1)
     assert real.post("/jobs", json=spec).json()["error"]["code"] == "does_not_fit"
+
+
+def test_servers_on_a_gpu_are_counted_and_what_they_lack_is_refused(real: TestClient) -> None:
+    rollout = {"max_new_tokens": 16, "backend": {"type": "vllm", "concurrency": 8}}
+    spec = body(train_rows(real), **{**SMALL, "student": "smol", "rollout": rollout})
+    worker(real, 64.0)
+    found = real.post("/jobs/estimate", json=spec).json()
+    assert found["memory"]["servers"] == {}
+    assert "the memory of the rollout server beside the trainer is not counted" in found["reasons"]
+    worker(real, 64.0, gpu=80)
+    found = real.post("/jobs/estimate", json=spec).json()
+    assert found["verdict"] == "fits"
+    assert list(found["memory"]["servers"]) == ["rollout"]
+    assert "rollout" in found["reasons"][0]
+    least = (found["memory"]["total"]["low"] + found["memory"]["servers"]["rollout"]["low"]) / GB
+    worker(real, 64.0, gpu=least - 0.1)
+    refused = real.post("/jobs", json=spec).json()["error"]
+    assert (refused["code"], refused["param"]) == ("does_not_fit", "resources")
+    assert f"at least {least:.1f} GB (trainer " in refused["message"]
+    apart = [{"name": "G", "memory_bytes": int(least * 0.9 * GB), "processes": [p]} for p in ("trainer", "rollout")]
+    worker(real, 64.0, gpus=apart)
+    assert real.post("/jobs", json=spec).status_code == 201
+    spec["rollout"]["backend"]["gpu_memory_fraction"] = 0.01
+    refused = real.post("/jobs", json=spec).json()["error"]
+    assert (refused["code"], refused["param"]) == ("does_not_fit", "rollout.backend.gpu_memory_fraction")
+
+
+def test_adapters_are_not_sampled_on_a_server_that_cannot_load_their_student(tmp_path: Path, database_url: str) -> None:
+    (tmp_path / "models.json").write_text(json.dumps({"packed": {"kind": "student", "path": "/m", "gguf": "m.gguf"}}))
+    settings = Settings(data_dir=tmp_path, database_url=database_url, models_file=tmp_path / "models.json")
+    fields = {"student": "packed", "lambda_adv": 0, "rollout": {"backend": {"type": "vllm"}}}
+    with TestClient(create_app(settings)) as client:
+        client.headers["authorization"] = f"Bearer {new_key(client)}"
+        spec = body(upload(client), **fields)
+        assert validation(client, spec)["valid"]  # all weights are handed over as the trainer has them
+        for path in ("/jobs", "/jobs/estimate"):
+            refused = client.post(path, json={**spec, "lora": {"rank": 8}})
+            assert (refused.status_code, refused.json()["error"]["param"]) == (422, "rollout.backend")
+        (problem,) = validation(client, {**spec, "lora": {"rank": 8}})["problems"]
+        assert (problem["param"], "GGUF" in problem["message"]) == ("rollout.backend", True)
 
 
 def test_a_small_job_fits_and_warns_of_nothing(real: TestClient) -> None:
@@ -303,6 +359,7 @@ def test_an_estimate_refuses_what_a_job_would(client: TestClient) -> None:
         ({"student": "unknown"}, "student"),
         ({"dataset_mix": [{"dataset": "ds_nope"}]}, "dataset_mix.0.dataset"),
         ({"teacher": {"type": "openai", "base_url": "http://evil.test/v1", "model": "m"}}, "teacher.base_url"),
+        ({"discriminator": {"type": "embedding", "backend": EVIL}}, "discriminator.backend.url"),
     ):
         response = client.post("/jobs/estimate", json=body(upload(client, ROW), **changes))
         assert (response.status_code, response.json()["error"]["param"]) == (422, param)
@@ -312,7 +369,8 @@ def test_workers_are_listed_with_what_they_run_on(real: TestClient) -> None:
     worker(real, 24.0, gpu=80, host="rack-1", slots=2)
     (found,) = real.get("/workers").json()["data"]
     assert (found["id"], found["host"], found["slots"], found["memory_bytes"]) == ("worker_a", "rack-1", 2, 24 * GB)
-    assert found["gpus"] == [{"name": "G", "memory_bytes": 80 * GB}]
+    every = ["trainer", "discriminator", "rollout"]
+    assert found["gpus"] == [{"name": "G", "memory_bytes": 80 * GB, "processes": every}]
     estimate = real.post("/jobs/estimate", json=body(train_rows(real), **SMALL)).json()
     assert estimate["hardware"] == [{key: found[key] for key in ("cpus", "memory_bytes", "gpus", "slots")}]
 

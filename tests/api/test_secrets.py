@@ -14,10 +14,10 @@ from sqlalchemy import text
 
 from store import jobs, secrets
 from store.db import reading, unit_of_work
+from store.listed import ANY_PUBLIC, is_listed
 from store.secret_key import SecretKey
 from store.secrets import SecretUnusable
 from store.tables import Secret
-from store.teachers import ANY_PUBLIC, is_listed
 from tests.api.conftest import TEACHER, new_key, upload
 from uniapl.spec.job import JobSpec
 

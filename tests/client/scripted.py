@@ -144,7 +144,7 @@ def estimate() -> dict[str, Any]:
         "steps": 4,
         "rollouts_per_step": 8,
         "tokens_per_step": 1000,
-        "memory": {"device": "cpu", "parts": {"weights": size}, "total": size},
+        "memory": {"device": "cpu", "parts": {"weights": size}, "total": size, "servers": {"rollout": size}},
         "hardware": [],
         "time": {"step_s": 2.5, "total_s": 10.0, "basis": "measured"},
     }

@@ -165,6 +165,7 @@ def test_a_spec_is_validated_and_estimated(spec: str) -> None:
     assert lines[0] == ["fits:", "it", "does"]
     assert ["both", "201", "9,000", "5,000", "0.25", "10%"] in lines
     assert ["weights", "1.00", "2.00", "3.00"] in lines
+    assert ["rollout", "server", "1.00", "2.00", "3.00"] in lines
     assert ["total", "1.00", "2.00", "3.00"] in lines
     assert " ".join(lines[-1]) == "2.5 s a step, 0:00:10 for all; measured"
     unknown = {**estimate(), "memory": None, "time": {"step_s": None, "total_s": None, "basis": "unknown: no worker"}}

@@ -19,10 +19,11 @@ from transformers import AutoTokenizer
 from tests.conftest import MODELS, ROOT
 from uniapl.batch import Sequence, micro_batches
 from uniapl.estimate import plan
+from uniapl.estimate.cards import cards
 from uniapl.estimate.memory import largest, per_token
 from uniapl.estimate.shape import Shape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.tokens import ROWS, TEMPLATE_TOKENS, count
-from uniapl.estimate.verdict import Need, judge
+from uniapl.estimate.verdict import best, judge
 from uniapl.estimate.workload import Entry, RowLengths, Sample, step_of
 from uniapl.lora import with_lora
 from uniapl.packing import pack
@@ -237,6 +238,21 @@ def test_options_change_the_memory_as_they_should() -> None:
     assert base - size(schedule={"steps": 2}) == pytest.approx(weights, rel=0.01)  # norms by term only at the start
 
 
+def test_what_a_server_does_takes_no_memory_of_the_trainers() -> None:
+    served = {"type": "server", "url": "http://judge.test:8000"}
+    spec = job(rollout={"backend": {"type": "vllm"}}, discriminator={"type": "embedding", "backend": served})
+
+    def source(name: str) -> ModelSource:
+        assert name == "s"  # a discriminator elsewhere may lie where nothing of it can be read
+        return SMOL
+
+    models = plan.read_models(spec, source, read_shape)
+    assert spec.uses_discriminator
+    parts = plan.memory(spec, models, entries((50, 40)), "cpu").parts
+    assert {"rollouts", "discriminator"}.isdisjoint(parts)
+    assert {"rollouts", "weights"} <= set(plan.memory(job(), models, entries((50, 40)), "cpu").parts)
+
+
 def test_held_out_rows_are_sampled_too() -> None:
     def rollouts(**changes: Any) -> int:
         spec = job(rollout={"max_new_tokens": 64, "batch_size": 64}, schedule={"prompts_per_step": 1}, **changes)
@@ -298,8 +314,8 @@ CPU = Hardware(cpus=2, memory_bytes=8 * GB, gpus=[], slots=1)
 )
 def test_the_verdict_names_the_numbers(low: int, expected: int, high: int, slots: int, verdict: str) -> None:
     worker = CPU.model_copy(update={"slots": slots})
-    need = Need(Bytes(low=low * GB, expected=expected * GB, high=high * GB), "cpu")
-    _, found, why = judge([(worker, need)])
+    need = Bytes(low=low * GB, expected=expected * GB, high=high * GB)
+    found, why = judge(worker, cards(worker, need, {}))
     assert found == verdict
     assert "8.0 GB" in why
     assert f"{low}.0 GB" in why
@@ -308,8 +324,9 @@ def test_the_verdict_names_the_numbers(low: int, expected: int, high: int, slots
 def test_the_best_worker_is_asked_and_a_job_with_a_gpu_needs_its_memory() -> None:
     gpu = Hardware(cpus=8, memory_bytes=4 * GB, gpus=[Gpu(name="G", memory_bytes=80 * GB)], slots=1)
     need = Bytes(low=9 * GB, expected=10 * GB, high=11 * GB)
-    best, verdict, why = judge([(CPU, Need(need, "cpu")), (gpu, Need(need, "gpu"))])
-    assert (best, verdict) == (gpu, "fits")
+    chosen, used = best([(worker, cards(worker, need, {})) for worker in (CPU, gpu)])
+    verdict, why = judge(chosen, used)
+    assert (chosen, verdict) == (gpu, "fits")
     assert "the largest worker's GPU has 80.0 GB" in why
     mixed = gpu.model_copy(update={"gpus": [Gpu(name="small", memory_bytes=GB), *gpu.gpus]})
-    assert judge([(mixed, Need(need, "gpu"))])[1] == "fits"
+    assert judge(mixed, cards(mixed, need, {}))[0] == "fits"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence as Seq
 from dataclasses import replace
 from typing import Any
@@ -10,16 +11,22 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoTokenizer
 
+from tests.conftest import MODELS
+from tests.uniapl.test_discriminators_polar import write_model
+from tests.uniapl.test_served import asking, well
 from uniapl.data import EncodedRow
 from uniapl.discriminators.base import Comparison
+from uniapl.discriminators.served import ServedPolar
 from uniapl.errors import ScoreError
 from uniapl.explore import Explorer, Prompt
 from uniapl.policy import Policy
 from uniapl.rewards.pool import RewardPool
-from uniapl.rollout.base import Completion
+from uniapl.rollout.base import Completion, OnGroup
 from uniapl.spec.job import JobSpec
 from uniapl.spec.reward import IfevalReward
+from uniapl.spec.run import ModelSource
 
 NO_COMMA = IfevalReward(instruction_id_list=["punctuation:no_comma"], kwargs=[{}])
 
@@ -190,3 +197,45 @@ def test_reasoning_that_the_template_opens_is_no_answer_while_it_is_open(policy:
     _, metrics, judge = explore(policy, {"": 0.0, "one": 1.0}, texts=texts, prompts=prompts)
     assert [c.output for c in judge.asked] == ["", "one"]
     assert metrics["reward"] == 0.5
+
+
+class OneByOne(Scripted):
+    """As a server: the first prompt's answers are there long before the last's."""
+
+    def sample(self, prompts: Seq[list[int]], *, on_group: OnGroup | None = None, **_: Any) -> list[list[Completion]]:
+        groups = super().sample(prompts)
+        for i, group in enumerate(groups):
+            if on_group is not None:
+                on_group(i, group)
+            time.sleep(1.0)
+        return groups
+
+
+def test_answers_are_judged_while_others_are_sampled_and_nothing_else_changes(
+    policy: Policy, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(MODELS / "tiny-random-llama")
+    write_model(folder := tmp_path_factory.mktemp("judge"), tokenizer)
+    given = {"student": "s", "dataset_mix": [{"dataset": "d"}], "grpo": {"group_size": 3}}
+    spec = JobSpec.model_validate(given)
+    prompts = [Prompt(row(), explored=True, compared=True), Prompt(row("another"), explored=True, compared=True)]
+    texts = ["one", "two, or", "three"]
+
+    def explored(generator: Scripted) -> tuple[list[Any], dict[str, float], list[float]]:
+        with asking(well) as (server, running), RewardPool(spec.reward) as pool:
+            judge = ServedPolar(ModelSource(path=str(folder)), server, api="vllm", wrapper="sft", batch_size=8)
+            when: list[float] = []
+            verify = pool.verify
+            pool.verify = lambda questions: (when.append(len(questions)), verify(questions))[1]  # type: ignore[method-assign]
+            explorer = Explorer(spec, policy, generator, pool, judge)
+            sequences, metrics = explorer.explore(prompts, 0)
+            assert len(running.seen) == 5 if isinstance(generator, OneByOne) else 4  # three of the check, then ours
+            return sequences, metrics, when
+
+    at_the_end, plain, asked_at_once = explored(Scripted(policy, texts, [False] * 3))
+    ahead, hidden, asked_by_group = explored(OneByOne(policy, texts, [False] * 3))
+    assert ahead == at_the_end
+    assert plain["time/scoring_hidden"] == 0
+    assert 0 < hidden["time/scoring_hidden"] <= hidden["time/generate"]
+    assert asked_at_once == [6]
+    assert asked_by_group == [3, 3, 0]

@@ -93,6 +93,11 @@ def test_defaults_are_those_of_the_method() -> None:
         ({"grpo": {"loss": "gspo"}}, "grpo", "clip_high: a whole rollout's ratio"),
         ({"rollout": {"batch_size": 4}}, "", "rollout.batch_size: 4 is less than grpo.group_size=8"),
         (
+            {"rollout": {"max_new_tokens": 100, "backend": {"type": "vllm", "max_model_tokens": 1123}}},
+            "",
+            "rollout.backend.max_model_tokens: 1123 is less than the 1124",
+        ),
+        (
             {"dataset_mix": [{"dataset": "d", "role": "rl"}]},
             "",
             "imitates references, but no entry has role 'sft' or 'both'",

@@ -21,13 +21,13 @@ import pytest
 from uniapl.access import Access
 from uniapl.errors import SpecError, TeacherError
 from uniapl.rewards.pool import RewardPool
+from uniapl.serving import exchange
+from uniapl.serving.exchange import backoff_s, retry_after_s
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import uses_references
 from uniapl.spec.reward import RewardOptions
-from uniapl.teachers import chat
 from uniapl.teachers.cache import AnswerCache
-from uniapl.teachers.chat import backoff_s, retry_after_s
 from uniapl.teachers.references import fill_references, without_failing_references
 
 KEY = "sk-test-0123456789abcdef"
@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Teacher]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("TEST_API_KEY", KEY)
-    monkeypatch.setattr(chat, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(exchange, "FIRST_WAIT_S", 0.01)
     server = Teacher()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()

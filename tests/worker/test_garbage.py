@@ -37,6 +37,13 @@ def unfinished(artifacts: Artifacts, hold: Hold) -> Path:
     return path
 
 
+def handed_over(artifacts: Artifacts, hold: Hold) -> Path:
+    path = artifacts.handed_over(hold.job_id, hold.fence) / "version-3"
+    path.mkdir(parents=True)
+    (path / "model.safetensors").write_text("m")
+    return path
+
+
 def commit(engine: Engine, artifacts: Artifacts, hold: Hold, step: int, path: Path, *, deleted: bool = False) -> None:
     with unit_of_work(engine) as session:
         name = artifacts.relative(path)
@@ -60,12 +67,20 @@ def test_of_a_living_job_only_what_is_deleted_or_left_by_earlier_attempts(engine
     with unit_of_work(engine) as session:
         jobs.preempt(session, old, "stopping")
     new = held(engine, old.job_id)
+    handed, handing = handed_over(artifacts, old), handed_over(artifacts, new)
     fresh = checkpoint(artifacts, new, 4)
     writing = unfinished(artifacts, new)
     garbage.clear(engine, artifacts)
     assert not left.exists()
     assert not deleted.exists()
-    for path in (kept, unreported, writing, fresh):  # the unreported may be adopted, the fresh one will be reported
+    assert not handed.exists()
+    for path in (
+        kept,
+        unreported,
+        writing,
+        fresh,
+        handing,
+    ):  # the unreported may be adopted, the fresh one will be reported
         assert path.exists(), path
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from store.settings import Settings
 from worker import hardware
 from worker.hardware import _limits as limits
 
@@ -15,7 +16,7 @@ MIB = 1 << 20
 
 
 def test_a_worker_has_this_machines_processors_and_no_more_than_its_memory() -> None:
-    facts = hardware.facts(slots=3)
+    facts = hardware.facts(Settings(worker_slots=3))
     assert facts["cpus"] == len(os.sched_getaffinity(0))
     assert 0 < facts["memory_bytes"] <= psutil.virtual_memory().total
     assert facts["slots"] == 3
@@ -60,12 +61,27 @@ def test_accelerators_are_those_that_a_job_would_see(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, names: list[str]
 ) -> None:
     a_driver(tmp_path, monkeypatch, "echo '0, A 80, 81559'; echo '1, \"B, small\", 24576'")
-    found = hardware.gpus(visible)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = hardware.gpus(Settings())
     assert [gpu["name"] for gpu in found] == names
+    assert all(gpu["processes"] == ["trainer", "discriminator", "rollout"] for gpu in found)
     assert {gpu["memory_bytes"] for gpu in found} <= {81559 * MIB, 24576 * MIB}
 
 
 @pytest.mark.parametrize("script", ["exit 9", "echo 'No devices were found'", "echo '0, A, [N/A]'"])
 def test_a_driver_that_fails_counts_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     a_driver(tmp_path, monkeypatch, script)
-    assert hardware.gpus(None) == []
+    assert hardware.gpus(Settings()) == []
+
+
+def test_each_process_has_the_cards_that_the_settings_give_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_driver(tmp_path, monkeypatch, "echo '0, A, 1000'; echo '1, B, 2000'; echo '2, C, 3000'")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # the worker's own, and so of those that have no setting
+    found = hardware.gpus(Settings(discriminator_devices="1", rollout_devices="2,1"))
+    assert {gpu["name"]: gpu["processes"] for gpu in found} == {
+        "A": ["trainer"],
+        "B": ["discriminator", "rollout"],
+        "C": ["rollout"],
+    }

@@ -12,6 +12,7 @@ from typing import Literal
 from uniapl.estimate.shape import Shape
 from uniapl.estimate.workload import Level, Step
 from uniapl.packing import pack, prompts_at_once
+from uniapl.spec.backend import InProcess
 from uniapl.spec.job import JobSpec
 from uniapl.spec.training import Lora
 from uniapl.spec.weights import Stage, bounds
@@ -79,7 +80,7 @@ def peak(
     Args:
         spec: the job.
         student: the model that is trained.
-        judge: the discriminator's model; `None` where none is used.
+        judge: the discriminator's model; `None` where the trainer loads none.
         step: what a step holds.
         level: decides the size of the runtime and of the heap; what `step` holds follows it too.
         device: where the models lie; the memory of a GPU is meant, or that of the machine.
@@ -174,8 +175,10 @@ def _rollouts(spec: JobSpec, student: Shape, step: Step) -> float:
     """Keys and values of the sequences sampled at once, and what drawing a token from the vocabulary takes.
 
     The cache grows by copying, one layer at a time. Held-out rows are answered in the same way; their prompts are
-    taken to be as long as the others.
+    taken to be as long as the others. A server that samples has all this in its own memory.
     """
+    if not isinstance(spec.rollout.backend, InProcess):
+        return 0
     rows = _at_once(spec, round(len(step.prompts) * step.each), spec.grpo.group_size)
     if spec.evaluation is not None:
         held_out, sampled = spec.evaluation.rows, spec.evaluation.profile_completions

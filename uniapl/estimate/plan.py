@@ -9,7 +9,7 @@ from pathlib import Path
 from uniapl.estimate.memory import Device, peak
 from uniapl.estimate.shape import Shape
 from uniapl.estimate.tokens import count
-from uniapl.estimate.workload import Entry, Level, RowLengths, Step, step_of
+from uniapl.estimate.workload import Entry, Level, RowLengths, Sample, Step, step_of
 from uniapl.spec.estimate import Bytes, MemoryEstimate, RoleEstimate
 from uniapl.spec.job import JobSpec, Role
 from uniapl.spec.requirements import uses_references
@@ -25,17 +25,17 @@ class Models:
 
     student: Shape
     judge: Shape | None
-    """The discriminator's; `None` where none is used."""
+    """The discriminator's; `None` where the trainer loads none."""
 
 
 def read_models(spec: JobSpec, source_of: Callable[[str], ModelSource], read: Callable[[ModelSource], Shape]) -> Models:
-    """The shapes of the models that a spec names.
+    """The shapes of the models that the trainer loads.
 
     Raises:
         ShapeUnknown: by `read`.
     """
     judge = spec.discriminator.model or spec.student
-    return Models(read(source_of(spec.student)), read(source_of(judge)) if spec.uses_discriminator else None)
+    return Models(read(source_of(spec.student)), read(source_of(judge)) if spec.loads_discriminator else None)
 
 
 def read_entries(spec: JobSpec, student: ModelSource, files: Sequence[tuple[Path, int]]) -> list[Entry]:
@@ -51,6 +51,12 @@ def read_entries(spec: JobSpec, student: ModelSource, files: Sequence[tuple[Path
         sample = count(path, student, spec.data, references=uses_references(spec, given.role))
         entries.append(Entry(given.role, rows, sample))
     return entries
+
+
+def longest(spec: JobSpec) -> list[Entry]:
+    """The rows of the mix, were each as long as `data` allows."""
+    row = RowLengths(spec.data.max_prompt_tokens, spec.data.max_reference_tokens)
+    return [Entry(given.role, 1, Sample([row], looked_at=1, share=1.0)) for given in spec.dataset_mix]
 
 
 def memory(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Device) -> MemoryEstimate:

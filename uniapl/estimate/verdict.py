@@ -1,20 +1,15 @@
-"""Does it fit? The need at its three levels against what workers have."""
+"""Does it fit? What would lie in each memory, against what workers have."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from uniapl.estimate.cards import Card
 from uniapl.estimate.memory import Device
-from uniapl.spec.estimate import Bytes, Hardware, Verdict
+from uniapl.spec.estimate import Hardware, Verdict
 
-
-@dataclass(frozen=True)
-class Need:
-    """What a job needs where it would run."""
-
-    total: Bytes
-    device: Device
+Placed = tuple[Hardware, list[Card]]
+"""A worker, with its memories that a job would use."""
 
 
 def device_of(hardware: Hardware) -> Device:
@@ -22,30 +17,32 @@ def device_of(hardware: Hardware) -> Device:
     return "gpu" if hardware.gpus else "cpu"
 
 
-def capacity(hardware: Hardware) -> int:
-    """Bytes that a job alone could have: of the machine, or of its largest accelerator.
-
-    Which of several is a job's first is for the driver to say, and nothing is refused that one of them could hold.
-    """
-    return max((gpu.memory_bytes for gpu in hardware.gpus), default=hardware.memory_bytes)
+def best(placed: Sequence[Placed]) -> Placed:
+    """The worker that suits best, of at least one: it can hold the job, and its fullest memory has the most room."""
+    return max(placed, key=lambda pair: (misfit_of(pair[1]) is None, _room(_fullest(pair[1]))))
 
 
-def judge(needs: Sequence[tuple[Hardware, Need]]) -> tuple[Hardware, Verdict, str]:
-    """The worker that suits best, the verdict on it, and that in words.
+def misfit_of(cards: Sequence[Card]) -> tuple[str, str] | None:
+    """Why a worker cannot hold even the least of a job: the field at fault, and that in words."""
+    for card in cards:
+        for role, least in card.cramped.items():
+            given = f"{card.shares[role]:g} of {gigabytes(card.memory)}"
+            why = f"the {role} server needs at least {gigabytes(least)}, and its gpu_memory_fraction gives it {given}"
+            return f"{role}.backend.gpu_memory_fraction", why
+        if card.total.low > card.memory:
+            need = f"it needs at least {gigabytes(card.total.low)}{_parts(card, 'low')}"
+            return "resources", f"{need}, and {_where(card)} has {gigabytes(card.memory)}"
+    return None
 
-    Args:
-        needs: every live worker with what the job would need there; at least one.
-    """
-    hardware, need = max(needs, key=lambda pair: capacity(pair[0]) - pair[1].total.expected)
-    return hardware, *_verdict(hardware, need)
 
-
-def _verdict(hardware: Hardware, need: Need) -> tuple[Verdict, str]:
-    has, total = capacity(hardware), need.total
-    where = "the largest worker's GPU" if need.device == "gpu" else "the largest worker"
-    expected = f"{gigabytes(total.expected)} are expected, between {gigabytes(total.low)} and {gigabytes(total.high)}"
-    if total.low > has:
-        return "does_not_fit", f"it needs at least {gigabytes(total.low)}, and {where} has {gigabytes(has)}"
+def judge(hardware: Hardware, cards: Sequence[Card]) -> tuple[Verdict, str]:
+    """The verdict on a worker, by the fullest of its memories that a job would use, and that in words."""
+    if (found := misfit_of(cards)) is not None:
+        return "does_not_fit", found[1]
+    card = _fullest(cards)
+    has, total, where = card.memory, card.total, _where(card)
+    range_ = f"between {gigabytes(total.low)} and {gigabytes(total.high)}"
+    expected = f"{gigabytes(total.expected)} are expected, {range_}{_parts(card, 'expected')}"
     if total.high > has:
         likely = "probably will" if total.expected > has else "may"
         return "tight", f"{expected}, and {where} has {gigabytes(has)}: it {likely} run out of memory"
@@ -57,3 +54,23 @@ def _verdict(hardware: Hardware, need: Need) -> tuple[Verdict, str]:
 def gigabytes(size: int) -> str:
     """For people: `3.2 GB`."""
     return f"{size / 1e9:.1f} GB"
+
+
+def _fullest(cards: Sequence[Card]) -> Card:
+    return min(cards, key=_room)
+
+
+def _room(card: Card) -> int:
+    return card.memory - card.total.expected
+
+
+def _where(card: Card) -> str:
+    return "the largest worker's GPU" if card.device == "gpu" else "the largest worker"
+
+
+def _parts(card: Card, level: str) -> str:
+    """Whose it is, where several processes share a card, or a server has it for itself."""
+    if list(card.taken) == ["trainer"]:
+        return ""
+    sizes = {process: getattr(size, level) for process, size in card.taken.items()}
+    return f" ({', '.join(f'{process} {gigabytes(size)}' for process, size in sizes.items())})"

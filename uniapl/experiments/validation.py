@@ -106,9 +106,9 @@ def _load(spec: JobSpec, source: ModelSource) -> Discriminator:
     if spec.discriminator.type == "learned":
         raise SpecError("a learned discriminator knows nothing before training", param="discriminator.type")
 
-    from uniapl.discriminators.load import load_discriminator
+    from uniapl.discriminators.load import discriminator_server, load_discriminator
 
     transformers.utils.logging.disable_progress_bar()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = RunConfig(spec=spec, run_dir=".", models={spec.discriminator.model or spec.student: source})
-    return load_discriminator(spec, run, device)
+    return load_discriminator(spec, run, device, discriminator_server(spec, run))

@@ -15,7 +15,7 @@ from transformers import DynamicCache
 from uniapl.errors import ModelError
 from uniapl.packing import prompts_at_once
 from uniapl.policy import Policy
-from uniapl.rollout.base import Completion
+from uniapl.rollout.base import Completion, OnGroup
 
 
 class TransformersGenerator:
@@ -40,11 +40,20 @@ class TransformersGenerator:
         self._max_new_tokens = max_new_tokens
         self._batch_size = batch_size
 
+    def sync(self, version: int) -> None:
+        """Nothing to do."""
+
     @torch.no_grad()
     def sample(
-        self, prompts: Sequence[list[int]], *, group_size: int, seed: int, greedy: bool = False
+        self,
+        prompts: Sequence[list[int]],
+        *,
+        group_size: int,
+        seed: int,
+        greedy: bool = False,
+        on_group: OnGroup | None = None,
     ) -> list[list[Completion]]:
-        """See `Generator.sample`."""
+        """See `Generator.sample`; `on_group` is told nothing, since judging would only slow the sampling down."""
         draws = self._draws(len(prompts) * group_size, seed)
         per_batch = prompts_at_once(self._batch_size, group_size)
         by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding within a batch

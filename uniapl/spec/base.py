@@ -20,6 +20,8 @@ Name = Annotated[Text, Field(min_length=1, max_length=200)]
 """Name of a model or dataset, an id, or a path."""
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 """A number of things."""
+ServerAddress = Annotated[Text, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$", max_length=500)]
+"""Address of a server, without user, password or query."""
 
 
 def field_path(error: ErrorDetails, given: Any) -> str:

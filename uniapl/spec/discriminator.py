@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from uniapl.spec.backend import Backend, ExternalServer, InProcess
 from uniapl.spec.base import Count, Input, Name
 
 
@@ -16,19 +17,29 @@ class EmbeddingDiscriminator(Input):
     model: Name = "all-MiniLM-L6-v2"
     """Name of a sentence-embedding model in the registry, a hub id, or a local folder."""
     batch_size: Count = 64
-    """Texts embedded at once."""
+    """Texts embedded at once; on a server, texts of one request."""
+    backend: Backend = InProcess()
+    """Where it runs."""
+
+    @model_validator(mode="after")
+    def _is_served_by_vllm(self) -> Self:
+        if isinstance(self.backend, ExternalServer) and self.backend.api != "vllm":
+            raise ValueError("backend.api: embeddings are asked for with vLLM's requests; leave it at 'vllm'")
+        return self
 
 
 class PolarDiscriminator(Input):
-    """POLAR: a reward model that compares an answer with a reference (arXiv:2507.05197), in the trainer's process."""
+    """POLAR: a reward model that compares an answer with a reference (arXiv:2507.05197)."""
 
     type: Literal["polar"] = "polar"
     model: Name
-    """Name, hub id or folder of a sequence classifier with one output, of an architecture that transformers know."""
+    """Name, hub id or folder of a sequence classifier with one output, of an architecture that its backend knows."""
     wrapper: Literal["sft", "pretrain"] = "sft"
     """How prompt and answers are joined: `sft` for the fine-tuned models, `pretrain` for the base."""
     batch_size: Count = 8
-    """Pairs scored at once."""
+    """Pairs scored at once; on a server, pairs of one request."""
+    backend: Backend = InProcess()
+    """Where it runs."""
 
 
 class LearnedDiscriminator(Input):

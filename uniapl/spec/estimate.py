@@ -8,6 +8,9 @@ from uniapl.spec.job import JobSpec, Role
 from uniapl.spec.resources import Output
 
 Verdict = Literal["fits", "tight", "does_not_fit", "unknown"]
+Process = Literal["trainer", "discriminator", "rollout"]
+"""What takes memory of a GPU: the trainer, and the servers that its worker starts beside it."""
+ALL: list[Process] = ["trainer", "discriminator", "rollout"]
 
 
 class SpecProblem(Output):
@@ -58,6 +61,8 @@ class MemoryEstimate(Output):
     `discriminator`, `reference`, `runtime`: each at its own peak."""
     total: Bytes
     """At the run's peak; less than the sum of the parts, since not all are alive at once."""
+    servers: dict[Process, Bytes] = {}
+    """What servers take of the best worker's GPUs, beyond that total: at least, and what they would be started with."""
 
 
 class Gpu(Output):
@@ -67,6 +72,8 @@ class Gpu(Output):
     """As its driver calls it."""
     memory_bytes: int
     """All of its memory."""
+    processes: list[Process] = ALL
+    """Those that may lie there."""
 
 
 class Hardware(Output):
@@ -77,7 +84,7 @@ class Hardware(Output):
     memory_bytes: int
     """Memory that it may use: the machine's, or less by a container's limit."""
     gpus: list[Gpu]
-    """The accelerators; a job trains on one of them."""
+    """The accelerators; each process of a job uses one of them."""
     slots: int
     """Jobs that it runs at once."""
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from uniapl.spec.backend import InProcess, ManagedVllm, ServerRole, VllmSampler
 from uniapl.spec.base import Input, Name, Text
 from uniapl.spec.discriminator import Discriminator, EmbeddingDiscriminator
 from uniapl.spec.health import Health
@@ -21,7 +22,7 @@ from uniapl.spec.teacher import DatasetTeacher, Teacher
 from uniapl.spec.training import DataOptions, Evaluation, Lora, Optimizer, Resources, Rollout, Schedule
 from uniapl.spec.weights import Alpha, Stage, Weight, Weights, bounds, shown, value_at
 
-SPEC_VERSION = 2
+SPEC_VERSION = 3
 """Grows with every change that an older worker could not run."""
 
 Role = Literal["sft", "rl", "both"]
@@ -140,6 +141,23 @@ class JobSpec(Input):
         scored = self.evaluation is not None and self.evaluation.score
         return self.uses_adv or self.reward.discriminator_weight > 0 or scored
 
+    @property
+    def loads_discriminator(self) -> bool:
+        """Whether a discriminator lies in the trainer's own memory, rather than on a server."""
+        judge = self.discriminator
+        return self.uses_discriminator and (judge.type == "learned" or isinstance(judge.backend, InProcess))
+
+    @property
+    def servers(self) -> dict[ServerRole, ManagedVllm]:
+        """The servers that the worker starts beside the trainer."""
+        found: dict[ServerRole, ManagedVllm] = {}
+        judge, sampler = self.discriminator, self.rollout.backend
+        if self.uses_discriminator and judge.type != "learned" and isinstance(judge.backend, ManagedVllm):
+            found["discriminator"] = judge.backend
+        if isinstance(sampler, VllmSampler):
+            found["rollout"] = sampler
+        return found
+
     def compared_roles(self) -> set[Role]:
         """Roles of the rows whose rollouts L_ADV compares."""
         return {"both", "rl", "sft"} if self.adversarial.rows == "both" else {"both", self.adversarial.rows}
@@ -151,6 +169,7 @@ class JobSpec(Input):
             *self._options_fit_the_weights(),
             *self._a_group_of_one_has_company(),
             *self._a_group_fits_into_a_sampling_batch(),
+            *self._a_server_takes_the_longest_answer(),
             *self._every_entry_gets_a_row_each_step(),
         ]
         if contradictions:
@@ -244,6 +263,15 @@ class JobSpec(Input):
             yield (
                 f"rollout.batch_size: {self.rollout.batch_size} is less than grpo.group_size={self.grpo.group_size}; "
                 "a group is sampled together"
+            )
+
+    def _a_server_takes_the_longest_answer(self) -> Iterator[str]:
+        sampler = self.servers.get("rollout")
+        longest = self.data.max_prompt_tokens + self.rollout.max_new_tokens
+        if sampler and sampler.max_model_tokens and sampler.max_model_tokens < longest:
+            yield (
+                f"rollout.backend.max_model_tokens: {sampler.max_model_tokens} is less than the {longest} of "
+                "data.max_prompt_tokens and rollout.max_new_tokens together; raise it, or lower one of them"
             )
 
     def _every_entry_gets_a_row_each_step(self) -> Iterator[str]:

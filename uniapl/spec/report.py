@@ -10,7 +10,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 Level = Literal["info", "warning", "error"]
-Phase = Literal["asking_teacher", "loading_student", "loading_discriminator", "training", "evaluating", "saving"]
+Phase = Literal[
+    "asking_teacher",
+    "warming_discriminator",
+    "warming_sampler",
+    "loading_student",
+    "loading_discriminator",
+    "training",
+    "evaluating",
+    "saving",
+]
 
 
 Printable = Annotated[str, AfterValidator(lambda text: text.replace("\x00", "\ufffd"))]

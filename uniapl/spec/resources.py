@@ -35,7 +35,7 @@ class JobError(Output):
     param: str | None
     """The field of the spec at fault."""
     log_tail: str
-    """The last lines of the trainer's log."""
+    """The last lines of the trainer's log, or of its server's where that is to blame."""
 
 
 class Job(Output):

@@ -10,6 +10,9 @@ from pydantic import Field, model_validator
 from uniapl.spec.base import Input
 from uniapl.spec.job import JobSpec
 
+SAMPLER, SAMPLER_START = "sampler", "start"
+"""Folder of a run directory in which weights are handed to the server that samples, and what it begins with there."""
+
 
 class ModelSource(Input):
     """Where the weights of a model are: a hub id, a folder, or a GGUF file in a folder."""
@@ -52,6 +55,9 @@ class RunConfig(Input):
     public_addresses_only: bool = False
     """Connect to servers that the spec names only over https and at public addresses: a service says so of those that
     its operator has not listed."""
+    servers: dict[str, str] = {}
+    """What a `vllm` backend needs: `discriminator` or `rollout` to the file in which the worker keeps the address of
+    the server that it has started."""
     keep_all_checkpoints: bool = False
     """Leave deleting old checkpoints to whoever launched the run: a service deletes only under its own fence. When
     false, the trainer keeps the last `schedule.keep_checkpoints` of this `run_dir`."""

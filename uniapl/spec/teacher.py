@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from uniapl.spec.base import Count, Input, Name, Text
+from uniapl.spec.base import Count, Input, Name, ServerAddress
 
 SECRET_NAME = r"^[a-z0-9][a-z0-9._-]{0,95}$"
 """What secrets may be called."""
@@ -26,7 +26,7 @@ class OpenAITeacher(Input):
     """
 
     type: Literal["openai"] = "openai"
-    base_url: Annotated[Text, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$", max_length=500)]
+    base_url: ServerAddress
     """Address up to and including the version, such as `https://api.openai.com/v1`; no user, password or query."""
     model: Name
     """The model's name at that server."""

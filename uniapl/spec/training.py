@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from uniapl.spec.backend import InProcess, SamplerBackend
 from uniapl.spec.base import Count, Input, Name, Text
 from uniapl.spec.weights import Stage
 
@@ -18,7 +19,15 @@ class Rollout(Input):
     max_new_tokens: Count = 2048
     """A completion that has not ended by then is truncated, and counted as such."""
     batch_size: Count = 64
-    """Sequences sampled at once; bounds the memory of the key-value cache."""
+    """Sequences sampled at once; bounds the memory of the key-value cache. A server looks after its own."""
+    backend: SamplerBackend = InProcess()
+    """Where the policy is sampled. A server gets the policy's weights before it is asked after an update."""
+    sync_s: float = Field(default=300.0, gt=0)
+    """A server that has not taken new weights within so many seconds is hung: the attempt fails, and server and trainer
+    are both started again."""
+    max_ratio: float = Field(default=2.0, gt=1)
+    """Greatest importance weight of a sampled token, its probability under the policy over that under the sampler. The
+    two are one in the trainer's process; a server computes in its own precision."""
 
 
 class DataOptions(Input):

@@ -7,12 +7,7 @@ bound of the wait, and a failure elsewhere ends it, which a retry library would 
 from __future__ import annotations
 
 import asyncio
-import math
-import random
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Annotated, Self
 
 import httpx
@@ -20,20 +15,18 @@ from pydantic import BaseModel, Field, ValidationError
 
 from uniapl.access import Access
 from uniapl.errors import SpecError, TeacherError
-from uniapl.outbound import AddressRefused, PublicTransport
+from uniapl.outbound import AddressRefused
 from uniapl.redaction import Redactor
 from uniapl.rewards.verify import final_answer
+from uniapl.serving.exchange import Passing, Reply, TooLong, backoff_s, connections, exchange, retry_after_s, shown
 from uniapl.spec.base import Text
 from uniapl.spec.dataset import Message
 from uniapl.spec.teacher import OpenAITeacher
 
-FIRST_WAIT_S, LONGEST_BACKOFF_S = 0.5, 60.0
 LONGEST_WAIT_S = 900.0
 """A server that asks for a longer pause has a quota that waiting does not mend; the job fails and says so."""
 LARGEST_REPLY = 8 * 2**20
 """Bytes of an answer; more is not read."""
-SHOWN_CHARACTERS = 200
-"""How much of the server's own message goes into ours."""
 CUT_SHORT = ("length", "content_filter")
 """Finish reasons of answers that are not whole."""
 KEPT = "the answers so far are in the cache and are not asked again"
@@ -52,17 +45,10 @@ class Chat:
         self.tokens = 0
         self._teacher = teacher
         self._url = _url(teacher)
-        key = access.teacher_key(teacher)
-        self._redactor = Redactor([key] if key else [])
+        self._key = access.teacher_key(teacher)
+        self._redactor = Redactor([self._key] if self._key else [])
         self._stopped = asyncio.Event()
-        limits = httpx.Limits(max_connections=teacher.concurrency)
-        self._http = httpx.AsyncClient(
-            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {}),
-            follow_redirects=False,  # the key is for this server, not for where it points
-            timeout=None,  # one deadline per request instead, which a trickle of bytes does not extend
-            limits=limits,
-            transport=_public(self._url, limits) if access.public_only else None,
-        )
+        self._http = _connections(teacher, self._url if access.public_only else None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,7 +75,7 @@ class Chat:
             self.requests += 1
             try:
                 return self._answer(await self._post(messages, where), where)
-            except _Passing as error:
+            except Passing as error:
                 problem, wait = error.problem, error.retry_after_s + backoff_s(attempt)
             if wait > LONGEST_WAIT_S:
                 problem += f"; it asks to wait {wait:.0f} s"
@@ -118,8 +104,8 @@ class Chat:
         except TimeoutError:
             return False
 
-    async def _post(self, messages: Sequence[Message], where: str) -> _Reply:
-        teacher, content = self._teacher, bytearray()
+    async def _post(self, messages: Sequence[Message], where: str) -> Reply:
+        teacher = self._teacher
         asked = {
             "model": teacher.model,
             "messages": [message.model_dump() for message in messages],
@@ -127,26 +113,24 @@ class Chat:
             "max_tokens": teacher.max_tokens,
         }
         try:
-            async with asyncio.timeout(teacher.timeout_s), self._http.stream("POST", self._url, json=asked) as response:
-                async for chunk in response.aiter_bytes():
-                    content += chunk
-                    if len(content) > LARGEST_REPLY:
-                        raise self._refused(where, f"sent more than {LARGEST_REPLY} bytes")
-        except TimeoutError:
-            raise _Passing(f"no answer within teacher.timeout_s={teacher.timeout_s:g}") from None
+            return await exchange(
+                self._http, "POST", self._url, body=asked, token=self._key,
+                timeout_s=teacher.timeout_s, largest=LARGEST_REPLY,
+            )  # fmt: skip
+        except TooLong as error:
+            raise self._refused(where, str(error)) from None
         except AddressRefused as error:
             hint = "give the address of a public server, or ask the operator to list this one"
             raise self._refused(where, f"is not asked: {error}", "teacher.base_url", hint) from None
-        except httpx.RequestError as error:
-            raise _Passing(self._shown(f"{type(error).__name__}: {error}")) from None
-        return _Reply(response.status_code, response.headers.get("Retry-After"), bytes(content))
+        except Passing as error:
+            raise Passing(self._shown(error.problem)) from None
 
-    def _answer(self, reply: _Reply, where: str) -> str:
+    def _answer(self, reply: Reply, where: str) -> str:
         """What the teacher wrote, once it is known to be whole."""
         if reply.status != 200:
             said = f"status {reply.status}: {self._shown(_message(reply.content))}"
             if reply.status == 429 or reply.status >= 500:
-                raise _Passing(said, retry_after_s(reply.retry_after))
+                raise Passing(said, retry_after_s(reply.retry_after))
             raise self._refused(where, f"answered with {said}", *self._remedy(reply.status))
         try:
             completion = _Completion.model_validate_json(reply.content)
@@ -190,28 +174,7 @@ class Chat:
 
     def _shown(self, text: str) -> str:
         """A short part of what came from outside, on one line and without the key, should the server repeat it."""
-        text = " ".join("".join(c if c.isprintable() else " " for c in self._redactor.text(text)).split())
-        return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
-
-
-def backoff_s(attempt: int) -> float:
-    """Wait after failure number `attempt`, from 0: doubling, and shortened by up to a half, so that clients spread."""
-    return min(FIRST_WAIT_S * 2.0**attempt, LONGEST_BACKOFF_S) * random.Random().uniform(0.5, 1.0)
-
-
-def retry_after_s(header: str | None) -> float:
-    """Seconds that a `Retry-After` header asks for, given as such or as a date (RFC 9110, 10.2.3); else 0."""
-    if header is None:
-        return 0.0
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            until = parsedate_to_datetime(header)
-        except ValueError:
-            return 0.0
-        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
+        return shown(self._redactor.text(text))
 
 
 def _url(teacher: OpenAITeacher) -> str:
@@ -223,27 +186,11 @@ def _url(teacher: OpenAITeacher) -> str:
     return url
 
 
-def _public(url: str, limits: httpx.Limits) -> PublicTransport:
+def _connections(teacher: OpenAITeacher, public: str | None) -> httpx.AsyncClient:
     try:
-        return PublicTransport(url, limits=limits)
+        return connections(teacher.concurrency, proxies=True, public=public)
     except AddressRefused as error:
-        raise SpecError(f"{url}: {error}", param="teacher.base_url") from None
-
-
-@dataclass(frozen=True)
-class _Reply:
-    status: int
-    retry_after: str | None
-    content: bytes
-
-
-class _Passing(Exception):
-    """A failure that another attempt may not meet."""
-
-    def __init__(self, problem: str, retry_after_s: float = 0.0) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.retry_after_s = retry_after_s
+        raise SpecError(f"{public}: {error}", param="teacher.base_url") from None
 
 
 class _Answer(BaseModel):

@@ -24,9 +24,10 @@ def _lines(found: Estimate) -> Iterator[str]:
         tokens = f"{role.prompt_tokens:>16,}{role.reference_tokens:>18,}"
         yield f"{role.role:16}{role.rows:>10,}{tokens}{role.passes:>9.2f}{role.left_out:>10.0%}"
     if found.memory is not None:
-        yield f"\n{f'GB on a {found.memory.device}':16}{'low':>10}{'expected':>16}{'high':>18}"
-        for name, size in {**found.memory.parts, "total": found.memory.total}.items():
-            yield f"{name:16}{size.low / 1e9:>10.2f}{size.expected / 1e9:>16.2f}{size.high / 1e9:>18.2f}"
+        yield f"\n{f'GB on a {found.memory.device}':20}{'low':>6}{'expected':>16}{'high':>18}"
+        servers = {f"{role} server": size for role, size in found.memory.servers.items()}
+        for name, size in {**found.memory.parts, "total": found.memory.total, **servers}.items():
+            yield f"{name:20}{size.low / 1e9:>6.2f}{size.expected / 1e9:>16.2f}{size.high / 1e9:>18.2f}"
     yield f"\n{found.steps:,} steps of {found.tokens_per_step:,} tokens, {found.rollouts_per_step:,} rollouts in each"
     time = found.time
     if time.step_s is not None and time.total_s is not None:

@@ -1,4 +1,4 @@
-"""Which teachers' addresses the operator has listed (`UNIAPL_TEACHER_URLS`)."""
+"""Which addresses the operator has listed (`UNIAPL_TEACHER_URLS`, `UNIAPL_DISCRIMINATOR_URLS`)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,321 @@
+"""Rollouts from a vLLM server: it has the newest weights, or nobody samples from it."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.testing import assert_close
+from transformers import AutoModelForCausalLM
+
+from tests.client.scripted import Answer, Request, serving
+from uniapl.errors import ServerError
+from uniapl.explore import _check_fresh
+from uniapl.lora import with_lora
+from uniapl.objective import bounded_anchor, clipped_surrogate
+from uniapl.policy import Policy
+from uniapl.rollout.base import Completion
+from uniapl.rollout.vllm import VllmGenerator, write_weights
+from uniapl.serving.address import Address
+from uniapl.serving.server import ModelServer
+from uniapl.spec.backend import VllmSampler
+from uniapl.spec.training import Lora, Rollout
+
+PROMPTS = [[5, 6, 7], [8, 9]]
+OPTIONS = Rollout(
+    temperature=0.7, max_new_tokens=3, sync_s=30, backend=VllmSampler(timeout_s=60, retry_s=60, concurrency=2)
+)
+
+
+@dataclass
+class Sampler:
+    """A server that keeps what it is given, and answers with the version of it: token 10 + version, then the end."""
+
+    stop_id: int
+    orders: list[tuple[str, Any]] = field(default_factory=list)
+    version: str = "default"
+    adapters: list[str] = field(default_factory=list)
+    spoil: Callable[[str, Any], Answer | None] = lambda path, body: None
+
+    def __call__(self, request: Request) -> Answer:
+        content = request.body
+        body = json.loads(content) if content else None
+        if request.path != "/weight_info":
+            self.orders.append((request.path, body))
+        if (spoilt := self.spoil(request.path, body)) is not None:
+            return spoilt
+        match request.path:
+            case "/v1/load_lora_adapter":
+                self.adapters.append(body["lora_name"])
+            case "/v1/unload_lora_adapter":
+                self.adapters.remove(body["lora_name"])
+            case "/update_weight_version":
+                self.version = body["new_version"]
+            case "/weight_info":
+                return Answer({"weight_version": self.version})
+            case "/v1/completions":
+                return self.complete(body)
+        return Answer(b"ok")
+
+    def complete(self, body: Any) -> Answer:
+        if "@" in body["model"] and body["model"] not in self.adapters:
+            return Answer({"error": "no such model"}, 404)
+        number = 10 + int(self.version if self.version != "default" else body["model"].split("@")[-1])
+        ended = {"token_ids": [number, self.stop_id], "logprobs": {"token_logprobs": [-1.5, -0.5]}}
+        cut = {"token_ids": [number] * 3, "logprobs": {"token_logprobs": [-1.0, -2.0, -3.0]}}
+        choices = [{"index": i, **(cut if i % 2 else ended)} for i in range(body["n"])]
+        return Answer({"model": body["model"], "choices": choices[::-1]})
+
+    def asked(self, path: str) -> list[Any]:
+        return [body for found, body in self.orders if found == path]
+
+
+class Place:
+    """Where the server is; a test moves it."""
+
+    def __init__(self) -> None:
+        self.address: Address | None = None
+
+    def __call__(self) -> Address | None:
+        return self.address
+
+
+@contextmanager
+def sampling(
+    policy: Policy, folder: Path, sampler: Sampler, options: Rollout = OPTIONS
+) -> Iterator[tuple[VllmGenerator, Place]]:
+    with serving(sampler) as running:
+        place = Place()
+        place.address = Address(model="tiny", url=running.url, life=1)
+        assert isinstance(OPTIONS.backend, VllmSampler)
+        server = ModelServer(place, OPTIONS.backend, param="rollout.backend")
+        try:
+            yield VllmGenerator(policy, server, options, folder=folder), place
+        finally:
+            server.close()
+
+
+@pytest.fixture
+def sampler(policy: Policy) -> Sampler:
+    return Sampler(stop_id=policy.stop_ids[0])
+
+
+def shift(policy: Policy, by: float) -> None:
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.add_(by)
+
+
+def test_the_weights_that_are_written_are_the_policys_with_a_head_of_their_own(policy: Policy, tmp_path: Path) -> None:
+    write_weights(policy, tmp_path / "w")
+    ids = torch.tensor([PROMPTS[0]])
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "w")
+    assert not found.config.tie_word_embeddings
+    assert_close(found(ids).logits, policy.model(ids).logits)
+    assert policy.model.config.tie_word_embeddings  # the policy itself is as it was
+
+
+def test_full_weights_are_reloaded_and_old_computations_forgotten(
+    policy: Policy, sampler: Sampler, tmp_path: Path
+) -> None:
+    with sampling(policy, tmp_path, sampler) as (generator, _):
+        assert (tmp_path / "start" / "model.safetensors").exists()
+        generator.sync(0)
+        shift(policy, 0.5)
+        generator.sync(1)
+        paths = [path for path, _ in sampler.orders]
+        assert paths == ["/collective_rpc", "/reset_prefix_cache", "/update_weight_version"] * 2
+        order = sampler.asked("/collective_rpc")[1]
+        assert order["method"] == "reload_weights"
+        handed = load_file(Path(order["kwargs"]["weights_path"]) / "model.safetensors")
+        assert_close(handed["model.norm.weight"], policy.model.state_dict()["model.norm.weight"])
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["start", "version-1"]  # the disk does not fill
+        generator.sync(1)
+        assert len(sampler.orders) == 6  # it has them already
+
+
+def test_adapters_go_by_a_name_that_holds_their_version(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
+    with sampling(with_lora(policy, Lora(rank=4), seed=0), tmp_path, sampler) as (generator, _):
+        generator.sync(0)
+        generator.sync(1)
+        assert sampler.adapters == ["tiny@1"]
+        [[one, _], _] = generator.sample(PROMPTS, group_size=2, seed=3)
+        assert (one.ids[0], one.version) == (11, 1)
+        assert {body["model"] for body in sampler.asked("/v1/completions")} == {"tiny@1"}
+
+
+def test_answers_carry_tokens_logprobs_and_the_version_they_come_from(
+    policy: Policy, sampler: Sampler, tmp_path: Path
+) -> None:
+    with sampling(policy, tmp_path, sampler) as (generator, _):
+        generator.sync(7)
+        groups = generator.sample(PROMPTS, group_size=2, seed=3)
+        end = policy.stop_ids[0]
+        expected = [
+            Completion([17, end], [-1.5, -0.5], truncated=False, version=7),
+            Completion([17, 17, 17], [-1.0, -2.0, -3.0], truncated=True, version=7),
+        ]
+        assert groups == [expected, expected]
+        bodies = sorted(sampler.asked("/v1/completions"), key=lambda body: PROMPTS.index(body["prompt"]))
+        assert [(b["prompt"], b["n"], b["temperature"], b["max_tokens"]) for b in bodies] == [
+            (PROMPTS[0], 2, 0.7, 3),
+            (PROMPTS[1], 2, 0.7, 3),
+        ]
+        assert {(b["top_p"], b["top_k"], b["min_p"], b["repetition_penalty"]) for b in bodies} == {(1, 0, 0, 1)}
+        assert bodies[0]["stop_token_ids"] == policy.stop_ids
+        seeds = [body["seed"] for body in bodies]
+        assert seeds[0] != seeds[1]
+        generator.sample(PROMPTS, group_size=2, seed=3)
+        assert {b["seed"] for b in sampler.asked("/v1/completions")} == set(seeds)
+        generator.sample(PROMPTS, group_size=2, seed=4)
+        assert len({b["seed"] for b in sampler.asked("/v1/completions")}) == 4
+
+
+def test_the_likeliest_answer_is_asked_for_once(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
+    with sampling(policy, tmp_path, sampler) as (generator, _):
+        generator.sync(0)
+        [group] = generator.sample(PROMPTS[:1], group_size=3, seed=0, greedy=True)
+        assert len(group) == 3
+        [body] = sampler.asked("/v1/completions")
+        assert (body["n"], body["temperature"]) == (1, 0.0)
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_a_server_that_was_started_again_gets_the_weights_before_it_is_asked(
+    policy: Policy, sampler: Sampler, tmp_path: Path, adapter: bool
+) -> None:
+    fresh = Sampler(sampler.stop_id)
+    student = with_lora(policy, Lora(rank=4), seed=0) if adapter else policy
+    with sampling(student, tmp_path, sampler) as (generator, place), serving(fresh) as second:
+        generator.sync(5)
+        place.address = Address(model="tiny", url=second.url, life=2)
+        [[one]] = generator.sample(PROMPTS[:1], group_size=1, seed=0)
+        assert (one.ids[0], one.version) == (15, 5)
+        order = "/v1/load_lora_adapter" if adapter else "/collective_rpc"
+        paths = [path for path, _ in fresh.orders]
+        assert paths.index(order) < paths.index("/v1/completions")
+        assert sampler.asked("/v1/completions") == []
+
+
+def test_a_restart_while_it_samples_throws_away_what_was_sampled(
+    policy: Policy, sampler: Sampler, tmp_path: Path
+) -> None:
+    fresh = Sampler(sampler.stop_id)
+    with sampling(policy, tmp_path, sampler) as (generator, place), serving(fresh) as second:
+        generator.sync(2)
+
+        def dies(path: str, body: Any) -> Answer | None:
+            if path != "/v1/completions":
+                return None
+            place.address = Address(model="tiny", url=second.url, life=2)
+            return Answer(b"", 500)
+
+        sampler.spoil = dies
+        groups = generator.sample(PROMPTS, group_size=1, seed=0)
+        assert [group[0].version for group in groups] == [2, 2]
+        assert [path for path, _ in fresh.orders][:3] == [
+            "/collective_rpc",
+            "/reset_prefix_cache",
+            "/update_weight_version",
+        ]
+        assert len(fresh.asked("/v1/completions")) == 2
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_a_hand_over_that_stalls_is_cut(policy: Policy, sampler: Sampler, tmp_path: Path, adapter: bool) -> None:
+    student = with_lora(policy, Lora(rank=4), seed=0) if adapter else policy
+    over = threading.Event()
+    stalls = ("/v1/load_lora_adapter", "/collective_rpc")
+
+    def stall(path: str, body: Any) -> Answer | None:
+        if path in stalls:
+            over.wait(60)
+        return None
+
+    sampler.spoil = stall
+    options = OPTIONS.model_copy(update={"sync_s": 1.0})
+    with sampling(student, tmp_path, sampler, options) as (generator, _):
+        began = time.monotonic()
+        with pytest.raises(ServerError, match=r"no answer within 1 s"):
+            generator.sync(1)
+        assert time.monotonic() - began < 50
+        over.set()
+
+
+def test_a_server_with_other_weights_is_not_sampled(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
+    with sampling(policy, tmp_path, sampler) as (generator, _):
+        generator.sync(1)
+        sampler.version = "0"
+        with pytest.raises(ServerError, match="weights of version 0, not of 1"):
+            generator.sample(PROMPTS, group_size=1, seed=0)
+        assert sampler.asked("/v1/completions") == []
+
+
+def test_answers_of_other_weights_are_not_trained_on() -> None:
+    def group(version: int | None) -> list[list[Completion]]:
+        return [[Completion([1], [-1.0], truncated=False, version=version)]]
+
+    _check_fresh(group(None), 3)
+    _check_fresh(group(3), 3)
+    with pytest.raises(ServerError, match=r"after \[2\] updates instead of 3"):
+        _check_fresh(group(2), 3)
+
+
+BAD = {
+    "no tokens": {"token_ids": [], "logprobs": {"token_logprobs": []}},
+    "one log-probability too few": {"token_ids": [1, 2], "logprobs": {"token_logprobs": [-1.0]}},
+    "a probability above one": {"token_ids": [1], "logprobs": {"token_logprobs": [0.5]}},
+    "not finite": {"token_ids": [1], "logprobs": {"token_logprobs": [-math.inf]}},
+    "none": {"token_ids": [1], "logprobs": None},
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD, "html", "another model's", "too many"])
+def test_a_bad_answer_is_asked_for_again(policy: Policy, sampler: Sampler, tmp_path: Path, kind: str) -> None:
+    spoilt = 0
+
+    def once(path: str, body: Any) -> Answer | None:
+        nonlocal spoilt
+        if path != "/v1/completions" or spoilt:
+            return None
+        spoilt += 1
+        well = json.loads(sampler.complete(body).body)
+        match kind:
+            case "html":
+                return Answer(b"<html>")
+            case "another model's":
+                return Answer(well | {"model": "tiny@4"})
+            case "too many":
+                return Answer(well | {"choices": [*well["choices"], well["choices"][0]]})
+        return Answer(json.dumps(well | {"choices": [{"index": 0, **BAD[kind]}]}).encode())
+
+    sampler.spoil = once
+    with sampling(policy, tmp_path, sampler) as (generator, _):
+        generator.sync(0)
+        [[one]] = generator.sample(PROMPTS[:1], group_size=1, seed=0)
+        assert (one.ids[0], spoilt) == (10, 1)
+
+
+def test_importance_weights_are_bounded_from_above_and_keep_their_direction() -> None:
+    logprobs = torch.tensor([[-1.0, -1.0, -1.0]], requires_grad=True)
+    sampler_logprobs = torch.tensor([[-1.0, -4.0, -0.5]])  # ratios 1, e³ ≈ 20, e^-0.5 ≈ 0.61
+    anchor = bounded_anchor(logprobs, sampler_logprobs, 2.0)
+    ratio = (logprobs - anchor).exp()
+    assert_close(ratio.detach(), torch.tensor([[1.0, 2.0, math.exp(-0.5)]]))
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    term = clipped_surrogate(logprobs, anchor, torch.tensor([-1.0]), mask, clip_low=0.2, clip_high=0.2)
+    term.sum().backward()
+    assert logprobs.grad is not None
+    # a bad answer pushes each of its tokens down by its own ratio; the second would weigh 20 without the bound
+    # and the third is beyond the lower clip: min(-0.61, -0.8) = -0.8 has no gradient
+    assert_close(logprobs.grad, torch.tensor([[-1.0, -2.0, 0.0]]))

@@ -1,0 +1,52 @@
+"""What a worker makes of its cards: the share of its card that each server is started with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.conftest import MODELS
+from uniapl.spec.estimate import Gpu
+from uniapl.spec.job import JobSpec
+from uniapl.spec.run import ModelSource
+from worker.memory import shares
+
+GB = 10**9
+MODELS_HERE = {
+    "smol": ModelSource(path=str(MODELS / "smollm2-135m-instruct")),
+    "all-MiniLM-L6-v2": ModelSource(path=str(MODELS / "all-minilm-l6-v2")),
+}
+VLLM = {"type": "vllm"}
+
+
+def job(**fields: Any) -> JobSpec:
+    return JobSpec.model_validate({"student": "smol", "dataset_mix": [{"dataset": "d"}], **fields})
+
+
+def card(size: int, *processes: Any) -> Gpu:
+    return Gpu(name="G", memory_bytes=size * GB, **({"processes": list(processes)} if processes else {}))
+
+
+def test_the_more_the_trainer_takes_of_a_card_the_less_the_sampler_gets() -> None:
+    small, large = (
+        shares(job(rollout={"backend": VLLM}, resources={"micro_batch_tokens": n}), MODELS_HERE, [card(40)])["rollout"]
+        for n in (1024, 8192)
+    )
+    assert 0.1 < large < small < 0.95
+    apart = [card(40, "trainer"), card(40, "rollout")]
+    alone = shares(job(rollout={"backend": VLLM}, resources={"micro_batch_tokens": 8192}), MODELS_HERE, apart)
+    assert alone["rollout"] > small
+
+
+def test_a_discriminators_server_gets_the_same_for_the_next_job_that_fits() -> None:
+    judge = {"type": "embedding", "backend": VLLM}
+    found = [
+        shares(job(discriminator=judge, rollout={"max_new_tokens": n}), MODELS_HERE, [card(80)]) for n in (64, 512)
+    ]
+    assert found[0] == found[1]
+    assert 0 < found[0]["discriminator"] < 0.2
+
+
+def test_nothing_is_divided_without_a_card_or_without_the_students_size() -> None:
+    spec = job(rollout={"backend": VLLM})
+    assert shares(spec, MODELS_HERE, []) == {}
+    assert shares(spec, {**MODELS_HERE, "smol": ModelSource(hub="org/smol")}, [card(80)]) == {}

@@ -1,0 +1,464 @@
+"""A model's server beside the trainer: started, probed for real, started again, given up, shared, buried."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from store.artifacts import Artifacts
+from store.settings import Settings
+from tests.conftest import ROOT
+from uniapl.serving.address import read_address
+from uniapl.spec.backend import ManagedVllm, ServerRole
+from uniapl.spec.job import JobSpec
+from uniapl.spec.run import ModelSource
+from worker import process
+from worker.companions import Companions
+from worker.plan import Plan, plans
+from worker.sidecar import Sidecar
+from worker.sidecars import Sidecars
+
+
+def settings(tmp_path: Path, **changes: Any) -> Settings:
+    (tmp_path / "fake").mkdir(exist_ok=True)
+    quick: dict[str, Any] = {
+        "vllm_command": [sys.executable, "-m", "tests.worker.fake_vllm", str(tmp_path / "fake")],
+        "retry_backoff_s": 0.05,
+        "sidecar_start_s": 120,
+        "sidecar_probe_s": 5,
+        "sidecar_probe_every_s": 0.2,
+    }
+    return Settings(data_dir=tmp_path / "data", **{**quick, **changes})
+
+
+def plan(model: str = "judge", **changes: Any) -> Plan:
+    fields: dict[str, Any] = {
+        "source": ModelSource(path=f"/models/{model}"),
+        "kind": "score",
+        "options": ManagedVllm(),
+        "memory_fraction": 0.3,
+    }
+    return Plan(role="discriminator", model=model, **{**fields, **changes})
+
+
+def behave(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "fake" / "mode").write_text(mode)
+
+
+def begin(tmp_path: Path, *starts: str) -> None:
+    (tmp_path / "fake").mkdir(exist_ok=True)
+    (tmp_path / "fake" / "starts").write_text("\n".join(starts))
+
+
+def started(tmp_path: Path) -> list[list[str]]:
+    """What each start has noted: how, its pid, its child's pid, the model, its environment."""
+    seen = tmp_path / "fake" / "seen"
+    lines = seen.read_text().splitlines() if seen.exists() else []
+    return [line.split(maxsplit=5)[1:] for line in lines if line.startswith("start ")]
+
+
+def wait_until(look: Callable[[], Any], timeout_s: float = 150) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+    return found
+
+
+def lives(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def nothing_lives(tmp_path: Path) -> bool:
+    return not any(lives(int(pid)) for start in started(tmp_path) for pid in start[1:3])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., Sidecar]]:
+    """Start a server with changed settings."""
+    running: list[Sidecar] = []
+
+    def begin_one(chosen: Plan | None = None, **changes: Any) -> Sidecar:
+        folder = tmp_path / "sidecars" / str(len(running))
+        running.append(Sidecar(chosen or plan(), settings(tmp_path, **changes), folder, threading.Lock()))
+        running[-1].start()
+        return running[-1]
+
+    yield begin_one
+    for sidecar in running:
+        if sidecar.state != "stopped":
+            sidecar.stop()
+    assert nothing_lives(tmp_path)
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[Sidecars]:
+    sidecars = Sidecars(settings(tmp_path, sidecar_idle_s=3), Artifacts(tmp_path / "data"))
+    yield sidecars
+    sidecars.stop_all()
+    assert nothing_lives(tmp_path)
+    assert list((tmp_path / "data" / "sidecars").glob("*")) == []
+
+
+@pytest.mark.parametrize("kind", ["score", "embed", "sample"])
+def test_it_is_ready_once_it_has_answered_a_real_request(
+    run: Callable[..., Sidecar], tmp_path: Path, kind: str
+) -> None:
+    sidecar = run(plan(kind=kind))
+    wait_until(lambda: sidecar.state == "ready")
+    address = read_address(sidecar.address_file)
+    assert address is not None
+    assert (address.state, address.model, address.life) == ("ready", "judge", 1)
+    asked = {"score": "/pooling", "embed": "/v1/embeddings", "sample": "/v1/completions"}[kind]
+    assert f"ok {asked} " in (tmp_path / "fake" / "seen").read_text()
+    assert any("is ready after" in item.message for item in sidecar.news)
+    assert sidecar.address_file.stat().st_mode & 0o077 == 0
+    assert httpx.post(f"{address.url}/pooling", json={"input": ["x"]}).status_code == 401  # not without the token
+
+
+def test_no_secret_of_the_workers_reaches_it_and_its_own_is_in_no_argument(
+    run: Callable[..., Sidecar], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNIAPL_DATABASE_URL", "postgresql://secret@host/db")
+    monkeypatch.setenv("TEACHER_API_KEY", "sk-secret")
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    sidecar = run()
+    wait_until(lambda: sidecar.state == "ready")
+    environment = started(tmp_path)[0][4]
+    assert "'UNIAPL_DATABASE_URL'" not in environment
+    assert "'TEACHER_API_KEY'" not in environment
+    assert "'VLLM_CPU_KVCACHE_SPACE'" in environment
+    address = read_address(sidecar.address_file)
+    assert address is not None
+    assert address.token is not None
+    for found in psutil.process_iter(["cmdline"]):
+        assert address.token not in " ".join(found.info["cmdline"] or [])
+
+
+def test_stopping_leaves_no_process_and_no_file(run: Callable[..., Sidecar], tmp_path: Path) -> None:
+    sidecar = run()
+    wait_until(lambda: sidecar.state == "ready")
+    assert not nothing_lives(tmp_path)
+    sidecar.stop()
+    assert nothing_lives(tmp_path)
+    assert not sidecar.folder.exists()
+
+
+def test_a_hung_server_is_stopped_at_once(run: Callable[..., Sidecar], tmp_path: Path) -> None:
+    sidecar = run(sidecar_probe_s=60)
+    wait_until(lambda: sidecar.state == "ready")
+    behave(tmp_path, "hang")
+    wait_until(lambda: "hang /pooling" in (tmp_path / "fake" / "seen").read_text())
+    began = time.monotonic()
+    sidecar.stop()
+    assert time.monotonic() - began < 30
+
+
+FAULTS = {
+    "hang": "no answer within 5 s",
+    "exit0": "ended with status 0, which nobody asked for",
+    "html": "unusable answer",
+    "truncated": "unusable answer",
+    "count": "asked about 1 texts, answered about 2",
+    "nan": "not finite",
+    "null": "not finite",
+    "model": "somebody-else answered",
+    "status500": "status 500",
+}
+
+
+@pytest.mark.parametrize(("mode", "problem"), FAULTS.items())
+def test_a_server_that_goes_wrong_is_started_again(
+    run: Callable[..., Sidecar], tmp_path: Path, mode: str, problem: str
+) -> None:
+    sidecar = run()
+    wait_until(lambda: sidecar.state == "ready")
+    first = read_address(sidecar.address_file)
+    behave(tmp_path, mode)
+    wait_until(lambda: sidecar.restarts == 1)
+    waiting = read_address(sidecar.address_file)
+    assert waiting is not None
+    behave(tmp_path, "ok")
+    wait_until(lambda: sidecar.state == "ready")
+    again = read_address(sidecar.address_file)
+    assert first is not None
+    assert again is not None
+    assert again.life > first.life
+    assert again.token != first.token
+    told = next(item for item in sidecar.news if "starting it again" in item.message)
+    assert problem in told.message
+    assert told.level == "warning"
+    assert not lives(int(started(tmp_path)[0][1]))
+    assert not lives(int(started(tmp_path)[0][2]))  # nor what it had started itself
+
+
+@pytest.mark.parametrize("killed", [1, 2])
+def test_a_killed_server_is_started_again(run: Callable[..., Sidecar], tmp_path: Path, killed: int) -> None:
+    sidecar = run()
+    wait_until(lambda: sidecar.state == "ready")
+    leader = psutil.Process(int(started(tmp_path)[0][1]))
+    (leader if killed == 1 else leader.parent() or leader).kill()  # the server; then what holds it on a leash
+    wait_until(lambda: sidecar.restarts == 1 and sidecar.state == "ready")
+    assert not lives(int(started(tmp_path)[0][2]))
+
+
+def test_it_is_given_up_after_three_more_starts(run: Callable[..., Sidecar], tmp_path: Path) -> None:
+    begin(tmp_path, *["exit1"] * 9)
+    sidecar = run()
+    wait_until(lambda: sidecar.state == "failed")
+    assert len(started(tmp_path)) == 4
+    assert sidecar.problem == "ended with status 1 before it was ready"
+    assert "no such architecture" in process.tail(sidecar.log)
+    address = read_address(sidecar.address_file)
+    assert address is not None
+    assert address.state == "starting"  # nobody is told of a server that is not there
+
+
+def test_one_that_is_never_ready_is_given_up(run: Callable[..., Sidecar], tmp_path: Path) -> None:
+    begin(tmp_path, "slow", "slow")
+    sidecar = run(sidecar_start_s=0.5, sidecar_restarts=1)
+    wait_until(lambda: sidecar.state == "failed")
+    assert "was not ready within 0.5 s" in sidecar.problem
+
+
+def test_a_program_that_is_not_there_is_named(run: Callable[..., Sidecar]) -> None:
+    sidecar = run(vllm_command=["/nowhere/vllm"], sidecar_restarts=0)
+    wait_until(lambda: sidecar.state == "failed")
+    assert "'/nowhere/vllm'" in sidecar.problem
+    assert "UNIAPL_VLLM_COMMAND" in sidecar.problem
+
+
+def test_servers_start_one_after_another(pool: Sidecars, tmp_path: Path) -> None:
+    begin(tmp_path, "slow")
+    both = pool.take([plan(), plan("another")])
+    wait_until(lambda: started(tmp_path))
+    time.sleep(1)
+    [(_, _, _, model, _)] = started(tmp_path)
+    first, second = sorted(both, key=lambda server: server.plan.source.path != model)
+    first.stop()
+    wait_until(lambda: second.state == "ready")
+    [third] = pool.take([plan("third")])  # a turn ends when a server is ready, not when it ends
+    wait_until(lambda: third.state == "ready", timeout_s=60)
+
+
+def test_one_that_waits_for_its_turn_is_stopped_at_once(pool: Sidecars, tmp_path: Path) -> None:
+    begin(tmp_path, "slow")
+    both = pool.take([plan(), plan("another")])
+    wait_until(lambda: started(tmp_path))
+    [(_, _, _, model, _)] = started(tmp_path)
+    waiting = next(server for server in both if server.plan.source.path != model)
+    began = time.monotonic()
+    waiting.stop()
+    assert time.monotonic() - began < 20
+
+
+def test_the_next_job_of_the_same_model_finds_it_warm(pool: Sidecars, tmp_path: Path) -> None:
+    [first] = pool.take([plan()])
+    wait_until(lambda: first.state == "ready")
+    [shared] = pool.take([plan()])
+    assert shared is first
+    pool.give_back([first])
+    pool.take([])  # a job without a server, while another still uses it
+    assert first.state == "ready"
+    pool.give_back([first])
+    [again] = pool.take([plan()])
+    assert again is first
+    assert len(started(tmp_path)) == 1
+
+
+def test_the_next_job_of_another_model_has_it_stopped(pool: Sidecars, tmp_path: Path) -> None:
+    [first] = pool.take([plan()])
+    wait_until(lambda: first.state == "ready")
+    pool.give_back([first])
+    [other] = pool.take([plan("another")])
+    assert first.state == "stopped"
+    wait_until(lambda: other.state == "ready")
+    pool.give_back([other])
+    pool.take([])
+    assert nothing_lives(tmp_path)
+
+
+def test_one_without_a_job_is_stopped_after_a_while(pool: Sidecars, tmp_path: Path) -> None:
+    [sidecar] = pool.take([plan()])
+    wait_until(lambda: sidecar.state == "ready")
+    time.sleep(3.1)
+    pool.tidy()
+    assert sidecar.state == "ready"  # it has a job
+    pool.give_back([sidecar])
+    pool.tidy()
+    assert sidecar.state == "ready"
+    time.sleep(3.1)
+    pool.tidy()
+    assert nothing_lives(tmp_path)
+
+
+def test_what_was_taken_before_one_cannot_be_made_is_given_back(pool: Sidecars, tmp_path: Path) -> None:
+    [first] = pool.take([plan()])
+    wait_until(lambda: first.state == "ready")
+    pool.give_back([first])
+    folder = tmp_path / "data" / "sidecars"
+    folder.rename(tmp_path / "elsewhere")
+    folder.write_text("nothing can be made below a file")
+    with pytest.raises(OSError, match=r"exists|directory"):
+        pool.take([plan(), plan("another")])
+    folder.unlink()
+    (tmp_path / "elsewhere").rename(folder)
+    pool.take([])
+    assert first.state == "stopped"  # nobody uses it
+
+
+def test_one_that_was_given_up_is_no_ones_warm_server(pool: Sidecars, tmp_path: Path) -> None:
+    begin(tmp_path, *["exit0"] * 4)
+    [sidecar] = pool.take([plan()])
+    wait_until(lambda: sidecar.state == "failed")
+    pool.give_back([sidecar])
+    [fresh] = pool.take([plan()])
+    assert fresh is not sidecar
+    wait_until(lambda: fresh.state == "ready")
+
+
+OWNER = """
+import sys, time
+from pathlib import Path
+import worker.sidecar
+from store.artifacts import Artifacts
+from tests.worker.test_sidecar import plan, settings
+from worker.sidecars import Sidecars
+folder = Path(sys.argv[1])
+if sys.argv[2] == "unleashed":
+    code = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[2:]))"
+    worker.sidecar.LEASH = (sys.executable, "-c", code)
+[sidecar] = Sidecars(settings(folder), Artifacts(folder / "data")).take([plan()])
+while sidecar.state != "ready":
+    time.sleep(0.02)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def owner(tmp_path: Path, leash: str) -> subprocess.Popen[str]:
+    """A worker's process with a server."""
+    command = [sys.executable, "-c", OWNER, str(tmp_path), leash]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    return child
+
+
+def end(child: subprocess.Popen[str]) -> None:
+    child.kill()
+    child.communicate()
+
+
+def test_a_killed_worker_leaves_no_server(tmp_path: Path) -> None:
+    child = owner(tmp_path, "leashed")
+    assert not nothing_lives(tmp_path)
+    end(child)
+    wait_until(lambda: nothing_lives(tmp_path))
+
+
+def test_what_outlived_its_worker_is_buried_by_the_next(tmp_path: Path) -> None:
+    child = owner(tmp_path, "unleashed")  # as where the kernel tells nobody
+    sidecars = Sidecars(settings(tmp_path), Artifacts(tmp_path / "data"))
+    sidecars.tidy()
+    assert not nothing_lives(tmp_path)  # its worker lives
+    end(child)
+    time.sleep(0.2)
+    assert not nothing_lives(tmp_path)
+    sidecars.tidy()
+    assert nothing_lives(tmp_path)
+    assert list((tmp_path / "data" / "sidecars").glob("*")) == []
+
+
+def test_the_command_is_vllms(tmp_path: Path) -> None:
+    options = ManagedVllm(dtype="float32", max_model_tokens=512)
+    source = ModelSource(hub="org/judge", revision="abc")
+    chosen = plan("judge", source=source, options=options, memory_fraction=0.2)
+    command = chosen.command(settings(tmp_path, vllm_options=["--enforce-eager"], vllm_command=["/opt/vllm"]), 1234)
+    assert command[:3] == ["/opt/vllm", "serve", "org/judge"]
+    said = " ".join(command)
+    for part in (
+        "--revision abc --tokenizer-revision abc",
+        "--host 127.0.0.1 --port 1234 --served-model-name judge",
+        "--dtype float32 --gpu-memory-utilization 0.2 --max-model-len 512",
+        "--runner pooling",
+    ):
+        assert part in said
+    assert command[-1] == "--enforce-eager"
+    assert os.environ.get("VLLM_API_KEY") is None
+
+
+def spec(**fields: Any) -> JobSpec:
+    return JobSpec.model_validate({"student": "tiny", "dataset_mix": [{"dataset": "d"}], **fields})
+
+
+SOURCES = {"tiny": ModelSource(path="/models/tiny"), "all-MiniLM-L6-v2": ModelSource(path="/models/minilm")}
+
+
+def test_a_sampler_of_full_weights_begins_with_what_the_trainer_writes(pool: Sidecars, tmp_path: Path) -> None:
+    rollout = {"backend": {"type": "vllm", "concurrency": 10}}
+    chosen = plans(spec(rollout=rollout, grpo={"group_size": 4}), SOURCES, tmp_path, {})["rollout"]
+    assert "--max-num-seqs 41" in " ".join(chosen.command(settings(tmp_path), 1))
+    [sidecar] = pool.take([chosen])
+    time.sleep(0.5)
+    assert (sidecar.state, started(tmp_path)) == ("waiting", [])
+    (tmp_path / "sampler" / "start").mkdir(parents=True)
+    wait_until(lambda: sidecar.state == "ready")
+    assert started(tmp_path)[0][3] == str(tmp_path / "sampler" / "start")
+    pool.give_back([sidecar])
+    assert sidecar.state == "stopped"  # it has one job's weights
+
+
+def test_a_sampler_of_adapters_begins_with_the_student_and_has_room_for_them(tmp_path: Path) -> None:
+    chosen = plans(
+        spec(rollout={"backend": {"type": "vllm"}}, lora={"rank": 12}), SOURCES, tmp_path, {"rollout": 0.41}
+    )["rollout"]
+    said = " ".join(chosen.command(settings(tmp_path), 1))
+    assert "serve /models/tiny" in said
+    assert "--gpu-memory-utilization 0.41" in said
+    assert "--enable-lora --max-loras 2 --max-lora-rank 16" in said
+    assert "--logprobs-mode processed_logprobs" in said  # under the temperature that was sampled with
+    assert "--generation-config vllm" in said  # not bent by the model's own top-k
+
+
+def test_nothing_is_started_for_what_runs_in_the_trainer_or_elsewhere(tmp_path: Path) -> None:
+    external = {"type": "embedding", "backend": {"type": "server", "url": "http://host"}}
+    unused = {"discriminator": {"type": "embedding", "backend": {"type": "vllm"}}, "lambda_adv": 0}
+    for fields in ({}, {"discriminator": external}, unused):
+        assert plans(spec(**fields), SOURCES, tmp_path, {}) == {}
+
+
+def test_of_two_servers_that_start_each_tells_a_line_of_its_log_once(
+    run: Callable[..., Sidecar], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(tmp_path, "slow", "slow")
+    monkeypatch.setattr("worker.companions.PROGRESS_S", 0.0)
+    both: dict[ServerRole, Sidecar] = {"discriminator": run(), "rollout": run(plan("student"))}
+    wait_until(lambda: all("loading" in process.tail(server.log) for server in both.values()))
+    companions: Any = Companions(None, None)  # type: ignore[arg-type]
+    companions._servers = both
+    told = [[item.message for item in companions._progress()] for _ in range(3)]
+    assert sorted(line.split(":")[0] for line in told[0]) == [
+        "waiting for the discriminator's server (judge)",
+        "waiting for the discriminator's server (student)",
+    ]
+    assert told[1:] == [[], []]
+
+
+def test_each_process_sees_its_own_cards(tmp_path: Path) -> None:
+    shown = settings(tmp_path, discriminator_devices="1", rollout_devices="2,3")
+    sampler = plans(spec(rollout={"backend": {"type": "vllm"}}), SOURCES, tmp_path, {})["rollout"]
+    assert plan().environment(shown, {})["CUDA_VISIBLE_DEVICES"] == "1"
+    assert plan().environment(shown, {})["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"  # the order of the numbers
+    assert sampler.environment(shown, {})["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert "CUDA_VISIBLE_DEVICES" not in plan().environment(settings(tmp_path), {})

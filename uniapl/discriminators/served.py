@@ -1,0 +1,196 @@
+"""Discriminators that a server runs: POLAR's logits and sentence embeddings, asked for over HTTP.
+
+What a text is made of (POLAR's encoding, the cut to length) is decided here, with the model's own tokenizer; a server
+only computes. Its numbers depend in their last bits on what else it computes at the time, so a run that asks one is
+not repeated bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Literal, TypeVar
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer
+
+from uniapl.discriminators.base import CACHED_ITEMS, Comparison
+from uniapl.discriminators.polar_encoding import encode
+from uniapl.errors import ModelError, ServerError
+from uniapl.policy import LOAD_ERRORS, load_problem
+from uniapl.serving.server import ModelServer, Question
+from uniapl.serving.wire import embed_request, read_embeddings, read_scores, score_request
+from uniapl.spec.backend import Api
+from uniapl.spec.run import ModelSource
+
+PROBES = ("a", "The sky is blue.", "1 + 1 = 3")
+Item = TypeVar("Item", bound=tuple[str, ...])
+
+
+class Remembered(Generic[Item]):
+    """Asks about each item once, all that is new in one go, and remembers the finite results.
+
+    `Batches` remembers whole batches, so that what is computed never depends on what was asked before; of a server's
+    results nobody can promise that, and references come back every epoch.
+    """
+
+    def __init__(self, ask: Callable[[list[Item]], Tensor]) -> None:
+        """
+        Args:
+            ask: from n unique items to their results (n, ...).
+        """
+        self._ask = ask
+        self._seen: OrderedDict[Item, Tensor] = OrderedDict()
+
+    def __call__(self, asked: Sequence[Item]) -> Tensor:  # (N, ...)
+        """Results in the order asked, NaN where they are not finite."""
+        if not asked:
+            return torch.zeros(0)
+        new = list(dict.fromkeys(item for item in asked if item not in self._seen))
+        found = dict(zip(new, self._ask(new), strict=True)) if new else {}
+        known = {item: found[item] if item in found else self._seen[item] for item in asked}
+        for item, result in known.items():
+            if torch.isfinite(result).all():
+                self._seen[item] = result
+                self._seen.move_to_end(item)
+        while len(self._seen) > CACHED_ITEMS:
+            self._seen.popitem(last=False)
+        return torch.stack([known[item] for item in asked])
+
+
+class ServedPolar:
+    """`PolarDiscriminator` on a server: the raw logit, in no way squashed."""
+
+    default_scale = 1.0
+
+    def __init__(
+        self,
+        source: ModelSource,
+        server: ModelServer,
+        *,
+        api: Api,
+        wrapper: Literal["sft", "pretrain"],
+        batch_size: int,
+    ) -> None:
+        """
+        Args:
+            source: where the tokenizer is.
+            server: runs the model.
+            api: whose requests it understands.
+            wrapper: POLAR's.
+            batch_size: pairs of one request.
+
+        Raises:
+            ModelError: there is no tokenizer.
+            ServerError: the server has another model, does not answer, or answers squashed scores.
+        """
+        self._tokenizer, _ = _tokenizer_and_config(source)
+        self._server, self._api, self._wrapper, self._batch_size = server, api, wrapper, batch_size
+        self._known = Remembered(self._scores)
+        server.check_model()
+        if api == "vllm":
+            self._check_raw()
+
+    def score(self, comparisons: Sequence[Comparison]) -> Tensor:
+        """See `Discriminator.score`; an unbounded logit.
+
+        Raises:
+            ServerError: the server gave no usable answer for too long.
+        """
+        return self._known(comparisons)
+
+    def _scores(self, comparisons: list[Comparison]) -> Tensor:  # (n,)
+        texts = [encode(self._tokenizer, c, self._wrapper) for c in comparisons]
+        chunks = [texts[i : i + self._batch_size] for i in range(0, len(texts), self._batch_size)]
+        found = self._server.ask([self._question(chunk) for chunk in chunks])
+        return torch.tensor([score for scores in found for score in scores])
+
+    def _question(self, texts: Sequence[str], *, raw: bool = True) -> Question[list[float]]:
+        path, _ = score_request(self._api, "", texts)
+        return Question(
+            path,
+            lambda model: score_request(self._api, model, texts, raw=raw)[1],
+            lambda content, model: read_scores(self._api, content, model=model, count=len(texts)),
+            is_whole=lambda scores: all(map(math.isfinite, scores)),
+        )
+
+    def _check_raw(self) -> None:
+        """A server that does not know `use_activation` answers the squashed score to either question."""
+        raw, squashed = self._server.ask([self._question(PROBES), self._question(PROBES, raw=False)])
+        if raw == squashed and all(0 <= score <= 1 for score in raw):
+            raise ServerError(
+                "the server answers scores between 0 and 1 also when asked for raw logits",
+                param="discriminator.backend",
+                hint="use a vLLM that knows `use_activation`, or serve the model with its activation switched off",
+            )
+
+
+class ServedEmbedding:
+    """`EmbeddingDiscriminator` on a server."""
+
+    default_scale = 10.0
+
+    def __init__(
+        self, source: ModelSource, server: ModelServer, *, batch_size: int, max_tokens: int | None = None
+    ) -> None:
+        """
+        Args:
+            source: where the tokenizer is, whose token ids are sent.
+            server: runs the model.
+            batch_size: texts of one request.
+            max_tokens: longer texts are cut, as those beyond the model's own limit are.
+
+        Raises:
+            ModelError: there is no tokenizer.
+            ServerError: the server has another model, or does not answer.
+        """
+        self._tokenizer, config = _tokenizer_and_config(source)
+        limits = (max_tokens, self._tokenizer.model_max_length, config.max_position_embeddings)
+        self._max_tokens = min(limit for limit in limits if limit is not None)
+        self._server, self._batch_size = server, batch_size
+        self._known = Remembered(self._embed)
+        server.check_model()
+
+    def score(self, comparisons: Sequence[Comparison]) -> Tensor:
+        """See `Discriminator.score`; in [-1, 1].
+
+        Raises:
+            ServerError: the server gave no usable answer for too long.
+        """
+        if not comparisons:
+            return torch.zeros(0)
+        texts = [(text,) for c in comparisons for text in (c.reference, c.output)]
+        references, outputs = self._known(texts).unflatten(0, (-1, 2)).unbind(1)  # (N, D) each
+        scores: Tensor = (references * outputs).sum(dim=1)
+        return scores
+
+    def _embed(self, texts: list[tuple[str]]) -> Tensor:  # (n, D), unit vectors
+        encoded = self._tokenizer([text for (text,) in texts], truncation=True, max_length=self._max_tokens)
+        rows = encoded["input_ids"]
+        chunks = [rows[i : i + self._batch_size] for i in range(0, len(rows), self._batch_size)]
+        found = self._server.ask([self._question(chunk) for chunk in chunks])
+        vectors = torch.tensor([vector for part in found for vector in part])
+        return torch.nn.functional.normalize(vectors, dim=1)
+
+    def _question(self, rows: list[list[int]]) -> Question[list[list[float]]]:
+        path, _ = embed_request("", rows)
+        return Question(
+            path,
+            lambda model: embed_request(model, rows)[1],
+            lambda content, model: read_embeddings(content, model=model, count=len(rows)),
+            is_whole=lambda vectors: all(math.isfinite(vector[0]) for vector in vectors),
+        )
+
+
+def _tokenizer_and_config(source: ModelSource) -> tuple[Any, Any]:
+    where = source.hub or source.path or ""
+    options = {"revision": source.revision, "trust_remote_code": False}
+    try:
+        return AutoTokenizer.from_pretrained(where, **options), AutoConfig.from_pretrained(where, **options)
+    except LOAD_ERRORS as error:
+        raise ModelError(
+            f"cannot read the tokenizer of the discriminator {where}: {load_problem(source, error)}",
+            param="discriminator.model",
+        ) from error

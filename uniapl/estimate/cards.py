@@ -1,0 +1,97 @@
+"""Which process lies on which GPU, and the share of it that each server is started with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from math import ceil
+
+from uniapl.estimate.memory import Device
+from uniapl.estimate.servers import Server
+from uniapl.spec.backend import ServerRole
+from uniapl.spec.estimate import Bytes, Gpu, Hardware, Process
+
+UNKNOWN, MOST = 0.3, 0.95
+"""Shares of a server whose model's size is not known, and of one at most."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A memory, a GPU's or the machine's own, with what would lie in it."""
+
+    device: Device
+    memory: int
+    """Bytes."""
+    taken: dict[Process, Bytes]
+    shares: dict[ServerRole, float]
+    """Of the card, for vLLM's `--gpu-memory-utilization`."""
+    cramped: dict[ServerRole, int]
+    """Servers whose share, as the spec says it, is less than these bytes, without which they do not start."""
+
+    @property
+    def total(self) -> Bytes:
+        """Of all processes."""
+        return reduce(_plus, self.taken.values())
+
+
+def cards(hardware: Hardware, trainer: Bytes, servers: Mapping[ServerRole, Server]) -> list[Card]:
+    """The memories of a worker that a job would use.
+
+    Servers of a machine without GPU are left out: they go by an environment that is not known.
+    """
+    if not hardware.gpus:
+        return [Card("cpu", hardware.memory_bytes, {"trainer": trainer}, {}, {})]
+    order: list[Process] = ["trainer", *servers]
+    places = {process: place(process, hardware.gpus) for process in order}
+    return [
+        _card(
+            gpu.memory_bytes,
+            trainer if places["trainer"] == index else None,
+            {role: server for role, server in servers.items() if places[role] == index},
+        )
+        for index, gpu in enumerate(hardware.gpus)
+        if index in places.values()
+    ]
+
+
+def place(process: Process, gpus: Sequence[Gpu]) -> int:
+    """Number of the card that a process uses: the largest that it may, which the driver counts first."""
+    allowed = [i for i, gpu in enumerate(gpus) if process in gpu.processes] or range(len(gpus))
+    return max(allowed, key=lambda i: (gpus[i].memory_bytes, -i))
+
+
+def _card(memory: int, trainer: Bytes | None, servers: Mapping[ServerRole, Server]) -> Card:
+    shares = _shares(memory - (trainer.high if trainer else 0), memory, servers)
+    taken: dict[Process, Bytes] = {"trainer": trainer} if trainer else {}
+    cramped: dict[ServerRole, int] = {}
+    for role, server in servers.items():
+        size = round(shares[role] * memory)
+        least = server.need.low if server.need else size
+        if server.fraction is None:
+            taken[role] = Bytes(low=least, expected=max(least, size), high=max(least, size))
+        else:
+            taken[role] = Bytes(low=size, expected=size, high=size)
+            cramped |= {role: least} if size < least else {}
+    return Card("gpu", memory, taken, shares, cramped)
+
+
+def _shares(free: int, memory: int, servers: Mapping[ServerRole, Server]) -> dict[ServerRole, float]:
+    """Each gets what the spec says, or else all that it can use, or else what it needs and a part of what is left.
+
+    Args:
+        free: bytes that the trainer leaves at its highest; may be negative.
+        memory: bytes of the card.
+        servers: those on it.
+    """
+    fixed = {r: s.fraction or UNKNOWN for r, s in servers.items() if s.fraction or s.need is None}
+    needs = {r: s.need for r, s in servers.items() if r not in fixed and s.need is not None}
+    left = free - memory * sum(fixed.values()) - sum(need.low for need in needs.values())
+    useful = sum(need.high - need.low for need in needs.values())
+    part = min(1.0, max(0.0, left) / useful) if useful else 0.0
+    sizes = {role: need.low + part * (need.high - need.low) for role, need in needs.items()}
+    return fixed | {role: min(MOST, ceil(1000 * size / memory) / 1000) for role, size in sizes.items()}
+
+
+def _plus(a: Bytes, b: Bytes) -> Bytes:
+    return Bytes(low=a.low + b.low, expected=a.expected + b.expected, high=a.high + b.high)

@@ -1,0 +1,72 @@
+"""The memory that vLLM takes of a GPU beside the trainer.
+
+It takes the share of its card that it is told, when it starts: what weights and a forward pass leave of that holds keys
+and values. Too little for one text of the greatest length, and it ends; more than all requests at once can use is of no
+use. The formulas are not set against measurements on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from uniapl.estimate.memory import FLOAT, RUNTIME
+from uniapl.estimate.shape import Shape, ShapeUnknown
+from uniapl.estimate.workload import Level
+from uniapl.spec.backend import ManagedVllm, ServerRole, VllmSampler
+from uniapl.spec.estimate import Bytes
+from uniapl.spec.job import JobSpec
+from uniapl.spec.run import ModelSource
+
+BATCHED_TOKENS = 8192
+"""Of one forward pass: what vLLM 0.32 takes on cards of 70 to 160 GiB; 2048 on smaller ones, 16384 on larger."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a server asks of its card."""
+
+    need: Bytes | None
+    """From what it cannot start without, to what it can use; `None` where the model's size is not known."""
+    fraction: float | None
+    """Its share, where the spec says it."""
+
+
+def servers_of(
+    spec: JobSpec, source_of: Callable[[str], ModelSource], read: Callable[[ModelSource], Shape]
+) -> dict[ServerRole, Server]:
+    """The servers that a worker starts for a job."""
+    found: dict[ServerRole, Server] = {}
+    for role, options in spec.servers.items():
+        name = spec.student if role == "rollout" else spec.discriminator.model or spec.student
+        try:
+            shape = read(source_of(name))
+        except ShapeUnknown:
+            found[role] = Server(None, options.gpu_memory_fraction)
+            continue
+        low, high = (_need(spec, shape, options, level) for level in ("low", "high"))
+        found[role] = Server(Bytes(low=low, expected=high, high=high), options.gpu_memory_fraction)
+    return found
+
+
+def sequences(spec: JobSpec, sampler: VllmSampler) -> int:
+    """Answers that a server samples at once at most."""
+    profiled = spec.evaluation.profile_completions if spec.evaluation else 1
+    return sampler.concurrency * max(spec.grpo.group_size, profiled)
+
+
+def _need(spec: JobSpec, shape: Shape, options: ManagedVllm, level: Level) -> int:
+    size = FLOAT if options.dtype == "float32" else FLOAT // 2
+    tokens = longest = min(options.max_model_tokens or shape.positions, shape.positions)
+    parameters, logits = shape.parameters, 0
+    if isinstance(options, VllmSampler):
+        answers = sequences(spec, options)
+        usual = min(longest, spec.data.max_prompt_tokens + spec.rollout.max_new_tokens)
+        tokens = max(longest, answers * usual) if level == "high" else longest
+        parameters += 0 if spec.lora else shape.vocab * shape.hidden  # a head of its own: `rollout.vllm`
+        logits = answers * shape.vocab * 2 * FLOAT
+    elif level == "high":
+        tokens = longest + BATCHED_TOKENS
+    working = BATCHED_TOKENS * (2 * shape.intermediate + 4 * shape.hidden)
+    cache = tokens * 2 * shape.keys * shape.layers
+    return RUNTIME["gpu"][level] + size * (parameters + working + cache) + logits

@@ -1,0 +1,177 @@
+"""Rollouts from a vLLM server that takes the policy's weights after each update.
+
+Adapters are loaded under a name that holds their version, which every answer repeats. Full weights are written to a
+folder that the server reloads, and their version is read back before and after sampling. A server that has been started
+again knows neither, so whatever it is asked is bound to one life of it.
+
+The weights that are written have an output head of their own also where the student shares it with its embeddings: vLLM
+0.32 on CPU keeps a packed copy of a shared head, which a reload does not renew (measured: it then sampled from old
+weights).
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from safetensors.torch import save_file
+
+from uniapl.errors import ServerError
+from uniapl.policy import Policy
+from uniapl.rollout.base import Completion, OnGroup
+from uniapl.serving.server import ModelServer, Question, Restarted
+from uniapl.serving.wire import Sampled, completion_request, read_completions, read_nothing, read_version
+from uniapl.spec.run import SAMPLER_START
+from uniapl.spec.training import Rollout
+
+HEAD = "lm_head.weight"
+SEED_BITS = 62
+"""Bits of a request's seed; the server adds the number of the answer within the group to it."""
+
+
+class VllmGenerator:
+    """Samples from a server of our own."""
+
+    def __init__(self, policy: Policy, server: ModelServer, options: Rollout, *, folder: Path) -> None:
+        """
+        Args:
+            policy: the student, whose weights are handed over.
+            server: where it is sampled.
+            options: how.
+            folder: for the weights; the server reads them there.
+        """
+        self._policy, self._server, self._options, self._folder = policy, server, options, folder
+        self._stop = set(policy.stop_ids)
+        self._has_adapter = isinstance(policy.model, PeftModel)
+        self._handed = (-1, -1)
+        """Life of the server, and version of the weights that it has been given."""
+        if not self._has_adapter:
+            write_weights(policy, folder / SAMPLER_START)
+
+    def sync(self, version: int) -> None:
+        """See `Generator.sync`."""
+        while self._handed != (target := (self._server.life(), version)):
+            try:
+                self._hand_over(*target)
+            except Restarted:
+                continue
+            self._handed = target
+
+    def sample(
+        self,
+        prompts: Sequence[list[int]],
+        *,
+        group_size: int,
+        seed: int,
+        greedy: bool = False,
+        on_group: OnGroup | None = None,
+    ) -> list[list[Completion]]:
+        """See `Generator.sample`; a seed decides the tokens only as far as the server's arithmetic repeats itself."""
+        number = 1 if greedy else group_size  # the likeliest answer is the same every time
+        seeds = [random.Random(f"{seed}/{i}").getrandbits(SEED_BITS) for i in range(len(prompts))]
+        while True:
+            life, version = self._handed
+            questions = [self._question(p, s, number, greedy) for p, s in zip(prompts, seeds, strict=True)]
+            try:
+                self._check_version(life, version)
+                found = self._server.ask(questions, life=life, on_answer=self._telling(on_group))
+                self._check_version(life, version)
+                return [self._completions(group) * (group_size // number) for group in found]
+            except Restarted:
+                self.sync(version)
+
+    def _telling(self, on_group: OnGroup | None) -> Callable[[int, list[Sampled]], None] | None:
+        return None if on_group is None else lambda i, group: on_group(i, self._completions(group))
+
+    def _completions(self, group: list[Sampled]) -> list[Completion]:
+        version = self._handed[1]
+        return [Completion(s.ids, s.logprobs, truncated=s.ids[-1] not in self._stop, version=version) for s in group]
+
+    def _question(self, prompt: list[int], seed: int, number: int, greedy: bool) -> Question[list[Sampled]]:
+        version = self._handed[1]
+
+        def body(model: str) -> dict[str, Any]:
+            return completion_request(
+                self._name(model, version),
+                prompt=prompt,
+                number=number,
+                max_tokens=self._options.max_new_tokens,
+                temperature=0.0 if greedy else self._options.temperature,
+                stop_ids=sorted(self._stop),
+                seed=seed,
+            )
+
+        def read(content: bytes, model: str) -> list[Sampled]:
+            return read_completions(content, model=self._name(model, version), count=number)
+
+        return Question("/v1/completions", body, read)
+
+    def _name(self, model: str, version: int) -> str:
+        return f"{model}@{version}" if self._has_adapter else model
+
+    def _hand_over(self, life: int, version: int) -> None:
+        """Give the server the policy's weights.
+
+        Raises:
+            Restarted: that life of it is over.
+            ServerError: it has not taken them in time.
+        """
+        folder = self._folder / f"version-{version}"
+        shutil.rmtree(folder, ignore_errors=True)
+        if self._has_adapter:
+            self._policy.model.save_pretrained(str(folder))
+            self._order("/v1/load_lora_adapter", life, lora_path=str(folder.absolute()), lora_name=version)
+            if (before := self._handed) != (-1, -1) and before[0] == life:
+                self._order("/v1/unload_lora_adapter", life, lora_name=before[1])
+        else:
+            write_weights(self._policy, folder)
+            where = {"weights_path": str(folder.absolute())}
+            self._order("/collective_rpc", life, method="reload_weights", kwargs=where)
+            self._order("/reset_prefix_cache", life)
+            self._order("/update_weight_version", life, new_version=str(version))
+        for path in self._folder.iterdir():
+            if path.name != SAMPLER_START and path != folder:  # a server that starts again needs it
+                shutil.rmtree(path)
+
+    def _order(self, path: str, life: int, **body: object) -> None:
+        def named(model: str) -> dict[str, object]:
+            if isinstance(version := body.get("lora_name"), int):
+                return {**body, "lora_name": self._name(model, version)}
+            return body
+
+        self._server.ask([Question(path, named, read_nothing)], life=life, within_s=self._options.sync_s)
+
+    def _check_version(self, life: int, version: int) -> None:
+        """Of full weights; an adapter's version stands in every answer.
+
+        Raises:
+            ServerError: the server has others.
+            Restarted: that life of it is over.
+        """
+        if self._has_adapter:
+            return
+        [found] = self._server.ask([Question("/weight_info", lambda _: None, read_version, method="GET")], life=life)
+        if found != str(version):
+            raise ServerError(
+                f"the sampler has the weights of version {found}, not of {version}", param="rollout.backend"
+            )
+
+
+def write_weights(policy: Policy, folder: Path) -> None:
+    """Write what vLLM loads, with an output head of its own; the folder appears whole."""
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    state = {name: value.contiguous() for name, value in policy.model.state_dict().items()}
+    if policy.model.config.tie_word_embeddings:
+        state[HEAD] = policy.model.get_input_embeddings().weight.detach().clone()
+    save_file(state, new / "model.safetensors", metadata={"format": "pt"})
+    config = type(policy.model.config).from_dict({**policy.model.config.to_dict(), "tie_word_embeddings": False})
+    config.save_pretrained(new)
+    policy.tokenizer.save_pretrained(new)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)

@@ -1,0 +1,137 @@
+"""One question to a server over HTTP: one deadline, an answer of bounded size, and what another try may mend.
+
+The retries of whoever asks are its own lines rather than a library's: what is spent, what ends them early, and where
+the server is by then differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from uniapl.outbound import PublicTransport
+
+FIRST_WAIT_S, LONGEST_BACKOFF_S = 0.5, 60.0
+SHOWN_CHARACTERS = 200
+"""How much of a server's own words goes into ours."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a server has answered."""
+
+    status: int
+    retry_after: str | None
+    content: bytes
+
+
+class Passing(Exception):
+    """A failure that another attempt may not meet."""
+
+    def __init__(self, problem: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.retry_after_s = retry_after_s
+
+
+class TooLong(Exception):
+    """An answer of more bytes than are read."""
+
+
+async def exchange(
+    http: httpx.AsyncClient,
+    method: str,
+    url: str,
+    *,
+    timeout_s: float,
+    largest: int,
+    body: Any = None,
+    token: str | None = None,
+) -> Reply:
+    """Send one request and read the whole answer.
+
+    Args:
+        http: the connections; its own timeouts are off, since a trickle of bytes extends those.
+        method: `GET` or `POST`.
+        url: where.
+        timeout_s: the one deadline.
+        largest: bytes of an answer that are read at most.
+        body: sent as JSON.
+        token: sent as bearer token.
+
+    Raises:
+        Passing: there was no whole answer in time.
+        TooLong: it is longer than `largest`.
+        AddressRefused: the connections are to one public server, and this is not it.
+    """
+    content = bytearray()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        async with (
+            asyncio.timeout(timeout_s),
+            http.stream(method, url, json=body, headers=headers) as response,
+        ):
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > largest:
+                    raise TooLong(f"sent more than {largest} bytes")
+    except TimeoutError:
+        raise Passing(f"no answer within {timeout_s:g} s") from None
+    except httpx.RequestError as error:
+        raise Passing(f"{type(error).__name__}: {error}") from None
+    return Reply(response.status_code, response.headers.get("Retry-After"), bytes(content))
+
+
+def connections(most: int, *, proxies: bool, public: str | None = None) -> httpx.AsyncClient:
+    """A pool of at most `most` connections that follows no redirect, so that no token goes anywhere else.
+
+    Args:
+        most: connections at once.
+        proxies: whether to go through those that the environment names.
+        public: address of the one server to connect to, if it may only be at public addresses; then without proxies.
+
+    Raises:
+        AddressRefused: `public` is no such address, whatever it resolves to.
+    """
+    limits = httpx.Limits(max_connections=most)
+    return httpx.AsyncClient(
+        headers={"Accept-Encoding": "identity"},
+        follow_redirects=False,
+        trust_env=proxies,
+        timeout=None,  # one deadline per request instead, which a trickle of bytes does not extend
+        limits=limits,
+        transport=None if public is None else PublicTransport(public, limits=limits),
+    )
+
+
+def backoff_s(attempt: int) -> float:
+    """Wait after failure number `attempt`, from 0: doubling, and shortened by up to a half, so that clients spread."""
+    return min(FIRST_WAIT_S * 2.0**attempt, LONGEST_BACKOFF_S) * random.Random().uniform(0.5, 1.0)
+
+
+def retry_after_s(header: str | None) -> float:
+    """Seconds that a `Retry-After` header asks for, given as such or as a date (RFC 9110, 10.2.3); else 0."""
+    if header is None:
+        return 0.0
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            until = parsedate_to_datetime(header)
+        except ValueError:
+            return 0.0
+        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
+
+
+def shown(text: str) -> str:
+    """A short part of what came from outside, on one line."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
