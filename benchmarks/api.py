@@ -155,7 +155,7 @@ async def ask(api: Api, seconds: float) -> tuple[list[Row], list[str]]:
     """POST and GET; also returns the ids of the jobs."""
     engine = make_engine(api.settings.database)
     with unit_of_work(engine) as session:  # a job is measured against the workers that are alive
-        workers.report(session, "benchmark", facts(slots=1), api.settings.lease_s)
+        workers.report(session, "benchmark", facts(api.settings), api.settings.lease_s)
     dataset = api.http.post("/datasets", content=ROWS.read_bytes()).json()["id"]
     made: list[str] = []
     limits = httpx.Limits(max_connections=100, keepalive_expiry=2)  # sooner than the server gives them up
