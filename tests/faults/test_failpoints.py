@@ -135,7 +135,7 @@ def test_a_worker_may_die_while_it_drains(cluster: Cluster, tmp_path: Path, wher
     cluster.kill("worker")
     cluster.faults, marker = point(tmp_path, where, 1)
     cluster.start_worker()
-    job_id = cluster.submit(steps=40)
+    job_id = cluster.submit(steps=150)  # it would be over before a busy machine's worker hears of the signal
     cluster.until(job_id, "running", step=6)
     os.kill(cluster.pid("worker"), signal.SIGTERM)
     finish_and_check(cluster, job_id, marker)
