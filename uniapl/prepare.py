@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from uniapl import manifest
+from uniapl.blocks import wrap_blocks
 from uniapl.data import EncodedRow, encode_rows, load_rows
 from uniapl.discriminators.load import load_discriminator
 from uniapl.errors import DatasetError, SpecError
@@ -19,6 +20,7 @@ from uniapl.policy import Policy, Reference, load_policy, with_chat_template
 from uniapl.report import Reporter
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.transformers import TransformersGenerator
+from uniapl.selfcheck import with_layout
 from uniapl.signals import Signals
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec, MixEntry
@@ -47,6 +49,10 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
             hint="resume from that checkpoint, or choose another run_dir",
         )
     policy, reference = _load_student(run, device)
+    wrap_blocks(policy.model, spec.resources)
+    policy, obstacle = with_layout(policy)
+    if obstacle is not None:
+        reporter.event(f"completions are trained without sharing their prompt, more slowly: {obstacle}", level="warning")
     learner = Learner(policy, spec, reference)
     mix = [
         _encode(rows, run, entry.dataset, policy, reporter, references=uses_references(spec, entry.role))

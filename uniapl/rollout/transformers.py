@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from uniapl.errors import ModelError
+from uniapl.forward import precision
 from uniapl.policy import Policy
 from uniapl.rollout.base import Completion
 
@@ -51,7 +52,8 @@ class TransformersGenerator:
         for start in range(0, len(prompts), per_batch):
             chosen = by_length[start : start + per_batch]
             rows = [i * group_size + g for i in chosen for g in range(group_size)]
-            completions = self._sample_batch([prompts[i] for i in chosen], group_size, draws[rows], greedy)
+            with precision(self._policy.device):  # as in training, or the ratios would not begin at 1
+                completions = self._sample_batch([prompts[i] for i in chosen], group_size, draws[rows], greedy)
             for position, i in enumerate(chosen):
                 groups[i] = completions[position * group_size : (position + 1) * group_size]
         return [groups[i] for i in range(len(prompts))]
