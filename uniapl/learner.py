@@ -67,9 +67,7 @@ class Learner:
         felt, unfelt = self._by_weight(sequences, weights)
         totals = _sampled_totals(unfelt)
         by_term = {name: self._zeros() for name in alive} if measure_terms else None
-        for pack in packs(
-            felt, self._spec.resources.micro_batch_tokens, policy.pad_id, policy.device, policy.layout
-        ):
+        for pack in packs(felt, self._spec.resources.micro_batch_tokens, policy.pad_id, policy.device, policy.layout):
             self._accumulate(pack, counts, weights, totals, by_term)
         metrics = self._loss_metrics(totals, counts, weights)
         if by_term:

@@ -71,7 +71,9 @@ class Pack:
     position_ids: Tensor  # (R, W) within the sequence
     tree: Tensor  # (R, W) counted within the row, -1 on padding
     branch: Tensor  # (R, W) counted within the tree from 1, 0 on prompts
-    predictors: Tensor  # (B, C) where in R·W the token stands that each completion token is predicted from; 0 on padding
+    predictors: (
+        Tensor  # (B, C) where in R·W the token stands that each completion token is predicted from; 0 on padding
+    )
     batch: MicroBatch
     layout: Layout
 

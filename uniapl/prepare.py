@@ -52,7 +52,9 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     wrap_blocks(policy.model, spec.resources)
     policy, obstacle = with_layout(policy)
     if obstacle is not None:
-        reporter.event(f"completions are trained without sharing their prompt, more slowly: {obstacle}", level="warning")
+        reporter.event(
+            f"completions are trained without sharing their prompt, more slowly: {obstacle}", level="warning"
+        )
     learner = Learner(policy, spec, reference)
     mix = [
         _encode(rows, run, entry.dataset, policy, reporter, references=uses_references(spec, entry.role))

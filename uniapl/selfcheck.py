@@ -38,7 +38,10 @@ def with_layout(policy: Policy) -> tuple[Policy, str | None]:
     if policy.device.type == "cuda":
         preferred = Layout("blocks")
         policy.model.set_attn_implementation(KERNEL)
-    reason = _window(policy.model.config)
+    config = policy.model.config.get_text_config()
+    if getattr(config, "final_logit_softcapping", None):
+        return replace(policy, layout=Layout("plain")), "the student caps its logits"
+    reason = _window(config)
     for layout in (preferred, Layout("rows")):
         problem = reason if layout.shares and reason else disagreement(policy, layout)
         if problem is None:
@@ -103,7 +106,6 @@ def _probe(vocabulary: int) -> list[Sequence]:
 
 def _window(config: Any) -> str | None:
     """What the model's configuration says that a short probe would not show."""
-    config = config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"}:
         return f"the student has layers of other kinds: {', '.join(sorted(kinds - {'full_attention'}))}"
