@@ -1,8 +1,8 @@
 """`make bench-packs`: one update of SmolLM2-135M on one group, the prompt shared and not shared.
 
 One group of 8 random completions (14 to 86 tokens, 45 on average) after a prompt of 24, 96 and 400 tokens, with and
-without the teacher's answer of 60. Each measurement is a fresh process of one thread, in the order A B B A. Prints a table
-and one JSON line; refuses to print a speed where the gradients' norms differ.
+without the teacher's answer of 60. Each measurement is a fresh process of one thread, in the order A B B A. Prints a
+table and one JSON line; refuses to print a speed where the gradients' norms differ.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Sequence:
         return len(self.prompt_ids) + len(self.completion_ids)
 
     def weighs(self, weights: Weights, *, kl_penalty: bool) -> bool:
-        """Whether any term gives it a gradient: a rollout like its siblings may still be unlike the teacher's answer."""
+        """Whether any term gives it a gradient: a rollout like its siblings may still be unlike the teacher's."""
         return (
             (weights.alpha > 0 and self.demonstration)
             or (weights.alpha < 1 and self.advantage is not None and (self.advantage != 0 or kl_penalty))

@@ -216,8 +216,8 @@ def _alive(counts: Counts, weights: Weights) -> list[str]:
 def _sampled_totals(sequences: Seq[Sequence]) -> defaultdict[str, float]:
     """What rollouts that no forward needs still say of the policy.
 
-    Minus the log-probability of a sampled token is an unbiased estimate of the entropy it was sampled with. To leave them
-    out would hide a collapse: rollouts that are all alike are the first to lose their weight.
+    Minus the log-probability of a sampled token is an unbiased estimate of the entropy it was sampled with. To leave
+    them out would hide a collapse: rollouts that are all alike are the first to lose their weight.
     """
     totals: defaultdict[str, float] = defaultdict(float)
     for s in sequences:

@@ -46,6 +46,9 @@ class Layout:
         return self.kind in ("trees", "blocks")
 
 
+PLAIN = Layout()
+
+
 @dataclass(frozen=True)
 class Tree:
     """A prompt and completions of it."""
@@ -90,8 +93,8 @@ def packs(
 ) -> Iterator[Pack]:
     """Cut a step into packs of at most `max_tokens` tokens, padding included, longest trees first.
 
-    Sorting keeps padding low; starting with the longest shows early whether the step fits into memory. A single sequence
-    longer than that still passes alone.
+    Sorting keeps padding low; starting with the longest shows early whether the step fits into memory. A single
+    sequence longer than that still passes alone.
     """
     waiting = sorted(grow(sequences, max_tokens, layout), key=lambda tree: tree.num_tokens, reverse=True)
     while waiting:

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from uniapl.errors import ModelError
 from uniapl.forward import completion_logprobs
-from uniapl.packs import Layout, Pack
+from uniapl.packs import PLAIN, Layout, Pack
 from uniapl.spec.run import ModelSource
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, SafetensorError)
@@ -40,7 +40,7 @@ class Policy:
     model: Any
     """A `PreTrainedModel`, or the `PeftModel` around one."""
     tokenizer: PreTrainedTokenizerBase
-    layout: Layout = Layout()
+    layout: Layout = PLAIN
     """How its sequences are laid out for a forward."""
 
     @property

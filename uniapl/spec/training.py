@@ -118,8 +118,8 @@ class Resources(Input):
     """What one process may hold at once. The gradient does not depend on it."""
 
     micro_batch_tokens: Count = 4096
-    """Tokens per forward and backward pass, padding included. A prompt that several completions share counts once; a group
-    that is larger is cut, each part with the prompt. A single longer sequence still passes alone."""
+    """Tokens per forward and backward pass, padding included. A prompt that several completions share counts once; a
+    group that is larger is cut, each part with the prompt. A single longer sequence still passes alone."""
     gradient_checkpointing: bool = False
     """Keep the inputs of each decoder block only, and compute the rest again in the backward: about a third more time
     for a fraction of the memory that activations take (arXiv:1604.06174)."""
