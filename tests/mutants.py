@@ -55,7 +55,7 @@ MUTANTS = [  # what is broken, file, line, its replacement
     ("advantage's scale", "advantages", "centred = centred / (std + eps)", "pass"),
     ("missing rewards", "advantages", "known = values.isfinite()", "known = torch.ones_like(values).bool()"),
     ("temperature of rollouts", "learner", "torch.where(batch.sampled, spec.rollout.temperature, 1.0)", "torch.where(batch.sampled, 1.0, 1.0)"),
-    ("counts of the step", "learner", "counts, weights = Counts.of(sequences)", "counts, weights = Counts.of(sequences[:1])"),
+    ("counts of the step", "learner", "Counts.of(sequences)", "Counts.of(sequences[:1])"),
     ("rows left out", "batch", "self.advantage is not None and (self.advantage != 0 or kl_penalty)", "bool(self.advantage)"),
     ("combined weight", "batch", "or (weights.lambda_adv > 0 and bool(self.coef))", ""),
     ("branches apart", "packs", "(branch[row, key] == 0) | (branch[row, key] == branch[row, query])", "branch[row, key] >= 0"),

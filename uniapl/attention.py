@@ -12,25 +12,26 @@ from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from uniapl.packs import Pack
+from uniapl.packs import Pack, visible
 
 KERNEL = "uniapl"
 """The name under which transformers knows `attend`."""
 
 
 def full_mask(pack: Pack) -> Tensor:  # (R, 1, W, W) bool
-    """Which token (second last dimension) sees which; padding sees padding, so that no softmax is over nothing."""
+    """Which token (second last dimension) sees which."""
     R, W = pack.input_ids.shape
     row, query, key = torch.meshgrid(*(torch.arange(n, device=pack.tree.device) for n in (R, W, W)), indexing="ij")
-    return pack.visible(query, key, row)[:, None]
+    return visible(pack.tree, pack.branch, row, query, key)[:, None]
 
 
 def tiles(pack: Pack) -> BlockMask:
     """The same for FlexAttention (arXiv:2412.05496), which leaves out tiles in which nothing is seen."""
     R, W = pack.input_ids.shape
+    tree, branch = pack.tree, pack.branch
 
     def mask_mod(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return pack.visible(query, key, row)
+        return visible(tree, branch, row, query, key)
 
     return create_block_mask(mask_mod, B=R, H=None, Q_LEN=W, KV_LEN=W, device=str(pack.tree.device))
 

@@ -80,12 +80,15 @@ class Pack:
     batch: MicroBatch
     layout: Layout
 
-    def visible(self, query: Tensor, key: Tensor, row: Tensor) -> Tensor:
-        """Whether tokens `query` of a row see tokens `key` of it; indices that broadcast, bool in their shape."""
-        tree, branch = self.tree, self.branch
-        same_tree = tree[row, query] == tree[row, key]
-        on_path = (branch[row, key] == 0) | (branch[row, key] == branch[row, query])
-        return same_tree & on_path & (key <= query)
+
+def visible(tree: Tensor, branch: Tensor, row: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    """Whether tokens `query` of rows `row` see tokens `key` of the same: bool, in the shape the indices broadcast to.
+
+    Padding sees padding, so that no softmax is over nothing. `tree` and `branch` are a pack's.
+    """
+    same_tree = tree[row, query] == tree[row, key]
+    on_path = (branch[row, key] == 0) | (branch[row, key] == branch[row, query])
+    return same_tree & on_path & (key <= query)
 
 
 def packs(

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uniapl.attention import KERNEL
 from uniapl.batch import Sequence
 from uniapl.forward import completion_logprobs
 from uniapl.packs import PLAIN, Layout, packs
@@ -37,7 +36,6 @@ def with_layout(policy: Policy) -> tuple[Policy, str | None]:
     preferred = Layout("trees", knee_of(policy.model))
     if policy.device.type == "cuda":
         preferred = Layout("blocks")
-        policy.model.set_attn_implementation(KERNEL)
     config = policy.model.config.get_text_config()
     if getattr(config, "final_logit_softcapping", None):
         return replace(policy, layout=PLAIN), "the student caps its logits"

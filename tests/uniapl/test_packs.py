@@ -18,13 +18,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from tests.uniapl.packed import one_pack
+from uniapl.attention import full_mask, tiles
 from uniapl.batch import Counts, Sequence
 from uniapl.blocks import wrap_blocks
 from uniapl.forward import completion_logprobs
 from uniapl.learner import Learner
 from uniapl.lora import with_lora
 from uniapl.objective import unified_terms
-from uniapl.packs import Layout, Pack, packs
+from uniapl.packs import Layout, Pack, packs, visible
 from uniapl.policy import Policy, Reference
 from uniapl.spec.job import JobSpec
 from uniapl.spec.training import Lora, Resources
@@ -189,7 +190,7 @@ def test_a_pack_holds_the_prompt_once_and_branches_go_on_where_it_ends() -> None
     assert pack.input_ids.tolist()[0] == [5, 6, 7, 11, 12, 13, 8, 9, 10]
     assert pack.position_ids.tolist()[0] == [0, 1, 2, 3, 4, 5, 3, 4, 3]
     assert pack.predictors.tolist() == [[2, 3, 4], [2, 6, 0], [2, 0, 0]]
-    seen = pack.visible(torch.arange(9)[:, None], torch.arange(9), torch.tensor(0))
+    seen = visible(pack.tree, pack.branch, torch.tensor(0), torch.arange(9)[:, None], torch.arange(9))
     assert seen[7].nonzero().flatten().tolist() == [0, 1, 2, 6, 7]  # the 9 of the second branch
 
 
@@ -289,8 +290,6 @@ def test_recomputed_and_compiled_blocks_give_the_same_gradient(measure: bool, mo
 
 
 def test_flex_attention_sees_what_the_full_mask_sees() -> None:
-    from uniapl.attention import full_mask, tiles
-
     group = [Sequence([5, 6, 7], [8, 9]), Sequence([5, 6, 7], [10]), Sequence([1], [2, 3])]
     pack = one_pack(group, "blocks")
     assert pack.input_ids.shape == (1, 128)
