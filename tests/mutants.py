@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent.parent
-TESTS = ["objective", "adversarial", "learning", "explore", "golden", "packs", "head"]
+TESTS = ["objective", "adversarial", "learning", "explore", "golden", "packs", "head", "selfcheck"]
 
 MUTANTS = [  # what is broken, file, line, its replacement
     ("SFT's sign", "objective", "return -logprobs.sum() / max(num_tokens, 1)", "return logprobs.sum() / max(num_tokens, 1)"),

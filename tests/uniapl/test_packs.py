@@ -164,6 +164,16 @@ def test_packs_give_the_loss_and_gradient_of_single_sequences(
     assert_close(gradient, wanted, rtol=1e-10, atol=1e-12)
 
 
+def test_trees_in_one_row_do_not_see_each_other() -> None:
+    sequences = [Sequence([1] * p, [2] * c, demonstration=True) for p, c in ((9, 11), (5, 7), (4, 4))]
+    (pack,) = packs(sequences, 40, 0, CPU, Layout("trees"))
+    assert pack.tree.amax(dim=1).tolist() == [0, 1]
+    loss, gradient = packed_gradient(POLICIES[False], sequences, 40)
+    expected, wanted = naive_gradient(POLICIES[False], sequences)
+    assert_close(loss, expected, rtol=1e-10, atol=1e-12)
+    assert_close(gradient, wanted, rtol=1e-10, atol=1e-12)
+
+
 @settings(max_examples=100, deadline=None)
 @given(sequences=steps(), budget=st.integers(1, 150), kind=st.sampled_from([*KINDS, "blocks"]))
 def test_every_sequence_is_in_one_pack_and_packs_keep_to_the_budget(
