@@ -8,7 +8,7 @@ ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test client mutants faults faults-short chaos bench-reliability bench-packs check format clean
+.PHONY: help install models demo serve modes ablation test client mutants faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs contract check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,10 @@ test: $(MODELS)  ## run the tests (ARGS='-k name' to choose)
 client: $(INSTALLED)  ## write the sync client from the async one
 	@$(BIN)/python client/generate.py
 
+contract: $(MODELS)  ## generated requests over the OpenAPI document, and a real job by each client
+	@echo "==> holding the API to its word"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m contract tests $(ARGS)
+
 mutants: $(MODELS)  ## break the method line by line, and list the tests that notice
 	@echo "==> breaking the method, one line at a time"
 	@$(BIN)/python -m tests.mutants
@@ -75,6 +79,18 @@ chaos: $(MODELS)  ## a random campaign: FAULTS=200 SEED=1 (ARGS=--sqlite, --dry-
 bench-reliability: $(MODELS)  ## how long it takes to reclaim, cancel and drain, with the settings it ships with
 	@echo "==> measuring (about 10 minutes)"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability $(ARGS)
+
+bench-api: $(MODELS)  ## requests and event streams of one API process on Postgres (two minutes)
+	@echo "==> asking much of the API"
+	@$(BIN)/python -m benchmarks.api $(ARGS)
+
+bench-memory: $(MODELS)  ## the estimate of memory against measured peaks (half an hour; ARGS='-k LoRA' to choose)
+	@echo "==> training, and watching the memory"
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.memory $(ARGS)
+
+bench-upload: $(INSTALLED)  ## what uploads of 1 GB cost the API in memory (ARGS='--mb 100')
+	@echo "==> measuring (about 5 minutes, 5 GB of disk)"
+	@$(BIN)/python -m benchmarks.upload $(ARGS)
 
 bench-packs: $(MODELS)  ## one update with the prompt shared and not shared (about 10 minutes on an idle machine)
 	@echo "==> measuring"

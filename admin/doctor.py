@@ -126,7 +126,7 @@ def _artifacts(session: Session, artifacts: Artifacts) -> Iterator[Finding]:
         if artifacts.checkpoint_files(row.path) is None:
             where = artifacts.root / row.path
             yield Finding(f"checkpoint {row.id} is not whole: {where}", "restore the folder, or delete the checkpoint")
-    for dataset in session.scalars(select(Dataset)):
+    for dataset in session.scalars(select(Dataset).where(Dataset.deleted_at.is_(None))):
         if not artifacts.dataset(dataset.id).exists():
             where = artifacts.dataset(dataset.id)
             yield Finding(f"dataset {dataset.id} ({dataset.name}) has no file: {where}", "restore the file")

@@ -5,21 +5,16 @@ from __future__ import annotations
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from api import named, plan
 from api.auth import Caller
 from api.idempotency import Once
 from api.limits import LimitReached
-from store import datasets, jobs, vitals
-from store.errors import NotFound
-from store.models import Registry
-from store.settings import Settings
-from store.tables import Dataset
+from api.teachers import check_teacher, need_secret
+from store import jobs, vitals
 from store.tables import Job as Row
-from uniapl.errors import SpecError
 from uniapl.spec.job import JobSpec
-from uniapl.spec.requirements import DatasetContents, check_mix
+from uniapl.spec.requirements import check_mix
 from uniapl.spec.resources import Job
-from uniapl.spec.run import ModelSource
-from uniapl.spec.teacher import OpenAITeacher
 
 
 def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
@@ -27,17 +22,23 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
 
     Raises:
         SpecError: it names something unknown or not allowed, or its datasets cannot feed its terms.
+        MisfitError: it needs more memory than any worker has.
         LimitReached: the tenant has as many jobs as it may.
     """
     service = caller.service
-    _check_teacher(service.settings, spec)
-    models = _models(service.registry, spec)  # may ask the hub, so before the transaction begins
+    check_teacher(service.settings, spec)  # may ask a resolver, and the next line the hub: no transaction is open
+    models = named.find_models(service.registry, spec)
+    misfit = plan.misfit(caller, spec, models)  # reads datasets, so before it too
     created: Job | None = None
 
     def create(session: Session) -> Job:
         nonlocal created
         _check_number(session, service.settings.tenant_jobs)
-        created = Job.model_validate(_create(session, spec, models))
+        _check_datasets(session, spec)
+        need_secret(session, spec)
+        if misfit is not None:  # of a job that was accepted before, the answer stands whatever workers are there now
+            raise misfit
+        created = Job.model_validate(jobs.create(session, spec, models))
         return created
 
     try:
@@ -57,44 +58,7 @@ def _check_number(session: Session, most: int) -> None:
         raise LimitReached(f"{most} jobs are not over yet; wait for some, or cancel them", 30)
 
 
-def _create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> Row:
-    contents = []
-    for i, entry in enumerate(spec.dataset_mix):
-        dataset = _dataset(session, entry.dataset, f"dataset_mix.{i}.dataset")
-        contents.append(DatasetContents(dataset.rows, dataset.references, dataset.rewards))
-    check_mix(spec, contents)
+def _check_datasets(session: Session, spec: JobSpec) -> None:
+    check_mix(spec, [named.contents(session, name, param) for param, name in named.mixed(spec)])
     if spec.evaluation is not None:
-        _dataset(session, spec.evaluation.dataset, "evaluation.dataset")
-    return jobs.create(session, spec, models)
-
-
-def _check_teacher(settings: Settings, spec: JobSpec) -> None:
-    if not isinstance(spec.teacher, OpenAITeacher):
-        return
-    url = spec.teacher.base_url.rstrip("/") + "/"
-    if not any(url.startswith(allowed.rstrip("/") + "/") for allowed in settings.teacher_urls):
-        raise SpecError(
-            f"the operator has not allowed teachers at {spec.teacher.base_url}",
-            param="teacher.base_url",
-            hint="allowed addresses are listed in the service's setting UNIAPL_TEACHER_URLS",
-        )
-
-
-def _dataset(session: Session, dataset_id: str, param: str) -> Dataset:
-    try:
-        return datasets.get(session, dataset_id)
-    except NotFound:
-        raise SpecError(
-            f"unknown dataset {dataset_id!r}",
-            param=param,
-            hint="upload it with POST /datasets and use the id from the answer",
-        ) from None
-
-
-def _models(registry: Registry, spec: JobSpec) -> dict[str, ModelSource]:
-    models = {spec.student: registry.resolve(spec.student, "student", "student")}
-    name = spec.discriminator.model
-    if spec.uses_discriminator and name is not None:
-        learned = spec.discriminator.type == "learned"  # it starts from a language model, as students do
-        models[name] = registry.resolve(name, "student" if learned else "discriminator", "discriminator.model")
-    return models
+        named.find_dataset(session, spec.evaluation.dataset, "evaluation.dataset")

@@ -38,11 +38,11 @@ _PAGES = ("/docs", "/redoc")
 class Envelope:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, streamed: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, streamed: tuple[tuple[str, str], ...]) -> None:
         """
         Args:
             max_body_bytes: longest body that is not an upload.
-            streamed: how the paths begin whose routes bound their bodies themselves.
+            streamed: methods and beginnings of the paths whose routes bound their bodies themselves.
         """
         self._app, self._max_body_bytes, self._streamed = app, max_body_bytes, streamed
 
@@ -63,7 +63,7 @@ class Envelope:
             await send(message)
 
         try:
-            if scope["method"] in ("POST", "PUT", "PATCH") and not scope["path"].startswith(self._streamed):
+            if scope["method"] in ("POST", "PUT", "PATCH") and not self._is_streamed(scope):
                 body = await self._body(scope, receive)
                 if isinstance(body, str):
                     return await problem(*_REFUSED[body])(scope, receive, answer)
@@ -76,6 +76,9 @@ class Envelope:
             if begun:
                 raise
             await problem(500, "internal_error", _OURS)(scope, receive, answer)
+
+    def _is_streamed(self, scope: Scope) -> bool:
+        return any(scope["method"] == method and scope["path"].startswith(path) for method, path in self._streamed)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | str:
         """The body, or the code of why it is refused."""
@@ -90,12 +93,15 @@ class Envelope:
                 return "too_large"
             more = message.get("more_body", False)
         body = b"".join(parts)
+        if not _is_text(body):
+            return "not_text"
         return "too_deep" if _depth(body) > MAX_DEPTH else body
 
 
 _OURS = "something went wrong on our side; it has been logged under the id in x-request-id"
 _REFUSED = {
     "too_large": (413, "too_large", "the body is too long; datasets go to POST /datasets or POST /uploads"),
+    "not_text": (422, "invalid_request", "the body is not UTF-8; send JSON"),
     "too_deep": (422, "too_deep", f"the body is nested more than {MAX_DEPTH} levels deep"),
 }
 
@@ -107,6 +113,14 @@ def _complete(headers: MutableHeaders, request_id: str, path: str) -> None:
     headers.setdefault("cache-control", "no-store")
     if not path.startswith(_PAGES):
         headers["content-security-policy"] = _NO_SCRIPTS
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _depth(body: bytes) -> int:

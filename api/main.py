@@ -10,14 +10,14 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
 from api import problems
 from api.deps import Service
 from api.envelope import Envelope
 from api.limits import Limits
 from api.live import Live
-from api.routes import checkpoints, datasets, fine_tuning, jobs, service
+from api.routes import checkpoints, datasets, files, fine_tuning, jobs, planning, secrets, service, uploads
 from store import secret_key
 from store.artifacts import Artifacts
 from store.db import make_engine
@@ -25,7 +25,7 @@ from store.doorbell import Doorbell, make_celery
 from store.models import Registry
 from store.settings import Settings
 
-UPLOADS = ("/datasets", "/uploads", "/v1/files")
+UPLOADS = (("POST", "/datasets"), ("PATCH", "/uploads"), ("POST", "/v1/files"))
 """Where bodies may be long; the routes there bound them."""
 logger = logging.getLogger(__name__)
 DESCRIPTION = """
@@ -73,6 +73,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             503, "database_unavailable", "the database does not answer; try again", headers={"retry-after": "5"}
         )
 
-    for module in (jobs, datasets, checkpoints, fine_tuning, service):
+    @app.exception_handler(DataError)
+    def _cannot_be_stored(request: Request, error: DataError) -> JSONResponse:
+        logger.warning("%s %s: %s", request.method, request.url.path, error.orig)
+        return problems.problem(422, "invalid_request", "no text may contain NUL, and no number be beyond 64 bits")
+
+    for module in (planning, jobs, datasets, uploads, checkpoints, secrets, fine_tuning, files, service):
         app.include_router(module.router)
     return app

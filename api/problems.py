@@ -8,6 +8,7 @@ API, which read nothing else. What a caller may see is written here; anything un
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,13 +17,15 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from api.limits import LimitReached
 from api.refusals import Forbidden, Unauthenticated
-from store.datasets import InvalidDataset
-from store.errors import Conflict, Gone, NotFound
+from store.errors import Conflict, Gone, NotFound, TooLarge
+from store.lines import InvalidDataset
 from uniapl.errors import UniaplError
 from uniapl.spec.base import field_path
+from uniapl.spec.job import Contradictions
 
 
 class ErrorMember(BaseModel):
@@ -141,15 +144,25 @@ def install(app: FastAPI) -> None:
     def _conflict(_: Request, error: Conflict) -> JSONResponse:
         return problem(409, error.code, str(error), headers={"x-should-retry": "false"})
 
+    @app.exception_handler(TooLarge)
+    def _too_large(_: Request, error: TooLarge) -> JSONResponse:
+        return problem(413, "too_large", str(error))
+
+    @app.exception_handler(ClientDisconnect)
+    def _disconnected(_: Request, __: ClientDisconnect) -> JSONResponse:
+        return problem(400, "client_disconnected", "the request broke off")  # which nobody reads
+
     @app.exception_handler(InvalidDataset)
     def _dataset(_: Request, error: InvalidDataset) -> JSONResponse:
-        lines = [{"line": p.line, "offset": p.offset, "reason": p.reason} for p in error.problems]
+        lines = [
+            {name: value for name, value in asdict(found).items() if value is not None} for found in error.problems
+        ]
         detail = f"{error}; nothing was stored, mend the lines listed in `errors` and send it again"
         return problem(422, "invalid_dataset", detail, errors=lines)
 
     @app.exception_handler(RequestValidationError)
     def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        found = [_field_problem(e, error.body) for e in error.errors()]
+        found = [problem for e in error.errors() for problem in field_problems(e, error.body)]
         first = found[0]
         detail = f"{first['param']}: {first['reason']}" if first["param"] else first["reason"]
         return problem(422, "invalid_request", detail, param=first["param"], errors=found)
@@ -160,8 +173,13 @@ def install(app: FastAPI) -> None:
         return problem(error.status_code, code, str(error.detail), headers=error.headers)
 
 
-def _field_problem(error: ErrorDetails, body: Any) -> dict[str, Any]:
-    """A pydantic error as field and reason; our own validators begin their message with the field."""
+def field_problems(error: ErrorDetails, body: Any) -> list[dict[str, Any]]:
+    """A pydantic error as fields and reasons; our own validators begin their messages with the field.
+
+    Args:
+        error: its `loc` begins with the place: `body`, `query`.
+        body: what was sent.
+    """
     place, *rest = error["loc"]
     inside = field_path({**error, "loc": tuple(rest)}, body) if place == "body" else ".".join(map(str, rest))
     location = [inside] if inside else []
@@ -169,14 +187,19 @@ def _field_problem(error: ErrorDetails, body: Any) -> dict[str, Any]:
     if error["type"] == "extra_forbidden":
         reason = "unknown key; see the API's description for the keys that exist"
     if error["type"] == "json_invalid":
-        return {"param": None, "reason": f"the body is not JSON: {error.get('ctx', {}).get('error', reason)}"}
+        return [{"param": None, "reason": f"the body is not JSON: {error.get('ctx', {}).get('error', reason)}"}]
     if error["type"] in ("model_attributes_type", "model_type") and not location:
-        return {
-            "param": None,
-            "reason": "send the spec as a JSON object, with the header content-type: application/json",
-        }
+        reason = "send the spec as a JSON object, with the header content-type: application/json"
+        return [{"param": None, "reason": reason}]
     if error["type"] == "value_error":
-        field, separator, told = reason.partition(": ")
-        if separator and " " not in field:
-            return {"param": ".".join([*location, field]), "reason": told}
-    return {"param": ".".join(location) or None, "reason": reason}
+        raised = error.get("ctx", {}).get("error")
+        told = raised.told if isinstance(raised, Contradictions) else [reason]
+        return [_named(location, each) for each in told]
+    return [{"param": ".".join(location) or None, "reason": reason}]
+
+
+def _named(location: list[str], told: str) -> dict[str, Any]:
+    field, separator, reason = told.partition(": ")
+    if separator and " " not in field:
+        return {"param": ".".join([*location, field]), "reason": reason}
+    return {"param": ".".join(location) or None, "reason": told}

@@ -17,6 +17,7 @@ NAMES = {
     "AsyncJobs": "Jobs",
     "AsyncDatasets": "Datasets",
     "AsyncCheckpoints": "Checkpoints",
+    "AsyncSecrets": "Secrets",
     "async_sleep": "sleep",
     "async_run": "run",
     "aclosing": "closing",

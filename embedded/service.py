@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +22,7 @@ from store.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 START_S = 60.0
+LOOPBACK = "127.0.0.1"
 
 
 class EmbeddedService:
@@ -28,16 +31,21 @@ class EmbeddedService:
     The processes die with the thread that started them, even if that is killed with -9.
     """
 
-    def __init__(self, data_dir: Path, *, port: int = 0, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *, host: str = LOOPBACK, port: int = 0, environment: dict[str, str] | None = None
+    ) -> None:
         """
         Args:
             data_dir: database, messages, datasets, checkpoints, logs.
-            port: for the API, on loopback; 0 takes a free one.
+            host: the address that the API listens at.
+            port: for the API; 0 takes a free one.
             environment: further `UNIAPL_…` settings.
         """
         self.data_dir = data_dir.absolute()
-        self.port = port or _free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.host = host
+        self.port = port or free_port(host)
+        self.url = f"http://{in_address(host)}:{self.port}"
+        """As this machine reaches it."""
         self._environment = {
             "UNIAPL_MODELS_FILE": str(ROOT / "models.json"),
             **os.environ,
@@ -66,10 +74,19 @@ class EmbeddedService:
         """Migrate the database, start both processes, and wait until the API answers.
 
         Raises:
-            RuntimeError: it did not within a minute; the message has the end of its log.
+            RuntimeError: it did not within a minute, and the message has the end of its log; or the service would be
+                open to other machines without asking for keys.
         """
+        auth = self._environment.get("UNIAPL_AUTH", "true")
+        settings = Settings.model_validate(
+            {"data_dir": self.data_dir, "database_url": self._environment.get("UNIAPL_DATABASE_URL", ""), "auth": auth}
+        )
+        if not settings.auth and not is_loopback(self.host):
+            raise RuntimeError(
+                f"without API keys the service does not listen at {self.host}, where other machines could use it: "
+                f"take away UNIAPL_AUTH={auth}, or listen at {LOOPBACK}"
+            )
         (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
-        settings = Settings(data_dir=self.data_dir, database_url=self._environment.get("UNIAPL_DATABASE_URL", ""))
         upgrade(settings)
         self.api_key = first_key(settings)
         self.start_api()
@@ -83,7 +100,7 @@ class EmbeddedService:
 
     def start_api(self) -> None:
         """Start the API process."""
-        options = ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning"]
+        options = ["--host", self.host, "--port", str(self.port), "--log-level", "warning"]
         options += ["--timeout-graceful-shutdown", "3"]  # event streams would hold it open
         self._spawn("api", "uvicorn", "--factory", "api.main:create_app", *options)
 
@@ -159,7 +176,37 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens at a host, all of whose addresses count."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise RuntimeError(f"cannot listen at {host!r}: it has no address ({error})") from None
+    return all(ip_address(str(entry[4][0])).is_loopback for entry in found)
+
+
+def in_address(host: str) -> str:
+    """A host as it stands in an address; of those that mean every address of this machine, its loopback."""
+    host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+def free_port(host: str, wanted: int = 0) -> int:
+    """A port that nobody listens at: `wanted` or one of the hundred after it, any for 0.
+
+    Raises:
+        RuntimeError: the host is not an address of this machine, or all are taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    problem: OSError | None = None
+    for port in range(wanted, min(wanted + 100, 2**16)):
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the API will
+            try:
+                probe.bind((host, port))
+                return int(probe.getsockname()[1])
+            except OSError as error:
+                problem = error
+        if problem.errno not in (errno.EADDRINUSE, errno.EACCES):
+            break
+    raise RuntimeError(f"cannot listen at {host}: {problem}")

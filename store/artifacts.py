@@ -2,7 +2,7 @@
 
 datasets/<id>.jsonl
 jobs/<id>/fence-<n>/run.json, reports.jsonl, trainer.log, checkpoints/step-<k>/
-teacher_cache/<sha256>.json                answers of `openai` teachers, shared by all jobs
+teacher_cache/<tenant>/<sha256>.json       answers of `openai` teachers, shared by a tenant's jobs
 broker/                                    messages of the embedded service
 uniapl.db                                  its database
 """
@@ -55,9 +55,9 @@ class Artifacts:
         """Where an attempt's trainer writes checkpoints."""
         return self.attempt(job_id, fence) / "checkpoints"
 
-    def teacher_cache(self) -> Path:
-        """Answers of `openai` teachers, by what was asked; safe to share and to delete."""
-        return self.root / "teacher_cache"
+    def teacher_cache(self, tenant: str) -> Path:
+        """Answers of `openai` teachers that a tenant's jobs have asked for; safe to share among them, and to delete."""
+        return self.root / "teacher_cache" / tenant
 
     def broker(self) -> Path:
         """The embedded service's messages."""

@@ -4,6 +4,7 @@ StoreError
 ├── NotFound      no such job, dataset, checkpoint
 ├── Gone          it was there once
 ├── Conflict      the resource is in a state that does not allow it
+├── TooLarge      more bytes than the operator allows
 └── FenceLost     a holder's job has been taken from it; it must stop writing
 """
 
@@ -37,6 +38,10 @@ class Conflict(StoreError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class TooLarge(StoreError):
+    """More bytes than the operator allows, or than were announced."""
 
 
 class FenceLost(StoreError):

@@ -32,6 +32,8 @@ class Hold:
     attempt: int
     spec: JobSpec
     models: dict[str, ModelSource]
+    tenant: str
+    """Whose job it is."""
 
 
 @dataclass(frozen=True)

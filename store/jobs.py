@@ -97,6 +97,7 @@ def claim(
         job.attempt,
         JobSpec.model_validate(job.spec),
         {name: ModelSource.model_validate(source) for name, source in job.models.items()},
+        job.tenant,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from fnmatch import fnmatch
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -31,6 +31,8 @@ class _Entry(BaseModel):
     gguf: str | None = None
 
 
+CONFIGS = 256
+"""So many models' configurations are remembered."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE = TypeAdapter(dict[str, _Entry])
 
@@ -46,6 +48,7 @@ class Registry:
         self._settings = settings
         folder = settings.models_file.absolute().parent
         self._entries: dict[str, tuple[Kind, ModelSource]] = {}
+        self._configs: dict[ModelSource, Any] = {}
         try:
             found = _FILE.validate_json(settings.models_file.read_bytes())
         except FileNotFoundError:
@@ -85,6 +88,20 @@ class Registry:
         names = [name for name, known_as, _ in self.list() if known_as == kind]
         return f"registered {kind}s: {', '.join(names) or 'none'}; or a hub id such as Qwen/Qwen3-0.6B"
 
+    def hub_config(self, source: ModelSource) -> Any:
+        """The `config.json` of a model of the hub at its pinned commit; `None` where it cannot be had."""
+        if source not in self._configs:
+            if os.environ.get("HF_HUB_OFFLINE") == "1":
+                return None
+            try:
+                answer = _get(f"{source.hub}/resolve/{source.revision or 'main'}/config.json")
+                if len(self._configs) >= CONFIGS:
+                    self._configs.clear()
+                self._configs[source] = answer.raise_for_status().json()
+            except (httpx.HTTPError, ValueError):
+                return None
+        return self._configs[source]
+
     def _from_hub(self, name: str, kind: Kind, param: str) -> ModelSource:
         if os.environ.get("HF_HUB_OFFLINE") == "1":
             raise SpecError(
@@ -92,15 +109,8 @@ class Registry:
                 param=param,
                 hint=self._hint(kind),
             )
-        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-        token = os.environ.get("HF_TOKEN")
         try:
-            answer = httpx.get(
-                f"{endpoint}/api/models/{name}",
-                headers={"authorization": f"Bearer {token}"} if token else {},
-                timeout=5,
-                follow_redirects=True,
-            )
+            answer = _get(f"api/models/{name}")
         except httpx.HTTPError as error:
             raise SpecError(
                 f"{name!r} is not registered, and the model hub cannot be reached ({type(error).__name__})",
@@ -114,3 +124,11 @@ class Registry:
                 hint="check the spelling; for a gated model give the service a HF_TOKEN",
             )
         return ModelSource(hub=name, revision=answer.json()["sha"])
+
+
+def _get(path: str) -> httpx.Response:
+    """Ask the model hub."""
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    token = os.environ.get("HF_TOKEN")
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    return httpx.get(f"{endpoint}/{path}", headers=headers, timeout=5, follow_redirects=True)

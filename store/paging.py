@@ -17,12 +17,14 @@ Row = TypeVar("Row", Job, Dataset)
 def newest_first(
     session: Session, table: type[Row], *, after: str | None, limit: int, only: Sequence[ColumnElement[bool]] = ()
 ) -> Sequence[Row]:
-    """Up to `limit` rows older than the one whose id is `after`, of those that satisfy `only`.
+    """Up to `limit` rows older than the one whose id is `after`, of those that satisfy `only`; never deleted ones.
 
     Raises:
         NotFound: there is no such row.
     """
     query = select(table).where(*only).order_by(table.created_at.desc(), table.id.desc()).limit(limit)
+    if table is Dataset:
+        query = query.where(Dataset.deleted_at.is_(None))
     if after is not None:
         last = session.get(table, after)
         if last is None:

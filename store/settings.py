@@ -27,8 +27,9 @@ class Settings(BaseSettings):
     hub_models: list[str] = ["*/*"]
     """Glob patterns of the hub ids that specs may name, as a JSON list; `[]` allows registry names only."""
     teacher_urls: list[str] = []
-    """Addresses of `openai` teachers that specs may name, as a JSON list; what lies below one is allowed too. The
-    trainer sends a key of its environment there, so by default none is."""
+    """Addresses of `openai` teachers that specs may name, as a JSON list; what lies below one is allowed too. Those
+    listed may be anywhere, inside the service's own network too. `https://*` allows every server over https whose
+    addresses are all public. By default none is allowed."""
     secret_key_file: Path | None = None
     """Lines of random characters; the first hashes API keys and seals secrets, the others still recognise what they
     made. By default `secret.key` in `data_dir`, made at the first start. Whoever reads it can read every secret."""
@@ -69,6 +70,10 @@ class Settings(BaseSettings):
     """How often every worker removes what unfinished checkpoints and deletions have left on disk."""
     max_line_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """Longest line of a dataset."""
+    max_dataset_bytes: int = Field(default=8 * 1024**3, ge=1024)
+    """Largest dataset, as it is sent and uncompressed."""
+    upload_expiry_s: float = Field(default=24 * 3600.0, gt=0)
+    """An upload that can be resumed is given up when nothing has been added for so long."""
 
     @cached_property
     def database(self) -> str:

@@ -24,7 +24,14 @@ def new_id(prefix: str) -> str:
 class Base(DeclarativeBase):
     """Common column types."""
 
-    type_annotation_map = {float: Double(), Json: JSON(), int: BigInteger(), Level: String(), EventType: String()}
+    type_annotation_map = {
+        float: Double(),
+        Json: JSON(),
+        list[Json]: JSON(),
+        int: BigInteger(),
+        Level: String(),
+        EventType: String(),
+    }
 
 
 class Job(Base):
@@ -199,8 +206,30 @@ class Dataset(Base):
     references: Mapped[int]
     rewards: Mapped[int]
     bytes: Mapped[int]
+    """As they were sent: compressed, or Parquet."""
     sha256: Mapped[str]
     created_at: Mapped[float] = mapped_column(insert_default=now())
+    deleted_at: Mapped[float | None]
+
+
+class Upload(Base):
+    """A dataset that comes in several requests."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    name: Mapped[str]
+    bytes: Mapped[int]
+    """Announced."""
+    sha256: Mapped[str | None]
+    """Announced."""
+    offset: Mapped[int] = mapped_column(default=0)
+    """Bytes that have come; the file may be longer after a crash."""
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"))
+    """What it has become."""
+    created_at: Mapped[float] = mapped_column(insert_default=now())
+    expires_at: Mapped[float]
 
 
 class Key(Base):
@@ -243,3 +272,20 @@ class Secret(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     sealed: Mapped[str]
     updated_at: Mapped[float] = mapped_column(insert_default=now())
+
+
+class Worker(Base):
+    """A worker process and what it runs on, as it says itself."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """As in `jobs.lease_owner`."""
+    host: Mapped[str]
+    cpus: Mapped[int]
+    memory_bytes: Mapped[int]
+    gpus: Mapped[list[Json]]
+    slots: Mapped[int]
+    version: Mapped[str]
+    started_at: Mapped[float] = mapped_column(insert_default=now())
+    seen_at: Mapped[float] = mapped_column(insert_default=now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -14,6 +15,8 @@ from sqlalchemy import Engine, text
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: tests never ask a hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; whatever tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "data" / "models"

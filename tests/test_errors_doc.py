@@ -9,9 +9,9 @@ from tests.conftest import ROOT
 from uniapl import errors
 
 TRAINERS = {value.code for value in vars(errors).values() if isinstance(value, type) and hasattr(value, "code")}
-TRAINERS -= {errors.UniaplError.code}
-ANSWERED = {errors.SpecError.code, errors.DatasetError.code}
-"""Those of the trainer's errors that the API, too, answers with."""
+TRAINERS -= {errors.UniaplError.code, errors.MisfitError.code}
+ANSWERED = {errors.SpecError.code, errors.DatasetError.code, errors.MisfitError.code}
+"""Errors of the library that the API, too, answers with."""
 
 
 def documented(part: str) -> set[str]:

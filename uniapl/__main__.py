@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from uniapl.access import Access, handed
 from uniapl.atomic import no_space
 from uniapl.errors import DiskFullError, DivergedError, UnhealthyError, UniaplError
 from uniapl.experiments import command as experiment
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     train = commands.add_parser("train", help="train as run.json says")
     train.add_argument("run", type=Path, help="a RunConfig as JSON; see docs/method.md")
     train.add_argument("--parent-pid", type=int, help="die when this parent process does")
+    train.add_argument("--secrets-stdin", action="store_true", help="read a JSON object of secrets from the input")
     experiment.add_parser(commands)
     arguments = parser.parse_args(argv)
     if arguments.command == "experiment":
@@ -52,10 +54,13 @@ def main(argv: list[str] | None = None) -> int:
             reason = problem["msg"].removeprefix("Value error, ")
             print(f"  {field_path(problem, given) or 'file'}: {reason}", file=sys.stderr)
         return EXIT_USER
-    return _train(run, signals)
+    secrets = handed(sys.stdin.read()) if arguments.secrets_stdin else {}
+    return _train(run, signals, Access(secrets, run.public_addresses_only))
 
 
-def _train(run: RunConfig, signals: Signals) -> int:
+def _train(run: RunConfig, signals: Signals, access: Access) -> int:
+    redactor = access.redactor(run.spec)
+    redactor.guard_outputs()
     import transformers  # torch and transformers load below, after the arguments are known to be good
 
     from uniapl.prepare import log_environment, prepare
@@ -65,9 +70,10 @@ def _train(run: RunConfig, signals: Signals) -> int:
     transformers.utils.logging.disable_progress_bar()  # the log is read by people, and its tail by the service
     try:
         print(log_environment(), file=sys.stderr)
-        with Reporter(Path(run.run_dir) / "reports.jsonl") as reporter, RewardPool(run.spec.reward) as rewards:
+        reports = Path(run.run_dir) / "reports.jsonl"
+        with Reporter(reports, redactor) as reporter, RewardPool(run.spec.reward) as rewards:
             try:
-                finished = prepare(run, reporter, signals, rewards).train()
+                finished = prepare(run, reporter, signals, rewards, access).train()
             except Exception as raised:
                 if (error := _known(raised)) is not None:
                     with suppress(OSError):  # a full disk may refuse this too

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import TemplateError
-from pydantic import ValidationError
 
 from uniapl.errors import DatasetError, ModelError
 from uniapl.policy import Policy
-from uniapl.spec.dataset import DatasetRow, first_problem
+from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.imports import RowError, parse_row
 from uniapl.spec.reward import Reward
 from uniapl.spec.training import DataOptions
 
@@ -53,10 +53,9 @@ def load_rows(path: Path) -> list[DatasetRow]:
         if not line.strip():
             continue
         try:
-            rows.append(DatasetRow.model_validate_json(line))
-        except ValidationError as error:
-            problem = first_problem(error, line)
-            raise DatasetError(f"{path.name} line {number}: {problem}", param="dataset_mix") from None
+            rows.append(parse_row(line)[0])
+        except RowError as error:
+            raise DatasetError(f"{path.name} line {number}: {error}", param="dataset_mix") from None
     return rows
 
 

@@ -2,6 +2,7 @@
 
     UniaplError
     ├── SpecError            invalid_spec          the job spec contradicts itself or the data
+    ├── MisfitError          does_not_fit          the job needs more memory than any worker has
     ├── DatasetError         invalid_dataset       a dataset row cannot be used
     ├── ModelError           model_not_loadable    a student or discriminator cannot be loaded
     ├── RewardError          reward_failed         a reward could not be computed
@@ -40,6 +41,12 @@ class SpecError(UniaplError):
     """The job spec contradicts itself, or the data it names."""
 
     code = "invalid_spec"
+
+
+class MisfitError(UniaplError):
+    """The job needs more memory than any worker has."""
+
+    code = "does_not_fit"
 
 
 class DatasetError(UniaplError):

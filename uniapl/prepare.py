@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from uniapl import manifest
+from uniapl.access import Access
 from uniapl.blocks import wrap_blocks
 from uniapl.data import EncodedRow, encode_rows, load_rows
 from uniapl.discriminators.load import load_discriminator
@@ -30,7 +31,7 @@ from uniapl.teachers.references import fill_references, without_failing_referenc
 from uniapl.trainer import Trainer
 
 
-def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: RewardPool) -> Trainer:
+def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: RewardPool, access: Access) -> Trainer:
     """Load models and data, from the checkpoint where there is one to resume from.
 
     Raises:
@@ -38,7 +39,7 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     """
     spec = run.spec
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    mix_rows, held_out_rows = _load_data(run, reporter, rewards)
+    mix_rows, held_out_rows = _load_data(run, reporter, rewards, access)
     reporter.phase("loading_student")
     done = manifest.verify(Path(run.resume_from)) if run.resume_from else 0
     later = [step for step in manifest.steps_in(Path(run.run_dir) / "checkpoints") if step > done]
@@ -85,7 +86,7 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
 
 
 def _load_data(
-    run: RunConfig, reporter: Reporter, rewards: RewardPool
+    run: RunConfig, reporter: Reporter, rewards: RewardPool, access: Access
 ) -> tuple[list[list[DatasetRow]], list[DatasetRow]]:
     """Rows of each entry of the mix and of the evaluation, with the teacher's answers where they lack references.
 
@@ -100,7 +101,7 @@ def _load_data(
     if spec.teacher.type == "openai":
         reporter.phase("asking_teacher")
         cache = run.teacher_cache_path()
-        mix, held_out = fill_references(spec, mix, held_out, cache=cache, on_event=reporter.event)
+        mix, held_out = fill_references(spec, mix, held_out, cache=cache, on_event=reporter.event, access=access)
     if spec.data.filter_teacher:
         entries = zip(mix, spec.dataset_mix, strict=True)
         mix = [_filter(rows, entry, spec, rewards, reporter) for rows, entry in entries]

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from uniapl.errors import UniaplError
+from uniapl.redaction import Redactor
 from uniapl.spec.report import (
     CheckpointReport,
     ErrorReport,
@@ -27,7 +28,13 @@ from uniapl.spec.report import (
 class Reporter:
     """Appends reports. A line is in the file when the call returns; readers may tail it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
+        """
+        Args:
+            path: the file.
+            redactor: what all texts pass through.
+        """
+        self._redactor = redactor or Redactor()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._seq = _whole_lines(path) if path.exists() else 0
         self._file = path.open("a", encoding="utf-8")
@@ -68,7 +75,8 @@ class Reporter:
 
     def _write(self, kind: type[Report], **fields: Any) -> None:
         self._seq += 1
-        self._file.write(kind(seq=self._seq, ts=time.time(), **fields).model_dump_json() + "\n")
+        told = kind(seq=self._seq, ts=time.time(), **self._redactor.inside(fields))
+        self._file.write(told.model_dump_json() + "\n")
         self._file.flush()
 
 

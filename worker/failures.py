@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from store.secrets import SecretUnusable
 from uniapl.errors import CheckpointError, DiskFullError, DivergedError
 from uniapl.spec.report import ErrorReport
 from uniapl.spec.resources import JobError
@@ -115,6 +116,19 @@ def worker_error(error: Exception) -> JobError:
         param=None,
         log_tail="",
     )
+
+
+def secret_unusable(error: SecretUnusable) -> Failure:
+    """The trainer cannot be given a secret that the spec names."""
+    fault = JobError(
+        code="secret_unusable",
+        message=str(error),
+        category="user",
+        hint=f"store it again with PUT /secrets/{error.name}, and submit the job again",
+        param="teacher.api_key_secret",
+        log_tail="",
+    )
+    return Failure(fault, may_pass=False)
 
 
 def no_final_checkpoint(log_tail: str) -> Failure:

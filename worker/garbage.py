@@ -1,4 +1,7 @@
-"""What crashes leave on disk: unfinished checkpoints, and folders whose rows are gone. Only what nobody can want."""
+"""What crashes leave on disk: unfinished checkpoints and uploads, and what was deleted; and answers past their time.
+
+Only what nobody can want.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
+from store import answers, uploads
 from store.artifacts import Artifacts
-from store.db import reading
+from store.db import reading, unit_of_work
 from store.states import TERMINAL
-from store.tables import Checkpoint, Job
+from store.tables import Checkpoint, Dataset, Job, Upload
 from uniapl import manifest
 
 UPLOAD_ABANDONED_S = 24 * 3600.0
@@ -33,9 +37,31 @@ def clear(engine: Engine, artifacts: Artifacts) -> None:
                 name = artifacts.relative(path)
                 if name in deleted or (job_id in over and name not in kept):
                     shutil.rmtree(path, ignore_errors=True)
+    _clear_datasets(engine, artifacts)
+    with unit_of_work(engine) as session:
+        answers.forget_old(session)
+
+
+def _clear_datasets(engine: Engine, artifacts: Artifacts) -> None:
+    with unit_of_work(engine) as session:
+        expired = uploads.expire(session)
+        growing = {
+            artifacts.upload(id_) for id_ in session.scalars(select(Upload.id).where(Upload.dataset_id.is_(None)))
+        }
+        deleted = list(session.scalars(select(Dataset.id).where(Dataset.deleted_at.is_not(None))))
+    for path in [*map(artifacts.upload, expired), *map(artifacts.dataset, deleted)]:
+        path.unlink(missing_ok=True)
     for path in artifacts.uploads():
-        if time.time() - path.stat().st_mtime > UPLOAD_ABANDONED_S:
+        if path not in growing and _age_s(path) > UPLOAD_ABANDONED_S:
             path.unlink(missing_ok=True)
+
+
+def _age_s(path: Path) -> float:
+    """Seconds since a file was written; none if it is gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _checkpoints(artifacts: Artifacts, job_id: str, fence: int) -> list[Path]:

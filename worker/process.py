@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -23,13 +24,22 @@ def boot_id() -> str:
         return str(int(psutil.boot_time()))
 
 
-def start(command: Sequence[str], *, log: Path, environment: dict[str, str], folder: Path) -> subprocess.Popen[bytes]:
-    """Start a command as the leader of its own process group, its output appended to `log`."""
+def start(
+    command: Sequence[str], *, log: Path, environment: dict[str, str], folder: Path, given: bytes | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a command as the leader of its own process group, its output appended to `log`.
+
+    `given` is handed over through a pipe, its standard input, where no list of processes and no file shows it.
+    """
+    stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
     with log.open("ab") as output:
-        return subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment, cwd=folder,
-            process_group=0,
-        )  # fmt: skip
+        child = subprocess.Popen(
+            command, stdout=output, stderr=output, stdin=stdin, env=environment, cwd=folder, process_group=0
+        )
+    if child.stdin is not None:
+        with suppress(BrokenPipeError), child.stdin:  # it may have ended already; its status will tell
+            child.stdin.write(given or b"")
+    return child
 
 
 def start_time(pid: int) -> int | None:

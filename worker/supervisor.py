@@ -6,6 +6,7 @@ trainers on one machine.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -14,17 +15,21 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 from sqlalchemy.orm import Session
 
-from store import checkpoints, holding, jobs
+from store import checkpoints, holding, jobs, secret_key, secrets
 from store.db import reading, unit_of_work
 from store.errors import FenceLost
 from store.holding import Hold, Intents
+from store.secrets import SecretUnusable
 from store.tables import Checkpoint
+from store.teachers import is_listed
 from uniapl.errors import CheckpointError
 from uniapl.spec.run import RunConfig
+from uniapl.spec.teacher import OpenAITeacher
 from worker import process, recovery
 from worker.failures import (
     EXIT_DONE,
@@ -34,6 +39,7 @@ from worker.failures import (
     hung,
     no_final_checkpoint,
     oom_kills,
+    secret_unusable,
     worker_error,
 )
 from worker.lease import Lease
@@ -47,6 +53,7 @@ OUTAGE = (OperationalError, InterfaceError, TimeoutError)
 ROOT = Path(__file__).parent.parent
 TRAINER = (sys.executable, "-m", "uniapl", "train")
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def run_attempt(worker: Worker, job_id: str) -> None:
@@ -73,6 +80,9 @@ def run_attempt(worker: Worker, job_id: str) -> None:
         _Attempt(worker, hold).run()
     except FenceLost as lost:
         logger.warning("%s", lost)
+    except SecretUnusable as error:
+        logger.warning("%s: %s", job_id, error)
+        _refuse(worker, hold, secret_unusable(error))
     except Exception as error:  # a bug or a broken machine: say so now, rather than fall silent for a lease
         logger.exception("%s: attempt %d failed on our side", job_id, hold.attempt)
         _give_up(worker, hold, error)
@@ -86,6 +96,16 @@ def _give_up(worker: Worker, hold: Hold, error: Exception) -> None:
             told = failure.model_dump(mode="json")
             jobs.retry_or_fail(session, hold.job_id, hold.fence, told, worker.settings.retry_backoff_s)
             holding.end_attempt(session, hold.job_id, hold.fence, failure.code)
+    except (FenceLost, SQLAlchemyError) as error:
+        logger.warning("%s: %s", hold.job_id, error)
+
+
+def _refuse(worker: Worker, hold: Hold, failure: Failure) -> None:
+    """No attempt can go better; if even this cannot be written, the lease will run out, and another one tries."""
+    try:
+        with unit_of_work(worker.engine) as session:
+            jobs.fail(session, hold.job_id, hold.fence, failure.error.model_dump(mode="json"))
+            holding.end_attempt(session, hold.job_id, hold.fence, failure.error.code)
     except (FenceLost, SQLAlchemyError) as error:
         logger.warning("%s: %s", hold.job_id, error)
 
@@ -111,15 +131,16 @@ class _Attempt:
 
         Raises:
             FenceLost: the job was taken from us; the trainer is dead and nothing more was written.
+            SecretUnusable: the trainer cannot be given what the spec names; it was not started.
         """
         with self._lease:
             self._folder.mkdir(parents=True, exist_ok=True)
-            recovery.take_over(self._worker, self._hold)
-            run = self._run_config()
+            self._insist(lambda: recovery.take_over(self._worker, self._hold))
+            run = self._insist(self._run_config)
             (self._folder / "run.json").write_text(run.model_dump_json(indent=2))
-            child = self._start()
+            child = self._start(self._insist(self._secrets))
             try:
-                self._record_group(child)
+                self._insist(lambda: self._record_group(child))
                 status = self._follow(child)
                 process.kill_group(child.pid)  # its children too, before the row says that it is over
                 self._insist(self._relay_the_rest)
@@ -142,16 +163,34 @@ class _Attempt:
             datasets={name: str(artifacts.dataset(name).absolute()) for name in names},
             models=self._hold.models,
             resume_from=str((artifacts.root / found.path).absolute()) if found else None,
-            teacher_cache=str(artifacts.teacher_cache().absolute()),
+            teacher_cache=str(artifacts.teacher_cache(self._hold.tenant).absolute()),
+            public_addresses_only=not self._may_be_anywhere(),
             keep_all_checkpoints=True,  # retention is the relay's, under the fence
         )
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _may_be_anywhere(self) -> bool:
+        """Whether the operator vouches for the server that the spec names."""
+        teacher = self._hold.spec.teacher
+        return isinstance(teacher, OpenAITeacher) and is_listed(teacher.base_url, self._settings.teacher_urls)
+
+    def _secrets(self) -> dict[str, str]:
+        """What the spec's names stand for; in memory for as long as the trainer takes to start."""
+        teacher = self._hold.spec.teacher
+        name = teacher.api_key_secret if isinstance(teacher, OpenAITeacher) else None
+        if name is None:
+            return {}
+        key = secret_key.load(self._settings)
+        with reading(self._engine) as session:
+            return {name: secrets.value(session, key, self._hold.tenant, name)}
+
+    def _start(self, handed: dict[str, str]) -> subprocess.Popen[bytes]:
+        command = [*TRAINER, str(self._folder / "run.json"), "--parent-pid", str(os.getpid())]
         return process.start(
-            [*TRAINER, str(self._folder / "run.json"), "--parent-pid", str(os.getpid())],
+            [*command, "--secrets-stdin"] if handed else command,
             log=self._log,
             environment={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
             folder=ROOT,
+            given=json.dumps(handed).encode() if handed else None,
         )
 
     def _record_group(self, child: subprocess.Popen[bytes]) -> None:
@@ -202,15 +241,15 @@ class _Attempt:
         while self._relay.pump():
             self._lease.check()
 
-    def _insist(self, write: Callable[[], None]) -> None:
-        """Try until the database takes it, or the job is no longer ours.
+    def _insist(self, ask: Callable[[], T]) -> T:
+        """Try until the database answers, or the job is no longer ours; `ask` may have succeeded unheard.
 
         Raises:
             FenceLost: it is not.
         """
         while True:
             try:
-                return write()
+                return ask()
             except OUTAGE as error:
                 logger.warning("%s: the database does not answer, trying again: %s", self._hold.job_id, error)
             self._lease.lost.wait(INTENT_S)

@@ -1,7 +1,8 @@
 """The sweeper: every worker has one, and any number of them at once is harmless.
 
 It takes jobs from holders that fell silent, queues retries whose time has come, heeds what owners want of jobs that
-were given back meanwhile, takes queued jobs that no message has announced here, and clears the disk.
+were given back meanwhile, takes queued jobs that no message has announced here, tells what its worker runs on, and
+clears the disk.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import time
 
 from sqlalchemy.orm import Session
 
-from store import holding, jobs
+from store import holding, jobs, workers
 from store.db import reading, unit_of_work
 from store.tables import Attempt
-from worker import garbage
+from worker import garbage, hardware
 from worker.failures import lost_holder
 from worker.recovery import bury
 from worker.supervisor import run_attempt
@@ -32,6 +33,7 @@ class Sweeper:
         self._engine = worker.engine
         self._connected_since = self._heard = time.monotonic()
         self._cleared_at = -float("inf")
+        self._hardware = hardware.facts(worker.settings.worker_slots)
 
     def run(self) -> None:
         """Sweep every `sweep_s` seconds."""
@@ -46,6 +48,7 @@ class Sweeper:
     def sweep(self) -> None:
         """One round."""
         with unit_of_work(self._engine) as session:
+            workers.report(session, self._worker.owner, self._hardware, self._settings.lease_s)
             jobs.heed_intents_of_given_back(session)
             jobs.requeue_due(session)
             if self._may_reap():

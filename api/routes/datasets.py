@@ -1,8 +1,9 @@
-"""/datasets: streamed upload, list."""
+"""/datasets: streamed upload, list, contents, deletion."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
@@ -12,64 +13,76 @@ from api.auth import Caller, ReadsJobs, WritesDatasets
 from api.deps import After, Limit
 from api.idempotency import Once, OnceStreamed
 from api.problems import RESPONSES
-from store import datasets
-from store.datasets import Upload
-from store.errors import Conflict
+from store import contents, datasets, tokens
+from store.errors import Conflict, NotFound
+from store.ingest import Ingest, Stated
 from store.paging import newest_first
 from store.tables import Dataset as Row
 from store.tables import new_id
-from uniapl.spec.resources import Dataset, Page
+from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.resources import Dataset, DatasetStatistics, Page
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], responses=RESPONSES)
-
-_JSONL_BODY = {
+Sha256 = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Hash of the body, in hex; checked.")]
+BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "JSON Lines: one `DatasetRow` object a line, UTF-8.",
-        "content": {"application/jsonl": {"schema": {"type": "string", "format": "binary"}}},
+        "description": "JSON Lines in UTF-8, or Parquet; plain, gzip or zstd. Recognised by its first bytes.",
+        "content": {
+            kind: {"schema": {"type": "string", "format": "binary"}}
+            for kind in ("application/jsonl", "application/octet-stream")
+        },
     }
 }
 
 
-@router.post("", status_code=201, openapi_extra=_JSONL_BODY)
+@router.post("", status_code=201, openapi_extra=BODY)
 async def upload_dataset(
     request: Request,
     caller: WritesDatasets,
     once: OnceStreamed,
     name: Annotated[str, Query(min_length=1, max_length=200, description="Title.")] = "dataset",
+    size: Annotated[int | None, Query(alias="bytes", ge=0, description="Size of the body; checked.")] = None,
+    sha256: Sha256 = None,
 ) -> Dataset:
-    """Upload a dataset as JSON Lines in the request body.
+    """Upload a dataset in the request body: JSON Lines or Parquet, plain, gzip or zstd.
 
-    Each line is `{"messages": [{"role", "content"}…], "reference"?, "reward"?, "id"?, "tags"?}`. Lines are validated as
-    they arrive; if any is bad the answer lists up to 20 of them with line number, byte offset and reason, and nothing
-    is kept.
+    A row is `{"messages": [{"role", "content"}…], "reference"?, "reward"?, "id"?, "tags"?}`, or has the fields of TRL
+    (`prompt` with `completion` or `chosen`; `messages` that end with the answer), of IF-RLVR (`messages`,
+    `ground_truth`) or of IFEval (`prompt`, `instruction_id_list`, `kwargs`). Rows are validated as they arrive; if any
+    is bad the answer lists up to 20 of them with line number, byte offset and reason, and nothing is kept. For a large
+    file on a shaky line there is `POST /uploads`.
     """
     dataset_id, service = new_id("ds"), caller.service
-    temporary = service.artifacts.upload(dataset_id)
-    with service.limits.one_of("uploads", caller.tenant), Upload(temporary, service.settings.max_line_bytes) as upload:
+    with (
+        service.limits.one_of("uploads", caller.tenant),
+        Ingest(service.artifacts, service.settings, dataset_id, caller.tenant) as ingest,
+    ):
         async for chunk in request.stream():
-            await run_in_threadpool(upload.feed, chunk)
-        return await run_in_threadpool(_store, caller, once, upload, dataset_id, name)
+            await run_in_threadpool(ingest.feed, chunk)
+        row = await run_in_threadpool(ingest.finish, name, Stated(size, sha256))
+        return await run_in_threadpool(keep, caller, once.about(row.sha256), row, add)
 
 
-def _store(caller: Caller, once: Once, upload: Upload, dataset_id: str, name: str) -> Dataset:
-    path = caller.service.artifacts.dataset(dataset_id)
-    row: Row = upload.finish(path, dataset_id, name, caller.tenant)
-
-    def add(session: Session) -> Dataset:
-        session.add(row)
-        session.flush()
-        session.refresh(row)
-        return Dataset.model_validate(row)
-
+def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], Row]) -> Dataset:
+    """Settle a dataset whose file is in place; the file goes again if another request was faster, or none may come."""
+    path = caller.service.artifacts.dataset(row.id)
     try:
-        stored = once.about(row.sha256).answer(caller, Dataset, add)
-    except Conflict:
+        stored = once.answer(caller, Dataset, lambda session: Dataset.model_validate(settle(session, row)))
+    except (Conflict, NotFound):
         path.unlink()
         raise
-    if stored.id != dataset_id:  # it was there already
+    if stored.id != row.id:
         path.unlink()
     return stored
+
+
+def add(session: Session, row: Row) -> Row:
+    """Add a dataset that stands for itself."""
+    session.add(row)
+    session.flush()
+    session.refresh(row)
+    return row
 
 
 @router.get("")
@@ -83,5 +96,50 @@ def list_datasets(caller: ReadsJobs, after: After = None, limit: Limit = 20) -> 
 @router.get("/{dataset_id}")
 def get_dataset(dataset_id: str, caller: ReadsJobs) -> Dataset:
     """One dataset."""
+    return Dataset.model_validate(_get(caller, dataset_id))
+
+
+@router.get("/{dataset_id}/preview", response_model_exclude_unset=True)
+def preview_dataset(
+    dataset_id: str,
+    caller: ReadsJobs,
+    rows: Annotated[int, Query(ge=1, le=100, description="How many; fewer are shown if they exceed 1 MiB.")] = 20,
+) -> Page[DatasetRow]:
+    """The first rows, as they are stored and trained on: with our own fields, whatever was uploaded."""
+    found = _get(caller, dataset_id)
+    try:
+        shown = contents.first_rows(caller.service.artifacts.dataset(dataset_id), rows)
+    except FileNotFoundError:
+        raise NotFound("dataset", dataset_id) from None
+    return Page(object="list", data=shown, has_more=len(shown) < found.rows)
+
+
+@router.get("/{dataset_id}/statistics")
+def dataset_statistics(
+    dataset_id: str,
+    caller: ReadsJobs,
+    student: Annotated[str | None, Query(description="A registered student, to count its tokens.")] = None,
+) -> DatasetStatistics:
+    """How long prompts and references are, and which rewards and tags there are.
+
+    It is read from up to 2,000 rows, spread evenly over the dataset, within about 10 seconds.
+    """
+    found, service = _get(caller, dataset_id), caller.service
+    count = tokens.counter(service.registry, student) if student is not None else None
+    try:
+        return contents.statistics(found, service.artifacts.dataset(dataset_id), count)
+    except FileNotFoundError:
+        raise NotFound("dataset", dataset_id) from None
+
+
+@router.delete("/{dataset_id}", status_code=204)
+def delete_dataset(dataset_id: str, caller: WritesDatasets) -> None:
+    """Delete a dataset and its file; 409 while a job that is not over names it."""
+    with caller.unit_of_work() as session:
+        datasets.delete(session, dataset_id)
+    caller.service.artifacts.dataset(dataset_id).unlink(missing_ok=True)
+
+
+def _get(caller: Caller, dataset_id: str) -> Row:
     with caller.reading() as session:
-        return Dataset.model_validate(datasets.get(session, dataset_id))
+        return datasets.get(session, dataset_id)

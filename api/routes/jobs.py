@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Request, Response
 from fastapi.responses import FileResponse
+from sqlalchemy.orm import Session
 
 from api import admission, stream
-from api.auth import ReadsJobs, WritesJobs
+from api.auth import Caller, ReadsJobs, WritesJobs
 from api.deps import After, Limit
 from api.examples import JOB_EXAMPLES
-from api.idempotency import OnceDep
+from api.idempotency import Once, OnceDep
+from api.jobs import to_job, to_jobs
 from api.live import to_event
 from api.problems import RESPONSES, Problem
 from api.routes.checkpoints import to_checkpoint
@@ -51,14 +54,14 @@ def list_jobs(caller: ReadsJobs, after: After = None, limit: Limit = 20) -> Page
     """Jobs, newest first."""
     with caller.reading() as session:
         found = newest_first(session, Row, after=after, limit=limit + 1)
-    return Page(data=[Job.model_validate(job) for job in found[:limit]], has_more=len(found) > limit)
+        return Page(data=to_jobs(session, found[:limit], caller.service), has_more=len(found) > limit)
 
 
 @router.get("/{job_id}")
 def get_job(job_id: str, caller: ReadsJobs) -> Job:
     """One job."""
     with caller.reading() as session:
-        return Job.model_validate(jobs.get(session, job_id))
+        return to_job(session, jobs.get(session, job_id), caller.service)
 
 
 @router.post("/{job_id}/cancel")
@@ -68,7 +71,7 @@ def cancel_job(job_id: str, caller: WritesJobs, once: OnceDep) -> Job:
     A waiting job is cancelled at once. For an active one the answer says `cancel_requested`; it becomes `cancelled`
     when its trainer is gone. Checkpoints stay. Cancelling twice is harmless; a job that has ended otherwise is a 409.
     """
-    return once.answer(caller, Job, lambda session: Job.model_validate(jobs.request_cancel(session, job_id)))
+    return _change(caller, once, job_id, jobs.request_cancel)
 
 
 @router.post("/{job_id}/pause")
@@ -78,7 +81,7 @@ def pause_job(job_id: str, caller: WritesJobs, once: OnceDep) -> Job:
     A waiting job is paused at once. An active one finishes its step and writes a checkpoint first; until then the
     answer says `pause_requested`. Pausing twice is harmless; a job that is over is a 409.
     """
-    return once.answer(caller, Job, lambda session: Job.model_validate(jobs.request_pause(session, job_id)))
+    return _change(caller, once, job_id, jobs.request_pause)
 
 
 @router.post("/{job_id}/resume")
@@ -87,7 +90,7 @@ def resume_job(job_id: str, caller: WritesJobs, once: OnceDep, background: Backg
 
     Resuming a job that is not paused is harmless; a job that is over is a 409.
     """
-    job = once.answer(caller, Job, lambda session: Job.model_validate(jobs.request_resume(session, job_id)))
+    job = _change(caller, once, job_id, jobs.request_resume)
     background.add_task(caller.service.doorbell.ring, job_id)  # runs after the commit
     return job
 
@@ -197,3 +200,7 @@ def list_checkpoints(job_id: str, caller: ReadsJobs) -> Page[Checkpoint]:
         rows = checkpoints.of_job(session, job_id)
     found = (to_checkpoint(row, caller.service) for row in rows)
     return Page(data=[checkpoint for checkpoint in found if checkpoint is not None], has_more=False)
+
+
+def _change(caller: Caller, once: Once, job_id: str, change: Callable[[Session, str], Row]) -> Job:
+    return once.answer(caller, Job, lambda session: Job.model_validate(change(session, job_id)))

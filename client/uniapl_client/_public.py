@@ -1,10 +1,22 @@
 """The public names."""
 
+from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.estimate import Estimate, Validation
 from uniapl.spec.job import JobSpec
-from uniapl.spec.resources import Alias, Checkpoint, Dataset, Job, JobEvent, MetricPoint, Model, Sample
+from uniapl.spec.resources import (
+    Alias,
+    Checkpoint,
+    Dataset,
+    DatasetStatistics,
+    Job,
+    JobEvent,
+    MetricPoint,
+    Model,
+    Sample,
+    Secret,
+)
 from uniapl_client._async.client import AsyncClient
 from uniapl_client._sync.client import Client
-from uniapl_client._wire import DatasetPreview, DatasetStatistics, Estimate, Validation
 from uniapl_client.errors import (
     APIConnectionError,
     APIResponseValidationError,
@@ -38,7 +50,7 @@ __all__ = [
     "Client",
     "ConflictError",
     "Dataset",
-    "DatasetPreview",
+    "DatasetRow",
     "DatasetStatistics",
     "Estimate",
     "InvalidRequestError",
@@ -54,6 +66,7 @@ __all__ = [
     "RateLimitError",
     "Reported",
     "Sample",
+    "Secret",
     "ServerError",
     "StateChanged",
     "StreamEvent",

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import statistics
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
+from api.deps import Service
+from store import contents, datasets, jobs
+from store.db import reading, unit_of_work
+from store.errors import Conflict
+from store.models import Registry
+from store.settings import Settings
+from store.tables import Dataset, Job
 from tests.api.conftest import ROW, upload
+from tests.conftest import MODELS, ROOT
+from uniapl.spec.job import JobSpec
 
 
 def test_an_upload_is_described_by_its_contents(client: TestClient, tmp_path: Path) -> None:
@@ -63,7 +80,6 @@ def test_an_unusable_database_is_a_503_that_says_when_to_retry(client: TestClien
 
 def test_a_database_without_tables_is_not_ready(tmp_path: Path) -> None:
     from api.main import create_app
-    from store.settings import Settings
 
     with TestClient(create_app(Settings(data_dir=tmp_path))) as fresh:
         answer = fresh.get("/readyz")
@@ -76,3 +92,208 @@ def test_a_nul_in_a_row_is_refused(client: TestClient) -> None:
     answer = client.post("/datasets", content=json.dumps(row))
     assert answer.status_code == 422
     assert "NUL" in answer.json()["errors"][0]["reason"]
+
+
+def service_of(client: TestClient) -> Service:
+    service: Service = client.app.state.service  # type: ignore[attr-defined]
+    return service
+
+
+def test_what_was_sent_is_checked_against_what_was_stated(client: TestClient, tmp_path: Path) -> None:
+    content = gzip.compress(json.dumps(ROW).encode())
+    sha256 = hashlib.sha256(content).hexdigest()
+    for stated in ({"bytes": len(content) - 1}, {"sha256": "0" * 64}):
+        answer = client.post("/datasets", params=stated, content=content)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (422, next(iter(stated)))
+    assert not any((tmp_path / "datasets").iterdir())
+    answer = client.post("/datasets", params={"bytes": len(content), "sha256": sha256}, content=content)
+    assert answer.status_code == 201
+    assert (answer.json()["bytes"], answer.json()["sha256"]) == (len(content), sha256)
+    assert client.post("/datasets", params={"sha256": "short"}, content=content).status_code == 422
+
+
+def test_damage_and_excess_are_told_apart(client: TestClient, tmp_path: Path) -> None:
+    answer = client.post("/datasets", content=gzip.compress(b"x" * 1000)[:-5])
+    assert answer.status_code == 422
+    assert answer.json()["error"]["code"] == "invalid_dataset"
+    assert "cut short: compress it again" in answer.json()["detail"]
+    object.__setattr__(service_of(client).settings, "max_dataset_bytes", 2000)
+    answer = client.post("/datasets", content=b"\n" * 2001)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+    assert not any((tmp_path / "datasets").iterdir())
+
+
+def test_rows_of_other_tools_are_shown_as_they_are_stored(client: TestClient) -> None:
+    rows = [
+        {"prompt": "Say hello.", "completion": "Hello!"},
+        {"key": 1, "prompt": "?", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{"num_words": None}]},
+        ROW,
+    ]
+    dataset = upload(client, *rows)
+    preview = client.get(f"/datasets/{dataset}/preview").json()
+    assert preview == {
+        "object": "list",
+        "data": [
+            {"messages": [{"role": "user", "content": "Say hello."}], "reference": "Hello!"},
+            {
+                "id": "1",
+                "messages": [{"role": "user", "content": "?"}],
+                "reward": {"type": "ifeval", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+            },
+            ROW,
+        ],
+        "has_more": False,
+    }
+    preview = client.get(f"/datasets/{dataset}/preview", params={"rows": 2}).json()
+    assert (len(preview["data"]), preview["has_more"]) == (2, True)
+    assert client.get(f"/datasets/{dataset}/preview", params={"rows": 101}).status_code == 422
+
+
+def test_a_preview_of_long_rows_is_short_but_not_empty(client: TestClient) -> None:
+    row = {"prompt": "a" * 700_000}
+    preview = client.get(f"/datasets/{upload(client, row, row, row)}/preview").json()
+    assert (len(preview["data"]), preview["has_more"]) == (1, True)
+
+
+def test_statistics_describe_every_row_of_a_small_dataset(client: TestClient) -> None:
+    answers = ["a" * (n + 1) for n in range(100)]
+    rows = [
+        {"prompt": "What?", "completion": answer, "tags": ["x", "y"] if len(answer) % 2 else ["x"]}
+        for answer in answers
+    ]
+    dataset = upload(client, *rows, ROW)
+    found = client.get(f"/datasets/{dataset}/statistics").json()
+    assert (found["rows"], found["references"], found["rewards"], found["sampled_rows"]) == (101, 101, 1, 101)
+    assert found["reward_types"] == {"ifeval": 1}
+    assert found["tags"] == {"x": 100, "y": 50}
+    assert found["prompt"]["count"] == 101
+    assert found["prompt"]["tokens"] is None
+    lengths = sorted([*map(len, answers), len(ROW["reference"])])
+    expected = {"mean": statistics.mean(lengths), "p50": lengths[50], "p95": lengths[95], "max": 100}
+    assert found["reference"]["characters"] == pytest.approx(expected)
+
+
+def test_statistics_count_the_tokens_of_a_registered_student(client: TestClient, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    name = "smollm2-135m-instruct"
+    models = tmp_path / "models.json"
+    known = {"smol": {"kind": "student", "path": str(MODELS / name)}, "tiny": {"kind": "student", "path": "tiny"}}
+    models.write_text(json.dumps(known | {"hub": {"kind": "student", "hub": "some/model"}}))
+    object.__setattr__(service_of(client), "registry", Registry(Settings(models_file=models)))
+    content = (ROOT / "examples" / "data" / "train.jsonl").read_bytes()
+    dataset = client.post("/datasets", content=content).json()["id"]
+    rows = [json.loads(line) for line in content.splitlines()]
+    tokenizer = AutoTokenizer.from_pretrained(MODELS / name)
+    found = client.get(f"/datasets/{dataset}/statistics", params={"student": "smol"}).json()
+    for field, texts in {
+        "prompt": ["\n".join(turn["content"] for turn in row["messages"]) for row in rows],
+        "reference": [row["reference"] for row in rows if "reference" in row],
+    }.items():
+        lengths = [len(tokenizer.encode(text, add_special_tokens=False)) for text in texts]
+        assert found[field]["tokens"]["max"] == max(lengths)
+        assert found[field]["tokens"]["mean"] == pytest.approx(statistics.mean(lengths))
+    for student, says in (("tiny", "no tokenizer.json"), ("hub", "no tokenizer.json"), ("nope", "not a registered")):
+        answer = client.get(f"/datasets/{dataset}/statistics", params={"student": student})
+        assert answer.status_code == 422
+        assert answer.json()["error"]["param"] == "student"
+        assert says in answer.json()["detail"]
+        assert answer.json()["detail"].endswith("tokens can be counted for: smol")
+
+
+def test_statistics_of_many_rows_are_those_of_rows_spread_evenly(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "SAMPLE", 50)
+    dataset = upload(client, *({"prompt": "a" * (n + 1)} for n in range(1000)))
+    found = client.get(f"/datasets/{dataset}/statistics").json()
+    assert (found["rows"], found["sampled_rows"], found["prompt"]["count"]) == (1000, 50, 50)
+    assert found["prompt"]["characters"] == pytest.approx({"mean": 491, "p50": 481, "p95": 941, "max": 981})
+    assert found["reference"] is None
+    monkeypatch.setattr(contents, "PATIENCE_S", 0.0)
+    found = client.get(f"/datasets/{dataset}/statistics").json()
+    assert found["sampled_rows"] == 1
+
+
+def end(client: TestClient, job_id: str) -> None:
+    with unit_of_work(service_of(client).engine) as session:
+        session.get_one(Job, job_id).state = "succeeded"
+
+
+@pytest.mark.parametrize("entry", ["dataset_mix", "evaluation"])
+def test_a_dataset_is_deleted_once_no_job_that_is_not_over_names_it(
+    client: TestClient, tmp_path: Path, entry: str
+) -> None:
+    dataset, other = upload(client), upload(client)
+    spec: dict[str, Any] = {"student": "tiny", "dataset_mix": [{"dataset": dataset}]}
+    if entry == "evaluation":
+        spec = {"student": "tiny", "dataset_mix": [{"dataset": other}], "evaluation": {"dataset": dataset}}
+    job = client.post("/jobs", json=spec).json()
+    answer = client.delete(f"/datasets/{dataset}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "dataset_in_use")
+    assert job["id"] in answer.json()["detail"]
+    assert client.get(f"/datasets/{dataset}").status_code == 200
+    end(client, job["id"])
+    assert client.delete(f"/datasets/{dataset}").status_code == 204
+    assert not (tmp_path / "datasets" / f"{dataset}.jsonl").exists()
+    for path in ("", "/preview", "/statistics"):
+        assert client.get(f"/datasets/{dataset}{path}").json()["error"]["code"] == "dataset_not_found"
+    assert client.delete(f"/datasets/{dataset}").status_code == 404
+    assert [found["id"] for found in client.get("/datasets").json()["data"]] == [other]
+    assert client.get(f"/jobs/{job['id']}").json()["spec"] == job["spec"]
+    answer = client.post("/jobs", json=spec)
+    assert answer.status_code == 422
+    assert "unknown dataset" in answer.json()["detail"]
+
+
+def in_between(engine: Engine, first: Callable[[Session], object], then: Callable[[], object]) -> BaseException | None:
+    """What `then` raises that begins after `first` and before its commit; it has to wait for it."""
+    raised: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            then()
+        except BaseException as error:  # noqa: BLE001  (looked at by the caller)
+            raised.append(error)
+        else:
+            raised.append(None)
+
+    thread = threading.Thread(target=run)
+    with unit_of_work(engine) as session:
+        first(session)
+        thread.start()
+        thread.join(timeout=0.5)
+        assert thread.is_alive(), raised
+    thread.join(timeout=30)
+    return raised[0]
+
+
+def admit(session: Session, dataset: str) -> Job:
+    """As the API does it."""
+    datasets.use(session, dataset)
+    return jobs.create(session, JobSpec.model_validate({"student": "tiny", "dataset_mix": [{"dataset": dataset}]}), {})
+
+
+def test_a_dataset_is_not_deleted_under_a_job_that_is_being_admitted(client: TestClient) -> None:
+    engine, dataset = service_of(client).engine, upload(client)
+
+    def delete() -> None:
+        with unit_of_work(engine) as session:
+            datasets.delete(session, dataset)
+
+    raised = in_between(engine, lambda session: admit(session, dataset), delete)
+    assert isinstance(raised, Conflict)
+    with reading(engine) as session:
+        assert session.get_one(Dataset, dataset).deleted_at is None
+
+
+def test_a_job_is_not_admitted_on_a_dataset_that_is_being_deleted(client: TestClient) -> None:
+    engine, dataset = service_of(client).engine, upload(client)
+
+    def create() -> None:
+        answer = client.post("/jobs", json={"student": "tiny", "dataset_mix": [{"dataset": dataset}]})
+        assert answer.status_code == 201, answer.text
+
+    raised = in_between(engine, lambda session: datasets.delete(session, dataset), create)
+    assert "unknown dataset" in str(raised)
+    assert client.get("/jobs").json()["data"] == []

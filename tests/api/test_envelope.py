@@ -92,3 +92,24 @@ def test_brackets_inside_strings_do_not_count_as_depth(client: TestClient) -> No
         "/jobs", content=f'{{"name": {json.dumps(text)}}}', headers={"content-type": "application/json"}
     )
     assert answer.json()["error"]["code"] == "invalid_request"  # and not too_deep
+
+
+def test_a_body_that_is_no_text_is_refused(client: TestClient) -> None:
+    answer = client.post("/jobs", content=b'{"name": "\xff"}', headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "path", ["/jobs/a%00b", "/jobs?after=%00", "/datasets/%00", "/aliases/a?x=%00", "/v1/files/%00"]
+)
+def test_nul_in_an_address_is_no_failure_of_ours(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code in (404, 422)
+
+
+def test_nul_in_what_is_looked_up_is_no_failure_of_ours(client: TestClient) -> None:
+    for path, body in [
+        ("/v1/fine_tuning/jobs", {"model": "tiny", "training_file": "a\0"}),
+        ("/jobs", {"student": "tiny", "dataset_mix": [{"dataset": "a\0"}]}),
+    ]:
+        assert client.post(path, json=body).status_code == 422
+    assert client.put("/aliases/a", json={"checkpoint_id": "a\0", "version": 0}).status_code in (404, 422)

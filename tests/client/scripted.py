@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,3 +125,26 @@ def event(number: int, message: str = "m", **data: Any) -> dict[str, Any]:
     """An event as the service words it."""
     kind = "state" if "state" in data else "message"
     return {"id": number, "created_at": 0.0, "level": "info", "type": kind, "message": message, "data": data}
+
+
+def validation(*problems: dict[str, Any], warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """What is wrong with a spec, as the service words it."""
+    return {"valid": not problems, "problems": list(problems), "warnings": list(warnings), "spec": None}
+
+
+def estimate() -> dict[str, Any]:
+    """An estimate as the service words it."""
+    size = {"low": 10**9, "expected": 2 * 10**9, "high": 3 * 10**9}
+    tokens = {"prompt_tokens": 9000, "reference_tokens": 5000}
+    return {
+        "verdict": "fits",
+        "reasons": ["it does", "a caveat"],
+        "roles": [{"role": "both", "rows": 201, **tokens, "passes": 0.25, "left_out": 0.1}],
+        "tokens_counted_by": "tokenizer",
+        "steps": 4,
+        "rollouts_per_step": 8,
+        "tokens_per_step": 1000,
+        "memory": {"device": "cpu", "parts": {"weights": size}, "total": size},
+        "hardware": [],
+        "time": {"step_s": 2.5, "total_s": 10.0, "basis": "measured"},
+    }

@@ -18,12 +18,13 @@ import pytest
 from click.testing import CliRunner
 from uniapl_client.cli import main
 
-from tests.client.scripted import Answer, Request, event, in_turn, job, problem, serving
-from tests.client.test_resources import ERROR, page
+from tests.client.scripted import Answer, Request, estimate, event, in_turn, job, problem, serving, validation
+from tests.client.test_resources import ERROR, ROW, STATISTICS, page
 from tests.client.test_streams import END, log_script, sse
 from tests.client.test_transfers import CONTENT, checkpoint, files
 
 UNIAPL = [sys.executable, "-c", "from uniapl_client.cli import main; main()"]
+WRONG = (("alpha", "less"), (None, None))
 SPEC = {"student": "tiny", "dataset_mix": [{"dataset": "ds_1"}]}
 
 
@@ -153,15 +154,22 @@ def test_errors_are_lines_or_json_and_have_their_statuses(spec: str, tmp_path: P
 
 
 def test_a_spec_is_validated_and_estimated(spec: str) -> None:
-    found = {"valid": False, "problems": [{"param": "alpha", "message": "too much", "hint": "less"}]}
-    with serving(in_turn(Answer(found))) as server:
+    problems = [{"param": param, "code": "invalid_spec", "message": "bad", "hint": hint} for param, hint in WRONG]
+    with serving(in_turn(Answer(validation(*problems, warnings=["tight"])))) as server:
         shown = uniapl(server.url, "validate", spec)
-        assert (shown.returncode, shown.stdout) == (1, "alpha: too much\n  less\nnot valid\n")
+        assert (shown.returncode, shown.stdout) == (1, "alpha: bad\n  less\nspec: bad\nwarning: tight\nnot valid\n")
         assert json.loads(uniapl(server.url, "validate", spec, "--json").stdout)["valid"] is False
-    with serving(in_turn(Answer({"memory": {"low": 1.5, "high": None}, "verdict": "fits"}))) as server:
-        lines = uniapl(server.url, "estimate", spec).stdout.splitlines()
-        assert [line.split() for line in lines] == [["memory"], ["low", "1.5"], ["high", "-"], ["verdict", "fits"]]
-        assert json.loads(uniapl(server.url, "estimate", spec, "--json").stdout)["memory"]["low"] == 1.5
+    with serving(in_turn(Answer(estimate()))) as server:
+        lines = [line.split() for line in uniapl(server.url, "estimate", spec).stdout.splitlines()]
+        assert json.loads(uniapl(server.url, "estimate", spec, "--json").stdout)["memory"]["total"]["low"] == 10**9
+    assert lines[0] == ["fits:", "it", "does"]
+    assert ["both", "201", "9,000", "5,000", "0.25", "10%"] in lines
+    assert ["weights", "1.00", "2.00", "3.00"] in lines
+    assert ["total", "1.00", "2.00", "3.00"] in lines
+    assert " ".join(lines[-1]) == "2.5 s a step, 0:00:10 for all; measured"
+    unknown = {**estimate(), "memory": None, "time": {"step_s": None, "total_s": None, "basis": "unknown: no worker"}}
+    with serving(in_turn(Answer(unknown))) as server:
+        assert uniapl(server.url, "estimate", spec).stdout.endswith("time: unknown: no worker\n")
 
 
 def test_logs_come_as_they_are_or_as_lines_of_json() -> None:
@@ -224,8 +232,10 @@ def test_datasets_are_uploaded_listed_and_looked_into(tmp_path: Path) -> None:
     path.write_text("{}\n")
 
     def script(request: Request) -> Answer:
-        if request.path.endswith(("/preview", "/statistics")):
-            return Answer({"rows": [{"prompt": "hello"}]})
+        if request.path.endswith("/preview"):
+            return page(ROW)
+        if request.path.endswith("/statistics"):
+            return Answer(STATISTICS)
         if request.method == "DELETE":
             return Answer(status=204)
         listed = request.method == "GET" and request.path == "/datasets"
@@ -238,9 +248,29 @@ def test_datasets_are_uploaded_listed_and_looked_into(tmp_path: Path) -> None:
         assert json.loads(uniapl(server.url, "datasets", "list", "--json").stdout)["data"][0]["id"] == "ds_9"
         assert uniapl(server.url, "datasets", "show", "ds_9").stdout.splitlines()[0].split() == ["id", "ds_9"]
         assert "hello" in uniapl(server.url, "datasets", "preview", "ds_9", "--rows", "1").stdout
-        assert "hello" in uniapl(server.url, "datasets", "statistics", "ds_9").stdout
+        assert json.loads(uniapl(server.url, "datasets", "preview", "ds_9", "--json").stdout)["data"][0]["messages"]
+        assert "greeting" in uniapl(server.url, "datasets", "statistics", "ds_9").stdout
         assert uniapl(server.url, "datasets", "delete", "ds_9").stdout == "ds_9 is deleted\n"
         assert server.seen[-1].method == "DELETE"
+
+
+def test_a_secret_is_read_from_standard_input_and_never_shown() -> None:
+    bodies: list[bytes] = []
+
+    def script(request: Request) -> Answer:
+        bodies.append(request.body)
+        secret = {"name": "big", "updated_at": 1.0}
+        if request.method == "DELETE":
+            return Answer(status=204)
+        return Answer(secret) if request.method == "PUT" else page(secret)
+
+    with serving(script) as server:
+        command = [*UNIAPL, "--url", server.url, "secrets", "set", "big"]
+        stored = subprocess.run(command, input="s3cr3t-value\n", capture_output=True, text=True, check=True)
+        assert json.loads(bodies[0]) == {"value": "s3cr3t-value"}
+        assert stored.stdout == "big is stored; name it in a spec as teacher.api_key_secret\n"
+        assert uniapl(server.url, "secrets", "list").stdout == "big\n"
+        assert uniapl(server.url, "secrets", "delete", "big").stdout == "big is deleted\n"
 
 
 def test_a_file_that_a_spec_names_is_sent_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from uniapl_client import JobFailed, JobTimeout
 
 from tests.client.conftest import Ask
-from tests.client.scripted import Answer, Request, event, in_turn, job, serving
+from tests.client.scripted import Answer, Request, estimate, event, in_turn, job, serving, validation
 
 ERROR = {
     "code": "out_of_memory",
@@ -18,6 +19,19 @@ ERROR = {
     "hint": None,
     "param": "resources.micro_batch_tokens",
     "log_tail": "",
+}
+
+
+ROW = {"messages": [{"role": "user", "content": "hello"}]}
+STATISTICS = {
+    "rows": 1,
+    "references": 0,
+    "rewards": 0,
+    "sampled_rows": 1,
+    "reward_types": {},
+    "tags": {"greeting": 1},
+    "prompt": None,
+    "reference": None,
 }
 
 
@@ -91,20 +105,45 @@ def test_metrics_are_asked_for_by_name_step_and_number(ask: Ask) -> None:
 
 def test_a_spec_can_be_validated_and_estimated(ask: Ask) -> None:
     problem = {"param": "alpha", "code": "out_of_range", "message": "too much", "hint": "less"}
-    answers = (Answer({"valid": False, "problems": [problem]}), Answer({"verdict": "fits", "steps": 4}))
+    answers = (Answer(validation(problem)), Answer(estimate()))
     with serving(in_turn(*answers)) as server:
-        validation = ask(server.url, lambda c: c.jobs.validate(student="tiny"))
-        estimate = ask(server.url, lambda c: c.jobs.estimate(student="tiny"))
+        checked = ask(server.url, lambda c: c.jobs.validate(student="tiny"))
+        estimated = ask(server.url, lambda c: c.jobs.estimate(student="tiny"))
         assert [(r.method, r.path) for r in server.seen] == [("POST", "/jobs/validate"), ("POST", "/jobs/estimate")]
-    assert (validation.valid, validation.problems[0]["param"]) == (False, "alpha")
-    assert estimate.model_dump() == {"verdict": "fits", "steps": 4}
+    assert (checked.valid, checked.problems[0].param) == (False, "alpha")
+    assert (estimated.verdict, estimated.memory.parts["weights"].high, estimated.time.step_s) == (
+        "fits",
+        3 * 10**9,
+        2.5,
+    )
+
+
+def test_secrets_are_written_listed_and_deleted(ask: Ask) -> None:
+    secret = {"name": "big", "updated_at": 1.0}
+    bodies, answers = [], iter((Answer(secret), page(secret), Answer(status=204)))
+
+    def script(request: Request) -> Answer:
+        bodies.append(request.body)
+        return next(answers)
+
+    with serving(script) as server:
+        assert ask(server.url, lambda c: c.secrets.put("big", "s3cr3t-value")).name == "big"
+        assert [found.name for found in ask(server.url, lambda c: c.secrets.list())] == ["big"]
+        assert ask(server.url, lambda c: c.secrets.delete("big")) is None
+    assert [(r.method, r.path) for r in server.seen] == [
+        ("PUT", "/secrets/big"),
+        ("GET", "/secrets"),
+        ("DELETE", "/secrets/big"),
+    ]
+    assert json.loads(bodies[0]) == {"value": "s3cr3t-value"}
 
 
 def test_a_dataset_can_be_looked_into_and_deleted(ask: Ask) -> None:
-    answers = (Answer({"rows": [1]}), Answer({"tokens": 7}), Answer(status=204))
+    answers = (page(ROW), Answer(STATISTICS), Answer(status=204))
     with serving(in_turn(*answers)) as server:
-        assert ask(server.url, lambda c: c.datasets.preview("ds_1", rows=3)).model_dump() == {"rows": [1]}
-        assert ask(server.url, lambda c: c.datasets.statistics("ds_1", student="tiny")).model_dump() == {"tokens": 7}
+        [row] = ask(server.url, lambda c: c.datasets.preview("ds_1", rows=3))
+        assert (row.messages[0].content, row.reference) == ("hello", None)
+        assert ask(server.url, lambda c: c.datasets.statistics("ds_1", student="tiny")).sampled_rows == 1
         assert ask(server.url, lambda c: c.datasets.delete("ds_1")) is None
     asked = [(r.method, r.path, r.query) for r in server.seen]
     assert asked == [

@@ -40,7 +40,8 @@ class Uploads:
             if int(request.headers["upload-offset"]) != len(self.arrived):
                 return problem(409, "upload_offset", x_should_retry="false")
             self.arrived += request.body
-        return Answer({"id": "up_1", "bytes": len(CONTENT), "offset": len(self.arrived), "expires_at": 9.0})
+        told = {"id": "up_1", "name": "rows", "bytes": len(CONTENT), "offset": len(self.arrived), "expires_at": 9.0}
+        return Answer({**told, "dataset_id": None, "created_at": 1.0})
 
     def _dataset(self, name: str) -> Answer:
         known = {"id": "ds_1", "name": name, "rows": 1, "references": 0, "rewards": 0, "created_at": 1.0}

@@ -17,6 +17,7 @@ from sqlalchemy import select
 from uniapl_client.errors import UniaplClientError
 
 from store.db import IDLE_MS, reading
+from store.jobs import INFRA_LIMIT
 from store.states import ACTIVE, State
 from store.tables import Checkpoint, Job
 from tests.faults.cluster import LEASE_S, Cluster, job_of
@@ -37,6 +38,10 @@ class Fault:
 
 PATIENCE_S = 60.0
 """So long a fault waits for a victim."""
+
+
+RESERVE = 8
+"""Failures that a job is left for faults that strike whatever is there: a full disk alone may cost several."""
 
 
 class Victim(NamedTuple):
@@ -90,10 +95,10 @@ class Breaker:
         self._cluster.restart_dead(lambda text: None)
 
     def _victim(self, fault: Fault) -> Victim | None:
-        """A job whose attempt has made a checkpoint of its own, on a worker whose other jobs have not failed in vain.
+        """A job whose attempt has made a checkpoint of its own, on a worker all of whose jobs may fail again.
 
-        Three failures in a row without a new checkpoint end a job, as they should; a campaign that aims at the same
-        job again and again would show nothing else.
+        Three failures in a row without a new checkpoint end a job, as they should, and so do twenty of the machines
+        in all; a campaign that aims at the same job again and again would show nothing else.
         """
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
@@ -110,7 +115,8 @@ class Breaker:
         return None
 
     def _spared(self, worker: str) -> bool:
-        return all(self._cluster.job(job_id).fruitless_attempts == 0 for job_id in self._cluster.held_by(worker))
+        held = [self._cluster.job(job_id) for job_id in self._cluster.held_by(worker)]
+        return all(job.fruitless_attempts == 0 and job.infra_failures < INFRA_LIMIT - RESERVE for job in held)
 
     def _progressing(self) -> Sequence[Job]:
         with reading(self._cluster.engine) as session:

@@ -205,7 +205,7 @@ def _small_disk(folder: Path, stack: ExitStack) -> Path | None:
     folder.mkdir(parents=True)
     if os.geteuid() != 0 or shutil.which("mount") is None:
         return None
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m", "none", str(folder)], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2g", "none", str(folder)], check=False)
     if mounted.returncode != 0:
         return None
     stack.callback(subprocess.run, ["umount", "-l", str(folder)], check=False)

@@ -112,6 +112,13 @@ class Cluster(EmbeddedService):
         options = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING", "-n", name]
         self._spawn(name, "celery", "-A", "worker.app", "worker", *options)
 
+    def restart_dead(self, say: Callable[[str], None]) -> None:
+        """The further workers too."""
+        super().restart_dead(say)
+        for name in self._processes.keys() - {"api", "worker"}:
+            if self.has_ended(name):
+                self.start_worker(name)
+
     def _spawn(self, name: str, *command: str) -> None:
         before, self._environment = self._environment, {**self._environment, **self.faults}
         super()._spawn(name, *command)

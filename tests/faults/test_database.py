@@ -96,6 +96,26 @@ def test_a_trainer_that_ends_while_the_database_is_away_is_settled_afterwards(cl
     assert (job.state, job.attempt, job.infra_failures) == ("succeeded", 1, 0)
 
 
+@pytest.mark.parametrize("where", ["worker.recovery:take_over:before", "worker.recovery:resume_point:before"])
+def test_an_attempt_that_begins_while_the_database_is_away_is_not_lost(
+    cluster: Cluster, tmp_path: Path, where: str
+) -> None:
+    needs_postgres(cluster)
+    assert cluster.postgres is not None
+    marker = tmp_path / "stopped"
+    cluster.kill("worker")
+    cluster.faults = {"UNIAPL_TEST_STOP_AT": f"{where}:1:{marker}"}
+    cluster.start_worker()
+    job_id = cluster.submit(steps=20)
+    wait_for(marker.exists, timeout_s=30)
+    cluster.postgres.stop_at_once()
+    cluster.go_on("worker")
+    time.sleep(2)
+    cluster.postgres.start()
+    (job,) = cluster.finish(job_id)
+    assert (job.state, job.attempt, job.infra_failures) == ("succeeded", 1, 0)
+
+
 def test_connections_that_are_cut_again_and_again_cost_nothing(cluster: Cluster) -> None:
     needs_postgres(cluster)
     assert cluster.database_proxy is not None

@@ -23,6 +23,7 @@ from store.errors import Conflict, FenceLost
 from store.holding import Hold
 from store.states import ACTIVE, DUE, TERMINAL, WAITING, State
 from store.tables import Attempt, Base, Checkpoint, Event, Job
+from store.tenants import DEFAULT
 from tests.store import sweeping
 from tests.store.test_jobs import SPEC
 from uniapl.spec.job import SPEC_VERSION
@@ -184,7 +185,7 @@ class Machine(RuleBasedStateMachine):
             self.wait(choice)
             self.requeue(choice)
             self.claim(choice)
-        holds = self.granted[job.id] or [Hold(job.id, 0, 0, SPEC, {})]  # or one that never was
+        holds = self.granted[job.id] or [Hold(job.id, 0, 0, SPEC, {}, DEFAULT)]  # or one that never was
         return holds[-1 - choice.back % len(holds)]
 
     def act(self, action: Callable[[Session], object], *, refused: type[Exception] | None = None) -> None:

@@ -13,7 +13,6 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from store import checkpoints, db, metrics
-from store.datasets import InvalidDataset, Upload
 from store.db import unit_of_work
 from store.errors import NotFound
 from store.migrate import upgrade
@@ -23,10 +22,6 @@ from tests.store.test_jobs import make_job
 from uniapl.errors import SpecError
 
 GOOD = {"messages": [{"role": "user", "content": "Say hello."}], "reference": "Hello!"}
-
-
-def line(**changes: object) -> bytes:
-    return json.dumps({**GOOD, **changes}).encode()
 
 
 def test_of_two_attempts_at_a_step_the_newer_ones_metrics_stay(engine: Engine) -> None:
@@ -79,53 +74,6 @@ def test_a_checkpoint_is_recorded_once_and_gone_when_deleted(engine: Engine) -> 
         assert [c.step for c in checkpoints.of_job(session, job_id)] == [2]
         with pytest.raises(NotFound):
             checkpoints.get(session, older.id)
-
-
-def upload(tmp_path: Path, *chunks: bytes, max_line_bytes: int = 4096) -> tuple[int, int, int]:
-    with Upload(tmp_path / "part", max_line_bytes) as incoming:
-        for chunk in chunks:
-            incoming.feed(chunk)
-        row = incoming.finish(tmp_path / "whole", "ds_1", "name")
-        return row.rows, row.references, row.bytes
-
-
-def test_an_upload_may_arrive_in_pieces_of_any_size(tmp_path: Path) -> None:
-    body = b"\xef\xbb\xbf" + line() + b"\r\n\n" + line(reference=None) + b"\n" + line()
-    assert upload(tmp_path, *(body[i : i + 7] for i in range(0, len(body), 7))) == (3, 2, len(body))
-    assert (tmp_path / "whole").read_bytes() == body
-    assert not (tmp_path / "part").exists()
-
-
-def test_bad_lines_are_listed_with_number_offset_and_reason_and_nothing_is_kept(tmp_path: Path) -> None:
-    good = line() + b"\n"
-    with pytest.raises(InvalidDataset) as caught:
-        upload(tmp_path, good, b"{not json}\n", good, line(extra=1) + b"\n", line(messages=[]) + b"\n")
-    first, second, third = caught.value.problems
-    assert (first.line, first.offset) == (2, len(good))
-    assert "JSON" in first.reason
-    assert (second.line, second.offset) == (4, 2 * len(good) + len(b"{not json}\n"))
-    assert second.reason.startswith("extra")
-    assert third.line == 5
-    assert third.reason.startswith("messages")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_at_most_twenty_bad_lines_are_listed(tmp_path: Path) -> None:
-    with pytest.raises(InvalidDataset) as caught:
-        upload(tmp_path, b"[]\n" * 50)
-    assert len(caught.value.problems) == 20
-
-
-@pytest.mark.parametrize("chunks", [(b"",), (b"\n\n",)])
-def test_an_empty_dataset_is_refused(tmp_path: Path, chunks: tuple[bytes, ...]) -> None:
-    with pytest.raises(InvalidDataset, match="empty"):
-        upload(tmp_path, *chunks)
-
-
-def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
-    with pytest.raises(InvalidDataset, match="longer than 4096 bytes") as caught:
-        upload(tmp_path, line() + b"\n", b"x" * 5000)
-    assert caught.value.problems[0].line == 2
 
 
 @pytest.fixture

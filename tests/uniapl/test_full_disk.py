@@ -19,6 +19,7 @@ from tests.uniapl.killed import reports, trained
 from tests.uniapl.test_train_command import DATA, run_file, start
 from uniapl import manifest
 from uniapl.__main__ import EXIT_DISK_FULL
+from uniapl.access import Access
 from uniapl.errors import UniaplError
 from uniapl.prepare import prepare
 from uniapl.report import Reporter
@@ -160,6 +161,6 @@ def test_what_is_gone_is_named(gone: str, tmp_path: Path) -> None:
         RewardPool(run.spec.reward) as rewards,
         pytest.raises(UniaplError) as caught,
     ):
-        prepare(run, reporter, Signals(), rewards)
+        prepare(run, reporter, Signals(), rewards, Access())
     assert caught.value.code == code
     assert says in caught.value.message

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from uniapl.access import Access
 from uniapl.errors import SpecError, TeacherError
 from uniapl.rewards.pool import RewardPool
 from uniapl.spec.dataset import DatasetRow
@@ -59,8 +60,8 @@ class Teacher(ThreadingHTTPServer):
     daemon_threads = False  # closing waits for every handler, so that no socket is left open
     request_queue_size = 64
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__((address, port), _Handler)
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
@@ -158,9 +159,16 @@ def rows(*questions: str) -> list[DatasetRow]:
     ]
 
 
-def fill(spec: JobSpec, cache: Path, *mix: list[DatasetRow], events: list[str] | None = None) -> list[list[str | None]]:
+def fill(
+    spec: JobSpec,
+    cache: Path,
+    *mix: list[DatasetRow],
+    events: list[str] | None = None,
+    access: Access | None = None,
+) -> list[list[str | None]]:
     """The references after filling, per entry of the mix."""
-    filled, _ = fill_references(spec, list(mix), [], cache=cache, on_event=([] if events is None else events).append)
+    told = [] if events is None else events
+    filled, _ = fill_references(spec, list(mix), [], cache=cache, on_event=told.append, access=access or Access())
     return [[row.reference for row in rows] for rows in filled]
 
 
@@ -204,7 +212,7 @@ def test_a_question_is_asked_once_however_many_rows_put_it(server: Teacher, tmp_
 
 def test_the_evaluations_rows_are_filled_too(server: Teacher, tmp_path: Path) -> None:
     given = spec(server, evaluation={"dataset": "held"})
-    mix, held_out = fill_references(given, [rows("a")], rows("b"), cache=tmp_path, on_event=print)
+    mix, held_out = fill_references(given, [rows("a")], rows("b"), cache=tmp_path, on_event=print, access=Access())
     assert (mix[0][0].reference, held_out[0].reference) == ("Re: a", "Re: b")
 
 
@@ -592,8 +600,9 @@ def test_a_key_that_no_header_can_hold_is_not_shown(
         Reply(500, f"GET / Authorization: Bearer {KEY}".encode()),
         Reply(200, f"not JSON {KEY}".encode()),
         completion("", finish_reason=KEY),
+        completion(f"My key is {KEY}."),
     ],
-    ids=["401", "cut", "500", "malformed", "reason"],
+    ids=["401", "cut", "500", "malformed", "reason", "answer"],
 )
 def test_the_key_is_in_no_message_log_or_file(
     server: Teacher, tmp_path: Path, caplog: pytest.LogCaptureFixture, reply: Reply

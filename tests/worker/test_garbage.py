@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
-from store import checkpoints, jobs
+from store import answers, checkpoints, datasets, jobs, uploads
 from store.artifacts import Artifacts
-from store.db import unit_of_work
+from store.db import now, unit_of_work
 from store.holding import Hold
-from store.tables import Job
+from store.settings import Settings
+from store.tables import Answer, Dataset, Job, Upload
 from tests.store.test_jobs import held, make_job
 from uniapl import manifest
 from worker import garbage
@@ -86,7 +87,7 @@ def test_of_a_job_that_is_over_everything_without_a_row(engine: Engine, artifact
 def test_a_job_that_the_database_does_not_know_is_left_alone(engine: Engine, artifacts: Artifacts) -> None:
     """Another database may, or a backup that is restored next."""
     hold = held(engine, make_job(engine))
-    stranger = Hold("job_stranger", 1, 1, hold.spec, {})
+    stranger = Hold("job_stranger", 1, 1, hold.spec, {}, hold.tenant)
     path = checkpoint(artifacts, stranger, 1)
     left = unfinished(artifacts, stranger)
     garbage.clear(engine, artifacts)
@@ -107,6 +108,51 @@ def test_an_upload_is_garbage_after_a_day(engine: Engine, artifacts: Artifacts) 
     assert under_way.exists()
     assert whole.exists()
     assert not abandoned.exists()
+
+
+def test_an_upload_that_can_be_resumed_is_kept_until_it_expires(engine: Engine, artifacts: Artifacts) -> None:
+    settings = Settings(data_dir=artifacts.root, upload_expiry_s=7 * 24 * 3600.0)
+    with unit_of_work(engine) as session:
+        growing, expired = (uploads.create(session, settings, name="n", size=9, sha256=None) for _ in range(2))
+        expired.expires_at = 0.0
+    given_up = artifacts.upload("up_given_up")
+    files = [artifacts.upload(growing.id), artifacts.upload(expired.id), given_up]
+    files[0].parent.mkdir(parents=True)
+    days_ago = time.time() - 2 * garbage.UPLOAD_ABANDONED_S
+    for path in files:
+        path.write_text("{}")
+        os.utime(path, (days_ago, days_ago))
+    garbage.clear(engine, artifacts)
+    assert [path.exists() for path in files] == [True, False, False]
+    with unit_of_work(engine) as session:
+        assert [row.id for row in session.scalars(select(Upload))] == [growing.id]
+
+
+def test_of_a_deleted_dataset_the_file_goes_too(engine: Engine, artifacts: Artifacts) -> None:
+    """Whoever deleted it died after the commit."""
+    kept, deleted = artifacts.dataset("ds_kept"), artifacts.dataset("ds_deleted")
+    kept.parent.mkdir(parents=True)
+    with unit_of_work(engine) as session:
+        for path in (kept, deleted):
+            path.write_text("{}")
+            facts = {"rows": 1, "references": 0, "rewards": 0, "bytes": 2, "sha256": "x"}
+            session.add(Dataset(id=path.stem, tenant="default", name="n", **facts))
+        session.flush()
+        datasets.delete(session, "ds_deleted")
+    garbage.clear(engine, artifacts)
+    assert kept.exists()
+    assert not deleted.exists()
+
+
+def test_answers_to_idempotent_requests_are_forgotten_after_a_week(engine: Engine, artifacts: Artifacts) -> None:
+    with unit_of_work(engine) as session:
+        for tenant in ("acme", "other"):
+            for key, age in (("old", answers.KEPT_S + 60), ("young", answers.KEPT_S - 60)):
+                session.add(Answer(tenant=tenant, key=key, request="r", body={}, created_at=now() - age))
+    garbage.clear(engine, artifacts)
+    with unit_of_work(engine) as session:
+        assert set(session.scalars(select(Answer.key))) == {"young"}
+        assert session.scalar(select(func.count()).select_from(Answer)) == 2
 
 
 def test_a_second_time_nothing_is_left_to_do(engine: Engine, artifacts: Artifacts) -> None:

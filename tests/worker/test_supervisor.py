@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
 
-from store import checkpoints, jobs
+from store import checkpoints, jobs, secret_key, secrets
 from store.artifacts import Artifacts
 from store.db import unit_of_work
+from store.secret_key import SecretKey
 from store.settings import Settings
 from store.tables import Attempt
 from tests.e2e.conftest import trainers
-from tests.store.test_jobs import SPEC, claim, make_job
+from tests.store.test_jobs import SPEC, claim, held, make_job
+from uniapl.spec.job import JobSpec
+from uniapl.spec.run import ModelSource
 from worker import supervisor
 from worker.supervisor import Worker, run_attempt
 
@@ -50,13 +55,61 @@ def test_a_trainer_whose_group_cannot_be_recorded_does_not_live_on(
         assert jobs.get(session, job_id).state == "retry_wait"
 
 
-def test_all_jobs_share_one_folder_of_teachers_answers(worker: Worker, engine: Engine, tmp_path: Path) -> None:
+def test_a_tenants_jobs_share_one_folder_of_teachers_answers(worker: Worker, engine: Engine, tmp_path: Path) -> None:
     folders = []
-    for _ in range(2):
-        hold = claim(engine, make_job(engine))
-        assert hold is not None
-        folders.append(supervisor._Attempt(worker, hold)._run_config().teacher_cache)
-    assert folders == [str((tmp_path / "teacher_cache").absolute())] * 2
+    for tenant in ("acme", "acme", "other"):
+        with unit_of_work(engine, tenant) as session:
+            job_id = jobs.create(session, SPEC, {"tiny": ModelSource(path="/models/tiny")}).id
+        folders.append(supervisor._Attempt(worker, held(engine, job_id))._run_config().teacher_cache)
+    cache = (tmp_path / "teacher_cache").absolute()
+    assert folders == [str(cache / "acme"), str(cache / "acme"), str(cache / "other")]
+
+
+def with_teacher(engine: Engine, **teacher: Any) -> str:
+    """A job whose teacher is behind an address."""
+    given = {"type": "openai", "base_url": "https://teacher.example/v1", "model": "m", **teacher}
+    spec = JobSpec.model_validate({**SPEC.model_dump(exclude_unset=True), "teacher": given})
+    with unit_of_work(engine) as session:
+        return jobs.create(session, spec, {"tiny": ModelSource(path="/models/tiny")}).id
+
+
+@pytest.mark.parametrize("harm", ["gone", "sealed with another key", "whole"])
+def test_a_trainer_starts_with_its_secret_in_its_input_or_not_at_all(
+    worker: Worker, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    received = tmp_path / "received"
+    copy = f"import sys; open({str(received)!r}, 'w').write(sys.stdin.read() + ' '.join(sys.argv[1:]))"
+    monkeypatch.setattr(supervisor, "TRAINER", (sys.executable, "-c", copy))
+    key = secret_key.load(worker.settings) if harm == "whole" else SecretKey(["x" * 64])
+    job_id = with_teacher(engine, api_key_secret="big")
+    if harm != "gone":
+        with unit_of_work(engine) as session:
+            secrets.put(session, key, "big", "sk-0123456789")
+    run_attempt(worker, job_id)
+    with unit_of_work(engine) as session:
+        job = jobs.get(session, job_id)
+        ended = (job.state, session.scalars(select(Attempt)).one().exit_kind)
+    if harm == "whole":
+        assert received.read_text().startswith('{"big": "sk-0123456789"}')
+        assert "--secrets-stdin" in received.read_text()
+        assert received.read_text().count("sk-0123456789") == 1
+        assert ended == ("retry_wait", "no_final_checkpoint")
+    else:
+        assert not received.exists()
+        assert ended == ("failed", "secret_unusable")
+        assert job.error is not None
+        assert job.error["param"] == "teacher.api_key_secret"
+        assert harm in job.error["message"]
+        assert "PUT /secrets/big" in job.error["hint"]
+
+
+def test_only_addresses_that_the_operator_has_listed_may_be_anywhere(worker: Worker, engine: Engine) -> None:
+    worker.settings.teacher_urls = ["http://127.0.0.1:9/v1", "https://*"]
+    found = {}
+    for url in ("http://127.0.0.1:9/v1", "https://teacher.example/v1"):
+        hold = held(engine, with_teacher(engine, base_url=url))
+        found[url] = supervisor._Attempt(worker, hold)._run_config().public_addresses_only
+    assert found == {"http://127.0.0.1:9/v1": False, "https://teacher.example/v1": True}
 
 
 def test_an_attempt_resumes_from_the_newest_checkpoint_that_is_really_there(

@@ -14,6 +14,7 @@ from transformers import DynamicCache
 
 from uniapl.errors import ModelError
 from uniapl.forward import precision
+from uniapl.packing import prompts_at_once
 from uniapl.policy import Policy
 from uniapl.rollout.base import Completion
 
@@ -46,7 +47,7 @@ class TransformersGenerator:
     ) -> list[list[Completion]]:
         """See `Generator.sample`."""
         draws = self._draws(len(prompts) * group_size, seed)
-        per_batch = max(1, self._batch_size // group_size)
+        per_batch = prompts_at_once(self._batch_size, group_size)
         by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding within a batch
         groups: dict[int, list[Completion]] = {}
         for start in range(0, len(prompts), per_batch):

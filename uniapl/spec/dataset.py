@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import from_json
 
 from uniapl.spec.base import Input, Text, field_path
 from uniapl.spec.reward import Reward
 
 
-def first_problem(error: ValidationError, line: str | bytes) -> str:
-    """What is wrong with a line that is no `DatasetRow`: field and reason."""
+def first_problem(error: ValidationError, line: str | bytes | dict[str, Any]) -> str:
+    """What is wrong with a line, or with what stood there, that is no `DatasetRow`: field and reason."""
     first = error.errors()[0]
-    given = None if first["type"] == "json_invalid" else json.loads(line)
+    given = line if isinstance(line, dict) or first["type"] == "json_invalid" else from_json(line)
     where = field_path(first, given)
     reason = first["msg"].removeprefix("Value error, ")
     return f"{where}: {reason}" if where else reason
@@ -24,7 +24,9 @@ class Message(Input):
     """One turn of the conversation that forms the prompt."""
 
     role: Literal["system", "user", "assistant"]
+    """Who speaks."""
     content: Annotated[Text, Field(min_length=1)]
+    """What is said."""
 
 
 class DatasetRow(Input):

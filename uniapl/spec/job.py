@@ -7,6 +7,7 @@ adversarial forms have `lambda_adv > 0`, and UniAPL is what lies between. Both w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -28,6 +29,15 @@ Role = Literal["sft", "rl", "both"]
 
 def _either(roles: set[Role]) -> str:
     return " or ".join(repr(role) for role in sorted(roles, reverse=True))
+
+
+class Contradictions(ValueError):
+    """Fields that are right by themselves do not fit together."""
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__(told[0])
+        self.told = told
+        """Each begins with the field: `grpo.group_size: a group of one …`."""
 
 
 class MixEntry(Input):
@@ -135,21 +145,31 @@ class JobSpec(Input):
         return {"both", "rl", "sft"} if self.adversarial.rows == "both" else {"both", self.adversarial.rows}
 
     @model_validator(mode="after")
-    def _weights_are_in_range(self) -> Self:
+    def _holds_together(self) -> Self:
+        contradictions = list(self._weights_are_in_range()) or [
+            *self._every_term_has_rows_and_every_entry_a_term(),
+            *self._options_fit_the_weights(),
+            *self._a_group_of_one_has_company(),
+            *self._a_group_fits_into_a_sampling_batch(),
+            *self._every_entry_gets_a_row_each_step(),
+        ]
+        if contradictions:
+            raise Contradictions(contradictions)
+        return self
+
+    def _weights_are_in_range(self) -> Iterator[str]:
         for i, stage in enumerate(self.schedule.stages):
             if bounds(stage.alpha)[1] > 1:
-                raise ValueError(f"schedule.stages.{i}.alpha: {shown(stage.alpha)} is more than 1")
+                yield f"schedule.stages.{i}.alpha: {shown(stage.alpha)} is more than 1"
         for name in ("alpha", "lambda_adv") if self.schedule.stages else ():
             first = getattr(self.schedule.stages[0], name)
             if name in self.model_fields_set and getattr(self, name) != first:
-                raise ValueError(f"{name}: with schedule.stages each stage has its own; leave this one out")
+                yield f"{name}: with schedule.stages each stage has its own; leave this one out"
             object.__setattr__(self, name, first)  # frozen: nobody has seen the default yet
         if bounds(self.alpha)[1] > 1:
-            raise ValueError(f"alpha: {shown(self.alpha)} is more than 1")
-        return self
+            yield f"alpha: {shown(self.alpha)} is more than 1"
 
-    @model_validator(mode="after")
-    def _every_term_has_rows_and_every_entry_a_term(self) -> Self:
+    def _every_term_has_rows_and_every_entry_a_term(self) -> Iterator[str]:
         served: set[Role] = set()
         terms: list[tuple[bool, str, set[Role]]] = [
             (self.uses_sft, "imitates references", {"sft", "both"}),
@@ -161,89 +181,78 @@ class JobSpec(Input):
                 continue
             served |= roles
             if not roles & {entry.role for entry in self.dataset_mix}:
-                raise ValueError(
+                yield (
                     f"dataset_mix: {self._shown_weights()} {term}, but no entry has role "
                     f"{_either(roles)}; add one, or change the weights"
                 )
         for i, entry in enumerate(self.dataset_mix):
             if entry.role not in served:
-                raise ValueError(
+                yield (
                     f"dataset_mix.{i}.role: with {self._shown_weights()} no term uses rows of role {entry.role!r}; "
                     f"use {_either(served)}, or change the weights"
                 )
-        return self
 
     def _shown_weights(self) -> str:
         return ", then ".join(f"alpha={shown(s.alpha)}, lambda_adv={shown(s.lambda_adv)}" for s in self.stages)
 
-    @model_validator(mode="after")
-    def _options_fit_the_weights(self) -> Self:
+    def _options_fit_the_weights(self) -> Iterator[str]:
         grpo, adversarial = self.grpo, self.adversarial
         if grpo.group_size == 1 and self.uses_grpo:
-            raise ValueError("grpo.group_size: a group of one has no siblings to be better than; take at least 2")
+            yield "grpo.group_size: a group of one has no siblings to be better than; take at least 2"
         if grpo.group_size == 1 and self.uses_adv and adversarial.coef == "group_whiten":
-            raise ValueError(
-                "adversarial.coef: 'group_whiten' has no spread to divide by in a group of one; take 'loo'"
-            )
+            yield ("adversarial.coef: 'group_whiten' has no spread to divide by in a group of one; take 'loo'")
         for field, given in (
             ("grpo.kl_coef", grpo.kl_coef),
             ("reward.discriminator_weight", self.reward.discriminator_weight),
         ):
             if given > 0 and not self.uses_grpo:
-                raise ValueError(f"{field}: is part of L_GRPO, which has no weight with alpha=1; set it to 0")
+                yield f"{field}: is part of L_GRPO, which has no weight with alpha=1; set it to 0"
         learned = self.discriminator if self.discriminator.type == "learned" else None
         if learned and self.uses_discriminator and learned.warmup_steps >= self._steps_compared():
-            raise ValueError(
+            yield (
                 f"discriminator.warmup_steps: {learned.warmup_steps} updates leave none of the "
                 f"{self._steps_compared()} steps in which rollouts are compared; lower it, or choose another type"
             )
         if self.sft.token_weight == "phi" and not self.uses_sft:
-            raise ValueError("sft.token_weight: with alpha=0 nothing is imitated; leave it at 'none'")
-        return self
+            yield "sft.token_weight: with alpha=0 nothing is imitated; leave it at 'none'"
 
     def _steps_compared(self) -> int:
         """Steps in which a discriminator scores rollouts."""
         in_reward = self.reward.discriminator_weight > 0
         return sum(s.steps for s in self.stages if in_reward or bounds(s.lambda_adv)[1] > 0)
 
-    @model_validator(mode="after")
-    def _a_group_of_one_has_company(self) -> Self:
+    def _a_group_of_one_has_company(self) -> Iterator[str]:
         adversarial = self.adversarial
         if not (self.uses_adv and self.grpo.group_size == 1 and adversarial.single_baseline == "batch_loo"):
-            return self
+            return
         total = sum(entry.weight for entry in self.dataset_mix)
         share = sum(entry.weight for entry in self.dataset_mix if entry.role in self.compared_roles()) / total
         if adversarial.coef in ("loo", "bt_margin") and share * self.schedule.prompts_per_step < 2 - 1e-9:
-            raise ValueError(
+            yield (
                 "adversarial.single_baseline: 'batch_loo' compares a rollout with the step's others, and with "
                 f"grpo.group_size=1 and schedule.prompts_per_step={self.schedule.prompts_per_step} there is none; take "
                 "'ema', or more prompts"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _a_group_fits_into_a_sampling_batch(self) -> Self:
+    def _a_group_fits_into_a_sampling_batch(self) -> Iterator[str]:
         if self.evaluation and self.rollout.batch_size < self.evaluation.profile_completions:
-            raise ValueError(
+            yield (
                 f"evaluation.profile_completions: {self.evaluation.profile_completions} answers to a prompt are "
                 f"sampled together, and rollout.batch_size is {self.rollout.batch_size}; lower one or raise the other"
             )
         if self.uses_rollouts and self.rollout.batch_size < self.grpo.group_size:
-            raise ValueError(
+            yield (
                 f"rollout.batch_size: {self.rollout.batch_size} is less than grpo.group_size={self.grpo.group_size}; "
                 "a group is sampled together"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _every_entry_gets_a_row_each_step(self) -> Self:
+    def _every_entry_gets_a_row_each_step(self) -> Iterator[str]:
         total = sum(entry.weight for entry in self.dataset_mix)
         for i, entry in enumerate(self.dataset_mix):
             share = entry.weight / total * self.schedule.prompts_per_step
             if share < 1 - 1e-9:
-                raise ValueError(
+                yield (
                     f"dataset_mix.{i}.weight: {entry.weight:g} of {total:g} gives this entry {share:.2g} rows of the "
                     f"{self.schedule.prompts_per_step} per step; raise it, or schedule.prompts_per_step, until it is "
                     "at least 1, so that every term is alive in every step"
                 )
-        return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from uniapl.errors import SpecError
@@ -44,14 +44,21 @@ def uses_references(spec: JobSpec, role: Role) -> bool:
 
 
 def check_mix(spec: JobSpec, contents: Sequence[DatasetContents]) -> None:
-    """Refuse a spec whose datasets cannot feed its terms; an `openai` teacher writes the references that rows lack.
+    """Refuse a spec whose datasets cannot feed its terms.
+
+    Raises:
+        SpecError: with the entry at fault in `param`.
+    """
+    for problem in mix_problems(spec, contents):
+        raise problem
+
+
+def mix_problems(spec: JobSpec, contents: Sequence[DatasetContents]) -> Iterator[SpecError]:
+    """Why datasets cannot feed the terms; an `openai` teacher writes the references that rows lack.
 
     Args:
         spec: the job.
         contents: one per entry of `spec.dataset_mix`.
-
-    Raises:
-        SpecError: with the entry at fault in `param`.
     """
     comparable = rewarded = 0
     for i, (entry, has) in enumerate(zip(spec.dataset_mix, contents, strict=True)):
@@ -60,14 +67,14 @@ def check_mix(spec: JobSpec, contents: Sequence[DatasetContents]) -> None:
         explored = spec.uses_grpo and entry.role in ("rl", "both")
         references = has.rows if isinstance(spec.teacher, OpenAITeacher) else has.references
         if imitated and references < has.rows:
-            raise SpecError(
+            yield SpecError(
                 f"role {entry.role!r} with alpha={shown(spec.alpha)} imitates references, but "
                 f"{has.rows - references} of {has.rows} rows of {entry.dataset} have none",
                 param=where,
                 hint="add a `reference` to every row, name an `openai` teacher, use role 'rl', or set alpha to 0",
             )
         if explored and has.rewards < has.rows:
-            raise SpecError(
+            yield SpecError(
                 f"role {entry.role!r} with alpha={shown(spec.alpha)} verifies answers, but "
                 f"{has.rows - has.rewards} of {has.rows} rows of {entry.dataset} have no reward",
                 param=where,
@@ -76,13 +83,13 @@ def check_mix(spec: JobSpec, contents: Sequence[DatasetContents]) -> None:
         comparable += references if entry.role in spec.compared_roles() else 0
         rewarded += references if explored else 0
     if spec.uses_adv and comparable == 0:
-        raise SpecError(
+        yield SpecError(
             f"lambda_adv={shown(spec.lambda_adv)} compares rollouts with references, but no sampled row has one",
             param="lambda_adv",
             hint="add references to the rows, name an `openai` teacher, or set lambda_adv to 0",
         )
     if spec.reward.discriminator_weight > 0 and rewarded == 0:
-        raise SpecError(
+        yield SpecError(
             f"reward.discriminator_weight={spec.reward.discriminator_weight:g} rewards closeness to references, but no "
             "explored row has one",
             param="reward.discriminator_weight",

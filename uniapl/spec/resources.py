@@ -65,6 +65,16 @@ class Job(Output):
     """Whether it is paused, or will be after the current step."""
     error: JobError | None
     """Why it failed."""
+    queue_position: int | None = None
+    """1 for the queued job that is taken next, of all that the workers share; `null` when it is not queued.
+    This and the next two are told when a job is looked up or listed, not by answers to a POST."""
+    queue_reason: str | None = None
+    """In words, what it waits for: jobs before it, a worker, the time of its next attempt; `null` when it does not wait
+    for any of these."""
+    eta_s: float | None = None
+    """Seconds that the steps still to be made will take, without the wait for a worker, evaluations and checkpoints:
+    by the median of its last 20 steps, or before the first by earlier jobs of yours whose steps do the same work on
+    the workers that are alive. `null` when neither is known, and when the job is over."""
     created_at: float
     """When it was accepted."""
     started_at: float | None
@@ -166,6 +176,16 @@ class Alias(Output):
     """When it was changed."""
 
 
+class Secret(Output):
+    """A key for somebody else's server; its value is never shown."""
+
+    name: str
+    """The name, for `teacher.api_key_secret`."""
+    object: Literal["secret"] = "secret"
+    updated_at: float
+    """When its value was stored."""
+
+
 class Dataset(Output):
     """An uploaded dataset."""
 
@@ -181,11 +201,77 @@ class Dataset(Output):
     rewards: int
     """Rows with a verifiable reward."""
     bytes: int
-    """Size of the file."""
+    """Size as uploaded: compressed, or Parquet, if that was sent."""
     sha256: str
-    """Hash of the file as uploaded."""
+    """Hash of what was uploaded."""
     created_at: float
     """When the upload was complete."""
+
+
+class Upload(Output):
+    """A dataset on its way in, in as many requests as it takes."""
+
+    id: str
+    """`up_…`"""
+    object: Literal["upload"] = "upload"
+    name: str
+    """Title of the dataset to be."""
+    bytes: int
+    """Size announced."""
+    offset: int
+    """Bytes that have come; the next ones are sent with `Upload-Offset` set to this."""
+    dataset_id: str | None
+    """What it has become."""
+    created_at: float
+    """When it was begun."""
+    expires_at: float
+    """When it is given up unless more is sent."""
+
+
+class Spread(Output):
+    """How a quantity is distributed over rows."""
+
+    mean: float
+    """Arithmetic mean."""
+    p50: int
+    """Median."""
+    p95: int
+    """Only a twentieth of the rows has more."""
+    max: int
+    """The most."""
+
+
+class TextStatistics(Output):
+    """How long the texts of a kind are."""
+
+    count: int
+    """Rows of the sample that have such a text."""
+    characters: Spread
+    """Lengths in characters."""
+    tokens: Spread | None
+    """Lengths in the student's tokens, without those of its chat template; null when no student is named."""
+
+
+class DatasetStatistics(Output):
+    """What a dataset is made of."""
+
+    object: Literal["dataset.statistics"] = "dataset.statistics"
+    rows: int
+    """Rows in all."""
+    references: int
+    """Rows with a teacher's answer."""
+    rewards: int
+    """Rows with a verifiable reward."""
+    sampled_rows: int
+    """Rows that everything below is about, evenly spread over the dataset; `rows` if that is all of them."""
+    reward_types: dict[str, int]
+    """Rows of the sample by type of reward."""
+    tags: dict[str, int]
+    """The 50 most frequent tags of the sample, with their numbers of rows."""
+    prompt: TextStatistics | None
+    """The prompts: all turns together."""
+    reference: TextStatistics | None
+    """The teacher's answers; null when the sample has none."""
 
 
 class Model(Output):

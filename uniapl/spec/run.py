@@ -49,6 +49,9 @@ class RunConfig(Input):
     """Checkpoint folder to continue from."""
     teacher_cache: str | None = None
     """Folder of the answers of an `openai` teacher, which runs may share; by default `teacher_cache` in `run_dir`."""
+    public_addresses_only: bool = False
+    """Connect to servers that the spec names only over https and at public addresses: a service says so of those that
+    its operator has not listed."""
     keep_all_checkpoints: bool = False
     """Leave deleting old checkpoints to whoever launched the run: a service deletes only under its own fence. When
     false, the trainer keeps the last `schedule.keep_checkpoints` of this `run_dir`."""

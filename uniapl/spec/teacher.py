@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from uniapl.spec.base import Count, Input, Name, Text
+
+SECRET_NAME = r"^[a-z0-9][a-z0-9._-]{0,95}$"
+"""What secrets may be called."""
 
 
 class DatasetTeacher(Input):
@@ -27,10 +30,12 @@ class OpenAITeacher(Input):
     """Address up to and including the version, such as `https://api.openai.com/v1`; no user, password or query."""
     model: Name
     """The model's name at that server."""
+    api_key_secret: Annotated[str, Field(pattern=SECRET_NAME)] | None = None
+    """Name of the secret that holds the key (`PUT /secrets/{name}`); none for servers that ask for none. The key itself
+    never enters a spec."""
     api_key_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,90}_API_KEY$")] | None = None
-    """Name of the environment variable of the trainer that holds the key, such as `OPENAI_API_KEY`; none for servers
-    that ask for none. The key itself never enters a spec, and no variable that is not named as such a key can be sent
-    to a server."""
+    """The same for `uniapl train` without the service, which refuses it: name of the environment variable that holds
+    the key, such as `OPENAI_API_KEY`. No variable that is not named as such a key can be sent to a server."""
     temperature: float = Field(default=0.0, ge=0)
     """Sampling temperature of the answers."""
     max_tokens: Count = 2048
@@ -46,6 +51,12 @@ class OpenAITeacher(Input):
     """Longest wait for one answer, in seconds."""
     max_retries: Annotated[int, Field(ge=0, le=100)] = 6
     """Repeats of one request after 429, 5xx or a lost connection; `Retry-After` is honoured."""
+
+    @model_validator(mode="after")
+    def _has_one_key(self) -> Self:
+        if self.api_key_secret is not None and self.api_key_env is not None:
+            raise ValueError("api_key_env: give either this or api_key_secret")
+        return self
 
 
 Teacher = Annotated[DatasetTeacher | OpenAITeacher, Field(discriminator="type")]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,10 @@ from typing import Annotated, Self
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
+from uniapl.access import Access
 from uniapl.errors import SpecError, TeacherError
+from uniapl.outbound import AddressRefused, PublicTransport
+from uniapl.redaction import Redactor
 from uniapl.rewards.verify import final_answer
 from uniapl.spec.base import Text
 from uniapl.spec.dataset import Message
@@ -40,8 +42,8 @@ KEPT = "the answers so far are in the cache and are not asked again"
 class Chat:
     """The connection to one teacher, and what has been spent on it."""
 
-    def __init__(self, teacher: OpenAITeacher) -> None:
-        """Read the key and make the connection pool; nothing is sent.
+    def __init__(self, teacher: OpenAITeacher, access: Access) -> None:
+        """Make the connection pool; nothing is sent.
 
         Raises:
             SpecError: the address or the key is unusable.
@@ -50,13 +52,16 @@ class Chat:
         self.tokens = 0
         self._teacher = teacher
         self._url = _url(teacher)
-        self._key = _api_key(teacher)
+        key = access.teacher_key(teacher)
+        self._redactor = Redactor([key] if key else [])
         self._stopped = asyncio.Event()
+        limits = httpx.Limits(max_connections=teacher.concurrency)
         self._http = httpx.AsyncClient(
-            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
+            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {}),
             follow_redirects=False,  # the key is for this server, not for where it points
             timeout=None,  # one deadline per request instead, which a trickle of bytes does not extend
-            limits=httpx.Limits(max_connections=teacher.concurrency),
+            limits=limits,
+            transport=_public(self._url, limits) if access.public_only else None,
         )
 
     async def __aenter__(self) -> Self:
@@ -129,6 +134,9 @@ class Chat:
                         raise self._refused(where, f"sent more than {LARGEST_REPLY} bytes")
         except TimeoutError:
             raise _Passing(f"no answer within teacher.timeout_s={teacher.timeout_s:g}") from None
+        except AddressRefused as error:
+            hint = "give the address of a public server, or ask the operator to list this one"
+            raise self._refused(where, f"is not asked: {error}", "teacher.base_url", hint) from None
         except httpx.RequestError as error:
             raise _Passing(self._shown(f"{type(error).__name__}: {error}")) from None
         return _Reply(response.status_code, response.headers.get("Retry-After"), bytes(content))
@@ -139,7 +147,7 @@ class Chat:
             said = f"status {reply.status}: {self._shown(_message(reply.content))}"
             if reply.status == 429 or reply.status >= 500:
                 raise _Passing(said, retry_after_s(reply.retry_after))
-            raise self._refused(where, f"answered with {said}", *_remedy(reply.status))
+            raise self._refused(where, f"answered with {said}", *self._remedy(reply.status))
         try:
             completion = _Completion.model_validate_json(reply.content)
         except ValidationError as error:
@@ -160,6 +168,8 @@ class Chat:
             )
         if not (answer := final_answer(choice.message.content or "").strip()):
             raise self._refused(where, f"gave an empty answer ({reason})")
+        if self._redactor.text(answer) != answer:  # it would be trained on, and stored
+            raise self._refused(where, "repeats its own key in its answer")
         return answer
 
     def _refused(
@@ -167,10 +177,20 @@ class Chat:
     ) -> TeacherError:
         return TeacherError(f"{where}: the teacher {self._teacher.model} {problem}", param=param, hint=hint)
 
+    def _remedy(self, status: int) -> tuple[str, str]:
+        """The spec field at fault, and what to do."""
+        if status in (401, 403):
+            field = "teacher.api_key_env" if self._teacher.api_key_env else "teacher.api_key_secret"
+            return field, "check the key that it names, and what the key may do"
+        if status == 404:
+            return "teacher.base_url", "check teacher.base_url, which ends with the version, and teacher.model"
+        if 300 <= status < 400:
+            return "teacher.base_url", "redirects are not followed; give the address that the server redirects to"
+        return "teacher", "change what the server objects to, or write this row's `reference` yourself"
+
     def _shown(self, text: str) -> str:
         """A short part of what came from outside, on one line and without the key, should the server repeat it."""
-        text = text.replace(self._key, "[key]") if self._key else text
-        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        text = " ".join("".join(c if c.isprintable() else " " for c in self._redactor.text(text)).split())
         return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 
@@ -203,30 +223,11 @@ def _url(teacher: OpenAITeacher) -> str:
     return url
 
 
-def _api_key(teacher: OpenAITeacher) -> str | None:
-    name = teacher.api_key_env
-    if name is None:
-        return None
-    key = os.environ.get(name, "").strip()
-    if not key or not key.isascii() or not key.isprintable():
-        fault = "holds characters that no header can" if key else "is not set"
-        raise SpecError(
-            f"the environment variable {name} {fault}, where the trainer runs",
-            param="teacher.api_key_env",
-            hint="set it to the teacher's key in the worker's environment, or name another variable",
-        )
-    return key
-
-
-def _remedy(status: int) -> tuple[str, str]:
-    """The spec field at fault, and what to do."""
-    if status in (401, 403):
-        return "teacher.api_key_env", "check the key in the variable that it names, and what the key may do"
-    if status == 404:
-        return "teacher.base_url", "check teacher.base_url, which ends with the version, and teacher.model"
-    if 300 <= status < 400:
-        return "teacher.base_url", "redirects are not followed; give the address that the server redirects to"
-    return "teacher", "change what the server objects to, or write this row's `reference` yourself"
+def _public(url: str, limits: httpx.Limits) -> PublicTransport:
+    try:
+        return PublicTransport(url, limits=limits)
+    except AddressRefused as error:
+        raise SpecError(f"{url}: {error}", param="teacher.base_url") from None
 
 
 @dataclass(frozen=True)

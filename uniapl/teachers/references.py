@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from uniapl.access import Access
 from uniapl.errors import TeacherError
 from uniapl.rewards.pool import Question, RewardPool, check_failures
 from uniapl.rewards.verify import final_answer
@@ -31,7 +32,7 @@ class _Question:
 
 
 def fill_references(
-    spec: JobSpec, mix: list[Rows], held_out: Rows, *, cache: Path, on_event: OnEvent
+    spec: JobSpec, mix: list[Rows], held_out: Rows, *, cache: Path, on_event: OnEvent, access: Access
 ) -> tuple[list[Rows], Rows]:
     """Ask the teacher for the references that a run will use and that its rows lack.
 
@@ -43,6 +44,7 @@ def fill_references(
         held_out: rows of the evaluation; all of them are filled.
         cache: folder of answers, shared by runs.
         on_event: told what is asked, how it goes, and what it took.
+        access: the teacher's key, and where it may be.
 
     Returns:
         mix and held_out, with references.
@@ -61,7 +63,7 @@ def fill_references(
     ]
     if spec.evaluation is not None:
         asking.append((spec.evaluation.dataset, held_out))
-    answers = _answers(_questions(asking, teacher), teacher, AnswerCache(cache), on_event)
+    answers = _answers(_questions(asking, teacher), teacher, AnswerCache(cache), on_event, access)
 
     def filled(rows: Rows) -> Rows:
         return [
@@ -111,18 +113,18 @@ def _questions(datasets: Iterable[tuple[str, Rows]], teacher: OpenAITeacher) -> 
 
 
 def _answers(
-    questions: dict[str, _Question], teacher: OpenAITeacher, cache: AnswerCache, on_event: OnEvent
+    questions: dict[str, _Question], teacher: OpenAITeacher, cache: AnswerCache, on_event: OnEvent, access: Access
 ) -> dict[str, str]:
     """Answers by key: those in the cache, and those that the teacher gives."""
     answers = {key: answer for key in questions if (answer := cache.get(key)) is not None}
     missing = {key: question for key, question in questions.items() if key not in answers}
     if questions:
         on_event(f"the teacher {teacher.model} is asked for {len(missing)} answers; {len(answers)} are in the cache")
-    return answers | (asyncio.run(_ask_all(missing, teacher, cache, on_event)) if missing else {})
+    return answers | (asyncio.run(_ask_all(missing, teacher, cache, on_event, access)) if missing else {})
 
 
 async def _ask_all(
-    questions: dict[str, _Question], teacher: OpenAITeacher, cache: AnswerCache, on_event: OnEvent
+    questions: dict[str, _Question], teacher: OpenAITeacher, cache: AnswerCache, on_event: OnEvent, access: Access
 ) -> dict[str, str]:
     """Ask with `concurrency` requests in flight; after a failure those in flight finish, and the first is raised."""
     waiting = iter(questions.items())  # shared: each asker takes the next
@@ -145,7 +147,7 @@ async def _ask_all(
                 told = time.monotonic()
                 on_event(f"{len(answers)} of {len(questions)} answers came")
 
-    async with Chat(teacher) as chat, asyncio.TaskGroup() as askers:
+    async with Chat(teacher, access) as chat, asyncio.TaskGroup() as askers:
         for _ in range(min(teacher.concurrency, len(questions))):
             askers.create_task(ask_on())
     on_event(f"{len(answers)} answers came, for {chat.requests} requests and {chat.tokens} tokens")

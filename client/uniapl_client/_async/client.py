@@ -1,4 +1,6 @@
-"""The client; its resources are `client.jobs`, `client.datasets`, `client.checkpoints`."""
+"""The client; its resources are `client.jobs`, `client.datasets`, `client.checkpoints`,
+`client.secrets`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from uniapl.spec.resources import Model, Page
 from uniapl_client._async.checkpoints import AsyncCheckpoints
 from uniapl_client._async.datasets import AsyncDatasets
 from uniapl_client._async.jobs import AsyncJobs
+from uniapl_client._async.secrets import AsyncSecrets
 from uniapl_client._async.transport import AsyncTransport
 from uniapl_client._retry import Patience
 
@@ -48,6 +51,7 @@ class AsyncClient:
         self.jobs = AsyncJobs(self._transport)
         self.datasets = AsyncDatasets(self._transport)
         self.checkpoints = AsyncCheckpoints(self._transport)
+        self.secrets = AsyncSecrets(self._transport)
 
     async def models(self) -> list[Model]:
         """Models that a spec may name."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from uniapl.spec.estimate import Estimate, Validation
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import TERMINAL_STATES, Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
 from uniapl_client._async.logs import follow, piece
@@ -14,7 +15,6 @@ from uniapl_client._async.paging import pages
 from uniapl_client._async.stream import stream
 from uniapl_client._async.transport import AsyncTransport
 from uniapl_client._blocking import async_sleep
-from uniapl_client._wire import Estimate, Validation
 from uniapl_client.errors import JobFailed, JobTimeout
 from uniapl_client.events import StreamEvent, StreamReset
 

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from uniapl.spec.resources import Dataset
+from uniapl.spec.resources import Dataset, Upload
 from uniapl_client._async.transport import AsyncTransport
 from uniapl_client._blocking import async_run
 from uniapl_client._files import read_at, sha256
-from uniapl_client._wire import Upload
 from uniapl_client.errors import ConflictError, UniaplClientError
 
 PIECE = 8 << 20

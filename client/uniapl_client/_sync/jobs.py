@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Any
 
+from uniapl.spec.estimate import Estimate, Validation
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import TERMINAL_STATES, Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
 from uniapl_client._blocking import sleep
@@ -15,7 +16,6 @@ from uniapl_client._sync.logs import follow, piece
 from uniapl_client._sync.paging import pages
 from uniapl_client._sync.stream import stream
 from uniapl_client._sync.transport import Transport
-from uniapl_client._wire import Estimate, Validation
 from uniapl_client.errors import JobFailed, JobTimeout
 from uniapl_client.events import StreamEvent, StreamReset
 

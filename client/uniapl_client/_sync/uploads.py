@@ -7,11 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from uniapl.spec.resources import Dataset
+from uniapl.spec.resources import Dataset, Upload
 from uniapl_client._blocking import run
 from uniapl_client._files import read_at, sha256
 from uniapl_client._sync.transport import Transport
-from uniapl_client._wire import Upload
 from uniapl_client.errors import ConflictError, UniaplClientError
 
 PIECE = 8 << 20

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from uniapl_client.cli import datasets, follow, jobs, specs
+from uniapl_client.cli import datasets, follow, jobs, secrets, specs
 from uniapl_client.cli.app import App, Commands, json_option
 
 
@@ -52,5 +52,6 @@ for command in (
     jobs.pause,
     jobs.resume,
     datasets.datasets,
+    secrets.secrets,
 ):
     main.add_command(command)

@@ -68,7 +68,7 @@ def preview(app: App, dataset_id: str, rows: int) -> None:
     """Show its first rows."""
     with app.client() as client:
         found = client.datasets.preview(dataset_id, rows=rows)
-    app.show(found, tree(found.model_dump(mode="json")))
+    app.show_list(found, lambda row: tree(row.model_dump(mode="json", exclude_unset=True)) + "\n")
 
 
 @datasets.command()

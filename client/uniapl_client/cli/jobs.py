@@ -53,10 +53,14 @@ def show(app: App, job_id: str) -> None:
 
 
 def _summary(job: Job) -> str:
+    from datetime import timedelta
+
     lines = [f"{job.id}  {job.state}  step {job.step}/{job.steps}  attempt {job.attempt}  {job.phase or ''}"]
-    for name in ("queue_position", "queue_reason", "eta_s"):
-        if (value := getattr(job, name, None)) is not None:
-            lines.append(f"{name}: {value}")
+    if job.queue_reason:
+        place = f"number {job.queue_position} in the queue: " if job.queue_position else ""
+        lines.append(f"waits, {place}{job.queue_reason}")
+    if job.eta_s is not None:
+        lines.append(f"steps left take about {timedelta(seconds=round(job.eta_s))}")
     if job.error:
         lines.append(f"error: {job.error.code} ({job.error.category}): {job.error.message}")
         lines.append(f"hint: {job.error.hint or 'none'}\n{job.error.log_tail}")

@@ -67,8 +67,8 @@ def validate(app: App, spec: Path) -> None:
 
     with app.client() as client:
         found = client.jobs.validate(read_spec(spec, client))
-    problems = [f"{p.get('param') or 'spec'}: {p.get('message')}\n  {p.get('hint') or ''}" for p in found.problems]
-    warnings = [f"warning: {w.get('message')}" for w in found.warnings]
+    problems = ["\n  ".join(filter(None, (f"{p.param or 'spec'}: {p.message}", p.hint))) for p in found.problems]
+    warnings = [f"warning: {warning}" for warning in found.warnings]
     app.show(found, "\n".join([*problems, *warnings, "valid" if found.valid else "not valid"]))
     if not found.valid:
         raise SystemExit(EXIT_ERROR)
@@ -83,9 +83,9 @@ def estimate(app: App, spec: Path) -> None:
 
     Datasets named by the path of a file are uploaded first.
     """
-    from uniapl_client.cli.tree import tree
+    from uniapl_client.cli.estimates import text
     from uniapl_client.spec_file import read_spec
 
     with app.client() as client:
         found = client.jobs.estimate(read_spec(spec, client))
-    app.show(found, tree(found.model_dump(mode="json")))
+    app.show(found, text(found))

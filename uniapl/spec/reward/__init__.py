@@ -50,7 +50,9 @@ class RewardPart(Input):
     """One summand of a weighted sum."""
 
     weight: float = Field(gt=0, le=1e6)
+    """wᵢ."""
     reward: SingleReward
+    """rᵢ."""
 
 
 class WeightedSumReward(Input):
@@ -58,6 +60,7 @@ class WeightedSumReward(Input):
 
     type: Literal["weighted_sum"] = "weighted_sum"
     parts: Annotated[list[RewardPart], Field(min_length=1, max_length=32)]
+    """The summands."""
 
 
 Reward = Annotated[

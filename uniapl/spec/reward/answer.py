@@ -53,6 +53,7 @@ class ExactMatchReward(Input):
     ]
     """The right answer, or several."""
     ignore_case: bool = False
+    """Whether upper and lower case count as the same."""
 
 
 class LengthBandReward(Input):
@@ -65,7 +66,9 @@ class LengthBandReward(Input):
     unit: Literal["words", "characters"] = "words"
     r"""A word is a run of `\w`, as in IFEval; characters are counted without surrounding whitespace."""
     at_least: Length | None = None
+    """Shortest length that earns everything."""
     at_most: Length | None = None
+    """Longest length that earns everything."""
 
     @model_validator(mode="after")
     def _a_band_has_a_bound(self) -> Self:

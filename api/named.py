@@ -1,0 +1,64 @@
+"""What a spec names, looked up here: datasets and models."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from store import datasets
+from store.errors import NotFound
+from store.models import Registry
+from store.tables import Dataset
+from uniapl.errors import SpecError
+from uniapl.spec.job import JobSpec
+from uniapl.spec.requirements import DatasetContents
+from uniapl.spec.run import ModelSource
+
+
+def mixed(spec: JobSpec) -> list[tuple[str, str]]:
+    """The datasets of the mix: field and id."""
+    return [(f"dataset_mix.{i}.dataset", entry.dataset) for i, entry in enumerate(spec.dataset_mix)]
+
+
+def find_dataset(session: Session, dataset_id: str, param: str) -> Dataset:
+    """One dataset.
+
+    Raises:
+        SpecError: there is none; `param` is the field that names it.
+    """
+    try:
+        return datasets.use(session, dataset_id)
+    except NotFound:
+        raise SpecError(
+            f"unknown dataset {dataset_id!r}",
+            param=param,
+            hint="upload it with POST /datasets and use the id from the answer",
+        ) from None
+
+
+def contents(session: Session, dataset_id: str, param: str) -> DatasetContents:
+    """What the rows of a dataset carry; raises as `find_dataset`."""
+    dataset = find_dataset(session, dataset_id, param)
+    return DatasetContents(dataset.rows, dataset.references, dataset.rewards)
+
+
+def find_models(registry: Registry, spec: JobSpec) -> dict[str, ModelSource]:
+    """Where the models of a spec are.
+
+    Raises:
+        SpecError: one is unknown, or of another kind.
+    """
+    models = find_student(registry, spec.student)
+    name = spec.discriminator.model
+    if spec.uses_discriminator and name is not None:
+        models |= find_discriminator(registry, name, spec.discriminator.type)
+    return models
+
+
+def find_student(registry: Registry, name: str) -> dict[str, ModelSource]:
+    """Where the student is; raises as `find_models`."""
+    return {name: registry.resolve(name, "student", "student")}
+
+
+def find_discriminator(registry: Registry, name: str, type_: str) -> dict[str, ModelSource]:
+    """Where the discriminator is; a learned one starts from a language model, as students do."""
+    return {name: registry.resolve(name, "student" if type_ == "learned" else "discriminator", "discriminator.model")}

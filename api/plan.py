@@ -1,0 +1,146 @@
+"""What will a job need, and is there a worker for it? Gathers what the arithmetic of `uniapl.estimate` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from api import named
+from api.auth import Caller
+from api.deps import Service
+from store import rates, workers
+from store.tables import Worker as Row
+from uniapl.errors import MisfitError, SpecError
+from uniapl.estimate import plan
+from uniapl.estimate.shape import Shape, ShapeUnknown, from_config, read_shape
+from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
+from uniapl.estimate.verdict import Need, capacity, device_of, gigabytes, judge
+from uniapl.estimate.workload import Entry
+from uniapl.spec.estimate import Estimate, Hardware, MemoryEstimate, TimeEstimate, Verdict
+from uniapl.spec.job import JobSpec
+from uniapl.spec.run import ModelSource
+from uniapl.spec.teacher import OpenAITeacher
+
+Sources = Mapping[str, ModelSource]
+"""Where models are, by their name in the spec."""
+MISFIT_HINT = (
+    "lower resources.micro_batch_tokens, rollout.max_new_tokens or rollout.batch_size, train adapters with `lora`, or "
+    "take a smaller student; POST /jobs/estimate shows each part"
+)
+
+
+def estimate(caller: Caller, spec: JobSpec, sources: Sources) -> Estimate:
+    """Everything that can be said of a job before it is queued.
+
+    Args:
+        caller: whose datasets and earlier jobs are looked at.
+        spec: the job.
+        sources: as `named` finds them.
+
+    Raises:
+        SpecError: it names a dataset that is not there.
+    """
+    service = caller.service
+    with caller.reading() as session:
+        files = _files(service, session, spec)
+        alive = workers.alive(session, service.settings.lease_s)
+        measured = rates.rate(session, spec, sorted({row.host for row in alive}))
+    hardware = [Hardware.model_validate(row) for row in alive]
+    entries = plan.read_entries(spec, sources[spec.student], files)
+    reasons = _caveats(spec)
+    memory, verdict, why = _memory(service, spec, sources, entries, hardware)
+    usual = plan.usual_step(spec, entries, measured.completion_tokens if measured else None)
+    return Estimate(
+        verdict=verdict,
+        reasons=[why, *reasons],
+        roles=plan.roles(spec, entries),
+        tokens_counted_by="tokenizer" if Counter(sources[spec.student]).exact else "characters",
+        steps=spec.schedule.steps,
+        rollouts_per_step=round(len(usual.rollouts) * usual.each),
+        tokens_per_step=round(usual.tokens),
+        memory=memory,
+        hardware=hardware,
+        time=_time(spec, measured, usual.tokens, alive),
+    )
+
+
+def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | None:
+    """Why not even the largest live worker can hold a job, with the numbers; what is not known counts as fitting.
+
+    Datasets that are not there are left to those who check them.
+    """
+    service = caller.service
+    try:
+        with caller.reading() as session:
+            alive = workers.alive(session, service.settings.lease_s)
+            files = _files(service, session, spec)
+        if not alive:
+            return None
+        models = plan.read_models(spec, sources.__getitem__, lambda source: _shape(service, source))
+        entries = plan.read_entries(spec, sources[spec.student], files)
+    except (SpecError, ShapeUnknown, OSError):
+        return None
+    hardware = [Hardware.model_validate(row) for row in alive]
+    needs = [(worker, plan.least(spec, models, entries, device_of(worker))) for worker in hardware]
+    if any(need <= capacity(worker) for worker, need in needs):
+        return None
+    worker, need = max(needs, key=lambda pair: capacity(pair[0]) - pair[1])
+    return MisfitError(
+        f"the job needs at least {gigabytes(need)} of memory, and the largest worker has {gigabytes(capacity(worker))}",
+        param="resources",
+        hint=MISFIT_HINT,
+    )
+
+
+def _memory(
+    service: Service, spec: JobSpec, sources: Sources, entries: Sequence[Entry], hardware: Sequence[Hardware]
+) -> tuple[MemoryEstimate | None, Verdict, str]:
+    try:
+        models = plan.read_models(spec, sources.__getitem__, lambda source: _shape(service, source))
+    except ShapeUnknown as unknown:
+        return None, "unknown", f"the size of a model is not known: {unknown}"
+    if not hardware:
+        found = plan.memory(spec, models, entries, "cpu")
+        return found, "unknown", "no worker is alive to compare with; the memory is that of a machine without GPU"
+    by_device = {device: plan.memory(spec, models, entries, device) for device in {device_of(w) for w in hardware}}
+    needs = [(worker, Need(by_device[device_of(worker)].total, device_of(worker))) for worker in hardware]
+    best, verdict, why = judge(needs)
+    return by_device[device_of(best)], verdict, why
+
+
+def _shape(service: Service, source: ModelSource) -> Shape:
+    if source.hub is not None:
+        return from_config(service.registry.hub_config(source))
+    return read_shape(source)
+
+
+def _files(service: Service, session: Session, spec: JobSpec) -> list[tuple[Path, int]]:
+    """Each entry's file and rows.
+
+    Raises:
+        SpecError: a dataset is not there.
+    """
+    found = [named.find_dataset(session, name, param) for param, name in named.mixed(spec)]
+    return [(service.artifacts.dataset(dataset.id), dataset.rows) for dataset in found]
+
+
+def _caveats(spec: JobSpec) -> list[str]:
+    """What the numbers leave out."""
+    told = [f"the chat template counts as {TEMPLATE_TOKENS} tokens a prompt"]
+    if isinstance(spec.teacher, OpenAITeacher):
+        told.append("answers that the teacher has yet to write are not counted")
+    return told
+
+
+def _time(spec: JobSpec, measured: rates.Rate | None, tokens: float, alive: Sequence[Row]) -> TimeEstimate:
+    if measured is None:
+        known = "no job like it has run on the workers that are alive" if alive else "no worker is alive"
+        return TimeEstimate(step_s=None, total_s=None, basis=f"unknown: {known}")
+    step_s = measured.token_s * tokens
+    return TimeEstimate(
+        step_s=step_s,
+        total_s=step_s * spec.schedule.steps,
+        basis=f"measured on {measured.steps} steps of jobs like it, by tokens",
+    )

@@ -1,0 +1,144 @@
+"""/v1/files: OpenAI's view of /datasets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
+
+from api.auth import Caller, ReadsJobs, WritesDatasets
+from api.idempotency import OnceStreamed
+from api.multipart import Form
+from api.openai import file_view
+from api.problems import RESPONSES
+from api.routes.datasets import add, delete_dataset, keep
+from api.routes.fine_tuning import Cursor, ListOf
+from store import datasets
+from store.errors import NotFound
+from store.ingest import Ingest, Stated
+from store.paging import newest_first
+from store.tables import Dataset as Row
+from store.tables import new_id
+from uniapl.errors import SpecError
+
+router = APIRouter(prefix="/v1/files", tags=["OpenAI's view"], responses=RESPONSES)
+FileId = Annotated[str, Path(alias="file_id")]
+PURPOSE = "fine-tune"
+NAME_LENGTH = 200
+_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["purpose", "file"],
+                    "properties": {
+                        "purpose": {"type": "string", "enum": [PURPOSE]},
+                        "file": {"type": "string", "format": "binary", "description": "As for `POST /datasets`."},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+class File(BaseModel):
+    """As OpenAI's API describes it; a dataset under the same id."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    id: str
+    """The same as at `/datasets`."""
+    object: Literal["file"]
+    """`file`"""
+    bytes: int
+    """As they were sent."""
+    created_at: int
+    """When it was stored."""
+    filename: str
+    """The dataset's name."""
+    purpose: Literal["fine-tune"]
+    """`fine-tune`"""
+    status: Literal["processed"]
+    """`processed`: rows are validated while they arrive."""
+
+
+class Deleted(BaseModel):
+    """A file that is gone."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    id: str
+    """What it was called."""
+    object: Literal["file"] = "file"
+    """`file`"""
+    deleted: Literal[True] = True
+    """True."""
+
+
+@router.post("", openapi_extra=_FORM)
+async def create_file(request: Request, caller: WritesDatasets, once: OnceStreamed) -> File:
+    """Upload a dataset as a form with `purpose` and `file`; rows are validated as by `POST /datasets`."""
+    service = caller.service
+    with (
+        service.limits.one_of("uploads", caller.tenant),
+        Ingest(service.artifacts, service.settings, new_id("ds"), caller.tenant) as ingest,
+    ):
+        form = Form(request.headers.get("content-type", ""), ingest.feed)
+        async for chunk in request.stream():
+            await run_in_threadpool(form.feed, chunk)
+        form.finish()
+        if form.fields.get("purpose") != PURPOSE:
+            given = form.fields.get("purpose")
+            raise SpecError(f"files for {given!r} are not taken", param="purpose", hint=f"send purpose={PURPOSE}")
+        name = (form.filename or "file")[:NAME_LENGTH]
+        row = await run_in_threadpool(ingest.finish, name, Stated())
+        made = await run_in_threadpool(keep, caller, once.about(row.sha256, name), row, add)
+    return _get(caller, made.id)
+
+
+@router.get("")
+def list_files(
+    caller: ReadsJobs,
+    purpose: Annotated[str | None, Query(description="Only `fine-tune` is there.")] = None,
+    after: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="Items per page.")] = 100,
+    order: Annotated[Literal["desc"], Query(description="Newest first.")] = "desc",
+) -> ListOf:
+    """Files, newest first."""
+    with caller.reading() as session:
+        found = newest_first(session, Row, after=after, limit=limit + 1) if purpose in (None, PURPOSE) else []
+    return ListOf(data=[file_view(row) for row in found[:limit]], has_more=len(found) > limit)
+
+
+@router.get("/{file_id}")
+def get_file(file_id: FileId, caller: ReadsJobs) -> File:
+    """One file."""
+    return _get(caller, file_id)
+
+
+@router.get("/{file_id}/content", response_class=FileResponse, responses={200: {"content": {"application/jsonl": {}}}})
+def file_content(file_id: FileId, caller: ReadsJobs) -> FileResponse:
+    """Its rows as they are trained on: JSON Lines with our own fields, whatever was uploaded."""
+    _get(caller, file_id)
+    path = caller.service.artifacts.dataset(file_id)
+    if not path.is_file():
+        raise NotFound("dataset", file_id)
+    return FileResponse(path, media_type="application/jsonl")
+
+
+@router.delete("/{file_id}")
+def delete_file(file_id: FileId, caller: WritesDatasets) -> Deleted:
+    """Delete a file; 409 while a job that is not over uses it."""
+    delete_dataset(file_id, caller)
+    return Deleted(id=file_id)
+
+
+def _get(caller: Caller, file_id: str) -> File:
+    with caller.reading() as session:
+        return File.model_validate(file_view(datasets.get(session, file_id)))

@@ -1,0 +1,47 @@
+"""Before a job is queued: whether its spec is valid, what it will need, and which workers there are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+
+from api import named, plan, validation
+from api.auth import Admin, ReadsJobs
+from api.examples import JOB_EXAMPLES
+from api.problems import RESPONSES
+from api.teachers import check_teacher
+from store import workers
+from uniapl.spec.estimate import Estimate, Validation, Worker
+from uniapl.spec.job import JobSpec
+from uniapl.spec.resources import Page
+
+router = APIRouter(responses=RESPONSES)
+
+
+@router.post("/jobs/validate", tags=["jobs"])
+def validate_job(spec: Annotated[dict[str, Any], Body(openapi_examples=JOB_EXAMPLES)], caller: ReadsJobs) -> Validation:
+    """Check a spec as `POST /jobs` would, and list everything that is wrong with it; nothing is queued or stored.
+
+    The body is a spec as for `POST /jobs`; a wrong one is a 200 too, with `valid: false`.
+    """
+    return validation.validate(caller, spec)
+
+
+@router.post("/jobs/estimate", tags=["jobs"])
+def estimate_job(spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)], caller: ReadsJobs) -> Estimate:
+    """What a job would need: rows and tokens by role, steps, memory part by part, time, and whether a worker has it.
+
+    Memory is computed from the sizes of the models and the lengths of the rows, for the trainer's own way of working;
+    docs/estimate.md sets it against measurements. Nothing is queued or stored.
+    """
+    check_teacher(caller.service.settings, spec)
+    return plan.estimate(caller, spec, named.find_models(caller.service.registry, spec))
+
+
+@router.get("/workers", tags=["service"])
+def list_workers(caller: Admin) -> Page[Worker]:
+    """The workers that have lately been heard of, newest first, and what they run on."""
+    with caller.reading() as session:
+        alive = workers.alive(session, caller.service.settings.lease_s)
+    return Page(data=[Worker.model_validate(row) for row in alive], has_more=False)

@@ -1,0 +1,208 @@
+"""`make bench-api`: POST /jobs at 50 a second, GET /jobs/{id}, and 1,000 readers of event streams.
+
+One API process on a real Postgres and a real Redis, without a worker. Requests are sent when they are due, whether or
+not those before have been answered, and their time counts from then. Prints a table and one JSON line; the status is 1
+when a job or an event is lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+from sqlalchemy import create_engine, func, select, text
+
+from benchmarks.server import Api
+from store import holding, jobs, workers
+from store.db import make_engine, reading, unit_of_work
+from store.tables import Job
+from tests.faults.servers import Postgres, Redis
+from worker.hardware import facts
+
+RATE = 50
+"""POST a second."""
+GET_RATE = 200
+JOBS, EVENTS, EVERY_S = 10, 40, 0.5
+"""Streams: of so many jobs, so many events each, one of each job so often."""
+OPEN_FILES = 20_000
+STUDENT, ROWS = "SmolLM2-135M-Instruct", Path("examples/data/train.jsonl")
+
+
+async def at_rate(rate: float, seconds: float, ask: Callable[[int], Awaitable[None]]) -> list[float]:
+    """Call `ask` so often, on time; returns how long each took from when it was due, in seconds."""
+    started, took = time.perf_counter(), []
+
+    async def one(number: int) -> None:
+        due = started + number / rate
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        await ask(number)
+        took.append(time.perf_counter() - due)
+
+    await asyncio.gather(*(one(number) for number in range(int(rate * seconds))))
+    return took
+
+
+async def post_jobs(http: httpx.AsyncClient, dataset: str, seconds: float, made: list[str]) -> list[float]:
+    """Queue jobs; their ids are added to `made`."""
+    spec = {"student": STUDENT, "dataset_mix": [{"dataset": dataset}]}
+
+    async def ask(number: int) -> None:
+        answer = await http.post("/jobs", json={**spec, "seed": number}, headers={"idempotency-key": str(uuid4())})
+        answer.raise_for_status()
+        made.append(answer.json()["id"])
+
+    return await at_rate(RATE, seconds, ask)
+
+
+async def get_jobs(http: httpx.AsyncClient, known: Sequence[str], seconds: float) -> list[float]:
+    """Look jobs up, any of them."""
+    draw = random.Random(0)
+
+    async def ask(_: int) -> None:
+        (await http.get(f"/jobs/{draw.choice(known)}")).raise_for_status()
+
+    return await at_rate(GET_RATE, seconds, ask)
+
+
+async def read_stream(api: Api, job_id: str, expected: int, late: list[float], opened: asyncio.Semaphore) -> bool:
+    """Follow a job until `expected` events have come; whether they came in order and without a gap."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    head = f"GET /jobs/{job_id}/events HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n"
+    writer.write((head + f"authorization: {api.headers['authorization']}\r\n\r\n").encode())
+    seen: list[int] = []
+    try:
+        while len(seen) < expected:
+            line = await reader.readline()
+            if not line:
+                break
+            if line.startswith(b"id: "):
+                seen.append(int(line[4:]))
+                if seen[-1] == 1:
+                    opened.release()
+            elif line.startswith(b"data: ") and len(seen) > 1:
+                late.append(time.time() - json.loads(line[6:])["created_at"])
+    finally:
+        writer.close()
+    return seen == list(range(1, expected + 1))
+
+
+async def stream(api: Api, readers: int, followed: Sequence[str]) -> tuple[int, list[float]]:
+    """Many readers; returns how many missed something, and how late each event came, in seconds."""
+    engine = make_engine(api.settings.database)
+    holds = []
+    for job_id in followed:
+        with unit_of_work(engine) as session:
+            holds.append(jobs.claim(session, job_id, owner="benchmark", host="x", boot_id="x", lease_s=3600))
+    late: list[float] = []
+    opened = asyncio.Semaphore(0)
+    expected = 2 + EVENTS  # queued, starting
+    tasks = [
+        asyncio.create_task(read_stream(api, followed[number % len(followed)], expected, late, opened))
+        for number in range(readers)
+    ]
+    for _ in range(readers):
+        await opened.acquire()
+    late.clear()
+    for number in range(EVENTS):
+        for hold in holds:
+            assert hold is not None
+            await asyncio.to_thread(_say, engine, hold, f"event {number}")
+        await asyncio.sleep(EVERY_S)
+    whole = await asyncio.wait_for(asyncio.gather(*tasks), timeout=60)
+    engine.dispose()
+    return whole.count(False), late
+
+
+def _say(engine: object, hold: holding.Hold, message: str) -> None:
+    with unit_of_work(engine) as session:  # type: ignore[arg-type]
+        holding.say(session, hold, message)
+
+
+def _row(what: str, took: Sequence[float], lost: int) -> dict[str, float | int | str]:
+    cuts = statistics.quantiles(took, n=1000)
+    return {
+        "what": what,
+        "n": len(took),
+        "p50_ms": round(statistics.median(took) * 1000, 1),
+        "p99_ms": round(cuts[989] * 1000, 1),
+        "max_ms": round(max(took) * 1000, 1),
+        "lost": lost,
+    }
+
+
+async def measure(api: Api, seconds: float, readers: int) -> list[dict[str, float | int | str]]:
+    """All of it."""
+    engine = make_engine(api.settings.database)
+    with unit_of_work(engine) as session:  # a job is measured against the workers that are alive
+        workers.report(session, "benchmark", facts(slots=1), api.settings.lease_s)
+    dataset = api.http.post("/datasets", content=ROWS.read_bytes()).json()["id"]
+    made: list[str] = []
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+    async with httpx.AsyncClient(
+        base_url=api.url, headers=api.headers, timeout=60, limits=limits, trust_env=False
+    ) as http:
+        await post_jobs(http, dataset, 2, [])  # warm
+        posted = await post_jobs(http, dataset, seconds, made)
+        got = await get_jobs(http, made, min(seconds, 30))
+    with reading(engine) as session:
+        there = session.scalar(select(func.count()).where(Job.id.in_(made)))
+    lost = int(RATE * seconds) - int(there or 0)
+    missed, late = await stream(api, readers, made[:JOBS])
+    return [
+        _row(f"POST /jobs, {RATE}/s for {seconds:.0f} s", posted, lost),
+        _row(f"GET /jobs/{{id}}, {GET_RATE}/s", got, 0),
+        _row(f"events to {readers} readers, {JOBS / EVERY_S:.0f} events/s", late, missed),
+    ]
+
+
+def main() -> int:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--readers", type=int, default=1000)
+    options = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
+        folder = Path(place)
+        os.chmod(folder, 0o755)  # Postgres runs as a user of its own
+        postgres, redis = Postgres(folder / "postgres"), Redis(folder)
+        for server in (postgres, redis):
+            stack.callback(server.kill)
+            server.start()
+        admin = create_engine(postgres.admin_url, isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(text("CREATE DATABASE uniapl"))
+        admin.dispose()
+        settings = {
+            "UNIAPL_DATABASE_URL": f"postgresql+psycopg://postgres@127.0.0.1:{postgres.port}/uniapl",
+            "UNIAPL_BROKER_URL": f"redis://127.0.0.1:{redis.port}/0",
+            "UNIAPL_REQUESTS_PER_S": "10000",
+            "UNIAPL_TENANT_JOBS": "1000000",
+            "UNIAPL_TENANT_STREAMS": str(options.readers),
+        }
+        api = Api(folder / "data", settings)
+        stack.callback(api.close)
+        rows = asyncio.run(measure(api, options.seconds, options.readers))
+    print("| what | n | p50, ms | p99, ms | max, ms | lost |\n|---|---:|---:|---:|---:|---:|")
+    for row in rows:
+        print("| " + " | ".join(str(value) for value in row.values()) + " |")
+    print(json.dumps({"date": date.today().isoformat(), "cores": os.cpu_count(), "rows": rows}))
+    return 1 if any(row["lost"] for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

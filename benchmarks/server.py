@@ -1,0 +1,66 @@
+"""An API process of its own, for measuring."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from store import keys, secret_key
+from store.db import make_engine, unit_of_work
+from store.migrate import upgrade
+from store.settings import Settings
+from store.tenants import DEFAULT
+
+
+class Api:
+    """One process of the API, with a key of the default tenant."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        """
+        Args:
+            settings: variables of its environment; on SQLite in `folder` by default.
+        """
+        given = {"UNIAPL_DATA_DIR": str(folder), **(settings or {})}
+        prefix = len("UNIAPL_")
+        known = Settings.model_validate({name[prefix:].lower(): value for name, value in given.items()})
+        upgrade(known)
+        with unit_of_work(make_engine(known.database)) as session:
+            _, key = keys.create(session, secret_key.load(known), tenant=DEFAULT, name="benchmark")
+        self.settings = known
+        self.headers = {"authorization": f"Bearer {key}"}
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        command = [sys.executable, "-m", "uvicorn", "--factory", "api.main:create_app", "--port", str(self.port)]
+        options = ["--log-level", "warning", "--no-access-log"]
+        self.process = subprocess.Popen([*command, *options], env=os.environ | given)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.http = httpx.Client(base_url=self.url, timeout=None, headers=self.headers, trust_env=False)
+        while True:
+            try:
+                self.http.get("/healthz")
+                break
+            except httpx.ConnectError:
+                time.sleep(0.1)
+
+    def close(self) -> None:
+        """Stop it."""
+        self.http.close()
+        self.process.terminate()
+        self.process.wait()
+
+    def peak(self) -> int:
+        """Highest resident memory since `forget_peak`, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+    def forget_peak(self) -> None:
+        """Begin anew to measure the peak."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")

@@ -1,0 +1,102 @@
+"""What is in a dataset: its first rows, and statistics of rows spread over all of it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from store.tables import Dataset
+from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.imports import parse_row
+from uniapl.spec.resources import DatasetStatistics, Spread, TextStatistics
+
+SAMPLE = 2000
+"""Rows."""
+PATIENCE_S = 10.0
+"""After so long the sample is what has been read of it: still spread evenly, since it is read in random order."""
+PREVIEW_BYTES = 1024 * 1024
+TAGS = 50
+
+Count = Callable[[str], int]
+"""How many tokens a text has."""
+
+
+def first_rows(path: Path, count: int) -> list[DatasetRow]:
+    """Up to `count` rows from the beginning, fewer if they are long: one at least, and `PREVIEW_BYTES` of them."""
+    rows: list[DatasetRow] = []
+    size = 0
+    with path.open("rb") as file:
+        for line in file:
+            size += len(line)
+            if len(rows) == count or (rows and size > PREVIEW_BYTES):
+                break
+            rows.append(parse_row(line)[0])
+    return rows
+
+
+def statistics(dataset: Dataset, path: Path, count_tokens: Count | None) -> DatasetStatistics:
+    """Describe a dataset by a sample of its rows, in bounded time and memory."""
+    reward_types: Counter[str] = Counter()
+    tags: Counter[str] = Counter()
+    lengths: dict[str, list[tuple[int, int]]] = {"prompt": [], "reference": []}
+    sampled = 0
+    for row in _sample(path, dataset.rows):
+        sampled += 1
+        reward_types.update([row.reward.type] if row.reward is not None else [])
+        tags.update(set(row.tags))
+        texts = {"prompt": "\n".join(message.content for message in row.messages), "reference": row.reference}
+        for name, text in texts.items():
+            if text is not None:
+                lengths[name].append((len(text), count_tokens(text) if count_tokens is not None else 0))
+    return DatasetStatistics(
+        rows=dataset.rows,
+        references=dataset.references,
+        rewards=dataset.rewards,
+        sampled_rows=sampled,
+        reward_types=dict(reward_types.most_common()),
+        tags=dict(tags.most_common(TAGS)),
+        prompt=_text_statistics(lengths["prompt"], count_tokens is not None),
+        reference=_text_statistics(lengths["reference"], count_tokens is not None),
+    )
+
+
+def _sample(path: Path, rows: int) -> Iterator[DatasetRow]:
+    """Rows spread evenly over a file, in random order, until there are no more or time is up."""
+    deadline = time.monotonic() + PATIENCE_S
+    wanted = {index * rows // SAMPLE for index in range(SAMPLE)} if rows > SAMPLE else set(range(rows))
+    offsets, offset = [], 0
+    with path.open("rb") as file:
+        for index, line in enumerate(file):
+            if index in wanted:
+                offsets.append(offset)
+            offset += len(line)
+        random.Random(0).shuffle(offsets)
+        for number, offset in enumerate(offsets):
+            if number and time.monotonic() > deadline:
+                return
+            file.seek(offset)
+            yield parse_row(file.readline())[0]
+
+
+def _text_statistics(lengths: Sequence[tuple[int, int]], with_tokens: bool) -> TextStatistics | None:
+    if not lengths:
+        return None
+    characters, tokens = zip(*lengths, strict=True)
+    return TextStatistics(
+        count=len(lengths), characters=_spread(characters), tokens=_spread(tokens) if with_tokens else None
+    )
+
+
+def _spread(values: Sequence[int]) -> Spread:
+    """Mean, and the nearest ranks."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return Spread(
+        mean=sum(ordered) / len(ordered),
+        p50=ordered[round(0.5 * last)],
+        p95=ordered[round(0.95 * last)],
+        max=ordered[-1],
+    )

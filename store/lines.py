@@ -1,0 +1,115 @@
+"""JSON lines on their way in: each is read as a row, and written as one of ours."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+from uniapl.spec.imports import RowError, parse_row
+
+MAX_PROBLEMS = 20
+_NEWLINES = re.compile(rb"\n+")
+
+
+@dataclass(frozen=True)
+class LineProblem:
+    """What is wrong with one line."""
+
+    line: int
+    """Counted from 1; of a Parquet file, the row."""
+    offset: int | None
+    """Bytes before the line, uncompressed; a row of a Parquet file has none."""
+    reason: str
+
+
+class InvalidDataset(Exception):
+    """The upload is refused; nothing of it is kept."""
+
+    def __init__(self, problems: list[LineProblem], unit: Literal["line", "row"] = "line") -> None:
+        super().__init__(f"{len(problems)} bad {unit}s, first: {unit} {problems[0].line}: {problems[0].reason}")
+        self.problems = problems
+
+
+class Lines:
+    """Takes JSON lines in pieces, and writes those that are rows to a file. Memory holds one line and one piece."""
+
+    def __init__(self, target: BinaryIO, max_line_bytes: int, unit: Literal["line", "row"] = "line") -> None:
+        self._target = target
+        self._max_line_bytes = max_line_bytes
+        self._unit: Literal["line", "row"] = unit
+        self._tail = bytearray()  # the bytes after the last newline
+        self._lines = self._offset = 0
+        self._problems: list[LineProblem] = []
+        self.rows = self.references = self.rewards = 0
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            InvalidDataset: `MAX_PROBLEMS` lines are bad, or one is too long; there is no point in reading on.
+        """
+        start = 0
+        while (end := piece.find(b"\n", start)) >= 0:
+            if end == start and not self._tail:
+                end = self._skip(piece, start)
+            else:
+                self._tail += piece[start:end]
+                self._take()
+            start = end + 1
+        self._tail += piece[start:]
+        if len(self._tail) > self._max_line_bytes:
+            self._take()
+
+    def finish(self) -> None:
+        """Take the last line, which may lack its newline.
+
+        Raises:
+            InvalidDataset: a line is bad, or there is none.
+        """
+        if self._tail:
+            self._take()
+        if not self._problems and self.rows == 0:
+            self._problems.append(LineProblem(1, 0, "the dataset is empty; send one JSON object a line"))
+        if self._problems:
+            raise InvalidDataset(self._problems, self._unit)
+
+    def _skip(self, piece: bytes, start: int) -> int:
+        """Pass over empty lines at once, of which a bomb may hold gigabytes; returns the place of the last newline."""
+        newlines = _NEWLINES.match(piece, start)
+        assert newlines is not None
+        self._lines += newlines.end() - start
+        self._offset += newlines.end() - start
+        return newlines.end() - 1
+
+    def _take(self) -> None:
+        """The tail is a line."""
+        self._lines += 1
+        line, size = bytes(self._tail), len(self._tail)
+        self._tail.clear()
+        if size > self._max_line_bytes:
+            self._refuse(f"the {self._unit} is longer than {self._max_line_bytes} bytes")
+            raise InvalidDataset(self._problems, self._unit)
+        if self._lines == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        line = line.strip()
+        if line:
+            self._read(line)
+        self._offset += size + 1
+
+    def _read(self, line: bytes) -> None:
+        try:
+            row, text = parse_row(line)
+        except RowError as error:
+            self._refuse(str(error))
+            return
+        self.rows += 1
+        self.references += row.reference is not None
+        self.rewards += row.reward is not None
+        self._target.write(text)
+        self._target.write(b"\n")
+
+    def _refuse(self, reason: str) -> None:
+        self._problems.append(LineProblem(self._lines, self._offset if self._unit == "line" else None, reason))
+        if len(self._problems) >= MAX_PROBLEMS:
+            raise InvalidDataset(self._problems, self._unit)

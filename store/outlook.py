@@ -1,0 +1,102 @@
+"""What a job that is not over can expect: its place in the queue, what it waits for, how long its steps will take.
+
+Whatever the number of jobs asked about, a fixed number of queries answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from store import rates, workers
+from store.db import now
+from store.states import ACTIVE, TERMINAL, State
+from store.tables import Job
+from store.tables import Worker as WorkerRow
+from uniapl.spec.job import JobSpec
+
+_JOBS = Job.__table__.c
+"""Of all tenants, who share the workers: only numbers are made of them."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Of one job; see the fields of `uniapl.spec.resources.Job`."""
+
+    queue_position: int | None = None
+    queue_reason: str | None = None
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True)
+class _Service:
+    """What jobs wait for."""
+
+    workers: int
+    slots: int
+    busy: int
+    """Jobs that workers have."""
+    clock: float
+
+
+def of(session: Session, jobs: Mapping[str, tuple[Job, JobSpec]], lease_s: float) -> dict[str, Outlook]:
+    """The outlook of jobs, by id.
+
+    Args:
+        session: a tenant's; speeds are taken from that tenant's jobs alone.
+        jobs: each row with its spec.
+        lease_s: the lease in force, which tells live workers from dead ones.
+    """
+    rows = [row for row, _ in jobs.values() if row.state not in TERMINAL]
+    if not rows:
+        return {job_id: Outlook() for job_id in jobs}
+    alive = workers.alive(session, lease_s)
+    service, places = _look(session, alive), _places(session, rows)
+    step_s = rates.own(session, [row.id for row in rows if row.step > 0])
+    new = {row.id: jobs[row.id][1] for row in rows if row.id not in step_s}
+    if new and alive:
+        step_s |= rates.of_twins(session, new, sorted({worker.host for worker in alive}))
+    found = {
+        row.id: Outlook(
+            queue_position=places.get(row.id),
+            queue_reason=_reason(row, places.get(row.id), service),
+            eta_s=(row.steps - row.step) * step_s[row.id] if row.id in step_s else None,
+        )
+        for row in rows
+    }
+    return {job_id: found.get(job_id, Outlook()) for job_id in jobs}
+
+
+def _look(session: Session, alive: Sequence[WorkerRow]) -> _Service:
+    busy, clock = session.execute(select(func.count(_JOBS.id), now()).where(_JOBS.state.in_(ACTIVE))).one()
+    return _Service(len(alive), sum(worker.slots for worker in alive), busy, clock)
+
+
+def _places(session: Session, rows: Sequence[Job]) -> dict[str, int]:
+    """Places in the queue, in the order in which workers look for jobs (`jobs.queued`)."""
+    queued = [row for row in rows if row.state == State.QUEUED]
+    if not queued:
+        return {}
+    place = func.row_number().over(order_by=(_JOBS.created_at, _JOBS.id)).label("place")
+    unasked = (_JOBS.cancel_requested_at.is_(None), _JOBS.pause_requested_at.is_(None))
+    before = _JOBS.created_at <= max(row.created_at for row in queued)
+    queue = select(_JOBS.id, place).where(_JOBS.state == State.QUEUED, *unasked, before).subquery()
+    wanted = select(queue.c.id, queue.c.place).where(queue.c.id.in_([row.id for row in queued]))
+    return {row.id: row.place for row in session.execute(wanted)}
+
+
+def _reason(row: Job, place: int | None, service: _Service) -> str | None:
+    if place is None and row.state != State.RETRY_WAIT:
+        return None
+    if not service.workers and not service.busy:
+        return "no worker is connected"
+    if place is None:
+        return (
+            f"an attempt failed; the next begins in {max(0.0, (row.not_before or 0.0) - service.clock):.0f} s or later"
+        )
+    if place > 1:
+        return f"{place - 1} {'job is' if place == 2 else 'jobs are'} before it"
+    return "every worker is busy" if service.busy >= service.slots else "a worker is about to take it"

@@ -1,0 +1,75 @@
+"""Parquet on its way in: another process turns it into JSON lines (`store.parquet_rows`)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from store import parquet_rows
+from store.sinks import Sink
+from uniapl.errors import DatasetError
+from uniapl.spec.imports import FIELDS
+
+MAGIC = b"PAR1"
+_CHUNK = 256 * 1024
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+"""Memory pools reserve what they do not use, and would reach the limit with it."""
+
+
+class Parquet:
+    """Keeps a Parquet file on disk until it is whole, since it is read from its end; then hands on its rows."""
+
+    def __init__(self, file: BinaryIO, then: Sink) -> None:
+        self._file = file
+        self._then = then
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes."""
+        self._file.write(piece)
+
+    def finish(self) -> None:
+        """There are no more.
+
+        Raises:
+            DatasetError: it cannot be read.
+        """
+        self._file.close()
+        _read(self._file.name, self._then.feed)
+        self._then.finish()
+
+
+def _read(path: str, feed: Callable[[bytes], None]) -> None:
+    """Give the rows of a Parquet file, as JSON lines, to `feed`; the other process ends when it raises.
+
+    Raises:
+        DatasetError: the file cannot be read, or not within `parquet_rows.MEMORY`.
+    """
+    command = [sys.executable, "-P", parquet_rows.__file__, path, ",".join(FIELDS)]
+    environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
+    options: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "env": environment | _ENVIRONMENT,
+    }
+    with tempfile.TemporaryFile() as errors, subprocess.Popen(command, stderr=errors, **options) as child:
+        assert child.stdout is not None
+        try:
+            while chunk := child.stdout.read(_CHUNK):
+                feed(chunk)
+            status = child.wait()
+        finally:
+            child.kill()
+        errors.seek(0)
+        reason = errors.read(1000).decode(errors="replace").strip() or "no reason given"
+    if status == parquet_rows.TOO_LARGE:
+        raise DatasetError(
+            f"the Parquet file has pages or rows that need more than {parquet_rows.MEMORY // 2**20} MiB of memory",
+            hint="write it with smaller pages, or send JSON lines",
+        )
+    if status != 0:
+        told = reason if status == parquet_rows.UNREADABLE else "its reader crashed"
+        raise DatasetError(f"the Parquet file cannot be read: {told}", hint="write it again and send it again")

@@ -1,0 +1,60 @@
+"""A Parquet file as JSON lines: `python parquet_rows.py FILE COLUMN,COLUMN…` prints them.
+
+A program of its own, because the file is a stranger's: whatever its parser does with it, takes as memory or crashes on
+stays in this process. Exit status: 0 done; 65 not readable, with the reason on standard error; 66 too much memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import sys
+from typing import Any
+
+MEMORY = 512 * 1024 * 1024
+"""Bytes of memory; a page or a row that needs more is refused."""
+CPU_S = 3600
+BATCH = 16
+"""Rows held at once."""
+UNREADABLE, TOO_LARGE = 65, 66
+
+
+def main(path: str, columns: list[str]) -> int:
+    """Print the rows; returns the exit status."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    out = sys.stdout.buffer
+    try:
+        file = ParquetFile(path, buffer_size=64 * 1024, pre_buffer=False, page_checksum_verification=True)
+        known = [name for name in file.schema_arrow.names if name in columns]
+        for batch in file.iter_batches(batch_size=BATCH, columns=known, use_threads=False):
+            for row in batch.to_pylist(maps_as_pydicts="strict"):
+                out.write(json.dumps(_present(row), default=str, ensure_ascii=False).encode() + b"\n")
+        out.flush()
+    except (MemoryError, pyarrow.ArrowMemoryError):
+        return TOO_LARGE
+    except BrokenPipeError:
+        os._exit(UNREADABLE)  # nobody reads on; to flush would fail again
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
+        print(str(error).replace(path, "the file")[:300], file=sys.stderr)
+        return UNREADABLE
+    return 0
+
+
+def _present(value: Any) -> Any:
+    """A value without what only fills a column: a key that some rows lack is null or NaN there."""
+    if isinstance(value, dict):
+        found = ((key, _present(item)) for key, item in value.items())
+        return {key: item for key, item in found if item is not None}
+    if isinstance(value, list):
+        return [_present(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2].split(",")))

@@ -1,0 +1,85 @@
+"""Secrets: keys for servers that jobs ask, sealed with the service's own key; only a worker opens them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from store import tenants
+from store.db import insert, now
+from store.errors import Conflict, NotFound
+from store.secret_key import SecretKey
+from store.states import TERMINAL
+from store.tables import Job, Secret
+
+
+class SecretUnusable(Exception):
+    """A secret cannot be opened; the message says why."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"the secret {name!r} cannot be opened: {why}")
+        self.name = name
+
+
+def put(session: Session, key: SecretKey, name: str, value: str) -> Secret:
+    """Store a value under a name, in place of an earlier one; attempts that begin later are given it."""
+    tenant = tenants.of(session)
+    changed = {"sealed": key.seal(json.dumps([tenant, name, value])), "updated_at": now()}
+    row = insert(session, Secret).values(tenant=tenant, name=name, **changed)
+    session.execute(row.on_conflict_do_update(index_elements=["tenant", "name"], set_=changed))
+    return session.get_one(Secret, (tenant, name), populate_existing=True)
+
+
+def all_of(session: Session) -> Sequence[Secret]:
+    """Every secret, by name."""
+    return session.scalars(select(Secret).order_by(Secret.name)).all()
+
+
+def need(session: Session, name: str) -> None:
+    """Keep a secret from being deleted until the transaction ends, which may create a job that uses it.
+
+    Raises:
+        NotFound: there is none.
+    """
+    lock = {"read": True, "key_share": True}
+    if session.get(Secret, (tenants.of(session), name), with_for_update=lock) is None:
+        raise NotFound("secret", name)
+
+
+def delete(session: Session, name: str) -> None:
+    """Delete a secret.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: a job that is not over names it.
+    """
+    row = session.get(Secret, (tenants.of(session), name), with_for_update=True)
+    if row is None:
+        raise NotFound("secret", name)
+    uses = Job.spec["teacher"]["api_key_secret"].as_string() == name
+    job_id = session.scalar(select(Job.id).where(uses, Job.tenant == row.tenant, Job.state.not_in(TERMINAL)).limit(1))
+    if job_id is not None:
+        message = f"{job_id} still needs the secret {name!r}; cancel it or wait for its end, or put another value"
+        raise Conflict("secret_in_use", message)
+    session.delete(row)
+
+
+def value(session: Session, key: SecretKey, tenant: str, name: str) -> str:
+    """What is stored, for a trainer.
+
+    Raises:
+        SecretUnusable: it is gone, or was not sealed for this place, or with another key.
+    """
+    row = session.get(Secret, (tenant, name))
+    if row is None:
+        raise SecretUnusable(name, "it is gone")
+    try:
+        place_and_value = json.loads(key.open(row.sealed))
+    except ValueError as error:
+        raise SecretUnusable(name, str(error)) from None
+    if place_and_value[:2] != [tenant, name]:
+        raise SecretUnusable(name, "it was stored under another name")
+    return str(place_and_value[2])

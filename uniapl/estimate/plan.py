@@ -1,0 +1,104 @@
+"""A job before it runs: its rows, its models' shapes, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from uniapl.estimate.memory import Device, peak
+from uniapl.estimate.shape import Shape
+from uniapl.estimate.tokens import count
+from uniapl.estimate.workload import Entry, Level, RowLengths, Step, step_of
+from uniapl.spec.estimate import Bytes, MemoryEstimate, RoleEstimate
+from uniapl.spec.job import JobSpec, Role
+from uniapl.spec.requirements import uses_references
+from uniapl.spec.run import ModelSource
+
+LEVELS: tuple[Level, ...] = ("low", "expected", "high")
+ROLES: tuple[Role, ...] = ("sft", "rl", "both")
+
+
+@dataclass(frozen=True)
+class Models:
+    """The shapes of the models of a job."""
+
+    student: Shape
+    judge: Shape | None
+    """The discriminator's; `None` where none is used."""
+
+
+def read_models(spec: JobSpec, source_of: Callable[[str], ModelSource], read: Callable[[ModelSource], Shape]) -> Models:
+    """The shapes of the models that a spec names.
+
+    Raises:
+        ShapeUnknown: by `read`.
+    """
+    judge = spec.discriminator.model or spec.student
+    return Models(read(source_of(spec.student)), read(source_of(judge)) if spec.uses_discriminator else None)
+
+
+def read_entries(spec: JobSpec, student: ModelSource, files: Sequence[tuple[Path, int]]) -> list[Entry]:
+    """The rows of the mix.
+
+    Args:
+        spec: the job.
+        student: whose tokens are counted.
+        files: each entry's dataset, and how many rows it has.
+    """
+    entries = []
+    for given, (path, rows) in zip(spec.dataset_mix, files, strict=True):
+        sample = count(path, student, spec.data, references=uses_references(spec, given.role))
+        entries.append(Entry(given.role, rows, sample))
+    return entries
+
+
+def memory(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Device) -> MemoryEstimate:
+    """What the run takes on a machine's processors, or on its accelerator."""
+    found = {
+        level: peak(spec, models.student, models.judge, step_of(spec, entries, level), level, device)
+        for level in LEVELS
+    }
+    parts = {
+        name: Bytes(**{level: round(parts[name]) for level, (parts, _) in found.items()})
+        for name, size in found["high"][0].items()
+        if size
+    }
+    return MemoryEstimate(device=device, parts=parts, total=Bytes(**{k: round(size) for k, (_, size) in found.items()}))
+
+
+def least(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Device) -> int:
+    """Bytes that the run takes at least: `memory(…).total.low`."""
+    return round(peak(spec, models.student, models.judge, step_of(spec, entries, "low"), "low", device)[1])
+
+
+def usual_step(spec: JobSpec, entries: Sequence[Entry], answer: float | None) -> Step:
+    """A step with usual rows; its answers are as long as `answer`, or as allowed."""
+    return step_of(spec, entries, "low", round(answer or spec.rollout.max_new_tokens))
+
+
+def roles(spec: JobSpec, entries: Sequence[Entry]) -> list[RoleEstimate]:
+    """Rows and tokens by role; those of a large dataset are projected from a sample."""
+    return [_role(spec, role, entries) for role in ROLES if any(entry.role == role for entry in entries)]
+
+
+def _role(spec: JobSpec, role: Role, entries: Sequence[Entry]) -> RoleEstimate:
+    mine = [entry for entry in entries if entry.role == role]
+    weights = [given.weight for given in spec.dataset_mix if given.role == role]
+    share = sum(weights) / sum(given.weight for given in spec.dataset_mix)
+    drawn = share * spec.schedule.steps * spec.schedule.prompts_per_step
+    rows = sum(entry.rows for entry in mine)
+    used = sum(entry.rows * len(entry.sample.lengths) / max(entry.sample.looked_at, 1) for entry in mine)
+
+    def projected(tokens: Callable[[RowLengths], int]) -> int:
+        sums = (sum(map(tokens, entry.sample.lengths)) / entry.sample.share for entry in mine if entry.sample.share)
+        return round(sum(sums))
+
+    return RoleEstimate(
+        role=role,
+        rows=rows,
+        prompt_tokens=projected(lambda row: row.prompt),
+        reference_tokens=projected(lambda row: row.reference or 0),
+        passes=drawn / used if used else 0.0,
+        left_out=1 - used / rows,
+    )

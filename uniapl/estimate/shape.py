@@ -1,0 +1,154 @@
+"""The size and shape of a model, from the headers of its files: no weights are read."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from uniapl.spec.run import ModelSource
+from uniapl.spec.training import Lora
+
+MAX_HEADER = 100 << 20
+"""Bytes of a safetensors header; the format allows no more."""
+
+
+class ShapeUnknown(Exception):
+    """The model's files do not say what is needed; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a transformer's memory depends on. Widths are in numbers per token."""
+
+    parameters: int
+    vocab: int
+    hidden: int
+    layers: int
+    intermediate: int
+    """Of the feed-forward part."""
+    queries: int
+    """Heads times their size."""
+    keys: int
+    """Key-value heads times their size."""
+    positions: int
+    """Longest text."""
+    stored_bytes: int = 0
+    """Size of the weights as they lie on disk; 0 where it is not known."""
+    gguf: bool = False
+
+    def adapters(self, lora: Lora) -> int:
+        """Parameters of the adapters: each linear layer gets two matrices of `rank`."""
+        sizes = {
+            "q_proj": self.hidden + self.queries,
+            "k_proj": self.hidden + self.keys,
+            "v_proj": self.hidden + self.keys,
+            "o_proj": self.queries + self.hidden,
+            "gate_proj": self.hidden + self.intermediate,
+            "up_proj": self.hidden + self.intermediate,
+            "down_proj": self.intermediate + self.hidden,
+        }
+        chosen = sizes if lora.target_modules == "all-linear" else lora.target_modules
+        return self.layers * lora.rank * sum(sizes.get(name, 0) for name in chosen)
+
+
+@lru_cache(maxsize=64)
+def read_shape(source: ModelSource) -> Shape:
+    """The shape of a model on this machine.
+
+    Raises:
+        ShapeUnknown: it lies elsewhere, or its files do not say.
+    """
+    if source.path is None:
+        raise ShapeUnknown(f"{source.hub} is not on this machine")
+    folder = Path(source.path)
+    try:
+        if source.gguf is not None:
+            return _from_gguf(folder / source.gguf)
+        config = json.loads((folder / "config.json").read_text())
+        files = sorted(folder.glob("*.safetensors"))
+        parameters = sum(_parameters(file) for file in files)
+    except (OSError, ValueError, KeyError, struct.error) as error:
+        raise ShapeUnknown(f"the files of {folder.name} cannot be read ({type(error).__name__})") from None
+    if not parameters:
+        raise ShapeUnknown(f"{folder.name} has no safetensors")
+    return from_config(config, parameters=parameters, stored_bytes=sum(file.stat().st_size for file in files))
+
+
+def from_config(config: Any, *, parameters: int | None = None, stored_bytes: int = 0) -> Shape:
+    """The shape that a `config.json` describes; without `parameters`, counted as for a dense Llama-like decoder.
+
+    Raises:
+        ShapeUnknown: it describes something else.
+    """
+    if not isinstance(config, dict) or not isinstance(text := config.get("text_config", config), dict):
+        raise ShapeUnknown("it has no config.json")
+    if any(name in text for name in ("num_experts", "num_local_experts", "n_routed_experts")):
+        raise ShapeUnknown("models with experts are not known to the estimate")
+    try:
+        hidden, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
+        size = int(text.get("head_dim") or hidden // heads)
+        shape = Shape(
+            parameters=parameters or 0,
+            vocab=int(text["vocab_size"]),
+            hidden=hidden,
+            layers=int(text["num_hidden_layers"]),
+            intermediate=int(text["intermediate_size"]),
+            queries=heads * size,
+            keys=int(text.get("num_key_value_heads") or heads) * size,
+            positions=int(text["max_position_embeddings"]),
+            stored_bytes=stored_bytes,
+        )
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ShapeUnknown(f"its config.json does not give the usual sizes ({error})") from None
+    if min(shape.vocab, hidden, shape.layers, shape.intermediate, shape.queries, shape.keys) <= 0:
+        raise ShapeUnknown("its config.json gives sizes that are not positive")
+    if parameters is not None:
+        return shape
+    return replace(shape, parameters=_dense(shape, tied=bool(config.get("tie_word_embeddings", True))))
+
+
+def _dense(shape: Shape, *, tied: bool) -> int:
+    """Embeddings, attention, a gated feed-forward part, and two norms a layer."""
+    attention = 2 * shape.hidden * (shape.queries + shape.keys)
+    layer = attention + 3 * shape.hidden * shape.intermediate + 2 * shape.hidden
+    return shape.layers * layer + shape.hidden + shape.vocab * shape.hidden * (1 if tied else 2)
+
+
+def _parameters(file: Path) -> int:
+    """Numbers in a safetensors file, by its header."""
+    with file.open("rb") as opened:
+        (size,) = struct.unpack("<Q", opened.read(8))
+        if size > MAX_HEADER:
+            raise ValueError("the header is too long")
+        header: dict[str, Any] = json.loads(opened.read(size))
+    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+
+
+def _from_gguf(file: Path) -> Shape:
+    from gguf import GGUFReader  # takes a quarter of a second, and seconds to read: only where it is needed
+
+    reader = GGUFReader(str(file))
+
+    def value(name: str) -> int:
+        return int(reader.fields[name].contents())
+
+    kind = str(reader.fields["general.architecture"].contents())
+    hidden, heads = value(f"{kind}.embedding_length"), value(f"{kind}.attention.head_count")
+    size = value(f"{kind}.attention.key_length") if f"{kind}.attention.key_length" in reader.fields else hidden // heads
+    return Shape(
+        parameters=sum(int(tensor.n_elements) for tensor in reader.tensors),
+        vocab=max(int(n) for n in next(t for t in reader.tensors if t.name == "token_embd.weight").shape),
+        hidden=hidden,
+        layers=value(f"{kind}.block_count"),
+        intermediate=value(f"{kind}.feed_forward_length"),
+        queries=heads * size,
+        keys=value(f"{kind}.attention.head_count_kv") * size,
+        positions=value(f"{kind}.context_length"),
+        stored_bytes=file.stat().st_size,
+        gguf=True,
+    )
