@@ -35,7 +35,7 @@ def measure(kind: str, prompt: int, *, reference: bool, steps: int) -> dict[str,
 
     from uniapl.batch import Sequence
     from uniapl.learner import Learner
-    from uniapl.packs import Layout
+    from uniapl.packing import Layout
     from uniapl.policy import load_policy
     from uniapl.selfcheck import knee_of
     from uniapl.spec.job import JobSpec

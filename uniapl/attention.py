@@ -18,11 +18,14 @@ KERNEL = "uniapl"
 """The name under which transformers knows `attend`."""
 
 
-def full_mask(pack: Pack) -> Tensor:  # (R, 1, W, W) bool
-    """Which token (second last dimension) sees which."""
-    R, W = pack.input_ids.shape
-    row, query, key = torch.meshgrid(*(torch.arange(n, device=pack.tree.device) for n in (R, W, W)), indexing="ij")
-    return visible(pack.tree, pack.branch, row, query, key)[:, None]
+def full_mask(pack: Pack, dtype: torch.dtype) -> Tensor:  # (R, 1, W, W)
+    """Added to attention's scores: 0 where a token (second last dimension) sees another, minus infinity elsewhere.
+
+    Of bool, the kernel would make this in every layer, and keep it for the backward.
+    """
+    rows, tokens = (torch.arange(n, device=pack.tree.device) for n in pack.input_ids.shape)
+    seen = visible(pack.tree, pack.branch, rows[:, None, None], tokens[:, None], tokens)
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)[:, None]
 
 
 def tiles(pack: Pack) -> BlockMask:

@@ -72,7 +72,7 @@ def _hidden_states(model: Any, pack: Pack) -> Tensor:  # (R, W, D)
         return states
     states = body(
         input_ids=pack.input_ids,
-        attention_mask=full_mask(pack) if pack.layout.kind == "trees" else tiles(pack),
+        attention_mask=full_mask(pack, body.dtype) if pack.layout.kind == "trees" else tiles(pack),
         position_ids=pack.position_ids,
         use_cache=False,
     ).last_hidden_state

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-CHUNK_LOGITS = 2**24
-"""Logits at a time: 64 MB in float32, and about four times that with what the backward makes of them."""
+from uniapl.packing import CHUNK_LOGITS
 
 
 def token_logprobs(

@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from uniapl.attention import KERNEL
 from uniapl.errors import ModelError
 from uniapl.forward import completion_logprobs
-from uniapl.packs import PLAIN, Layout, Pack
+from uniapl.packing import PLAIN, Layout
+from uniapl.packs import Pack
 from uniapl.spec.run import ModelSource
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, SafetensorError)

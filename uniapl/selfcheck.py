@@ -17,9 +17,12 @@ from torch import Tensor
 
 from uniapl.batch import Sequence
 from uniapl.forward import completion_logprobs
-from uniapl.packs import PLAIN, Layout, packs
+from uniapl.packing import PLAIN, Layout, knee, usual
+from uniapl.packs import packs
 from uniapl.policy import Policy
 
+OUTSIDE = ("embed", "lm_head", "lora_")
+"""Parameters that do not count for the knee, so that the estimate, which reads files, finds the same."""
 LOGPROB_TOLERANCE = 1e-3
 """Nats: the largest difference of a token's log-probability. For SmolLM2-135M in float32 it is 2e-5."""
 GRADIENT_TOLERANCE = 1e-3
@@ -33,9 +36,7 @@ def with_layout(policy: Policy) -> tuple[Policy, str | None]:
 
     Weights and gradients are left as they are. The check is made in float32, whatever precision the run computes in.
     """
-    preferred = Layout("trees", knee_of(policy.model))
-    if policy.device.type == "cuda":
-        preferred = Layout("blocks")
+    preferred = usual(knee_of(policy.model), gpu=policy.device.type == "cuda")
     config = policy.model.config.get_text_config()
     if getattr(config, "final_logit_softcapping", None):
         return replace(policy, layout=PLAIN), "the student caps its logits"
@@ -49,19 +50,13 @@ def with_layout(policy: Policy) -> tuple[Policy, str | None]:
 
 
 def knee_of(model: Any) -> float:
-    """Row length at which a mask computed in full costs as much as the blocks' matrices do.
-
-    Per token of a row of W tokens, the matrices take 2 N operations for N parameters, attention 4 W heads · head_dim in
-    each layer, what is masked included. On SmolLM2-135M: 3073; by the time it takes on a CPU, about 3000.
-    """
+    """See `uniapl.packing.knee`."""
     config = model.config.get_text_config()
     heads: int = config.num_attention_heads
     layers: int = config.num_hidden_layers
     width: int = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
-    inside: int = sum(
-        p.numel() for name, p in model.named_parameters() if "embed" not in name and "lm_head" not in name
-    )
-    return inside / (2 * width * layers)
+    inside: int = sum(p.numel() for name, p in model.named_parameters() if not any(part in name for part in OUTSIDE))
+    return knee(inside, layers, width)
 
 
 def disagreement(policy: Policy, layout: Layout) -> str | None:

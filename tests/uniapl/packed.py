@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from uniapl.batch import Sequence
-from uniapl.packs import Layout, Pack, packs
+from uniapl.packing import Layout
+from uniapl.packs import Pack, packs
 
 
 def one_pack(sequences: list[Sequence], kind: Any = "trees") -> Pack:

@@ -17,7 +17,7 @@ from tests.uniapl.packed import one_pack
 from uniapl.batch import Sequence
 from uniapl.forward import completion_logprobs
 from uniapl.learner import Learner
-from uniapl.packs import Layout
+from uniapl.packing import Layout
 from uniapl.policy import Policy, Reference
 from uniapl.spec.job import JobSpec
 

@@ -16,7 +16,8 @@ from torch.testing import assert_close
 from tests.uniapl.packed import one_pack
 from uniapl.batch import Counts, Sequence, collate
 from uniapl.objective import clipped_surrogate, kl_penalty, sft_loss, unified_terms
-from uniapl.packs import Layout, Pack, packs
+from uniapl.packing import Layout
+from uniapl.packs import Pack, packs
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Sft
 from uniapl.spec.weights import shown

@@ -25,7 +25,8 @@ from uniapl.forward import completion_logprobs
 from uniapl.learner import Learner
 from uniapl.lora import with_lora
 from uniapl.objective import unified_terms
-from uniapl.packs import Layout, Pack, packs, visible
+from uniapl.packing import Layout
+from uniapl.packs import Pack, packs, visible
 from uniapl.policy import Policy, Reference
 from uniapl.spec.job import JobSpec
 from uniapl.spec.training import Lora, Resources
@@ -303,7 +304,7 @@ def test_flex_attention_sees_what_the_full_mask_sees() -> None:
     group = [Sequence([5, 6, 7], [8, 9]), Sequence([5, 6, 7], [10]), Sequence([1], [2, 3])]
     pack = one_pack(group, "blocks")
     assert pack.input_ids.shape == (1, 128)
-    assert torch.equal(tiles(pack).mask_mod(*_indices(pack)), full_mask(pack)[:, 0])
+    assert torch.equal(tiles(pack).mask_mod(*_indices(pack)), full_mask(pack, torch.float32)[:, 0] == 0)
 
 
 def _indices(pack: Pack) -> tuple[Tensor, ...]:

@@ -32,7 +32,7 @@ from uniapl.attention import KERNEL, tiles
 from uniapl.batch import Sequence
 from uniapl.forward import completion_logprobs
 from uniapl.lora import with_lora
-from uniapl.packs import Layout
+from uniapl.packing import Layout
 from uniapl.policy import Policy
 from uniapl.selfcheck import disagreement, with_layout
 from uniapl.spec.training import Lora
@@ -102,7 +102,9 @@ def test_the_check_leaves_weights_gradients_and_random_numbers_alone(policy: Pol
 
 
 def test_a_mask_that_the_model_ignores_is_found_out(policy: Policy, monkeypatch: Any) -> None:
-    monkeypatch.setattr(forward, "full_mask", lambda pack: (pack.tree >= 0).long())  # every branch sees those before
+    monkeypatch.setattr(
+        forward, "full_mask", lambda pack, dtype: (pack.tree >= 0).long()
+    )  # every branch sees those before
     chosen, reason = with_layout(policy)
     assert chosen.layout.kind == "rows"
     assert "log-probabilities differ by" in (reason or "")
@@ -121,7 +123,7 @@ def test_a_gradient_that_differs_is_found_out(policy: Policy, monkeypatch: Any) 
 
 
 def test_what_a_model_raises_for_the_mask_is_the_reason(policy: Policy, monkeypatch: Any) -> None:
-    def refuse(pack: Any) -> None:
+    def refuse(pack: Any, dtype: torch.dtype) -> None:
         raise NotImplementedError("no such masks here\nand more")
 
     monkeypatch.setattr(forward, "full_mask", refuse)
