@@ -52,7 +52,7 @@ class PackSize:
     tokens: int
     """R · W, padding included."""
     mask: int
-    """R · W² numbers on a CPU, for all layers together; none where it is made of tiles."""
+    """R · W² numbers on a CPU, for all layers together; none on a GPU, where it is made of tiles."""
     logits: int
     """Of those that are held at once, the completion tokens' or a chunk's if these are more; `uniapl.head`."""
     is_only_one: bool
@@ -107,8 +107,9 @@ def _moments(spec: JobSpec, student: Shape, judge: Shape | None, step: Step, on:
     moments = resident | {"optimizer": 2 * FLOAT * trained}
     pack = largest(spec, student, step, on.device)
     working = {
-        "activations": on.heap(spec) * pack.tokens * kept(spec, student, on.device) + _cast(student, on.device),
-        "mask": FLOAT * pack.mask,
+        "activations": on.heap(spec) * pack.tokens * kept(spec, student, on.device)
+        + FLOAT * pack.mask
+        + _cast(student, on.device),
         "logits": 4 * FLOAT * pack.logits,  # themselves, their softmax, and two more in forward and backward alike
     }
     yield moments | {"rollouts": _rollouts(spec, student, step)}
