@@ -151,9 +151,12 @@ def _fill(waiting: list[Tree], width: int, number: int, *, alone: bool) -> tuple
     """
     rows: Rows = []
     room: list[int] = []
-    left = []
-    for tree in waiting:
+    left: list[Tree] = []
+    shortest = waiting[-1].num_tokens
+    for at, tree in enumerate(waiting):
         size = tree.num_tokens
+        if rows and max(room) < shortest and (len(rows) == number or 2 * size < width):
+            return rows, left + waiting[at:]
         row = next((i for i, free in enumerate(room) if size <= free), None)
         if row is None and len(rows) < number and (2 * size >= width or not rows):
             row = len(rows)
