@@ -35,7 +35,7 @@ from worker.hardware import facts
 
 RATE = 50
 """POST a second."""
-GET_RATE = 200
+GET_RATE = 50
 JOBS, EVENTS, EVERY_S = 10, 40, 0.5
 """Streams: of so many jobs, so many events each, one of each job so often."""
 OPEN_FILES = 20_000
@@ -151,7 +151,7 @@ async def measure(api: Api, seconds: float, readers: int) -> list[dict[str, floa
         workers.report(session, "benchmark", facts(slots=1), api.settings.lease_s)
     dataset = api.http.post("/datasets", content=ROWS.read_bytes()).json()["id"]
     made: list[str] = []
-    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+    limits = httpx.Limits(max_connections=100, keepalive_expiry=2)  # sooner than the server gives them up
     async with httpx.AsyncClient(
         base_url=api.url, headers=api.headers, timeout=60, limits=limits, trust_env=False
     ) as http:

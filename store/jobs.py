@@ -257,10 +257,7 @@ def heed_intents_of_given_back(session: Session) -> None:
 
 
 def expired(session: Session) -> Sequence[Row[str, int]]:
-    """Active jobs whose lease has run out, with the fence of the lost holder.
-
-    The rows stay locked until the transaction ends, so that a holder cannot renew between the look and the reaping.
-    """
+    """Active jobs whose lease has run out, with the lost holder's fence; locked, so that nobody renews it meanwhile."""
     silent = select(Job.id, Job.fence).where(Job.state.in_(ACTIVE), Job.lease_expires_at < now())
     return session.execute(silent.with_for_update(skip_locked=True)).all()
 

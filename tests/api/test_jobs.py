@@ -34,8 +34,9 @@ def test_a_job_is_queued_with_every_default_filled_in(client: TestClient) -> Non
     assert response.headers["location"] == f"/jobs/{job['id']}"
     assert (job["state"], job["step"], job["steps"], job["name"]) == ("queued", 0, 200, "first")
     assert (job["spec"]["alpha"], job["spec"]["grpo"]["group_size"]) == (0.1, 8)
-    assert client.get(f"/jobs/{job['id']}").json() == job
-    assert client.get("/jobs").json()["data"] == [job]
+    found = client.get(f"/jobs/{job['id']}").json()
+    assert found == {**job, "queue_position": 1, "queue_reason": "no worker is connected"}
+    assert client.get("/jobs").json()["data"] == [found]
 
 
 @pytest.mark.parametrize(

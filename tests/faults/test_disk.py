@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from store.db import reading
+from store.jobs import INFRA_LIMIT
 from store.tables import Checkpoint
 from tests.conftest import ROOT
 from tests.e2e.conftest import wait_for
@@ -71,7 +72,7 @@ def test_a_disk_that_fills_up_in_a_checkpoint_spares_the_others_and_space_mends_
         assert cluster.findings().violations == []
         resize("400m")
         (job,) = cluster.finish(job_id)
-        assert (job.state, job.attempt, job.user_failures, job.infra_failures) == ("succeeded", 2, 1, 0)
+        assert (job.state, job.attempt, job.user_failures, job.infra_failures) == ("succeeded", 2, 0, 1)
         assert "resumed after step 5" in cluster.messages(job_id)
         assert cluster.findings().violations == []
 
@@ -81,9 +82,9 @@ def test_a_disk_that_stays_full_ends_the_job_with_the_reason(cluster: Cluster) -
     job_id = cluster.submit(steps=15, name="fill-disk@10")
     with small_disk(cluster.data_dir / "jobs" / job_id, "8m"):
         cluster.restart_dead(print)
-        (job,) = cluster.finish(job_id)
+        (job,) = cluster.finish(job_id, timeout_s=180)
         assert job.error is not None
-        assert (job.state, job.attempt, job.error["code"]) == ("failed", 2, "disk_full")
+        assert (job.state, job.attempt, job.error["code"]) == ("failed", INFRA_LIMIT, "disk_full")
         assert "disk space" in job.error["hint"]
         assert left_half_done(cluster, job_id) == []
         assert steps_in_database(cluster, job_id) == [5]
@@ -193,7 +194,8 @@ def broken_upload(cluster: Cluster, *, chunked: bool) -> None:
     """Half of a dataset, and then nothing."""
     body = ROWS.read_bytes() * 200
     framing = "transfer-encoding: chunked" if chunked else f"content-length: {len(body)}"
-    head = f"POST /datasets?name=half HTTP/1.1\r\nhost: x\r\ncontent-type: application/jsonl\r\n{framing}\r\n\r\n"
+    sender = f"host: x\r\nauthorization: {cluster.headers['authorization']}"
+    head = f"POST /datasets?name=half HTTP/1.1\r\n{sender}\r\ncontent-type: application/jsonl\r\n{framing}\r\n\r\n"
     half = body[: len(body) // 2]
     with socket.create_connection(("127.0.0.1", cluster.port)) as connection:
         connection.sendall(head.encode())

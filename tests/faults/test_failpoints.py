@@ -31,8 +31,8 @@ WORKER = [  # while the job is …
     ("store.jobs:begin:after", 1),
     # … running
     ("store.holding:renew:after", 2),
-    ("worker.relay:Relay._write:before", 6),
-    ("worker.relay:Relay._write:after", 6),
+    ("worker.relay:Relay._write:before", 3),
+    ("worker.relay:Relay._write:after", 3),
     ("worker.relay:Relay.pump:after", 6),
     ("store.metrics:put_metrics:after", 8),
     ("store.checkpoints:commit:before", 2),

@@ -46,13 +46,35 @@ def test_a_trainer_whose_group_cannot_be_recorded_does_not_live_on(
     job_id = make_job(engine)
 
     def broken(*_: object) -> None:
-        raise OperationalError("UPDATE", {}, Exception("the database went away"))
+        raise RuntimeError("a bug of ours")
 
     monkeypatch.setattr(supervisor._Attempt, "_record_group", broken)
     run_attempt(worker, job_id)
     assert trainers(tmp_path) == []
     with unit_of_work(engine) as session:
         assert jobs.get(session, job_id).state == "retry_wait"
+
+
+@pytest.mark.parametrize("step", ["_run_config", "_secrets", "_record_group"])
+def test_an_attempt_that_begins_waits_for_the_database(
+    worker: Worker, engine: Engine, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    job_id = make_job(engine)
+    monkeypatch.setattr(supervisor, "INTENT_S", 0.01)
+    asked = []
+    real = getattr(supervisor._Attempt, step)
+
+    def away_at_first(*arguments: object) -> object:
+        asked.append(step)
+        if len(asked) < 3:
+            raise OperationalError("UPDATE", {}, Exception("the database went away"))
+        return real(*arguments)
+
+    monkeypatch.setattr(supervisor._Attempt, step, away_at_first)
+    run_attempt(worker, job_id)
+    assert len(asked) == 3
+    with unit_of_work(engine) as session:
+        assert session.scalars(select(Attempt.exit_kind)).one() != "worker_error"
 
 
 def test_a_tenants_jobs_share_one_folder_of_teachers_answers(worker: Worker, engine: Engine, tmp_path: Path) -> None:
