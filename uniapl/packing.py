@@ -16,6 +16,9 @@ BLOCK = 128
 CHUNK_LOGITS = 2**24
 """Logits at a time: 64 MB in float32, and about four times that with what the softmax and its gradient make of them."""
 
+CACHE_ROOM = 64
+"""Tokens that the key-value cache of a rollout makes room for at a time."""
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from uniapl.estimate.shape import Shape
 from uniapl.estimate.workload import Level, Step
-from uniapl.packing import CHUNK_LOGITS, cut, knee, prompts_at_once, row_length, usual
+from uniapl.packing import CACHE_ROOM, CHUNK_LOGITS, cut, knee, prompts_at_once, row_length, usual
 from uniapl.spec.job import JobSpec
 from uniapl.spec.training import Lora
 from uniapl.spec.weights import Stage, bounds
@@ -192,7 +192,7 @@ def _cast(student: Shape, device: Device) -> int:
 def _rollouts(spec: JobSpec, student: Shape, step: Step) -> float:
     """Keys and values of the sequences sampled at once, and what drawing a token from the vocabulary takes.
 
-    The cache grows by copying, one layer at a time. Held-out rows are answered in the same way; their prompts are
+    The cache makes room by copying, one layer at a time. Held-out rows are answered in the same way; their prompts are
     taken to be as long as the others.
     """
     rows = _at_once(spec, round(len(step.prompts) * step.each), spec.grpo.group_size)
@@ -201,8 +201,8 @@ def _rollouts(spec: JobSpec, student: Shape, step: Step) -> float:
         rows = max(rows, _at_once(spec, held_out, 1), _at_once(spec, held_out, sampled))
     answer = max((s.completion for s in step.rollouts), default=spec.rollout.max_new_tokens)
     tokens = answer + max((s.prompt for s in step.demonstrations + step.rollouts), default=0)
-    cache = FLOAT * rows * tokens * 2 * student.keys * (student.layers + 1)
-    draw = rows * student.vocab * (2 * FLOAT + 2 * 8)  # two of float32; the cumulative sum in float64, from another
+    cache = FLOAT * rows * (tokens + CACHE_ROOM) * 2 * student.keys * (student.layers + 1)
+    draw = rows * student.vocab * 3 * FLOAT  # the model's logits, divided by the temperature, exponentiated
     return cache + draw
 
 
