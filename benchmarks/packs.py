@@ -9,24 +9,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-MODEL = Path("data/models/smollm2-135m-instruct")
-LENGTHS = (86, 70, 55, 45, 38, 30, 22, 14)
-REFERENCE = 60
+from benchmarks.fresh import MODEL, alternate, child, require_agreement
+from benchmarks.replay import LENGTHS, REFERENCE
+
 PROMPTS = (24, 96, 400)
 KINDS = ("plain", "trees")
-TOLERANCE = 1e-4
-"""Largest relative difference of the gradients' norms."""
 
 
 def measure(kind: str, prompt: int, *, reference: bool, steps: int) -> dict[str, Any]:
@@ -53,7 +47,7 @@ def measure(kind: str, prompt: int, *, reference: bool, steps: int) -> dict[str,
     question = ids(prompt)
     sequences = [
         Sequence(question, ids(n), advantage=draw.gauss(0, 1), coef=draw.gauss(0, 1), old_logprobs=[-10.0] * n)
-        for n in LENGTHS
+        for n in LENGTHS[8]
     ]
     sequences += [Sequence(question, ids(REFERENCE), demonstration=True)] * reference
     spec = JobSpec.model_validate(
@@ -73,23 +67,12 @@ def measure(kind: str, prompt: int, *, reference: bool, steps: int) -> dict[str,
     }
 
 
-def child(kind: str, prompt: int, reference: bool, steps: int) -> dict[str, Any]:
-    """`measure` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.packs", "--child", kind, str(prompt), str(int(reference)), str(steps)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def compare(prompt: int, *, reference: bool, steps: int) -> dict[str, Any]:
     """Both layouts, in the order A B B A."""
-    runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-    for kind in (*KINDS, *reversed(KINDS)):
-        runs[kind].append(child(kind, prompt, reference, steps))
+    described = (prompt, int(reference), steps)
+    runs = alternate(KINDS, lambda kind: child("benchmarks.packs", "--child", kind, *described, threads=1))
     norms = {kind: runs[kind][0]["grad_norm"] for kind in KINDS}
-    if abs(norms["plain"] / norms["trees"] - 1) > TOLERANCE:
-        sys.exit(f"the gradients disagree, so no speed is told: their norms are {norms}")
+    require_agreement({kind: [norm] for kind, norm in norms.items()}, f"a prompt of {prompt}")
     seconds = {kind: statistics.median(s for run in runs[kind] for s in run["seconds"]) for kind in KINDS}
     return {
         "prompt": prompt,

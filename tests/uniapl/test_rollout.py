@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from uniapl.packing import CACHE_ROOM
 from uniapl.policy import Policy
@@ -65,8 +66,6 @@ def test_greedy_takes_the_likeliest_token() -> None:
 
 
 def test_a_layer_with_room_holds_what_one_without_does() -> None:
-    from transformers.cache_utils import DynamicLayer
-
     source = torch.Generator().manual_seed(0)
     with_room, without = RoomyLayer(), DynamicLayer()
     rows = 2
