@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-MODEL = Path("data/models/tiny-random-llama")
+MODEL = Path("data/models/smollm2-135m-instruct")
 TOLERANCE = 1e-4
 """Largest relative difference of two gradients' norms."""
 

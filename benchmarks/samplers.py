@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from uniapl.policy import Policy
 from uniapl.rollout import transformers as rollout
@@ -16,6 +18,9 @@ from uniapl.rollout.choice import choose
 
 ENDS = 2.0
 """In the place of a uniform number: the sequence ends here."""
+PAGE = 32
+"""Tokens of a page of continuous batching's cache. Of its own accord it takes most of the machine's memory for one
+attention mask, which it then spends its time on: it gets the pages that are needed."""
 
 
 def end_only_where_told(policy: Policy) -> None:
@@ -51,8 +56,12 @@ def generate(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> in
     found = policy.model.generate(
         torch.tensor(prompts),
         attention_mask=torch.ones(len(prompts), width, dtype=torch.long),
-        generation_config=_whole_distribution(max_new_tokens=max(lengths), eos_token_id=stop, pad_token_id=stop),
-        num_return_sequences=len(lengths) // len(prompts),
+        generation_config=_whole_distribution(
+            max_new_tokens=max(lengths),
+            num_return_sequences=len(lengths) // len(prompts),
+            eos_token_id=stop,
+            pad_token_id=stop,
+        ),
         logits_processor=LogitsProcessorList([_EndsWhereTold(lengths, stop, width)]),
     )[:, width:]
     return int((found != stop).sum()) + len(found)  # rows are padded with the end token
@@ -74,13 +83,20 @@ def continuous(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> 
     config = _whole_distribution(max_new_tokens=max(lengths), eos_token_id=-1, pad_token_id=policy.pad_id)
     group = len(lengths) // len(prompts)
     found: list[Any] = []
-    with policy.model.continuous_batching_context_manager(generation_config=config, warmup=False) as manager:
+    pages = sum(math.ceil((len(prompts[0]) + length) / PAGE) for length in lengths)
+    sizes = ContinuousBatchingConfig(page_size=PAGE, num_blocks=pages, max_batch_tokens=512)
+    context = policy.model.continuous_batching_context_manager(
+        generation_config=config, continuous_batching_config=sizes, warmup=False
+    )
+    with torch.no_grad(), context as manager:
         for i, length in enumerate(lengths):
             manager.add_request(prompts[i // group], max_new_tokens=length)
         while len(found) < len(lengths):
             result = manager.get_result(timeout=1)
             if result is not None and result.is_finished():
                 found.append(result)
+            elif result is None and not manager.is_running():
+                raise RuntimeError("continuous batching has ended early")
     return sum(len(result.generated_tokens) for result in found)
 
 
