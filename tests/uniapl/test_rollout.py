@@ -15,7 +15,7 @@ from uniapl.packing import CACHE_ROOM
 from uniapl.policy import Policy
 from uniapl.rollout.base import Completion
 from uniapl.rollout.cache import RoomyLayer, roomy
-from uniapl.rollout.choice import STRETCH, choose
+from uniapl.rollout.choice import STRETCH, _invert, choose
 from uniapl.rollout.transformers import TransformersGenerator
 
 PROMPTS = [[5, 9, 400, 31], [77], [5, 9, 400, 31, 8, 1000, 12]]
@@ -51,11 +51,27 @@ def test_the_choice_is_that_of_a_running_sum(vocabulary: int, temperature: float
 
 
 def test_the_ends_of_the_draws_choose_tokens_that_can_be_chosen() -> None:
-    logits = torch.full((2, 700), -torch.inf)
+    logits = torch.full((3, 700), -torch.inf)
     logits[:, [300, 650]] = 0.0
-    tokens, logprobs = choose(logits, torch.tensor([0.0, 1 - 2**-24]), temperature=1.0, greedy=False)
-    assert tokens.tolist() == [300, 650]
-    assert_close(logprobs, torch.full((2,), 0.5).log())
+    draws = torch.tensor([0.0, 1 - 2**-24, 1 - 2**-53], dtype=torch.float64)
+    tokens, logprobs = choose(logits, draws, temperature=1.0, greedy=False)
+    assert tokens.tolist() == [300, 650, 650]
+    assert_close(logprobs, torch.full((3,), 0.5).log())
+
+
+def test_rounding_does_not_lead_to_before_a_stretch() -> None:
+    stretches = torch.zeros(1, 3, STRETCH, dtype=torch.float64)
+    stretches[0, 0, 0] = stretches[0, 2, 0] = 128.0
+    stretches[0, 1, 5] = (
+        1.5 * 2**-45
+    )  # its running sum is rounded up by more than the draw is beyond the stretch before
+    draws = torch.tensor([[0.5 - 2**-54]], dtype=torch.float64)
+    assert _invert(stretches, stretches.sum(dim=-1), draws).tolist() == [STRETCH + 5]
+
+
+def test_a_run_that_has_diverged_still_samples_tokens_of_the_vocabulary() -> None:
+    tokens, _ = choose(torch.full((1, 300), torch.nan), torch.tensor([0.5]), temperature=1.0, greedy=False)
+    assert 0 <= int(tokens) < 300
 
 
 def test_greedy_takes_the_likeliest_token() -> None:

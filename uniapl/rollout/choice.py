@@ -13,8 +13,6 @@ from torch import Tensor
 
 STRETCH = 256
 """Tokens of the vocabulary whose sum is looked at first."""
-BELOW_ONE = 1 - 2**-40
-"""Largest share of a stretch: rounding must not lead beyond its last token."""
 
 
 def choose(
@@ -40,6 +38,7 @@ def choose(
     stretches = weights.view(B, -1, STRETCH)
     sums = stretches.sum(dim=-1).double()  # (B, V / STRETCH)
     tokens = logits.argmax(dim=-1) if greedy else _invert(stretches, sums, draws.double()[:, None])
+    tokens = tokens.clamp(max=V - 1)  # no running sum of NaN passes anything: the learner tells of a run that diverged
     logprobs = (logits.gather(-1, tokens[:, None]) - top).double() - sums.sum(dim=-1, keepdim=True).log()
     return tokens, logprobs.float().squeeze(1)
 
@@ -49,7 +48,7 @@ def _invert(stretches: Tensor, sums: Tensor, draws: Tensor) -> Tensor:  # (B, N,
     target = draws * running[:, -1:]
     chosen = torch.searchsorted(running, target, right=True).clamp(max=running.shape[1] - 1)  # (B, 1)
     here = sums.gather(1, chosen)
-    share = ((target - running.gather(1, chosen) + here) / here).clamp(0, BELOW_ONE)
+    share = ((target - running.gather(1, chosen) + here) / here).clamp(min=0)  # rounding may lead to before it
     rows = torch.arange(len(draws), device=draws.device)
     within = stretches[rows, chosen.squeeze(1)].double().cumsum(dim=-1)  # (B, STRETCH)
     return (chosen * STRETCH + torch.searchsorted(within, share * within[:, -1:], right=True)).squeeze(1)
