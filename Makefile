@@ -7,11 +7,12 @@ EXTRAS ?= train,server,otel,dev
 DEPLOY := .venv-deploy
 VLLM := .venv-vllm/.installed
 MODELS := data/models/.ready
+TRL := .venv-trl/.installed
 ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test vllm client mutants faults faults-short chaos bench-reliability bench-api bench-upload bench-memory contract secrets env-example compose-tools compose-check check format clean
+.PHONY: help install models demo serve modes ablation test vllm client mutants faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train bench-unified bench-rollout bench-step contract secrets env-example compose-tools compose-check check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -108,6 +109,34 @@ bench-memory: $(MODELS)  ## the estimate of memory against measured peaks (half 
 bench-upload: $(INSTALLED)  ## what uploads of 1 GB cost the API in memory (ARGS='--mb 100')
 	@echo "==> measuring (about 5 minutes, 5 GB of disk)"
 	@$(BIN)/python -m benchmarks.upload $(ARGS)
+
+bench-packs: $(MODELS)  ## one update with the prompt shared and not shared (about 10 minutes on an idle machine)
+	@echo "==> measuring"
+	@$(BIN)/python -m benchmarks.packs $(ARGS)
+
+bench-train: $(MODELS) $(TRL)  ## one update by TRL's GRPOTrainer and by ours (about an hour on an idle machine; ARGS='--prompts 96')
+	@echo "==> measuring"
+	@$(BIN)/python -m benchmarks.train $(ARGS)
+
+bench-unified: $(MODELS) $(TRL)  ## our unified step against TRL's SFT step and GRPO step (as long; ARGS='--prompts 96')
+	@echo "==> measuring"
+	@$(BIN)/python -m benchmarks.unified $(ARGS)
+
+bench-rollout: $(MODELS)  ## sampling by transformers' generate and by ours (about 20 minutes on an idle machine)
+	@echo "==> measuring"
+	@$(BIN)/python -m benchmarks.rollout $(ARGS)
+
+bench-step: $(MODELS)  ## what the service costs a step: a job and a bare run (about 15 minutes on an idle machine)
+	@echo "==> measuring"
+	@$(BIN)/python -m benchmarks.step $(ARGS)
+
+$(TRL): $(INSTALLED) benchmarks/trl-constraints.txt
+	@echo "==> making .venv-trl: TRL beside this project's own torch and transformers (130 MB)"
+	@$(BIN)/python -m venv .venv-trl
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > .venv-trl/project.pth
+	@mv .venv-trl/project.pth "$$(.venv-trl/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -c benchmarks/trl-constraints.txt trl
+	@touch $@
 
 check: $(MODELS)  ## format, lint, types, imports, tests
 	@echo "==> ruff format"

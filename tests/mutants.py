@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent.parent
-TESTS = ["objective", "adversarial", "learning", "explore", "golden"]
+TESTS = ["objective", "adversarial", "learning", "explore", "golden", "packs", "head", "selfcheck"]
 
 MUTANTS = [  # what is broken, file, line, its replacement
     ("SFT's sign", "objective", "return -logprobs.sum() / max(num_tokens, 1)", "return logprobs.sum() / max(num_tokens, 1)"),
@@ -55,7 +55,16 @@ MUTANTS = [  # what is broken, file, line, its replacement
     ("advantage's scale", "advantages", "centred = centred / (std + eps)", "pass"),
     ("missing rewards", "advantages", "known = values.isfinite()", "known = torch.ones_like(values).bool()"),
     ("temperature of rollouts", "learner", "torch.where(batch.sampled, spec.rollout.temperature, 1.0)", "torch.where(batch.sampled, 1.0, 1.0)"),
-    ("counts of the step", "learner", "counts, weights = Counts.of(sequences)", "counts, weights = Counts.of(sequences[:1])"),
+    ("counts of the step", "learner", "Counts.of(sequences)", "Counts.of(sequences[:1])"),
+    ("rows left out", "batch", "self.advantage is not None and (self.advantage != 0 or kl_penalty)", "bool(self.advantage)"),
+    ("combined weight", "batch", "or (weights.lambda_adv > 0 and bool(self.coef))", ""),
+    ("branches apart", "packs", "(branch[row, key] == 0) | (branch[row, key] == branch[row, query])", "branch[row, key] >= 0"),
+    ("trees apart", "packs", "return same_tree & on_path", "return on_path"),
+    ("order within a branch", "packs", "same_tree & on_path & (key <= query)", "same_tree & on_path"),
+    ("a branch's positions", "packs", "(token, P + at, t, b)", "(token, at, t, b)"),
+    ("a branch's first token", "packs", "[fork, *range(start, start + n - 1)]", "[start - 1, *range(start, start + n - 1)]"),
+    ("temperature of a chunk", "head", "logits / temperature[:, None]", "logits"),
+    ("order of chunks", "head", "chunks[:-1]]", "chunks[-2::-1]]"),
     ("schedules", "learner", "self._spec.weights_at(step)", "self._spec.weights_at(0)"),
 ]  # fmt: skip
 

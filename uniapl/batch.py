@@ -2,22 +2,22 @@
 
     P   prompts of one step              G   completions per prompt
     B   sequences of one micro-batch     C   completion tokens, right-padded
-    T   prompt and completion tokens, right-padded                     V   vocabulary
+    R   rows of one forward              W   tokens of a row, right-padded          V   vocabulary
 
 Log-probabilities are in nats. A *demonstration* is a prompt with the teacher's answer, a *rollout* a prompt with an
-answer sampled from the policy; both are a `Sequence`, told apart by the weights it carries.
+answer sampled from the policy; both are a `Sequence`, told apart by the weights it carries. How sequences are laid out
+for the model is no matter of theirs: see `uniapl.packs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from uniapl.packing import pack
+from uniapl.spec.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class Sequence:
     def num_tokens(self) -> int:
         """Prompt and completion tokens."""
         return len(self.prompt_ids) + len(self.completion_ids)
+
+    def weighs(self, weights: Weights, *, kl_penalty: bool) -> bool:
+        """Whether any term gives it a gradient: a rollout like its siblings may still be unlike the teacher's."""
+        return (
+            (weights.alpha > 0 and self.demonstration)
+            or (weights.alpha < 1 and self.advantage is not None and (self.advantage != 0 or kl_penalty))
+            or (weights.lambda_adv > 0 and bool(self.coef))
+        )
 
 
 @dataclass(frozen=True)
@@ -65,11 +73,8 @@ class Counts:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Sequences of one forward and backward pass, padded."""
+    """What the objective reads of the sequences of one forward and backward pass, padded."""
 
-    input_ids: Tensor  # (B, T)
-    attention_mask: Tensor  # (B, T) 1 on tokens
-    prompt_lengths: Tensor  # (B,)
     completion_ids: Tensor  # (B, C)
     completion_mask: Tensor  # (B, C) bool, True on completion tokens
     old_logprobs: Tensor  # (B, C) 0 where there are none
@@ -84,24 +89,16 @@ class MicroBatch:
 
 def collate(sequences: Seq[Sequence], pad_id: int, device: torch.device) -> MicroBatch:
     """Right-pad sequences into one micro-batch."""
-    T = max(s.num_tokens for s in sequences)
     C = max(len(s.completion_ids) for s in sequences)
+    lengths = torch.tensor([len(s.completion_ids) for s in sequences], device=device)
 
-    def padded(rows: list[list[int]], width: int) -> Tensor:
-        return torch.tensor([row + [pad_id] * (width - len(row)) for row in rows], device=device)
-
-    def mask(lengths: list[int], width: int) -> Tensor:
-        return torch.arange(width, device=device)[None, :] < torch.tensor(lengths, device=device)[:, None]
+    def padded(rows: list[list[int]] | list[list[float]], value: float) -> Tensor:
+        return torch.tensor([row + [value] * (C - len(row)) for row in rows], device=device)
 
     return MicroBatch(
-        input_ids=padded([s.prompt_ids + s.completion_ids for s in sequences], T),
-        attention_mask=mask([s.num_tokens for s in sequences], T).long(),
-        prompt_lengths=torch.tensor([len(s.prompt_ids) for s in sequences], device=device),
-        completion_ids=padded([s.completion_ids for s in sequences], C),
-        completion_mask=mask([len(s.completion_ids) for s in sequences], C),
-        old_logprobs=torch.tensor(
-            [(s.old_logprobs or []) + [0.0] * (C - len(s.old_logprobs or [])) for s in sequences], device=device
-        ),
+        completion_ids=padded([s.completion_ids for s in sequences], pad_id),
+        completion_mask=torch.arange(C, device=device)[None, :] < lengths[:, None],
+        old_logprobs=padded([s.old_logprobs or [] for s in sequences], 0.0),
         demonstration=torch.tensor([s.demonstration for s in sequences], device=device),
         advantages=torch.tensor([s.advantage or 0.0 for s in sequences], device=device),
         explored=torch.tensor([s.advantage is not None for s in sequences], device=device),
@@ -109,9 +106,3 @@ def collate(sequences: Seq[Sequence], pad_id: int, device: torch.device) -> Micr
         compared=torch.tensor([s.coef is not None for s in sequences], device=device),
         sampled=torch.tensor([s.old_logprobs is not None for s in sequences], device=device),
     )
-
-
-def micro_batches(sequences: Seq[Sequence], max_tokens: int, pad_id: int, device: torch.device) -> Iterator[MicroBatch]:
-    """Cut a step into micro-batches of at most `max_tokens` padded tokens; see `pack`."""
-    for chosen in pack([s.num_tokens for s in sequences], max_tokens):
-        yield collate([sequences[i] for i in chosen], pad_id, device)

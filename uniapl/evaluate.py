@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import torch
 
-from uniapl.batch import Sequence, micro_batches
+from uniapl.batch import Sequence
 from uniapl.data import EncodedRow
 from uniapl.discriminators.base import Discriminator
 from uniapl.explore import comparison
-from uniapl.policy import Policy, completion_logprobs
+from uniapl.forward import completion_logprobs, precision
+from uniapl.packs import packs
+from uniapl.policy import Policy
 from uniapl.profile import Profile, measure
 from uniapl.rewards.pool import Question, RewardPool
 from uniapl.rewards.verify import final_answer
@@ -149,9 +151,11 @@ def reference_logprobs(
     """Log-probability of each of the teacher's tokens, in nats; one list per row, longest first."""
     sequences = [Sequence(row.prompt_ids, row.reference_ids or [], demonstration=True) for row in rows]
     found: list[list[float]] = []
-    for batch in micro_batches(sequences, spec.resources.micro_batch_tokens, policy.pad_id, policy.device):
-        logprobs, _ = completion_logprobs(policy.model, batch, temperature=temperature)
-        found += [row[mask].tolist() for row, mask in zip(logprobs, batch.completion_mask, strict=True)]
+    budget = spec.resources.micro_batch_tokens
+    for pack in packs(sequences, budget, policy.pad_id, policy.device, policy.layout):
+        with precision(policy.device):
+            logprobs, _ = completion_logprobs(policy.model, pack, temperature=temperature)
+        found += [row[mask].tolist() for row, mask in zip(logprobs, pack.batch.completion_mask, strict=True)]
     return found
 
 

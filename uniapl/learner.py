@@ -12,10 +12,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from uniapl.batch import Counts, MicroBatch, Sequence, micro_batches
+from uniapl.batch import Counts, MicroBatch, Sequence
 from uniapl.errors import DivergedError
+from uniapl.forward import completion_logprobs, precision
 from uniapl.objective import bounded_anchor, kl_penalty, unified_terms
-from uniapl.policy import Policy, Reference, completion_logprobs
+from uniapl.packs import Pack, packs
+from uniapl.policy import Policy, Reference
 from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Weights
 
@@ -60,35 +62,45 @@ class Learner:
             DivergedError: the loss or the gradient is not finite; the weights are left as they were.
         """
         started = time.monotonic()
-        counts, weights = Counts.of(sequences), self._spec.weights_at(step)
-        totals: defaultdict[str, float] = defaultdict(float)
-        by_term: dict[str, list[Tensor]] = {}
-        for batch in micro_batches(
-            sequences, self._spec.resources.micro_batch_tokens, self._policy.pad_id, self._policy.device
-        ):
-            self._accumulate(batch, counts, weights, totals, by_term if measure_terms else None)
+        policy, weights, counts = self._policy, self._spec.weights_at(step), Counts.of(sequences)
+        alive = _alive(counts, weights)
+        felt, unfelt = self._by_weight(sequences, weights)
+        totals = _sampled_totals(unfelt)
+        by_term = {name: self._zeros() for name in alive} if measure_terms else None
+        for pack in packs(felt, self._spec.resources.micro_batch_tokens, policy.pad_id, policy.device, policy.layout):
+            self._accumulate(pack, counts, weights, totals, by_term)
         metrics = self._loss_metrics(totals, counts, weights)
         if by_term:
             metrics |= self._merge_terms(by_term)
+        elif alive and not felt:
+            self._set_gradients(self._zeros())  # AdamW's moments decay in this step as in any other
         metrics["time/forward_backward"] = time.monotonic() - started
         metrics |= self._apply(step, metrics["loss"])
         metrics["num_tokens"] = float(sum(s.num_tokens for s in sequences))
+        metrics["perf/forward_tokens"] = totals["forward_tokens"]
         return metrics
+
+    def _by_weight(self, sequences: Seq[Sequence], weights: Weights) -> tuple[list[Sequence], list[Sequence]]:
+        """The sequences that the gradient feels, and the others, which no forward needs."""
+        kl_penalty = self._spec.grpo.kl_coef > 0
+        felt = [s for s in sequences if s.weighs(weights, kl_penalty=kl_penalty)]
+        return felt, [s for s in sequences if not s.weighs(weights, kl_penalty=kl_penalty)]
 
     def _accumulate(
         self,
-        batch: MicroBatch,
+        pack: Pack,
         counts: Counts,
         weights: Weights,
         totals: defaultdict[str, float],
         by_term: dict[str, list[Tensor]] | None,
     ) -> None:
-        """Forward and backward of one micro-batch; adds to the gradients and to the sums of the metrics."""
-        spec = self._spec
+        """Forward and backward of one pack; adds to the gradients and to the sums of the metrics."""
+        spec, batch = self._spec, pack.batch
         temperature = torch.where(batch.sampled, spec.rollout.temperature, 1.0)  # (B,)
-        if self._reference is not None and batch.explored.any():
-            batch = replace(batch, ref_logprobs=self._reference.logprobs(batch, temperature=temperature))
-        logprobs, entropy = completion_logprobs(self._policy.model, batch, temperature=temperature)
+        with precision(self._policy.device):
+            if self._reference is not None and batch.explored.any():
+                batch = replace(batch, ref_logprobs=self._reference.logprobs(pack, temperature=temperature))
+            logprobs, entropy = completion_logprobs(self._policy.model, pack, temperature=temperature)
         sampler_logprobs = batch.old_logprobs
         batch = replace(batch, old_logprobs=bounded_anchor(logprobs, sampler_logprobs, spec.rollout.max_ratio))
         terms = unified_terms(logprobs, batch, counts, spec)
@@ -99,6 +111,7 @@ class Learner:
             self._backward_by_term(weighted, batch, by_term)
         for name in TERMS:
             totals[name] += getattr(terms, name).item()
+        totals["forward_tokens"] += pack.input_ids.numel()
         if batch.ref_logprobs is not None:
             explored = batch.completion_mask & batch.explored[:, None]
             totals["kl"] += kl_penalty(logprobs.detach(), batch.ref_logprobs, explored, "k3").sum().item()
@@ -110,6 +123,7 @@ class Learner:
             totals["ratio_max"] = max(totals["ratio_max"], ratio.max().item())
             totals["truncated"] += (ratio > spec.rollout.max_ratio).sum().item()
             totals["sampled_tokens"] += sampled.sum().item()
+            totals["compared_tokens"] += sampled.sum().item()
             totals["entropy"] += entropy[sampled].sum().item()
             totals["logp_difference"] += difference.abs().sum().item()
             totals["logp_difference_max"] = max(totals["logp_difference_max"], difference.abs().max().item())
@@ -120,12 +134,18 @@ class Learner:
     ) -> None:
         """One backward per term, into a gradient of its own."""
         seen = {"sft": batch.demonstration, "grpo": batch.explored, "adv": batch.compared}
-        alive = {name: term for name, term in weighted.items() if bool(seen[name].any())}
-        for left, (name, term) in zip(reversed(range(len(alive))), alive.items(), strict=True):
-            for parameter, gradient in zip(self._parameters, by_term.get(name, []), strict=False):
-                parameter.grad = gradient  # backward adds to it in place
+        here = {name: term for name, term in weighted.items() if bool(seen[name].any())}
+        for left, (name, term) in zip(reversed(range(len(here))), here.items(), strict=True):
+            self._set_gradients(by_term[name])  # backward adds to them in place
             term.backward(retain_graph=left > 0)
             by_term[name] = self._take_gradients()
+
+    def _zeros(self) -> list[Tensor]:
+        return [torch.zeros_like(parameter) for parameter in self._parameters]
+
+    def _set_gradients(self, gradients: list[Tensor]) -> None:
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
 
     def _take_gradients(self) -> list[Tensor]:
         """The gradients by parameter; the parameters forget them."""
@@ -144,8 +164,7 @@ class Learner:
         total, *others = by_term.values()
         for gradients in others:
             torch._foreach_add_(total, gradients)
-        for parameter, gradient in zip(self._parameters, total, strict=True):
-            parameter.grad = gradient
+        self._set_gradients(total)
         return metrics
 
     def _loss_metrics(self, totals: defaultdict[str, float], counts: Counts, weights: Weights) -> Metrics:
@@ -155,13 +174,13 @@ class Learner:
             "uniapl/alpha": alpha,
             "uniapl/lambda_adv": lambda_adv,
         }
-        alive = {"sft": counts.sft_tokens, "grpo": counts.grpo_tokens, "adv": counts.adv_rollouts}
-        metrics |= {f"uniapl/loss_{name}": totals[name] for name, count in alive.items() if count}
+        metrics |= {f"uniapl/loss_{name}": totals[name] for name in _alive(counts, weights)}
         if self._reference is not None and counts.grpo_tokens:
             metrics["kl"] = totals["kl"] / counts.grpo_tokens
         if n := totals["sampled_tokens"]:
+            metrics["entropy"] = totals["entropy"] / n
+        if n := totals["compared_tokens"]:
             metrics |= {
-                "entropy": totals["entropy"] / n,
                 "clip_ratio/region_mean": totals["clipped"] / n,
                 "sampling/sampling_logp_difference/mean": totals["logp_difference"] / n,
                 "sampling/sampling_logp_difference/max": totals["logp_difference_max"],
@@ -193,6 +212,26 @@ class Learner:
         """Linear warm-up, then constant."""
         o = self._spec.optimizer
         return o.learning_rate * min(1.0, (step + 1) / (o.warmup_steps + 1))
+
+
+def _alive(counts: Counts, weights: Weights) -> list[str]:
+    """The terms that have weight and rows."""
+    rows = {"sft": counts.sft_tokens, "grpo": counts.grpo_tokens, "adv": counts.adv_rollouts}
+    weight = {"sft": weights.alpha, "grpo": 1 - weights.alpha, "adv": weights.lambda_adv}
+    return [name for name in TERMS if rows[name] and weight[name] > 0]
+
+
+def _sampled_totals(sequences: Seq[Sequence]) -> defaultdict[str, float]:
+    """What rollouts that no forward needs still say of the policy.
+
+    Minus the log-probability of a sampled token is an unbiased estimate of the entropy it was sampled with. To leave
+    them out would hide a collapse: rollouts that are all alike are the first to lose their weight.
+    """
+    totals: defaultdict[str, float] = defaultdict(float)
+    for s in sequences:
+        totals["sampled_tokens"] += len(s.old_logprobs or [])
+        totals["entropy"] -= sum(s.old_logprobs or [])
+    return totals
 
 
 def _norm(gradients: list[Tensor]) -> float:

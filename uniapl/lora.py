@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def with_lora(policy: Policy, options: Lora, *, seed: int) -> Policy:
     chosen: Any = model.peft_config["default"]
     chosen.target_modules = sorted(chosen.target_modules or [])  # a set would be written in another order each time
     model.eval()
-    return Policy(model, policy.tokenizer)
+    return replace(policy, model=model)
 
 
 def save_merged(model: PeftModel, folder: Path) -> None:

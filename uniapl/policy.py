@@ -1,4 +1,4 @@
-"""Load a student with its tokenizer, and compute the log-probabilities of completions.
+"""Load a student with its tokenizer.
 
 Weights come from safetensors or GGUF only, and no code of a model repository is ever run.
 """
@@ -15,8 +15,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from uniapl.batch import MicroBatch
+from uniapl.attention import KERNEL
 from uniapl.errors import ModelError
+from uniapl.forward import completion_logprobs
+from uniapl.packing import PLAIN, Layout
+from uniapl.packs import Pack
 from uniapl.spec.run import ModelSource
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, SafetensorError)
@@ -39,6 +42,8 @@ class Policy:
     model: Any
     """A `PreTrainedModel`, or the `PeftModel` around one."""
     tokenizer: PreTrainedTokenizerBase
+    layout: Layout = PLAIN
+    """How its sequences are laid out for a forward."""
 
     @property
     def device(self) -> torch.device:
@@ -80,10 +85,10 @@ class Reference:
     adapted: bool
 
     @torch.no_grad()
-    def logprobs(self, batch: MicroBatch, *, temperature: Tensor | float) -> Tensor:  # (B, C)
+    def logprobs(self, pack: Pack, *, temperature: Tensor | float) -> Tensor:  # (B, C)
         """Log-probability of each completion token; see `completion_logprobs`."""
         with self.model.disable_adapter() if self.adapted else nullcontext():
-            return completion_logprobs(self.model, batch, temperature=temperature)[0]
+            return completion_logprobs(self.model, pack, temperature=temperature)[0]
 
 
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
@@ -128,6 +133,8 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
     if source.gguf is not None:
         model = _without_quantization(model)
     model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
+    if device.type == "cuda" and model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation(KERNEL)
     model.eval()  # no dropout, ever: the policy that is trained must be the one that sampled
     return Policy(model, tokenizer)
 
@@ -148,41 +155,3 @@ def _without_quantization(model: PreTrainedModel) -> PreTrainedModel:
     fresh.load_state_dict(model.state_dict())
     fresh.generation_config = model.generation_config
     return fresh
-
-
-def completion_logprobs(
-    model: Any,
-    batch: MicroBatch,
-    *,
-    temperature: Tensor | float,  # (B,), or one for all
-) -> tuple[Tensor, Tensor]:  # (B, C), (B, C)
-    """Log-probability of each completion token, and the entropy of the distribution it came from.
-
-    Completion token c of row b is predicted at position `prompt_length_b - 1 + c`; logits before the shortest prompt's
-    end are never computed. The entropy carries no gradient. Values outside `completion_mask` are meaningless.
-
-    Args:
-        model: the policy.
-        batch: B sequences.
-        temperature: divides the logits: of rollouts as it did when sampling (trl#4159 shows the mismatch otherwise), of
-            demonstrations 1.
-    """
-    T = batch.input_ids.shape[1]
-    first = int(batch.prompt_lengths.min()) - 1
-    logits = model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        logits_to_keep=T - first,
-        use_cache=False,
-    ).logits  # (B, T - first, V)
-    if logits.shape[1] != T - first:
-        raise ModelError(f"{type(model).__name__} cannot limit its logits to the last positions", param="student")
-    B, C = batch.completion_ids.shape
-    positions = batch.prompt_lengths[:, None] - 1 - first + torch.arange(C, device=logits.device)
-    positions = positions.clamp(max=logits.shape[1] - 1)  # (B, C); clamped ones are masked
-    rows = torch.arange(B, device=logits.device)[:, None].expand(B, C)
-    divisor = torch.as_tensor(temperature, device=logits.device).expand(B)[:, None, None]
-    distribution = torch.log_softmax(logits[rows, positions].float() / divisor, dim=-1)  # (B, C, V)
-    with torch.no_grad():
-        entropy = -(distribution.exp() * distribution).sum(dim=-1)
-    return distribution.gather(-1, batch.completion_ids[..., None]).squeeze(-1), entropy

@@ -9,6 +9,7 @@ import torch
 
 from uniapl import manifest
 from uniapl.access import Access
+from uniapl.blocks import wrap_blocks
 from uniapl.data import EncodedRow, encode_rows, load_rows
 from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import DatasetError, SpecError
@@ -22,6 +23,7 @@ from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.base import Generator
 from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.rollout.vllm import VllmGenerator
+from uniapl.selfcheck import with_layout
 from uniapl.signals import Signals
 from uniapl.spec.backend import VllmSampler
 from uniapl.spec.dataset import DatasetRow
@@ -54,6 +56,12 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
             hint="resume from that checkpoint, or choose another run_dir",
         )
     policy, reference = _load_student(run, device)
+    wrap_blocks(policy.model, spec.resources)
+    policy, obstacle = with_layout(policy)
+    if obstacle is not None:
+        reporter.event(
+            f"completions are trained without sharing their prompt, more slowly: {obstacle}", level="warning"
+        )
     learner = Learner(policy, spec, reference)
     mix = [
         _encode(rows, run, entry.dataset, policy, reporter, references=uses_references(spec, entry.role))

@@ -7,27 +7,32 @@ import json
 import time
 from importlib.metadata import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from peft import get_peft_model_state_dict
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from tests.conftest import MODELS, ROOT
-from uniapl.batch import Sequence, micro_batches
+from tests.uniapl.held import peak
+from tests.uniapl.packed import one_pack
+from uniapl.batch import Sequence
+from uniapl.blocks import wrap_blocks
 from uniapl.estimate import plan
 from uniapl.estimate.cards import cards
-from uniapl.estimate.memory import largest, per_token
+from uniapl.estimate.memory import kept, largest
 from uniapl.estimate.shape import Shape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.tokens import ROWS, TEMPLATE_TOKENS, count
 from uniapl.estimate.verdict import best, judge
 from uniapl.estimate.workload import Entry, RowLengths, Sample, step_of
+from uniapl.forward import completion_logprobs
 from uniapl.lora import with_lora
-from uniapl.packing import pack
-from uniapl.policy import Policy, completion_logprobs
+from uniapl.packing import CHUNK_LOGITS, knee, usual
+from uniapl.packs import Pack, packs
+from uniapl.policy import Policy
+from uniapl.selfcheck import knee_of
 from uniapl.spec.estimate import Bytes, Gpu, Hardware
 from uniapl.spec.job import JobSpec
 from uniapl.spec.run import ModelSource
@@ -58,6 +63,13 @@ def test_parameters_are_those_of_the_files_and_a_config_alone_gives_the_same(sou
     assert source.path is not None
     assert shape.parameters == AutoModelForCausalLM.from_pretrained(source.path).num_parameters()
     assert from_config(json.loads((Path(source.path) / "config.json").read_text())).parameters == shape.parameters
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=4)])
+def test_estimate_and_trainer_cut_trees_by_the_same_knee(policy: Policy, lora: Lora | None) -> None:
+    shape = read_shape(TINY)
+    policy = with_lora(policy, lora, seed=0) if lora else policy
+    assert knee(shape.inside, shape.layers, shape.queries) == knee_of(policy.model)
 
 
 def test_a_gguf_file_gives_the_shape_of_the_model_that_was_unpacked_from_it() -> None:
@@ -124,50 +136,77 @@ def test_adapters_are_as_large_as_those_that_peft_makes(policy: Policy, modules:
     assert read_shape(TINY).adapters(lora) == sum(tensor.numel() for tensor in made.values())
 
 
-@pytest.mark.parametrize("lora", [None, Lora(rank=4)])
-def test_a_token_leaves_behind_what_autograd_saves(policy: Policy, lora: Lora | None) -> None:
-    policy = with_lora(policy, lora, seed=0) if lora else policy
-    rows = [Sequence(list(range(5, 30 + 2 * i)), list(range(7, 20 + i)), demonstration=True) for i in range(6)]
-    (batch,) = micro_batches(rows, 10_000, 2, torch.device("cpu"))
-    weights = {parameter.data_ptr() for parameter in policy.model.parameters()}
-    saved: dict[int, torch.Tensor] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.untyped_storage().data_ptr() not in weights:
-            saved[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        _held = completion_logprobs(policy.model, batch, temperature=1.0)
-    vocab = read_shape(TINY).vocab
-    numbers = sum(t.untyped_storage().nbytes() / 4 for t in saved.values() if t.shape[-1] != vocab)
-    assert numbers / batch.input_ids.numel() == pytest.approx(per_token(read_shape(TINY), lora), rel=0.15)
+def pack_of(size: int) -> tuple[Pack, Any]:
+    """A tree of `size` answers, and a random student whose layers take more than its head."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=256,
+        hidden_size=64,
+        intermediate_size=160,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
+    return one_pack([Sequence([5] * 40, [7] * (20 + i)) for i in range(size)]), LlamaForCausalLM(config).eval()
 
 
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=30), st.integers(1, 200))
-def test_micro_batches_are_within_the_limit_and_nothing_is_lost(lengths: list[int], limit: int) -> None:
-    packed = list(pack(lengths, limit))
-    assert sorted(i for chosen in packed for i in chosen) == list(range(len(lengths)))
-    for chosen in packed:
-        assert len(chosen) == 1 or max(lengths[i] for i in chosen) * len(chosen) <= limit
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("lora", [None, {"rank": 4}])
+def test_an_update_holds_what_the_arithmetic_says(lora: Any, checkpointing: bool) -> None:
+    pack, model = pack_of(30)
+    spec = job(lora=lora, resources={"gradient_checkpointing": checkpointing})
+    shape = from_config(model.config.to_dict())
+    tokenizer: Any = SimpleNamespace(pad_token_id=0, eos_token_id=0)
+    policy = with_lora(Policy(model, tokenizer), spec.lora, seed=0) if spec.lora else Policy(model, tokenizer)
+    wrap_blocks(policy.model, spec.resources)
+
+    def update() -> None:
+        completion_logprobs(policy.model, pack, temperature=1.0)[0].sum().backward()
+
+    update()  # from here on the gradients exist
+    R, W = pack.input_ids.shape
+    logits = int(pack.batch.completion_mask.sum()) * shape.vocab
+    expected = R * W * kept(spec, shape, "cpu") + 4 * R * W * W + 16 * logits
+    assert peak(update) == pytest.approx(expected, rel=0.15)
 
 
-def test_the_largest_micro_batch_is_one_that_the_trainer_cuts() -> None:
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_the_largest_pack_is_one_that_the_trainer_cuts(device: Any) -> None:
     spec = job(
         grpo={"group_size": 2}, schedule={"prompts_per_step": 4}, rollout={"max_new_tokens": 30},
         resources={"micro_batch_tokens": 400},
     )  # fmt: skip
-    step = step_of(spec, entries((20, 5), (50, 10), (60, 70), (80, 9)), "expected")
-    rows = [Sequence([5] * p, [6] * c) for p, c in step.demonstrations + step.rollouts]
-    cut = list(micro_batches(rows, 400, 2, torch.device("cpu")))
-    found = largest(spec, read_shape(TINY), step)
-    assert found.tokens in {batch.input_ids.numel() for batch in cut}
+    step, shape = step_of(spec, entries((20, 5), (50, 10), (60, 70), (80, 9)), "expected"), read_shape(TINY)
+    sequences = [
+        Sequence([int(str(s.group))] * s.prompt, [6] * s.completion) for s in step.demonstrations + step.rollouts
+    ]
+    layout = usual(knee(shape.inside, shape.layers, shape.queries), gpu=device == "gpu")
+    made = list(packs(sequences, 400, 2, torch.device("cpu"), layout))
+    found = largest(spec, shape, step, device)
+    assert len(made) > 1
     assert not found.is_only_one
-    copies = {
-        len(b.prompt_lengths) * (b.input_ids.shape[1] - int(b.prompt_lengths.min()) + 1 + 3 * b.completion_ids.shape[1])
-        for b in cut
+    assert (found.tokens, found.mask, found.logits) in {
+        (
+            p.input_ids.numel(),
+            p.input_ids.numel() * p.input_ids.shape[1] if device == "cpu" else 0,
+            int(p.batch.completion_mask.sum()) * shape.vocab,
+        )
+        for p in made
     }
-    assert found.logits in copies
+
+
+def test_logits_are_no_more_than_a_chunk_of_them() -> None:
+    step = step_of(job(), entries((50, 40)), "expected")
+    assert largest(job(), read_shape(TINY), step).logits == CHUNK_LOGITS
+
+
+def test_a_group_costs_its_prompt_once() -> None:
+    def tokens(size: int) -> int:
+        spec = job(alpha=0, lambda_adv=0, grpo={"group_size": size}, schedule={"prompts_per_step": 1})
+        return largest(spec, read_shape(SMOL), step_of(spec, entries((900, None)), "low")).tokens
+
+    assert tokens(8) - tokens(2) == 6
 
 
 def test_tokens_are_the_students_own_and_only_the_template_is_allowed_for() -> None:
@@ -265,9 +304,9 @@ def test_held_out_rows_are_sampled_too() -> None:
 
 def test_at_its_lowest_a_job_answers_as_its_teacher_does_or_with_one_token_where_there_is_none() -> None:
     spec = job(alpha=0, lambda_adv=0, schedule={"prompts_per_step": 1}, grpo={"group_size": 2})
-    assert step_of(spec, entries((50, 40), (50, 20)), "low").rollouts == [(50, 30)] * 2
-    assert step_of(spec, entries((50, None)), "low").rollouts == [(50, 1)] * 2
-    assert step_of(spec, entries((50, None)), "expected").rollouts == [(50, 2048)] * 2
+    assert step_of(spec, entries((50, 40), (50, 20)), "low").rollouts == [(0, 50, 30)] * 2
+    assert step_of(spec, entries((50, None)), "low").rollouts == [(0, 50, 1)] * 2
+    assert step_of(spec, entries((50, None)), "expected").rollouts == [(0, 50, 2048)] * 2
 
 
 @pytest.mark.parametrize("changes", [{}, {"lora": {"rank": 8}}, {"alpha": 1, "lambda_adv": 0}])

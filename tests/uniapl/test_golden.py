@@ -7,13 +7,18 @@ Recorded with torch 2.13 on a CPU; to record it anew, print `curve(policy)`, and
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from uniapl.batch import Sequence, collate
+from tests.uniapl.packed import one_pack
+from uniapl.batch import Sequence
+from uniapl.forward import completion_logprobs
 from uniapl.learner import Learner
-from uniapl.policy import Policy, Reference, completion_logprobs
+from uniapl.packing import Layout
+from uniapl.policy import Policy, Reference
 from uniapl.spec.job import JobSpec
 
 CURVE = [
@@ -50,9 +55,7 @@ def fixed_sequences(policy: Policy) -> list[Sequence]:
     for i in range(8):
         bare = Sequence(ids(3 + i % 3), ids(3 + i), old_logprobs=[0.0] * (3 + i))
         with torch.no_grad():
-            logprobs, _ = completion_logprobs(
-                policy.model, collate([bare], policy.pad_id, policy.device), temperature=0.8
-            )
+            logprobs, _ = completion_logprobs(policy.model, one_pack([bare]), temperature=0.8)
         sequences.append(
             Sequence(
                 bare.prompt_ids,
@@ -86,5 +89,6 @@ def curve(policy: Policy) -> list[float]:
     return [learner.update(sequences, step, measure_terms=step % 7 == 0)["loss"] for step in range(20)]
 
 
-def test_the_loss_curve_is_the_one_recorded(policy: Policy) -> None:
-    assert curve(policy) == pytest.approx(CURVE, rel=1e-4, abs=1e-5)
+@pytest.mark.parametrize("kind", ["plain", "trees"])
+def test_the_loss_curve_is_the_one_recorded(policy: Policy, kind: Any) -> None:
+    assert curve(replace(policy, layout=Layout(kind))) == pytest.approx(CURVE, rel=1e-4, abs=1e-5)

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from uniapl.batch import Counts, MicroBatch, Sequence, collate, micro_batches
+from tests.uniapl.packed import one_pack
+from uniapl.batch import Counts, Sequence, collate
 from uniapl.objective import clipped_surrogate, kl_penalty, sft_loss, unified_terms
+from uniapl.packing import Layout
+from uniapl.packs import Pack, packs
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Sft
 from uniapl.spec.weights import shown
@@ -85,18 +88,10 @@ class Bigram(torch.nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.table = torch.nn.Parameter(torch.randn(vocabulary, vocabulary, dtype=torch.float64, generator=generator))
 
-    def logprobs(self, batch: MicroBatch) -> Tensor:
+    def logprobs(self, pack: Pack) -> Tensor:
         """(B, C)"""
         rows = torch.log_softmax(self.table, dim=-1)
-        before = torch.stack(
-            [
-                torch.cat([ids[length - 1 : length], completion[:-1]])
-                for ids, length, completion in zip(
-                    batch.input_ids, batch.prompt_lengths, batch.completion_ids, strict=True
-                )
-            ]
-        )
-        return rows[before, batch.completion_ids]
+        return rows[pack.input_ids.flatten()[pack.predictors], pack.batch.completion_ids]
 
 
 def make_sequences(seed: int, vocabulary: int = 11, *, weighted_teacher: bool = False) -> list[Sequence]:
@@ -219,10 +214,10 @@ def sequences_for(spec: JobSpec) -> list[Sequence]:
 def gradient(spec: JobSpec, sequences: list[Sequence], max_tokens: int = 1000, pad_id: int = 0) -> Tensor:  # (V, V)
     """The unified objective's gradient with respect to `Bigram`, as the learner accumulates it."""
     model, counts = Bigram(), Counts.of(sequences)
-    for batch in micro_batches(sequences, max_tokens, pad_id=pad_id, device=CPU):
+    for pack in packs(sequences, max_tokens, pad_id, CPU, Layout("trees")):
         with torch.no_grad():
-            batch = replace(batch, ref_logprobs=REFERENCE.logprobs(batch))
-        terms = unified_terms(model.logprobs(batch), batch, counts, spec)
+            batch = replace(pack.batch, ref_logprobs=REFERENCE.logprobs(pack))
+        terms = unified_terms(model.logprobs(pack), batch, counts, spec)
         torch.stack(list(terms.weighted(spec.weights_at(0)).values())).sum().backward()
     assert model.table.grad is not None
     return model.table.grad
@@ -306,10 +301,11 @@ def test_the_kl_estimators_gradients_are_those_of_the_kl() -> None:
 )
 def test_no_gradient_reaches_what_the_batch_carries(spec: JobSpec) -> None:
     sequences = make_sequences(7)
-    batch = collate(sequences, pad_id=0, device=CPU)
+    pack = one_pack(sequences, "blocks")
+    batch = pack.batch
     carried = [batch.coef.clone().requires_grad_(), batch.advantages.clone().requires_grad_()]
     batch = replace(batch, coef=carried[0], advantages=carried[1])
-    terms = unified_terms(Bigram().logprobs(batch), batch, Counts.of(sequences), spec)
+    terms = unified_terms(Bigram().logprobs(pack), batch, Counts.of(sequences), spec)
     (terms.sft + terms.grpo + terms.adv).backward()
     assert [tensor.grad for tensor in carried] == [None, None]
 
@@ -317,8 +313,9 @@ def test_no_gradient_reaches_what_the_batch_carries(spec: JobSpec) -> None:
 @pytest.mark.parametrize("form", ["none", "phi"])
 def test_no_gradient_reaches_prompt_or_padding(form: Any) -> None:
     sequences = make_sequences(7)
-    batch = collate(sequences, pad_id=0, device=CPU)
-    logprobs = Bigram().logprobs(batch).detach().requires_grad_()
+    pack = one_pack(sequences, "blocks")
+    batch = pack.batch
+    logprobs = Bigram().logprobs(pack).detach().requires_grad_()
     terms = unified_terms(logprobs, batch, Counts.of(sequences), objective(sft={"token_weight": form}))
     sum(terms.weighted(objective().weights_at(0)).values()).backward()  # type: ignore[union-attr]
     assert logprobs.grad is not None
@@ -331,12 +328,13 @@ def test_no_gradient_reaches_prompt_or_padding(form: Any) -> None:
 @pytest.mark.parametrize("surrogate", ["ppo_clip", "reinforce"])
 def test_the_adversarial_term_reads_compared_rows_alone_whatever_lies_in_the_others(surrogate: Any) -> None:
     sequences = make_sequences(7)
-    batch = collate(sequences, pad_id=0, device=CPU)
+    pack = one_pack(sequences, "blocks")
+    batch = pack.batch
     assert batch.compared.any()
     assert not batch.compared.all()
     strange = replace(batch, coef=torch.where(batch.compared, batch.coef, torch.full_like(batch.coef, 5.0)))
     spec = objective(adversarial={"surrogate": surrogate})
-    losses = [unified_terms(Bigram().logprobs(b), b, Counts.of(sequences), spec).adv for b in (batch, strange)]
+    losses = [unified_terms(Bigram().logprobs(pack), b, Counts.of(sequences), spec).adv for b in (batch, strange)]
     assert_close(losses[1], losses[0])
 
 
@@ -350,21 +348,12 @@ def test_counts_cover_the_whole_step_and_each_term_its_own_rows() -> None:
     assert counts.adv_rollouts == 5
 
 
-def test_micro_batches_hold_every_sequence_once_within_the_budget() -> None:
-    sequences = make_sequences(5)
-    batches = list(micro_batches(sequences, 24, pad_id=0, device=CPU))
-    assert sum(len(b.input_ids) for b in batches) == len(sequences)
-    assert all(b.input_ids.numel() <= 24 or len(b.input_ids) == 1 for b in batches)
-
-
-def test_collate_masks_prompt_and_padding() -> None:
+def test_collate_masks_padding() -> None:
     batch = collate(
         [Sequence([1, 2, 3], [4], demonstration=True), Sequence([5], [6, 7], advantage=1.0, old_logprobs=[-1.0, -2.0])],
         pad_id=0,
         device=CPU,
     )
-    assert batch.input_ids.tolist() == [[1, 2, 3, 4], [5, 6, 7, 0]]
-    assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
     assert batch.completion_ids.tolist() == [[4, 0], [6, 7]]
     assert batch.completion_mask.tolist() == [[True, False], [True, True]]
     assert batch.demonstration.tolist() == [True, False]

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from uniapl.batch import Sequence, collate
+from tests.uniapl.packed import one_pack
+from uniapl.batch import Sequence
+from uniapl.forward import completion_logprobs
 from uniapl.learner import Learner
-from uniapl.policy import Policy, completion_logprobs
+from uniapl.policy import Policy
 from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.training import Optimizer, Resources, Rollout
@@ -20,10 +22,10 @@ def generator(policy: Policy, batch_size: int = 64, max_new_tokens: int = 12) ->
     return TransformersGenerator(policy, temperature=0.7, max_new_tokens=max_new_tokens, batch_size=batch_size)
 
 
-def test_logprobs_are_those_of_each_sequence_alone(policy: Policy) -> None:
+@pytest.mark.parametrize("kind", ["plain", "rows", "trees"])
+def test_logprobs_are_those_of_each_sequence_alone(policy: Policy, kind: str) -> None:
     sequences = [Sequence([5, 9, 400], [7, 8]), Sequence([3], [4, 5, 6, 7]), Sequence([1, 2], [9])]
-    batch = collate(sequences, policy.pad_id, policy.device)
-    logprobs, entropy = completion_logprobs(policy.model, batch, temperature=0.5)
+    logprobs, entropy = completion_logprobs(policy.model, one_pack(sequences, kind), temperature=0.5)
     for b, s in enumerate(sequences):
         with torch.no_grad():
             logits = policy.model(torch.tensor([s.prompt_ids + s.completion_ids])).logits[0] / 0.5
@@ -37,9 +39,10 @@ def test_logprobs_are_those_of_each_sequence_alone(policy: Policy) -> None:
 def test_sampled_logprobs_are_those_of_the_training_forward(policy: Policy) -> None:
     groups = generator(policy).sample(PROMPTS, group_size=3, seed=1)
     sequences = [Sequence(p, c.ids, old_logprobs=c.logprobs) for p, g in zip(PROMPTS, groups, strict=True) for c in g]
-    batch = collate(sequences, policy.pad_id, policy.device)
-    logprobs, _ = completion_logprobs(policy.model, batch, temperature=0.7)
-    assert_close(logprobs[batch.completion_mask], batch.old_logprobs[batch.completion_mask], atol=1e-4, rtol=1e-4)
+    pack = one_pack(sequences)
+    logprobs, _ = completion_logprobs(policy.model, pack, temperature=0.7)
+    mask = pack.batch.completion_mask
+    assert_close(logprobs[mask], pack.batch.old_logprobs[mask], atol=1e-4, rtol=1e-4)
 
 
 def make_the_end_likely(policy: Policy) -> None:

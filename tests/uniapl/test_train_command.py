@@ -128,6 +128,7 @@ RESUMED: dict[str, dict[str, Any]] = {
         "lora": {"rank": 4},
         "alpha": {"type": "linear", "start": 0.5, "end": 0.1, "steps": 6},
         "grpo": {"group_size": 4, "kl_coef": 0.1},
+        "resources": {"micro_batch_tokens": 100, "gradient_checkpointing": True},
     },
     "groups of one with a running baseline, a learned discriminator": {
         "alpha": 1,
@@ -258,6 +259,22 @@ def test_a_base_student_trains_with_a_template_of_the_spec(tmp_path: Path) -> No
     assert status == 0, errors
     saved = tmp_path / "with" / "checkpoints" / "step-00000001"
     assert "message['content']" in (saved / "chat_template.jinja").read_text()
+
+
+def test_a_student_that_cannot_share_prompts_trains_all_the_same_and_says_so(tmp_path: Path) -> None:
+    student = tmp_path / "student"
+    shutil.copytree(MODELS / "tiny-random-llama", student)
+    config = json.loads((student / "config.json").read_text())
+    config |= {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": 16}
+    (student / "config.json").write_text(json.dumps(config))
+    schedule = {"steps": 1, "prompts_per_step": 2}
+    changes: dict[str, Any] = {"student": str(student), "lambda_adv": 0, "evaluation": None}
+    status, errors = finish(run_file(tmp_path / "run", schedule=schedule, **changes))
+    assert status == 0, errors
+    (event,) = [r for r in reports(tmp_path / "run") if isinstance(r, EventReport) and r.level == "warning"]
+    assert event.message.endswith(
+        "without sharing their prompt, more slowly: the student attends to 16 tokens back only"
+    )
 
 
 def test_sigusr1_writes_a_checkpoint_now(tmp_path: Path) -> None:

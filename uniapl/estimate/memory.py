@@ -6,12 +6,12 @@ A run's peak is the largest sum over the moments of a step: sampling, scoring, t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from uniapl.estimate.shape import Shape
 from uniapl.estimate.workload import Level, Step
-from uniapl.packing import pack, prompts_at_once
+from uniapl.packing import CACHE_ROOM, CHUNK_LOGITS, cut, knee, prompts_at_once, row_length, usual
 from uniapl.spec.backend import InProcess
 from uniapl.spec.job import JobSpec
 from uniapl.spec.training import Lora
@@ -20,7 +20,9 @@ from uniapl.spec.weights import Stage, bounds
 Device = Literal["cpu", "gpu"]
 """Where the models lie."""
 FLOAT = 4
-"""Bytes of a number: weights, gradients, moments and activations are float32 throughout."""
+"""Bytes of a number: weights, gradients, moments and norms are float32 everywhere."""
+PRODUCT: dict[Device, int] = {"cpu": FLOAT, "gpu": 2}
+"""Bytes of a number that matrices read or make: on a GPU they are bfloat16 (`uniapl.forward.precision`)."""
 MB = 1_000_000
 RUNTIME: dict[Device, dict[Level, int]] = {
     "cpu": {"low": 350 * MB, "expected": 500 * MB, "high": 800 * MB},
@@ -45,14 +47,15 @@ Parts = dict[str, float]
 
 
 @dataclass(frozen=True)
-class MicroBatch:
-    """The micro-batch that takes the most memory."""
+class PackSize:
+    """The pack that takes the most memory; its layout is the usual one of the device."""
 
     tokens: int
-    """Padded: B · T."""
+    """R · W, padding included."""
+    mask: int
+    """R · W² numbers on a CPU, for all layers together; none on a GPU, where it is made of tiles."""
     logits: int
-    """Rows of the vocabulary's width that are held at once: logits K, and three copies C of those of completions (the
-    distribution, its exponential, their product); `completion_logprobs`."""
+    """Of those that are held at once, the completion tokens' or a chunk's if these are more; `uniapl.head`."""
     is_only_one: bool
     """Whether the step has no other, so that no gradient lies beside its activations yet."""
 
@@ -103,10 +106,12 @@ def _moments(spec: JobSpec, student: Shape, judge: Shape | None, step: Step, on:
     }
     yield resident | {"weights": resident["weights"] + _loading(student)}
     moments = resident | {"optimizer": 2 * FLOAT * trained}
-    micro = largest(spec, student, step)
+    pack = largest(spec, student, step, on.device)
     working = {
-        "activations": on.heap(spec) * FLOAT * micro.tokens * per_token(student, spec.lora),
-        "logits": FLOAT * micro.logits * student.vocab,
+        "activations": on.heap(spec) * pack.tokens * kept(spec, student, on.device)
+        + FLOAT * pack.mask
+        + _cast(student, on.device),
+        "logits": 4 * FLOAT * pack.logits,  # themselves, their softmax, and two more in forward and backward alike
     }
     yield moments | {"rollouts": _rollouts(spec, student, step)}
     if judge is not None:
@@ -114,11 +119,11 @@ def _moments(spec: JobSpec, student: Shape, judge: Shape | None, step: Step, on:
     if spec.lora:  # adapters are merged into copies when a checkpoint is written, and the heap has not shrunk
         merged = resident["weights"] + FLOAT * _linear(student)
         yield moments | {"weights": merged, "activations": working["activations"]}
-    yield from _update(spec, moments, working, FLOAT * trained, waits=micro.is_only_one)
+    yield from _update(spec, moments, working, FLOAT * trained, waits=pack.is_only_one)
 
 
 def _update(spec: JobSpec, moments: Parts, working: Parts, gradient: float, *, waits: bool) -> Iterator[Parts]:
-    """Forward and backward of the largest micro-batch, and the end of a step.
+    """Forward and backward of the largest pack, and the end of a step.
 
     Steps that measure each term's norm keep one gradient per term until AdamW is done; the first step is one, and has
     no moments before its end. `waits`: the last gradient only comes when the activations go.
@@ -137,44 +142,58 @@ def _terms(stage: Stage) -> int:
     return (high > 0) + (low < 1) + (bounds(stage.lambda_adv)[1] > 0)
 
 
-def largest(spec: JobSpec, student: Shape, step: Step) -> MicroBatch:
-    """The micro-batch that takes the most memory, of those that the trainer would cut."""
+def largest(spec: JobSpec, student: Shape, step: Step, device: Device = "cpu") -> PackSize:
+    """The pack that takes the most memory, of those that the trainer would cut."""
     sequences = step.demonstrations + step.rollouts
-    limit, width = spec.resources.micro_batch_tokens, per_token(student, spec.lora)
-    found, count = MicroBatch(0, 0, True), 0
-    for chosen in pack([p + c for p, c in sequences], max(1, int(limit / step.each))):
+    limit, width = spec.resources.micro_batch_tokens, kept(spec, student, device)
+    layout = usual(knee(student.inside, student.layers, student.queries), gpu=device == "gpu")
+    found, count = PackSize(0, 0, 0, True), 0
+    for rows in cut(sequences, limit, layout):
         count += 1
-        T = max(sum(sequences[i]) for i in chosen)
-        B = min(round(len(chosen) * step.each), max(1, limit // T))
-        C = max(sequences[i][1] for i in chosen)
-        K = T - min(sequences[i][0] for i in chosen) + 1
-        micro = MicroBatch(B * T, B * (K + 3 * C), False)
-        if _size(micro, width, student.vocab) > _size(found, width, student.vocab):
-            found = micro
-    return MicroBatch(found.tokens, found.logits, is_only_one=count == 1 and step.each == 1)
+        W = row_length(rows, layout)
+        completions = sum(sequences[i].completion for row in rows for tree in row for i in tree.branches)
+        more = max(1.0, min(step.each, limit / (len(rows) * W)))  # the like of those listed would fill it
+        tokens = round(more * len(rows) * W)
+        logits = min(round(more * completions) * student.vocab, max(CHUNK_LOGITS, student.vocab))
+        size = PackSize(tokens, tokens * W if device == "cpu" else 0, logits, False)
+        if _size(size, width) > _size(found, width):
+            found = size
+    return replace(found, is_only_one=count == 1 and step.each == 1)
 
 
-def _size(micro: MicroBatch, width: int, vocab: int) -> int:
-    return micro.tokens * width + micro.logits * vocab
+def _size(pack: PackSize, width: int) -> int:
+    return pack.tokens * width + FLOAT * (pack.mask + 4 * pack.logits)
 
 
-def per_token(shape: Shape, lora: Lora | None = None) -> int:
-    """Numbers that a token leaves behind for the backward pass, over all layers.
+def per_token(shape: Shape, lora: Lora | None = None, device: Device = "cpu") -> int:
+    """Bytes that a token leaves behind for the backward pass, over all layers.
 
     Of each layer: both norms' inputs, normalised values and outputs; queries, repeated keys and values, attention's
     output twice; the gate before and after its activation, the other half, and their product. With LoRA the norms'
     weights are frozen, so their normalised values are not kept, but the adapters' inner values are.
     """
-    D, A, F = shape.hidden, shape.queries, shape.intermediate
-    if lora is not None:
-        return shape.layers * (4 * D + 5 * A + 4 * F + 7 * lora.rank)
-    return shape.layers * (6 * D + 5 * A + 4 * F)
+    norms = (4 if lora else 6) * shape.hidden
+    products = 5 * shape.queries + 4 * shape.intermediate + (7 * lora.rank if lora else 0)
+    return shape.layers * (FLOAT * norms + PRODUCT[device] * products)
+
+
+def kept(spec: JobSpec, student: Shape, device: Device) -> int:
+    """The same, or with `gradient_checkpointing` each layer's input, and the rest of the one that is recomputed."""
+    everything = per_token(student, spec.lora, device)
+    if not spec.resources.gradient_checkpointing:
+        return everything
+    return student.layers * FLOAT * student.hidden + everything // student.layers
+
+
+def _cast(student: Shape, device: Device) -> int:
+    """The weights in bfloat16, which autocast keeps from the forward to the backward."""
+    return PRODUCT["gpu"] * student.parameters if device == "gpu" else 0
 
 
 def _rollouts(spec: JobSpec, student: Shape, step: Step) -> float:
     """Keys and values of the sequences sampled at once, and what drawing a token from the vocabulary takes.
 
-    The cache grows by copying, one layer at a time. Held-out rows are answered in the same way; their prompts are
+    The cache makes room by copying, one layer at a time. Held-out rows are answered in the same way; their prompts are
     taken to be as long as the others. A server that samples has all this in its own memory.
     """
     if not isinstance(spec.rollout.backend, InProcess):
@@ -183,10 +202,10 @@ def _rollouts(spec: JobSpec, student: Shape, step: Step) -> float:
     if spec.evaluation is not None:
         held_out, sampled = spec.evaluation.rows, spec.evaluation.profile_completions
         rows = max(rows, _at_once(spec, held_out, 1), _at_once(spec, held_out, sampled))
-    answer = max((c for _, c in step.rollouts), default=spec.rollout.max_new_tokens)
-    tokens = answer + max((p for p, _ in step.demonstrations + step.rollouts), default=0)
-    cache = FLOAT * rows * tokens * 2 * student.keys * (student.layers + 1)
-    draw = rows * student.vocab * (2 * FLOAT + 2 * 8)  # two of float32; the cumulative sum in float64, from another
+    answer = max((s.completion for s in step.rollouts), default=spec.rollout.max_new_tokens)
+    tokens = answer + max((s.prompt for s in step.demonstrations + step.rollouts), default=0)
+    cache = FLOAT * rows * (tokens + CACHE_ROOM) * 2 * student.keys * (student.layers + 1)
+    draw = rows * student.vocab * 3 * FLOAT  # the model's logits, divided by the temperature, exponentiated
     return cache + draw
 
 
@@ -205,10 +224,10 @@ def _judge_resident(spec: JobSpec, judge: Shape | None) -> float:
 def _judging(spec: JobSpec, judge: Shape, step: Step) -> float:
     """What scoring takes beyond the judge's weights; for one that learns, a batch of pairs and the gradient."""
     sequences = step.rollouts or step.demonstrations
-    longest = max((p + c for p, c in sequences), default=0)
+    longest = max((s.prompt + s.completion for s in sequences), default=0)
     rows = spec.discriminator.batch_size
     if spec.discriminator.type == "learned":
-        return FLOAT * (judge.parameters + 2 * rows * longest * per_token(judge))
+        return FLOAT * judge.parameters + 2 * rows * longest * per_token(judge)
     rows = min(rows, round(len(sequences) * step.each))
     return FLOAT * rows * min(longest, judge.positions) * (2 * judge.intermediate + 4 * judge.hidden)
 

@@ -41,6 +41,12 @@ class Shape:
     """Size of the weights as they lie on disk; 0 where it is not known."""
     gguf: bool = False
 
+    @property
+    def inside(self) -> int:
+        """Parameters but for the embeddings and the head: attention, a gated feed-forward part, two norms a layer."""
+        attention = 2 * self.hidden * (self.queries + self.keys)
+        return self.layers * (attention + 3 * self.hidden * self.intermediate + 2 * self.hidden) + self.hidden
+
     def adapters(self, lora: Lora) -> int:
         """Parameters of the adapters: each linear layer gets two matrices of `rank`."""
         sizes = {
@@ -109,14 +115,8 @@ def from_config(config: Any, *, parameters: int | None = None, stored_bytes: int
         raise ShapeUnknown("its config.json gives sizes that are not positive")
     if parameters is not None:
         return shape
-    return replace(shape, parameters=_dense(shape, tied=bool(config.get("tie_word_embeddings", True))))
-
-
-def _dense(shape: Shape, *, tied: bool) -> int:
-    """Embeddings, attention, a gated feed-forward part, and two norms a layer."""
-    attention = 2 * shape.hidden * (shape.queries + shape.keys)
-    layer = attention + 3 * shape.hidden * shape.intermediate + 2 * shape.hidden
-    return shape.layers * layer + shape.hidden + shape.vocab * shape.hidden * (1 if tied else 2)
+    ends = 1 if config.get("tie_word_embeddings", True) else 2
+    return replace(shape, parameters=shape.inside + ends * shape.vocab * shape.hidden)
 
 
 def _parameters(file: Path) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count as numbers
 from math import ceil
 from statistics import fmean
 from typing import Literal
 
+from uniapl.packing import Lengths
 from uniapl.spec.job import JobSpec, Role
 
 Level = Literal["low", "expected", "high"]
@@ -58,9 +60,9 @@ class Entry:
 class Step:
     """What one step holds."""
 
-    demonstrations: list[tuple[int, int]]
-    """Tokens of prompt and answer."""
-    rollouts: list[tuple[int, int]]
+    demonstrations: list[Lengths]
+    """The teacher's answers; the row's number in the step is the `group`."""
+    rollouts: list[Lengths]
     prompts: list[int]
     """Tokens of each prompt that is sampled from."""
     each: float
@@ -69,7 +71,7 @@ class Step:
     @property
     def tokens(self) -> float:
         """Of all sequences."""
-        return self.each * sum(p + c for p, c in self.demonstrations + self.rollouts)
+        return self.each * sum(s.prompt + s.completion for s in self.demonstrations + self.rollouts)
 
 
 def step_of(spec: JobSpec, entries: Sequence[Entry], level: Level, answer: int | None = None) -> Step:
@@ -78,18 +80,19 @@ def step_of(spec: JobSpec, entries: Sequence[Entry], level: Level, answer: int |
     each = max(1.0, spec.schedule.prompts_per_step * (G + 1) / LISTED)
     if answer is None:
         answer = _short_answer(spec, entries) if level == "low" else spec.rollout.max_new_tokens
-    step = Step([], [], [], each)
+    step, number = Step([], [], [], each), numbers()
     for given, entry in zip(spec.dataset_mix, entries, strict=True):
         count = ceil(given.weight / weight * spec.schedule.prompts_per_step / each)
-        rows = _choose(entry.sample.lengths, count, level)
+        rows = [(next(number), row) for row in _choose(entry.sample.lengths, count, level)]
+        taught = [Lengths(n, row.prompt, row.reference or 0) for n, row in rows]
         compared = spec.uses_adv and entry.role in spec.compared_roles()
         if spec.uses_sft and entry.role in ("sft", "both"):
-            step.demonstrations.extend((row.prompt, row.reference or 0) for row in rows)
+            step.demonstrations.extend(taught)
         if compared and spec.adversarial.target == "teacher_response":
-            step.demonstrations.extend((row.prompt, row.reference or 0) for row in rows)
+            step.demonstrations.extend(taught)
         if compared or (spec.uses_grpo and entry.role in ("rl", "both")):
-            step.prompts.extend(row.prompt for row in rows)
-            step.rollouts.extend((row.prompt, answer) for row in rows for _ in range(G))
+            step.prompts.extend(row.prompt for _, row in rows)
+            step.rollouts.extend(Lengths(n, row.prompt, answer) for n, row in rows for _ in range(G))
     return step
 
 

@@ -13,9 +13,12 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from uniapl.errors import ModelError
+from uniapl.forward import precision
 from uniapl.packing import prompts_at_once
 from uniapl.policy import Policy
 from uniapl.rollout.base import Completion, OnGroup
+from uniapl.rollout.cache import roomy
+from uniapl.rollout.choice import choose
 
 
 class TransformersGenerator:
@@ -61,7 +64,8 @@ class TransformersGenerator:
         for start in range(0, len(prompts), per_batch):
             chosen = by_length[start : start + per_batch]
             rows = [i * group_size + g for i in chosen for g in range(group_size)]
-            completions = self._sample_batch([prompts[i] for i in chosen], group_size, draws[rows], greedy)
+            with precision(self._policy.device):  # as in training, or the ratios would not begin at 1
+                completions = self._sample_batch([prompts[i] for i in chosen], group_size, draws[rows], greedy)
             for position, i in enumerate(chosen):
                 groups[i] = completions[position * group_size : (position + 1) * group_size]
         return [groups[i] for i in range(len(prompts))]
@@ -81,7 +85,7 @@ class TransformersGenerator:
         ended = [False] * len(draws)
         active = torch.arange(len(draws), device=device)  # rows still in the batch
         for t in range(self._max_new_tokens):
-            tokens, token_logprobs = self._choose(logits, draws[active, t], greedy)
+            tokens, token_logprobs = choose(logits, draws[active, t], temperature=self._temperature, greedy=greedy)
             stopping = torch.isin(tokens, stop)
             for row, token, logprob, is_end in zip(
                 active.tolist(), tokens.tolist(), token_logprobs.tolist(), stopping.tolist(), strict=True
@@ -117,7 +121,7 @@ class TransformersGenerator:
             [[self._policy.pad_id] * n + prompt for n, prompt in zip(left, prompts, strict=True)], device=device
         )
         mask = torch.tensor([[0] * n + [1] * (width - n) for n in left], device=device)
-        cache = DynamicCache(config=self._policy.model.config)
+        cache = roomy(DynamicCache(config=self._policy.model.config))
         output = self._policy.model(
             input_ids=input_ids,
             attention_mask=mask,
@@ -132,14 +136,3 @@ class TransformersGenerator:
             cache,
             mask.repeat_interleave(group_size, dim=0),
         )
-
-    def _choose(self, logits: Tensor, draws: Tensor, greedy: bool) -> tuple[Tensor, Tensor]:
-        """(B,) tokens by inverting the cumulative distribution at `draws`, and their log-probabilities."""
-        distribution = torch.log_softmax(logits.float() / self._temperature, dim=-1)  # (B, V)
-        if greedy:
-            tokens = distribution.argmax(dim=-1)
-        else:
-            cumulative = distribution.double().exp().cumsum(dim=-1)
-            tokens = torch.searchsorted(cumulative, draws.double()[:, None] * cumulative[:, -1:], right=True)
-            tokens = tokens.squeeze(1).clamp(max=logits.shape[-1] - 1)
-        return tokens, distribution.gather(-1, tokens[:, None]).squeeze(1)

@@ -127,5 +127,11 @@ class Resources(Input):
     """What one process may hold at once. The gradient does not depend on it."""
 
     micro_batch_tokens: Count = 4096
-    """Padded tokens per forward and backward pass; a single longer sequence still passes alone.
-    Logits and their gradients take about 16 bytes per completion token and vocabulary entry."""
+    """Tokens per forward and backward pass, padding included. A prompt that several completions share counts once; a
+    group that is larger is cut, each part with the prompt. A single longer sequence still passes alone."""
+    gradient_checkpointing: bool = False
+    """Keep the inputs of each decoder block only, and compute the rest again in the backward: about a third more time
+    for a fraction of the memory that activations take (arXiv:1604.06174)."""
+    compile_blocks: bool = False
+    """Compile each decoder block with `torch.compile`: some minutes at the start, for fewer and larger kernels
+    afterwards."""

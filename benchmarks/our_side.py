@@ -1,0 +1,75 @@
+"""Our updates on replayed rollouts, in a process of its own: `python -m benchmarks.our_side KIND STEPS CASE`."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from dataclasses import replace
+
+import torch
+
+from benchmarks.fresh import MODEL, Result, Steps
+from benchmarks.replay import Case
+from uniapl.advantages import group_advantages
+from uniapl.batch import Sequence
+from uniapl.forward import completion_logprobs
+from uniapl.learner import Learner
+from uniapl.packs import packs
+from uniapl.policy import Policy, load_policy
+from uniapl.selfcheck import with_layout
+from uniapl.spec.job import JobSpec
+from uniapl.spec.run import ModelSource
+
+ALPHA = 0.1
+"""Weight of the teacher's answer in a unified step."""
+LAMBDA_ADV = 1e-3
+
+
+def measure(case: Case, *, unified: bool, steps: int) -> Result:
+    """Times and gradients of updates; the first warms up, and tells each term's norm where there are several.
+
+    Args:
+        case: what was sampled.
+        unified: imitate and compare too; L_GRPO alone otherwise.
+        steps: that are counted.
+    """
+    policy, obstacle = with_layout(load_policy(ModelSource(path=str(MODEL)), torch.device("cpu")))
+    assert obstacle is None, obstacle
+    weights = {"alpha": ALPHA, "lambda_adv": LAMBDA_ADV} if unified else {"alpha": 0.0, "lambda_adv": 0.0}
+    spec = JobSpec.model_validate({"student": "s", "dataset_mix": [{"dataset": "d"}], **weights})
+    learner, clock, metrics = Learner(policy, spec), Steps(), []
+    for step in range(1 + steps):
+        sequences = sampled(policy, rollouts(case, compared=unified))
+        if unified:
+            sequences.append(Sequence(case.prompt_ids, case.reference_ids, demonstration=True))
+        with clock.one():
+            metrics.append(learner.update(sequences, step, measure_terms=unified and step == 0))
+    terms = {name: metrics[0][f"uniapl/grad_norm_{name}"] for name in ("sft", "grpo") if unified}
+    return clock.result(grad_norms=[m["grad_norm"] for m in metrics], terms=terms)
+
+
+def rollouts(case: Case, *, compared: bool) -> list[Sequence]:
+    """The group with its advantages, and coefficients where it is compared with the teacher."""
+    (advantages,) = group_advantages(torch.tensor([case.rewards]), scale=True).tolist()
+    draw = random.Random(2)
+    return [
+        Sequence(case.prompt_ids, ids, advantage=advantage, coef=draw.gauss(0, 1) if compared else None)
+        for ids, advantage in zip(case.completions, advantages, strict=True)
+    ]
+
+
+@torch.no_grad()
+def sampled(policy: Policy, sequences: list[Sequence]) -> list[Sequence]:
+    """As if the policy had sampled them just now: TRL takes all importance ratios of a fresh rollout for 1."""
+    found = {}
+    for pack in packs(sequences, 4096, policy.pad_id, policy.device, policy.layout):
+        logprobs, _ = completion_logprobs(policy.model, pack, temperature=1.0)
+        rows = zip(pack.batch.completion_ids, pack.batch.completion_mask, logprobs, strict=True)
+        found |= {tuple(ids[mask].tolist()): row[mask].tolist() for ids, mask, row in rows}
+    return [replace(s, old_logprobs=found[tuple(s.completion_ids)]) for s in sequences]
+
+
+if __name__ == "__main__":
+    kind, counted, *described = sys.argv[1:]
+    print(json.dumps(measure(Case.parse(*described), unified=kind == "unified", steps=int(counted))))

@@ -1,0 +1,123 @@
+"""`make bench-rollout`: sampling with SmolLM2-135M, by transformers' `generate` and continuous batching, and by ours.
+
+Groups of 8 completions of 28 to 172 tokens, 90 on average, after 2 or 4 prompts of 96 random tokens; float32, at
+temperature 1. Ours gives the tokens' log-probabilities too. Each measurement is a fresh process, in the order
+A B C C B A. Prints a table and one JSON line; refuses to print a speed where a side sampled another number of tokens,
+or where our log-probabilities are not those of the training forward.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from typing import Any
+
+import torch
+
+from benchmarks import samplers
+from benchmarks.fresh import MODEL, Result, Steps, alternate, child, conditions, median
+from benchmarks.replay import LENGTHS
+from uniapl.batch import Sequence
+from uniapl.forward import completion_logprobs
+from uniapl.packs import packs
+from uniapl.policy import Policy, load_policy
+from uniapl.rollout.base import Completion
+from uniapl.spec.run import ModelSource
+
+KINDS = ("generate", "continuous", "ours")
+PROMPT, GROUP = 96, 8
+TOLERANCE = 1e-3
+"""Nats: the largest difference of our log-probabilities from the training forward's."""
+
+
+def measure(kind: str, sequences: int, steps: int, longest: int) -> Result:
+    """Times of sampling in this process, after one round that is not counted."""
+    policy = load_policy(ModelSource(path=str(MODEL)), torch.device("cpu"))
+    samplers.end_only_where_told(policy)
+    draw = random.Random(0)
+    prompts = [[draw.randrange(1000, 40_000) for _ in range(PROMPT)] for _ in range(sequences // GROUP)]
+    lengths = [min(2 * length, longest) for length in LENGTHS[GROUP]] * len(prompts)
+    clock, sampled, difference = Steps(), 0, 0.0
+    for step in range(1 + steps):
+        groups: list[list[Completion]] = []
+        with clock.one():
+            if kind == "ours":
+                groups = samplers.ours(policy, prompts, lengths)
+            else:
+                sampled = getattr(samplers, kind)(policy, prompts, lengths)
+        if groups and not step:
+            sampled = sum(len(c.ids) for group in groups for c in group)
+            difference = disagreement(policy, prompts, groups)
+    return clock.result(tokens=sampled, expected=sum(lengths), difference=difference)
+
+
+@torch.no_grad()
+def disagreement(policy: Policy, prompts: list[list[int]], groups: list[list[Completion]]) -> float:
+    """Nats between the log-probabilities of sampling and of training, but for the end that was imposed."""
+    told = zip(prompts, groups, strict=True)
+    sequences = [Sequence(p, c.ids[:-1], old_logprobs=c.logprobs[:-1]) for p, group in told for c in group]
+    worst = 0.0
+    for pack in packs(sequences, 4096, policy.pad_id, policy.device, policy.layout):
+        logprobs, _ = completion_logprobs(policy.model, pack, temperature=1.0)
+        difference = (logprobs - pack.batch.old_logprobs)[pack.batch.completion_mask]
+        worst = max(worst, difference.abs().max().item())
+    return worst
+
+
+def compare(sequences: int, options: argparse.Namespace) -> dict[str, Any]:
+    """All sides, in the order A B C C B A."""
+    described = (sequences, options.steps, options.longest)
+    runs = alternate(
+        KINDS, lambda kind: child("benchmarks.rollout", "--child", kind, *described, threads=options.threads)
+    )
+    difference = max(run["difference"] for run in runs["ours"])
+    if not difference <= TOLERANCE:
+        sys.exit(f"our log-probabilities differ by {difference:.2g} nats, so no speed is told")
+    sampled = {run["tokens"] for kind in KINDS for run in runs[kind]} | {runs["ours"][0]["expected"]}
+    if len(sampled) > 1:
+        sys.exit(f"the sides sampled different numbers of tokens, so no speed is told: {sampled}")
+    tokens = sampled.pop()
+    return {
+        "sequences": sequences,
+        "tokens": tokens,
+        "tokens_per_s": {kind: tokens / median(runs[kind], "wall_s") for kind in KINDS},
+        "wall_s": {kind: [s for run in runs[kind] for s in run["wall_s"]] for kind in KINDS},
+        "cpu_s": {kind: median(runs[kind], "cpu_s") for kind in KINDS},
+        "rss_gb": {kind: max(run["rss"] for run in runs[kind]) / 2**30 for kind in KINDS},
+        "ratio": median(runs["generate"], "wall_s") / median(runs["ours"], "wall_s"),
+        "logprob_difference": difference,
+    }
+
+
+def main() -> None:
+    """Measure, print the table and the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sequences", type=int, nargs="+", default=(16, 32), help="sampled at once, in groups of 8")
+    parser.add_argument("--steps", type=int, default=2, help="rounds measured in each process, after one that is not")
+    parser.add_argument("--threads", type=int, default=2, help="that torch computes with")
+    parser.add_argument("--longest", type=int, default=172, help="cut completions there")
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        kind, *described = options.child
+        print(json.dumps(measure(kind, *map(int, described))))
+        return
+    told = conditions(options.threads)
+    print(f"{'sequences':>9} {'tokens':>6} {'generate':>9} {'continuous':>10} {'ours':>9} {'ratio':>6}   tokens/s")
+    rows = []
+    for sequences in options.sequences:
+        row = compare(sequences, options)
+        rows.append(row)
+        speed = row["tokens_per_s"]
+        print(
+            f"{sequences:9} {row['tokens']:6} {speed['generate']:9.1f} {speed['continuous']:10.1f} "
+            f"{speed['ours']:9.1f} {row['ratio']:5.2f}x",
+            flush=True,
+        )
+    print(json.dumps({"benchmark": "rollout", **told, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()

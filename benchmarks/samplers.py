@@ -1,0 +1,104 @@
+"""Three ways to sample groups, each told how long every completion is to be: all sample as many tokens."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers.generation.configuration_utils import ContinuousBatchingConfig
+
+from uniapl.policy import Policy
+from uniapl.rollout import transformers as rollout
+from uniapl.rollout.base import Completion
+from uniapl.rollout.choice import choose
+
+ENDS = 2.0
+"""In the place of a uniform number: the sequence ends here."""
+PAGE = 32
+"""Tokens of a page of continuous batching's cache. Of its own accord it takes most of the machine's memory for one
+attention mask, which it then spends its time on: it gets the pages that are needed."""
+
+
+def end_only_where_told(policy: Policy) -> None:
+    """Make the model's own end impossible, on all sides at the same cost."""
+
+    def forbid(_: Any, __: Any, logits: Tensor) -> None:
+        logits[..., policy.stop_ids] = -torch.inf
+
+    policy.model.get_output_embeddings().register_forward_hook(forbid)
+
+
+def ours(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> list[list[Completion]]:
+    """Our sampler; the last token of each completion is the end that was imposed."""
+
+    class Scheduled(rollout.TransformersGenerator):
+        def _draws(self, rows: int, seed: int) -> Tensor:
+            draws = super()._draws(rows, seed)
+            draws[torch.arange(rows), torch.tensor(lengths) - 1] = ENDS
+            return draws
+
+    def scheduled(logits: Tensor, draws: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+        tokens, logprobs = choose(logits, draws.masked_fill(draws == ENDS, 0.0), **options)
+        return tokens.masked_fill(draws == ENDS, policy.stop_ids[0]), logprobs
+
+    sampler = Scheduled(policy, temperature=1.0, max_new_tokens=max(lengths), batch_size=len(lengths))
+    with patch.object(rollout, "choose", scheduled):
+        return sampler.sample(prompts, group_size=len(lengths) // len(prompts), seed=0)
+
+
+def generate(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> int:
+    """Transformers' `generate`; returns the tokens it sampled."""
+    stop, width = policy.stop_ids[0], len(prompts[0])
+    found = policy.model.generate(
+        torch.tensor(prompts),
+        attention_mask=torch.ones(len(prompts), width, dtype=torch.long),
+        generation_config=_whole_distribution(
+            max_new_tokens=max(lengths),
+            num_return_sequences=len(lengths) // len(prompts),
+            eos_token_id=stop,
+            pad_token_id=stop,
+        ),
+        logits_processor=LogitsProcessorList([_EndsWhereTold(lengths, stop, width)]),
+    )[:, width:]
+    return int((found != stop).sum()) + len(found)  # rows are padded with the end token
+
+
+class _EndsWhereTold(LogitsProcessor):
+    def __init__(self, lengths: list[int], stop: int, width: int) -> None:
+        self._stop, self._last = stop, torch.tensor(lengths) + width - 1
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        ending = self._last == input_ids.shape[1]
+        scores[ending] = -torch.inf
+        scores[ending, self._stop] = 0.0
+        return scores
+
+
+def continuous(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> int:
+    """Transformers' continuous batching; returns the tokens it sampled."""
+    config = _whole_distribution(max_new_tokens=max(lengths), eos_token_id=-1, pad_token_id=policy.pad_id)
+    group = len(lengths) // len(prompts)
+    found: list[Any] = []
+    pages = sum(math.ceil((len(prompts[0]) + length) / PAGE) for length in lengths)
+    sizes = ContinuousBatchingConfig(page_size=PAGE, num_blocks=pages, max_batch_tokens=512)
+    context = policy.model.continuous_batching_context_manager(
+        generation_config=config, continuous_batching_config=sizes, warmup=False
+    )
+    with torch.no_grad(), context as manager:
+        for i, length in enumerate(lengths):
+            manager.add_request(prompts[i // group], max_new_tokens=length)
+        while len(found) < len(lengths):
+            result = manager.get_result(timeout=1)
+            if result is not None and result.is_finished():
+                found.append(result)
+            elif result is None and not manager.is_running():
+                raise RuntimeError("continuous batching has ended early")
+    return sum(len(result.generated_tokens) for result in found)
+
+
+def _whole_distribution(**options: Any) -> GenerationConfig:
+    return GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, **options)

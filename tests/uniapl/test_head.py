@@ -1,0 +1,75 @@
+"""Log-probabilities in chunks: the same numbers, and memory that does not grow with tokens times vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from tests.uniapl.held import peak
+from tests.uniapl.packed import one_pack
+from uniapl import head
+from uniapl.batch import Sequence
+from uniapl.forward import completion_logprobs
+from uniapl.head import token_logprobs
+from uniapl.policy import Policy
+
+
+def naive(weight: Tensor, states: Tensor, ids: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+    distribution = torch.log_softmax((states @ weight.T) / temperature[:, None], dim=-1)
+    return distribution[torch.arange(len(ids)), ids], -(distribution.exp() * distribution).sum(dim=-1)
+
+
+@pytest.mark.parametrize("tokens_at_a_time", [1, 3, 7, 100])
+def test_chunks_give_the_numbers_and_gradients_of_the_whole(monkeypatch: Any, tokens_at_a_time: int) -> None:
+    monkeypatch.setattr(head, "CHUNK_LOGITS", tokens_at_a_time * 11)
+    torch.manual_seed(0)
+    states = torch.randn(7, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(11, 4, dtype=torch.float64, requires_grad=True)
+    ids, temperature = torch.randint(11, (7,)), torch.rand(7, dtype=torch.float64) + 0.5
+    found = token_logprobs(lambda s: s @ weight.T, states, ids, temperature, vocabulary=11)
+    expected = naive(weight, states, ids, temperature)
+    assert_close(found[0], expected[0])
+    assert_close(found[1], expected[1].detach())
+    assert not found[1].requires_grad
+    out = torch.randn(7, dtype=torch.float64)
+    gradients = [torch.autograd.grad((out * logprobs).sum(), [states, weight]) for logprobs in (found[0], expected[0])]
+    assert_close(gradients[0], gradients[1])
+
+
+def test_a_head_in_half_precision_is_normalised_in_float32() -> None:
+    states, weight = torch.randn(5, 8).bfloat16(), torch.randn(64, 8).bfloat16()
+    ids = torch.randint(64, (5,))
+    logprobs, _ = token_logprobs(lambda s: s @ weight.T, states, ids, torch.ones(5), vocabulary=64)
+    expected = torch.log_softmax((states @ weight.T).float(), dim=-1)[torch.arange(5), ids]
+    assert logprobs.dtype == torch.float32
+    assert_close(logprobs, expected)
+
+
+@pytest.mark.parametrize("kind", ["rows", "trees"])
+def test_memory_grows_with_tokens_but_not_with_tokens_times_vocabulary(
+    policy: Policy, monkeypatch: Any, kind: str
+) -> None:
+    vocabulary = policy.model.config.vocab_size
+    monkeypatch.setattr(head, "CHUNK_LOGITS", 8 * vocabulary)
+
+    def step(length: int) -> Callable[[], None]:
+        pack = one_pack([Sequence([1, 2, 3], [i] * length) for i in range(4)], kind)
+
+        def work() -> None:
+            completion_logprobs(policy.model, pack, temperature=1.0)[0].sum().backward()
+
+        return work
+
+    step(1)()  # from here on the gradients exist
+    small, large = peak(step(10)), peak(step(60))
+    logits = 4 * vocabulary  # bytes of one token's
+    added = 4 * (60 - 10)
+    assert large - small < added * logits / 4
+    assert large < 8 * logits * 8 + 3 * 4 * policy.model.get_output_embeddings().weight.numel() + small
+    monkeypatch.setattr(head, "CHUNK_LOGITS", 10_000 * vocabulary)  # what it would be: the test can tell
+    assert peak(step(60)) - small > added * logits * 2
