@@ -76,7 +76,7 @@ def curve(policy: Policy) -> list[float]:
             "alpha": {"type": "cosine", "start": 0.9, "end": 0.05, "steps": 20},
             "lambda_adv": 0.02,
             "grpo": {"clip_high": 0.28, "kl_coef": 0.05},
-            "rollout": {"temperature": 0.8},
+            "rollout": {"temperature": 0.8, "max_ratio": 1e6},  # the first policy's rollouts serve for all steps
             "optimizer": {"learning_rate": 2e-3, "warmup_steps": 3},
             "resources": {"micro_batch_tokens": 40},
         }
