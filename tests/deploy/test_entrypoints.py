@@ -4,6 +4,7 @@ Prometheus where there is one."""
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -70,6 +71,13 @@ def test_the_demo_succeeds_on_two_workers_of_one_database(stack: Stack, jobs: li
         owners = set(connection.scalars(text("SELECT owner FROM attempts")))
     engine.dispose()
     assert len(owners) == 2
+
+
+def test_the_demos_own_spec_succeeds(client: Client) -> None:
+    if "COMPOSE_CHECK" not in os.environ:
+        pytest.skip("not checked: that the demo's spec succeeds as it is (`make compose-check` does, in some minutes)")
+    job = client.jobs.create(read_spec(ROOT / "examples" / "uniapl.json", client))
+    assert client.jobs.wait(job.id, timeout_s=3600).step == 10
 
 
 def password(stack: Stack) -> str:
