@@ -21,7 +21,8 @@ from store.migrate import upgrade
 from store.settings import Settings
 
 ROOT = Path(__file__).parent.parent
-START_S = 60.0
+START_S = 180.0
+"""On a busy machine; a process that has ended is noticed at once."""
 LOOPBACK = "127.0.0.1"
 
 
@@ -74,7 +75,7 @@ class EmbeddedService:
         """Migrate the database, start both processes, and wait until the API answers.
 
         Raises:
-            RuntimeError: it did not within a minute, and the message has the end of its log; or the service would be
+            RuntimeError: it did not within three minutes, and the message has the end of its log; or the service would be
                 open to other machines without asking for keys.
         """
         auth = self._environment.get("UNIAPL_AUTH", "true")
