@@ -75,8 +75,8 @@ class EmbeddedService:
         """Migrate the database, start both processes, and wait until the API answers.
 
         Raises:
-            RuntimeError: it did not within three minutes, and the message has the end of its log; or the service would be
-                open to other machines without asking for keys.
+            RuntimeError: it did not within three minutes, and the message has the end of its log; or the service would
+                be open to other machines without asking for keys.
         """
         auth = self._environment.get("UNIAPL_AUTH", "true")
         settings = Settings.model_validate(
