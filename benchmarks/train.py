@@ -12,6 +12,7 @@ import argparse
 import itertools
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,14 @@ def fastest_micro_batch(prompt: int, options: argparse.Namespace) -> int:
     told = ", ".join(f"{size}: {s:.1f} s" for size, s in seconds.items())
     print(f"TRL at a prompt of {prompt}, by sequences per micro-batch: {told}", file=sys.stderr, flush=True)
     return min(seconds, key=lambda size: seconds[size])
+
+
+def cases(options: argparse.Namespace) -> Iterator[tuple[Case, int]]:
+    """What is to be compared, each with TRL's fastest micro-batch for its prompt."""
+    for prompt in options.prompts:
+        micro_batch = fastest_micro_batch(prompt, options)
+        for group, lengths in itertools.product(options.groups, options.lengths):
+            yield Case(prompt, group, lengths), micro_batch
 
 
 def compare(case: Case, options: argparse.Namespace, micro_batch: int) -> dict[str, Any]:
@@ -93,18 +102,16 @@ def main() -> None:
         f"{'TRL':>6} {'ours':>6} {'TRL':>5} {'ours':>5} {'ratio':>5} {'gradients':>9}"
     )
     rows = []
-    for prompt in options.prompts:
-        micro_batch = fastest_micro_batch(prompt, options)
-        for group, lengths in itertools.product(options.groups, options.lengths):
-            row = compare(Case(prompt, group, lengths), options, micro_batch)
-            rows.append(row)
-            speed, cpu, rss = row["tokens_per_s"], row["cpu_s"], row["rss_gb"]
-            print(
-                f"{prompt:6} {group:2} {lengths:>7} {row['tokens']:8} {speed['trl']:7.1f} {speed['ours']:7.1f} "
-                f"{row['ratio']:5.2f}x {cpu['trl']:6.1f} {cpu['ours']:6.1f} {rss['trl']:5.2f} {rss['ours']:5.2f} "
-                f"{rss['ours'] / rss['trl']:5.2f} {row['grad_norm_difference']:9.0e}",
-                flush=True,
-            )
+    for case, micro_batch in cases(options):
+        row = compare(case, options, micro_batch)
+        rows.append(row)
+        speed, cpu, rss = row["tokens_per_s"], row["cpu_s"], row["rss_gb"]
+        print(
+            f"{case.prompt:6} {case.group:2} {case.lengths:>7} {row['tokens']:8} {speed['trl']:7.1f} "
+            f"{speed['ours']:7.1f} {row['ratio']:5.2f}x {cpu['trl']:6.1f} {cpu['ours']:6.1f} {rss['trl']:5.2f} "
+            f"{rss['ours']:5.2f} {rss['ours'] / rss['trl']:5.2f} {row['grad_norm_difference']:9.0e}",
+            flush=True,
+        )
     print(json.dumps({"benchmark": "train", **told, "rows": rows}))
 
 

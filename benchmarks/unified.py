@@ -8,14 +8,13 @@ teacher. Refuses to print a speed where the norms of L_SFT's and L_GRPO's gradie
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 from typing import Any
 
 from benchmarks.fresh import alternate, conditions, median, require_agreement
 from benchmarks.our_side import ALPHA
 from benchmarks.replay import Case
-from benchmarks.train import fastest_micro_batch, ours, parser, trl
+from benchmarks.train import cases, ours, parser, trl
 
 KINDS = ("sft", "grpo", "unified")
 
@@ -51,17 +50,15 @@ def main() -> None:
     told = conditions(options.threads)
     print(f"{'prompt':>6} {'G':>2} {'lengths':>7} {'TRL SFT':>8} {'TRL GRPO':>9} {'unified':>8} {'share':>6}")
     rows = []
-    for prompt in options.prompts:
-        micro_batch = fastest_micro_batch(prompt, options)
-        for group, lengths in itertools.product(options.groups, options.lengths):
-            row = compare(Case(prompt, group, lengths), options, micro_batch)
-            rows.append(row)
-            wall = row["wall_s"]
-            print(
-                f"{prompt:6} {group:2} {lengths:>7} {wall['sft']:7.1f}s {wall['grpo']:8.1f}s {wall['unified']:7.1f}s "
-                f"{row['share']:6.2f}",
-                flush=True,
-            )
+    for case, micro_batch in cases(options):
+        row = compare(case, options, micro_batch)
+        rows.append(row)
+        wall = row["wall_s"]
+        print(
+            f"{case.prompt:6} {case.group:2} {case.lengths:>7} {wall['sft']:7.1f}s {wall['grpo']:8.1f}s "
+            f"{wall['unified']:7.1f}s {row['share']:6.2f}",
+            flush=True,
+        )
     print(json.dumps({"benchmark": "unified", **told, "rows": rows}))
 
 

@@ -88,8 +88,10 @@ class Artifacts:
         return self.attempt(job_id, fence) / "checkpoints"
 
     def unfinished(self) -> list[Path]:
-        """Checkpoints that are being written or fetched on this machine, or were left."""
-        return list(self.root.glob("jobs/*/fence-*/checkpoints/.*.tmp"))
+        """Of all attempts, the checkpoints that are being written or fetched on this machine and the weights that are
+        `handed_over`, or were left."""
+        attempts = "jobs/*/fence-*"
+        return [*self.root.glob(f"{attempts}/checkpoints/.*.tmp"), *self.root.glob(f"{attempts}/{SAMPLER}")]
 
     def handed_over(self, job_id: str, fence: int) -> Path:
         """Weights on their way from an attempt's trainer to the server that samples; no use to anybody afterwards."""

@@ -28,13 +28,10 @@ def clear(engine: Engine, artifacts: Artifacts) -> None:
         kept = set(session.scalars(select(Checkpoint.path).where(Checkpoint.deleted_at.is_(None))))
         deleted = set(session.scalars(select(Checkpoint.path).where(Checkpoint.deleted_at.is_not(None))))
     for path in artifacts.unfinished():
-        job_id, fence = path.parts[-4], int(path.parts[-3].removeprefix("fence-"))
+        _, job_id, attempt, *_ = artifacts.relative(path).split("/")
+        fence = int(attempt.removeprefix("fence-"))
         if job_id in over or fence < fences.get(job_id, 0):  # the newest attempt of a living job is still writing
             shutil.rmtree(path, ignore_errors=True)
-    for job_id, fence in fences.items():
-        for number in artifacts.fences(job_id):
-            if number < fence or job_id in over:
-                shutil.rmtree(artifacts.handed_over(job_id, number), ignore_errors=True)
     for name in artifacts.objects.checkpoints():
         job_id = name.split("/")[1]
         if name in deleted or (job_id in over and name not in kept):

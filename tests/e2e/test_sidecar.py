@@ -57,12 +57,6 @@ def service(tmp_path: Path, request: pytest.FixtureRequest, backing: dict[str, s
 
 
 @pytest.fixture
-def client(service: EmbeddedService) -> Iterator[Client]:
-    with Client(service.url, api_key=service.api_key) as client:
-        yield client
-
-
-@pytest.fixture
 def spec(client: Client) -> dict[str, Any]:
     """A UniAPL job on the tiny model, its discriminator served."""
     return {
