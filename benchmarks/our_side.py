@@ -12,6 +12,7 @@ import torch
 from benchmarks.fresh import MODEL, Result, Steps
 from benchmarks.replay import Case
 from uniapl.advantages import group_advantages
+from uniapl.allocator import keep_freed_memory
 from uniapl.batch import Sequence
 from uniapl.forward import completion_logprobs
 from uniapl.learner import Learner
@@ -72,4 +73,5 @@ def sampled(policy: Policy, sequences: list[Sequence]) -> list[Sequence]:
 
 if __name__ == "__main__":
     kind, counted, *described = sys.argv[1:]
+    keep_freed_memory()  # as `python -m uniapl train` does
     print(json.dumps(measure(Case.parse(*described), unified=kind == "unified", steps=int(counted))))

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from uniapl import tracing
 from uniapl.access import Access, handed
+from uniapl.allocator import keep_freed_memory
 from uniapl.atomic import no_space
 from uniapl.errors import DiskFullError, DivergedError, UnhealthyError, UniaplError
 from uniapl.experiments import command as experiment
@@ -63,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 def _train(run: RunConfig, signals: Signals, access: Access) -> int:
     redactor = access.redactor(run.spec)
     redactor.guard_outputs()
+    keep_freed_memory()
     import transformers  # torch and transformers load below, after the arguments are known to be good
 
     from uniapl.prepare import log_environment, prepare

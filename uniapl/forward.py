@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -35,17 +34,27 @@ def completion_logprobs(
     mask = pack.batch.completion_mask
     at = pack.predictors[mask]  # (N,)
     model = model.get_base_model() if isinstance(model, PeftModel) else model
-    head: Callable[[Tensor], Tensor] = model.get_output_embeddings()
     if pack.layout.kind == "plain":
-        states, head = _logits(model, pack, at), torch.nn.Identity()
+        states, weight, bias = _logits(model, pack, at), None, None
     else:
         states = _hidden_states(model, pack).flatten(0, 1)[at]  # (N, D)
+        weight, bias = _head(model)
     divisor = torch.as_tensor(temperature, device=states.device).expand(len(mask))[:, None].expand(mask.shape)[mask]
-    logprobs, entropy = token_logprobs(
-        head, states, pack.batch.completion_ids[mask], divisor, vocabulary=model.config.get_text_config().vocab_size
-    )
+    logprobs, entropy = token_logprobs(states, weight, bias, pack.batch.completion_ids[mask], divisor)
     empty = logprobs.new_zeros(mask.shape)
     return empty.masked_scatter(mask, logprobs), empty.masked_scatter(mask, entropy)
+
+
+def _head(model: Any) -> tuple[Tensor, Tensor | None]:  # (V, D), (V,)
+    """The matrix that makes logits of hidden states, and what is added to them.
+
+    Raises:
+        TypeError: the head is more than that.
+    """
+    head = model.get_output_embeddings()
+    if type(head) is not torch.nn.Linear:
+        raise TypeError(f"the head is a {type(head).__name__}, not a linear layer")
+    return head.weight, head.bias
 
 
 def _logits(model: Any, pack: Pack, at: Tensor) -> Tensor:  # (N, V)

@@ -1,46 +1,103 @@
 """From hidden states to log-probabilities without ever holding logits for all tokens.
 
 A step has some thousand completion tokens and a vocabulary of 50 to 150 thousand; logits, their log-softmax and its
-gradient would be the largest tensors of all. They are made for some tokens at a time, and made again in the backward.
+gradient would be the largest tensors of all. They are made for some tokens at a time, and made again in the backward,
+where each chunk's share of the weight's gradient goes into one sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
 
 from uniapl.packing import CHUNK_LOGITS
 
 
 def token_logprobs(
-    head: Callable[[Tensor], Tensor],  # (N, D) -> (N, V)
-    states: Tensor,  # (N, D)
+    states: Tensor,  # (N, D); or the logits themselves, (N, V), if there is no weight
+    weight: Tensor | None,  # (V, D)
+    bias: Tensor | None,  # (V,)
     token_ids: Tensor,  # (N,)
     temperature: Tensor,  # (N,) divides the logits
-    *,
-    vocabulary: int,
 ) -> tuple[Tensor, Tensor]:  # (N,), (N,)
     """Log-probability of each token, and the entropy of the distribution it came from; the latter without gradient.
 
-    The softmax is computed in float32 at least. Memory grows with `CHUNK_LOGITS`, not with N · V.
+    Products are in autocast's precision where it is on; the softmax is computed in float32 at least. Memory grows with
+    `CHUNK_LOGITS`, not with N · V.
     """
+    found: tuple[Tensor, Tensor] = _TokenLogprobs.apply(states, weight, bias, token_ids, temperature)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    """d logprob / d logits = (one at the token - softmax) / temperature."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor | None, bias: Tensor | None, token_ids: Tensor, temperature: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        kind = states.device.type
+        ctx.precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
+        ctx.save_for_backward(states, weight, bias, token_ids, temperature)
+        found = []
+        for _, logits, ids in _chunks(states, weight, bias, token_ids, temperature, ctx.precision):
+            distribution = torch.log_softmax(logits, dim=-1)  # (n, V)
+            logprobs = distribution.gather(-1, ids[:, None]).squeeze(1)
+            found.append((logprobs, -distribution.mul_(distribution.exp()).sum(dim=-1)))
+        logprobs, entropies = (torch.cat(parts) for parts in zip(*found, strict=True))
+        ctx.mark_non_differentiable(entropies)
+        return logprobs, entropies
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, outer: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        states, weight, bias, token_ids, temperature = ctx.saved_tensors
+        scale = (outer / temperature)[:, None]  # (N, 1)
+        wants_states, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        grad_states = torch.empty_like(states) if wants_states else None
+        grad_weight = torch.zeros_like(weight) if wants_weight else None
+        grad_bias = torch.zeros_like(bias) if wants_bias else None
+        for part, logits, ids in _chunks(states, weight, bias, token_ids, temperature, ctx.precision):
+            grad = torch.softmax(logits, dim=-1).mul_(-scale[part])  # (n, V)
+            grad.scatter_add_(-1, ids[:, None], scale[part])
+            if grad_bias is not None:
+                grad_bias += grad.sum(dim=0)
+            grad = grad.to(ctx.precision)
+            if grad_states is not None:
+                grad_states[part] = grad if weight is None else grad @ weight.to(ctx.precision)
+            if grad_weight is not None:
+                _add_product(grad_weight, grad.T, states[part].to(ctx.precision))
+        return grad_states, grad_weight, grad_bias, None, None
+
+
+def _chunks(
+    states: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    token_ids: Tensor,
+    temperature: Tensor,
+    precision: torch.dtype,
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Some tokens at a time: where they are, their logits over the temperature (n, V), their ids (n,)."""
+    vocabulary = states.shape[1] if weight is None else weight.shape[0]
     size = max(1, CHUNK_LOGITS // vocabulary)
-    chunks = list(zip(states.split(size), token_ids.split(size), temperature.split(size), strict=True))
-    found = [checkpoint(_chunk, head, *c, use_reentrant=False, preserve_rng_state=False) for c in chunks[:-1]]
-    found += [_chunk(head, *c) for c in chunks[-1:]]  # its backward comes first, before there is another to hold
-    logprobs, entropies = zip(*found, strict=True)
-    return torch.cat(logprobs), torch.cat(entropies)
+    if weight is not None:
+        weight, bias = weight.to(precision), None if bias is None else bias.to(precision)
+    for start in range(0, len(states), size):
+        part = slice(start, start + size)
+        logits = states[part] if weight is None else linear(states[part].to(precision), weight, bias)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        yield part, logits / temperature[part, None], token_ids[part]
 
 
-def _chunk(
-    head: Callable[[Tensor], Tensor], states: Tensor, token_ids: Tensor, temperature: Tensor
-) -> tuple[Tensor, Tensor]:
-    logits = head(states)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    distribution = torch.log_softmax(logits / temperature[:, None], dim=-1)  # (n, V)
-    with torch.no_grad():
-        entropy = -(distribution.exp() * distribution).sum(dim=-1)
-    return distribution.gather(-1, token_ids[:, None]).squeeze(1), entropy
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a @ b, without a copy of the product where the types allow it."""
+    if total.dtype == a.dtype:
+        total.addmm_(a, b)
+    else:
+        total += a @ b

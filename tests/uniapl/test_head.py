@@ -19,8 +19,8 @@ from uniapl.head import token_logprobs
 from uniapl.policy import Policy
 
 
-def naive(weight: Tensor, states: Tensor, ids: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-    distribution = torch.log_softmax((states @ weight.T) / temperature[:, None], dim=-1)
+def naive(weight: Tensor, bias: Tensor, states: Tensor, ids: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+    distribution = torch.log_softmax((states @ weight.T + bias) / temperature[:, None], dim=-1)
     return distribution[torch.arange(len(ids)), ids], -(distribution.exp() * distribution).sum(dim=-1)
 
 
@@ -30,21 +30,50 @@ def test_chunks_give_the_numbers_and_gradients_of_the_whole(monkeypatch: Any, to
     torch.manual_seed(0)
     states = torch.randn(7, 4, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(11, 4, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(11, dtype=torch.float64, requires_grad=True)
     ids, temperature = torch.randint(11, (7,)), torch.rand(7, dtype=torch.float64) + 0.5
-    found = token_logprobs(lambda s: s @ weight.T, states, ids, temperature, vocabulary=11)
-    expected = naive(weight, states, ids, temperature)
+    found = token_logprobs(states, weight, bias, ids, temperature)
+    expected = naive(weight, bias, states, ids, temperature)
     assert_close(found[0], expected[0])
     assert_close(found[1], expected[1].detach())
     assert not found[1].requires_grad
     out = torch.randn(7, dtype=torch.float64)
-    gradients = [torch.autograd.grad((out * logprobs).sum(), [states, weight]) for logprobs in (found[0], expected[0])]
+    wanted = [states, weight, bias]
+    gradients = [torch.autograd.grad((out * logprobs).sum(), wanted) for logprobs in (found[0], expected[0])]
     assert_close(gradients[0], gradients[1])
+
+
+def test_logits_without_a_head_are_taken_as_they_are() -> None:
+    logits = torch.randn(7, 11, dtype=torch.float64, requires_grad=True)
+    ids, temperature = torch.randint(11, (7,)), torch.rand(7, dtype=torch.float64) + 0.5
+    found, _ = token_logprobs(logits, None, None, ids, temperature)
+    expected = torch.log_softmax(logits / temperature[:, None], dim=-1)[torch.arange(7), ids]
+    assert_close(found, expected)
+    gradients = [torch.autograd.grad(logprobs.cumsum(0).sum(), logits) for logprobs in (found, expected)]
+    assert_close(gradients[0], gradients[1])
+
+
+def test_autocast_multiplies_in_bfloat16_and_adds_the_weights_gradient_up_in_float32(monkeypatch: Any) -> None:
+    monkeypatch.setattr(head, "CHUNK_LOGITS", 64)  # one token at a time: 2000 sums
+    torch.manual_seed(0)
+    states, weight = torch.randn(2000, 8), torch.randn(64, 8, requires_grad=True)
+    ids = torch.randint(64, (2000,))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, _ = token_logprobs(states, weight, None, ids, torch.ones(2000))
+    rounded = weight.detach().bfloat16().float().requires_grad_()
+    expected = torch.log_softmax((states.bfloat16().float() @ rounded.T).bfloat16().float(), dim=-1)
+    expected = expected[torch.arange(2000), ids]
+    assert_close(found, expected)
+    (gradient,) = torch.autograd.grad(found.sum(), weight)
+    (exact,) = torch.autograd.grad(expected.sum(), rounded)
+    assert gradient.dtype == torch.float32
+    assert (gradient - exact).norm() < 2e-3 * exact.norm()
 
 
 def test_a_head_in_half_precision_is_normalised_in_float32() -> None:
     states, weight = torch.randn(5, 8).bfloat16(), torch.randn(64, 8).bfloat16()
     ids = torch.randint(64, (5,))
-    logprobs, _ = token_logprobs(lambda s: s @ weight.T, states, ids, torch.ones(5), vocabulary=64)
+    logprobs, _ = token_logprobs(states, weight, None, ids, torch.ones(5))
     expected = torch.log_softmax((states @ weight.T).float(), dim=-1)[torch.arange(5), ids]
     assert logprobs.dtype == torch.float32
     assert_close(logprobs, expected)

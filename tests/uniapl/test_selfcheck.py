@@ -122,6 +122,20 @@ def test_a_gradient_that_differs_is_found_out(policy: Policy, monkeypatch: Any) 
     assert disagreement(policy, Layout("rows")) is None
 
 
+def test_a_head_that_is_more_than_a_matrix_computes_its_own_logits(policy: Policy, monkeypatch: Any) -> None:
+    class Scaled(torch.nn.Linear):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(input)
+
+    plain = policy.model.get_output_embeddings()
+    scaled = Scaled(plain.in_features, plain.out_features, bias=False)
+    scaled.weight = plain.weight
+    monkeypatch.setattr(policy.model, "lm_head", scaled)
+    found, why = with_layout(policy)
+    assert found.layout == Layout("plain")
+    assert why == "TypeError: the head is a Scaled, not a linear layer"
+
+
 def test_what_a_model_raises_for_the_mask_is_the_reason(policy: Policy, monkeypatch: Any) -> None:
     def refuse(pack: Any, dtype: torch.dtype) -> None:
         raise NotImplementedError("no such masks here\nand more")
