@@ -27,17 +27,18 @@ def measure(kind: str, prompt: int, *, reference: bool, steps: int) -> dict[str,
     """CPU-seconds of updates in this process, after one that is not counted."""
     import torch
 
+    from uniapl.allocator import keep_freed_memory
     from uniapl.batch import Sequence
     from uniapl.learner import Learner
     from uniapl.packing import Layout
     from uniapl.policy import load_policy
-    from uniapl.selfcheck import knee_of
     from uniapl.spec.job import JobSpec
     from uniapl.spec.run import ModelSource
 
+    keep_freed_memory()
     torch.set_num_threads(1)
     policy = load_policy(ModelSource(path=str(MODEL)), torch.device("cpu"))
-    policy = replace(policy, layout=Layout(kind, knee_of(policy.model)))  # type: ignore[arg-type]
+    policy = replace(policy, layout=Layout(kind))  # type: ignore[arg-type]
     loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     draw = random.Random(0)
 

@@ -1,12 +1,21 @@
-"""Who sees whom in a pack, as PyTorch's two kernels want to be told."""
+"""Who sees whom in a pack, and attention that computes no more than that.
+
+On a GPU FlexAttention leaves out the tiles in which nothing is seen. On a CPU each branch is attended to on its own:
+its queries, and the keys of its prompt and itself.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -18,14 +27,9 @@ KERNEL = "uniapl"
 """The name under which transformers knows `attend`."""
 
 
-def full_mask(pack: Pack, dtype: torch.dtype) -> Tensor:  # (R, 1, W, W)
-    """Added to attention's scores: 0 where a token (second last dimension) sees another, minus infinity elsewhere.
-
-    Of bool, the kernel would make this in every layer, and keep it for the backward.
-    """
-    rows, tokens = (torch.arange(n, device=pack.tree.device) for n in pack.input_ids.shape)
-    seen = visible(pack.tree, pack.branch, rows[:, None, None], tokens[:, None], tokens)
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)[:, None]
+def paths(pack: Pack) -> Tensor:  # (1, 1, 2, W)
+    """Tree and branch of each token of the only row, in the shape of a mask, which models hand on as it is."""
+    return torch.stack([pack.tree, pack.branch], dim=1)[:, None]
 
 
 def tiles(pack: Pack) -> BlockMask:
@@ -39,17 +43,56 @@ def tiles(pack: Pack) -> BlockMask:
     return create_block_mask(mask_mod, B=R, H=None, Q_LEN=W, KV_LEN=W, device=str(pack.tree.device))
 
 
+def install(model: Any) -> None:
+    """Have a model attend as its mask asks for, if it leaves attention to PyTorch's kernel."""
+    if model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation(KERNEL)
+
+
 def attend(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
 ) -> tuple[Tensor, Tensor | None]:
-    """FlexAttention where the mask is made of tiles, the ordinary kernel where it is not: when sampling, say.
+    """What the mask asks for: tiles, paths, or the ordinary kernel, when sampling, say.
 
     The mask decides, not the model's configuration, because a recomputed block is run long after its forward.
     """
     if isinstance(attention_mask, BlockMask):  # it wants one dtype, and autocast leaves rotated tensors in float32
         query, key = query.to(value.dtype), key.to(value.dtype)
         return flex_attention_forward(module, query, key, value, attention_mask, **options)
+    if attention_mask is not None and attention_mask.dtype == torch.long:
+        along: Callable[..., Tensor] = partial(_along, attention_mask, options.get("scaling"))
+        if torch.is_grad_enabled():  # a prompt's keys, copied for each branch, would be kept until the backward
+            along = partial(checkpoint, along, use_reentrant=False, preserve_rng_state=False)
+        return along(query, key, value).transpose(1, 2).contiguous(), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+
+
+def _along(path: Tensor, scaling: float | None, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention, (1, heads, W, size), of prompts to themselves and of each branch to its prompt and itself."""
+    kernel = partial(scaled_dot_product_attention, scale=scaling, enable_gqa=True)
+    found, prompt = [], slice(0, 0)
+    for tree, branch, here in _spans(path):
+        q, k, v = (x[:, :, here] for x in (query, key, value))
+        if tree < 0:
+            found.append(torch.zeros_like(q))  # padding
+        elif branch == 0:
+            prompt = here
+            found.append(kernel(q, k, v, is_causal=True))
+        else:
+            k, v = (torch.cat([x[:, :, prompt], x[:, :, here]], dim=2) for x in (key, value))
+            n, seen = q.shape[2], k.shape[2]
+            mask = torch.full((n, seen), -torch.inf, dtype=q.dtype, device=q.device).triu_(1 + seen - n)
+            found.append(kernel(q, k, v, attn_mask=mask))
+    return torch.cat(found, dim=2)
+
+
+def _spans(path: Tensor) -> Iterator[tuple[int, int, slice]]:
+    """Each run of tokens of one branch of one tree, and where it stands."""
+    start = 0
+    for (tree, branch), run in itertools.groupby(zip(*path[0, 0].tolist(), strict=True)):
+        stop = start + len(list(run))
+        yield tree, branch, slice(start, stop)
+        start = stop
 
 
 AttentionInterface.register(KERNEL, attend)

@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from uniapl.attention import full_mask, tiles
+from uniapl.attention import paths, tiles
 from uniapl.errors import ModelError
 from uniapl.head import token_logprobs
 from uniapl.packs import Pack
@@ -81,7 +81,7 @@ def _hidden_states(model: Any, pack: Pack) -> Tensor:  # (R, W, D)
         return states
     states = body(
         input_ids=pack.input_ids,
-        attention_mask=full_mask(pack, body.dtype) if pack.layout.kind == "trees" else tiles(pack),
+        attention_mask=paths(pack) if pack.layout.kind == "trees" else tiles(pack),
         position_ids=pack.position_ids,
         use_cache=False,
     ).last_hidden_state

@@ -92,7 +92,8 @@ def _chunks(
         part = slice(start, start + size)
         logits = states[part] if weight is None else linear(states[part].to(precision), weight, bias)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        yield part, logits / temperature[part, None], token_ids[part]
+        divisor = temperature[part, None]
+        yield part, logits / divisor if weight is None else logits.div_(divisor), token_ids[part]
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:

@@ -28,11 +28,9 @@ class Layout:
     """
     plain    one sequence a row; the model's own mask and logits: what every causal language model can do
     rows     one sequence a row; the model's own mask, logits in chunks
-    trees    trees in rows as long as the longest of them, with a mask that is computed in full: for CPUs
-    blocks   all trees in one row, with a mask of which only the tiles in use are computed: for GPUs
+    trees    all trees in one row, with attention along each branch: for CPUs
+    blocks   the same, with attention in tiles: for GPUs
     """
-    knee: float = math.inf
-    """Row length, in tokens, at which attention under a full mask costs as much as everything else in the model."""
 
     @property
     def shares(self) -> bool:
@@ -43,23 +41,9 @@ class Layout:
 PLAIN = Layout()
 
 
-def usual(knee: float, *, gpu: bool) -> Layout:
-    """The fastest layout for a device; `knee` is the model's."""
-    return Layout("blocks") if gpu else Layout("trees", knee)
-
-
-def knee(inside: int, layers: int, queries: int) -> float:
-    """Row length at which a mask computed in full costs as much as the blocks' matrices do.
-
-    Per token of a row of W tokens, the matrices take 2 operations a parameter, attention 4 W · `queries` in each
-    layer, what is masked included. On SmolLM2-135M: 3073; by the time it takes on a CPU, about 3000.
-
-    Args:
-        inside: parameters but for the embeddings and the head.
-        layers: blocks.
-        queries: heads times their size.
-    """
-    return inside / (2 * queries * layers)
+def usual(*, gpu: bool) -> Layout:
+    """The fastest layout for a device."""
+    return Layout("blocks" if gpu else "trees")
 
 
 class Lengths(NamedTuple):
@@ -95,7 +79,7 @@ def cut(sequences: Sequence[Lengths], max_tokens: int, layout: Layout) -> Iterat
     waiting = sorted(_grow(sequences, max_tokens, layout), key=lambda tree: tree.num_tokens, reverse=True)
     while waiting:
         width = waiting[0].num_tokens
-        if layout.kind == "blocks":
+        if layout.shares:
             width = max(width, max_tokens)
         rows, waiting = _fill(waiting, width, max(1, max_tokens // width), alone=not layout.shares)
         yield rows
@@ -114,21 +98,15 @@ def _grow(sequences: Sequence[Lengths], max_tokens: int, layout: Layout) -> list
     groups: dict[Hashable, list[int]] = {}
     for i, s in enumerate(sequences):
         groups.setdefault(s.group, []).append(i)
-    return [tree for group in groups.values() for tree in _part(group, sequences, max_tokens, layout.knee)]
+    return [tree for group in groups.values() for tree in _part(group, sequences, max_tokens)]
 
 
-def _part(group: list[int], sequences: Sequence[Lengths], max_tokens: int, knee: float) -> list[Tree]:
-    """Sequences of one prompt as trees that fit, about as many as cost least.
-
-    A tree of w tokens costs w (1 + w / knee). For n trees that share C completion tokens evenly, each with a prompt of
-    P, the sum is least at n = C / sqrt(P (P + knee)): more repeat the prompt, fewer attend to much that is masked.
-    """
+def _part(group: list[int], sequences: Sequence[Lengths], max_tokens: int) -> list[Tree]:
+    """Sequences of one prompt as trees that fit, as few as may be."""
     prompt = sequences[group[0]].prompt
     completions = sum(sequences[i].completion for i in group)
-    number = max(1, round(completions / math.sqrt(max(prompt, 1) * (prompt + knee))))
-    if max_tokens > prompt:
-        number = max(number, math.ceil(completions / (max_tokens - prompt)))
-    for n in range(min(number, len(group)), len(group)):
+    number = math.ceil(completions / (max_tokens - prompt)) if max_tokens > prompt else len(group)
+    for n in range(max(1, min(number, len(group))), len(group)):
         trees = _split(group, sequences, n)
         if max(tree.num_tokens for tree in trees) <= max_tokens:
             return trees

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from uniapl.attention import KERNEL
+from uniapl import attention
 from uniapl.errors import ModelError
 from uniapl.forward import completion_logprobs
 from uniapl.packing import PLAIN, Layout
@@ -133,8 +133,7 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
     if source.gguf is not None:
         model = _without_quantization(model)
     model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
-    if device.type == "cuda" and model.config._attn_implementation == "sdpa":
-        model.set_attn_implementation(KERNEL)
+    attention.install(model)
     model.eval()  # no dropout, ever: the policy that is trained must be the one that sampled
     return Policy(model, tokenizer)
 

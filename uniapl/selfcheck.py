@@ -17,12 +17,10 @@ from torch import Tensor
 
 from uniapl.batch import Sequence
 from uniapl.forward import completion_logprobs
-from uniapl.packing import PLAIN, Layout, knee, usual
+from uniapl.packing import PLAIN, Layout, usual
 from uniapl.packs import packs
 from uniapl.policy import Policy
 
-OUTSIDE = ("embed", "lm_head", "lora_")
-"""Parameters that do not count for the knee, so that the estimate, which reads files, finds the same."""
 LOGPROB_TOLERANCE = 1e-3
 """Nats: the largest difference of a token's log-probability. For SmolLM2-135M in float32 it is 2e-5."""
 GRADIENT_TOLERANCE = 1e-3
@@ -36,7 +34,7 @@ def with_layout(policy: Policy) -> tuple[Policy, str | None]:
 
     Weights and gradients are left as they are. The check is made in float32, whatever precision the run computes in.
     """
-    preferred = usual(knee_of(policy.model), gpu=policy.device.type == "cuda")
+    preferred = usual(gpu=policy.device.type == "cuda")
     config = policy.model.config.get_text_config()
     if getattr(config, "final_logit_softcapping", None):
         return replace(policy, layout=PLAIN), "the student caps its logits"
@@ -47,16 +45,6 @@ def with_layout(policy: Policy) -> tuple[Policy, str | None]:
             return replace(policy, layout=layout), reason
         reason = reason or problem
     return replace(policy, layout=PLAIN), reason
-
-
-def knee_of(model: Any) -> float:
-    """See `uniapl.packing.knee`."""
-    config = model.config.get_text_config()
-    heads: int = config.num_attention_heads
-    layers: int = config.num_hidden_layers
-    width: int = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
-    inside: int = sum(p.numel() for name, p in model.named_parameters() if not any(part in name for part in OUTSIDE))
-    return knee(inside, layers, width)
 
 
 def disagreement(policy: Policy, layout: Layout) -> str | None:

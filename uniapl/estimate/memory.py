@@ -11,7 +11,7 @@ from typing import Literal
 
 from uniapl.estimate.shape import Shape
 from uniapl.estimate.workload import Level, Step
-from uniapl.packing import CACHE_ROOM, CHUNK_LOGITS, cut, knee, prompts_at_once, row_length, usual
+from uniapl.packing import CACHE_ROOM, CHUNK_LOGITS, cut, prompts_at_once, row_length, usual
 from uniapl.spec.backend import InProcess
 from uniapl.spec.job import JobSpec
 from uniapl.spec.training import Lora
@@ -42,6 +42,9 @@ with glibc: 1.8; with blocks given back at once, the same run took 1.0. Not meas
 ADAPTERS_HEAP: dict[Level, float] = {"low": 0.0, "expected": 0.7, "high": 1.0}
 """More of the same with LoRA on a CPU, whose small tensors lie between the large ones. Measured."""
 
+LOGITS = 3
+"""Tensors of a chunk's logits at once: themselves, their log-softmax and its exponential; `uniapl.head`."""
+
 Parts = dict[str, float]
 """Bytes by part."""
 
@@ -52,8 +55,6 @@ class PackSize:
 
     tokens: int
     """R · W, padding included."""
-    mask: int
-    """R · W² numbers on a CPU, for all layers together; none on a GPU, where it is made of tiles."""
     logits: int
     """Of those that are held at once, the completion tokens' or a chunk's if these are more; `uniapl.head`."""
     is_only_one: bool
@@ -108,10 +109,8 @@ def _moments(spec: JobSpec, student: Shape, judge: Shape | None, step: Step, on:
     moments = resident | {"optimizer": 2 * FLOAT * trained}
     pack = largest(spec, student, step, on.device)
     working = {
-        "activations": on.heap(spec) * pack.tokens * kept(spec, student, on.device)
-        + FLOAT * pack.mask
-        + _cast(student, on.device),
-        "logits": 4 * FLOAT * pack.logits,  # themselves, their softmax, and two more in forward and backward alike
+        "activations": on.heap(spec) * pack.tokens * kept(spec, student, on.device) + _cast(student, on.device),
+        "logits": LOGITS * FLOAT * pack.logits,
     }
     yield moments | {"rollouts": _rollouts(spec, student, step)}
     if judge is not None:
@@ -146,8 +145,8 @@ def largest(spec: JobSpec, student: Shape, step: Step, device: Device = "cpu") -
     """The pack that takes the most memory, of those that the trainer would cut."""
     sequences = step.demonstrations + step.rollouts
     limit, width = spec.resources.micro_batch_tokens, kept(spec, student, device)
-    layout = usual(knee(student.inside, student.layers, student.queries), gpu=device == "gpu")
-    found, count = PackSize(0, 0, 0, True), 0
+    layout = usual(gpu=device == "gpu")
+    found, count = PackSize(0, 0, True), 0
     for rows in cut(sequences, limit, layout):
         count += 1
         W = row_length(rows, layout)
@@ -155,25 +154,27 @@ def largest(spec: JobSpec, student: Shape, step: Step, device: Device = "cpu") -
         more = max(1.0, min(step.each, limit / (len(rows) * W)))  # the like of those listed would fill it
         tokens = round(more * len(rows) * W)
         logits = min(round(more * completions) * student.vocab, max(CHUNK_LOGITS, student.vocab))
-        size = PackSize(tokens, tokens * W if device == "cpu" else 0, logits, False)
+        size = PackSize(tokens, logits, False)
         if _size(size, width) > _size(found, width):
             found = size
     return replace(found, is_only_one=count == 1 and step.each == 1)
 
 
 def _size(pack: PackSize, width: int) -> int:
-    return pack.tokens * width + FLOAT * (pack.mask + 4 * pack.logits)
+    return pack.tokens * width + LOGITS * FLOAT * pack.logits
 
 
 def per_token(shape: Shape, lora: Lora | None = None, device: Device = "cpu") -> int:
     """Bytes that a token leaves behind for the backward pass, over all layers.
 
-    Of each layer: both norms' inputs, normalised values and outputs; queries, repeated keys and values, attention's
-    output twice; the gate before and after its activation, the other half, and their product. With LoRA the norms'
-    weights are frozen, so their normalised values are not kept, but the adapters' inner values are.
+    Of each layer: both norms' inputs, normalised values and outputs; queries, keys and values; attention's output; the
+    gate before and after its activation, the other half, and their product. On a GPU keys and values are repeated for
+    the queries' heads, and attention's output is there twice. With LoRA the norms' weights are frozen, so their
+    normalised values are not kept, but the adapters' inner values are.
     """
     norms = (4 if lora else 6) * shape.hidden
-    products = 5 * shape.queries + 4 * shape.intermediate + (7 * lora.rank if lora else 0)
+    attention = 2 * (shape.queries + shape.keys) if device == "cpu" else 5 * shape.queries
+    products = attention + 4 * shape.intermediate + (7 * lora.rank if lora else 0)
     return shape.layers * (FLOAT * norms + PRODUCT[device] * products)
 
 
