@@ -12,7 +12,7 @@ ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test vllm client mutants faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train bench-unified bench-rollout bench-step contract secrets env-example compose-tools compose-check check format clean
+.PHONY: help install models demo serve modes ablation test vllm client mutants faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train bench-unified bench-profile bench-rollout bench-step contract secrets env-example compose-tools compose-check check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -121,6 +121,10 @@ bench-train: $(MODELS) $(TRL)  ## one update by TRL's GRPOTrainer and by ours (a
 bench-unified: $(MODELS) $(TRL)  ## our unified step against TRL's SFT step and GRPO step (as long; ARGS='--prompts 96')
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.unified $(ARGS)
+
+bench-profile: $(MODELS)  ## where the time of one update goes (a minute)
+	@echo "==> measuring"
+	@$(BIN)/python -m benchmarks.profile $(ARGS)
 
 bench-rollout: $(MODELS)  ## sampling by transformers' generate and by ours (about 20 minutes on an idle machine)
 	@echo "==> measuring"

@@ -61,6 +61,6 @@ def _check_number(session: Session, most: int) -> None:
 
 
 def _check_datasets(session: Session, spec: JobSpec) -> None:
-    check_mix(spec, [named.contents(session, name, param) for param, name in named.mixed(spec)])
+    check_mix(spec, [named.contents(session, name, param, hold=True) for param, name in named.mixed(spec)])
     if spec.evaluation is not None:
-        named.find_dataset(session, spec.evaluation.dataset, "evaluation.dataset")
+        named.find_dataset(session, spec.evaluation.dataset, "evaluation.dataset", hold=True)

@@ -12,6 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 
+from api.fleet import Fleet
 from api.limits import Limits
 from api.live import Live
 from store.artifacts import Artifacts
@@ -30,13 +31,14 @@ class Service:
     secret_key: SecretKey
     limits: Limits
     live: Live
+    fleet: Fleet
     artifacts: Artifacts
     registry: Registry
     doorbell: Doorbell
 
 
-def get_service(request: Request) -> Service:
-    """The process's own."""
+async def get_service(request: Request) -> Service:
+    """The process's own. Not for a thread of its own: there and back costs more than what is done."""
     service: Service = request.app.state.service
     return service
 

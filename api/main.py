@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlche
 from api import problems
 from api.deps import Service
 from api.envelope import Envelope
+from api.fleet import Fleet
 from api.limits import Limits
 from api.live import Live
 from api.routes import checkpoints, datasets, files, fine_tuning, jobs, planning, secrets, service, uploads
@@ -54,11 +56,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             secret_key=secret_key.load(settings),
             limits=Limits(settings),
             live=live,
+            fleet=Fleet(engine, settings.lease_s),
             artifacts=Artifacts.of(settings),
             registry=Registry(settings),
             doorbell=Doorbell(make_celery(settings)),
         )
         looking = asyncio.create_task(live.run())
+        gc.collect()
+        gc.freeze()  # what is loaded stays: a full collection would look through it with every request waiting
         yield
         looking.cancel()
         engine.dispose()

@@ -19,14 +19,14 @@ def mixed(spec: JobSpec) -> list[tuple[str, str]]:
     return [(f"dataset_mix.{i}.dataset", entry.dataset) for i, entry in enumerate(spec.dataset_mix)]
 
 
-def find_dataset(session: Session, dataset_id: str, param: str) -> Dataset:
-    """One dataset.
+def find_dataset(session: Session, dataset_id: str, param: str, *, hold: bool = False) -> Dataset:
+    """One dataset; with `hold` it cannot be deleted before the session's transaction is over.
 
     Raises:
         SpecError: there is none; `param` is the field that names it.
     """
     try:
-        return datasets.use(session, dataset_id)
+        return datasets.use(session, dataset_id) if hold else datasets.get(session, dataset_id)
     except NotFound:
         raise SpecError(
             f"unknown dataset {dataset_id!r}",
@@ -35,9 +35,9 @@ def find_dataset(session: Session, dataset_id: str, param: str) -> Dataset:
         ) from None
 
 
-def contents(session: Session, dataset_id: str, param: str) -> DatasetContents:
-    """What the rows of a dataset carry; raises as `find_dataset`."""
-    dataset = find_dataset(session, dataset_id, param)
+def contents(session: Session, dataset_id: str, param: str, *, hold: bool = False) -> DatasetContents:
+    """What the rows of a dataset carry; holds it and raises as `find_dataset`."""
+    dataset = find_dataset(session, dataset_id, param, hold=hold)
     return DatasetContents(dataset.rows, dataset.references, dataset.rewards)
 
 

@@ -77,16 +77,15 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | Non
     """
     service = caller.service
     try:
-        with caller.reading() as session:
-            alive = workers.alive(session, service.settings.lease_s)
-            found = _datasets(session, spec)
-        if not alive:
+        hardware = service.fleet.hardware()
+        if not hardware:
             return None
+        with caller.reading() as session:
+            found = _datasets(session, spec)
         models = plan.read_models(spec, sources.__getitem__, lambda source: _shape(service, source))
         entries = plan.read_entries(spec, sources[spec.student], _files(service, found))
     except (SpecError, ShapeUnknown, OSError, ObjectsAway):
         return None
-    hardware = [Hardware.model_validate(row) for row in alive]
     least = {device: plan.least(spec, models, entries, device) for device in {device_of(w) for w in hardware}}
     servers = servers_of(spec, sources.__getitem__, read_shape)
     placed = []

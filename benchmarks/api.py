@@ -17,15 +17,15 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from datetime import date
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 from sqlalchemy import create_engine, func, select, text
 
+from benchmarks.load import Connections, at_rate
 from benchmarks.server import Api
 from store import holding, jobs, workers
 from store.db import make_engine, reading, unit_of_work
@@ -48,38 +48,23 @@ STUDENT, ROWS = "SmolLM2-135M-Instruct", Path("examples/data/train.jsonl")
 Row = dict[str, float | int | str]
 
 
-async def at_rate(rate: float, seconds: float, ask: Callable[[int], Awaitable[None]]) -> list[float]:
-    """Call `ask` so often, on time; returns how long each took from when it was due, in seconds."""
-    started, took = time.perf_counter(), []
-
-    async def one(number: int) -> None:
-        due = started + number / rate
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        await ask(number)
-        took.append(time.perf_counter() - due)
-
-    await asyncio.gather(*(one(number) for number in range(int(rate * seconds))))
-    return took
-
-
-async def post_jobs(http: httpx.AsyncClient, dataset: str, seconds: float, made: list[str]) -> list[float]:
+async def post_jobs(http: Connections, dataset: str, seconds: float, made: list[str]) -> list[float]:
     """Queue jobs; their ids are added to `made`."""
     spec = {"student": STUDENT, "dataset_mix": [{"dataset": dataset}]}
 
     async def ask(number: int) -> None:
-        answer = await http.post("/jobs", json={**spec, "seed": number}, headers={"idempotency-key": str(uuid4())})
-        answer.raise_for_status()
-        made.append(answer.json()["id"])
+        answer = await http.ask("POST", "/jobs", {**spec, "seed": number}, f"idempotency-key: {uuid4()}\r\n")
+        made.append(answer["id"])
 
     return await at_rate(RATE, seconds, ask)
 
 
-async def get_jobs(http: httpx.AsyncClient, known: Sequence[str], seconds: float) -> list[float]:
+async def get_jobs(http: Connections, known: Sequence[str], seconds: float) -> list[float]:
     """Look jobs up, any of them."""
     draw = random.Random(0)
 
     async def ask(_: int) -> None:
-        (await http.get(f"/jobs/{draw.choice(known)}")).raise_for_status()
+        await http.ask("GET", f"/jobs/{draw.choice(known)}")
 
     return await at_rate(GET_RATE, seconds, ask)
 
@@ -158,13 +143,10 @@ async def ask(api: Api, seconds: float) -> tuple[list[Row], list[str]]:
         workers.report(session, "benchmark", facts(api.settings), api.settings.lease_s)
     dataset = api.http.post("/datasets", content=ROWS.read_bytes()).json()["id"]
     made: list[str] = []
-    limits = httpx.Limits(max_connections=100, keepalive_expiry=2)  # sooner than the server gives them up
-    async with httpx.AsyncClient(
-        base_url=api.url, headers=api.headers, timeout=60, limits=limits, trust_env=False
-    ) as http:
-        await post_jobs(http, dataset, WARM_S, [])
-        posted = await post_jobs(http, dataset, seconds, made)
-        got = await get_jobs(http, made, min(seconds, 30))
+    http = Connections(api.port, api.headers)
+    await post_jobs(http, dataset, WARM_S, [])
+    posted = await post_jobs(http, dataset, seconds, made)
+    got = await get_jobs(http, made, min(seconds, 30))
     with reading(engine) as session:
         there = session.scalar(select(func.count()).where(Job.id.in_(made)))
     engine.dispose()

@@ -63,8 +63,14 @@ MUTANTS = [  # what is broken, file, line, its replacement
     ("order within a branch", "packs", "same_tree & on_path & (key <= query)", "same_tree & on_path"),
     ("a branch's positions", "packs", "(token, P + at, t, b)", "(token, at, t, b)"),
     ("a branch's first token", "packs", "[fork, *range(start, start + n - 1)]", "[start - 1, *range(start, start + n - 1)]"),
-    ("temperature of a chunk", "head", "logits / temperature[:, None]", "logits"),
-    ("order of chunks", "head", "chunks[:-1]]", "chunks[-2::-1]]"),
+    ("a branch sees its prompt", "attention", "torch.cat([x[:, :, prompt], x[:, :, here]], dim=2)", "x[:, :, here]"),
+    ("order within a branch", "attention", "triu_(1 + seen - n)", "triu_(seen)"),
+    ("order within a prompt", "attention", "is_causal=True", "is_causal=False"),
+    ("temperature of logits", "head", "divisor = temperature[part, None]", "divisor = torch.ones_like(temperature[part, None])"),
+    ("temperature of the gradient", "head", "(outer / temperature)", "outer"),
+    ("sign of the gradient", "head", "mul_(-scale[part])", "mul_(scale[part])"),
+    ("tokens of a chunk", "head", "logits.div_(divisor), token_ids[part]", "logits.div_(divisor), token_ids.flip(0)[part]"),
+    ("sum over chunks", "head", "total.addmm_(a, b)", "total.copy_(a @ b)"),
     ("schedules", "learner", "self._spec.weights_at(step)", "self._spec.weights_at(0)"),
 ]  # fmt: skip
 

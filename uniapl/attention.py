@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -16,15 +17,11 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface
 from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from uniapl.packs import Pack, visible
-
-KERNEL = "uniapl"
-"""The name under which transformers knows `attend`."""
 
 
 def paths(pack: Pack) -> Tensor:  # (1, 1, 2, W)
@@ -41,12 +38,6 @@ def tiles(pack: Pack) -> BlockMask:
         return visible(tree, branch, row, query, key)
 
     return create_block_mask(mask_mod, B=R, H=None, Q_LEN=W, KV_LEN=W, device=str(pack.tree.device))
-
-
-def install(model: Any) -> None:
-    """Have a model attend as its mask asks for, if it leaves attention to PyTorch's kernel."""
-    if model.config._attn_implementation == "sdpa":
-        model.set_attn_implementation(KERNEL)
 
 
 def attend(
@@ -71,11 +62,9 @@ def _along(path: Tensor, scaling: float | None, query: Tensor, key: Tensor, valu
     """Attention, (1, heads, W, size), of prompts to themselves and of each branch to its prompt and itself."""
     kernel = partial(scaled_dot_product_attention, scale=scaling, enable_gqa=True)
     found, prompt = [], slice(0, 0)
-    for tree, branch, here in _spans(path):
+    for branch, here in _spans(path):
         q, k, v = (x[:, :, here] for x in (query, key, value))
-        if tree < 0:
-            found.append(torch.zeros_like(q))  # padding
-        elif branch == 0:
+        if branch == 0:
             prompt = here
             found.append(kernel(q, k, v, is_causal=True))
         else:
@@ -86,14 +75,17 @@ def _along(path: Tensor, scaling: float | None, query: Tensor, key: Tensor, valu
     return torch.cat(found, dim=2)
 
 
-def _spans(path: Tensor) -> Iterator[tuple[int, int, slice]]:
-    """Each run of tokens of one branch of one tree, and where it stands."""
+def _spans(path: Tensor) -> Iterator[tuple[int, slice]]:
+    """The prompt of each tree, as branch 0, and then its branches: where they stand.
+
+    A lone branch is its prompt's continuation, and one with it; padding is a prompt without branches.
+    """
     start = 0
-    for (tree, branch), run in itertools.groupby(zip(*path[0, 0].tolist(), strict=True)):
-        stop = start + len(list(run))
-        yield tree, branch, slice(start, stop)
-        start = stop
+    for _, tree in itertools.groupby(zip(*path[0, 0].tolist(), strict=True), key=itemgetter(0)):
+        lengths = {branch: len(list(tokens)) for branch, tokens in itertools.groupby(map(itemgetter(1), tree))}
+        for branch, length in lengths.items() if len(lengths) > 2 else [(0, sum(lengths.values()))]:
+            yield branch, slice(start, start + length)
+            start += length
 
 
-AttentionInterface.register(KERNEL, attend)
-AttentionMaskInterface.register(KERNEL, sdpa_mask)
+AttentionInterface.register("sdpa", attend)  # under its own name, by which models ask for much more than a kernel

@@ -62,6 +62,7 @@ class _TokenLogprobs(torch.autograd.Function):
         grad_states = torch.empty_like(states) if wants_states else None
         grad_weight = torch.zeros_like(weight) if wants_weight else None
         grad_bias = torch.zeros_like(bias) if wants_bias else None
+        weight = None if weight is None else weight.to(ctx.precision)
         for part, logits, ids in _chunks(states, weight, bias, token_ids, temperature, ctx.precision):
             grad = torch.softmax(logits, dim=-1).mul_(-scale[part])  # (n, V)
             grad.scatter_add_(-1, ids[:, None], scale[part])
@@ -69,7 +70,7 @@ class _TokenLogprobs(torch.autograd.Function):
                 grad_bias += grad.sum(dim=0)
             grad = grad.to(ctx.precision)
             if grad_states is not None:
-                grad_states[part] = grad if weight is None else grad @ weight.to(ctx.precision)
+                grad_states[part] = grad if weight is None else grad @ weight
             if grad_weight is not None:
                 _add_product(grad_weight, grad.T, states[part].to(ctx.precision))
         return grad_states, grad_weight, grad_bias, None, None

@@ -78,10 +78,7 @@ def cut(sequences: Sequence[Lengths], max_tokens: int, layout: Layout) -> Iterat
     """
     waiting = sorted(_grow(sequences, max_tokens, layout), key=lambda tree: tree.num_tokens, reverse=True)
     while waiting:
-        width = waiting[0].num_tokens
-        if layout.shares:
-            width = max(width, max_tokens)
-        rows, waiting = _fill(waiting, width, max(1, max_tokens // width), alone=not layout.shares)
+        rows, waiting = (_fill_row if layout.shares else _fill_rows)(waiting, max_tokens)
         yield rows
 
 
@@ -125,30 +122,27 @@ def _split(group: list[int], sequences: Sequence[Lengths], number: int) -> list[
     return [Tree(part, prompt + sum(sequences[i].completion for i in part)) for part in parts]
 
 
-def _fill(waiting: list[Tree], width: int, number: int, *, alone: bool) -> tuple[Rows, list[Tree]]:
-    """Put trees, longest first, into up to `number` rows of `width` tokens; the second list is what is left.
-
-    Only a tree of at least half a row opens a new one: shorter ones are better off in a pack of shorter rows.
-    """
-    rows: Rows = []
-    room: list[int] = []
+def _fill_row(waiting: list[Tree], max_tokens: int) -> tuple[Rows, list[Tree]]:
+    """One row with the longest tree and what fits beside it; the second list is what is left."""
+    room = max(max_tokens, waiting[0].num_tokens)
+    row: list[Tree] = []
     left: list[Tree] = []
-    shortest = waiting[-1].num_tokens
-    for at, tree in enumerate(waiting):
-        size = tree.num_tokens
-        if rows and max(room) < shortest and (len(rows) == number or 2 * size < width):
-            return rows, left + waiting[at:]
-        row = next((i for i, free in enumerate(room) if size <= free), None)
-        if row is None and len(rows) < number and (2 * size >= width or not rows):
-            row = len(rows)
-            rows.append([])
-            room.append(width)
-        if row is None:
-            left.append(tree)
-            continue
-        rows[row].append(tree)
-        room[row] = 0 if alone else room[row] - size
-    return rows, left
+    for tree in waiting:
+        fits = tree.num_tokens <= room
+        (row if fits else left).append(tree)
+        room -= tree.num_tokens if fits else 0
+    return [row], left
+
+
+def _fill_rows(waiting: list[Tree], max_tokens: int) -> tuple[Rows, list[Tree]]:
+    """One sequence a row: the longest and those of at least half its length; the second list is what is left.
+
+    Shorter ones are better off in a pack of shorter rows.
+    """
+    width = waiting[0].num_tokens
+    number = max(1, max_tokens // width)
+    long = [tree for tree in waiting[:number] if 2 * tree.num_tokens >= width]
+    return [[tree] for tree in long], waiting[len(long) :]
 
 
 def prompts_at_once(batch_size: int, group_size: int) -> int:

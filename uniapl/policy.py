@@ -15,7 +15,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from uniapl import attention
 from uniapl.errors import ModelError
 from uniapl.forward import completion_logprobs
 from uniapl.packing import PLAIN, Layout
@@ -133,7 +132,6 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
     if source.gguf is not None:
         model = _without_quantization(model)
     model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
-    attention.install(model)
     model.eval()  # no dropout, ever: the policy that is trained must be the one that sampled
     return Policy(model, tokenizer)
 

@@ -15,6 +15,7 @@ from sqlalchemy import event, update
 from uniapl_client import Client
 from uniapl_client.cli import main
 
+from api import fleet
 from api.main import create_app
 from store import workers
 from store.db import now, unit_of_work
@@ -32,8 +33,9 @@ SMALL = {"rollout": {"max_new_tokens": 16}, "schedule": {"prompts_per_step": 2, 
 
 
 @pytest.fixture
-def real(database_url: str, tmp_path: Path) -> Iterator[TestClient]:
-    """The application with the bundled models, whose files can be read."""
+def real(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """The application with the bundled models, whose files can be read; a worker is seen at once."""
+    monkeypatch.setattr(fleet, "LOOK_S", 0.0)
     registry = {
         "tiny": {"kind": "student", "path": str(MODELS / "tiny-random-llama")},
         "smol": {"kind": "student", "path": str(MODELS / "smollm2-135m-instruct")},
@@ -229,6 +231,16 @@ def validation_warnings(client: TestClient, spec: dict[str, Any]) -> list[str]:
     found = client.post("/jobs/validate", json=spec).json()
     assert found["valid"]
     return list(found["warnings"])
+
+
+def test_the_live_workers_are_looked_up_once_for_many_jobs(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "LOOK_S", 3600.0)
+    spec = body(upload(client))
+    seen: list[str] = []
+    event.listen(engine_of(client), "before_cursor_execute", lambda *args: seen.append(args[2]))
+    for _ in range(3):
+        assert client.post("/jobs", json=spec).status_code == 201
+    assert sum("FROM workers" in statement for statement in seen) == 1
 
 
 def test_a_worker_that_is_silent_refuses_nothing(real: TestClient) -> None:

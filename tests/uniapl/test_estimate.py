@@ -18,7 +18,6 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from tests.conftest import MODELS, ROOT
 from tests.uniapl.held import peak
 from tests.uniapl.packed import one_pack
-from uniapl.attention import install
 from uniapl.batch import Sequence
 from uniapl.blocks import wrap_blocks
 from uniapl.estimate import plan
@@ -151,7 +150,6 @@ def test_an_update_holds_what_the_arithmetic_says(lora: Any, checkpointing: bool
     spec = job(lora=lora, resources={"gradient_checkpointing": checkpointing})
     shape = from_config(model.config.to_dict())
     tokenizer: Any = SimpleNamespace(pad_token_id=0, eos_token_id=0)
-    install(model)
     policy = with_lora(Policy(model, tokenizer), spec.lora, seed=0) if spec.lora else Policy(model, tokenizer)
     wrap_blocks(policy.model, spec.resources)
 
@@ -161,8 +159,18 @@ def test_an_update_holds_what_the_arithmetic_says(lora: Any, checkpointing: bool
     update()  # from here on the gradients exist
     R, W = pack.input_ids.shape
     logits = int(pack.batch.completion_mask.sum()) * shape.vocab
-    expected = R * W * kept(spec, shape, "cpu") + 4 * LOGITS * logits
+    masks = sum(n * (40 + n) for n in range(20, 50))
+    expected = R * W * kept(spec, shape, "cpu") + 4 * masks + 4 * LOGITS * logits
     assert peak(update) == pytest.approx(expected, rel=0.15)
+
+
+def masks(pack: Pack) -> int:
+    """Numbers between branches and what they see, where a prompt has several."""
+    total = 0
+    for tree in range(int(pack.tree.max()) + 1):
+        prompt, *branches = pack.branch[pack.tree == tree].bincount().tolist()
+        total += sum(n * (prompt + n) for n in branches) if len(branches) > 1 else 0
+    return total
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
@@ -180,8 +188,9 @@ def test_the_largest_pack_is_one_that_the_trainer_cuts(device: Any) -> None:
     found = largest(spec, shape, step, device)
     assert len(made) > 1
     assert not found.is_only_one
-    assert (found.tokens, found.logits) in {
-        (p.input_ids.numel(), int(p.batch.completion_mask.sum()) * shape.vocab) for p in made
+    assert (found.tokens, found.masks, found.logits) in {
+        (p.input_ids.numel(), masks(p) if device == "cpu" else 0, int(p.batch.completion_mask.sum()) * shape.vocab)
+        for p in made
     }
 
 

@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from tests.uniapl.packed import one_pack
-from uniapl.attention import install, tiles
+from uniapl.attention import tiles
 from uniapl.batch import Counts, Sequence
 from uniapl.blocks import wrap_blocks
 from uniapl.forward import completion_logprobs
@@ -56,7 +56,6 @@ def tiny(*, lora: bool = False) -> Policy:
             if isinstance(part, LlamaRMSNorm):  # which computes in float32 whatever the model's dtype
                 setattr(owner, name, torch.nn.RMSNorm(16, eps=1e-6))
     tokenizer: Any = SimpleNamespace(pad_token_id=0, eos_token_id=0)
-    install(model)
     policy = Policy(model.double().eval(), tokenizer, Layout("trees"))
     if lora:
         policy = with_lora(policy, Lora(rank=2), seed=0)

@@ -28,7 +28,7 @@ from transformers import (
 
 from tests.uniapl.packed import one_pack
 from uniapl import forward, selfcheck
-from uniapl.attention import install, tiles
+from uniapl.attention import tiles
 from uniapl.batch import Sequence
 from uniapl.forward import completion_logprobs
 from uniapl.lora import with_lora
@@ -43,7 +43,6 @@ LLAMA_LIKE = {**SIZES, "intermediate_size": 24, "num_key_value_heads": 1, "head_
 
 def student(model: Any) -> Policy:
     tokenizer: Any = SimpleNamespace(pad_token_id=0, eos_token_id=0)
-    install(model)
     return Policy(model.eval(), tokenizer)
 
 

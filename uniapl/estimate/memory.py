@@ -5,13 +5,13 @@ A run's peak is the largest sum over the moments of a step: sampling, scoring, t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from uniapl.estimate.shape import Shape
 from uniapl.estimate.workload import Level, Step
-from uniapl.packing import CACHE_ROOM, CHUNK_LOGITS, cut, prompts_at_once, row_length, usual
+from uniapl.packing import CACHE_ROOM, CHUNK_LOGITS, Lengths, cut, prompts_at_once, row_length, usual
 from uniapl.spec.backend import InProcess
 from uniapl.spec.job import JobSpec
 from uniapl.spec.training import Lora
@@ -55,6 +55,8 @@ class PackSize:
 
     tokens: int
     """R · W, padding included."""
+    masks: int
+    """Numbers of those between branches and what they see, of one layer; none on a GPU."""
     logits: int
     """Of those that are held at once, the completion tokens' or a chunk's if these are more; `uniapl.head`."""
     is_only_one: bool
@@ -109,7 +111,9 @@ def _moments(spec: JobSpec, student: Shape, judge: Shape | None, step: Step, on:
     moments = resident | {"optimizer": 2 * FLOAT * trained}
     pack = largest(spec, student, step, on.device)
     working = {
-        "activations": on.heap(spec) * pack.tokens * kept(spec, student, on.device) + _cast(student, on.device),
+        "activations": on.heap(spec) * pack.tokens * kept(spec, student, on.device)
+        + FLOAT * pack.masks
+        + _cast(student, on.device),
         "logits": LOGITS * FLOAT * pack.logits,
     }
     yield moments | {"rollouts": _rollouts(spec, student, step)}
@@ -146,41 +150,48 @@ def largest(spec: JobSpec, student: Shape, step: Step, device: Device = "cpu") -
     sequences = step.demonstrations + step.rollouts
     limit, width = spec.resources.micro_batch_tokens, kept(spec, student, device)
     layout = usual(gpu=device == "gpu")
-    found, count = PackSize(0, 0, True), 0
+    found, count = PackSize(0, 0, 0, True), 0
     for rows in cut(sequences, limit, layout):
         count += 1
         W = row_length(rows, layout)
         completions = sum(sequences[i].completion for row in rows for tree in row for i in tree.branches)
         more = max(1.0, min(step.each, limit / (len(rows) * W)))  # the like of those listed would fill it
         tokens = round(more * len(rows) * W)
+        masks = round(more * sum(_masks(tree.branches, sequences) for row in rows for tree in row))
         logits = min(round(more * completions) * student.vocab, max(CHUNK_LOGITS, student.vocab))
-        size = PackSize(tokens, logits, False)
+        size = PackSize(tokens, masks if device == "cpu" else 0, logits, False)
         if _size(size, width) > _size(found, width):
             found = size
     return replace(found, is_only_one=count == 1 and step.each == 1)
 
 
+def _masks(branches: Sequence[int], sequences: Sequence[Lengths]) -> int:
+    """Numbers of the masks of a tree's branches; a lone one has none."""
+    lengths = [sequences[i] for i in branches]
+    return sum(s.completion * (s.prompt + s.completion) for s in lengths) if len(lengths) > 1 else 0
+
+
 def _size(pack: PackSize, width: int) -> int:
-    return pack.tokens * width + LOGITS * FLOAT * pack.logits
+    return pack.tokens * width + FLOAT * (pack.masks + LOGITS * pack.logits)
 
 
-def per_token(shape: Shape, lora: Lora | None = None, device: Device = "cpu") -> int:
+def per_token(shape: Shape, lora: Lora | None = None, device: Device = "cpu", *, along: bool = False) -> int:
     """Bytes that a token leaves behind for the backward pass, over all layers.
 
-    Of each layer: both norms' inputs, normalised values and outputs; queries, keys and values; attention's output; the
-    gate before and after its activation, the other half, and their product. On a GPU keys and values are repeated for
-    the queries' heads, and attention's output is there twice. With LoRA the norms' weights are frozen, so their
-    normalised values are not kept, but the adapters' inner values are.
+    Of each layer: both norms' inputs, normalised values and outputs; queries, repeated keys and values, attention's
+    output twice; the gate before and after its activation, the other half, and their product. With LoRA the norms'
+    weights are frozen, so their normalised values are not kept, but the adapters' inner values are. Attention `along`
+    branches, as the student's on a CPU, keeps keys and values unrepeated and one output.
     """
     norms = (4 if lora else 6) * shape.hidden
-    attention = 2 * (shape.queries + shape.keys) if device == "cpu" else 5 * shape.queries
+    attention = 2 * (shape.queries + shape.keys) if along else 5 * shape.queries
     products = attention + 4 * shape.intermediate + (7 * lora.rank if lora else 0)
     return shape.layers * (FLOAT * norms + PRODUCT[device] * products)
 
 
 def kept(spec: JobSpec, student: Shape, device: Device) -> int:
     """The same, or with `gradient_checkpointing` each layer's input, and the rest of the one that is recomputed."""
-    everything = per_token(student, spec.lora, device)
+    everything = per_token(student, spec.lora, device, along=device == "cpu")
     if not spec.resources.gradient_checkpointing:
         return everything
     return student.layers * FLOAT * student.hidden + everything // student.layers

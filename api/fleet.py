@@ -1,0 +1,42 @@
+"""The workers that are alive, as every POST is measured against them."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+
+from sqlalchemy import Engine
+
+from store import workers
+from store.db import reading
+from uniapl.spec.estimate import Hardware
+
+LOOK_S = 1.0
+"""So long what was seen is good enough: a worker counts as alive for minutes after it was last heard of."""
+
+
+class Fleet:
+    """One look at the database for all requests of a second."""
+
+    def __init__(self, engine: Engine, lease_s: float) -> None:
+        """
+        Args:
+            engine: the database.
+            lease_s: the lease in force.
+        """
+        self._engine, self._lease_s = engine, lease_s
+        self._lock = threading.Lock()
+        self._hardware: Sequence[Hardware] = ()
+        self._looked_at = -math.inf
+
+    def hardware(self) -> Sequence[Hardware]:
+        """What each of them runs on, newest first."""
+        with self._lock:  # who comes meanwhile waits for the one look
+            if time.monotonic() - self._looked_at >= LOOK_S:
+                with reading(self._engine) as session:
+                    alive = workers.alive(session, self._lease_s)
+                self._hardware = [Hardware.model_validate(row) for row in alive]
+                self._looked_at = time.monotonic()
+            return self._hardware

@@ -1,0 +1,86 @@
+"""`make bench-profile`: where the time of one update of SmolLM2-135M goes, by PyTorch's operators.
+
+The cases of `make bench-train`, our side: a group of 8 completions of spread lengths, L_GRPO alone, the fourth update
+of a process. Prints a table and one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.fresh import MODEL, conditions
+from benchmarks.our_side import rollouts, sampled
+from benchmarks.replay import Case
+from uniapl.allocator import keep_freed_memory
+from uniapl.learner import Learner
+from uniapl.policy import load_policy
+from uniapl.selfcheck import with_layout
+from uniapl.spec.job import JobSpec
+from uniapl.spec.run import ModelSource
+
+PARTS = {
+    "matrix products": ("aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm"),
+    "attention": (
+        "aten::_scaled_dot_product_flash_attention_for_cpu",
+        "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
+    ),
+    "softmax over the vocabulary": (
+        "aten::_softmax", "aten::_log_softmax", "aten::exp", "aten::div_", "aten::gather", "aten::scatter_add_",
+    ),
+    "activation functions": ("aten::silu", "aten::silu_backward"),
+    "gradient's norm and AdamW": ("aten::linalg_vector_norm", "aten::_fused_adamw_", "aten::_foreach_norm"),
+}  # fmt: skip
+"""Operators by what they are for; everything else is `other`: norms, rotations, sums, copies, Python."""
+WARM = 3
+
+
+def measure(prompt: int) -> dict[str, float]:
+    """Seconds of one update by part, on this process's threads, and of the whole."""
+    policy, obstacle = with_layout(load_policy(ModelSource(path=str(MODEL)), torch.device("cpu")))
+    assert obstacle is None, obstacle
+    spec = JobSpec.model_validate({"student": "s", "dataset_mix": [{"dataset": "d"}], "alpha": 0.0, "lambda_adv": 0.0})
+    learner, case = Learner(policy, spec), Case(prompt, 8, "spread")
+    for step in range(WARM):
+        learner.update(sampled(policy, rollouts(case, compared=False)), step, measure_terms=False)
+    sequences = sampled(policy, rollouts(case, compared=False))
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        learner.update(sequences, WARM, measure_terms=False)
+    return by_part(seen.key_averages())
+
+
+def by_part(operators: Any) -> dict[str, float]:
+    """Seconds by part, most first."""
+    part_of = {name: part for part, names in PARTS.items() for name in names}
+    seconds: Counter[str] = Counter()
+    for operator in operators:
+        seconds[part_of.get(operator.key, "other")] += operator.self_cpu_time_total / 1e6
+    return dict(seconds.most_common())
+
+
+def main() -> None:
+    """Measure, print the table and the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=int, nargs="+", default=(96, 400), help="their lengths in tokens")
+    parser.add_argument("--threads", type=int, default=2, help="that torch computes with")
+    options = parser.parse_args()
+    told = conditions(options.threads)
+    keep_freed_memory()
+    torch.set_num_threads(options.threads)
+    found = {prompt: measure(prompt) for prompt in options.prompts}
+    print("| part | " + " | ".join(f"prompt {prompt}" for prompt in found) + " |\n|---|" + "---:|" * len(found))
+    totals = {prompt: sum(parts.values()) for prompt, parts in found.items()}
+    for part in next(iter(found.values())):
+        shares = (f"{parts[part]:.2f} s, {parts[part] / totals[p]:.0%}" for p, parts in found.items())
+        print(f"| {part} | " + " | ".join(shares) + " |")
+    print("| all | " + " | ".join(f"{total:.2f} s" for total in totals.values()) + " |")
+    print(json.dumps({"benchmark": "profile", **told, "seconds": found}))
+
+
+if __name__ == "__main__":
+    main()
