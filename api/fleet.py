@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
@@ -15,6 +16,16 @@ from uniapl.spec.estimate import Hardware
 
 LOOK_S = 1.0
 """So long what was seen is good enough: a worker counts as alive for minutes after it was last heard of."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen."""
+
+    hardware: Sequence[Hardware] = ()
+    """What each worker runs on, newest first."""
+    fitting: set[str] = field(default_factory=set)
+    """Jobs that were found to fit since, by whatever text `api.plan` knows them by."""
 
 
 class Fleet:
@@ -28,15 +39,15 @@ class Fleet:
         """
         self._engine, self._lease_s = engine, lease_s
         self._lock = threading.Lock()
-        self._hardware: Sequence[Hardware] = ()
+        self._seen = Look()
         self._looked_at = -math.inf
 
-    def hardware(self) -> Sequence[Hardware]:
-        """What each of them runs on, newest first."""
+    def look(self) -> Look:
+        """The newest."""
         with self._lock:  # who comes meanwhile waits for the one look
             if time.monotonic() - self._looked_at >= LOOK_S:
                 with reading(self._engine) as session:
                     alive = workers.alive(session, self._lease_s)
-                self._hardware = [Hardware.model_validate(row) for row in alive]
+                self._seen = Look([Hardware.model_validate(row) for row in alive])
                 self._looked_at = time.monotonic()
-            return self._hardware
+            return self._seen

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
+from store import tenants
 from store.db import now
 from store.states import ACTIVE, STATES, TERMINAL, State
 from store.tables import Attempt, Job
@@ -59,6 +60,11 @@ def read(session: Session) -> Vitals:
     )
 
 
+_JOBS = Job.__table__
+_OPEN = select(func.count()).where(_JOBS.c.tenant == bindparam("tenant"), _JOBS.c.state.not_in(TERMINAL))
+"""Written once, and of the table rather than its class: every POST asks it."""
+
+
 def open_jobs(session: Session) -> int:
-    """How many jobs are not over; in a tenant's session, of that tenant."""
-    return session.scalar(select(func.count(Job.id)).where(Job.state.not_in(TERMINAL))) or 0
+    """How many jobs of the session's tenant are not over."""
+    return session.scalar(_OPEN, {"tenant": tenants.of(session)}) or 0

@@ -25,6 +25,8 @@ from tests.api.conftest import ROW, new_key, upload
 from tests.api.server import Server
 from tests.api.test_jobs import body, engine_of, without
 from tests.conftest import MODELS, ROOT
+from uniapl.estimate import plan
+from uniapl.estimate.plan import least
 from uniapl.spec.job import JobSpec
 
 GB = 10**9
@@ -241,6 +243,22 @@ def test_the_live_workers_are_looked_up_once_for_many_jobs(client: TestClient, m
     for _ in range(3):
         assert client.post("/jobs", json=spec).status_code == 201
     assert sum("FROM workers" in statement for statement in seen) == 1
+
+
+def test_of_jobs_that_differ_in_name_and_seed_one_is_measured(
+    real: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "LOOK_S", 3600.0)
+    spec = body(train_rows(real), student="smol", **SMALL)
+    low = real.post("/jobs/estimate", json=spec).json()["memory"]["total"]["low"]
+    worker(real, low / GB + 0.2)
+    measured = []
+    monkeypatch.setattr(plan, "least", lambda *args: measured.append(args) or least(*args))
+    for other in ({}, {"seed": 5}, {"name": "x"}, {"alpha": 0.5}):
+        assert real.post("/jobs", json={**spec, **other}).status_code == 201
+    assert len(measured) == 2
+    larger = {**spec, "grpo": {**spec["grpo"], "kl_coef": 0.1}}
+    assert [real.post("/jobs", json=larger).status_code for _ in range(2)] == [422, 422]
 
 
 def test_a_worker_that_is_silent_refuses_nothing(real: TestClient) -> None:
