@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from sqlalchemy import Table, delete, update
+from sqlalchemy import Executable, Table, bindparam, delete, update
 from sqlalchemy.orm import Session
 
 from store import tenants
@@ -14,6 +14,13 @@ from store.tables import Answer, Json
 
 _ANSWERS = cast(Table, Answer.__table__)
 """The table and not its class: the mapper's part of a statement took a third of its time."""
+_TAKING: dict[str, Executable] = {}
+"""The INSERT of a key by the database's kind: to put a statement together takes as long as to send it."""
+_KEEPING = (
+    update(_ANSWERS)
+    .where(_ANSWERS.c.tenant == bindparam("of"), _ANSWERS.c.key == bindparam("under"))
+    .values(body=bindparam("answer"))
+)
 KEPT_S = 7 * 24 * 3600.0
 """So long at least; then the workers clear them away."""
 
@@ -27,10 +34,8 @@ def earlier(session: Session, key: str, request: str) -> Json | None:
         Conflict: the key was used for another request.
     """
     tenant = tenants.of(session)
-    row = {"tenant": tenant, "key": key, "request": request, "body": {}, "created_at": now()}
-    taken = insert(session, _ANSWERS).values(row).on_conflict_do_nothing().returning(_ANSWERS.c.key)
-    first = session.execute(taken)
-    if first.one_or_none() is not None:
+    row = {"tenant": tenant, "key": key, "request": request, "body": {}}
+    if session.execute(_taking(session), row).one_or_none() is not None:
         return None
     known = session.get_one(Answer, (tenant, key))
     if known.request != request:
@@ -39,10 +44,16 @@ def earlier(session: Session, key: str, request: str) -> Json | None:
     return known.body
 
 
+def _taking(session: Session) -> Executable:
+    kind = session.get_bind().dialect.name
+    if kind not in _TAKING:
+        _TAKING[kind] = insert(session, _ANSWERS).on_conflict_do_nothing().returning(_ANSWERS.c.key)
+    return _TAKING[kind]
+
+
 def keep(session: Session, key: str, body: Json) -> None:
     """Keep the answer of the request that was the first."""
-    mine = (_ANSWERS.c.tenant == tenants.of(session), _ANSWERS.c.key == key)
-    session.execute(update(_ANSWERS).where(*mine).values(body=body))
+    session.execute(_KEEPING, {"of": tenants.of(session), "under": key, "answer": body})
 
 
 def forget_old(session: Session) -> None:

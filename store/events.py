@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from store.tables import Event, EventType, Json
 from uniapl.spec.report import Level
 
+_ADD = insert(Event.__table__)  # type: ignore[arg-type]
+
 
 def add(
     session: Session,
@@ -23,10 +25,8 @@ def add(
     data: Json | None = None,
 ) -> None:
     """Add event number `seq`, which the caller has drawn from the job's row in the same transaction."""
-    added = insert(Event.__table__).values(  # type: ignore[arg-type]
-        job_id=job_id, seq=seq, fence=fence, level=level, type=type_, message=message, data=data or {}
-    )
-    session.execute(added)
+    values = {"job_id": job_id, "seq": seq, "fence": fence, "level": level, "message": message, "data": data or {}}
+    session.execute(_ADD, {**values, "type": type_})
 
 
 def before(session: Session, job_id: str, seq: int | None, limit: int) -> Sequence[Event]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from store.db import now
@@ -21,6 +21,8 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,95}")
 PREFIX = "uapl"
 _KEYS = Key.__table__
+_KNOWN = select(_KEYS, now().label("clock")).where(_KEYS.c.id == bindparam("key"))
+"""Written once, and of the table rather than its class: every request asks it."""
 _SHAPE = re.compile(rf"{PREFIX}_([0-9a-f]{{16}})_([A-Za-z0-9_-]{{43}})")
 
 
@@ -85,8 +87,7 @@ def authenticate(session: Session, secret_key: SecretKey, presented: str) -> Gra
         InvalidKey: it is no key, was revoked, or has expired.
     """
     shape = _SHAPE.fullmatch(presented)
-    known = select(_KEYS, now().label("clock"))  # the table and not its class: every request asks this
-    key = session.execute(known.where(_KEYS.c.id == shape[1])).one_or_none() if shape else None
+    key = session.execute(_KNOWN, {"key": shape[1]}).one_or_none() if shape else None
     if shape is None or key is None or not secret_key.matches(shape[2], key.digest):
         raise InvalidKey("the API key is not valid")
     if key.revoked_at is not None:

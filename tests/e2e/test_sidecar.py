@@ -25,6 +25,7 @@ PATIENCE_S = 900.0
 """For what takes a minute on an idle machine."""
 
 
+BREAKS = pytest.mark.faults
 ON_BOTH = pytest.mark.parametrize("backing", ["embedded", "production"], indirect=True)
 
 
@@ -114,6 +115,7 @@ def test_two_jobs_of_one_model_share_a_warm_server(client: Client, spec: dict[st
     assert len(started(tmp_path)) == 1
 
 
+@BREAKS
 @pytest.mark.parametrize("mode", PROBES_MEET_IT)
 def test_a_server_that_goes_wrong_costs_nothing_but_time(
     client: Client, spec: dict[str, Any], tmp_path: Path, mode: str
@@ -124,6 +126,7 @@ def test_a_server_that_goes_wrong_costs_nothing_but_time(
     assert any("starting it again (1 of 3)" in m for m in messages(client, job_id))
 
 
+@BREAKS
 @pytest.mark.parametrize("service", [1000], indirect=True)  # nobody but the trainer meets it
 @pytest.mark.parametrize("mode", ANSWERS_MEET_IT)
 def test_no_garbage_reaches_a_gradient(client: Client, spec: dict[str, Any], tmp_path: Path, mode: str) -> None:
@@ -133,6 +136,7 @@ def test_no_garbage_reaches_a_gradient(client: Client, spec: dict[str, Any], tmp
     assert len(started(tmp_path)) == 1
 
 
+@BREAKS
 @pytest.mark.parametrize("service", [1000], indirect=True)
 @pytest.mark.parametrize("mode", ["nan", "null"])
 def test_scores_that_are_no_numbers_fail_the_job_rather_than_train_it(
@@ -148,6 +152,7 @@ def test_scores_that_are_no_numbers_fail_the_job_rather_than_train_it(
     assert (error.code, error.param) == ("discriminator_failed", "adversarial.max_failed_fraction")
 
 
+@BREAKS
 @ON_BOTH
 def test_a_server_that_cannot_live_fails_the_job_with_its_log(
     client: Client, spec: dict[str, Any], tmp_path: Path
@@ -165,6 +170,7 @@ def test_a_server_that_cannot_live_fails_the_job_with_its_log(
     assert client.jobs.create_and_wait(**spec).state == "succeeded"  # the next job gets a server of its own
 
 
+@BREAKS
 @pytest.mark.parametrize("service", [1000], indirect=True)
 def test_a_hand_over_of_weights_that_stalls_starts_both_sides_again(
     client: Client, spec: dict[str, Any], tmp_path: Path
@@ -183,6 +189,7 @@ def test_a_hand_over_of_weights_that_stalls_starts_both_sides_again(
     assert any("no answer within 10 s" in str(e.data) + e.message for e in client.jobs.list_events(job.id))
 
 
+@BREAKS
 @ON_BOTH
 @pytest.mark.parametrize("when", ["warming", "training"])
 def test_a_killed_worker_leaves_no_server_and_the_next_one_goes_on(
