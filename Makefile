@@ -130,7 +130,7 @@ bench-rollout: $(MODELS)  ## sampling by transformers' generate and by ours (abo
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.rollout $(ARGS)
 
-bench-step: $(MODELS)  ## what the service costs a step: a job and a bare run (about 15 minutes on an idle machine)
+bench-step: $(MODELS)  ## what the service costs a step: a job and a bare run (about half an hour on an idle machine)
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.step $(ARGS)
 

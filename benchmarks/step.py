@@ -3,8 +3,9 @@
 The spec of examples/uniapl.json on SmolLM2-135M without its evaluation: groups of 4 for 4 prompts a step, all three
 terms, with the discriminator. The job goes through the embedded service (API and worker beside it, SQLite); bare
 trainers read the very `run.json` that the worker wrote for it. In the order A B B A, each in fresh processes. A step
-takes from one step's report to the next one's. Prints a table and one JSON line; refuses to print a speed where the
-gradients' norms differ in any step.
+takes from one step's report to the next one's. One thread: with more, sums differ in their last bits from run to run,
+and what is sampled after them too. Prints a table and one JSON line; refuses to print a speed where the gradients'
+norms differ in any step.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--student", default="SmolLM2-135M-Instruct", help="name in models.json")
     parser.add_argument("--steps", type=int, default=9, help="of each run; the first is not counted")
-    parser.add_argument("--threads", type=int, default=2, help="that torch computes with")
+    parser.add_argument("--threads", type=int, default=1, help="that torch computes with")
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"}
     conditions_found = conditions(options.threads)
