@@ -25,13 +25,10 @@ from uniapl.spec.job import JobSpec
 from uniapl.spec.run import ModelSource
 
 PARTS = {
-    "matrix products": ("aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm"),
-    "attention": (
-        "aten::_scaled_dot_product_flash_attention_for_cpu",
-        "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
-    ),
+    "matrix products": ("aten::mm", "aten::addmm", "aten::addmm_", "mkldnn::_linear_pointwise"),
+    "attention": ("aten::bmm", "aten::_softmax", "aten::_softmax_backward_data", "_Along", "_AlongBackward"),
     "softmax over the vocabulary": (
-        "aten::_softmax", "aten::_log_softmax", "aten::exp", "aten::div_", "aten::gather", "aten::scatter_add_",
+        "aten::_log_softmax", "aten::exp", "aten::div_", "aten::gather", "aten::scatter_add_",
     ),
     "activation functions": ("aten::silu", "aten::silu_backward"),
     "gradient's norm and AdamW": ("aten::linalg_vector_norm", "aten::_fused_adamw_", "aten::_foreach_norm"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent.parent
-TESTS = ["objective", "adversarial", "learning", "explore", "golden", "packs", "head", "selfcheck"]
+TESTS = ["objective", "adversarial", "learning", "explore", "golden", "packs", "along", "linear", "head", "selfcheck"]
 
 MUTANTS = [  # what is broken, file, line, its replacement
     ("SFT's sign", "objective", "return -logprobs.sum() / max(num_tokens, 1)", "return logprobs.sum() / max(num_tokens, 1)"),
@@ -63,13 +63,17 @@ MUTANTS = [  # what is broken, file, line, its replacement
     ("order within a branch", "packs", "same_tree & on_path & (key <= query)", "same_tree & on_path"),
     ("a branch's positions", "packs", "(token, P + at, t, b)", "(token, at, t, b)"),
     ("a branch's first token", "packs", "[fork, *range(start, start + n - 1)]", "[start - 1, *range(start, start + n - 1)]"),
-    ("a branch sees its prompt", "attention", "torch.cat([x[:, :, prompt], x[:, :, here]], dim=2)", "x[:, :, here]"),
-    ("order within a branch", "attention", "triu_(1 + seen - n)", "triu_(seen)"),
-    ("order within a prompt", "attention", "is_causal=True", "is_causal=False"),
-    ("temperature of logits", "head", "divisor = temperature[part, None]", "divisor = torch.ones_like(temperature[part, None])"),
+    ("a branch sees its prompt", "along", "else [prompt, slice(start, here.stop)]", "else [slice(start, here.stop)]"),
+    ("a branch sees its beginning", "along", "else [prompt, slice(start, here.stop)]", "else [prompt, here]"),
+    ("order within a block", "along", "triu_(1)", "triu_(n)"),
+    ("scale of the queries' gradient", "along", "torch.bmm(grad, k) * ctx.scale", "torch.bmm(grad, k)"),
+    ("sum over blocks", "along", "total[0, :, tokens] += part", "total[0, :, tokens] = part"),
+    ("a layer's bias", "linear", "weight, bias, \"none\"", "weight, None, \"none\""),
+    ("temperature of logits", "head", "logits.div_(temperature)", "logits"),
     ("temperature of the gradient", "head", "(outer / temperature)", "outer"),
     ("sign of the gradient", "head", "mul_(-scale[part])", "mul_(scale[part])"),
-    ("tokens of a chunk", "head", "logits.div_(divisor), token_ids[part]", "logits.div_(divisor), token_ids.flip(0)[part]"),
+    ("tokens of a chunk", "head", "distribution.gather(-1, token_ids[part, None])", "distribution.gather(-1, token_ids.flip(0)[part, None])"),
+    ("the kept chunk, overwritten", "head", "last, ctx.last = ctx.last, None", "last = ctx.last"),
     ("sum over chunks", "head", "total.addmm_(a, b)", "total.copy_(a @ b)"),
     ("schedules", "learner", "self._spec.weights_at(step)", "self._spec.weights_at(0)"),
 ]  # fmt: skip

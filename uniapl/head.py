@@ -2,12 +2,12 @@
 
 A step has some thousand completion tokens and a vocabulary of 50 to 150 thousand; logits, their log-softmax and its
 gradient would be the largest tensors of all. They are made for some tokens at a time, and made again in the backward,
-where each chunk's share of the weight's gradient goes into one sum.
+where each chunk's share of the weight's gradient goes into one sum. The last chunk is kept: the backward begins with
+it, and needs as much room for any other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -44,11 +44,13 @@ class _TokenLogprobs(torch.autograd.Function):
         kind = states.device.type
         ctx.precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
         ctx.save_for_backward(states, weight, bias, token_ids, temperature)
-        found = []
-        for _, logits, ids in _chunks(states, weight, bias, token_ids, temperature, ctx.precision):
-            distribution = torch.log_softmax(logits, dim=-1)  # (n, V)
-            logprobs = distribution.gather(-1, ids[:, None]).squeeze(1)
-            found.append((logprobs, -distribution.mul_(distribution.exp()).sum(dim=-1)))
+        found, head = [], _in(ctx.precision, weight, bias)
+        for part in _chunks(states, weight):
+            ctx.last = None  # the next chunk takes its room
+            ctx.last = distribution = _distribution(states[part], head, temperature[part, None])
+            logprobs = distribution.gather(-1, token_ids[part, None]).squeeze(1)
+            found.append((logprobs, -distribution.exp().mul_(distribution).sum(dim=-1)))
+            del distribution
         logprobs, entropies = (torch.cat(parts) for parts in zip(*found, strict=True))
         ctx.mark_non_differentiable(entropies)
         return logprobs, entropies
@@ -57,44 +59,51 @@ class _TokenLogprobs(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, outer: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         states, weight, bias, token_ids, temperature = ctx.saved_tensors
+        last, ctx.last = ctx.last, None  # overwritten here; another backward through this graph makes it again
         scale = (outer / temperature)[:, None]  # (N, 1)
         wants_states, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         grad_states = torch.empty_like(states) if wants_states else None
         grad_weight = torch.zeros_like(weight) if wants_weight else None
         grad_bias = torch.zeros_like(bias) if wants_bias else None
-        weight = None if weight is None else weight.to(ctx.precision)
-        for part, logits, ids in _chunks(states, weight, bias, token_ids, temperature, ctx.precision):
-            grad = torch.softmax(logits, dim=-1).mul_(-scale[part])  # (n, V)
-            grad.scatter_add_(-1, ids[:, None], scale[part])
+        head = _in(ctx.precision, weight, bias)
+        for part in reversed(_chunks(states, weight)):
+            if last is None:
+                last = _distribution(states[part], head, temperature[part, None])
+            grad = last.exp_().mul_(-scale[part])  # (n, V)
+            grad.scatter_add_(-1, token_ids[part, None], scale[part])
             if grad_bias is not None:
                 grad_bias += grad.sum(dim=0)
             grad = grad.to(ctx.precision)
             if grad_states is not None:
-                grad_states[part] = grad if weight is None else grad @ weight
+                grad_states[part] = grad if head[0] is None else grad @ head[0]
             if grad_weight is not None:
                 _add_product(grad_weight, grad.T, states[part].to(ctx.precision))
+            last = None
+            del grad  # with it the chunk's room, which the next takes
         return grad_states, grad_weight, grad_bias, None, None
 
 
-def _chunks(
-    states: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    token_ids: Tensor,
-    temperature: Tensor,
-    precision: torch.dtype,
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Some tokens at a time: where they are, their logits over the temperature (n, V), their ids (n,)."""
-    vocabulary = states.shape[1] if weight is None else weight.shape[0]
+def _chunks(states: Tensor, weight: Tensor | None) -> list[slice]:
+    """Some tokens at a time; of the last as many as may be, since it is kept."""
+    count, vocabulary = states.shape if weight is None else (len(states), weight.shape[0])
     size = max(1, CHUNK_LOGITS // vocabulary)
-    if weight is not None:
-        weight, bias = weight.to(precision), None if bias is None else bias.to(precision)
-    for start in range(0, len(states), size):
-        part = slice(start, start + size)
-        logits = states[part] if weight is None else linear(states[part].to(precision), weight, bias)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        divisor = temperature[part, None]
-        yield part, logits / divisor if weight is None else logits.div_(divisor), token_ids[part]
+    return [slice(max(0, end - size), end) for end in range(count, 0, -size)][::-1]
+
+
+def _distribution(
+    states: Tensor,  # (n, D); or logits, (n, V)
+    head: tuple[Tensor | None, Tensor | None],
+    temperature: Tensor,  # (n, 1)
+) -> Tensor:  # (n, V)
+    """Log-softmax of a chunk's logits over the temperature."""
+    weight, bias = head
+    logits = states if weight is None else linear(states.to(weight.dtype), weight, bias)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return torch.log_softmax(logits / temperature if weight is None else logits.div_(temperature), dim=-1)
+
+
+def _in(precision: torch.dtype, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    return None if weight is None else weight.to(precision), None if bias is None else bias.to(precision)
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:

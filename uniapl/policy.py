@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from uniapl.errors import ModelError
 from uniapl.forward import completion_logprobs
+from uniapl.linear import multiply_by_onednn
 from uniapl.packing import PLAIN, Layout
 from uniapl.packs import Pack
 from uniapl.spec.run import ModelSource
@@ -132,6 +133,8 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
     if source.gguf is not None:
         model = _without_quantization(model)
     model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
+    if device.type == "cpu":
+        multiply_by_onednn(model)
     model.eval()  # no dropout, ever: the policy that is trained must be the one that sampled
     return Policy(model, tokenizer)
 

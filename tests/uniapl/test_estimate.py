@@ -159,18 +159,8 @@ def test_an_update_holds_what_the_arithmetic_says(lora: Any, checkpointing: bool
     update()  # from here on the gradients exist
     R, W = pack.input_ids.shape
     logits = int(pack.batch.completion_mask.sum()) * shape.vocab
-    masks = sum(n * (40 + n) for n in range(20, 50))
-    expected = R * W * kept(spec, shape, "cpu") + 4 * masks + 4 * LOGITS * logits
+    expected = R * W * kept(spec, shape, "cpu") + 4 * LOGITS * logits
     assert peak(update) == pytest.approx(expected, rel=0.15)
-
-
-def masks(pack: Pack) -> int:
-    """Numbers between branches and what they see, where a prompt has several."""
-    total = 0
-    for tree in range(int(pack.tree.max()) + 1):
-        prompt, *branches = pack.branch[pack.tree == tree].bincount().tolist()
-        total += sum(n * (prompt + n) for n in branches) if len(branches) > 1 else 0
-    return total
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
@@ -188,9 +178,8 @@ def test_the_largest_pack_is_one_that_the_trainer_cuts(device: Any) -> None:
     found = largest(spec, shape, step, device)
     assert len(made) > 1
     assert not found.is_only_one
-    assert (found.tokens, found.masks, found.logits) in {
-        (p.input_ids.numel(), masks(p) if device == "cpu" else 0, int(p.batch.completion_mask.sum()) * shape.vocab)
-        for p in made
+    assert (found.tokens, found.logits) in {
+        (p.input_ids.numel(), int(p.batch.completion_mask.sum()) * shape.vocab) for p in made
     }
 
 

@@ -5,13 +5,13 @@ A run's peak is the largest sum over the moments of a step: sampling, scoring, t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from uniapl.estimate.shape import Shape
 from uniapl.estimate.workload import Level, Step
-from uniapl.packing import CACHE_ROOM, CHUNK_LOGITS, Lengths, cut, prompts_at_once, row_length, usual
+from uniapl.packing import CACHE_ROOM, CHUNK_LOGITS, cut, prompts_at_once, row_length, usual
 from uniapl.spec.backend import InProcess
 from uniapl.spec.job import JobSpec
 from uniapl.spec.training import Lora
@@ -42,8 +42,8 @@ with glibc: 1.8; with blocks given back at once, the same run took 1.0. Not meas
 ADAPTERS_HEAP: dict[Level, float] = {"low": 0.0, "expected": 0.7, "high": 1.0}
 """More of the same with LoRA on a CPU, whose small tensors lie between the large ones. Measured."""
 
-LOGITS = 3
-"""Tensors of a chunk's logits at once: themselves, their log-softmax and its exponential; `uniapl.head`."""
+LOGITS = 2
+"""Tensors of a chunk's logits at once: themselves and their log-softmax, or that and its exponential; `uniapl.head`."""
 
 Parts = dict[str, float]
 """Bytes by part."""
@@ -55,8 +55,6 @@ class PackSize:
 
     tokens: int
     """R · W, padding included."""
-    masks: int
-    """Numbers of those between branches and what they see, of one layer; none on a GPU."""
     logits: int
     """Of those that are held at once, the completion tokens' or a chunk's if these are more; `uniapl.head`."""
     is_only_one: bool
@@ -111,9 +109,7 @@ def _moments(spec: JobSpec, student: Shape, judge: Shape | None, step: Step, on:
     moments = resident | {"optimizer": 2 * FLOAT * trained}
     pack = largest(spec, student, step, on.device)
     working = {
-        "activations": on.heap(spec) * pack.tokens * kept(spec, student, on.device)
-        + FLOAT * pack.masks
-        + _cast(student, on.device),
+        "activations": on.heap(spec) * pack.tokens * kept(spec, student, on.device) + _cast(student, on.device),
         "logits": LOGITS * FLOAT * pack.logits,
     }
     yield moments | {"rollouts": _rollouts(spec, student, step)}
@@ -150,29 +146,22 @@ def largest(spec: JobSpec, student: Shape, step: Step, device: Device = "cpu") -
     sequences = step.demonstrations + step.rollouts
     limit, width = spec.resources.micro_batch_tokens, kept(spec, student, device)
     layout = usual(gpu=device == "gpu")
-    found, count = PackSize(0, 0, 0, True), 0
+    found, count = PackSize(0, 0, True), 0
     for rows in cut(sequences, limit, layout):
         count += 1
         W = row_length(rows, layout)
         completions = sum(sequences[i].completion for row in rows for tree in row for i in tree.branches)
         more = max(1.0, min(step.each, limit / (len(rows) * W)))  # the like of those listed would fill it
         tokens = round(more * len(rows) * W)
-        masks = round(more * sum(_masks(tree.branches, sequences) for row in rows for tree in row))
         logits = min(round(more * completions) * student.vocab, max(CHUNK_LOGITS, student.vocab))
-        size = PackSize(tokens, masks if device == "cpu" else 0, logits, False)
+        size = PackSize(tokens, logits, False)
         if _size(size, width) > _size(found, width):
             found = size
     return replace(found, is_only_one=count == 1 and step.each == 1)
 
 
-def _masks(branches: Sequence[int], sequences: Sequence[Lengths]) -> int:
-    """Numbers of the masks of a tree's branches; a lone one has none."""
-    lengths = [sequences[i] for i in branches]
-    return sum(s.completion * (s.prompt + s.completion) for s in lengths) if len(lengths) > 1 else 0
-
-
 def _size(pack: PackSize, width: int) -> int:
-    return pack.tokens * width + FLOAT * (pack.masks + LOGITS * pack.logits)
+    return pack.tokens * width + FLOAT * LOGITS * pack.logits
 
 
 def per_token(shape: Shape, lora: Lora | None = None, device: Device = "cpu", *, along: bool = False) -> int:
