@@ -78,8 +78,10 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | Non
     """
     service = caller.service
     look = service.fleet.look()
+    if not look.hardware:
+        return None
     known_as = f"{caller.tenant}\n{spec.model_dump_json(exclude={'name', 'seed'})}"
-    if not look.hardware or known_as in look.fitting:
+    if known_as in look.fitting:
         return None
     try:
         with caller.reading() as session:
