@@ -1,7 +1,7 @@
 """`make mutants`: break the method line by line, and list the tests that notice.
 
-Each mutant is a copy of the library with one line of the objective, the coefficients, the advantages or the learner
-altered. Exit status 1 if any survives.
+Each mutant is a copy of the library with one line altered: of the objective, the coefficients, the advantages, the
+learner, the pack, attention, layers or the head. Exit status 1 if any survives.
 """
 
 from __future__ import annotations
@@ -69,10 +69,15 @@ MUTANTS = [  # what is broken, file, line, its replacement
     ("scale of the queries' gradient", "along", "torch.bmm(grad, k) * ctx.scale", "torch.bmm(grad, k)"),
     ("sum over blocks", "along", "total[0, :, tokens] += part", "total[0, :, tokens] = part"),
     ("a layer's bias", "linear", "weight, bias, \"none\"", "weight, None, \"none\""),
+    ("gradient of a layer's input", "linear", "product(outer, weight.T)", "product(outer, weight.T) * 2"),
+    ("gradient of a layer's weight", "linear", "rows.T @", "-rows.T @"),
+    ("a branch's gradient of keys", "along", "torch.bmm(grad.mT, q)", "torch.bmm(weights.mT, q)"),
+    ("a branch's gradient of values", "along", "torch.bmm(weights.mT, o)", "torch.bmm(grad.mT, o)"),
+    ("the kept chunk, not used", "head", "last, ctx.last = ctx.last, None", "last, ctx.last = None, None"),
     ("temperature of logits", "head", "logits.div_(temperature)", "logits"),
     ("temperature of the gradient", "head", "(outer / temperature)", "outer"),
     ("sign of the gradient", "head", "mul_(-scale[part])", "mul_(scale[part])"),
-    ("tokens of a chunk", "head", "distribution.gather(-1, token_ids[part, None])", "distribution.gather(-1, token_ids.flip(0)[part, None])"),
+    ("tokens of a chunk", "head", "gather(-1, token_ids[part, None])", "gather(-1, token_ids.flip(0)[part, None])"),
     ("the kept chunk, overwritten", "head", "last, ctx.last = ctx.last, None", "last = ctx.last"),
     ("sum over chunks", "head", "total.addmm_(a, b)", "total.copy_(a @ b)"),
     ("schedules", "learner", "self._spec.weights_at(step)", "self._spec.weights_at(0)"),

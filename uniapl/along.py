@@ -16,12 +16,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 QUERIES = 64
-"""At a time. 16 and 32 are slower, 128 too (docs/benchmarks/train.md)."""
+"""At a time: at prompts of 400 tokens 16 and 32 were slower, and 128 no faster."""
 
 Block = tuple[slice, list[slice]]
 """Where some queries stand, and where the keys are that the last of them sees; the last keys are the queries' own."""
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # blocks differ from pack to pack
 def attend_along(query: Tensor, key: Tensor, value: Tensor, path: Tensor, scale: float) -> Tensor:
     """Attention of the tokens of one row.
 
@@ -49,8 +50,9 @@ class _Along(torch.autograd.Function):
         K = key.shape[1]
         out = value.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
         for here, seen in blocks:
-            weights = _weights(_rows(query, K, here) * scale, _seen(key, seen), here)
-            _grouped(out.transpose(1, 2), K)[:, :, here] = _ungrouped(torch.bmm(weights, _seen(value, seen)), here)
+            n = here.stop - here.start
+            weights = _weights(_rows(query, K, here) * scale, _seen(key, seen), n)
+            _grouped(out.transpose(1, 2), K)[:, :, here] = _ungrouped(torch.bmm(weights, _seen(value, seen)), n)
         return out
 
     @staticmethod
@@ -60,20 +62,20 @@ class _Along(torch.autograd.Function):
         K = key.shape[1]
         grad_query, grad_key, grad_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
         for here, seen in ctx.blocks:
+            n = here.stop - here.start
             q, o = _rows(query, K, here) * ctx.scale, _rows(outer.transpose(1, 2), K, here)
             k = _seen(key, seen)
-            weights = _weights(q, k, here)
+            weights = _weights(q, k, n)
             grad = torch.bmm(o, _seen(value, seen).mT)
             grad = torch.ops.aten._softmax_backward_data(grad, weights, -1, grad.dtype)
-            _grouped(grad_query, K)[:, :, here] = _ungrouped(torch.bmm(grad, k) * ctx.scale, here)
+            _grouped(grad_query, K)[:, :, here] = _ungrouped(torch.bmm(grad, k) * ctx.scale, n)
             _add(grad_key, seen, torch.bmm(grad.mT, q))
             _add(grad_value, seen, torch.bmm(weights.mT, o))
         return grad_query, grad_key, grad_value, None, None
 
 
-def _weights(query: Tensor, key: Tensor, here: slice) -> Tensor:  # (K, g·n, keys)
+def _weights(query: Tensor, key: Tensor, n: int) -> Tensor:  # (K, g·n, keys)
     """Of the n queries of each of g heads that share a key; the last n keys are their own, seen up to the query's."""
-    n = here.stop - here.start
     products = torch.bmm(query, key.mT)
     later = torch.full((n, n), -torch.inf, dtype=products.dtype).triu_(1)
     products.unflatten(1, (-1, n))[..., -n:] += later
@@ -91,9 +93,9 @@ def _rows(x: Tensor, keys: int, here: slice) -> Tensor:
     return _grouped(x, keys)[:, :, here].flatten(1, 2)
 
 
-def _ungrouped(rows: Tensor, here: slice) -> Tensor:
+def _ungrouped(rows: Tensor, n: int) -> Tensor:
     """The other way: (K, g, n, D)."""
-    found: Tensor = rows.unflatten(1, (-1, here.stop - here.start))
+    found: Tensor = rows.unflatten(1, (-1, n))
     return found
 
 
@@ -126,9 +128,10 @@ def _spans(path: Tensor) -> Iterator[tuple[int, int, int]]:
 
     A lone branch is its prompt's continuation, and one with it; padding is a prompt without branches.
     """
+    runs, lengths = torch.unique_consecutive(path[0, 0], dim=1, return_counts=True)
     start = 0
-    for _, tree in itertools.groupby(zip(*path[0, 0].tolist(), strict=True), key=itemgetter(0)):
-        lengths = {branch: len(list(tokens)) for branch, tokens in itertools.groupby(map(itemgetter(1), tree))}
-        for branch, length in lengths.items() if len(lengths) > 2 else [(0, sum(lengths.values()))]:
+    for _, tree in itertools.groupby(zip(*runs.tolist(), lengths.tolist(), strict=True), key=itemgetter(0)):
+        parts = [(branch, length) for _, branch, length in tree]
+        for branch, length in parts if len(parts) > 2 else [(0, sum(length for _, length in parts))]:
             yield branch, start, start + length
             start += length

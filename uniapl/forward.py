@@ -12,7 +12,7 @@ from torch import Tensor
 from uniapl.attention import paths, tiles
 from uniapl.errors import ModelError
 from uniapl.head import token_logprobs
-from uniapl.linear import Linear
+from uniapl.linear import USUAL
 from uniapl.packs import Pack
 
 
@@ -53,7 +53,7 @@ def _head(model: Any) -> tuple[Tensor, Tensor | None]:  # (V, D), (V,)
         TypeError: the head is more than that.
     """
     head = model.get_output_embeddings()
-    if type(head) not in (torch.nn.Linear, Linear):
+    if type(head) not in USUAL:
         raise TypeError(f"the head is a {type(head).__name__}, not a linear layer")
     return head.weight, head.bias
 

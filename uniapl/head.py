@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear
 
+from uniapl.linear import product
 from uniapl.packing import CHUNK_LOGITS
 
 
@@ -47,10 +47,9 @@ class _TokenLogprobs(torch.autograd.Function):
         found, head = [], _in(ctx.precision, weight, bias)
         for part in _chunks(states, weight):
             ctx.last = None  # the next chunk takes its room
-            ctx.last = distribution = _distribution(states[part], head, temperature[part, None])
-            logprobs = distribution.gather(-1, token_ids[part, None]).squeeze(1)
-            found.append((logprobs, -distribution.exp().mul_(distribution).sum(dim=-1)))
-            del distribution
+            ctx.last = _distribution(states[part], head, temperature[part, None])
+            logprobs = ctx.last.gather(-1, token_ids[part, None]).squeeze(1)
+            found.append((logprobs, -ctx.last.exp().mul_(ctx.last).sum(dim=-1)))
         logprobs, entropies = (torch.cat(parts) for parts in zip(*found, strict=True))
         ctx.mark_non_differentiable(entropies)
         return logprobs, entropies
@@ -67,18 +66,17 @@ class _TokenLogprobs(torch.autograd.Function):
         grad_bias = torch.zeros_like(bias) if wants_bias else None
         head = _in(ctx.precision, weight, bias)
         for part in reversed(_chunks(states, weight)):
-            if last is None:
-                last = _distribution(states[part], head, temperature[part, None])
-            grad = last.exp_().mul_(-scale[part])  # (n, V)
+            grad = _distribution(states[part], head, temperature[part, None]) if last is None else last  # (n, V)
+            last = None
+            grad.exp_().mul_(-scale[part])
             grad.scatter_add_(-1, token_ids[part, None], scale[part])
             if grad_bias is not None:
                 grad_bias += grad.sum(dim=0)
             grad = grad.to(ctx.precision)
             if grad_states is not None:
-                grad_states[part] = grad if head[0] is None else grad @ head[0]
+                grad_states[part] = grad if head[0] is None else product(grad, head[0].T)
             if grad_weight is not None:
                 _add_product(grad_weight, grad.T, states[part].to(ctx.precision))
-            last = None
             del grad  # with it the chunk's room, which the next takes
         return grad_states, grad_weight, grad_bias, None, None
 
@@ -97,7 +95,7 @@ def _distribution(
 ) -> Tensor:  # (n, V)
     """Log-softmax of a chunk's logits over the temperature."""
     weight, bias = head
-    logits = states if weight is None else linear(states.to(weight.dtype), weight, bias)
+    logits = states if weight is None else product(states.to(weight.dtype), weight, bias)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return torch.log_softmax(logits / temperature if weight is None else logits.div_(temperature), dim=-1)
 

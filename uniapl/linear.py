@@ -1,7 +1,7 @@
-"""The student's linear layers on a CPU, multiplied by oneDNN.
+"""Linear layers of models on a CPU, multiplied by oneDNN.
 
-PyTorch brings it along, but multiplies float32 matrices by MKL, which is slower on AMD's processors (figures:
-docs/benchmarks/rollout.md). The weight's gradient is left to MKL, which is as fast in that.
+PyTorch brings it along, but multiplies float32 matrices by MKL, which is slower on AMD's processors
+(docs/benchmarks/rollout.md). The weight's gradient is left to MKL.
 """
 
 from __future__ import annotations
@@ -11,48 +11,57 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
 from transformers import PreTrainedModel
+
+AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class Linear(torch.nn.Linear):
     """The same layer, on a CPU."""
 
-    def forward(self, states: Tensor) -> Tensor:  # (..., inputs) to (..., outputs)
-        """As `torch.nn.Linear`, which still computes what is not float32."""
-        if states.dtype != torch.float32 or self.weight.dtype != torch.float32:
-            return super().forward(states)
-        found: Tensor = _Product.apply(states, self.weight, self.bias)  # type: ignore[no-untyped-call]
+    def forward(self, input: Tensor) -> Tensor:  # (..., inputs) to (..., outputs)
+        """As `torch.nn.Linear`, which autocast is left to."""
+        if torch.is_autocast_enabled("cpu"):
+            return super().forward(input)
+        found: Tensor = _Product.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return found
 
 
+USUAL = (torch.nn.Linear, Linear)
+"""Layers that are a matrix and a bias and no more."""
+
+
 def multiply_by_onednn(model: PreTrainedModel) -> None:
-    """Make a model's linear layers into those above, where PyTorch was built with oneDNN."""
-    if torch.backends.mkldnn.is_available():
-        for module in model.modules():
-            if type(module) is torch.nn.Linear:
-                module.__class__ = Linear
+    """Make a model's linear layers into those above."""
+    for module in model.modules():
+        if type(module) is torch.nn.Linear:
+            module.__class__ = Linear
+
+
+def product(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """states @ weight.T + bias; by oneDNN if they are float32 on a CPU, and PyTorch has its operator."""
+    if not AVAILABLE or states.device.type != "cpu" or not states.dtype == weight.dtype == torch.float32:
+        return linear(states, weight, bias)
+    bias = None if bias is None else bias.contiguous()  # the operator reads its memory, whatever its strides
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+    return found
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(states, weight)
-        return _product(states, weight, bias)
+        wants_states, wants_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(states if wants_weight else None, weight if wants_states else None)
+        return product(states, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
         states, weight = ctx.saved_tensors
-        wants_states, wants_weight, wants_bias = ctx.needs_input_grad
         rows = outer.reshape(-1, outer.shape[-1])
         return (
-            _product(outer, weight.T, None) if wants_states else None,
-            rows.T @ states.reshape(-1, states.shape[-1]) if wants_weight else None,
-            rows.sum(dim=0) if wants_bias else None,
+            None if weight is None else product(outer, weight.T),
+            None if states is None else rows.T @ states.reshape(-1, states.shape[-1]),
+            rows.sum(dim=0) if ctx.needs_input_grad[2] else None,
         )
-
-
-def _product(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """states @ weight.T + bias."""
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
-    return found

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 BLOCK = 128
 """FlexAttention computes tiles of this many tokens; rows of another length would each be compiled anew."""
 CHUNK_LOGITS = 2**24
-"""Logits at a time: 64 MB in float32, and about four times that with what the softmax and its gradient make of them."""
+"""Logits at a time: 64 MB in float32, and twice that with their softmax or its gradient."""
 
 CACHE_ROOM = 64
 """Tokens that the key-value cache of a rollout makes room for at a time."""

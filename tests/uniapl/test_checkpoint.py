@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.uniapl.test_policy import rollouts_and_demonstrations, spec
@@ -46,9 +47,12 @@ def test_plain_transformers_load_it_and_the_spec_lies_beside_it(saved: SavedChec
     model = AutoModelForCausalLM.from_pretrained(saved.path)
     tokenizer = AutoTokenizer.from_pretrained(saved.path)
     assert tokenizer.chat_template == policy.tokenizer.chat_template
+    trained = policy.model.state_dict()
+    assert model.state_dict().keys() == trained.keys()
+    assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
     with torch.no_grad():
         ids = torch.tensor([[5, 6, 7]])
-        assert torch.equal(model(ids).logits, policy.model.eval()(ids).logits)
+        assert_close(model(ids).logits, policy.model.eval()(ids).logits)
     assert JobSpec.model_validate_json((saved.path / "spec.json").read_text()) == spec(64)
     assert not [f for f in saved.path.iterdir() if f.suffix in (".bin", ".pt", ".pkl", ".pth")]
 

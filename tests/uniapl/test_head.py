@@ -43,6 +43,15 @@ def test_chunks_give_the_numbers_and_gradients_of_the_whole(monkeypatch: Any, to
     assert_close(gradients[0], gradients[1])
 
 
+def test_the_last_chunk_is_computed_once_and_the_others_twice(monkeypatch: Any) -> None:
+    monkeypatch.setattr(head, "CHUNK_LOGITS", 3 * 11)
+    rows, compute = [], head._distribution
+    monkeypatch.setattr(head, "_distribution", lambda part, *rest: rows.append(len(part)) or compute(part, *rest))
+    states, weight = torch.randn(7, 4, requires_grad=True), torch.randn(11, 4)
+    token_logprobs(states, weight, None, torch.randint(11, (7,)), torch.ones(7))[0].sum().backward()
+    assert rows == [1, 3, 3, 3, 1]  # forwards, then backwards
+
+
 @pytest.mark.parametrize("tokens_at_a_time", [3, 100])
 def test_every_backward_through_the_same_graph_gives_the_same(monkeypatch: Any, tokens_at_a_time: int) -> None:
     monkeypatch.setattr(head, "CHUNK_LOGITS", tokens_at_a_time * 11)

@@ -6,9 +6,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from tests.uniapl.packed import one_pack
 from uniapl import linear
+from uniapl.batch import Sequence
+from uniapl.blocks import wrap_blocks
+from uniapl.forward import completion_logprobs
 from uniapl.linear import Linear
+from uniapl.lora import with_lora
 from uniapl.policy import Policy
+from uniapl.spec.training import Lora, Resources
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -27,18 +33,50 @@ def test_the_same_numbers_and_gradients(bias: bool, shape: tuple[int, ...]) -> N
     assert_close(torch.autograd.grad((found * out).sum(), wanted), gradients)
 
 
-def test_frozen_weights_get_no_gradient_and_pass_it_on() -> None:
-    layer = Linear(5, 7).requires_grad_(False)
-    states = torch.randn(3, 5, requires_grad=True)
-    layer(states).sum().backward()
-    assert layer.weight.grad is None
-    assert_close(states.grad, layer.weight.sum(dim=0).expand(3, 5))
+@pytest.mark.parametrize("layout", ["transposed", "every other", "none"])
+def test_whatever_the_strides(layout: str) -> None:
+    states = {"transposed": torch.randn(5, 3).T, "every other": torch.randn(3, 10)[:, ::2], "none": torch.randn(0, 5)}
+    layer = Linear(5, 7)
+    layer.bias = torch.nn.Parameter(torch.randn(14)[::2])
+    assert not layer.bias.is_contiguous()
+    assert_close(layer(states[layout]), states[layout] @ layer.weight.T + layer.bias)
 
 
-def test_what_is_not_float32_is_left_to_pytorch() -> None:
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_layers_pass_the_gradient_on_and_keep_no_states(frozen: bool) -> None:
+    layer = Linear(5, 7).requires_grad_(not frozen)
+    states, kept = torch.randn(3, 5, requires_grad=True), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.shape) or x, lambda x: x):
+        out = layer(states)
+    assert kept == [(7, 5)] if frozen else [(3, 5), (7, 5)]
+    out.sum().backward()
+    assert_close(states.grad, layer.weight.detach().sum(dim=0).expand(3, 5))
+
+
+@pytest.mark.parametrize("checkpointing", [True, False])
+@pytest.mark.parametrize("lora", [True, False])
+def test_a_students_gradient_is_that_of_its_usual_layers(policy: Policy, lora: bool, checkpointing: bool) -> None:
+    policy = with_lora(policy, Lora(rank=4), seed=0) if lora else policy
+    wrap_blocks(policy.model, Resources(gradient_checkpointing=checkpointing))
+    pack = one_pack([Sequence([5, 6, 7], [i, 8, 9]) for i in range(4)], "trees")
+    parameters = [p for p in policy.model.parameters() if p.requires_grad]
+
+    def gradient() -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(completion_logprobs(policy.model, pack, temperature=1.0)[0].sum(), parameters)
+
+    found = gradient()
+    for module in policy.model.modules():
+        if type(module) is Linear:
+            module.__class__ = torch.nn.Linear
+    assert_close(found, gradient(), rtol=1e-4, atol=1e-5)
+
+
+def test_other_types_are_pytorchs() -> None:
     layer = Linear(5, 7).double()
     states = torch.randn(3, 5, dtype=torch.float64)
     assert_close(layer(states), states @ layer.weight.T + layer.bias, rtol=1e-12, atol=1e-12)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert Linear(5, 7)(states.float()).dtype == torch.bfloat16
 
 
 def test_every_linear_layer_of_a_loaded_student_is_one(policy: Policy) -> None:
@@ -47,8 +85,9 @@ def test_every_linear_layer_of_a_loaded_student_is_one(policy: Policy) -> None:
     assert all(type(layer) is Linear for layer in layers)
 
 
-def test_without_onednn_layers_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear.torch.backends.mkldnn, "is_available", lambda: False)
-    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    linear.multiply_by_onednn(model)  # type: ignore[arg-type]
-    assert type(model[0]) is torch.nn.Linear
+def test_without_onednn_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, states = Linear(5, 7), torch.randn(3, 5)
+    found = layer(states)
+    monkeypatch.setattr(linear, "AVAILABLE", False)
+    monkeypatch.delattr(torch.ops.mkldnn, "_linear_pointwise")
+    assert_close(found, layer(states))
