@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.uniapl.test_policy import rollouts_and_demonstrations, spec
-from uniapl import checkpoint, manifest
+from uniapl import checkpoint, linear, manifest
 from uniapl.errors import CheckpointError
 from uniapl.learner import Learner
 from uniapl.manifest import SavedCheckpoint
@@ -43,7 +43,9 @@ def test_a_resumed_learner_goes_on_bit_for_bit(policy: Policy, saved: SavedCheck
         assert torch.equal(a, b), name
 
 
-def test_plain_transformers_load_it_and_the_spec_lies_beside_it(saved: SavedCheckpoint, policy: Policy) -> None:
+def test_plain_transformers_load_it_and_the_spec_lies_beside_it(
+    saved: SavedCheckpoint, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = AutoModelForCausalLM.from_pretrained(saved.path)
     tokenizer = AutoTokenizer.from_pretrained(saved.path)
     assert tokenizer.chat_template == policy.tokenizer.chat_template
@@ -53,6 +55,8 @@ def test_plain_transformers_load_it_and_the_spec_lies_beside_it(saved: SavedChec
     with torch.no_grad():
         ids = torch.tensor([[5, 6, 7]])
         assert_close(model(ids).logits, policy.model.eval()(ids).logits)
+        monkeypatch.setattr(linear, "AVAILABLE", False)  # multiplied by the same library, to the last bit
+        assert torch.equal(model(ids).logits, policy.model(ids).logits)
     assert JobSpec.model_validate_json((saved.path / "spec.json").read_text()) == spec(64)
     assert not [f for f in saved.path.iterdir() if f.suffix in (".bin", ".pt", ".pkl", ".pth")]
 
