@@ -12,7 +12,7 @@ ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test vllm client mutants faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train bench-unified bench-profile bench-rollout bench-step contract secrets env-example compose-tools compose-check check format clean
+.PHONY: help install models demo serve modes ablation test vllm client mutants faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train bench-unified bench-profile bench-products bench-rollout bench-step contract secrets env-example compose-tools compose-check check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -125,6 +125,10 @@ bench-unified: $(MODELS) $(TRL)  ## our unified step against TRL's SFT step and 
 bench-profile: $(MODELS)  ## where the time of one update goes (a minute)
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.profile $(ARGS)
+
+bench-products: $(INSTALLED)  ## matrix products by MKL and by oneDNN, which the trainer chooses between (half a minute)
+	@echo "==> measuring"
+	@$(BIN)/python -m benchmarks.products $(ARGS)
 
 bench-rollout: $(MODELS)  ## sampling by transformers' generate and by ours (about 20 minutes on an idle machine)
 	@echo "==> measuring"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import resource
@@ -100,11 +101,12 @@ def require_agreement(norms: dict[str, list[float]], what: str) -> float:
         what: was measured; for the message.
 
     Raises:
-        SystemExit: it is more than `TOLERANCE`: no speed is told.
+        SystemExit: it is more than `TOLERANCE`, or a norm is not finite: no speed is told.
     """
     by_step = list(zip(*norms.values(), strict=True))
+    finite = all(math.isfinite(norm) for step in by_step for norm in step)  # the largest of some may hide a NaN
     difference = max(max(step) / min(step) - 1 for step in by_step)
-    if not difference <= TOLERANCE:
+    if not (finite and difference <= TOLERANCE):
         sys.exit(f"{what}: the gradients disagree, so no speed is told: their norms are {norms}")
     return difference
 

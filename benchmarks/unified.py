@@ -27,9 +27,11 @@ def compare(case: Case, options: argparse.Namespace, micro_batch: int) -> dict[s
         "unified": lambda: ours(case, options, kind="unified"),
     }
     runs = alternate(KINDS, lambda kind: sides[kind]())
-    for term, weight in (("sft", ALPHA), ("grpo", 1 - ALPHA)):
-        norms = {"TRL": [weight * runs[term][0]["grad_norms"][0]], "ours": [runs["unified"][0]["terms"][term]]}
-        require_agreement(norms, f"{case}, {term}")
+    differences = {}
+    for term, weight in (("sft", ALPHA), ("grpo", 1 - ALPHA)):  # of the first step, whose weights are the same for all
+        norms = {f"TRL {i}": [weight * run["grad_norms"][0]] for i, run in enumerate(runs[term])}
+        norms |= {f"ours {i}": [run["terms"][term]] for i, run in enumerate(runs["unified"])}
+        differences[term] = require_agreement(norms, f"{case}, {term}")
     wall = {kind: median(runs[kind], "wall_s") for kind in KINDS}
     cpu = {kind: median(runs[kind], "cpu_s") for kind in KINDS}
     return {
@@ -41,6 +43,7 @@ def compare(case: Case, options: argparse.Namespace, micro_batch: int) -> dict[s
         "cpu_s": cpu,
         "rss_gb": {kind: max(run["rss"] for run in runs[kind]) / 2**30 for kind in KINDS},
         "share": wall["unified"] / (wall["sft"] + wall["grpo"]),
+        "grad_norm_difference": differences,
     }
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface
 from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from uniapl.along import attend_along
+from uniapl.packing import BLOCK
 from uniapl.packs import Pack, visible
 
 
@@ -25,14 +26,55 @@ def paths(pack: Pack) -> Tensor:  # (1, 1, 2, W)
 
 
 def tiles(pack: Pack) -> BlockMask:
-    """The same for FlexAttention (arXiv:2412.05496), which leaves out tiles in which nothing is seen."""
-    R, W = pack.input_ids.shape
+    """The same for FlexAttention (arXiv:2412.05496), which leaves out tiles in which nothing is seen.
+
+    Which tiles those are is told by the first and last tree and branch of each `BLOCK` tokens, so that nothing of the
+    size of a mask, W x W, is ever held. A tile may be computed in which nothing is seen after all; none is left out.
+    """
     tree, branch = pack.tree, pack.branch
+    last_tree = torch.where(tree < 0, tree.amax(dim=1, keepdim=True) + 1, tree)  # padding stands last
+    t0, t1 = _range(last_tree)
+    b0, b1 = _range(branch)
+    n = t0.shape[1]
+    earlier = torch.ones(n, n, dtype=torch.bool, device=tree.device).tril()
+    prompt = _keys(b0) == 0
+    seen = earlier & _overlap(t0, t1) & (prompt | _overlap(b0, b1))
+    one_tree = (_queries(t0) == _keys(t1)) & (_queries(t1) == _keys(t0))
+    on_path = (_keys(b1) == 0) | ((_queries(b0) == _keys(b1)) & (_queries(b1) == _keys(b0)))
+    whole = earlier.tril(-1) & one_tree & on_path
 
     def mask_mod(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return visible(tree, branch, row, query, key)
 
-    return create_block_mask(mask_mod, B=R, H=None, Q_LEN=W, KV_LEN=W, device=str(pack.tree.device))
+    found: BlockMask = BlockMask.from_kv_blocks(
+        *_listed(seen & ~whole), *_listed(whole), BLOCK_SIZE=BLOCK, mask_mod=mask_mod
+    )
+    return found
+
+
+def _range(numbers: Tensor) -> tuple[Tensor, Tensor]:  # (R, n), (R, n)
+    """The least and the greatest of each tile of (R, n * BLOCK)."""
+    by_tile = numbers.unflatten(1, (-1, BLOCK))
+    return by_tile.amin(dim=2), by_tile.amax(dim=2)
+
+
+def _queries(x: Tensor) -> Tensor:
+    return x[:, :, None]
+
+
+def _keys(x: Tensor) -> Tensor:
+    return x[:, None, :]
+
+
+def _overlap(least: Tensor, greatest: Tensor) -> Tensor:  # (R, n, n)
+    """Whether the ranges of two tiles have a number in common."""
+    return (_queries(least) <= _keys(greatest)) & (_keys(least) <= _queries(greatest))
+
+
+def _listed(chosen: Tensor) -> tuple[Tensor, Tensor]:  # (R, 1, n), (R, 1, n, n)
+    """How many tiles of keys there are for each tile of queries, and which, those first."""
+    indices = chosen.int().argsort(dim=-1, descending=True, stable=True)
+    return chosen.sum(dim=-1).int()[:, None], indices.int()[:, None]
 
 
 def attend(

@@ -10,6 +10,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from uniapl.errors import SpecError
 from uniapl.spec.training import Resources
 
 
@@ -18,8 +19,19 @@ def wrap_blocks(model: torch.nn.Module, resources: Resources) -> None:
 
     Sampling and evaluation go through the blocks as they are: they have nothing to recompute, and a cache whose length
     changes with every token would have them compiled again and again.
+
+    Raises:
+        SpecError: transformers knows no blocks of this model.
     """
-    for block in [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]:
+    asked = [name for name in ("gradient_checkpointing", "compile_blocks") if getattr(resources, name)]
+    blocks = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    if asked and not blocks:
+        raise SpecError(
+            f"resources.{asked[0]}: the blocks of this student cannot be told apart",
+            hint="leave it off, and lower resources.micro_batch_tokens where memory is short",
+            param=f"resources.{asked[0]}",
+        )
+    for block in blocks if asked else ():
         plain: Callable[..., Any] = block.forward
         trained = plain
         if resources.compile_blocks:

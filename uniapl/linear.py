@@ -1,11 +1,12 @@
-"""Linear layers of models on a CPU, multiplied by oneDNN.
+"""Linear layers of models on a CPU of AMD's, multiplied by oneDNN.
 
-PyTorch brings it along, but multiplies float32 matrices by MKL, which is slower on AMD's processors
-(docs/benchmarks/rollout.md). The weight's gradient is left to MKL.
+PyTorch brings it along, but multiplies float32 matrices by MKL, which is the slower of the two on AMD's processors and
+the faster on Intel's (docs/benchmarks/products.md). The weight's gradient is left to MKL.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,18 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def onednn_is_faster() -> bool:
+    """Whether this machine's processor is AMD's, and PyTorch has oneDNN's operator."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    return CPUINFO.is_file() and "AuthenticAMD" in CPUINFO.read_text()
+
+
+CHOSEN = onednn_is_faster()
+"""A fact of the machine, not a race: the same run on the same machine gives the same bits."""
 
 
 class Linear(torch.nn.Linear):
@@ -33,15 +45,17 @@ USUAL = (torch.nn.Linear, Linear)
 
 
 def multiply_by_onednn(model: PreTrainedModel) -> None:
-    """Make a model's linear layers into those above."""
+    """Make a model's linear layers into those above, where that is faster."""
+    if not CHOSEN:
+        return
     for module in model.modules():
         if type(module) is torch.nn.Linear:
             module.__class__ = Linear
 
 
 def product(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """states @ weight.T + bias; by oneDNN if they are float32 on a CPU, and PyTorch has its operator."""
-    if not AVAILABLE or states.device.type != "cpu" or not states.dtype == weight.dtype == torch.float32:
+    """states @ weight.T + bias; by oneDNN if they are float32 on a CPU, and that is faster."""
+    if not CHOSEN or states.device.type != "cpu" or not states.dtype == weight.dtype == torch.float32:
         return linear(states, weight, bias)
     bias = None if bias is None else bias.contiguous()  # the operator reads its memory, whatever its strides
     found: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")

@@ -74,8 +74,10 @@ def cut(sequences: Sequence[Lengths], max_tokens: int, layout: Layout) -> Iterat
     """Cut a step into packs of at most `max_tokens` tokens, padding included, longest trees first.
 
     Sorting keeps padding low; starting with the longest shows early whether the step fits into memory. A single
-    sequence longer than that still passes alone.
+    sequence longer than that still passes alone, and no pack is smaller than a tile.
     """
+    if layout.kind == "blocks":
+        max_tokens = max(max_tokens // BLOCK, 1) * BLOCK  # since rows are padded to whole tiles
     waiting = sorted(_grow(sequences, max_tokens, layout), key=lambda tree: tree.num_tokens, reverse=True)
     while waiting:
         rows, waiting = (_fill_row if layout.shares else _fill_rows)(waiting, max_tokens)

@@ -23,7 +23,7 @@ from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.base import Generator
 from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.rollout.vllm import VllmGenerator
-from uniapl.selfcheck import with_layout
+from uniapl.selfcheck import stretches, with_layout
 from uniapl.signals import Signals
 from uniapl.spec.backend import VllmSampler
 from uniapl.spec.dataset import DatasetRow
@@ -61,6 +61,13 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     if obstacle is not None:
         reporter.event(
             f"completions are trained without sharing their prompt, more slowly: {obstacle}", level="warning"
+        )
+    longest = spec.data.max_prompt_tokens + max(spec.data.max_reference_tokens, spec.rollout.max_new_tokens)
+    if (stretch := stretches(policy, longest)) is not None:
+        reporter.event(
+            f"the student's {stretch}, and this spec allows {longest}: samples and gradients then depend on how "
+            "sequences are batched; lower data.max_prompt_tokens, data.max_reference_tokens and rollout.max_new_tokens",
+            level="warning",
         )
     learner = Learner(policy, spec, reference)
     mix = [

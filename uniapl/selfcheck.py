@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from uniapl.batch import Sequence
+from uniapl.errors import ModelError
 from uniapl.forward import completion_logprobs
 from uniapl.packing import PLAIN, Layout, usual
 from uniapl.packs import packs
@@ -25,14 +27,19 @@ LOGPROB_TOLERANCE = 1e-3
 """Nats: the largest difference of a token's log-probability. For SmolLM2-135M in float32 it is 2e-5."""
 GRADIENT_TOLERANCE = 1e-3
 """Largest norm of the gradients' difference, as a share of the gradient's. For SmolLM2-135M in float32 it is 1e-5."""
-UNSUPPORTED = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError)
-"""What models raise for a mask or positions that they do not expect, and compilers for a model they cannot compile."""
+UNKNOWN = (ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError)
+"""What models raise for arguments that they do not expect."""
+UNSUPPORTED = (*UNKNOWN, RuntimeError)
+"""The same for a mask or positions; and what compilers raise for a model that they cannot compile."""
 
 
 def with_layout(policy: Policy) -> tuple[Policy, str | None]:
     """The policy with the fastest layout that its model supports, and why that is not the usual one, if it is not.
 
     Weights and gradients are left as they are. The check is made in float32, whatever precision the run computes in.
+
+    Raises:
+        ModelError: the student's forward fails in the plain layout too.
     """
     preferred = usual(gpu=policy.device.type == "cuda")
     config = policy.model.config.get_text_config()
@@ -49,18 +56,32 @@ def with_layout(policy: Policy) -> tuple[Policy, str | None]:
 
 def disagreement(policy: Policy, layout: Layout) -> str | None:
     """What differs from the plain layout; `None` when log-probabilities and gradient agree."""
+    expected, wanted = _plain(policy)
     try:
-        expected, wanted = _measure(policy, PLAIN)
         found, gradient = _measure(policy, layout)
+    except torch.OutOfMemoryError:
+        raise  # no fault of the layout's
     except UNSUPPORTED as error:
-        return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        return _in_a_line(error)
     difference = (found - expected).abs().max().item()
     if not difference <= LOGPROB_TOLERANCE:
         return f"log-probabilities differ by {difference:.2g} nats"
-    share = _norm([a - b for a, b in zip(gradient, wanted, strict=True)]) / max(_norm(wanted), 1e-30)
+    share = _norm(a - b for a, b in zip(gradient, wanted, strict=True)) / max(_norm(wanted), 1e-30)
     if not share <= GRADIENT_TOLERANCE:
         return f"gradients differ by {share:.2g} of their norm"
     return None
+
+
+def _plain(policy: Policy) -> tuple[Tensor, list[Tensor]]:
+    """What the others are held to."""
+    try:
+        return _measure(policy, PLAIN)
+    except UNKNOWN as error:
+        raise ModelError(
+            f"{type(policy.model).__name__} cannot be trained: {_in_a_line(error)}",
+            hint="choose a student whose forward takes input_ids, attention_mask, position_ids and logits_to_keep",
+            param="student",
+        ) from error
 
 
 def _measure(policy: Policy, layout: Layout) -> tuple[Tensor, list[Tensor]]:
@@ -98,5 +119,32 @@ def _window(config: Any) -> str | None:
     return None
 
 
-def _norm(gradients: list[Tensor]) -> float:
+def stretches(policy: Policy, longest: int) -> str | None:
+    """Why a sequence's numbers depend on what it is batched with; `None` when they do not.
+
+    Args:
+        policy: the student. Some compute their rotary frequencies anew for the longest sequence of a batch, once it is
+            longer than those of their pretraining.
+        longest: tokens of the longest sequence that the spec allows.
+    """
+    config = policy.model.config.get_text_config()
+    declared = getattr(config, "rope_parameters", None) or {}
+    for rotary in [declared] if "rope_type" in declared else declared.values():  # one for all layers, or by their type
+        kind = rotary.get("rope_type", "")
+        if kind == "longrope":
+            limit = rotary["original_max_position_embeddings"]
+        elif "dynamic" in kind:
+            limit = config.max_position_embeddings
+        else:
+            continue
+        if longest > limit:
+            return f"{kind} positions change for a whole batch once a sequence in it has more than {limit} tokens"
+    return None
+
+
+def _norm(gradients: Iterable[Tensor]) -> float:
     return math.hypot(*(g.norm().item() for g in gradients))
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

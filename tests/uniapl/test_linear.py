@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.testing import assert_close
 
+from tests.conftest import MODELS
 from tests.uniapl.packed import one_pack
 from uniapl import linear
 from uniapl.batch import Sequence
 from uniapl.blocks import wrap_blocks
 from uniapl.forward import completion_logprobs
-from uniapl.linear import Linear
+from uniapl.linear import Linear, onednn_is_faster
 from uniapl.lora import with_lora
-from uniapl.policy import Policy
+from uniapl.policy import Policy, load_policy
+from uniapl.spec.run import ModelSource
 from uniapl.spec.training import Lora, Resources
+
+
+@pytest.fixture(autouse=True)
+def chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on AMD's processors."""
+    monkeypatch.setattr(linear, "CHOSEN", True)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -65,9 +76,10 @@ def test_a_students_gradient_is_that_of_its_usual_layers(policy: Policy, lora: b
         return torch.autograd.grad(completion_logprobs(policy.model, pack, temperature=1.0)[0].sum(), parameters)
 
     found = gradient()
-    for module in policy.model.modules():
-        if type(module) is Linear:
-            module.__class__ = torch.nn.Linear
+    layers = [m for m in policy.model.modules() if type(m) is Linear]
+    assert layers
+    for layer in layers:
+        layer.__class__ = torch.nn.Linear
     assert_close(found, gradient(), rtol=1e-4, atol=1e-5)
 
 
@@ -79,15 +91,35 @@ def test_other_types_are_pytorchs() -> None:
         assert Linear(5, 7)(states.float()).dtype == torch.bfloat16
 
 
-def test_every_linear_layer_of_a_loaded_student_is_one(policy: Policy) -> None:
+@pytest.mark.parametrize("faster", [True, False])
+def test_every_linear_layer_of_a_loaded_student_is_one_where_that_is_faster(
+    monkeypatch: pytest.MonkeyPatch, faster: bool
+) -> None:
+    monkeypatch.setattr(linear, "CHOSEN", faster)
+    policy = load_policy(ModelSource(path=str(MODELS / "tiny-random-llama")), torch.device("cpu"))
     layers = [m for m in policy.model.modules() if isinstance(m, torch.nn.Linear)]
     assert layers
-    assert all(type(layer) is Linear for layer in layers)
+    assert all((type(layer) is Linear) == faster for layer in layers)
 
 
-def test_without_onednn_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elsewhere_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, states = Linear(5, 7), torch.randn(3, 5)
     found = layer(states)
-    monkeypatch.setattr(linear, "AVAILABLE", False)
-    monkeypatch.delattr(torch.ops.mkldnn, "_linear_pointwise")
+    monkeypatch.setattr(linear, "CHOSEN", False)
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())  # a PyTorch without the operator
     assert_close(found, layer(states))
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [("vendor_id\t: AuthenticAMD\n", True), ("vendor_id\t: GenuineIntel\n", False), (None, False)],
+)
+def test_it_is_faster_on_amds_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str | None, expected: bool
+) -> None:
+    monkeypatch.setattr(linear, "CPUINFO", tmp_path / "cpuinfo")
+    if cpuinfo is not None:
+        linear.CPUINFO.write_text(cpuinfo)
+    assert onednn_is_faster() == expected
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())  # a PyTorch without the operator
+    assert not onednn_is_faster()

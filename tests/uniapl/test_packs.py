@@ -21,11 +21,12 @@ from tests.uniapl.packed import one_pack
 from uniapl.attention import tiles
 from uniapl.batch import Counts, Sequence
 from uniapl.blocks import wrap_blocks
+from uniapl.errors import SpecError
 from uniapl.forward import completion_logprobs
 from uniapl.learner import Learner
 from uniapl.lora import with_lora
 from uniapl.objective import unified_terms
-from uniapl.packing import Layout
+from uniapl.packing import BLOCK, Layout
 from uniapl.packs import packs, visible
 from uniapl.policy import Policy, Reference
 from uniapl.spec.job import JobSpec
@@ -176,7 +177,7 @@ def test_trees_in_one_row_do_not_see_each_other() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(sequences=steps(), budget=st.integers(1, 150), kind=st.sampled_from([*KINDS, "blocks"]))
+@given(sequences=steps(), budget=st.integers(1, 300), kind=st.sampled_from([*KINDS, "blocks"]))
 def test_every_sequence_is_in_one_pack_and_packs_keep_to_the_budget(
     sequences: list[Sequence], budget: int, kind: Any
 ) -> None:
@@ -185,7 +186,8 @@ def test_every_sequence_is_in_one_pack_and_packs_keep_to_the_budget(
         R, W = pack.input_ids.shape
         useful = int((pack.tree >= 0).sum())
         lone = R == 1 and len(pack.batch.coef) == 1
-        assert (useful if kind == "blocks" else R * W) <= budget or lone
+        allowed = max(budget, BLOCK) if kind == "blocks" else budget
+        assert lone or allowed >= R * W
         assert 2 * useful >= R * W or kind == "blocks"  # rows are dense
         assert useful == R * W or kind != "trees"
         for ids, mask, coef in zip(
@@ -292,6 +294,14 @@ def test_recomputed_and_compiled_blocks_give_the_same_gradient(measure: bool, mo
     assert_close(wrapped, plain, rtol=1e-12, atol=1e-15)
 
 
+def test_blocks_that_cannot_be_told_apart_are_neither_recomputed_nor_compiled_in_silence() -> None:
+    for name in ("gradient_checkpointing", "compile_blocks"):
+        with pytest.raises(SpecError, match="cannot be told apart") as refused:
+            wrap_blocks(torch.nn.Linear(2, 2), Resources.model_validate({name: True}))
+        assert refused.value.param == f"resources.{name}"
+    wrap_blocks(torch.nn.Linear(2, 2), Resources())
+
+
 def test_flex_attention_sees_the_prompt_and_the_own_branch() -> None:
     group = [Sequence([5, 6, 7], [8, 9]), Sequence([5, 6, 7], [10]), Sequence([1], [2, 3])]
     pack = one_pack(group, "blocks")
@@ -305,3 +315,54 @@ def test_flex_attention_sees_the_prompt_and_the_own_branch() -> None:
     query, key = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
     seen = tiles(pack).mask_mod(torch.zeros_like(key), torch.zeros_like(key), query, key)
     assert {query: seen[query].nonzero().flatten().tolist() for query in range(9)} == sees
+
+
+@st.composite
+def long_steps(draw: Any) -> list[Sequence]:
+    """Prompts and branches of lengths around those of tiles."""
+    length = st.one_of(st.integers(1, 40), st.sampled_from([BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK]))
+    return [
+        Sequence([token] * draw(length), [token] * n, demonstration=True)
+        for token in range(1, draw(st.integers(2, 4)))
+        for n in draw(st.lists(length, min_size=1, max_size=4))
+    ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(sequences=long_steps())
+def test_no_tile_is_left_out_in_which_a_token_is_seen_and_whole_ones_are_seen_by_all(sequences: list[Sequence]) -> None:
+    pack = one_pack(sequences, "blocks")
+    W = pack.input_ids.shape[1]
+    token = torch.arange(W)
+    seen = visible(pack.tree, pack.branch, torch.tensor(0), token[:, None], token)
+    by_tile = seen.unflatten(1, (-1, BLOCK)).unflatten(0, (-1, BLOCK)).transpose(1, 2).flatten(2)  # (n, n, tokens)
+    found = tiles(pack)
+    computed, whole = found.to_dense()[0, 0].bool(), dense(found.full_kv_num_blocks, found.full_kv_indices)
+    assert not (by_tile.any(dim=2) & ~computed).any()
+    assert by_tile[whole].all()
+
+
+def dense(numbers: Any, indices: Any) -> Tensor:
+    """Which tiles a block mask lists: (n, n)."""
+    found = torch.zeros(indices.shape[-2:], dtype=torch.bool)
+    for query, (number, keys) in enumerate(zip(numbers[0, 0].tolist(), indices[0, 0].tolist(), strict=True)):
+        found[query, keys[:number]] = True
+    return found
+
+
+def test_tiles_of_other_branches_and_trees_are_left_out_and_whole_ones_need_no_mask() -> None:
+    group = [Sequence([1] * BLOCK * 2, [n] * BLOCK, demonstration=True) for n in (2, 3)]
+    pack = one_pack([*group, Sequence([4] * BLOCK, [5] * BLOCK, demonstration=True)], "blocks")
+    found = tiles(pack)
+    by_hand = """
+        o . . . . .
+        x o . . . .
+        x x o . . .
+        x x . o . .
+        . . . . o .
+        . . . . x o
+    """
+    rows = [line.split() for line in by_hand.strip().splitlines()]
+    assert found.to_dense()[0, 0].tolist() == [[int(c != ".") for c in row] for row in rows]
+    whole = dense(found.full_kv_num_blocks, found.full_kv_indices)
+    assert whole.int().tolist() == [[int(c == "x") for c in row] for row in rows]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
-from transformers import DynamicCache
+from transformers import DynamicCache, FalconH1Config, Mamba2Config
 from transformers.cache_utils import DynamicLayer
 
+from uniapl.errors import ModelError
 from uniapl.packing import CACHE_ROOM
 from uniapl.policy import Policy
 from uniapl.rollout.base import Completion
@@ -126,6 +131,21 @@ def test_windows_keep_their_own_cache(policy: Policy) -> None:
     first, second = roomy(DynamicCache(config=config)).layers
     assert not isinstance(first, RoomyLayer)
     assert isinstance(second, RoomyLayer)
+
+
+@pytest.mark.parametrize(
+    ("config", "kept"),
+    [
+        (FalconH1Config(num_hidden_layers=1), "LinearAttentionAndFullAttentionLayer"),
+        (Mamba2Config(num_hidden_layers=1), "LinearAttentionLayer"),
+    ],
+)
+def test_a_student_whose_states_cannot_be_repeated_is_refused(policy: Policy, config: Any, kept: str) -> None:
+    hybrid = replace(policy, model=SimpleNamespace(config=config))
+    with pytest.raises(ModelError, match=f"cannot be sampled in groups here: its {kept} keeps more") as refused:
+        TransformersGenerator(hybrid, temperature=1.0, max_new_tokens=4, batch_size=4)
+    assert refused.value.param == "student"
+    assert "vllm" in (refused.value.hint or "")
 
 
 def one_by_one(policy: Policy, prompt: list[int], draws: Tensor, temperature: float) -> Completion:

@@ -30,11 +30,12 @@ from tests.uniapl.packed import one_pack
 from uniapl import forward, selfcheck
 from uniapl.attention import tiles
 from uniapl.batch import Sequence
+from uniapl.errors import ModelError
 from uniapl.forward import completion_logprobs
 from uniapl.lora import with_lora
 from uniapl.packing import Layout
 from uniapl.policy import Policy
-from uniapl.selfcheck import disagreement, with_layout
+from uniapl.selfcheck import disagreement, stretches, with_layout
 from uniapl.spec.training import Lora
 
 SIZES = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "pad_token_id": None}
@@ -140,6 +141,58 @@ def test_what_a_model_raises_for_the_mask_is_the_reason(policy: Policy, monkeypa
     monkeypatch.setattr(forward, "paths", refuse)
     chosen, reason = with_layout(policy)
     assert (chosen.layout.kind, reason) == ("rows", "NotImplementedError: no such masks here")
+
+
+@pytest.mark.parametrize(
+    ("rotary", "found"),
+    [
+        ({"rope_type": "default"}, None),
+        ({"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32}, None),
+        ({"rope_type": "dynamic", "factor": 2.0}, "dynamic positions change"),
+        (
+            {
+                "rope_type": "longrope",
+                "short_factor": [1.0] * 4,
+                "long_factor": [2.0] * 4,
+                "original_max_position_embeddings": 32,
+            },
+            "longrope positions change",
+        ),
+    ],
+)
+def test_positions_that_follow_the_longest_of_a_batch_are_told(rotary: dict[str, Any], found: str | None) -> None:
+    pretrained = 32 if rotary["rope_type"] == "dynamic" else 64  # the others tell it themselves
+    config = Qwen3Config(
+        **LLAMA_LIKE, max_position_embeddings=pretrained, rope_parameters={"rope_theta": 1e4, **rotary}
+    )
+    policy = student(Qwen3ForCausalLM(config))
+    short, long = torch.arange(30)[None], torch.arange(40)[None]
+    alone = policy.model(short).logits
+    batch = torch.cat([torch.cat([short, torch.zeros(1, 10, dtype=torch.long)], dim=1), long])
+    with torch.no_grad():
+        beside = policy.model(batch).logits[:1, :30]
+    assert torch.allclose(alone, beside, atol=1e-5) == (found is None)
+    assert stretches(policy, 32) is None
+    assert (found or "") in (stretches(policy, 33) or "")
+    assert (stretches(policy, 33) is None) == (found is None)
+
+
+def test_a_student_whose_plain_forward_fails_is_refused(policy: Policy, monkeypatch: Any) -> None:
+    def forward(input_ids: Any, attention_mask: Any) -> None: ...
+
+    monkeypatch.setattr(policy.model, "forward", forward)
+    with pytest.raises(ModelError, match=r"cannot be trained: TypeError: .*logits_to_keep") as refused:
+        with_layout(policy)
+    assert refused.value.param == "student"
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_layout(policy: Policy, monkeypatch: Any) -> None:
+    def full(pack: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(forward, "paths", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        with_layout(policy)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own compiler uses what it deprecates

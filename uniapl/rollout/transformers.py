@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
 from uniapl.errors import ModelError
 from uniapl.forward import precision
@@ -19,6 +20,10 @@ from uniapl.policy import Policy
 from uniapl.rollout.base import Completion, OnGroup
 from uniapl.rollout.cache import roomy
 from uniapl.rollout.choice import choose
+
+REPEATED = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
+"""Whose rows can be repeated and chosen. Layers derived from them inherit how, and do it to keys and values alone: the
+states of convolutions and recurrences would still be those of the prompts."""
 
 
 class TransformersGenerator:
@@ -36,8 +41,13 @@ class TransformersGenerator:
             ModelError: the student keeps a state that cannot be repeated for a group (state-space layers).
         """
         for layer in DynamicCache(config=policy.model.config).layers:
-            if not (hasattr(layer, "batch_repeat_interleave") and hasattr(layer, "batch_select_indices")):
-                raise ModelError(f"{type(policy.model).__name__} cannot be sampled in groups", param="student")
+            if type(layer) not in REPEATED:
+                raise ModelError(
+                    f"{type(policy.model).__name__} cannot be sampled in groups here: its {type(layer).__name__} keeps "
+                    "more than keys and values",
+                    hint='sample it with vLLM: "rollout": {"backend": {"type": "vllm"}}',
+                    param="student",
+                )
         self._policy = policy
         self._temperature = temperature
         self._max_new_tokens = max_new_tokens
