@@ -59,7 +59,6 @@ class Steps:
     def __init__(self) -> None:
         self._wall: list[float] = []
         self._cpu: list[float] = []
-        self._loaded = peak()
 
     @contextmanager
     def one(self) -> Iterator[None]:
@@ -80,7 +79,7 @@ class Steps:
 
     def result(self, **more: Any) -> Result:
         """Seconds of wall and of CPU by step, the peak of resident memory, and what else there is to tell."""
-        return {"wall_s": self._wall[1:], "cpu_s": self._cpu[1:], "rss": peak(), "loaded_rss": self._loaded, **more}
+        return {"wall_s": self._wall[1:], "cpu_s": self._cpu[1:], "rss": peak(), **more}
 
 
 def peak() -> int:

@@ -1,4 +1,4 @@
-"""Our updates on replayed rollouts, in a process of its own: `python -m benchmarks.our_side KIND STEPS CASE`."""
+"""Our updates on replayed rollouts, in a process of its own: `python -m benchmarks.our_side KIND LAYOUT STEPS CASE`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from uniapl.allocator import keep_freed_memory
 from uniapl.batch import Sequence
 from uniapl.forward import completion_logprobs
 from uniapl.learner import Learner
+from uniapl.packing import Layout
 from uniapl.packs import packs
 from uniapl.policy import Policy, load_policy
 from uniapl.selfcheck import with_layout
@@ -27,16 +28,25 @@ ALPHA = 0.1
 LAMBDA_ADV = 1e-3
 
 
-def measure(case: Case, *, unified: bool, steps: int) -> Result:
+CHOSEN = "chosen"
+"""The layout that a run would choose; or else its kind."""
+
+
+def measure(case: Case, *, unified: bool, layout: str, steps: int) -> Result:
     """Times and gradients of updates; the first warms up, and tells each term's norm where there are several.
 
     Args:
         case: what was sampled.
         unified: imitate and compare too; L_GRPO alone otherwise.
+        layout: see `CHOSEN`.
         steps: that are counted.
     """
-    policy, obstacle = with_layout(load_policy(ModelSource(path=str(MODEL)), torch.device("cpu")))
-    assert obstacle is None, obstacle
+    policy = load_policy(ModelSource(path=str(MODEL)), torch.device("cpu"))
+    if layout == CHOSEN:
+        policy, obstacle = with_layout(policy)
+        assert obstacle is None, obstacle
+    else:
+        policy = replace(policy, layout=Layout(layout))  # type: ignore[arg-type]
     weights = {"alpha": ALPHA, "lambda_adv": LAMBDA_ADV} if unified else {"alpha": 0.0, "lambda_adv": 0.0}
     spec = JobSpec.model_validate({"student": "s", "dataset_mix": [{"dataset": "d"}], **weights})
     learner, clock, metrics = Learner(policy, spec), Steps(), []
@@ -72,6 +82,7 @@ def sampled(policy: Policy, sequences: list[Sequence]) -> list[Sequence]:
 
 
 if __name__ == "__main__":
-    kind, counted, *described = sys.argv[1:]
+    kind, layout, counted, *described = sys.argv[1:]
     keep_freed_memory()  # as `python -m uniapl train` does
-    print(json.dumps(measure(Case.parse(*described), unified=kind == "unified", steps=int(counted))))
+    found = measure(Case.parse(*described), unified=kind == "unified", layout=layout, steps=int(counted))
+    print(json.dumps(found))

@@ -1,114 +1,63 @@
-"""`make bench-packs`: one update of SmolLM2-135M on one group, the prompt shared and not shared.
+"""`make bench-packs`: one update of SmolLM2-135M on one group, the prompt shared and not shared, both by this trainer.
 
-One group of 8 random completions (14 to 86 tokens, 45 on average) after a prompt of 24, 96 and 400 tokens, with and
-without the teacher's answer of 60. Each measurement is a fresh process of one thread, in the order A B B A. Prints a
-table and one JSON line; refuses to print a speed where the gradients' norms differ.
+A group of 8 completions of spread lengths after a prompt of 24, 96 and 400 tokens, L_GRPO alone and all three terms
+with the teacher's answer. Each measurement is a fresh process, in the order A B B A. Prints a table and one JSON line;
+refuses to print a speed where the gradients' norms differ in any step.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import random
-import resource
-import statistics
-import time
-from dataclasses import replace
 from typing import Any
 
-from benchmarks.fresh import MODEL, alternate, child, require_agreement
-from benchmarks.replay import LENGTHS, REFERENCE
+from benchmarks.fresh import alternate, conditions, median, require_agreement
+from benchmarks.replay import Case
+from benchmarks.train import PROMPTS, ours
 
-PROMPTS = (24, 96, 400)
-KINDS = ("plain", "trees")
-
-
-def measure(kind: str, prompt: int, *, reference: bool, steps: int) -> dict[str, Any]:
-    """CPU-seconds of updates in this process, after one that is not counted."""
-    import torch
-
-    from uniapl.allocator import keep_freed_memory
-    from uniapl.batch import Sequence
-    from uniapl.learner import Learner
-    from uniapl.packing import Layout
-    from uniapl.policy import load_policy
-    from uniapl.spec.job import JobSpec
-    from uniapl.spec.run import ModelSource
-
-    keep_freed_memory()
-    torch.set_num_threads(1)
-    policy = load_policy(ModelSource(path=str(MODEL)), torch.device("cpu"))
-    policy = replace(policy, layout=Layout(kind))  # type: ignore[arg-type]
-    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    draw = random.Random(0)
-
-    def ids(length: int) -> list[int]:
-        return [draw.randrange(1000, 40_000) for _ in range(length)]
-
-    question = ids(prompt)
-    sequences = [
-        Sequence(question, ids(n), advantage=draw.gauss(0, 1), coef=draw.gauss(0, 1), old_logprobs=[-10.0] * n)
-        for n in LENGTHS[8]
-    ]
-    sequences += [Sequence(question, ids(REFERENCE), demonstration=True)] * reference
-    spec = JobSpec.model_validate(
-        {"student": "s", "dataset_mix": [{"dataset": "d"}], "alpha": 0.1 * reference, "lambda_adv": 1e-3}
-    )
-    learner, seconds, norms = Learner(policy, spec), [], []
-    for step in range(1 + steps):
-        started = time.process_time()
-        norms.append(learner.update(sequences, step, measure_terms=False)["grad_norm"])
-        seconds.append(time.process_time() - started)
-    return {
-        "seconds": seconds[1:],
-        "grad_norm": norms[0],
-        "rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "loaded_gb": loaded / 2**20,
-        "tokens": sum(s.num_tokens for s in sequences),
-    }
+LAYOUTS = ("plain", "trees")
+KINDS = ("grpo", "unified")
 
 
-def compare(prompt: int, *, reference: bool, steps: int) -> dict[str, Any]:
+def compare(case: Case, kind: str, options: argparse.Namespace) -> dict[str, Any]:
     """Both layouts, in the order A B B A."""
-    described = (prompt, int(reference), steps)
-    runs = alternate(KINDS, lambda kind: child("benchmarks.packs", "--child", kind, *described, threads=1))
-    norms = {kind: runs[kind][0]["grad_norm"] for kind in KINDS}
-    require_agreement({kind: [norm] for kind, norm in norms.items()}, f"a prompt of {prompt}")
-    seconds = {kind: statistics.median(s for run in runs[kind] for s in run["seconds"]) for kind in KINDS}
+    runs = alternate(LAYOUTS, lambda layout: ours(case, options, kind=kind, layout=layout))
+    norms = {f"{layout} {i}": run["grad_norms"] for layout in LAYOUTS for i, run in enumerate(runs[layout])}
+    difference = require_agreement(norms, f"{case}, {kind}")
+    wall = {layout: median(runs[layout], "wall_s") for layout in LAYOUTS}
     return {
-        "prompt": prompt,
-        "reference": reference,
-        "tokens": runs["plain"][0]["tokens"],
-        "cpu_s": seconds,
-        "ratio": seconds["plain"] / seconds["trees"],
-        "rss_gb": {kind: max(run["rss_gb"] for run in runs[kind]) for kind in KINDS},
-        "grad_norm": norms,
+        "prompt": case.prompt,
+        "kind": kind,
+        "tokens": case.num_tokens,
+        "wall_s": wall,
+        "ratio": wall["plain"] / wall["trees"],
+        "rss_gb": {layout: max(run["rss"] for run in runs[layout]) / 2**30 for layout in LAYOUTS},
+        "grad_norm_difference": difference,
     }
 
 
 def main() -> None:
     """Measure, print the table and the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=2, help="updates measured in each process")
-    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--prompts", type=int, nargs="+", default=PROMPTS, help="their lengths in tokens")
+    parser.add_argument("--steps", type=int, default=2, help="updates measured in each process, after one that is not")
+    parser.add_argument("--threads", type=int, default=2, help="that torch computes with")
     options = parser.parse_args()
-    if options.child:
-        kind, prompt, reference, steps = options.child
-        print(json.dumps(measure(kind, int(prompt), reference=reference == "1", steps=int(steps))))
-        return
-    print(f"{'prompt':>6} {'teacher':>7} {'tokens':>6} {'plain':>7} {'shared':>7} {'ratio':>6} {'RSS':>11}")
+    told = conditions(options.threads)
+    print("| prompt | terms | plain | shared | ratio | peak RSS, plain / shared | gradient norms differ by |")
+    print("|---:|---|---:|---:|---:|---:|---:|")
     rows = []
-    for prompt in PROMPTS:
-        for reference in (False, True):
-            row = compare(prompt, reference=reference, steps=options.steps)
-            rows.append(row)
-            cpu, rss = row["cpu_s"], row["rss_gb"]
-            print(
-                f"{prompt:6} {'yes' if reference else 'no':>7} {row['tokens']:6} {cpu['plain']:6.1f}s "
-                f"{cpu['trees']:6.1f}s {row['ratio']:5.2f}x {rss['plain']:.1f}/{rss['trees']:.1f} GB",
-                flush=True,
-            )
-    print(json.dumps({"benchmark": "packs", "rows": rows}))
+    for prompt, kind in itertools.product(options.prompts, KINDS):
+        row = compare(Case(prompt, 8, "spread"), kind, options)
+        rows.append(row)
+        wall, rss = row["wall_s"], row["rss_gb"]
+        print(
+            f"| {prompt} | {kind} | {wall['plain']:.1f} s | {wall['trees']:.1f} s | **{row['ratio']:.2f}** | "
+            f"{rss['plain']:.2f} / {rss['trees']:.2f} GB | {row['grad_norm_difference']:.0e} |",
+            flush=True,
+        )
+    print(json.dumps({"benchmark": "packs", **told, "rows": rows}))
 
 
 if __name__ == "__main__":

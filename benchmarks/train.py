@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fresh import Result, alternate, child, conditions, median, require_agreement
+from benchmarks.our_side import CHOSEN
 from benchmarks.replay import Case
 
 TRL = Path(".venv-trl/bin/python")
@@ -32,9 +33,9 @@ def trl(case: Case, options: argparse.Namespace, micro_batch: int, *, kind: str 
     return child("benchmarks.trl_side", kind, micro_batch, counted, *case.arguments, **where)
 
 
-def ours(case: Case, options: argparse.Namespace, *, kind: str = "grpo") -> Result:
+def ours(case: Case, options: argparse.Namespace, *, kind: str = "grpo", layout: str = CHOSEN) -> Result:
     """Our side in a process of its own."""
-    return child("benchmarks.our_side", kind, options.steps, *case.arguments, threads=options.threads)
+    return child("benchmarks.our_side", kind, layout, options.steps, *case.arguments, threads=options.threads)
 
 
 def fastest_micro_batch(prompt: int, options: argparse.Namespace) -> int:

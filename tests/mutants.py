@@ -80,6 +80,13 @@ MUTANTS = [  # what is broken, file, line, its replacement
     ("tokens of a chunk", "head", "gather(-1, token_ids[part, None])", "gather(-1, token_ids.flip(0)[part, None])"),
     ("the kept chunk, overwritten", "head", "last, ctx.last = ctx.last, None", "last = ctx.last"),
     ("sum over chunks", "head", "total.addmm_(a, b)", "total.copy_(a @ b)"),
+    ("prompts in other tiles", "attention", "(prompt | _overlap(b0, b1))", "_overlap(b0, b1)"),
+    ("tiles of other trees", "attention", "earlier & _overlap(t0, t1) &", "earlier &"),
+    ("order within a whole tile", "attention", "earlier.tril(-1) & one_tree", "earlier & one_tree"),
+    ("other branches in a whole tile", "attention", "& one_tree & on_path", "& one_tree"),
+    ("padding among trees", "attention", "torch.where(tree < 0, tree.amax(dim=1, keepdim=True) + 1, tree)", "tree"),
+    ("the budget of tiles", "packing", "max_tokens = max(max_tokens // BLOCK, 1) * BLOCK", "pass"),
+    ("memory that runs out in the check", "selfcheck", "except torch.OutOfMemoryError:\n        raise", "except torch.OutOfMemoryError:\n        return None"),
     ("schedules", "learner", "self._spec.weights_at(step)", "self._spec.weights_at(0)"),
 ]  # fmt: skip
 

@@ -18,12 +18,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from tests.uniapl.packed import one_pack
+from uniapl import linear
 from uniapl.attention import tiles
 from uniapl.batch import Counts, Sequence
 from uniapl.blocks import wrap_blocks
 from uniapl.errors import SpecError
 from uniapl.forward import completion_logprobs
 from uniapl.learner import Learner
+from uniapl.linear import multiply_by_onednn
 from uniapl.lora import with_lora
 from uniapl.objective import unified_terms
 from uniapl.packing import BLOCK, Layout
@@ -294,6 +296,29 @@ def test_recomputed_and_compiled_blocks_give_the_same_gradient(measure: bool, mo
     assert_close(wrapped, plain, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own compiler uses what it deprecates
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # which it looks at, too
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # as it does
+@pytest.mark.parametrize("onednn", [False, True])
+def test_blocks_that_the_compiler_has_traced_give_the_same_gradient(
+    policy: Policy, onednn: bool, monkeypatch: Any
+) -> None:
+    """Traced and differentiated as in a run, but not made into kernels, which takes minutes."""
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda block, **how: real(block, backend="aot_eager", **how))
+    monkeypatch.setattr(linear, "CHOSEN", onednn)
+    multiply_by_onednn(policy.model)
+    pack = one_pack([Sequence([5, 6, 7], [i, 8, 9]) for i in range(4)])
+    parameters = trained(policy)
+
+    def gradient() -> tuple[Tensor, ...]:
+        return torch.autograd.grad(completion_logprobs(policy.model, pack, temperature=1.0)[0].sum(), parameters)
+
+    plain = gradient()
+    wrap_blocks(policy.model, Resources(compile_blocks=True))
+    assert_close(gradient(), plain, rtol=1e-4, atol=1e-5)
+
+
 def test_blocks_that_cannot_be_told_apart_are_neither_recomputed_nor_compiled_in_silence() -> None:
     for name in ("gradient_checkpointing", "compile_blocks"):
         with pytest.raises(SpecError, match="cannot be told apart") as refused:
@@ -352,7 +377,7 @@ def dense(numbers: Any, indices: Any) -> Tensor:
 
 def test_tiles_of_other_branches_and_trees_are_left_out_and_whole_ones_need_no_mask() -> None:
     group = [Sequence([1] * BLOCK * 2, [n] * BLOCK, demonstration=True) for n in (2, 3)]
-    pack = one_pack([*group, Sequence([4] * BLOCK, [5] * BLOCK, demonstration=True)], "blocks")
+    pack = one_pack([*group, Sequence([4] * BLOCK, [5] * (BLOCK - 1), demonstration=True)], "blocks")  # and padding
     found = tiles(pack)
     by_hand = """
         o . . . . .
@@ -360,7 +385,7 @@ def test_tiles_of_other_branches_and_trees_are_left_out_and_whole_ones_need_no_m
         x x o . . .
         x x . o . .
         . . . . o .
-        . . . . x o
+        . . . . o o
     """
     rows = [line.split() for line in by_hand.strip().splitlines()]
     assert found.to_dense()[0, 0].tolist() == [[int(c != ".") for c in row] for row in rows]
