@@ -110,6 +110,13 @@ def require_agreement(norms: dict[str, list[float]], what: str) -> float:
     return difference
 
 
+def require_agreement_of_runs(runs: dict[str, list[Result]], what: str) -> float:
+    """The same for each run of each kind."""
+    return require_agreement(
+        {f"{kind} {i}": run["grad_norms"] for kind in runs for i, run in enumerate(runs[kind])}, what
+    )
+
+
 def conditions(threads: int) -> Result:
     """When, where and with what it was measured."""
     return {

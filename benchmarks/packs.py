@@ -12,7 +12,7 @@ import itertools
 import json
 from typing import Any
 
-from benchmarks.fresh import alternate, conditions, median, require_agreement
+from benchmarks.fresh import alternate, conditions, median, require_agreement_of_runs
 from benchmarks.replay import Case
 from benchmarks.train import PROMPTS, ours
 
@@ -23,8 +23,7 @@ KINDS = ("grpo", "unified")
 def compare(case: Case, kind: str, options: argparse.Namespace) -> dict[str, Any]:
     """Both layouts, in the order A B B A."""
     runs = alternate(LAYOUTS, lambda layout: ours(case, options, kind=kind, layout=layout))
-    norms = {f"{layout} {i}": run["grad_norms"] for layout in LAYOUTS for i, run in enumerate(runs[layout])}
-    difference = require_agreement(norms, f"{case}, {kind}")
+    difference = require_agreement_of_runs(runs, f"{case}, {kind}")
     wall = {layout: median(runs[layout], "wall_s") for layout in LAYOUTS}
     return {
         "prompt": case.prompt,

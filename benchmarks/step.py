@@ -25,7 +25,7 @@ from typing import Any
 from uniapl_client import Client
 from uniapl_client.spec_file import read_spec
 
-from benchmarks.fresh import Result, alternate, conditions, median, require_agreement
+from benchmarks.fresh import Result, alternate, conditions, median, require_agreement_of_runs
 from embedded.service import EmbeddedService
 from uniapl.spec.job import JobSpec
 
@@ -88,8 +88,7 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "bare": lambda: bare(run_folder(like), folder / str(next(number))),
     }
     runs = alternate(KINDS, lambda kind: sides[kind]())
-    norms = {f"{kind} {i}": run["grad_norms"] for kind in KINDS for i, run in enumerate(runs[kind])}
-    difference = require_agreement(norms, "the job and the bare run")
+    difference = require_agreement_of_runs(runs, "the job and the bare run")
     total = {kind: sum(s for run in runs[kind] for s in run["step_s"]) for kind in KINDS}
     return {
         "step_s": {kind: [s for run in runs[kind] for s in run["step_s"]] for kind in KINDS},

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fresh import Result, alternate, child, conditions, median, require_agreement
+from benchmarks.fresh import Result, alternate, child, conditions, median, require_agreement_of_runs
 from benchmarks.our_side import CHOSEN
 from benchmarks.replay import Case
 
@@ -62,8 +62,7 @@ def compare(case: Case, options: argparse.Namespace, micro_batch: int) -> dict[s
     """Both sides, in the order A B B A."""
     sides = {"trl": lambda: trl(case, options, micro_batch), "ours": lambda: ours(case, options)}
     runs = alternate(KINDS, lambda kind: sides[kind]())
-    norms = {f"{kind} {i}": run["grad_norms"] for kind in KINDS for i, run in enumerate(runs[kind])}
-    difference = require_agreement(norms, str(case))
+    difference = require_agreement_of_runs(runs, str(case))
     wall = {kind: median(runs[kind], "wall_s") for kind in KINDS}
     return {
         "prompt": case.prompt,

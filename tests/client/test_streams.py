@@ -106,14 +106,14 @@ def test_a_stream_may_be_left_and_the_client_used_again() -> None:
             async with aclosing(client.jobs.events("job_1")) as events:
                 async for _ in events:
                     break
-            await client.jobs.get("job_1")
+            assert (await client.jobs.get("job_1")).id == "job_1"
 
     with serving(script) as server:
         anyio.run(leave, server.url)
         with Client(server.url) as client:
             with closing(client.jobs.events("job_1")) as events:
                 next(events)
-            client.jobs.get("job_1")
+            assert client.jobs.get("job_1").id == "job_1"
 
 
 LOGS = {1: b"first attempt\nended badly\n", 2: b"second attempt\n"}
