@@ -16,7 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent.parent
-TESTS = ["objective", "adversarial", "learning", "explore", "golden", "packs", "along", "linear", "head", "selfcheck"]
+TESTS = ["objective", "adversarial", "learning", "explore", "golden", "packs"]
+TESTS += ["along", "linear", "activations", "head", "selfcheck"]
 
 MUTANTS = [  # what is broken, file, line, its replacement
     ("SFT's sign", "objective", "return -logprobs.sum() / max(num_tokens, 1)", "return logprobs.sum() / max(num_tokens, 1)"),
@@ -56,6 +57,13 @@ MUTANTS = [  # what is broken, file, line, its replacement
     ("missing rewards", "advantages", "known = values.isfinite()", "known = torch.ones_like(values).bool()"),
     ("temperature of rollouts", "learner", "torch.where(batch.sampled, spec.rollout.temperature, 1.0)", "torch.where(batch.sampled, 1.0, 1.0)"),
     ("counts of the step", "learner", "Counts.of(sequences)", "Counts.of(sequences[:1])"),
+    ("a norm's mean", "activations", "unit, mean, value=-1", "unit, mean, value=0"),
+    ("what a norm adds to the mean", "activations", ".add_(eps)", ""),
+    ("gradient of a norm's weight", "activations", "along.flatten(0, -2)", "outer.flatten(0, -2)"),
+    ("gradient of a gate", "activations", "inner.mul_(up), gate", "inner, gate"),
+    ("gradient of a gate's other half", "activations", "opened.mul_(inner)", "opened"),
+    ("gradient of what follows a gate", "activations", "(opened * up).flatten(0, -2)", "up.flatten(0, -2)"),
+    ("another activation", "activations", " and type(module.act_fn) is SILU", ""),
     ("rows left out", "batch", "self.advantage is not None and (self.advantage != 0 or kl_penalty)", "bool(self.advantage)"),
     ("combined weight", "batch", "or (weights.lambda_adv > 0 and bool(self.coef))", ""),
     ("branches apart", "packs", "(branch[row, key] == 0) | (branch[row, key] == branch[row, query])", "branch[row, key] >= 0"),
@@ -63,8 +71,8 @@ MUTANTS = [  # what is broken, file, line, its replacement
     ("order within a branch", "packs", "same_tree & on_path & (key <= query)", "same_tree & on_path"),
     ("a branch's positions", "packs", "(token, P + at, t, b)", "(token, at, t, b)"),
     ("a branch's first token", "packs", "[fork, *range(start, start + n - 1)]", "[start - 1, *range(start, start + n - 1)]"),
-    ("a branch sees its prompt", "along", "else [prompt, slice(start, here.stop)]", "else [slice(start, here.stop)]"),
-    ("a branch sees its beginning", "along", "else [prompt, slice(start, here.stop)]", "else [prompt, here]"),
+    ("a branch sees its prompt", "along", "else [prompt, own]", "else [own]"),
+    ("a branch sees its beginning", "along", "else [prompt, own]", "else [prompt, here]"),
     ("order within a block", "along", "triu_(1)", "triu_(n)"),
     ("scale of the queries' gradient", "along", "torch.bmm(grad, k) * ctx.scale", "torch.bmm(grad, k)"),
     ("sum over blocks", "along", "total[0, :, tokens] += part", "total[0, :, tokens] = part"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -36,7 +37,7 @@ def attend_along(query: Tensor, key: Tensor, value: Tensor, path: Tensor, scale:
     Returns:
         (1, W, H, D), D of the values.
     """
-    found: Tensor = _Along.apply(query, key, value, list(_blocks(path)), scale)  # type: ignore[no-untyped-call]
+    found: Tensor = _Along.apply(query, key, value, _blocks(path), scale)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -112,15 +113,19 @@ def _add(total: Tensor, seen: list[slice], grad: Tensor) -> None:
         total[0, :, tokens] += part
 
 
-def _blocks(path: Tensor) -> Iterator[Block]:
+@lru_cache(maxsize=1)  # every layer of a forward hands on the same tensor
+def _blocks(path: Tensor) -> list[Block]:
     """Each prompt, and each of its branches, some queries at a time."""
+    found: list[Block] = []
     prompt = slice(0, 0)
     for branch, start, end in _spans(path):
         if branch == 0:
             prompt = slice(start, end)
         for at in range(start, end, QUERIES):
             here = slice(at, min(at + QUERIES, end))
-            yield here, [slice(start, here.stop)] if branch == 0 else [prompt, slice(start, here.stop)]
+            own = slice(start, here.stop)
+            found.append((here, [own] if branch == 0 else [prompt, own]))
+    return found
 
 
 def _spans(path: Tensor) -> Iterator[tuple[int, int, int]]:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from uniapl.activations import keep_less
 from uniapl.errors import ModelError
 from uniapl.forward import completion_logprobs
 from uniapl.linear import multiply_by_onednn
@@ -135,6 +136,7 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
     model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
     if device.type == "cpu":
         multiply_by_onednn(model)
+        keep_less(model)
     model.eval()  # no dropout, ever: the policy that is trained must be the one that sampled
     return Policy(model, tokenizer)
 

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.uniapl.test_policy import rollouts_and_demonstrations, spec
 from uniapl import checkpoint, linear, manifest
+from uniapl.activations import keep_less
 from uniapl.errors import CheckpointError
 from uniapl.learner import Learner
 from uniapl.manifest import SavedCheckpoint
@@ -55,7 +56,8 @@ def test_plain_transformers_load_it_and_the_spec_lies_beside_it(
     with torch.no_grad():
         ids = torch.tensor([[5, 6, 7]])
         assert_close(model(ids).logits, policy.model.eval()(ids).logits)
-        monkeypatch.setattr(linear, "CHOSEN", False)  # multiplied by the same library, to the last bit
+        monkeypatch.setattr(linear, "CHOSEN", False)  # by the same library and functions, to the last bit
+        keep_less(model)
         assert torch.equal(model(ids).logits, policy.model(ids).logits)
     assert JobSpec.model_validate_json((saved.path / "spec.json").read_text()) == spec(64)
     assert not [f for f in saved.path.iterdir() if f.suffix in (".bin", ".pt", ".pkl", ".pth")]

@@ -164,23 +164,26 @@ def _size(pack: PackSize, width: int) -> int:
     return pack.tokens * width + FLOAT * LOGITS * pack.logits
 
 
-def per_token(shape: Shape, lora: Lora | None = None, device: Device = "cpu", *, along: bool = False) -> int:
+def per_token(shape: Shape, lora: Lora | None = None, device: Device = "cpu", *, ours: bool = False) -> int:
     """Bytes that a token leaves behind for the backward pass, over all layers.
 
     Of each layer: both norms' inputs, normalised values and outputs; queries, repeated keys and values, attention's
     output twice; the gate before and after its activation, the other half, and their product. With LoRA the norms'
-    weights are frozen, so their normalised values are not kept, but the adapters' inner values are. Attention `along`
-    branches, as the student's on a CPU, keeps keys and values unrepeated and one output.
+    weights are frozen, so their normalised values are not kept, but the adapters' inner values are.
+
+    Functions of `ours`, as the student's on a CPU, leave less. Attention along branches: keys and values unrepeated and
+    one output. Norms: no normalised values. Gates: their two halves, but with LoRA, whose adapters read the product.
     """
-    norms = (4 if lora else 6) * shape.hidden
-    attention = 2 * (shape.queries + shape.keys) if along else 5 * shape.queries
-    products = attention + 4 * shape.intermediate + (7 * lora.rank if lora else 0)
+    norms = (4 if lora or (ours and shape.keeps_less) else 6) * shape.hidden
+    attention = 2 * (shape.queries + shape.keys) if ours else 5 * shape.queries
+    gate = (2 if ours and shape.keeps_less and not lora else 4) * shape.intermediate
+    products = attention + gate + (7 * lora.rank if lora else 0)
     return shape.layers * (FLOAT * norms + PRODUCT[device] * products)
 
 
 def kept(spec: JobSpec, student: Shape, device: Device) -> int:
     """The same, or with `gradient_checkpointing` each layer's input, and the rest of the one that is recomputed."""
-    everything = per_token(student, spec.lora, device, along=device == "cpu")
+    everything = per_token(student, spec.lora, device, ours=device == "cpu")
     if not spec.resources.gradient_checkpointing:
         return everything
     return student.layers * FLOAT * student.hidden + everything // student.layers

@@ -40,6 +40,8 @@ class Shape:
     stored_bytes: int = 0
     """Size of the weights as they lie on disk; 0 where it is not known."""
     gguf: bool = False
+    keeps_less: bool = False
+    """Whether norms and gates are those that `uniapl.activations` knows."""
 
     @property
     def inside(self) -> int:
@@ -108,6 +110,7 @@ def from_config(config: Any, *, parameters: int | None = None, stored_bytes: int
             keys=int(text.get("num_key_value_heads") or heads) * size,
             positions=int(text["max_position_embeddings"]),
             stored_bytes=stored_bytes,
+            keeps_less=text.get("hidden_act") == "silu" and "rms_norm_eps" in text,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ShapeUnknown(f"its config.json does not give the usual sizes ({error})") from None
@@ -151,4 +154,5 @@ def _from_gguf(file: Path) -> Shape:
         positions=value(f"{kind}.context_length"),
         stored_bytes=file.stat().st_size,
         gguf=True,
+        keeps_less=kind in ("llama", "qwen2", "qwen3"),
     )
