@@ -7,6 +7,7 @@ failure signature; 74 the disk is full; 75 stopped on request, resumable; 1 some
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -65,12 +66,15 @@ def _train(run: RunConfig, signals: Signals, access: Access) -> int:
     redactor = access.redactor(run.spec)
     redactor.guard_outputs()
     keep_freed_memory()
-    import transformers  # torch and transformers load below, after the arguments are known to be good
+    gc.disable()  # torch and transformers bring a million objects, none of which is garbage
+    import transformers  # they load here, after the arguments are known to be good
 
     from uniapl.prepare import log_environment, prepare
     from uniapl.report import Reporter
     from uniapl.rewards.pool import RewardPool
 
+    gc.freeze()  # nor need it look at them ever again
+    gc.enable()
     transformers.utils.logging.disable_progress_bar()  # the log is read by people, and its tail by the service
     try:
         print(log_environment(), file=sys.stderr)

@@ -18,15 +18,17 @@ import io
 import math
 from collections.abc import Sequence as Seq
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from uniapl import atomic
 from uniapl.errors import DivergedError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 LOGPROBS_KEPT = 4000
@@ -139,6 +141,8 @@ def draw(folder: Path) -> Path:
     chosen = sorted({0, (len(paths) - 1) // 2, len(paths) - 1})
     profiles = [Profile.model_validate_json(paths[i].read_bytes()) for i in chosen]
     teacher = profiles[-1].teacher
+    from matplotlib.figure import Figure  # takes most of a second: only where something is drawn
+
     figure = Figure(figsize=(10, 5), dpi=150, layout="constrained")  # not pyplot's: that would be global state
     left, right = figure.subplots(1, 2)
 
