@@ -56,7 +56,7 @@ ablation: $(MODELS)  ## compare UniAPL with its parts on SmolLM2-135M (half an h
 
 test: $(MODELS)  ## run the tests (ARGS='-k name' to choose)
 	@echo "==> running the tests"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 vllm: $(MODELS) $(VLLM)  ## run the tests that want a real vLLM, on CPU, in an environment of its own
 	@echo "==> serving with vLLM beside the trainer"

@@ -12,15 +12,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine, text
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: tests never ask a hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
+settings.register_profile("patient", deadline=None)  # a machine may stall for longer than an example takes
+settings.load_profile("patient")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; whatever tests start would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "data" / "models"
+LONG = ("tests/e2e/", "uniapl/test_train_command.py", "uniapl/test_killed.py", "uniapl/test_experiments.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that no process of several is left alone with one at the end."""
+    items.sort(key=lambda item: not any(part in item.nodeid for part in LONG))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -78,10 +79,10 @@ def in_a_moment() -> str:
     ("header", "value"), [("retry_after", "1"), ("retry_after_ms", "600"), ("retry_after", "date")]
 )
 def test_the_service_may_name_the_pause(ask: Ask, header: str, value: str) -> None:
+    started = time.monotonic()  # before the date is named
     with serving(in_turn(problem(429, **{header: in_a_moment() if value == "date" else value}), GOOD)) as server:
-        started = time.monotonic()
         ask(server.url, lambda client: client.jobs.get("job_1"))
-    assert 0.55 < time.monotonic() - started < 5
+    assert 0.55 < time.monotonic() - started < 30
 
 
 def test_a_pause_longer_than_the_deadline_is_not_begun(ask: Ask) -> None:
@@ -100,7 +101,7 @@ def test_retries_end_with_their_number_and_with_the_deadline(ask: Ask) -> None:
         started = time.monotonic()
         with pytest.raises(ServerError):
             ask(server.url, lambda client: client.jobs.get("job_1"), max_retries=10**6, deadline_s=0.5)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
 
 
 def test_pauses_grow_and_are_drawn_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +121,7 @@ def test_a_service_that_is_not_there_is_soon_given_up_and_named(ask: Ask) -> Non
     with pytest.raises(APIConnectionError, match=r"http://127\.0\.0\.1:9") as caught:
         ask("http://127.0.0.1:9", lambda client: client.models())
     assert isinstance(caught.value, ConnectionError)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_an_address_that_is_none_is_named(ask: Ask) -> None:
@@ -134,12 +135,16 @@ def test_a_service_that_was_there_is_waited_for(ask: Ask) -> None:
 
 
 def test_an_answer_that_does_not_come_is_a_timeout(ask: Ask) -> None:
+    over = threading.Event()
+
     def slow(_: Request) -> Answer:
-        time.sleep(0.5)
+        over.wait(60)
         return GOOD
 
-    with serving(slow) as server, pytest.raises(TimeoutError) as caught:
-        ask(server.url, lambda client: client.jobs.get("job_1"), timeout_s=0.1, max_retries=0)
+    with serving(slow) as server:
+        with pytest.raises(TimeoutError) as caught:
+            ask(server.url, lambda client: client.jobs.get("job_1"), timeout_s=0.1, max_retries=0)
+        over.set()
     assert isinstance(caught.value, APITimeoutError)
 
 

@@ -24,7 +24,7 @@ SPEC: dict[str, Any] = {
     "lambda_adv": 0.01,
     "grpo": {"group_size": 2},
     "rollout": {"max_new_tokens": 6},
-    "schedule": {"steps": 12, "prompts_per_step": 1, "checkpoint_every": 2},
+    "schedule": {"steps": 40, "prompts_per_step": 1, "checkpoint_every": 5},
 }
 
 
@@ -44,9 +44,9 @@ def finish(client: Client, job_id: str) -> str:
     assert before.state == "paused"
     client.jobs.resume(job_id)
     done = client.jobs.wait(job_id, timeout_s=300)
-    assert (done.step, done.attempt) == (12, 2)
+    assert (done.step, done.attempt) == (40, 2)
     assert f"resumed after step {before.step}" in [event.message for event in client.jobs.list_events(job_id)]
-    assert [point.step for point in client.jobs.metrics(job_id, names=["loss"])] == list(range(1, 13))
+    assert [point.step for point in client.jobs.metrics(job_id, names=["loss"])] == list(range(1, 41))
     files = client.jobs.checkpoints(job_id)[0].files
     return next(file.sha256 for file in files if file.name == "model.safetensors")
 

@@ -18,6 +18,10 @@ from tests.conftest import ROOT
 from tests.e2e.conftest import trainers, wait_for
 
 LONG = {"steps": 500, "prompts_per_step": 2, "checkpoint_every": 3}
+SLOW = pytest.mark.parametrize(
+    "service", ["production", pytest.param("embedded", marks=pytest.mark.faults)], indirect=True, scope="module"
+)
+"""A minute on each kind: on the second by `make faults`."""
 
 
 def test_a_job_from_upload_to_a_model_that_answers(client: Client, spec: dict[str, Any], tmp_path: Path) -> None:
@@ -54,7 +58,7 @@ def test_a_job_from_upload_to_a_model_that_answers(client: Client, spec: dict[st
 def test_a_worker_killed_in_the_middle_loses_nothing_but_time(
     service: EmbeddedService, client: Client, spec: dict[str, Any]
 ) -> None:
-    schedule = {"steps": 25, "prompts_per_step": 2, "checkpoint_every": 2}
+    schedule = {"steps": 40, "prompts_per_step": 2, "checkpoint_every": 2}
     job = client.jobs.create(**{**spec, "schedule": schedule, "evaluation": None})
     wait_for(lambda: client.jobs.get(job.id).step >= 3)
     os.kill(service.pid("worker"), signal.SIGKILL)
@@ -63,20 +67,21 @@ def test_a_worker_killed_in_the_middle_loses_nothing_but_time(
     wait_for(lambda: service.has_ended("worker"))
     service.restart_dead(print)
 
-    done = client.jobs.wait(job.id, timeout_s=90)
+    done = client.jobs.wait(job.id, timeout_s=300)
     assert before.state == "running"
-    assert (done.step, done.attempt) == (25, 2)
+    assert (done.step, done.attempt) == (40, 2)
     messages = [e.message for e in client.jobs.list_events(job.id)]
     resumed = next(m for m in messages if m.startswith("resumed after step"))
     assert int(resumed.split()[-1]) >= 2
     losses = [p.step for p in client.jobs.metrics(job.id, names=["loss"])]
-    assert losses == list(range(1, 26))  # every step once, none missing
+    assert losses == list(range(1, 41))  # every step once, none missing
 
 
+@SLOW
 def test_an_altered_checkpoint_is_refused_and_the_one_before_it_used(
     service: EmbeddedService, client: Client, spec: dict[str, Any]
 ) -> None:
-    schedule = {"steps": 16, "prompts_per_step": 2, "checkpoint_every": 2, "keep_checkpoints": 10}
+    schedule = {"steps": 40, "prompts_per_step": 2, "checkpoint_every": 4, "keep_checkpoints": 20}  # all of them
     job = client.jobs.create(**{**spec, "schedule": schedule, "evaluation": None})
     wait_for(lambda: len(client.jobs.checkpoints(job.id)) >= 2)
     os.kill(service.pid("worker"), signal.SIGKILL)
@@ -90,8 +95,8 @@ def test_an_altered_checkpoint_is_refused_and_the_one_before_it_used(
     weights.write_bytes(content)
     service.restart_dead(print)
 
-    done = client.jobs.wait(job.id, timeout_s=90)
-    assert (done.step, done.attempt) == (16, 3)
+    done = client.jobs.wait(job.id, timeout_s=300)
+    assert (done.step, done.attempt) == (40, 3)
     messages = [e.message for e in client.jobs.list_events(job.id)]
     assert any("model.safetensors is torn or altered" in m for m in messages)
     assert f"resumed after step {older.step}" in messages
@@ -110,19 +115,20 @@ def test_cancelling_a_running_job_kills_its_trainer_first(
         client.jobs.wait(job.id)
 
 
+@SLOW
 def test_a_stopping_worker_gives_its_job_back_and_another_goes_on(
     service: EmbeddedService, client: Client, spec: dict[str, Any]
 ) -> None:
-    job = client.jobs.create(**{**spec, "schedule": {**LONG, "steps": 20}, "evaluation": None})
+    job = client.jobs.create(**{**spec, "schedule": {**LONG, "steps": 40}, "evaluation": None})
     wait_for(lambda: client.jobs.get(job.id).step >= 1)
     os.kill(service.pid("worker"), signal.SIGTERM)
     given_back = wait_for(lambda: (j := client.jobs.get(job.id)).state in ("queued", "succeeded") and j)
     assert given_back.state == "queued"
     wait_for(lambda: service.has_ended("worker"))
     service.restart_dead(print)
-    done = client.jobs.wait(job.id, timeout_s=90)
-    assert (done.step, done.attempt) == (20, 2)
-    assert [p.step for p in client.jobs.metrics(job.id, names=["loss"])] == list(range(1, 21))
+    done = client.jobs.wait(job.id, timeout_s=300)
+    assert (done.step, done.attempt) == (40, 2)
+    assert [p.step for p in client.jobs.metrics(job.id, names=["loss"])] == list(range(1, 41))
 
 
 def test_a_job_that_fails_in_the_child_says_why_and_shows_its_log(client: Client, spec: dict[str, Any]) -> None:
@@ -138,6 +144,7 @@ def test_a_job_that_fails_in_the_child_says_why_and_shows_its_log(client: Client
     assert caught.value.job.attempt == 1
 
 
+@SLOW
 def test_a_trainer_that_keeps_dying_is_not_tried_for_ever(
     service: EmbeddedService, client: Client, spec: dict[str, Any]
 ) -> None:

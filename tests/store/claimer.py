@@ -69,7 +69,8 @@ class Claimer:
         if die_at == "claimed":
             die()
         if sleeps:
-            time.sleep(2 * self._lease_s)  # the others take it
+            while self._mine(hold):  # until another has taken it
+                time.sleep(0.05)
         self._transact(lambda session: jobs.begin(session, hold))
         if die_at == "begun":
             die()
@@ -81,6 +82,10 @@ class Claimer:
             if die_at == "succeeding":
                 die()
             holding.end_attempt(session, hold.job_id, hold.fence, "done", relay_closed=True)
+
+    def _mine(self, hold: Hold) -> bool:
+        with reading(self._engine) as session:
+            return session.scalar(select(Job.fence).where(Job.id == hold.job_id)) == hold.fence
 
     def _save(self, session: Session, hold: Hold) -> None:
         holding.touch(session, hold)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,30 @@ sys.argv = ["uniapl", *sys.argv[3:]]
 runpy.run_module("uniapl", run_name="__main__", alter_sys=True)
 """
 """`python -m uniapl` that is killed at one of the syncs of a checkpoint that it writes."""
+DYING_AFTER = """
+import os, runpy, signal, sys, threading
+from uniapl.report import Reporter
+
+first, share, within_s, tell, dying = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), Reporter.metrics, False
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def told(self, step, values):
+    global dying
+    tell(self, step, values)
+    if step < first or "loss" not in values:
+        return
+    if dying:  # the moment would come too late where the step has stalled
+        die()
+    dying = True
+    threading.Timer(share * (within_s or values["step_time"]), die).start()
+
+Reporter.metrics = told
+sys.argv = ["uniapl", *sys.argv[4:]]
+runpy.run_module("uniapl", run_name="__main__", alter_sys=True)
+"""
+"""`python -m uniapl` that is killed after a step, at the latest with the next one."""
 
 
 @dataclass
@@ -45,11 +69,15 @@ class Job:
     environment: dict[str, str] = field(default_factory=dict)
     attempts: list[Path] = field(default_factory=list)
 
-    def begin(self, *, dies_in: tuple[int, int] | None = None) -> subprocess.Popen[bytes]:
+    def begin(
+        self, *, dies_in: tuple[int, int] | None = None, dies_after: tuple[int, float, float] | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start the next attempt from the newest whole checkpoint.
 
         Args:
             dies_in: a step, and the number of the sync of its checkpoint at which the process is killed.
+            dies_after: a step, and how much later the process is killed: a share of so many seconds, or of the time
+                which that step took if they are 0.
         """
         newest = self.newest()
         folder = self.folder / f"fence-{len(self.attempts) + 1}"
@@ -66,6 +94,8 @@ class Job:
         command = [sys.executable, "-m", "uniapl"]
         if dies_in is not None:
             command = [sys.executable, "-c", DYING, f".step-{dies_in[0]:08d}.tmp", str(dies_in[1])]
+        if dies_after is not None:
+            command = [sys.executable, "-c", DYING_AFTER, *map(str, dies_after)]
         with (folder / "log.txt").open("wb") as log:
             return subprocess.Popen(
                 [*command, "train", str(folder / "run.json")],
@@ -104,15 +134,8 @@ def trained(folder: Path) -> list[MetricReport]:
     return [r for r in reports(folder) if isinstance(r, MetricReport) and "loss" in r.values]
 
 
-def kill_after(
-    process: subprocess.Popen[bytes], folder: Path, step: int, moment: random.Random, *, within_s: float | None = None
-) -> None:
-    """SIGKILL at a random moment after `step`: within so many seconds, by default the time which that step took."""
-    deadline = time.monotonic() + 120
-    while not (steps := [r for r in trained(folder) if r.step >= step]):
-        assert process.poll() is None, (folder / "log.txt").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(moment.random() * (within_s or steps[0].values["step_time"]))
-    process.kill()
-    process.wait()
+def kill_after(job: Job, step: int, moment: random.Random, *, within_s: float = 0.0) -> None:
+    """An attempt that gets SIGKILL at a random moment after `step`: within so many seconds, by default the time which
+    that step took, and at the latest with the next step."""
+    process = job.begin(dies_after=(step, moment.random(), within_s))
+    assert process.wait(timeout=300) == -signal.SIGKILL, job.log()

@@ -41,7 +41,7 @@ def masked(query: Tensor, key: Tensor, value: Tensor, path: Tensor, scale: float
 
 
 @pytest.mark.parametrize("queries", [1, 3, 64])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(trees=trees, padding=st.integers(0, 3), shared=st.integers(1, 3), seed=st.integers(0, 99))
 def test_the_same_as_masked_attention_with_its_gradient(
     queries: int, trees: list[tuple[int, list[int]]], padding: int, shared: int, seed: int

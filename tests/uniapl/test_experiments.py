@@ -356,23 +356,26 @@ def start(out: Path, experiment: str = "TWO_ARMS") -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code, str(out)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def wait_for(folder: Path, pattern: str) -> None:
+def wait_for(folder: Path, *patterns: str) -> None:
+    """Until something is there that one of the patterns names."""
     deadline = time.monotonic() + 60
-    while not list(folder.glob(pattern)):
-        assert time.monotonic() < deadline, f"no {pattern} in {folder}"
+    while not any(list(folder.glob(pattern)) for pattern in patterns):
+        assert time.monotonic() < deadline, f"no {patterns} in {folder}"
         time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     """An experiment whose launcher was killed in its second run; and what its first had reported by then."""
-    out = tmp_path_factory.mktemp("out")
-    launcher = start(out)
-    wait_for(out, "second/seed-0/checkpoints/step-*")
-    launcher.kill()
-    launcher.communicate()
-    assert not (out / "second" / "seed-0" / "result.json").exists()
-    return out, (out / "first" / "seed-0" / "reports.jsonl").read_bytes()
+    for _ in range(5):  # it may be over before we have looked
+        out = tmp_path_factory.mktemp("out")
+        launcher = start(out)
+        wait_for(out, "second/seed-0/checkpoints/step-*", "second/seed-0/result.json")
+        launcher.kill()
+        launcher.communicate()
+        if not (out / "second" / "seed-0" / "result.json").exists():
+            return out, (out / "first" / "seed-0" / "reports.jsonl").read_bytes()
+    pytest.fail("each time the second run was over before it could be killed")
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,8 @@ def test_a_run_needs_its_model_and_data_only_to_begin(tmp_path: Path) -> None:
     student, data = tmp_path / "student", tmp_path / "rows.jsonl"
     shutil.copytree(MODELS / "tiny-random-llama", student)
     shutil.copy(DATA / "chance.jsonl", data)
-    fields = {"student": str(student), "dataset_mix": [{"dataset": str(data)}], "lora": {"rank": 2}}
+    fields: dict[str, Any] = {"student": str(student), "dataset_mix": [{"dataset": str(data)}], "lora": {"rank": 2}}
+    fields["schedule"] = {"steps": 100, "prompts_per_step": 2, "checkpoint_every": 100}  # it trains still when asked
     process = start(run_file(tmp_path / "run", **SHORT | fields))
     deadline = time.monotonic() + 120
     while not trained(tmp_path / "run"):
@@ -132,7 +133,7 @@ def test_a_run_needs_its_model_and_data_only_to_begin(tmp_path: Path) -> None:
     assert process.returncode == 0, errors
     assert "Current thread 0x" in errors
     assert "uniapl/trainer.py" in errors
-    assert trained(tmp_path / "run")[-1].step == 6
+    assert trained(tmp_path / "run")[-1].step == 100
 
 
 @pytest.mark.parametrize("gone", ["student", "discriminator", "weights", "dataset", "checkpoint"])

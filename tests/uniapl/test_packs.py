@@ -156,7 +156,7 @@ def packed_gradient(policy: Policy, sequences: list[Sequence], budget: int) -> t
 
 @pytest.mark.parametrize("lora", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sequences=steps(), budget=st.integers(1, 150))
 def test_packs_give_the_loss_and_gradient_of_single_sequences(
     kind: Any, lora: bool, sequences: list[Sequence], budget: int
@@ -178,7 +178,7 @@ def test_trees_in_one_row_do_not_see_each_other() -> None:
     assert_close(gradient, wanted, rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sequences=steps(), budget=st.integers(1, 300), kind=st.sampled_from([*KINDS, "blocks"]))
 def test_every_sequence_is_in_one_pack_and_packs_keep_to_the_budget(
     sequences: list[Sequence], budget: int, kind: Any
@@ -248,7 +248,7 @@ def update(
 
 
 @pytest.mark.parametrize(("alpha", "kl_coef"), [(0.0, 0.0), (0.3, 0.0), (1.0, 0.0), (0.0, 0.2), (0.3, 0.2)])
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(sequences=steps(), adv=st.sampled_from([0.0, 0.05]), measure=st.booleans())
 def test_rows_without_weight_change_nothing_and_are_not_forwarded(
     alpha: float, kl_coef: float, sequences: list[Sequence], adv: float, measure: bool
@@ -353,7 +353,7 @@ def long_steps(draw: Any) -> list[Sequence]:
     ]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(sequences=long_steps())
 def test_no_tile_is_left_out_in_which_a_token_is_seen_and_whole_ones_are_seen_by_all(sequences: list[Sequence]) -> None:
     pack = one_pack(sequences, "blocks")

@@ -151,7 +151,7 @@ SCHEMAS = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(SCHEMAS.filter(lambda schema: isinstance(schema, dict | bool)))
 def test_a_schema_is_valid_exactly_if_the_meta_schema_says_so(schema: Any) -> None:
     try:

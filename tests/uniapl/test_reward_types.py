@@ -147,7 +147,7 @@ REWARDS: st.SearchStrategy[Any] = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ANSWERS, st.lists(st.tuples(st.floats(1e-6, 1e6), REWARDS), min_size=1, max_size=4), st.booleans())
 def test_every_reward_is_between_0_and_1_and_a_sum_between_its_parts(
     answer: str, parts: list[tuple[float, Any]], loose: bool
@@ -161,7 +161,7 @@ def test_every_reward_is_between_0_and_1_and_a_sum_between_its_parts(
     assert min(paid) - 1e-12 <= total <= max(paid) + 1e-12
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(-50, 50), st.integers(1, 50), st.integers(1, 9))
 def test_a_fraction_equals_itself_however_it_is_written(p: int, q: int, k: int) -> None:
     reward = MathReward(answer=str(Fraction(p, q)))

@@ -38,7 +38,7 @@ def running_sum(logits: Tensor, draws: Tensor, temperature: float) -> Tensor:
     spread=st.sampled_from([0.0, 1.0, 10.0]),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_choice_is_that_of_a_running_sum(vocabulary: int, temperature: float, spread: float, seed: int) -> None:
     source = torch.Generator().manual_seed(seed)
     logits = spread * torch.randn(64, vocabulary, generator=source)

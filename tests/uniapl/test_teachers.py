@@ -28,6 +28,7 @@ from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import uses_references
 from uniapl.spec.reward import RewardOptions
 from uniapl.teachers.cache import AnswerCache
+from uniapl.teachers.chat import Chat
 from uniapl.teachers.references import fill_references, without_failing_references
 
 KEY = "sk-test-0123456789abcdef"
@@ -105,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, reply: Reply) -> None:
         if reply.hang:
-            self.server.over.wait(20)
+            self.server.over.wait(60)
             self.close_connection = True
             return
         content = json.dumps(reply.body).encode() if isinstance(reply.body, dict) else reply.body
@@ -146,7 +147,7 @@ def spec(server: Teacher | None = None, *, teacher: dict[str, Any] | None = None
     """A job whose teacher is the server, if there is one."""
     given: dict[str, Any] = {"student": "tiny", "dataset_mix": [{"dataset": "ds_1"}], **fields}
     if server is not None:
-        options = {"concurrency": 1, "timeout_s": 5, "api_key_env": "TEST_API_KEY", **(teacher or {})}
+        options = {"concurrency": 1, "timeout_s": 60, "api_key_env": "TEST_API_KEY", **(teacher or {})}
         given["teacher"] = {"type": "openai", "base_url": server.url, "model": "m", **options}
     return JobSpec.model_validate(given)
 
@@ -267,9 +268,9 @@ def test_rows_that_no_term_compares_stay_without_reference(server: Teacher, tmp_
 def test_a_passing_failure_is_tried_again(server: Teacher, tmp_path: Path, failure: Reply) -> None:
     server.reply = lambda question, number: failure if number <= 2 else completion(f"Re: {question}")
     started = time.monotonic()
-    assert fill(spec(server, teacher={"timeout_s": 0.3}), tmp_path, rows("a")) == [["Re: a"]]
-    assert server.questions() == ["a"] * 3
-    assert time.monotonic() - started < 10  # a silent server would hold us for 20
+    assert fill(spec(server, teacher={"timeout_s": 2}), tmp_path, rows("a")) == [["Re: a"]]
+    assert server.questions()[:3] == ["a"] * 3  # a good answer that was late is asked for again
+    assert time.monotonic() - started < 40  # a silent server would hold us for 60
 
 
 def test_a_server_that_is_not_there_is_tried_again_and_then_named(tmp_path: Path, server: Teacher) -> None:
@@ -282,11 +283,11 @@ def test_a_server_that_is_not_there_is_tried_again_and_then_named(tmp_path: Path
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after_is_waited_for(server: Teacher, tmp_path: Path, form: str) -> None:
+    started = time.monotonic()
     # a date has whole seconds: two from now is more than one from now
     until = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
     header = {"Retry-After": "1" if form == "seconds" else until}
     server.reply = lambda _, number: Reply(429, headers=header) if number == 1 else completion("yes")
-    started = time.monotonic()
     assert fill(spec(server), tmp_path, rows("a")) == [["yes"]]
     assert 0.9 < time.monotonic() - started < 10
 
@@ -466,15 +467,21 @@ def test_what_came_before_a_failure_is_not_asked_again(server: Teacher, tmp_path
     ]
 
 
-def test_a_failure_lets_requests_in_flight_finish_and_begins_no_other(server: Teacher, tmp_path: Path) -> None:
-    failed = threading.Event()
+def test_a_failure_lets_requests_in_flight_finish_and_begins_no_other(
+    server: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, stopped = Chat.stop, threading.Event()
+
+    def stop_and_tell(chat: Chat) -> None:
+        stop(chat)
+        stopped.set()
+
+    monkeypatch.setattr(Chat, "stop", stop_and_tell)
 
     def reply(question: str, _: int) -> Reply:
         if question == "b":
-            failed.set()
             return Reply(400)
-        failed.wait(10)
-        time.sleep(0.3)  # the refusal arrives first
+        stopped.wait(30)  # the refusal arrives first
         return completion(question)
 
     server.reply = reply
@@ -499,7 +506,7 @@ def test_a_failure_ends_the_waits_of_the_others(server: Teacher, tmp_path: Path)
     started = time.monotonic()
     with pytest.raises(TeacherError, match="row id-b"):
         fill(spec(server, teacher={"concurrency": 2}), tmp_path, rows("a", "b"))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 50
 
 
 def test_a_repeat_asks_nothing_and_needs_no_key(

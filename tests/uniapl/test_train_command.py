@@ -28,6 +28,21 @@ from uniapl.spec.report import (
 )
 
 DATA = ROOT / "examples" / "data"
+STOPPED = """
+import os, runpy, signal, sys
+from uniapl.report import Reporter
+
+tell = Reporter.checkpoint
+
+def told(*checkpoint):
+    tell(*checkpoint)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+Reporter.checkpoint = told
+sys.argv = ["uniapl", *sys.argv[1:]]
+runpy.run_module("uniapl", run_name="__main__", alter_sys=True)
+"""
+"""`python -m uniapl` that is asked to stop as soon as it has written a checkpoint."""
 
 
 def run_file(folder: Path, *, resume_from: str | None = None, **changes: Any) -> Path:
@@ -148,13 +163,9 @@ def test_a_run_stopped_and_resumed_ends_as_if_never_interrupted(
         status, errors = finish(run_file(unbroken, **changes))
         assert status == 0, errors
     first, second = tmp_path / "first", tmp_path / "second"
-    process = start(run_file(first, **changes))
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (first / "checkpoints" / "step-00000002").exists():
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == 75
+    command = [sys.executable, "-c", STOPPED, "train", str(run_file(first, **changes))]
+    stopped = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert stopped.returncode == 75, stopped.stderr
     newest = max((first / "checkpoints").glob("step-*"))
     assert 2 <= int(newest.name.removeprefix("step-")) < 6
 
