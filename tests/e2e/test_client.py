@@ -14,11 +14,16 @@ from typing import Any
 from uuid import uuid4
 
 import anyio
+import pytest
 from uniapl_client import AsyncClient, Client, Job, StateChanged
 
 from embedded.service import EmbeddedService
 from tests.conftest import ROOT
 from tests.e2e.conftest import wait_for
+
+pytestmark = pytest.mark.parametrize(  # the database is nothing to a client
+    "service", ["embedded", pytest.param("production", marks=pytest.mark.faults)], indirect=True, scope="module"
+)
 
 
 def test_the_async_client_drives_a_job_to_a_checkpoint(
