@@ -137,12 +137,12 @@ def draw(folder: Path) -> Path:
     Curves are cumulative: there is no bin width to choose, which a few dozen answers would be sensitive to, and the
     area between two curves is their distance.
     """
+    from matplotlib.figure import Figure  # takes most of a second: only where something is drawn
+
     paths = sorted(folder.glob("step-*.json"))
     chosen = sorted({0, (len(paths) - 1) // 2, len(paths) - 1})
     profiles = [Profile.model_validate_json(paths[i].read_bytes()) for i in chosen]
     teacher = profiles[-1].teacher
-    from matplotlib.figure import Figure  # takes most of a second: only where something is drawn
-
     figure = Figure(figsize=(10, 5), dpi=150, layout="constrained")  # not pyplot's: that would be global state
     left, right = figure.subplots(1, 2)
 

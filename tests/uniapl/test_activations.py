@@ -14,15 +14,11 @@ from torch.testing import assert_close
 from transformers import GemmaConfig, GemmaForCausalLM, LlamaConfig, Qwen3Config, Qwen3ForCausalLM
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
-from tests.conftest import MODELS
-from tests.uniapl.packed import one_pack
+from tests.uniapl.packed import gradient_of_a_group
 from uniapl.activations import keep_less
-from uniapl.batch import Sequence
 from uniapl.blocks import wrap_blocks
-from uniapl.forward import completion_logprobs
 from uniapl.lora import with_lora
-from uniapl.policy import Policy, load_policy
-from uniapl.spec.run import ModelSource
+from uniapl.policy import Policy
 from uniapl.spec.training import Lora, Resources
 
 SMALL = {
@@ -138,19 +134,12 @@ def test_layers_are_known_by_what_they_compute() -> None:
 
 @pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("lora", [True, False])
-def test_a_students_gradient_is_that_of_its_usual_layers(lora: bool, checkpointing: bool) -> None:
-    policy: Policy = load_policy(ModelSource(path=str(MODELS / "tiny-random-llama")), torch.device("cpu"))
+def test_a_students_gradient_is_that_of_its_usual_layers(policy: Policy, lora: bool, checkpointing: bool) -> None:
     policy = with_lora(policy, Lora(rank=4), seed=0) if lora else policy
     wrap_blocks(policy.model, Resources(gradient_checkpointing=checkpointing))
-    pack = one_pack([Sequence([5, 6, 7], [i, 8, 9]) for i in range(4)], "trees")
-    parameters = [p for p in policy.model.parameters() if p.requires_grad]
-
-    def gradient() -> tuple[Tensor, ...]:
-        return torch.autograd.grad(completion_logprobs(policy.model, pack, temperature=1.0)[0].sum(), parameters)
-
-    found = gradient()
+    found = gradient_of_a_group(policy)
     layers = [m for m in policy.model.modules() if isinstance(vars(m).get("forward"), MethodType)]
     assert len(layers) == 3 * policy.model.config.num_hidden_layers + 1
     for layer in layers:
         del layer.forward
-    assert_close(found, gradient(), rtol=1e-4, atol=1e-5)
+    assert_close(found, gradient_of_a_group(policy), rtol=1e-4, atol=1e-5)

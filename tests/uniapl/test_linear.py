@@ -10,11 +10,9 @@ import torch
 from torch.testing import assert_close
 
 from tests.conftest import MODELS
-from tests.uniapl.packed import one_pack
+from tests.uniapl.packed import gradient_of_a_group
 from uniapl import linear
-from uniapl.batch import Sequence
 from uniapl.blocks import wrap_blocks
-from uniapl.forward import completion_logprobs
 from uniapl.linear import Linear, onednn_is_faster
 from uniapl.lora import with_lora
 from uniapl.policy import Policy, load_policy
@@ -69,18 +67,12 @@ def test_frozen_layers_pass_the_gradient_on_and_keep_no_states(frozen: bool) -> 
 def test_a_students_gradient_is_that_of_its_usual_layers(policy: Policy, lora: bool, checkpointing: bool) -> None:
     policy = with_lora(policy, Lora(rank=4), seed=0) if lora else policy
     wrap_blocks(policy.model, Resources(gradient_checkpointing=checkpointing))
-    pack = one_pack([Sequence([5, 6, 7], [i, 8, 9]) for i in range(4)], "trees")
-    parameters = [p for p in policy.model.parameters() if p.requires_grad]
-
-    def gradient() -> tuple[torch.Tensor, ...]:
-        return torch.autograd.grad(completion_logprobs(policy.model, pack, temperature=1.0)[0].sum(), parameters)
-
-    found = gradient()
+    found = gradient_of_a_group(policy)
     layers = [m for m in policy.model.modules() if type(m) is Linear]
     assert layers
     for layer in layers:
         layer.__class__ = torch.nn.Linear
-    assert_close(found, gradient(), rtol=1e-4, atol=1e-5)
+    assert_close(found, gradient_of_a_group(policy), rtol=1e-4, atol=1e-5)
 
 
 def test_other_types_are_pytorchs() -> None:

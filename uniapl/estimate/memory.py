@@ -174,9 +174,10 @@ def per_token(shape: Shape, lora: Lora | None = None, device: Device = "cpu", *,
     Functions of `ours`, as the student's on a CPU, leave less. Attention along branches: keys and values unrepeated and
     one output. Norms: no normalised values. Gates: their two halves, but with LoRA, whose adapters read the product.
     """
-    norms = (4 if lora or (ours and shape.keeps_less) else 6) * shape.hidden
+    less = ours and shape.keeps_less
+    norms = (4 if lora or less else 6) * shape.hidden
     attention = 2 * (shape.queries + shape.keys) if ours else 5 * shape.queries
-    gate = (2 if ours and shape.keeps_less and not lora else 4) * shape.intermediate
+    gate = (2 if less and not lora else 4) * shape.intermediate
     products = attention + gate + (7 * lora.rank if lora else 0)
     return shape.layers * (FLOAT * norms + PRODUCT[device] * products)
 
