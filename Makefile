@@ -6,13 +6,14 @@ INSTALLED := .venv/.installed
 EXTRAS ?= train,server,otel,dev
 DEPLOY := .venv-deploy
 VLLM := .venv-vllm/.installed
+MOUNTED := docker/redis docker/prometheus docker/grafana docker/discriminator
 MODELS := data/models/.ready
 TRL := .venv-trl/.installed
 ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
 
-.PHONY: help install models demo serve modes ablation test vllm client mutants faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train bench-unified bench-profile bench-products bench-rollout bench-step contract secrets env-example compose-tools compose-check check format clean
+.PHONY: help install models demo serve modes ablation test vllm client mutants faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train bench-unified bench-profile bench-products bench-rollout bench-step contract secrets env-example compose-tools compose-check compose-test check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -157,8 +158,9 @@ check: $(MODELS)  ## format, lint, types, imports, tests
 	@PYTHONPATH=.:client $(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
 
-secrets:  ## make the passwords and keys of docker compose that are missing, each a file in secrets/
+secrets:  ## make the missing passwords and keys of docker compose in secrets/, and the files it mounts readable
 	@echo "==> making secrets"
+	@chmod -R a+rX $(MOUNTED)
 	@mkdir -p secrets && chmod 700 secrets
 	@for name in postgres_password redis_password secret_key metrics_token grafana_password; do \
 		test -s secrets/$$name && continue; \
@@ -179,6 +181,10 @@ $(DEPLOY)/.installed: docker/check/requirements.txt
 compose-check: $(MODELS) compose-tools  ## check images, compose files, alerts and dashboard, and run their commands as processes
 	@echo "==> checking what docker compose would run"
 	@COMPOSE_CHECK=1 $(BIN)/python -m pytest tests/deploy $(ARGS)
+
+compose-test: $(MODELS)  ## build the images and run the compose stack on a real container engine (no GPU; about 10 minutes)
+	@echo "==> running the compose stack on the container engine"
+	@$(BIN)/python -m pytest -m engine tests/engine $(ARGS)
 
 format: $(INSTALLED)  ## format the code and mend what ruff can
 	@$(BIN)/ruff format .

@@ -21,6 +21,8 @@ COPY migrations migrations
 COPY worker worker
 COPY admin admin
 COPY api api
+# The processes run as another user than the one that copied and unpacked the files, whatever umask those were made under.
+RUN chmod -R a+rX /app
 
 FROM python:3.11-slim-bookworm
 RUN groupadd --gid 10001 uniapl \

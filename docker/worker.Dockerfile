@@ -25,6 +25,8 @@ COPY store store
 COPY migrations migrations
 COPY worker worker
 COPY admin admin
+# The processes run as another user than the one that copied and unpacked the files, whatever umask those were made under.
+RUN chmod -R a+rX /app
 
 FROM python:3.11-slim-bookworm
 # Triton compiles its kernels' launchers on the machine they run on.
