@@ -55,6 +55,7 @@ def _grant(
     for scope in scopes.scopes:
         if not caller.grant.allows(scope):  # type: ignore[arg-type]
             raise Forbidden("missing_scope", f"this key lacks the scope {scope}; use one that has it")
+    request.state.caller = caller
     return caller
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
@@ -66,7 +67,25 @@ IdempotencyKey = Annotated[
 
 
 async def _of_body(request: Request, response: Response, idempotency_key: IdempotencyKey = None) -> Once:
-    return Once(idempotency_key, _fingerprint(request, await request.body()), response)
+    request.state.once = once = Once(idempotency_key, _fingerprint(request, await request.body()), response)
+    return once
+
+
+def replayed(request: Request) -> JSONResponse | None:
+    """The stored answer to a request that would be refused today: its model is gone, or its body is of a newer release.
+
+    `None` where there is none, or the route is asked without a key of this kind.
+    """
+    caller, once = (getattr(request.state, name, None) for name in ("caller", "once"))
+    if not isinstance(caller, Caller) or not isinstance(once, Once) or once.key is None:
+        return None
+    with caller.reading() as session:
+        known = answers.known(session, once.key, once.request)
+    if known is None:
+        return None
+    status = getattr(request.scope.get("route"), "status_code", None) or 200
+    headers = {REPLAYED: "true"} | ({"location": f"{request.url.path}/{known['id']}"} if status == 201 else {})
+    return JSONResponse(known, status, headers)
 
 
 def _of_stream(request: Request, response: Response, idempotency_key: IdempotencyKey = None) -> Once:

@@ -15,8 +15,9 @@ from starlette.concurrency import run_in_threadpool
 
 from store import events
 from store.db import reading
+from store.states import TERMINAL
 from store.tables import Event, Job
-from uniapl.spec.resources import TERMINAL_STATES, JobEvent
+from uniapl.spec.resources import JobEvent
 
 logger = logging.getLogger(__name__)
 POLL_S = 0.25
@@ -118,11 +119,13 @@ class Live:
         with reading(self._engine) as session:
             for start in range(0, len(ids), BATCH):
                 some = Job.id.in_(ids[start : start + BATCH])
-                for job_id, newest, state in session.execute(select(Job.id, Job.event_seq, Job.state).where(some)):
-                    if newest > known[job_id] or state in TERMINAL_STATES:
+                looked = select(Job.id, Job.event_seq, Job.state, Job.finished_at).where(some)
+                for job_id, newest, state, finished_at in session.execute(looked):
+                    over = state in TERMINAL or finished_at is not None  # a newer release may know more ends
+                    if newest > known[job_id] or over:
                         lines = [line_of(row) for row in events.after(session, job_id, known[job_id], BATCH)]
                         all_told = not lines or lines[-1].seq >= newest
-                        found[job_id] = News(lines, over=state in TERMINAL_STATES and all_told)
+                        found[job_id] = News(lines, over=over and all_told)
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -13,13 +14,14 @@ from store.tables import Job as Row
 from uniapl.errors import SpecError
 from uniapl.spec.base import field_path
 from uniapl.spec.job import JobSpec
-from uniapl.spec.resources import Checkpoint, JobState
+from uniapl.spec.kept import STORED_SPEC, Kept
+from uniapl.spec.resources import Checkpoint
 from uniapl.spec.weights import bounds
 
 Json = dict[str, Any]
 EPOCHS, BATCH = 3, 8
 """What `auto` means."""
-STATUS: Mapping[JobState, str] = {
+STATUS: Mapping[str, str] = {
     "queued": "queued",
     "starting": "running",
     "running": "running",
@@ -146,38 +148,50 @@ def _budget(given: Hyperparameters, rows: int) -> Json:
 
 def job_view(row: Row, newest_checkpoint: str | None) -> Json:
     """`fine_tuning.job`; ours is in the extra member `uniapl`."""
-    spec = JobSpec.model_validate(row.spec)
-    evaluation = spec.evaluation
-    error = row.error
+    found = STORED_SPEC.validate_python(row.spec)
+    spec, error = found.model_dump(mode="json"), row.error
+    student = spec.get("student")
     return {
         "id": row.id,
         "object": "fine_tuning.job",
         "created_at": int(row.created_at),
         "finished_at": _second(row.finished_at),
         "estimated_finish": None,
-        "model": spec.student,
+        "model": student if isinstance(student, str) else json.dumps(student),
         "fine_tuned_model": newest_checkpoint if row.state == "succeeded" else None,
-        "status": STATUS[row.state],  # type: ignore[index]
-        "training_file": spec.dataset_mix[0].dataset,
-        "validation_file": evaluation.dataset if evaluation else None,
+        "status": STATUS.get(row.state, row.state),
+        "training_file": _at(spec, "dataset_mix", 0, "dataset"),
+        "validation_file": _at(spec, "evaluation", "dataset"),
         "result_files": [],
         "trained_tokens": None,
         "hyperparameters": {
             "n_epochs": "auto",
-            "batch_size": spec.schedule.prompts_per_step,
+            "batch_size": _at(spec, "schedule", "prompts_per_step"),
             "learning_rate_multiplier": "auto",
         },
-        "method": _method(spec),
-        "seed": spec.seed,
+        "method": _method(found),
+        "seed": spec.get("seed"),
         "organization_id": row.tenant,
         "integrations": [],
-        "metadata": spec.tags,
+        "metadata": spec.get("tags"),
         "error": error and {"code": error["code"], "message": error["message"], "param": error.get("param")},
         "uniapl": {"state": row.state, "step": row.step, "steps": row.steps, "phase": row.phase},
     }
 
 
-def _method(spec: JobSpec) -> Json:
+def _at(value: Any, *path: str | int) -> Any:
+    """The value at a place of a spec; `None` where a newer release has made something else of it."""
+    for part in path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value
+
+
+def _method(spec: JobSpec | Kept) -> Json:
+    if isinstance(spec, Kept):
+        return {"type": "uniapl", "uniapl": spec.model_dump(mode="json", include={"alpha", "lambda_adv"})}
     low, high = bounds(spec.alpha)
     if low == high and low in (0.0, 1.0) and not spec.uses_adv:
         return {"type": "supervised", "supervised": {}} if low else {"type": "reinforcement", "reinforcement": {}}

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from api.idempotency import replayed
 from api.limits import LimitReached
 from api.refusals import Forbidden, Unauthenticated
 from store.errors import Conflict, Gone, NotFound, TooLarge
@@ -116,7 +117,9 @@ def install(app: FastAPI) -> None:
     """Have every exception answered in the one shape."""
 
     @app.exception_handler(UniaplError)
-    def _uniapl(_: Request, error: UniaplError) -> JSONResponse:
+    def _uniapl(request: Request, error: UniaplError) -> JSONResponse:
+        if (known := replayed(request)) is not None:
+            return known
         detail = f"{error.message}: {error.hint}" if error.hint else error.message
         return problem(422, error.code, detail, param=error.param)
 
@@ -161,7 +164,9 @@ def install(app: FastAPI) -> None:
         return problem(422, "invalid_dataset", detail, errors=lines)
 
     @app.exception_handler(RequestValidationError)
-    def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
+    def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        if (known := replayed(request)) is not None:
+            return known
         found = [problem for e in error.errors() for problem in field_problems(e, error.body)]
         first = found[0]
         detail = f"{first['param']}: {first['reason']}" if first["param"] else first["reason"]

@@ -44,6 +44,12 @@ def earlier(session: Session, key: str, request: str) -> Json | None:
     return known.body
 
 
+def known(session: Session, key: str, request: str) -> Json | None:
+    """What an equal request was answered; `None` without one, also where the key was used for another."""
+    answer = session.get(Answer, (tenants.of(session), key))
+    return answer.body or None if answer is not None and answer.request == request else None
+
+
 def _taking(session: Session) -> Executable:
     kind = session.get_bind().dialect.name
     if kind not in _TAKING:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from store.tables import Dataset
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.imports import parse_row
+from uniapl.spec.imports import RowError, parse_row
+from uniapl.spec.kept import STORED_ROW, Kept
 from uniapl.spec.resources import DatasetStatistics, Spread, TextStatistics
 
 SAMPLE = 2000
@@ -24,21 +27,36 @@ Count = Callable[[str], int]
 """How many tokens a text has."""
 
 
-def first_rows(path: Path, count: int) -> list[DatasetRow]:
+def first_rows(path: Path, count: int) -> list[DatasetRow | Kept]:
     """Up to `count` rows from the beginning, fewer if they are long: one at least, and `PREVIEW_BYTES` of them."""
-    rows: list[DatasetRow] = []
+    rows: list[DatasetRow | Kept] = []
     size = 0
     with path.open("rb") as file:
         for line in file:
             size += len(line)
             if len(rows) == count or (rows and size > PREVIEW_BYTES):
                 break
-            rows.append(parse_row(line)[0])
+            rows.append(_row(line))
     return rows
 
 
+def _row(line: bytes) -> DatasetRow | Kept:
+    try:
+        return parse_row(line)[0]
+    except RowError:
+        return STORED_ROW.validate_python(_json(line))
+
+
+def _json(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return line.decode(errors="replace")
+
+
 def statistics(dataset: Dataset, path: Path, count_tokens: Count | None) -> DatasetStatistics:
-    """Describe a dataset by a sample of its rows, in bounded time and memory."""
+    """Describe a dataset by a sample of its rows, in bounded time and memory; what is no row for this release is left
+    out of the sample."""
     reward_types: Counter[str] = Counter()
     tags: Counter[str] = Counter()
     lengths: dict[str, list[tuple[int, int]]] = {"prompt": [], "reference": []}
@@ -78,7 +96,9 @@ def _sample(path: Path, rows: int) -> Iterator[DatasetRow]:
             if number and time.monotonic() > deadline:
                 return
             file.seek(offset)
-            yield parse_row(file.readline())[0]
+            row = _row(file.readline())
+            if isinstance(row, DatasetRow):
+                yield row
 
 
 def _text_statistics(lengths: Sequence[tuple[int, int]], with_tokens: bool) -> TextStatistics | None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from store.db import now
 from store.errors import Conflict, NotFound
 from store.states import TERMINAL
-from store.tables import Dataset, Job, Json
+from store.tables import Dataset, Job
+from store.uses import names_dataset
 
 
 def get(session: Session, dataset_id: str) -> Dataset:
@@ -42,7 +40,7 @@ def delete(session: Session, dataset_id: str) -> None:
     # Whoever admits a job at this moment has locked the row before us, or finds it deleted: see `use`.
     dataset = _known(session.get(Dataset, dataset_id, with_for_update=True), dataset_id)
     for job_id, spec in session.execute(select(Job.id, Job.spec).where(Job.state.not_in(TERMINAL))):
-        if dataset_id in _named(spec):
+        if names_dataset(spec, dataset_id):
             raise Conflict("dataset_in_use", f"job {job_id} is not over and uses dataset {dataset_id}; cancel it first")
     dataset.deleted_at = session.scalar(select(now()))
 
@@ -51,11 +49,3 @@ def _known(dataset: Dataset | None, dataset_id: str) -> Dataset:
     if dataset is None or dataset.deleted_at is not None:
         raise NotFound("dataset", dataset_id)
     return dataset
-
-
-def _named(spec: Json) -> Iterator[Any]:
-    """The datasets that a spec names."""
-    for entry in spec["dataset_mix"]:
-        yield entry["dataset"]
-    if spec.get("evaluation") is not None:
-        yield spec["evaluation"]["dataset"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import select
 import sqlite3
@@ -53,7 +54,7 @@ def make_engine(url: str) -> Engine:
         engine = create_engine(url, pool_size=10, max_overflow=20, connect_args=options)
         event.listen(engine, "checkout", _refuse_closed)
         return engine
-    engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_S})
+    engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_S}, json_deserializer=_json)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _: Any) -> None:
@@ -71,6 +72,15 @@ def make_engine(url: str) -> Engine:
             _begin_immediate(connection)
 
     return engine
+
+
+def _json(text: str) -> Any:
+    """What a JSON column holds; SQLite does not check it, and text that is none must not make the rows beside it
+    unreadable."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _refuse_closed(connection: Any, *_: Any) -> None:

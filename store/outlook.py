@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 from store import rates, workers
 from store.db import now
-from store.states import ACTIVE, TERMINAL, State
+from store.states import ACTIVE, DUE, TERMINAL, State
 from store.tables import Job
 from store.tables import Worker as WorkerRow
-from uniapl.spec.job import JobSpec
+from uniapl.spec.job import SPEC_VERSION, JobSpec
+from uniapl.spec.kept import Kept
 
 _JOBS = Job.__table__.c
 """Of all tenants, who share the workers: only numbers are made of them."""
@@ -42,12 +43,12 @@ class _Service:
     clock: float
 
 
-def of(session: Session, jobs: Mapping[str, tuple[Job, JobSpec]], lease_s: float) -> dict[str, Outlook]:
+def of(session: Session, jobs: Mapping[str, tuple[Job, JobSpec | Kept]], lease_s: float) -> dict[str, Outlook]:
     """The outlook of jobs, by id.
 
     Args:
         session: a tenant's; speeds are taken from that tenant's jobs alone.
-        jobs: each row with its spec.
+        jobs: each row with its spec; of one that is not known whole, no twin is looked for.
         lease_s: the lease in force, which tells live workers from dead ones.
     """
     rows = [row for row, _ in jobs.values() if row.state not in TERMINAL]
@@ -56,7 +57,8 @@ def of(session: Session, jobs: Mapping[str, tuple[Job, JobSpec]], lease_s: float
     alive = workers.alive(session, lease_s)
     service, places = _look(session, alive), _places(session, rows)
     step_s = rates.own(session, [row.id for row in rows if row.step > 0])
-    new = {row.id: jobs[row.id][1] for row in rows if row.id not in step_s}
+    unmeasured = {row.id: jobs[row.id][1] for row in rows if row.id not in step_s}
+    new = {job_id: spec for job_id, spec in unmeasured.items() if isinstance(spec, JobSpec)}
     if new and alive:
         step_s |= rates.of_twins(session, new, sorted({worker.host for worker in alive}))
     found = {
@@ -76,19 +78,25 @@ def _look(session: Session, alive: Sequence[WorkerRow]) -> _Service:
 
 
 def _places(session: Session, rows: Sequence[Job]) -> dict[str, int]:
-    """Places in the queue, in the order in which workers look for jobs (`jobs.queued`)."""
+    """Places in the queue, in the order in which workers like this release's look for jobs (`jobs.queued`)."""
     queued = [row for row in rows if row.state == State.QUEUED]
     if not queued:
         return {}
     place = func.row_number().over(order_by=(_JOBS.created_at, _JOBS.id)).label("place")
-    unasked = (_JOBS.cancel_requested_at.is_(None), _JOBS.pause_requested_at.is_(None))
+    claimable = (
+        _JOBS.cancel_requested_at.is_(None),
+        _JOBS.pause_requested_at.is_(None),
+        _JOBS.spec_version <= SPEC_VERSION,
+    )
     before = _JOBS.created_at <= max(row.created_at for row in queued)
-    queue = select(_JOBS.id, place).where(_JOBS.state == State.QUEUED, *unasked, before).subquery()
+    queue = select(_JOBS.id, place).where(_JOBS.state == State.QUEUED, *claimable, before).subquery()
     wanted = select(queue.c.id, queue.c.place).where(queue.c.id.in_([row.id for row in queued]))
     return {row.id: row.place for row in session.execute(wanted)}
 
 
 def _reason(row: Job, place: int | None, service: _Service) -> str | None:
+    if row.state in DUE and row.spec_version > SPEC_VERSION:
+        return f"its spec has version {row.spec_version}; only workers of a newer release take it"
     if place is None and row.state != State.RETRY_WAIT:
         return None
     if not service.workers and not service.busy:

@@ -14,6 +14,7 @@ from store.errors import Conflict, NotFound
 from store.secret_key import SecretKey
 from store.states import TERMINAL
 from store.tables import Job, Secret
+from store.uses import names_secret
 
 
 class SecretUnusable(Exception):
@@ -59,11 +60,11 @@ def delete(session: Session, name: str) -> None:
     row = session.get(Secret, (tenants.of(session), name), with_for_update=True)
     if row is None:
         raise NotFound("secret", name)
-    uses = Job.spec["teacher"]["api_key_secret"].as_string() == name
-    job_id = session.scalar(select(Job.id).where(uses, Job.tenant == row.tenant, Job.state.not_in(TERMINAL)).limit(1))
-    if job_id is not None:
-        message = f"{job_id} still needs the secret {name!r}; cancel it or wait for its end, or put another value"
-        raise Conflict("secret_in_use", message)
+    open_jobs = select(Job.id, Job.spec).where(Job.tenant == row.tenant, Job.state.not_in(TERMINAL))
+    for job_id, spec in session.execute(open_jobs):
+        if names_secret(spec, name):
+            message = f"{job_id} still needs the secret {name!r}; cancel it or wait for its end, or put another value"
+            raise Conflict("secret_in_use", message)
     session.delete(row)
 
 

@@ -18,8 +18,8 @@ from store.tables import Attempt, Job
 class Vitals:
     """Counted in the database, so that they hold whatever process has been restarted."""
 
-    jobs: Mapping[State, int]
-    """By state; every state is there."""
+    jobs: Mapping[str, int]
+    """By state; every state is there, and those of a newer release that jobs are in."""
     queue_age_s: float
     """How long the oldest queued job has existed; 0 when none waits."""
     expired_leases: int
@@ -38,9 +38,7 @@ class Vitals:
 
 def read(session: Session) -> Vitals:
     """Look."""
-    counted = {
-        State(state): count for state, count in session.execute(select(Job.state, func.count()).group_by(Job.state))
-    }
+    counted = {str(state): n for state, n in session.execute(select(Job.state, func.count()).group_by(Job.state))}
     overdue = select(func.count(), func.min(Job.lease_expires_at)).where(
         Job.state.in_(ACTIVE), Job.lease_expires_at < now()
     )
@@ -49,7 +47,7 @@ def read(session: Session) -> Vitals:
     clock = session.scalar(select(now())) or 0.0
     ends = select(Attempt.exit_kind, func.count()).where(Attempt.exit_kind.is_not(None)).group_by(Attempt.exit_kind)
     return Vitals(
-        jobs={state: counted.get(state, 0) for state in STATES},
+        jobs=dict.fromkeys(map(str, STATES), 0) | counted,
         queue_age_s=max(0.0, clock - oldest) if oldest is not None else 0.0,
         expired_leases=expired,
         oldest_lease_s=max(0.0, clock - since) if since is not None else 0.0,

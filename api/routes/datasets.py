@@ -20,7 +20,7 @@ from store.objects import ObjectsAway
 from store.paging import newest_first
 from store.tables import Dataset as Row
 from store.tables import new_id
-from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.kept import StoredRow
 from uniapl.spec.resources import Dataset, DatasetStatistics, Page
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], responses=RESPONSES)
@@ -113,7 +113,7 @@ def preview_dataset(
     dataset_id: str,
     caller: ReadsJobs,
     rows: Annotated[int, Query(ge=1, le=100, description="How many; fewer are shown if they exceed 1 MiB.")] = 20,
-) -> Page[DatasetRow]:
+) -> Page[StoredRow]:
     """The first rows, as they are stored and trained on: with our own fields, whatever was uploaded."""
     found = _get(caller, dataset_id)
     try:

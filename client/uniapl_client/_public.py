@@ -3,6 +3,7 @@
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.estimate import Estimate, Validation
 from uniapl.spec.job import JobSpec
+from uniapl.spec.kept import Kept
 from uniapl.spec.resources import (
     Alias,
     Checkpoint,
@@ -59,6 +60,7 @@ __all__ = [
     "JobFailed",
     "JobSpec",
     "JobTimeout",
+    "Kept",
     "MetricPoint",
     "Model",
     "NotFoundError",

@@ -17,9 +17,9 @@ class StateChanged(JobEvent):
     type: Literal["state"] = "state"
 
     @property
-    def state(self) -> JobState:
+    def state(self) -> JobState | str:
         """The state it is in from here on."""
-        found: JobState = self.data["state"]
+        found: JobState | str = self.data["state"]
         return found
 
 

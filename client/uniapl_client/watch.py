@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from uniapl.spec.resources import TERMINAL_STATES, Job
+from uniapl.spec.resources import Job
 from uniapl_client import Client
 from uniapl_client.errors import JobFailed
 
@@ -48,7 +48,7 @@ def watch(client: Client, job_id: str, console: Console, *, check: Callable[[], 
                 if event.level != "info":
                     progress.console.print(f"{event.level}: {event.message}", markup=False, soft_wrap=True)
             seen_step = _print_steps(client, job_id, seen_step, progress.console)
-            if job.state in TERMINAL_STATES:
+            if job.is_over:
                 break
             time.sleep(0.5)
     if job.state != "succeeded":

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from uniapl import tokens
 from uniapl.estimate.workload import RowLengths, Sample
 from uniapl.spec.dataset import DatasetRow
@@ -71,7 +73,10 @@ def _count(path: Path, source: ModelSource) -> tuple[list[RowLengths], float]:
             break
         size += len(line)
         if text := line.removeprefix(b"\xef\xbb\xbf").strip():
-            row = DatasetRow.model_validate_json(text)
+            try:
+                row = DatasetRow.model_validate_json(text)
+            except ValidationError:  # of a newer release, which this one's trainer refuses too
+                continue
             prompt = TEMPLATE_TOKENS + sum(length(message.content) for message in row.messages)
             found.append(RowLengths(prompt, None if row.reference is None else length(row.reference) + 1))
     return found, size / path.stat().st_size

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from uniapl.spec.job import JobSpec, Role
+from uniapl.spec.job import Role
+from uniapl.spec.kept import StoredSpec
 from uniapl.spec.resources import Output
 
 Verdict = Literal["fits", "tight", "does_not_fit", "unknown"]
 Process = Literal["trainer", "discriminator", "rollout"]
 """What takes memory of a GPU: the trainer, and the servers that its worker starts beside it."""
-ALL: list[Process] = ["trainer", "discriminator", "rollout"]
+ALL: list[Process | str] = ["trainer", "discriminator", "rollout"]
 
 
 class SpecProblem(Output):
@@ -36,7 +37,7 @@ class Validation(Output):
     """All of them. Fields are checked before what they name, and what they name before how it fits together."""
     warnings: list[str]
     """What is allowed, but may not be meant."""
-    spec: JobSpec | None
+    spec: StoredSpec | None
     """The spec with every default filled in; `null` where a field is wrong."""
 
 
@@ -54,14 +55,14 @@ class Bytes(Output):
 class MemoryEstimate(Output):
     """Memory of the trainer's process and of those that verify answers."""
 
-    device: Literal["cpu", "gpu"]
+    device: Literal["cpu", "gpu"] | str
     """Where the models lie."""
     parts: dict[str, Bytes]
     """`weights`, `gradients`, `optimizer`, `activations`, `logits`, `rollouts` (key-value cache and sampling),
     `discriminator`, `reference`, `runtime`: each at its own peak."""
     total: Bytes
     """At the run's peak; less than the sum of the parts, since not all are alive at once."""
-    servers: dict[Process, Bytes] = {}
+    servers: dict[Process | str, Bytes] = {}
     """What servers take of the best worker's GPUs, beyond that total: at least, and what they would be started with."""
 
 
@@ -72,7 +73,7 @@ class Gpu(Output):
     """As its driver calls it."""
     memory_bytes: int
     """All of its memory."""
-    processes: list[Process] = ALL
+    processes: list[Process | str] = ALL
     """Those that may lie there."""
 
 
@@ -108,7 +109,7 @@ class Worker(Hardware):
 class RoleEstimate(Output):
     """The rows of one role."""
 
-    role: Role
+    role: Role | str
     """What the rows are used for."""
     rows: int
     """In the datasets."""
@@ -137,14 +138,14 @@ class Estimate(Output):
     """What a job will need."""
 
     object: Literal["estimate"] = "estimate"
-    verdict: Verdict
+    verdict: Verdict | str
     """Against the best worker alive. `fits`: also at its highest; `tight`: as expected, but not at its highest;
     `does_not_fit`: not even at its lowest, and `POST /jobs` refuses it; `unknown`: see the reasons."""
     reasons: list[str]
     """The verdict in words, and what the numbers leave out."""
     roles: list[RoleEstimate]
     """Rows and tokens by role."""
-    tokens_counted_by: Literal["tokenizer", "characters"]
+    tokens_counted_by: Literal["tokenizer", "characters"] | str
     """The student's own tokenizer on a sample of the rows, or four characters a token where it is not at hand."""
     steps: int
     """Policy updates."""

@@ -1,4 +1,8 @@
-"""What the API answers and the SDK returns. Times are Unix seconds; unknown fields are ignored by older clients."""
+"""What the API answers and the SDK returns. Times are Unix seconds.
+
+Service and client may be of different releases: unknown fields are kept, a field with named values takes any other text
+too (`JobState | str`), and a spec or row that this release does not know all of is `Kept` as it is.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from uniapl.spec.job import JobSpec
+from uniapl.spec.kept import StoredSpec
 
 JobState = Literal[
     "queued", "starting", "running", "finalizing", "retry_wait", "paused", "succeeded", "failed", "cancelled"
@@ -18,7 +22,7 @@ TERMINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "cancel
 class Output(BaseModel):
     """A part of an answer. Docstrings under the fields become the OpenAPI text."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, from_attributes=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow", frozen=True, from_attributes=True, use_attribute_docstrings=True)
 
 
 class JobError(Output):
@@ -28,7 +32,7 @@ class JobError(Output):
     """Stable identifier."""
     message: str
     """What happened, in words."""
-    category: Literal["user", "resource", "infra", "internal"]
+    category: Literal["user", "resource", "infra", "internal"] | str
     """Who can mend it: the job's owner, a spec that needs less memory, the operator, or the developers."""
     hint: str | None
     """What to do about it."""
@@ -44,15 +48,15 @@ class Job(Output):
     id: str
     """`job_…`"""
     object: Literal["job"] = "job"
-    state: JobState
+    state: JobState | str
     """`queued → starting → running → finalizing → succeeded`; beside them `retry_wait`, `paused`, `failed`,
     `cancelled`."""
     phase: str | None
     """What the trainer is doing now: loading, training, evaluating, saving."""
     name: str | None
     """Title given in the spec."""
-    spec: JobSpec
-    """The spec with every default filled in."""
+    spec: StoredSpec
+    """The spec with every default filled in; one that a newer release has stored is answered as it is."""
     step: int
     """Policy updates made."""
     steps: int
@@ -82,6 +86,11 @@ class Job(Output):
     finished_at: float | None
     """When it reached a terminal state."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, also in a state that only a newer release knows."""
+        return self.state in TERMINAL_STATES or self.finished_at is not None
+
 
 class JobEvent(Output):
     """Something that happened to a job."""
@@ -91,9 +100,9 @@ class JobEvent(Output):
     object: Literal["job.event"] = "job.event"
     created_at: float
     """When it was recorded."""
-    level: Literal["info", "warning", "error"]
+    level: Literal["info", "warning", "error"] | str
     """How serious it is."""
-    type: Literal["state", "message"]
+    type: Literal["state", "message"] | str
     """`state` for a transition, `message` for a report of the trainer."""
     message: str
     """In words."""
@@ -280,7 +289,7 @@ class Model(Output):
     id: str
     """The name."""
     object: Literal["model"] = "model"
-    kind: Literal["student", "discriminator"]
+    kind: Literal["student", "discriminator"] | str
     """What it may be used for."""
     source: str
     """Hub id with revision, or `local`."""

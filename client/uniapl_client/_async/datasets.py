@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
 from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.kept import Kept, StoredRow
 from uniapl.spec.resources import Dataset, DatasetStatistics, Page
 from uniapl_client._async import uploads
 from uniapl_client._async.paging import pages
@@ -63,10 +64,10 @@ class AsyncDatasets:
         """All datasets, newest first; pages are fetched as needed."""
         return pages(self._transport, "/datasets", Page[Dataset])
 
-    async def preview(self, dataset_id: str, *, rows: int = 5) -> Sequence[DatasetRow]:
+    async def preview(self, dataset_id: str, *, rows: int = 5) -> Sequence[DatasetRow | Kept]:
         """The first rows, as they are trained on; fewer if they are very long."""
         path = f"/datasets/{dataset_id}/preview"
-        return (await self._transport.request(Page[DatasetRow], "GET", path, params={"rows": rows})).data
+        return (await self._transport.request(Page[StoredRow], "GET", path, params={"rows": rows})).data
 
     async def statistics(self, dataset_id: str, *, student: str | None = None) -> DatasetStatistics:
         """How long its rows are; in tokens of a student, where one is named."""

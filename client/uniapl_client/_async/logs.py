@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from uniapl.spec.resources import TERMINAL_STATES, Job
+from uniapl.spec.resources import Job
 from uniapl_client._async.transport import AsyncTransport
 from uniapl_client._blocking import async_sleep
 from uniapl_client.errors import APIStatusError, NotFoundError
@@ -51,6 +51,6 @@ async def follow(
                 break
             else:
                 reading, position = reading + 1, 0
-        if job.state in TERMINAL_STATES:
+        if job.is_over:
             return
         await async_sleep(poll_s)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.kept import Kept, StoredRow
 from uniapl.spec.resources import Dataset, DatasetStatistics, Page
 from uniapl_client._sync import uploads
 from uniapl_client._sync.paging import pages
@@ -64,10 +65,10 @@ class Datasets:
         """All datasets, newest first; pages are fetched as needed."""
         return pages(self._transport, "/datasets", Page[Dataset])
 
-    def preview(self, dataset_id: str, *, rows: int = 5) -> Sequence[DatasetRow]:
+    def preview(self, dataset_id: str, *, rows: int = 5) -> Sequence[DatasetRow | Kept]:
         """The first rows, as they are trained on; fewer if they are very long."""
         path = f"/datasets/{dataset_id}/preview"
-        return (self._transport.request(Page[DatasetRow], "GET", path, params={"rows": rows})).data
+        return (self._transport.request(Page[StoredRow], "GET", path, params={"rows": rows})).data
 
     def statistics(self, dataset_id: str, *, student: str | None = None) -> DatasetStatistics:
         """How long its rows are; in tokens of a student, where one is named."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from uniapl.spec.resources import TERMINAL_STATES, Job
+from uniapl.spec.resources import Job
 from uniapl_client._blocking import sleep
 from uniapl_client._sync.transport import Transport
 from uniapl_client.errors import APIStatusError, NotFoundError
@@ -48,6 +48,6 @@ def follow(transport: Transport, job_id: str, attempt: int | None, start: int, p
                 break
             else:
                 reading, position = reading + 1, 0
-        if job.state in TERMINAL_STATES:
+        if job.is_over:
             return
         sleep(poll_s)

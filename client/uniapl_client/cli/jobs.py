@@ -31,12 +31,22 @@ def jobs(app: App, limit: int) -> None:
 def _line(job: Job) -> str:
     from datetime import datetime
 
-    from uniapl.spec.weights import shown
-
     created = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
-    numbers = f"{shown(job.spec.alpha):>6}{shown(job.spec.lambda_adv):>12}"
-    title = f"{job.spec.student}, {job.name}" if job.name else job.spec.student
+    numbers = f"{_weight(job, 'alpha'):>6}{_weight(job, 'lambda_adv'):>12}"
+    student = str(getattr(job.spec, "student", "-"))
+    title = f"{student}, {job.name}" if job.name else student
     return f"{job.id:30}{job.state:12}{f'{job.step}/{job.steps}':>11}  {created:18}{numbers}  {title}"
+
+
+def _weight(job: Job, name: str) -> str:
+    """In a word; of a schedule that only a newer release knows, its type."""
+    from uniapl.spec.weights import shown
+    from uniapl_client import JobSpec
+
+    if isinstance(job.spec, JobSpec):
+        return shown(getattr(job.spec, name))
+    given = getattr(job.spec, name, "-")
+    return str(getattr(given, "type", given))
 
 
 @click.command()
