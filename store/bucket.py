@@ -16,7 +16,7 @@ import obstore
 from obstore.exceptions import GenericError, NotFoundError
 from obstore.store import S3Store
 
-from store.objects import CHECKPOINTS, DATASETS, Folder, ObjectsAway, files_here, listed, remove_here
+from store.objects import CHECKPOINTS, DATASETS, Folder, ObjectsAway, fence_of, files_here, listed, remove_here
 from store.settings import Settings, read_secret
 from uniapl.manifest import MANIFEST
 from uniapl.spec.resources import CheckpointFile
@@ -140,7 +140,8 @@ class Bucket:
         """See `Objects`."""
         with _answering():
             folders = {"/".join(file.split("/")[:5]) for file in self._files("jobs/")}
-        return {name for name in folders if fnmatch(name, CHECKPOINTS)} | self._here.checkpoints()
+        there = {name for name in folders if fnmatch(name, CHECKPOINTS) and fence_of(name) is not None}
+        return there | self._here.checkpoints()
 
     def datasets(self) -> set[str]:
         """See `Objects`."""
@@ -151,7 +152,7 @@ class Bucket:
         """See `Objects`."""
         with _answering():
             found = obstore.list_with_delimiter(self._store, f"jobs/{job_id}/")["common_prefixes"]
-        there = {int(name.rstrip("/").rpartition("fence-")[2]) for name in found}
+        there = {fence for name in found if (fence := fence_of(name.rstrip("/"))) is not None}
         return there | self._here.fences(job_id)
 
     def _name(self, path: Path) -> str:

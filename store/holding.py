@@ -6,8 +6,10 @@ A *holder* is a worker that has claimed a job; once another claim has raised the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter
 from sqlalchemy import Row, select, update
 from sqlalchemy.orm import Session
 
@@ -21,6 +23,7 @@ from uniapl.spec.report import Level
 from uniapl.spec.run import ModelSource
 
 T = TypeVar("T")
+_MODELS = TypeAdapter(dict[str, ModelSource])
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,26 @@ class Hold:
     job_id: str
     fence: int
     attempt: int
-    spec: JobSpec
-    models: dict[str, ModelSource]
+    stored_spec: Json
+    stored_models: Json
     tenant: str
     """Whose job it is."""
     traceparent: str | None = None
     """The trace that what happens to the job belongs to."""
+
+    @cached_property
+    def spec(self) -> JobSpec:
+        """What to train.
+
+        Raises:
+            ValidationError: this worker cannot read it, whatever its version; the attempt fails, and not the claim.
+        """
+        return JobSpec.model_validate(self.stored_spec)
+
+    @cached_property
+    def models(self) -> dict[str, ModelSource]:
+        """Where its models are; raises as `spec`."""
+        return _MODELS.validate_python(self.stored_models)
 
 
 @dataclass(frozen=True)

@@ -89,15 +89,7 @@ def claim(
     session.refresh(job)
     session.add(Attempt(job_id=job_id, fence=job.fence, attempt=job.attempt, owner=owner, host=host, boot_id=boot_id))
     session.flush()
-    return Hold(
-        job_id,
-        job.fence,
-        job.attempt,
-        JobSpec.model_validate(job.spec),
-        {name: ModelSource.model_validate(source) for name, source in job.models.items()},
-        job.tenant,
-        job.traceparent,
-    )
+    return Hold(job_id, job.fence, job.attempt, job.spec, job.models, job.tenant, job.traceparent)
 
 
 def begin(session: Session, hold: Hold) -> None:

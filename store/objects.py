@@ -6,6 +6,7 @@ Names are paths relative to the data folder, with `/`; what is published under a
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from uniapl.manifest import MANIFEST
 from uniapl.spec.resources import CheckpointFile
 
 CHECKPOINTS = "jobs/*/fence-*/checkpoints/step-*"
+_FENCE = re.compile(r"fence-([1-9][0-9]{0,17})")
 DATASETS = "datasets/*.jsonl"
 
 
@@ -129,7 +131,8 @@ class Folder:
 
     def checkpoints(self) -> set[str]:
         """See `Objects`."""
-        return {path.relative_to(self._root).as_posix() for path in self._root.glob(CHECKPOINTS)}
+        found = (path.relative_to(self._root).as_posix() for path in self._root.glob(CHECKPOINTS))
+        return {name for name in found if fence_of(name) is not None}
 
     def datasets(self) -> set[str]:
         """See `Objects`."""
@@ -137,7 +140,15 @@ class Folder:
 
     def fences(self, job_id: str) -> set[int]:
         """See `Objects`."""
-        return {int(path.name.removeprefix("fence-")) for path in (self._root / "jobs" / job_id).glob("fence-*")}
+        found = (fence_of(f"jobs/{job_id}/{path.name}") for path in (self._root / "jobs" / job_id).glob("fence-*"))
+        return {fence for fence in found if fence is not None}
+
+
+def fence_of(name: str) -> int | None:
+    """The fence of the attempt that a file or folder belongs to; `None` where somebody has put it there, such as a copy
+    `fence-1.bak`."""
+    match = _FENCE.fullmatch(name.split("/")[2])
+    return int(match[1]) if match else None
 
 
 def listed(manifest: bytes) -> list[CheckpointFile] | None:

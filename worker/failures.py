@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 from store.secrets import SecretUnusable
 from uniapl.errors import CheckpointError, DiskFullError, DivergedError, ServerError
@@ -16,6 +20,8 @@ from uniapl.spec.resources import JobError
 # the trainer's contract, docs/adr/0004
 EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_DISK_FULL, EXIT_REQUEUE = 0, 64, 70, 74, 75
 
+LONGEST = 500
+"""Characters of what an exception says."""
 OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "MemoryError", "can't allocate memory")
 OOM_STATUSES = (-signal.SIGKILL, 128 + signal.SIGKILL)
 MEMORY_HINT = (
@@ -119,12 +125,26 @@ def worker_error(error: Exception) -> JobError:
     full = isinstance(error, OSError) and error.errno == errno.ENOSPC
     return JobError(
         code="disk_full" if full else "worker_error",
-        message="the disk is full" if full else f"the worker could not run the attempt: {type(error).__name__}",
+        message="the disk is full" if full else f"the worker could not run the attempt: {_what(error)}",
         category="infra",
         hint="free disk space" if full else "the worker's log tells more",
         param=None,
         log_tail="",
     )
+
+
+def _what(error: Exception) -> str:
+    """An exception in a line that every database can store and the job's owner may read."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        text = f"what is stored of the job cannot be read: {f'{where}: ' if where else ''}{first['msg']}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = ": ".join([error.strerror, *([Path(os.fsdecode(error.filename)).name] if error.filename else [])])
+    else:
+        text = "" if isinstance(error, SQLAlchemyError) else str(error)  # a statement has all its parameters
+    text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return " ".join(text.replace("\x00", "\ufffd").split())[:LONGEST].encode(errors="replace").decode()
 
 
 def secret_unusable(error: SecretUnusable) -> Failure:

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, select
 from store import answers, uploads
 from store.artifacts import Artifacts
 from store.db import reading, unit_of_work
+from store.objects import fence_of
 from store.states import TERMINAL
 from store.tables import Checkpoint, Dataset, Job, Upload
 
@@ -28,8 +29,10 @@ def clear(engine: Engine, artifacts: Artifacts) -> None:
         kept = set(session.scalars(select(Checkpoint.path).where(Checkpoint.deleted_at.is_(None))))
         deleted = set(session.scalars(select(Checkpoint.path).where(Checkpoint.deleted_at.is_not(None))))
     for path in artifacts.unfinished():
-        _, job_id, attempt, *_ = artifacts.relative(path).split("/")
-        fence = int(attempt.removeprefix("fence-"))
+        name = artifacts.relative(path)
+        job_id, fence = name.split("/")[1], fence_of(name)
+        if fence is None:  # no attempt's
+            continue
         if job_id in over or fence < fences.get(job_id, 0):  # the newest attempt of a living job is still writing
             shutil.rmtree(path, ignore_errors=True)
     for name in artifacts.objects.checkpoints():

@@ -61,14 +61,35 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def run_attempt(worker: Worker, job_id: str) -> None:
+def run_attempt(worker: Worker, job_id: str) -> bool:
     """Take the job if it is there to be taken, and see one attempt through.
 
     A job that another worker holds, that is over, or that does not exist is left alone.
+
+    Returns:
+        Whether it was there to be taken.
     """
+    try:
+        hold = _claim(worker, job_id)
+    except OUTAGE:
+        raise
+    except Exception:
+        worker.set_aside(job_id)  # its row is broken, and no event of it can be written
+        raise
+    if hold is None:
+        logger.info("%s is not there to be taken", job_id)
+        return False
+    facts: dict[str, str | int] = {"job_id": job_id, "attempt": hold.attempt, "fence": hold.fence}
+    with logs.about(**facts), tracing.span("attempt", parent=hold.traceparent, **facts):
+        logger.info("%s: attempt %d under fence %d", job_id, hold.attempt, hold.fence)
+        _see_through(worker, hold)
+    return True
+
+
+def _claim(worker: Worker, job_id: str) -> Hold | None:
     fences = worker.artifacts.fences(job_id)
     with unit_of_work(worker.engine) as session:
-        hold = jobs.claim(
+        return jobs.claim(
             session,
             job_id,
             owner=worker.owner,
@@ -77,13 +98,6 @@ def run_attempt(worker: Worker, job_id: str) -> None:
             lease_s=worker.settings.lease_s,
             above=fences[-1] if fences else 0,
         )
-    if hold is None:
-        logger.info("%s is not there to be taken", job_id)
-        return
-    facts: dict[str, str | int] = {"job_id": job_id, "attempt": hold.attempt, "fence": hold.fence}
-    with logs.about(**facts), tracing.span("attempt", parent=hold.traceparent, **facts):
-        logger.info("%s: attempt %d under fence %d", job_id, hold.attempt, hold.fence)
-        _see_through(worker, hold)
 
 
 def _see_through(worker: Worker, hold: Hold) -> None:

@@ -36,7 +36,7 @@ class Sweeper:
         self._hardware = hardware.facts(worker.settings)
 
     def run(self) -> None:
-        """Sweep every `sweep_s` seconds."""
+        """Sweep every `sweep_s` seconds, and when a slot has become free."""
         while not self._worker.stopping.is_set():
             try:
                 self.sweep()
@@ -44,7 +44,7 @@ class Sweeper:
             except Exception as error:  # noqa: BLE001  (it must outlive whatever goes wrong in one round)
                 self._connected_since = time.monotonic()
                 logger.warning("could not sweep: %s", error)
-            self._worker.stopping.wait(self._settings.sweep_s)
+            self._worker.rest(self._settings.sweep_s)
 
     def sweep(self) -> None:
         """One round."""
@@ -55,7 +55,7 @@ class Sweeper:
             if self._may_reap():
                 silent = jobs.expired(session)
                 for job_id, fence in silent if self._may_reap() else ():
-                    self._reap(job_id, fence, session)
+                    self._try_to_reap(job_id, fence, session)
         with reading(self._engine) as session:
             waiting = jobs.queued(session)
         for job_id in waiting:
@@ -76,6 +76,14 @@ class Sweeper:
             self._connected_since = now
         self._heard = now
         return now - self._connected_since >= self._settings.lease_s
+
+    def _try_to_reap(self, job_id: str, fence: int, session: Session) -> None:
+        """One that cannot be reaped does not keep the others."""
+        try:
+            with session.begin_nested():
+                self._reap(job_id, fence, session)
+        except Exception:
+            logger.exception("%s: could not be taken from the holder of fence %d", job_id, fence)
 
     def _reap(self, job_id: str, fence: int, session: Session) -> None:
         logger.warning("%s: the holder of fence %d fell silent", job_id, fence)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from sqlalchemy import Engine
@@ -35,10 +36,12 @@ class Worker:
         self.stopping = threading.Event()
         """Set when the worker drains."""
         self._attempts: dict[str, threading.Thread] = {}
+        self._aside: dict[str, float] = {}
+        self._freed = threading.Event()
         self._lock = threading.Lock()
 
-    def take(self, job_id: str, run: Callable[[Worker, str], None]) -> bool:
-        """Have `run` see the job through in a thread of its own.
+    def take(self, job_id: str, run: Callable[[Worker, str], bool]) -> bool:
+        """Have `run` see the job through in a thread of its own; it returns whether the job was there to be taken.
 
         Returns:
             False when there is no free slot, or the worker is stopping: then nothing happens.
@@ -46,18 +49,29 @@ class Worker:
         with self._lock:
             if self.stopping.is_set() or len(self._attempts) >= self.settings.worker_slots:
                 return False
-            if job_id in self._attempts:
+            if job_id in self._attempts or self._aside.get(job_id, 0.0) > time.monotonic():
                 return True
             thread = threading.Thread(target=self._run, args=(job_id, run), name=f"attempt-{job_id}")
             self._attempts[job_id] = thread
         thread.start()
         return True
 
+    def set_aside(self, job_id: str) -> None:
+        """Have others taken for a lease: it cannot be claimed, which says nothing about them."""
+        with self._lock:
+            self._aside[job_id] = time.monotonic() + self.settings.lease_s
+
     @property
     def active(self) -> set[str]:
         """Jobs that threads are busy with."""
         with self._lock:
             return set(self._attempts)
+
+    def rest(self, seconds: float) -> None:
+        """Wait, but no longer than until an attempt has left its slot."""
+        if not self.stopping.is_set():
+            self._freed.wait(seconds)
+        self._freed.clear()
 
     def drain(self) -> None:
         """Wait until every attempt has been given back."""
@@ -68,13 +82,16 @@ class Worker:
             thread.join()
         self.sidecars.stop_all()
 
-    def _run(self, job_id: str, run: Callable[[Worker, str], None]) -> None:
+    def _run(self, job_id: str, run: Callable[[Worker, str], bool]) -> None:
         metrics.active.inc()
+        taken = False
         try:
-            run(self, job_id)
+            taken = run(self, job_id)
         except Exception:
             logger.exception("%s: could not be taken", job_id)
         finally:
             metrics.active.dec()
             with self._lock:
                 del self._attempts[job_id]
+            if taken:
+                self._freed.set()

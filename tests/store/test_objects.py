@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -58,8 +59,12 @@ def test_what_one_machine_publishes_another_has(boxes: tuple[Artifacts, Artifact
     for name, content in FILES.items():
         assert (two.root / CHECKPOINT / name).read_bytes() == content
     assert not two.unfinished()
-    assert two.objects.checkpoints() == {CHECKPOINT}
-    assert two.fences("job_1") == [2]
+    copy = CHECKPOINT.replace("fence-2", "fence-2.bak")  # somebody's, and no attempt's
+    shutil.copytree(one.root / CHECKPOINT, one.root / copy)
+    one.objects.publish(copy)
+    for box in (one, two):
+        assert box.objects.checkpoints() == {CHECKPOINT}
+        assert box.fences("job_1") == [2]
 
 
 def test_bytes_are_streamed_from_where_they_lie(boxes: tuple[Artifacts, Artifacts]) -> None:

@@ -185,7 +185,9 @@ class Machine(RuleBasedStateMachine):
             self.wait(choice)
             self.requeue(choice)
             self.claim(choice)
-        holds = self.granted[job.id] or [Hold(job.id, 0, 0, SPEC, {}, DEFAULT)]  # or one that never was
+        holds = self.granted[job.id] or [
+            Hold(job.id, 0, 0, SPEC.model_dump(mode="json"), {}, DEFAULT)
+        ]  # or one that never was
         return holds[-1 - choice.back % len(holds)]
 
     def act(self, action: Callable[[Session], object], *, refused: type[Exception] | None = None) -> None:

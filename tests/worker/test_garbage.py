@@ -99,10 +99,24 @@ def test_of_a_job_that_is_over_everything_without_a_row(engine: Engine, artifact
     assert not unreported.exists()
 
 
+@pytest.mark.parametrize("name", ["fence-1.bak", "fence-x", "fence-01"])
+def test_a_folder_that_is_no_attempts_is_left_alone(engine: Engine, artifacts: Artifacts, name: str) -> None:
+    """The copy that somebody has made before he tried something."""
+    hold = held(engine, make_job(engine))
+    whole, left = checkpoint(artifacts, hold, 1), unfinished(artifacts, hold)
+    artifacts.attempt(hold.job_id, hold.fence).rename(artifacts.root / "jobs" / hold.job_id / name)
+    fresh = unfinished(artifacts, hold)
+    end(engine, hold)
+    garbage.clear(engine, artifacts)
+    assert not fresh.exists()
+    for path in (whole, left):
+        assert Path(str(path).replace("fence-1", name)).exists()
+
+
 def test_a_job_that_the_database_does_not_know_is_left_alone(engine: Engine, artifacts: Artifacts) -> None:
     """Another database may, or a backup that is restored next."""
     hold = held(engine, make_job(engine))
-    stranger = Hold("job_stranger", 1, 1, hold.spec, {}, hold.tenant)
+    stranger = Hold("job_stranger", 1, 1, hold.stored_spec, {}, hold.tenant)
     path = checkpoint(artifacts, stranger, 1)
     left = unfinished(artifacts, stranger)
     garbage.clear(engine, artifacts)
