@@ -7,6 +7,7 @@ import sys
 
 import uvicorn
 
+from api import wire
 from store import logs
 from store.settings import Settings
 
@@ -20,12 +21,14 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
-    logs.configure(Settings())
+    settings = Settings()
+    logs.configure(settings)
     uvicorn.run(
         "api.main:create_app",
         factory=True,
         host=arguments.host,
         port=arguments.port,
+        http=wire.bounded(settings.request_wait_s),
         log_config=None,
         access_log=False,  # `api.envelope` tells of every request, with its id
         timeout_graceful_shutdown=GRACE_S,

@@ -11,6 +11,8 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Scope
 
 from api.deps import Service, ServiceDep
 from api.refusals import Forbidden, Unauthenticated
@@ -50,13 +52,29 @@ def _grant(
     scopes: SecurityScopes,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Caller:
-    caller = Caller(service, _identify(request, service, credentials))
+    grant = getattr(request.state, "grant", None) or _identify(request, service, credentials)
+    caller = Caller(service, grant)
     service.limits.count_request(caller.tenant)
     for scope in scopes.scopes:
         if not caller.grant.allows(scope):  # type: ignore[arg-type]
             raise Forbidden("missing_scope", f"this key lacks the scope {scope}; use one that has it")
     request.state.caller = caller
     return caller
+
+
+async def recognise(request: Request, service: Service) -> None:
+    """Identify the caller of a request before its body is read; the route checks the scope later.
+
+    Raises:
+        Unauthenticated: there is no valid key.
+        Forbidden: the service runs without keys, and the request comes from another machine.
+    """
+    request.state.grant = await run_in_threadpool(_identify, request, service, await _bearer(request))
+
+
+def is_recognised(scope: Scope) -> bool:
+    """Whether `recognise` has identified the caller of a request."""
+    return "grant" in scope["state"]
 
 
 def _identify(request: Request, service: Service, credentials: HTTPAuthorizationCredentials | None) -> Grant:

@@ -29,8 +29,6 @@ from store.objects import ObjectsAway
 from store.settings import Settings
 from uniapl import tracing
 
-UPLOADS = (("POST", "/datasets"), ("PATCH", "/uploads"), ("POST", "/v1/files"))
-"""Where bodies may be long; the routes there bound them."""
 logger = logging.getLogger(__name__)
 DESCRIPTION = """
 Post-train language models with Unified Adversarial Preference Learning: every step mixes teacher demonstrations and
@@ -70,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(title="UniAPL", version=version("uniapl"), description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
-    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, streamed=UPLOADS)
+    app.add_middleware(Envelope)
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(InterfaceError)

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 
 from api.idempotency import replayed
 from api.limits import LimitReached
-from api.refusals import Forbidden, Unauthenticated
+from api.refusals import BodyRefused, Forbidden, Unauthenticated
 from store.errors import Conflict, Gone, NotFound, TooLarge
 from store.lines import InvalidDataset
 from uniapl.errors import UniaplError
@@ -70,6 +70,7 @@ _TITLES = {
     403: ("Not allowed", "permission_error"),
     404: ("Not found", "not_found_error"),
     405: ("Method not allowed", "invalid_request_error"),
+    408: ("Too slow", "invalid_request_error"),
     409: ("Conflict", "conflict_error"),
     410: ("Gone", "not_found_error"),
     413: ("Too large", "invalid_request_error"),
@@ -81,7 +82,7 @@ _TITLES = {
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": _TITLES[status][0], "content": {"application/problem+json": {}}}
-    for status in (401, 403, 404, 409, 413, 422, 429, 503)
+    for status in (401, 403, 404, 408, 409, 413, 422, 429, 503)
 }
 """For the OpenAPI document."""
 
@@ -130,6 +131,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Forbidden)
     def _forbidden(_: Request, error: Forbidden) -> JSONResponse:
         return problem(403, error.code, str(error))
+
+    @app.exception_handler(BodyRefused)
+    def _body(_: Request, error: BodyRefused) -> JSONResponse:
+        return problem(error.status, error.code, str(error))
 
     @app.exception_handler(LimitReached)
     def _limit(_: Request, error: LimitReached) -> JSONResponse:

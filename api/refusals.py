@@ -1,4 +1,4 @@
-"""Why a caller is not let in."""
+"""Why a request is refused before a route has it."""
 
 from __future__ import annotations
 
@@ -13,3 +13,11 @@ class Forbidden(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class BodyRefused(Exception):
+    """The body is not what it may be, or does not come."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code

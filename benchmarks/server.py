@@ -39,9 +39,10 @@ class Api:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
-        command = [sys.executable, "-m", "uvicorn", "--factory", "api.main:create_app", "--port", str(self.port)]
-        options = ["--log-level", "warning", "--no-access-log", *(("--workers", str(processes)) * (processes > 1))]
-        self.process = subprocess.Popen([*command, *options], env=os.environ | given)
+        uvicorn = ["uvicorn", "--factory", "api.main:create_app", "--log-level", "warning", "--no-access-log"]
+        several = [*uvicorn, "--workers", str(processes)]
+        command = [sys.executable, "-m", *(several if processes > 1 else ["api"]), "--port", str(self.port)]
+        self.process = subprocess.Popen(command, env=os.environ | {"UNIAPL_LOG_LEVEL": "WARNING"} | given)
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = httpx.Client(base_url=self.url, timeout=None, headers=self.headers, trust_env=False)
         while True:

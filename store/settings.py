@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     """Event streams of one tenant at once, for each API process."""
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024)
     """Longest request body that is not an upload."""
+    request_wait_s: float = Field(default=30.0, gt=0)
+    """How long a request may keep the API waiting: for its head, for its whole body, and, of an upload, for each next
+    piece. Then the connection is closed, with a 408 if the head has come."""
     worker_slots: int = Field(default=1, ge=1)
     """Jobs that one worker runs at once."""
     lease_s: float = Field(default=90.0, gt=0)

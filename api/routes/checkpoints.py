@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 from api import downloads
 from api.auth import ReadsCheckpoints, WritesJobs
 from api.deps import Service
+from api.guarded import Guarded
 from api.problems import RESPONSES
 from store import aliases, checkpoints, retention
 from store.errors import NotFound
@@ -17,7 +18,7 @@ from store.tables import Checkpoint as Row
 from uniapl.manifest import MANIFEST
 from uniapl.spec.resources import Alias, Checkpoint, Page
 
-router = APIRouter(tags=["checkpoints"], responses=RESPONSES)
+router = APIRouter(tags=["checkpoints"], responses=RESPONSES, route_class=Guarded)
 AliasName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$", description="Lower case.")]
 
 

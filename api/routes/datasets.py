@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.auth import Caller, ReadsJobs, WritesDatasets
 from api.deps import After, Limit
+from api.guarded import Guarded
 from api.idempotency import Once, OnceStreamed
 from api.problems import RESPONSES
 from store import contents, datasets, tokens
@@ -23,7 +24,7 @@ from store.tables import new_id
 from uniapl.spec.kept import StoredRow
 from uniapl.spec.resources import Dataset, DatasetStatistics, Page
 
-router = APIRouter(prefix="/datasets", tags=["datasets"], responses=RESPONSES)
+router = APIRouter(prefix="/datasets", tags=["datasets"], responses=RESPONSES, route_class=Guarded)
 Sha256 = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Hash of the body, in hex; checked.")]
 BODY: dict[str, Any] = {
     "requestBody": {

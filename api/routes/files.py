@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import downloads
 from api.auth import Caller, ReadsJobs, WritesDatasets
+from api.guarded import Guarded
 from api.idempotency import OnceStreamed
 from api.multipart import Form
 from api.openai import file_view
@@ -25,7 +26,7 @@ from store.tables import Dataset as Row
 from store.tables import new_id
 from uniapl.errors import SpecError
 
-router = APIRouter(prefix="/v1/files", tags=["OpenAI's view"], responses=RESPONSES)
+router = APIRouter(prefix="/v1/files", tags=["OpenAI's view"], responses=RESPONSES, route_class=Guarded)
 FileId = Annotated[str, Path(alias="file_id")]
 PURPOSE = "fine-tune"
 NAME_LENGTH = 200

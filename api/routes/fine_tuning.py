@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from api import admission, openai
 from api.auth import Caller, ReadsJobs, WritesJobs
+from api.guarded import Guarded
 from api.idempotency import Once, OnceDep
 from api.openai import FineTuningRequest, Json
 from api.problems import RESPONSES
@@ -20,7 +21,7 @@ from store.paging import newest_first
 from store.tables import Job as Row
 from uniapl.errors import SpecError
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["OpenAI's view"], responses=RESPONSES)
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["OpenAI's view"], responses=RESPONSES, route_class=Guarded)
 JobId = Annotated[str, Path(alias="fine_tuning_job_id")]
 Cursor = Annotated[str | None, Query(description="Id of the last item of the page before.")]
 Number = Annotated[int, Query(ge=1, le=100, description="Items per page.")]

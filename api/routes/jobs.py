@@ -13,6 +13,7 @@ from api import admission, downloads, stream
 from api.auth import Caller, ReadsJobs, WritesJobs
 from api.deps import After, Limit
 from api.examples import JOB_EXAMPLES
+from api.guarded import Guarded
 from api.idempotency import Once, OnceDep
 from api.jobs import to_job, to_jobs
 from api.live import to_event
@@ -27,7 +28,7 @@ from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
 
 MAX = 2**31 - 1
-router = APIRouter(prefix="/jobs", tags=["jobs"], responses=RESPONSES)
+router = APIRouter(prefix="/jobs", tags=["jobs"], responses=RESPONSES, route_class=Guarded)
 
 
 @router.post("", status_code=201)

@@ -10,6 +10,7 @@ from api import named, plan, validation
 from api.auth import Admin, ReadsJobs
 from api.discriminators import check_discriminator
 from api.examples import JOB_EXAMPLES
+from api.guarded import Guarded
 from api.problems import RESPONSES
 from api.teachers import check_teacher
 from store import workers
@@ -17,7 +18,7 @@ from uniapl.spec.estimate import Estimate, Validation, Worker
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Page
 
-router = APIRouter(responses=RESPONSES)
+router = APIRouter(responses=RESPONSES, route_class=Guarded)
 
 
 @router.post("/jobs/validate", tags=["jobs"])

@@ -7,13 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path
 
 from api.auth import ReadsJobs, WritesJobs
+from api.guarded import Guarded
 from api.problems import RESPONSES
 from store import secrets
 from uniapl.spec.resources import Page, Secret
 from uniapl.spec.secret import NewSecret
 from uniapl.spec.teacher import SECRET_NAME
 
-router = APIRouter(prefix="/secrets", tags=["secrets"], responses=RESPONSES)
+router = APIRouter(prefix="/secrets", tags=["secrets"], responses=RESPONSES, route_class=Guarded)
 SecretName = Annotated[str, Path(pattern=SECRET_NAME, description="Lower case.")]
 
 

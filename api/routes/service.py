@@ -11,13 +11,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.auth import ReadsJobs, ReadsMetrics
 from api.deps import ServiceDep
+from api.guarded import Guarded
 from api.metrics import exposition
 from api.problems import RESPONSES, Problem, problem
 from store import migrate, vitals
 from store.db import reading
 from uniapl.spec.resources import Model, Page
 
-router = APIRouter(tags=["service"])
+router = APIRouter(tags=["service"], route_class=Guarded)
 
 
 @router.get("/models", responses=RESPONSES)

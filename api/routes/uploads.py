@@ -10,8 +10,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from api.auth import Caller, ReadsJobs, WritesDatasets
+from api.guarded import Guarded
 from api.idempotency import Once, OnceDep
 from api.problems import RESPONSES
+from api.refusals import BodyRefused
 from api.routes.datasets import BODY, keep
 from store import datasets, uploads
 from store.errors import Conflict, TooLarge
@@ -23,7 +25,7 @@ from uniapl.errors import DatasetError
 from uniapl.spec.base import Name
 from uniapl.spec.resources import Dataset, Upload
 
-router = APIRouter(prefix="/uploads", tags=["uploads"], responses=RESPONSES)
+router = APIRouter(prefix="/uploads", tags=["uploads"], responses=RESPONSES, route_class=Guarded)
 BLOCK = 4 * 1024 * 1024
 """Bytes held in memory before they are written and counted."""
 
@@ -62,11 +64,11 @@ async def append_to_upload(
     """Add the bytes of the request body; as many as you like.
 
     409 `upload_offset` when the upload goes on elsewhere, which the message names. Of two requests with one offset one
-    wins. What has come of a request that breaks off is kept.
+    wins. What has come of a request that breaks off, or falls silent (408), is kept.
     """
     length = int(request.headers.get("content-length", "0"))
     uploads.expect(await run_in_threadpool(_get, caller, upload_id), upload_offset, length)
-    offset, block = upload_offset, bytearray()
+    offset, block, late = upload_offset, bytearray(), None
     try:
         async for chunk in request.stream():
             block += chunk
@@ -76,8 +78,12 @@ async def append_to_upload(
                 block.clear()
     except ClientDisconnect:
         pass  # nobody reads the answer; the rest is written all the same
+    except BodyRefused as error:
+        late = error
     if block:
         await run_in_threadpool(_append, caller, upload_id, offset, bytes(block))
+    if late is not None:
+        raise late
     return Upload.model_validate(await run_in_threadpool(_get, caller, upload_id))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from api.envelope import MAX_DEPTH
+from api.body import MAX_DEPTH
 
 
 def test_every_answer_has_an_id_the_version_and_the_security_headers(client: TestClient) -> None:
