@@ -11,11 +11,12 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
 from api import problems
 from api.deps import Service
-from api.envelope import Envelope
+from api.envelope import PAGES, Envelope
 from api.fleet import Fleet
 from api.limits import Limits
 from api.live import Live
@@ -66,7 +67,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         looking.cancel()
         engine.dispose()
 
-    app = FastAPI(title="UniAPL", version=version("uniapl"), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPIOffline(
+        title="UniAPL",
+        version=version("uniapl"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        static_url=f"{PAGES[0]}/assets",
+    )
     problems.install(app)
     app.add_middleware(Envelope)
 
