@@ -88,7 +88,7 @@ faults: $(MODELS)  ## kill, freeze, cut and fill, on both databases (half an hou
 
 faults-short: $(MODELS)  ## some of the faults, and a campaign of six
 	@$(MAKE) --no-print-directory faults \
-		ARGS='-k "along_and_another or frozen_past or three_sweepers or cut_again_and_again or paused_whatever or (no_garbage and html)"'
+		ARGS='-k "along_and_another or frozen_past or three_sweepers or fresh_environment or cut_again_and_again or paused_whatever or (no_garbage and html)"'
 	@$(MAKE) --no-print-directory chaos FAULTS=6 SEED=8
 
 chaos: $(MODELS)  ## a random campaign: FAULTS=200 SEED=1 (ARGS=--sqlite, --dry-run, --sabotage NAME)

@@ -13,4 +13,6 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("uniapl_client._version").client_version()
     return getattr(import_module("uniapl_client._public"), name)
