@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from store import checkpoints, holding, jobs, logs, secret_key, secrets
@@ -26,7 +26,6 @@ from store.db import reading, unit_of_work
 from store.errors import FenceLost
 from store.holding import Hold, Intents
 from store.listed import is_listed
-from store.objects import ObjectsAway
 from store.secrets import SecretUnusable
 from store.tables import Checkpoint
 from uniapl import tracing
@@ -34,6 +33,7 @@ from uniapl.errors import CheckpointError
 from uniapl.spec.run import RunConfig
 from uniapl.spec.teacher import OpenAITeacher
 from worker import metrics, process, recovery
+from worker.claim import OUTAGE, claim
 from worker.companions import Companions
 from worker.failures import (
     EXIT_DONE,
@@ -53,8 +53,6 @@ from worker.watchdog import Watchdog
 from worker.worker import Worker
 
 POLL_S, INTENT_S, DUMP_S = 0.2, 1.0, 2.0
-OUTAGE = (OperationalError, InterfaceError, TimeoutError, ObjectsAway)
-"""What is raised while the database is out of reach or its pool exhausted, or the bucket is out of reach."""
 ROOT = Path(__file__).parent.parent
 TRAINER = (sys.executable, "-m", "uniapl", "train")
 logger = logging.getLogger(__name__)
@@ -69,13 +67,7 @@ def run_attempt(worker: Worker, job_id: str) -> bool:
     Returns:
         Whether it was there to be taken.
     """
-    try:
-        hold = _claim(worker, job_id)
-    except OUTAGE:
-        raise
-    except Exception:
-        worker.set_aside(job_id)  # its row is broken, and no event of it can be written
-        raise
+    hold = claim(worker, job_id)
     if hold is None:
         logger.info("%s is not there to be taken", job_id)
         return False
@@ -84,20 +76,6 @@ def run_attempt(worker: Worker, job_id: str) -> bool:
         logger.info("%s: attempt %d under fence %d", job_id, hold.attempt, hold.fence)
         _see_through(worker, hold)
     return True
-
-
-def _claim(worker: Worker, job_id: str) -> Hold | None:
-    fences = worker.artifacts.fences(job_id)
-    with unit_of_work(worker.engine) as session:
-        return jobs.claim(
-            session,
-            job_id,
-            owner=worker.owner,
-            host=process.HOST,
-            boot_id=process.boot_id(),
-            lease_s=worker.settings.lease_s,
-            above=fences[-1] if fences else 0,
-        )
 
 
 def _see_through(worker: Worker, hold: Hold) -> None:

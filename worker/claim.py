@@ -1,0 +1,43 @@
+"""How a worker takes a job."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
+
+from store import jobs
+from store.db import unit_of_work
+from store.holding import Hold
+from store.objects import ObjectsAway
+from worker import process
+from worker.worker import Worker
+
+OUTAGE = (OperationalError, InterfaceError, TimeoutError, ObjectsAway)
+"""What is raised while the database is out of reach or its pool exhausted, or the bucket is out of reach."""
+
+
+def claim(worker: Worker, job_id: str) -> Hold | None:
+    """The claim of a queued job; `None` when it is not there to be taken.
+
+    A job whose claim cannot be written, since its rows are broken, is set aside; no event could be written either.
+    """
+    try:
+        return _claim(worker, job_id)
+    except OUTAGE:
+        raise
+    except Exception:
+        worker.set_aside(job_id)
+        raise
+
+
+def _claim(worker: Worker, job_id: str) -> Hold | None:
+    fences = worker.artifacts.fences(job_id)
+    with unit_of_work(worker.engine) as session:
+        return jobs.claim(
+            session,
+            job_id,
+            owner=worker.owner,
+            host=process.HOST,
+            boot_id=process.boot_id(),
+            lease_s=worker.settings.lease_s,
+            above=fences[-1] if fences else 0,
+        )
