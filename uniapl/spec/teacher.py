@@ -37,9 +37,11 @@ class OpenAITeacher(Input):
     """The same for `uniapl train` without the service, which refuses it: name of the environment variable that holds
     the key, such as `OPENAI_API_KEY`. No variable that is not named as such a key can be sent to a server."""
     temperature: float = Field(default=0.0, ge=0)
-    """Sampling temperature of the answers."""
+    """Sampling temperature of the answers. A server that refuses it, as OpenAI's reasoning models do, answers at its
+    own default, and an event names that."""
     max_tokens: Count = 2048
-    """Longest answer in the teacher's tokens; one that reaches it is refused rather than imitated."""
+    """Longest answer in the teacher's tokens, hidden reasoning included; one that reaches it is refused rather than
+    imitated. A server that refuses `max_tokens` gets it as `max_completion_tokens`."""
     concurrency: Annotated[int, Field(ge=1, le=256)] = 8
     """Requests in flight."""
     max_requests: Count = 10_000

@@ -7,8 +7,8 @@ bound of the wait, and a failure elsewhere ends it, which a retry library would 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Annotated, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Self
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
@@ -22,6 +22,7 @@ from uniapl.serving.exchange import Passing, Reply, TooLong, backoff_s, connecti
 from uniapl.spec.base import Text
 from uniapl.spec.dataset import Message
 from uniapl.spec.teacher import OpenAITeacher
+from uniapl.teachers.parameters import Parameters
 
 LONGEST_WAIT_S = 900.0
 """A server that asks for a longer pause has a quota that waiting does not mend; the job fails and says so."""
@@ -35,8 +36,15 @@ KEPT = "the answers so far are in the cache and are not asked again"
 class Chat:
     """The connection to one teacher, and what has been spent on it."""
 
-    def __init__(self, teacher: OpenAITeacher, access: Access) -> None:
+    def __init__(
+        self, teacher: OpenAITeacher, access: Access, *, on_event: Callable[[str], None] = lambda _: None
+    ) -> None:
         """Make the connection pool; nothing is sent.
+
+        Args:
+            teacher: the server.
+            access: its key, and where it may be.
+            on_event: gets a line for each parameter that the server refuses.
 
         Raises:
             SpecError: the address or the key is unusable.
@@ -44,6 +52,8 @@ class Chat:
         self.requests = 0
         self.tokens = 0
         self._teacher = teacher
+        self._parameters = Parameters(teacher)
+        self._on_event = on_event
         self._url = _url(teacher)
         self._key = access.teacher_key(teacher)
         self._redactor = Redactor([self._key] if self._key else [])
@@ -71,10 +81,8 @@ class Chat:
             TeacherError: the server refuses, fails for too long, or answers something unusable; or a budget is spent.
         """
         for attempt in range(self._teacher.max_retries + 1):
-            self._check_budget(where)
-            self.requests += 1
             try:
-                return self._answer(await self._post(messages, where), where)
+                return self._answer(await self._reply(messages, where), where)
             except Passing as error:
                 problem, wait = error.problem, error.retry_after_s + backoff_s(attempt)
             if wait > LONGEST_WAIT_S:
@@ -87,6 +95,19 @@ class Chat:
             param="teacher",
             hint=f"start the job again when the server is well, or lower teacher.concurrency; {KEPT}",
         )
+
+    async def _reply(self, messages: Sequence[Message], where: str) -> Reply:
+        """The server's reply to a request without the parameters that it refuses."""
+        while True:
+            self._check_budget(where)
+            self.requests += 1
+            sent = self._parameters.taken()
+            reply = await self._post(messages, sent, where)
+            changes = self._parameters.refused(sent, reply)
+            if changes is None or self._stopped.is_set():
+                return reply
+            for change in changes:
+                self._on_event(f"the teacher {self._teacher.model} {change}")
 
     def _check_budget(self, where: str) -> None:
         for field, spent in (("max_requests", self.requests), ("max_total_tokens", self.tokens)):
@@ -104,13 +125,12 @@ class Chat:
         except TimeoutError:
             return False
 
-    async def _post(self, messages: Sequence[Message], where: str) -> Reply:
+    async def _post(self, messages: Sequence[Message], parameters: Mapping[str, Any], where: str) -> Reply:
         teacher = self._teacher
         asked = {
             "model": teacher.model,
             "messages": [message.model_dump() for message in messages],
-            "temperature": teacher.temperature,
-            "max_tokens": teacher.max_tokens,
+            **parameters,
         }
         try:
             return await exchange(
@@ -143,18 +163,26 @@ class Chat:
         self.tokens += completion.usage.total_tokens if completion.usage else len(reply.content)
         choice = completion.choices[0]
         reason = self._shown(f"finish_reason {choice.finish_reason!r}")
+        answer = final_answer(choice.message.content or "").strip()
         if choice.finish_reason in CUT_SHORT:
-            raise self._refused(
-                where,
-                f"cut its answer short ({reason}, teacher.max_tokens={self._teacher.max_tokens})",
-                "teacher.max_tokens",
-                "raise teacher.max_tokens, which asks every row again, or write this row's `reference` yourself",
-            )
-        if not (answer := final_answer(choice.message.content or "").strip()):
+            raise self._cut_short(where, reason, begun=bool(answer) or choice.finish_reason != "length")
+        if not answer:
             raise self._refused(where, f"gave an empty answer ({reason})")
         if self._redactor.text(answer) != answer:  # it would be trained on, and stored
             raise self._refused(where, "repeats its own key in its answer")
         return answer
+
+    def _cut_short(self, where: str, reason: str, *, begun: bool) -> TeacherError:
+        most = f"teacher.max_tokens={self._teacher.max_tokens}"
+        remedy = "raise teacher.max_tokens, which asks every row again, or write this row's `reference` yourself"
+        if begun:
+            return self._refused(where, f"cut its answer short ({reason}, {most})", "teacher.max_tokens", remedy)
+        return self._refused(
+            where,
+            f"used all of {most} before its answer began ({reason})",
+            "teacher.max_tokens",
+            f"hidden reasoning counts as tokens of the answer; {remedy}",
+        )
 
     def _refused(
         self, where: str, problem: str, param: str = "teacher", hint: str = "write this row's `reference` yourself"

@@ -147,7 +147,7 @@ async def _ask_all(
                 told = time.monotonic()
                 on_event(f"{len(answers)} of {len(questions)} answers came")
 
-    async with Chat(teacher, access) as chat, asyncio.TaskGroup() as askers:
+    async with Chat(teacher, access, on_event=on_event) as chat, asyncio.TaskGroup() as askers:
         for _ in range(min(teacher.concurrency, len(questions))):
             askers.create_task(ask_on())
     on_event(f"{len(answers)} answers came, for {chat.requests} requests and {chat.tokens} tokens")
