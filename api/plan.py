@@ -13,15 +13,16 @@ from api.deps import Service
 from store import rates, workers
 from store.objects import ObjectsAway
 from store.tables import Dataset
-from store.tables import Worker as Row
 from uniapl.errors import MisfitError, SpecError
 from uniapl.estimate import plan
 from uniapl.estimate.cards import cards
+from uniapl.estimate.duration import rough_step_s
 from uniapl.estimate.servers import servers_of
 from uniapl.estimate.shape import Shape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
 from uniapl.estimate.verdict import best, device_of, judge, misfit_of
-from uniapl.estimate.workload import Entry
+from uniapl.estimate.workload import Entry, Step
+from uniapl.spec.backend import InProcess
 from uniapl.spec.estimate import Bytes, Estimate, Hardware, MemoryEstimate, TimeEstimate, Verdict
 from uniapl.spec.job import JobSpec
 from uniapl.spec.run import ModelSource
@@ -29,6 +30,8 @@ from uniapl.spec.teacher import OpenAITeacher
 
 Sources = Mapping[str, ModelSource]
 """Where models are, by their name in the spec."""
+HOUR_S = 3600.0
+"""A job that takes longer is warned of."""
 MISFIT_HINT = (
     "lower resources.micro_batch_tokens, rollout.max_new_tokens or rollout.batch_size, train adapters with `lora`, or "
     "take a smaller student; lower backend.max_model_tokens of a server, or give it a card of its own; "
@@ -56,9 +59,10 @@ def estimate(caller: Caller, spec: JobSpec, sources: Sources) -> Estimate:
     entries = plan.read_entries(spec, sources[spec.student], _files(service, found))
     memory, verdict, why = _memory(service, spec, sources, entries, hardware)
     usual = plan.usual_step(spec, entries, measured.completion_tokens if measured else None)
+    time = _measured(spec, measured, usual) if measured else _rough(service, spec, sources, usual, hardware)
     return Estimate(
         verdict=verdict,
-        reasons=[why, *_caveats(spec, memory)],
+        reasons=[why, *_slow(spec, time), *_caveats(spec, memory)],
         roles=plan.roles(spec, entries),
         tokens_counted_by="tokenizer" if Counter(sources[spec.student]).exact else "characters",
         steps=spec.schedule.steps,
@@ -66,7 +70,7 @@ def estimate(caller: Caller, spec: JobSpec, sources: Sources) -> Estimate:
         tokens_per_step=round(usual.tokens),
         memory=memory,
         hardware=hardware,
-        time=_time(spec, measured, usual.tokens, alive),
+        time=time,
     )
 
 
@@ -151,13 +155,35 @@ def _caveats(spec: JobSpec, memory: MemoryEstimate | None) -> list[str]:
     return told
 
 
-def _time(spec: JobSpec, measured: rates.Rate | None, tokens: float, alive: Sequence[Row]) -> TimeEstimate:
-    if measured is None:
-        known = "no job like it has run on the workers that are alive" if alive else "no worker is alive"
-        return TimeEstimate(step_s=None, total_s=None, basis=f"unknown: {known}")
-    step_s = measured.token_s * tokens
-    return TimeEstimate(
-        step_s=step_s,
-        total_s=step_s * spec.schedule.steps,
-        basis=f"measured on {measured.steps} steps of jobs like it, by tokens",
-    )
+def _measured(spec: JobSpec, measured: rates.Rate, usual: Step) -> TimeEstimate:
+    step_s = measured.token_s * usual.tokens
+    basis = f"measured on {measured.steps} steps of jobs like it, by tokens"
+    return TimeEstimate(step_s=step_s, total_s=step_s * spec.schedule.steps, basis=basis)
+
+
+def _rough(
+    service: Service, spec: JobSpec, sources: Sources, usual: Step, hardware: Sequence[Hardware]
+) -> TimeEstimate:
+    if not hardware:
+        return _unknown("no worker is alive")
+    if spec.uses_rollouts and not isinstance(spec.rollout.backend, InProcess):
+        return _unknown("no job like it has run on the workers that are alive, and a server samples")
+    try:
+        step_s, basis = rough_step_s(_shape(service, sources[spec.student]), usual, hardware)
+    except ShapeUnknown as unknown:
+        return _unknown(f"no job like it has run on the workers that are alive, and {unknown}")
+    return TimeEstimate(step_s=step_s, total_s=step_s * spec.schedule.steps, basis=basis, rough=True)
+
+
+def _unknown(why: str) -> TimeEstimate:
+    return TimeEstimate(step_s=None, total_s=None, basis=f"unknown: {why}")
+
+
+def _slow(spec: JobSpec, time: TimeEstimate) -> list[str]:
+    """A warning of a job that takes more than an hour."""
+    if time.total_s is None or time.total_s <= HOUR_S:
+        return []
+    lower = ["schedule.steps", "schedule.prompts_per_step"]
+    lower += ["grpo.group_size", "rollout.max_new_tokens"] if spec.uses_rollouts else []
+    hours = f"{time.total_s / HOUR_S:,.1f} hours"
+    return [f"this spec needs about {hours} on the live workers ({time.basis}); to shorten it lower {', '.join(lower)}"]

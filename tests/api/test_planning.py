@@ -173,7 +173,8 @@ def test_without_a_worker_nothing_is_judged_and_nothing_refused(real: TestClient
     assert (found["verdict"], found["hardware"]) == ("unknown", [])
     assert "no worker is alive" in found["reasons"][0]
     assert found["memory"]["total"]["low"] > GB
-    assert found["time"] == {"step_s": None, "total_s": None, "basis": "unknown: no worker is alive"}
+    unknown = {"step_s": None, "total_s": None, "basis": "unknown: no worker is alive", "rough": False}
+    assert found["time"] == unknown
     assert real.post("/jobs", json=spec).status_code == 201
 
 
@@ -337,13 +338,46 @@ def test_time_comes_from_steps_that_were_made_and_grows_with_the_tokens(real: Te
     spec = body(train_rows(real), **SMALL)
     worker(real, 24.0)
     found = real.post("/jobs/estimate", json=spec).json()
-    assert found["time"]["step_s"] is None
-    assert "no job like it" in found["time"]["basis"]
+    assert found["time"]["rough"]
     run(engine_of(real), JobSpec.model_validate(spec))  # 100 tokens in 2 s, answers of 10
     found = real.post("/jobs/estimate", json=spec).json()
     assert found["time"]["step_s"] == pytest.approx(found["tokens_per_step"] * 0.02, rel=0.01)
     assert found["time"]["total_s"] == pytest.approx(3 * found["time"]["step_s"])
     assert found["time"]["basis"].startswith("measured on 2 steps")
+    assert not found["time"]["rough"]
+
+
+def test_before_any_history_the_time_is_rough_and_more_than_an_hour_is_warned_of(real: TestClient) -> None:
+    dataset = train_rows(real)
+    demo = json.loads((ROOT / "examples" / "uniapl.json").read_text())
+    spec = {**demo, "student": "smol", "dataset_mix": [{"dataset": dataset}], "evaluation": None}
+    worker(real, 24.0)
+    found = real.post("/jobs/estimate", json=spec).json()
+    time = found["time"]
+    assert time["rough"]
+    assert 10 < time["step_s"] < 60  # docs/benchmarks/step.md: 31 s with one thread
+    assert time["total_s"] == pytest.approx(10 * time["step_s"])
+    assert "SmolLM2-135M" in time["basis"]
+    assert "2 cores" in time["basis"]
+    assert not any("hours" in reason for reason in found["reasons"])
+    usual = body(dataset, student="smol")  # the defaults
+    found = real.post("/jobs/estimate", json=usual).json()
+    assert found["time"]["total_s"] > 7 * 24 * 3600
+    (warning,) = [reason for reason in found["reasons"] if "hours" in reason]
+    assert warning.startswith(f"this spec needs about {found['time']['total_s'] / 3600:,.1f} hours on the live workers")
+    assert "lower schedule.steps, schedule.prompts_per_step, grpo.group_size, rollout.max_new_tokens" in warning
+    worker(real, 24.0, "worker_b", gpu=80)
+    faster = real.post("/jobs/estimate", json=usual).json()["time"]
+    assert faster["total_s"] < found["time"]["total_s"] / 10
+    assert "not measured" in faster["basis"]
+
+
+def test_sampling_by_a_server_has_no_rough_time(real: TestClient) -> None:
+    worker(real, 200.0)
+    spec = body(train_rows(real), student="smol", rollout={"backend": {"type": "vllm"}}, lambda_adv=0)
+    found = real.post("/jobs/estimate", json=spec).json()["time"]
+    assert (found["step_s"], found["rough"]) == (None, False)
+    assert "a server samples" in found["basis"]
 
 
 @pytest.mark.parametrize("answers", [True, False])

@@ -168,6 +168,10 @@ def test_a_spec_is_validated_and_estimated(spec: str) -> None:
     assert ["rollout", "server", "1.00", "2.00", "3.00"] in lines
     assert ["total", "1.00", "2.00", "3.00"] in lines
     assert " ".join(lines[-1]) == "2.5 s a step, 0:00:10 for all; measured"
+    rough = {**estimate(), "time": {"step_s": 2.5, "total_s": 10.0, "basis": "rough: by cores", "rough": True}}
+    with serving(in_turn(Answer(rough))) as server:
+        shown = uniapl(server.url, "estimate", spec).stdout
+        assert shown.endswith("about 2.5 s a step, 0:00:10 for all; rough: by cores\n")
     unknown = {**estimate(), "memory": None, "time": {"step_s": None, "total_s": None, "basis": "unknown: no worker"}}
     with serving(in_turn(Answer(unknown))) as server:
         assert uniapl(server.url, "estimate", spec).stdout.endswith("time: unknown: no worker\n")

@@ -124,14 +124,17 @@ class RoleEstimate(Output):
 
 
 class TimeEstimate(Output):
-    """Duration, from steps that earlier jobs made on these workers; never guessed."""
+    """Duration, from steps that earlier jobs made on these workers, or roughly from what the workers run on."""
 
     step_s: float | None
-    """Of one step; `null` where nothing like it has been measured."""
+    """Of one step; `null` where it is not known."""
     total_s: float | None
     """Of all steps, without evaluations and checkpoints."""
     basis: str
     """What it rests on, or why it is unknown."""
+    rough: bool = False
+    """Whether no job like it has run on these workers, and the time is computed from the student's size, the tokens and
+    a few rates: right to a factor of 3 or so."""
 
 
 class Estimate(Output):

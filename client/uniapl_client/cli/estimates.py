@@ -31,6 +31,7 @@ def _lines(found: Estimate) -> Iterator[str]:
     yield f"\n{found.steps:,} steps of {found.tokens_per_step:,} tokens, {found.rollouts_per_step:,} rollouts in each"
     time = found.time
     if time.step_s is not None and time.total_s is not None:
-        yield f"{time.step_s:.1f} s a step, {timedelta(seconds=round(time.total_s))} for all; {time.basis}"
+        about = "about " if time.rough else ""
+        yield f"{about}{time.step_s:.1f} s a step, {timedelta(seconds=round(time.total_s))} for all; {time.basis}"
     else:
         yield f"time: {time.basis}"
