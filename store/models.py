@@ -9,32 +9,18 @@ from __future__ import annotations
 import os
 import re
 from fnmatch import fnmatch
-from typing import Any, Literal
+from typing import Any
 
 import httpx
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from store.settings import Settings
 from uniapl.errors import SpecError
+from uniapl.spec.registry import Kind, read_registry
 from uniapl.spec.run import ModelSource
-
-Kind = Literal["student", "discriminator"]
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    kind: Kind
-    hub: str | None = None
-    revision: str | None = None
-    path: str | None = None
-    gguf: str | None = None
-
 
 CONFIGS = 256
 """So many models' configurations are remembered."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-_FILE = TypeAdapter(dict[str, _Entry])
 
 
 class Registry:
@@ -46,19 +32,9 @@ class Registry:
             SpecError: the registry file cannot be read.
         """
         self._settings = settings
-        folder = settings.models_file.absolute().parent
-        self._entries: dict[str, tuple[Kind, ModelSource]] = {}
+        found = read_registry(settings.models_file)
+        self._entries = {name: (model.kind, model.source) for name, model in found.items()}
         self._configs: dict[ModelSource, Any] = {}
-        try:
-            found = _FILE.validate_json(settings.models_file.read_bytes())
-        except FileNotFoundError:
-            found = {}
-        except (OSError, ValidationError) as error:
-            raise SpecError(f"cannot read the model registry {settings.models_file}: {error}") from None
-        for name, entry in found.items():
-            path = str(folder / entry.path) if entry.path else None
-            source = ModelSource(hub=entry.hub, revision=entry.revision, path=path, gguf=entry.gguf)
-            self._entries[name] = (entry.kind, source)
 
     def list(self) -> list[tuple[str, Kind, ModelSource]]:
         """Every registered model, by name."""

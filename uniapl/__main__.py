@@ -22,6 +22,8 @@ from uniapl.allocator import keep_freed_memory
 from uniapl.atomic import no_space
 from uniapl.errors import DiskFullError, DivergedError, UnhealthyError, UniaplError
 from uniapl.experiments import command as experiment
+from uniapl.located import located
+from uniapl.progress import print_end
 from uniapl.signals import Signals, die_with_parent
 from uniapl.spec.base import field_path
 from uniapl.spec.run import RunConfig
@@ -59,10 +61,10 @@ def main(argv: list[str] | None = None) -> int:
             print(f"  {field_path(problem, given) or 'file'}: {reason}", file=sys.stderr)
         return EXIT_USER
     secrets = handed(sys.stdin.read()) if arguments.secrets_stdin else {}
-    return _train(run, signals, Access(secrets, run.public_addresses_only))
+    return _train(run, arguments.run.parent, signals, Access(secrets, run.public_addresses_only))
 
 
-def _train(run: RunConfig, signals: Signals, access: Access) -> int:
+def _train(run: RunConfig, folder: Path, signals: Signals, access: Access) -> int:
     redactor = access.redactor(run.spec)
     redactor.guard_outputs()
     keep_freed_memory()
@@ -85,7 +87,9 @@ def _train(run: RunConfig, signals: Signals, access: Access) -> int:
             RewardPool(run.spec.reward) as rewards,
         ):
             try:
-                finished = prepare(run, reporter, signals, rewards, access).train()
+                trainer = prepare(located(run, folder), reporter, signals, rewards, access)
+                finished = trainer.train()
+                print_end(run, trainer.done)
             except Exception as raised:
                 if (error := _known(raised)) is not None:
                     with suppress(OSError):  # a full disk may refuse this too

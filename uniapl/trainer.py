@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from uniapl import checkpoint, tracing
@@ -27,6 +27,7 @@ from uniapl.learner import Learner
 from uniapl.mix import rows_of_step
 from uniapl.policy import Policy
 from uniapl.profile import draw, save
+from uniapl.progress import Progress
 from uniapl.report import Reporter
 from uniapl.signals import Signals
 from uniapl.spec.run import RunConfig
@@ -50,6 +51,7 @@ class Trainer:
     held_out: list[EncodedRow]
     done: int
     """Updates made so far."""
+    progress: Progress = field(default_factory=Progress)
 
     @property
     def _profiles(self) -> Path:
@@ -96,6 +98,7 @@ class Trainer:
                 raise
             self.done += 1
             self.reporter.metrics(self.done, metrics)
+            self.progress.print_step(self.done, schedule.steps, metrics)
             self._judge(metrics)
             last = self.done == schedule.steps
             stop = self.signals.stop and not last

@@ -1,4 +1,4 @@
-"""Spec files: a job spec as JSON, with datasets named by id or by path."""
+"""Spec files: a job spec as JSON, with datasets named by id, or by a path relative to the file or to where we run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from uniapl.spec import files
 from uniapl.spec.base import field_path
 from uniapl.spec.job import JobSpec
 from uniapl_client import Client
@@ -28,8 +29,11 @@ class InvalidSpecFile(UniaplClientError):
 def read_spec(path: Path, client: Client | None = None) -> JobSpec:
     """Read a spec file. With a client, datasets named by the path of a file are uploaded, and replaced by their id.
 
+    A relative path is looked for in the folder of the spec file, then in the working directory.
+
     Raises:
-        InvalidSpecFile: the file is not JSON, or not a spec; the message has a line for each field at fault.
+        InvalidSpecFile: the file is not JSON, or not a spec, or names a dataset's file that is not there; the message
+            has a line for each field at fault.
     """
     try:
         given = json.loads(path.read_text())
@@ -39,19 +43,25 @@ def read_spec(path: Path, client: Client | None = None) -> JobSpec:
     except ValidationError as error:
         lines = [f"{field_path(e, given) or 'spec'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
         raise InvalidSpecFile("\n  ".join([f"{path} is not a valid spec", *lines])) from None
-    return spec if client is None else _with_datasets_uploaded(spec, client)
+    return spec if client is None else _with_datasets_uploaded(spec, path, client)
 
 
-def _with_datasets_uploaded(spec: JobSpec, client: Client) -> JobSpec:
+def _with_datasets_uploaded(spec: JobSpec, path: Path, client: Client) -> JobSpec:
+    folder = path.parent
+    missing = [
+        f"{param}: {files.not_found(name, folder)}"
+        for param, name in files.datasets_of(spec).items()
+        if files.is_path(name) and files.find(name, folder) is None
+    ]
+    if missing:
+        raise InvalidSpecFile("\n  ".join([f"{path} names files that are not there", *missing]))
+
     @cache
     def dataset_id(name: str) -> str:
-        return _there_or_uploaded(Path(name), client) if Path(name).is_file() else name
+        file = files.find(name, folder)
+        return name if file is None else _there_or_uploaded(file, client)
 
-    mix = [entry.model_copy(update={"dataset": dataset_id(entry.dataset)}) for entry in spec.dataset_mix]
-    evaluation = spec.evaluation
-    if evaluation is not None:
-        evaluation = evaluation.model_copy(update={"dataset": dataset_id(evaluation.dataset)})
-    return spec.model_copy(update={"dataset_mix": mix, "evaluation": evaluation})
+    return files.renamed(spec, dataset_id)
 
 
 def _there_or_uploaded(path: Path, client: Client) -> str:

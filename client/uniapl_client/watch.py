@@ -1,4 +1,4 @@
-"""Follow a job in the terminal: a bar, the loss terms, the reward, the discriminator's score."""
+"""Follow a job in the terminal: a bar, and a line for each step as the trainer prints it too."""
 
 from __future__ import annotations
 
@@ -9,18 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from uniapl.spec.resources import Job
+from uniapl.spec.steps import SHOWN, step_line
 from uniapl_client import Client
 from uniapl_client.errors import JobFailed
-
-SHOWN = {
-    "loss": "loss",
-    "uniapl/loss_sft": "sft",
-    "uniapl/loss_grpo": "grpo",
-    "uniapl/loss_adv": "adv",
-    "grad_norm": "|g|",
-    "reward": "reward",
-    "disc/score_student": "score",
-}
 
 
 def watch(client: Client, job_id: str, console: Console, *, check: Callable[[], None] = lambda: None) -> Job:
@@ -47,7 +38,7 @@ def watch(client: Client, job_id: str, console: Console, *, check: Callable[[], 
                 seen_event = event.id
                 if event.level != "info":
                     progress.console.print(f"{event.level}: {event.message}", markup=False, soft_wrap=True)
-            seen_step = _print_steps(client, job_id, seen_step, progress.console)
+            seen_step = _print_steps(client, job, seen_step, progress.console)
             if job.is_over:
                 break
             time.sleep(0.5)
@@ -56,12 +47,12 @@ def watch(client: Client, job_id: str, console: Console, *, check: Callable[[], 
     return job
 
 
-def _print_steps(client: Client, job_id: str, since_step: int, console: Console) -> int:
+def _print_steps(client: Client, job: Job, since_step: int, console: Console) -> int:
     """One line for each new step; returns the last step shown."""
     rows: dict[int, dict[str, float]] = {}
-    for point in client.jobs.metrics(job_id, names=list(SHOWN), since_step=since_step):
+    for point in client.jobs.metrics(job.id, names=list(SHOWN), since_step=since_step):
         rows.setdefault(point.step, {})[point.name] = point.value
     for step, values in sorted(rows.items()):
-        numbers = "  ".join(f"{label} {values[name]:8.4f}" for name, label in SHOWN.items() if name in values)
-        console.print(f"step {step:4d}  {numbers}", highlight=False, soft_wrap=True)
+        eta_s = job.eta_s if step == max(rows) else None
+        console.print(step_line(step, job.steps, values, eta_s), highlight=False, soft_wrap=True)
     return max(rows, default=since_step)

@@ -298,6 +298,56 @@ def test_a_file_that_a_spec_names_is_sent_once(tmp_path: Path, monkeypatch: pyte
     assert len(stored) == 1
 
 
+def test_a_file_is_looked_for_beside_the_spec_and_then_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside, here = tmp_path / "beside", tmp_path / "here"
+    for folder in (beside, here):
+        folder.mkdir()
+    mix = [{"dataset": "rows.jsonl"}, {"dataset": "data/rows.jsonl"}, {"dataset": "ds_1"}]
+    (beside / "spec.json").write_text(json.dumps({**SPEC, "dataset_mix": mix}))
+    (beside / "rows.jsonl").write_text("beside")
+    (here / "rows.jsonl").write_text("here")
+    monkeypatch.chdir(here)
+    sent: list[bytes] = []
+
+    def script(request: Request) -> Answer:
+        if request.path == "/jobs":
+            sent.append(request.body)
+            return Answer(job())
+        if request.method == "GET":
+            return page()
+        sent.append(request.body)
+        return Answer({**DATASET, "id": f"ds_{sent[-1].decode()}", "sha256": hashlib.sha256(sent[-1]).hexdigest()})
+
+    with serving(script) as server:
+        shown = uniapl(server.url, "submit", "../beside/spec.json")
+        assert (shown.returncode, server.seen, sent) == (1, [], [])
+        assert "dataset_mix.1.dataset: cannot read dataset data/rows.jsonl: there is no file" in shown.stderr
+        assert str(here / "data/rows.jsonl") in shown.stderr
+        assert "beside/data/rows.jsonl" in shown.stderr
+        (here / "data").mkdir()
+        (here / "data/rows.jsonl").write_text("data")
+        assert uniapl(server.url, "submit", "../beside/spec.json").returncode == 0
+    posted = [entry["dataset"] for entry in json.loads(sent[-1])["dataset_mix"]]
+    assert posted == ["ds_beside", "ds_data", "ds_1"]
+
+
+def test_a_watched_job_has_a_line_for_each_step_with_its_weighted_terms(spec: str) -> None:
+    values = {"loss": 0.9, "uniapl/alpha": 0.5, "uniapl/loss_sft": 2.0, "uniapl/loss_grpo": -0.2, "step_time": 2.5}
+    points = [{"step": 1, "name": name, "value": value} for name, value in values.items()]
+    end = watched("succeeded")
+
+    def script(request: Request) -> Answer:
+        if request.path.endswith("/metrics"):
+            return page(*points) if request.query.get("since_step", "0") == "0" else page()
+        return end(request)
+
+    with serving(script) as server:
+        lines = uniapl(server.url, "submit", spec, "--watch").stdout.splitlines()
+    assert "step 1/4  loss 0.9000  sft 1.0000  grpo -0.1000  2.5 s" in lines
+
+
 def test_an_interrupted_watch_says_that_the_job_goes_on(spec: str) -> None:
     with serving(watched("running")) as server:
         command = [*UNIAPL, "--url", server.url, "submit", spec, "--watch"]

@@ -22,13 +22,13 @@ from uniapl.experiments.bad_teacher import BAD_TEACHER
 from uniapl.experiments.command import EXPERIMENTS, read_spec
 from uniapl.experiments.experiment import Arm, Column, Experiment, Run, changed
 from uniapl.experiments.launch import LocalLauncher, _prepared, fingerprint
-from uniapl.experiments.models import RegisteredModel, read_registry, sources
 from uniapl.experiments.results import Failure, RunResult, metrics_at, read_reports
 from uniapl.experiments.table import differences_table, results_table
 from uniapl.experiments.validation import validate
 from uniapl.experiments.weights import ABLATION, DIVERSITY, LAMBDA_SWEEP, TERMS
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
+from uniapl.spec.registry import RegisteredModel, read_registry, sources
 from uniapl.spec.report import EventReport
 from uniapl.spec.run import ModelSource, RunConfig
 from uniapl.spec.weights import Stage

@@ -179,6 +179,27 @@ def test_a_run_stopped_and_resumed_ends_as_if_never_interrupted(
     assert {**losses[1], **losses[2]} == losses[0]
 
 
+def test_names_of_the_service_and_paths_beside_the_file_work_and_every_step_has_a_line(tmp_path: Path) -> None:
+    shutil.copy(DATA / "chance.jsonl", tmp_path / "rows.jsonl")
+    spec = {
+        "student": "tiny-random-llama",
+        "dataset_mix": [{"dataset": "rows.jsonl"}],
+        "alpha": 0.3,
+        "lambda_adv": 0.01,  # and so the default discriminator
+        "grpo": {"group_size": 2},
+        "rollout": {"max_new_tokens": 8},
+        "schedule": {"steps": 3, "prompts_per_step": 2},
+    }
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"run_dir": str(tmp_path / "one"), "spec": spec}))
+    status, errors = finish(path)
+    assert status == 0, errors
+    _, *lines = errors.splitlines()  # the first is about the process
+    assert [line.split("  ")[0] for line in lines[:-1]] == ["step 1/3", "step 2/3", "step 3/3"]
+    assert all(word in lines[0] for word in ("loss ", "sft ", "grpo ", "adv ", "reward ", " s", "ETA "))
+    assert lines[-1] == f"step 3 of 3 done; checkpoint: {tmp_path / 'one' / 'checkpoints' / 'step-00000003'}"
+
+
 def test_a_learned_discriminator_warms_up_and_learns(tmp_path: Path) -> None:
     learned = {"type": "learned", "warmup_steps": 2, "learning_rate": 1e-3}
     schedule = {"steps": 4, "prompts_per_step": 2}

@@ -22,12 +22,13 @@ from uniapl.experiments.bad_teacher import BAD_TEACHER
 from uniapl.experiments.discriminators import DISCRIMINATORS
 from uniapl.experiments.experiment import Experiment, changed
 from uniapl.experiments.launch import LocalLauncher, Stopped
-from uniapl.experiments.models import RegisteredModel, read_registry
 from uniapl.experiments.results import Failure, RunResult
 from uniapl.experiments.table import differences_table, results_table
 from uniapl.experiments.weights import ABLATION, DIVERSITY, LAMBDA_SWEEP, TERMS
+from uniapl.spec import files
 from uniapl.spec.dataset import DatasetRow, first_problem
 from uniapl.spec.job import JobSpec
+from uniapl.spec.registry import RegisteredModel, read_registry, registry_file
 
 EXPERIMENTS = {e.name: e for e in (ABLATION, TERMS, LAMBDA_SWEEP, DISCRIMINATORS, DIVERSITY, BAD_TEACHER)}
 EXIT_DONE, EXIT_FAILED, EXIT_USER, EXIT_STOPPED = 0, 1, 64, 75
@@ -48,7 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--out", type=Path, help="folder for runs and table (default: data/experiments/NAME)")
     parser.add_argument("--seeds", type=_seeds, help="such as 0,1,2 (default: the spec's own)")
     parser.add_argument("--steps", type=int, help="policy updates per run (default: the spec's own)")
-    parser.add_argument("--models", type=Path, default=Path("models.json"), help="registry of model names")
+    parser.add_argument("--models", type=Path, default=registry_file(), help="registry of model names")
     parser.add_argument("--keep", action="store_true", help="keep the checkpoints of finished runs")
 
 
@@ -62,7 +63,7 @@ def main(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("data") / "experiments" / name
     try:
         spec = read_spec(arguments.spec, arguments.steps)
-        registry = read_registry(arguments.models) if arguments.models.exists() else {}
+        registry = read_registry(arguments.models)
         seeds = arguments.seeds or [spec.seed]
         if name == validation.NAME:
             table, measured = validation.validate(spec, registry, seeds)
@@ -80,7 +81,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def read_spec(path: Path, steps: int | None) -> JobSpec:
-    """The job spec in a file, with another number of steps if one is given.
+    """The job spec in a file, its datasets as `files.find` finds them, with another number of steps if one is given.
 
     Raises:
         SpecError: the file cannot be read, or is no valid spec.
@@ -92,6 +93,7 @@ def read_spec(path: Path, steps: int | None) -> JobSpec:
         raise SpecError(f"cannot read {path}: {error.strerror}") from None
     except ValidationError as error:
         raise SpecError(f"{path}: {first_problem(error, text)}") from None
+    spec = files.renamed(spec, lambda name: str(files.find(name, path.parent) or name))
     return spec if steps is None else changed(spec, schedule=spec.schedule.model_copy(update={"steps": steps}))
 
 

@@ -23,7 +23,6 @@ from typing import Protocol
 from uniapl import atomic, manifest
 from uniapl.errors import CheckpointError
 from uniapl.experiments.experiment import Run
-from uniapl.experiments.models import RegisteredModel, sources
 from uniapl.experiments.results import (
     Failure,
     RunResult,
@@ -33,6 +32,7 @@ from uniapl.experiments.results import (
     read_reports,
 )
 from uniapl.spec.job import JobSpec
+from uniapl.spec.registry import RegisteredModel, sources
 from uniapl.spec.report import MetricReport
 from uniapl.spec.run import ModelSource, RunConfig
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from uniapl.errors import DatasetError, SpecError
 from uniapl.experiments.answers import mismatched, rewritten, shuffled, truncated
-from uniapl.experiments.models import RegisteredModel, discriminator_source
 from uniapl.experiments.table import Table, cell
 from uniapl.spec.job import JobSpec
+from uniapl.spec.registry import RegisteredModel, discriminator_source
 from uniapl.spec.run import ModelSource, RunConfig
 
 if TYPE_CHECKING:

@@ -45,9 +45,11 @@ class RunConfig(Input):
     run_dir: Annotated[str, Field(min_length=1)]
     """Folder for `reports.jsonl` and `checkpoints/`; made if missing."""
     datasets: dict[str, str] = {}
-    """Dataset id to JSONL file; an id that is not here is taken as a path."""
+    """Dataset id to JSONL file; an id that is not here is a path, relative to the folder of run.json, or else to the
+    working directory."""
     models: dict[str, ModelSource] = {}
-    """Model name to source; a name that is not here is taken as a folder if it exists, else as a hub id."""
+    """Model name to source; a name that is not here is one of `models.json` (`uniapl.spec.registry`), or else a folder
+    if it exists, or else a hub id."""
     resume_from: str | None = None
     """Checkpoint folder to continue from."""
     teacher_cache: str | None = None

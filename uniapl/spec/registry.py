@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -27,18 +28,30 @@ class RegisteredModel(BaseModel):
     path: str | None = None
     gguf: str | None = None
 
+    @property
+    def source(self) -> ModelSource:
+        """Where its weights are."""
+        return ModelSource(hub=self.hub, revision=self.revision, path=self.path, gguf=self.gguf)
+
 
 _FILE = TypeAdapter(dict[str, RegisteredModel])
 
 
+def registry_file() -> Path:
+    """The file that the service reads too: `UNIAPL_MODELS_FILE`, or `models.json` in the working directory."""
+    return Path(os.environ.get("UNIAPL_MODELS_FILE", "models.json"))
+
+
 def read_registry(path: Path) -> dict[str, RegisteredModel]:
-    """The registry file with its paths, which are relative to its folder, made absolute.
+    """The registry file with its paths, which are relative to its folder, made absolute; empty if there is no file.
 
     Raises:
         SpecError: it cannot be read.
     """
     try:
         found = _FILE.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
     except (OSError, ValidationError) as error:
         raise SpecError(f"cannot read the model registry {path}: {error}") from None
     folder = path.absolute().parent
@@ -83,4 +96,4 @@ def _source(name: str, kinds: tuple[Kind, ...], param: str, registry: Mapping[st
             param=param,
             hint=f"registered {kinds[0]}s: {known or 'none'}",
         )
-    return ModelSource.model_validate(model.model_dump(exclude={"kind"}))
+    return model.source

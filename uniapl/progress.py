@@ -1,0 +1,43 @@
+"""What a run prints for people: a line for each step, and where its checkpoint is."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+
+from uniapl import manifest
+from uniapl.spec.run import RunConfig
+from uniapl.spec.steps import step_line
+
+RECENT = 20
+"""The pace is that of so many of the last steps, as in the service's `eta_s`."""
+
+
+class Progress:
+    """A line on standard error for each step."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=RECENT)
+
+    def print_step(self, step: int, steps: int, values: Mapping[str, float]) -> None:
+        """Print the line of a step.
+
+        Args:
+            step: updates made so far.
+            steps: of the whole run.
+            values: the step's metrics.
+        """
+        self._times.append(values["step_time"])
+        eta_s = (steps - step) * median(self._times)
+        print(step_line(step, steps, values, eta_s), file=sys.stderr, flush=True)
+
+
+def print_end(run: RunConfig, step: int) -> None:
+    """Print the last line: the newest checkpoint, which is the one to resume from."""
+    folder = Path(run.run_dir) / "checkpoints"
+    newest = max(manifest.steps_in(folder), default=None)
+    path = run.resume_from if newest is None else manifest.folder_of(folder, newest)
+    print(f"step {step} of {run.spec.schedule.steps} done; checkpoint: {path}", file=sys.stderr, flush=True)
