@@ -11,16 +11,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from uniapl_client import Client, Job, JobFailed
+from uniapl_client import Client, Job, JobFailed, Sample
 from uniapl_client.spec_file import read_spec
 from uniapl_client.watch import watch
 
 from embedded.service import EmbeddedService, interrupt
+from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import shown
+
+Change = tuple[Sample, Sample]
+"""The answers to one row before and after training."""
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "data" / "demo"
@@ -77,7 +82,7 @@ def main() -> int:
 
 
 def _train(service: EmbeddedService, client: Client, console: Console) -> Job:
-    job = client.jobs.create(read_spec(SPEC, client))
+    job = client.jobs.create(_with_all_samples(read_spec(SPEC, client)))
     spec = job.spec
     console.print(
         f"{job.id}: {spec.student}, alpha={shown(spec.alpha)}, lambda_adv={shown(spec.lambda_adv)}, "
@@ -85,6 +90,13 @@ def _train(service: EmbeddedService, client: Client, console: Console) -> Job:
         soft_wrap=True,
     )
     return watch(client, job.id, console, check=service.check)
+
+
+def _with_all_samples(spec: JobSpec) -> JobSpec:
+    """The spec with the answer to every held-out row kept, so that the best and the worst can be shown."""
+    assert spec.evaluation is not None
+    evaluation = spec.evaluation.model_copy(update={"samples": spec.evaluation.rows})
+    return spec.model_copy(update={"evaluation": evaluation})
 
 
 def _report(client: Client, job: Job, console: Console) -> bool:
@@ -97,12 +109,37 @@ def _report(client: Client, job: Job, console: Console) -> bool:
     console.print(table)
     before = client.jobs.samples(job.id, step=0)
     after = client.jobs.samples(job.id, step=job.steps)
-    for old, new in list(zip(before, after, strict=True))[:2]:
-        console.print(f"\nprompt     {old.prompt}", markup=False, soft_wrap=True, highlight=False)
-        for label, text in (("teacher", old.reference), ("before", old.completion), ("after", new.completion)):
-            console.print(f"{label:10} {text}", markup=False, soft_wrap=True, highlight=False)
+    most, least = extremes(before, after)
+    _print_change(console, f"improved most of {len(before)} rows", most)
+    _print_change(console, f"improved least of {len(before)} rows", least)
+    for picture in sorted(FOLDER.glob(f"jobs/{job.id}/fence-*/profile/profile.png"))[-1:]:
+        text = f"\nlengths and log-probabilities against the teacher's: {picture.relative_to(ROOT)}"
+        console.print(text, soft_wrap=True)
     name = "eval/reference_logprob"
     return points[name, job.steps] > points[name, 0]
+
+
+def _print_change(console: Console, title: str, change: Change) -> None:
+    old, new = change
+    numbers = [("reward", old.reward, new.reward), ("score", old.score, new.score)]
+    gains = ", ".join(f"{name} {a:.2f} → {b:.2f}" for name, a, b in numbers if a is not None and b is not None)
+    lines = {"prompt": old.prompt, "teacher": old.reference, "before": old.completion, "after": new.completion}
+    text = "\n".join([f"\n{title}: {gains}", *(f"{label:10} {line}" for label, line in lines.items())])
+    console.print(text, markup=False, soft_wrap=True, highlight=False)
+
+
+def extremes(before: Sequence[Sample], after: Sequence[Sample]) -> tuple[Change, Change]:
+    """The answers to the row that improved most and to the one that improved least, before and after.
+
+    By the reward; where that changed alike, by the discriminator's score.
+    """
+
+    def gain(change: Change) -> tuple[float, float]:
+        old, new = change
+        return (new.reward or 0.0) - (old.reward or 0.0), (new.score or 0.0) - (old.score or 0.0)
+
+    ordered = sorted(zip(before, after, strict=True), key=gain)
+    return ordered[-1], ordered[0]
 
 
 def _reload(client: Client, job: Job, console: Console) -> bool:
