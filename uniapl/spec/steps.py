@@ -24,7 +24,7 @@ def step_line(step: int, steps: int, values: Mapping[str, float], eta_s: float |
         eta_s: seconds that the steps that are left will take; `None` where it is not known.
     """
     numbers = {"loss": values.get(LOSS), **_weighted(values), **{k: values.get(name) for k, name in OTHERS.items()}}
-    parts = [f"{label} {value:.4f}" for label, value in numbers.items() if value is not None]
+    parts = [f"{label} {value + 0.0:.4g}" for label, value in numbers.items() if value is not None]
     parts += [f"{values[STEP_TIME]:.1f} s"] if STEP_TIME in values else []
     parts += [f"ETA {timedelta(seconds=round(eta_s))}"] if eta_s is not None and step < steps else []
     return f"step {step:>{len(str(steps))}}/{steps}  {'  '.join(parts)}"
