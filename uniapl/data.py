@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from jinja2 import TemplateError
 
 from uniapl.errors import DatasetError, ModelError
 from uniapl.policy import Policy
+from uniapl.reasoning import THINK, Continuation, Frame, Turns, as_think, continuation, prompt_frame
+from uniapl.rewards.verify import CLOSING, OPENING
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.imports import RowError, parse_row
 from uniapl.spec.reward import Reward
 from uniapl.spec.training import DataOptions
+
+TEMPLATE_BUGS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+"""What the code of a chat template raises."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +36,20 @@ class EncodedRow:
     reward: Reward | None
     thinks: bool = False
     """Whether the template opens the reasoning itself, so that completions begin inside it."""
+    closing: str = CLOSING
+    """The tag that ends such reasoning."""
+    change: Literal["none", "closed", "left out"] = "none"
+    """What the reference took to fit the prompt; see `Continuation`."""
 
     def answer(self, completion: str) -> str:
-        """A completion as the answer it is, with the opening tag that stands in the prompt."""
-        return f"<think>{completion}" if self.thinks else completion
+        """A completion as the answer that `final_answer` reads: with the opening tag that the prompt has.
+
+        Where the prompt opens no block, a closing tag before any other tag is a quotation: an empty block precedes it.
+        """
+        before, closed, _ = completion.partition(CLOSING)
+        if self.thinks:
+            return OPENING + as_think(completion, (OPENING, self.closing))
+        return OPENING + CLOSING + completion if closed and OPENING not in before else completion
 
 
 def load_rows(path: Path) -> list[DatasetRow]:
@@ -59,41 +75,86 @@ def load_rows(path: Path) -> list[DatasetRow]:
     return rows
 
 
-def encode_row(row: DatasetRow, index: int, policy: Policy, end_of_turn: int) -> EncodedRow:
+def encode_row(row: DatasetRow, index: int, policy: Policy, end_of_turn: int, *, references: bool = True) -> EncodedRow:
     """Tokenise one row; a row without id is named by its position.
 
-    Templates that know the switch are told not to think: the teacher's answers are plain.
+    Templates get `enable_thinking=False`. Where a template opens the reasoning all the same, a
+    reference without reasoning closes it first; elsewhere a reference's own reasoning is left out.
 
     Raises:
-        DatasetError: the chat template refuses the turns.
+        DatasetError: the chat template refuses the turns, or a reference that some term reads has no answer.
     """
     tokenizer, name = policy.tokenizer, row.id or f"row-{index}"
     turns = [{"role": message.role, "content": message.content} for message in row.messages]
-    try:
-        prompt = str(
-            tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, enable_thinking=False)
-        )
-    except TemplateError as error:
-        raise DatasetError(
-            f"row {name}: the student's chat template refuses it: {error}", param="dataset_mix"
-        ) from None
-    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:  # of the template's own code
-        raise ModelError(f"row {name}: the chat template fails: {error}", param="data.chat_template") from None
+    prompt = _prompt(turns, policy, name)
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     if not prompt_ids:
         raise ModelError(f"row {name}: the chat template renders nothing", param="data.chat_template")
-    reference_ids = None
-    if row.reference is not None:
-        reference_ids = [*tokenizer(row.reference, add_special_tokens=False)["input_ids"], end_of_turn]
+    frame = prompt_frame(turns, prompt, lambda turns, generation: _rendered(turns, policy, generation=generation))
+    taught = _taught(row.reference, frame, turns, prompt, policy, f"row {name}" if references else None)
     return EncodedRow(
         id=name,
         prompt="\n".join(message.content for message in row.messages),
         prompt_ids=prompt_ids,
-        thinks=prompt.rfind("<think>") > prompt.rfind("</think>"),
-        reference=row.reference,
-        reference_ids=reference_ids,
+        thinks=frame is not None,
+        closing=(frame or THINK)[1],
+        change=taught.change if taught else "none",
+        reference=taught.reference if taught else None,
+        reference_ids=[*tokenizer(taught.text, add_special_tokens=False)["input_ids"], end_of_turn] if taught else None,
         reward=row.reward,
     )
+
+
+def _prompt(turns: Turns, policy: Policy, name: str) -> str:
+    try:
+        return _render(turns, policy, generation=True)
+    except TemplateError as error:
+        raise DatasetError(
+            f"row {name}: the student's chat template refuses it: {error}", param="dataset_mix"
+        ) from None
+    except TEMPLATE_BUGS as error:
+        raise ModelError(f"row {name}: the chat template fails: {error}", param="data.chat_template") from None
+
+
+def _render(turns: Turns, policy: Policy, *, generation: bool) -> str:
+    """Raises whatever the template's own code does: `TemplateError`, or one of `TEMPLATE_BUGS`."""
+    return str(
+        policy.tokenizer.apply_chat_template(
+            turns, add_generation_prompt=generation, tokenize=False, enable_thinking=False
+        )
+    )
+
+
+def _rendered(turns: Turns, policy: Policy, *, generation: bool) -> str | None:
+    try:
+        return _render(turns, policy, generation=generation)
+    except (TemplateError, *TEMPLATE_BUGS):
+        return None
+
+
+def _taught(
+    reference: str | None, frame: Frame | None, turns: Turns, prompt: str, policy: Policy, where: str | None
+) -> Continuation | None:
+    """The reference as it follows the prompt; none without one.
+
+    Raises:
+        DatasetError: it has no answer; without `where`, it is taken for none.
+    """
+    if reference is None:
+        return None
+
+    def written() -> str | None:
+        whole = _rendered([*turns, {"role": "assistant", "content": reference}], policy, generation=False) or ""
+        return whole.removeprefix(prompt) if whole.startswith(prompt) else None
+
+    try:
+        return continuation(reference, frame, written)
+    except ValueError as error:
+        if where is None:
+            return None
+        raise DatasetError(
+            f"{where}: {error}", param="dataset_mix", hint="add the answer, or remove the row's reference"
+        ) from None
 
 
 def encode_rows(
@@ -105,7 +166,7 @@ def encode_rows(
         The usable rows, and the ids of those left out because they are longer than `options` allows.
 
     Raises:
-        DatasetError: the chat template refuses a row, or no row is usable.
+        DatasetError: the chat template refuses a row, a reference has no answer, or no row is usable.
         ModelError: the student has no chat template.
     """
     if policy.tokenizer.chat_template is None:
@@ -116,9 +177,9 @@ def encode_rows(
         )
     try:
         end_of_turn = policy.end_of_turn
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+    except (TemplateError, *TEMPLATE_BUGS) as error:
         raise ModelError(f"the chat template is broken: {error}", param="data.chat_template") from None
-    encoded = [encode_row(row, i, policy, end_of_turn) for i, row in enumerate(rows)]
+    encoded = [encode_row(row, i, policy, end_of_turn, references=references) for i, row in enumerate(rows)]
     usable = [row for row in encoded if _fits(row, options, references)]
     if not usable:
         raise DatasetError(

@@ -196,7 +196,28 @@ def _encode(
             level="warning",
             rows=left_out[:20],
         )
+    if references:
+        _report_reasoning(usable, dataset, reporter)
     return usable
+
+
+def _report_reasoning(rows: list[EncodedRow], dataset: str, reporter: Reporter) -> None:
+    """Which references are not trained as the dataset has them, because of where the template puts reasoning."""
+    if ids := [row.id for row in rows if row.change == "left out"]:
+        reporter.event(
+            f"{len(ids)} references of {dataset} have reasoning before `</think>`, and the student's template opens "
+            f"none: it is left out, and the answers alone are trained; first row {ids[0]}; to train it, set "
+            "data.chat_template to a template whose generation prompt ends with `<think>`",
+            level="warning",
+            rows=ids[:20],
+        )
+    if ids := [row.id for row in rows if row.change == "closed"]:
+        reporter.event(
+            f"the student's template opens reasoning, and {len(ids)} references of {dataset} have none: the block is "
+            "closed before them, so that the student learns to answer without reasoning",
+            level="warning",
+            rows=ids[:20],
+        )
 
 
 def log_environment() -> str:

@@ -19,16 +19,20 @@ from uniapl.spec.reward import (
     WeightedSumReward,
 )
 
+OPENING, CLOSING = "<think>", "</think>"
+
 
 def final_answer(completion: str) -> str:
-    """The completion without its reasoning: what follows the last `</think>`; nothing while the reasoning is open.
+    """The completion without its reasoning: what follows the first `</think>`; nothing while the reasoning is open.
 
-    A completion without reasoning stays as it is: IFEval counts its leading and trailing lines.
+    Reasoning begins with `<think>`, or before the text does; tags that an answer quotes later are its text. A
+    completion without reasoning stays as it is: IFEval counts its leading and trailing lines.
     """
-    _, closed, answer = completion.rpartition("</think>")
-    if closed:
+    begun = completion.lstrip().startswith(OPENING)
+    reasoning, closed, answer = completion.partition(CLOSING)
+    if closed and (begun or OPENING not in reasoning):
         return answer.strip()
-    return "" if answer.lstrip().startswith("<think>") else answer
+    return "" if begun else completion
 
 
 def reward_of(answer: str, reward: Reward, options: RewardOptions) -> float:
