@@ -234,7 +234,7 @@ def checkpoint_view(checkpoint: Checkpoint, metrics: Mapping[str, float]) -> Jso
 
 
 def file_view(row: Dataset) -> Json:
-    """`file`: a dataset."""
+    """`file`: a dataset; ours is in the extra member `uniapl`."""
     return {
         "id": row.id,
         "object": "file",
@@ -245,6 +245,7 @@ def file_view(row: Dataset) -> Json:
         "status": "processed",
         "status_details": None,
         "expires_at": None,
+        "uniapl": {"ignored_fields": row.ignored_fields},
     }
 
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from store.tables import Dataset
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.imports import RowError, parse_row
 from uniapl.spec.kept import STORED_ROW, Kept
 from uniapl.spec.resources import DatasetStatistics, Spread, TextStatistics
 
@@ -42,8 +43,8 @@ def first_rows(path: Path, count: int) -> list[DatasetRow | Kept]:
 
 def _row(line: bytes) -> DatasetRow | Kept:
     try:
-        return parse_row(line)[0]
-    except RowError:
+        return DatasetRow.model_validate_json(line)
+    except ValidationError:
         return STORED_ROW.validate_python(_json(line))
 
 

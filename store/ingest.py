@@ -94,6 +94,7 @@ class Ingest:
             rows=self._lines.rows,
             references=self._lines.references,
             rewards=self._lines.rewards,
+            ignored_fields=self._lines.ignored.rows,
             bytes=sent,
             sha256=sha256,
         )

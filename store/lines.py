@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from uniapl.spec.imports import RowError, parse_row
+from uniapl.spec.imports import IgnoredFields, RowError, read_row
 
 MAX_PROBLEMS = 20
 _NEWLINES = re.compile(rb"\n+")
@@ -42,6 +42,7 @@ class Lines:
         self._lines = self._offset = 0
         self._problems: list[LineProblem] = []
         self.rows = self.references = self.rewards = 0
+        self.ignored = IgnoredFields()
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes.
@@ -99,14 +100,15 @@ class Lines:
 
     def _read(self, line: bytes) -> None:
         try:
-            row, text = parse_row(line)
+            read = read_row(line)
         except RowError as error:
             self._refuse(str(error))
             return
         self.rows += 1
-        self.references += row.reference is not None
-        self.rewards += row.reward is not None
-        self._target.write(text)
+        self.references += read.row.reference is not None
+        self.rewards += read.row.reward is not None
+        self.ignored.add(read.ignored)
+        self._target.write(read.line)
         self._target.write(b"\n")
 
     def _refuse(self, reason: str) -> None:

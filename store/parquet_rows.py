@@ -1,5 +1,7 @@
 """A Parquet file as JSON lines: `python parquet_rows.py FILE COLUMN,COLUMN…` prints them.
 
+Other columns are `true` where they have a value: they are counted by name, and their values are not printed.
+
 A program of its own, because the file is a stranger's: whatever its parser does with it, takes as memory or crashes on
 stays in this process. Exit status: 0 done; 65 not readable, with the reason on standard error; 66 too much memory.
 """
@@ -31,9 +33,15 @@ def main(path: str, columns: list[str]) -> int:
     out = sys.stdout.buffer
     try:
         file = ParquetFile(path, buffer_size=64 * 1024, pre_buffer=False, page_checksum_verification=True)
-        known = [name for name in file.schema_arrow.names if name in columns]
-        for batch in file.iter_batches(batch_size=BATCH, columns=known, use_threads=False):
-            for row in batch.to_pylist(maps_as_pydicts="strict"):
+        names = file.schema_arrow.names
+        read = [name for name in names if name in columns or not _is_binary(file.schema_arrow.field(name).type)]
+        unread = [name for name in names if name not in read]
+        for batch in file.iter_batches(batch_size=BATCH, columns=read, use_threads=False):
+            known = batch.select([name for name in read if name in columns])
+            others = {name: _filled(batch.column(name)) for name in read if name not in columns}
+            others |= {name: [True] * batch.num_rows for name in unread}
+            for number, row in enumerate(known.to_pylist(maps_as_pydicts="strict")):
+                row |= {name: True for name, filled in others.items() if filled[number]}
                 out.write(json.dumps(_present(row), default=str, ensure_ascii=False).encode() + b"\n")
         out.flush()
     except (MemoryError, pyarrow.ArrowMemoryError):
@@ -44,6 +52,17 @@ def main(path: str, columns: list[str]) -> int:
         print(str(error).replace(path, "the file")[:300], file=sys.stderr)
         return UNREADABLE
     return 0
+
+
+def _is_binary(kind: Any) -> bool:
+    """Whether a column holds bytes, such as pictures: much to read for a name that is known."""
+    return "binary" in str(kind)
+
+
+def _filled(column: Any) -> list[bool]:
+    """Which rows have a value."""
+    empty: list[bool] = column.is_null(nan_is_null=True).to_pylist()
+    return [not is_empty for is_empty in empty]
 
 
 def _present(value: Any) -> Any:

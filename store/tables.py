@@ -208,6 +208,8 @@ class Dataset(Base):
     rows: Mapped[int]
     references: Mapped[int]
     rewards: Mapped[int]
+    ignored_fields: Mapped[Json] = mapped_column(default=dict, server_default="{}")
+    """Path of a field to the number of rows in which nothing reads it."""
     bytes: Mapped[int]
     """As they were sent: compressed, or Parquet."""
     sha256: Mapped[str]

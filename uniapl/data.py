@@ -14,7 +14,7 @@ from uniapl.policy import Policy
 from uniapl.reasoning import THINK, Continuation, Frame, Turns, as_think, continuation, prompt_frame
 from uniapl.rewards.verify import CLOSING, OPENING
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.imports import RowError, parse_row
+from uniapl.spec.imports import IgnoredFields, RowError, read_row
 from uniapl.spec.reward import Reward
 from uniapl.spec.training import DataOptions
 
@@ -52,8 +52,8 @@ class EncodedRow:
         return OPENING + CLOSING + completion if closed and OPENING not in before else completion
 
 
-def load_rows(path: Path) -> list[DatasetRow]:
-    """Read a JSONL file.
+def load_rows(path: Path, ignored: IgnoredFields | None = None) -> list[DatasetRow]:
+    """Read a JSONL file; `ignored` counts the fields of its rows that are not read.
 
     Raises:
         DatasetError: the file is missing, or a line is not a `DatasetRow`; the message has its number.
@@ -69,9 +69,12 @@ def load_rows(path: Path) -> list[DatasetRow]:
         if not line.strip():
             continue
         try:
-            rows.append(parse_row(line)[0])
+            read = read_row(line)
         except RowError as error:
             raise DatasetError(f"{path.name} line {number}: {error}", param="dataset_mix") from None
+        rows.append(read.row)
+        if ignored is not None:
+            ignored.add(read.ignored)
     return rows
 
 

@@ -27,6 +27,7 @@ from uniapl.selfcheck import stretches, with_layout
 from uniapl.signals import Signals
 from uniapl.spec.backend import VllmSampler
 from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.imports import IgnoredFields
 from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.requirements import DatasetContents, check_mix, uses_references
 from uniapl.spec.run import SAMPLER, ModelSource, RunConfig
@@ -117,11 +118,11 @@ def _load_data(
     Before anything large is loaded: what is wrong with the data is told within seconds.
     """
     spec = run.spec
-    mix = [load_rows(run.dataset_path(entry.dataset)) for entry in spec.dataset_mix]
+    mix = [_load_rows(run, entry.dataset, reporter) for entry in spec.dataset_mix]
     check_mix(spec, [DatasetContents.of(rows) for rows in mix])
     held_out: list[DatasetRow] = []
     if spec.evaluation is not None:
-        held_out = load_rows(run.dataset_path(spec.evaluation.dataset))[: spec.evaluation.rows]
+        held_out = _load_rows(run, spec.evaluation.dataset, reporter)[: spec.evaluation.rows]
     if spec.teacher.type == "openai":
         reporter.phase("asking_teacher")
         cache = run.teacher_cache_path()
@@ -130,6 +131,15 @@ def _load_data(
         entries = zip(mix, spec.dataset_mix, strict=True)
         mix = [_filter(rows, entry, spec, rewards, reporter) for rows, entry in entries]
     return mix, held_out
+
+
+def _load_rows(run: RunConfig, dataset: str, reporter: Reporter) -> list[DatasetRow]:
+    ignored = IgnoredFields()
+    rows = load_rows(run.dataset_path(dataset), ignored)
+    if ignored.rows:
+        names = ", ".join(list(ignored.rows)[:10])
+        reporter.event(f"fields of {dataset} that are not read: {names}", dataset=dataset, ignored_fields=ignored.rows)
+    return rows
 
 
 def _filter(

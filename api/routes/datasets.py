@@ -52,8 +52,9 @@ async def upload_dataset(
     A row is `{"messages": [{"role", "content"}…], "reference"?, "reward"?, "id"?, "tags"?}`, or has the fields of TRL
     (`prompt` with `completion` or `chosen`; `messages` that end with the answer), of IF-RLVR (`messages`,
     `ground_truth`) or of IFEval (`prompt`, `instruction_id_list`, `kwargs`). Rows are validated as they arrive; if any
-    is bad the answer lists up to 20 of them with line number, byte offset and reason, and nothing is kept. For a large
-    file on a shaky line there is `POST /uploads`.
+    is bad the answer lists up to 20 of them with line number, byte offset and reason, and nothing is kept. A row that
+    must not be imitated, or whose answer is in a field that is not read, is bad; `ignored_fields` names all other
+    fields that are not read. For a large file on a shaky line there is `POST /uploads`.
     """
     dataset_id, service = new_id("ds"), caller.service
     with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from uniapl.spec import files
 from uniapl.spec.base import field_path
 from uniapl.spec.job import JobSpec
-from uniapl_client import Client
+from uniapl_client import Client, Dataset
 from uniapl_client._files import sha256
 from uniapl_client.errors import UniaplClientError
 
@@ -26,10 +27,13 @@ class InvalidSpecFile(UniaplClientError):
     code = "invalid_spec"
 
 
-def read_spec(path: Path, client: Client | None = None) -> JobSpec:
+def read_spec(
+    path: Path, client: Client | None = None, on_upload: Callable[[Dataset], None] = lambda _: None
+) -> JobSpec:
     """Read a spec file. With a client, datasets named by the path of a file are uploaded, and replaced by their id.
 
     A relative path is looked for in the folder of the spec file, then in the working directory.
+    `on_upload` is called with each dataset that was not there yet.
 
     Raises:
         InvalidSpecFile: the file is not JSON, or not a spec, or names a dataset's file that is not there; the message
@@ -43,10 +47,10 @@ def read_spec(path: Path, client: Client | None = None) -> JobSpec:
     except ValidationError as error:
         lines = [f"{field_path(e, given) or 'spec'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
         raise InvalidSpecFile("\n  ".join([f"{path} is not a valid spec", *lines])) from None
-    return spec if client is None else _with_datasets_uploaded(spec, path, client)
+    return spec if client is None else _with_datasets_uploaded(spec, path, client, on_upload)
 
 
-def _with_datasets_uploaded(spec: JobSpec, path: Path, client: Client) -> JobSpec:
+def _with_datasets_uploaded(spec: JobSpec, path: Path, client: Client, on_upload: Callable[[Dataset], None]) -> JobSpec:
     folder = path.parent
     missing = [
         f"{param}: {files.not_found(name, folder)}"
@@ -59,14 +63,17 @@ def _with_datasets_uploaded(spec: JobSpec, path: Path, client: Client) -> JobSpe
     @cache
     def dataset_id(name: str) -> str:
         file = files.find(name, folder)
-        return name if file is None else _there_or_uploaded(file, client)
+        return name if file is None else _there_or_uploaded(file, client, on_upload)
 
     return files.renamed(spec, dataset_id)
 
 
-def _there_or_uploaded(path: Path, client: Client) -> str:
+def _there_or_uploaded(path: Path, client: Client, on_upload: Callable[[Dataset], None]) -> str:
     """The id of a dataset with this content: a spec that is checked, estimated and submitted sends its files once."""
     digest = sha256(path)
     newest = itertools.islice(client.datasets.list(), LOOKED_AT)
     there = next((dataset.id for dataset in newest if dataset.sha256 == digest), None)
-    return there or client.datasets.upload(path).id
+    if there is None:
+        on_upload(dataset := client.datasets.upload(path))
+        return dataset.id
+    return there

@@ -155,6 +155,34 @@ def test_a_preview_of_long_rows_is_short_but_not_empty(client: TestClient) -> No
     assert (len(preview["data"]), preview["has_more"]) == (1, True)
 
 
+UNREAD = {"messages": [{"role": "user", "content": "Hi", "name": "ann"}, {"role": "assistant", "content": "Yo"}]}
+
+
+@pytest.mark.parametrize("way", ["at once", "in pieces", "as OpenAI's file"])
+def test_an_upload_is_answered_with_what_is_not_read(client: TestClient, way: str) -> None:
+    content = "\n".join(json.dumps(row) for row in (UNREAD, UNREAD | {"source": "x"}, ROW)).encode()
+    if way == "at once":
+        answer = client.post("/datasets", content=content)
+    elif way == "in pieces":
+        upload_id = client.post("/uploads", json={"bytes": len(content)}).json()["id"]
+        client.patch(f"/uploads/{upload_id}", headers={"upload-offset": "0"}, content=content)
+        answer = client.post(f"/uploads/{upload_id}/complete")
+    else:
+        answer = client.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": ("rows.jsonl", content)})
+    expected = {"messages[].name": 2, "source": 1}
+    found = answer.json()
+    assert (found["uniapl"] if way == "as OpenAI's file" else found)["ignored_fields"] == expected, answer.text
+    assert client.get(f"/datasets/{found['id']}").json()["ignored_fields"] == expected
+    assert client.get("/datasets").json()["data"][0]["ignored_fields"] == expected
+
+
+def test_rows_that_earlier_versions_took_are_shown(client: TestClient, tmp_path: Path) -> None:
+    dataset, blank = upload(client), {"messages": [{"role": "user", "content": "Hi"}], "reference": " "}
+    (tmp_path / "datasets" / f"{dataset}.jsonl").write_text(json.dumps(blank) + "\n")
+    assert client.get(f"/datasets/{dataset}/preview").json()["data"] == [blank]
+    assert client.get(f"/datasets/{dataset}/statistics").json()["sampled_rows"] == 1
+
+
 def test_statistics_describe_every_row_of_a_small_dataset(client: TestClient) -> None:
     answers = ["a" * (n + 1) for n in range(100)]
     rows = [

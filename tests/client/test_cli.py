@@ -231,8 +231,11 @@ def test_download_takes_a_job_or_a_checkpoint(tmp_path: Path) -> None:
 DATASET = {"id": "ds_9", "name": "rows", "rows": 1, "references": 0, "rewards": 0, "created_at": 1.0, "bytes": 3}
 
 
+UNREAD = "rows: source is not read (in 1 of 1 rows)"
+
+
 def test_datasets_are_uploaded_listed_and_looked_into(tmp_path: Path) -> None:
-    dataset = {**DATASET, "sha256": "0"}
+    dataset = {**DATASET, "sha256": "0", "ignored_fields": {"source": 1}}
     path = tmp_path / "rows.jsonl"
     path.write_text("{}\n")
 
@@ -248,7 +251,9 @@ def test_datasets_are_uploaded_listed_and_looked_into(tmp_path: Path) -> None:
 
     with serving(script) as server:
         assert uniapl(server.url, "datasets", "upload", str(path)).stdout == "ds_9\n"
-        assert json.loads(uniapl(server.url, "datasets", "upload", str(path), "--json").stdout)["id"] == "ds_9"
+        assert uniapl(server.url, "datasets", "upload", str(path)).stderr.splitlines()[-1] == UNREAD
+        sent = json.loads(uniapl(server.url, "datasets", "upload", str(path), "--json").stdout)
+        assert (sent["id"], sent["ignored_fields"]) == ("ds_9", {"source": 1})
         assert "ds_9" in uniapl(server.url, "datasets", "list").stdout
         assert json.loads(uniapl(server.url, "datasets", "list", "--json").stdout)["data"][0]["id"] == "ds_9"
         assert uniapl(server.url, "datasets", "show", "ds_9").stdout.splitlines()[0].split() == ["id", "ds_9"]

@@ -144,8 +144,36 @@ def test_bad_rows_of_parquet_are_named_by_their_number(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
+COLUMNS = [
+    {"prompt": "Hi", "completion": "7.", "source": "a", "image": b"\x00", "score": 1.5, "meta": {"a": 1}},
+    {"prompt": "Hi", "completion": "7.", "source": None, "image": None, "score": float("nan"), "meta": {"a": 1}},
+    {"prompt": "Hi", "completion": "7.", "source": "b", "image": b"\x01", "score": None, "meta": {"a": 2}},
+]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd, bytes])
+def test_fields_that_are_not_read_are_counted(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    rows = [{name: value for name, value in row.items() if name != "image"} for row in COLUMNS]
+    rows[0]["source"] = rows[0]["meta"] = None
+    lines = "\n".join(json.dumps(row).replace("NaN", "null") for row in rows).encode()
+    assert ingest(tmp_path, [pack(lines)]).ignored_fields == {"source": 1, "score": 1, "meta": 2}
+
+
+def test_columns_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    """Of columns of bytes no row is looked at."""
+    found = ingest(tmp_path, [as_parquet(COLUMNS)])
+    assert (found.rows, found.references) == (3, 3)
+    assert found.ignored_fields == {"source": 2, "image": 3, "score": 1, "meta": 3}
+    assert b"source" not in stored(tmp_path)
+
+
+def test_an_answer_in_a_column_that_is_not_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset, match="1 bad rows, first: row 2: solution: is not read"):
+        ingest(tmp_path, [as_parquet([{"prompt": "Hi", "solution": None}, {"prompt": "Hi", "solution": "7"}])])
+
+
 def test_parquet_without_a_known_column_says_what_is_known(tmp_path: Path) -> None:
-    with pytest.raises(InvalidDataset, match=r"20 bad rows.*unknown fields \(none\); a row has"):
+    with pytest.raises(InvalidDataset, match=r"20 bad rows.*unknown fields 'text'; a row has"):
         ingest(tmp_path, [as_parquet([{"text": "The sky is blue."}] * 1000)])
 
 

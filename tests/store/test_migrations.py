@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from store import migrate
 from store.db import make_engine, unit_of_work
 from store.settings import Settings
-from store.tables import Attempt, Base, Job
+from store.tables import Attempt, Base, Dataset, Job
 from tests.conftest import fresh_postgres
 
 OLD_STATES = ("queued", "starting", "running", "finalizing", "retry_wait", "succeeded", "failed", "cancelled")
@@ -136,6 +136,7 @@ def assert_whole(engine: Engine) -> None:
     with pytest.raises(IntegrityError, match="over"), unit_of_work(engine) as session:
         session.get_one(Job, f"jobs_{OLD_STATES.index('failed')}").step = 99
     with unit_of_work(engine) as session:
+        assert session.get_one(Dataset, "datasets_0").ignored_fields == {}
         job = session.get_one(Job, "jobs_0")
         assert (job.infra_failures, job.user_failures, job.preemptions, job.pause_requested_at) == (0, 0, 0, None)
         attempt = session.get_one(Attempt, ("jobs_0", 0))

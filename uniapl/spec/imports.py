@@ -1,15 +1,23 @@
-"""Rows as other tools write them, as rows of ours: the fields of TRL, IF-RLVR and IFEval."""
+"""Rows as other tools write them, as rows of ours. What is not read is named, and an answer is never left unread."""
 
 from __future__ import annotations
 
-import ast
-import warnings
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from uniapl.spec.dataset import DatasetRow, first_problem
+from uniapl.spec.given import Given, IgnoredFields, RowError
+from uniapl.spec.gold import ifeval_reward, truth_reward
+from uniapl.spec.shapes import SHAPE_FIELDS, with_usual_names
+from uniapl.spec.turns import TRAINED, read_turns, refuse_untrained, switch
+
+__all__ = ["FIELDS", "IgnoredFields", "Row", "RowError", "parse_row", "read_row"]
 
 KNOWN = (
     "`messages` with `reference` and `reward` (ours), `messages` whose last turn is the assistant's (TRL), "
@@ -17,151 +25,237 @@ KNOWN = (
     "or `prompt` with `instruction_id_list` and `kwargs` (IFEval)"
 )
 """The sets of fields that are understood, for errors."""
-FIELDS = (
-    *DatasetRow.model_fields,
-    *("prompt", "completion", "chosen", "label", "ground_truth", "instruction_id_list", "kwargs", "key"),
+CONVERT = (
+    'name it `completion` if it is the answer to imitate, write `reward`: {"type": "math", "answer": "…"} or another '
+    "reward if it is what answers are verified by, or remove it"
 )
-"""Every field that is read; other tools' further fields are ignored."""
-MAX_LITERAL = 100_000
-"""Longest text, in characters, that is read as a list of constraints."""
+ANSWERS = ("reference", "completion", "chosen")
+CONVERSATIONS = ("messages", "conversations", "conversation")
+SYSTEM = ("system", "system_prompt")
+TOOLS = ("tools", "functions")
+SOURCES = ("dataset", "data_source", "ability")
+"""Fields that tell what a ground truth is about."""
+FIELDS = (
+    *(*DatasetRow.model_fields, *ANSWERS, *CONVERSATIONS, *SYSTEM, *TOOLS, *SOURCES, *TRAINED, *SHAPE_FIELDS),
+    *("prompt", "label", "ground_truth", "reward_model", "instruction_id_list", "kwargs", "key"),
+)
+"""Every field whose value is read; others are known by name."""
+_TYPED = ("messages", "reference", "reward", "tags", "completion")
+"""Fields that a name much like them is a slip for."""
+_ANSWER = re.compile(
+    "answer|solution|gold|truth|label|output|response|target|reward|chosen|rejected|preferred|completion|reference|"
+    "expected|correct|verif|grader|checker|reply|demonstration|test_case|tests|(^|_)gt(_|$)",
+    re.IGNORECASE,
+)
+"""Names of fields that may hold an answer, or what it is verified by."""
 
-# Whatever strange literal a row holds, the compiler's opinion of it is nothing for our log.
-warnings.filterwarnings("ignore", category=SyntaxWarning, module="<unknown>")
 
+@dataclass(frozen=True)
+class Row:
+    """One line, read."""
 
-class RowError(ValueError):
-    """A line is no row; the text names the field and the reason."""
+    row: DatasetRow
+    """What it means."""
+    line: bytes
+    """The same in our own fields."""
+    ignored: frozenset[str] = frozenset()
+    """Paths of its fields that are not read."""
 
 
 def parse_row(line: str | bytes) -> tuple[DatasetRow, bytes]:
-    """Read one line, whichever known set of fields it has.
-
-    Returns:
-        The row, and the line that says the same in our own fields.
+    """`read_row`, for rows whose further fields have been accounted for.
 
     Raises:
         RowError: it is not JSON, or no set of fields fits it.
     """
+    read = read_row(line)
+    return read.row, read.line
+
+
+def read_row(line: str | bytes) -> Row:
+    """Read one line, whichever known set of fields it has.
+
+    Raises:
+        RowError: it is not JSON, no set of fields fits it, it must not be imitated, or it has an answer where none is
+            looked for.
+    """
     try:
         row = DatasetRow.model_validate_json(line)
-        return row, line.encode() if isinstance(line, str) else line
+        read = Row(row, line.encode() if isinstance(line, str) else line)
     except ValidationError as error:
-        problem = error
-    given = None if problem.errors()[0]["type"] == "json_invalid" else from_json(line)
-    if not isinstance(given, dict) or not _is_foreign(given):
-        raise RowError(first_problem(problem, line))
-    converted = _convert({name: value for name, value in given.items() if value is not None})
+        given = None if error.errors()[0]["type"] == "json_invalid" else from_json(line)
+        if not isinstance(given, dict):
+            raise RowError(first_problem(error, line)) from None
+        read = _converted(given)
+    if read.row.reference is not None and not any(c.isprintable() and not c.isspace() for c in read.row.reference):
+        raise RowError("reference: is blank; write the answer, or leave the field out")
+    return read
+
+
+def _converted(fields: dict[str, Any]) -> Row:
+    given = Given(with_usual_names(fields))
+    converted = _convert(given)
+    left = given.names()
+    _refuse_slips(left)
     try:
         row = DatasetRow.model_validate(converted)
     except ValidationError as error:
         raise RowError(first_problem(error, converted)) from None
-    return row, row.model_dump_json(exclude_unset=True).encode()
+    if row.reference is None and row.reward is None:
+        _refuse_lost(left)
+    return Row(row, row.model_dump_json(exclude_unset=True).encode(), frozenset({*left, *given.ignored}))
 
 
-def _is_foreign(row: dict[str, Any]) -> bool:
-    """Whether other tools' fields are there, or nothing at all that we know."""
-    marks = {"prompt", "completion", "chosen", "ground_truth", "instruction_id_list"}
-    return bool(marks & row.keys()) or "messages" not in row or (_answered(row["messages"]) and "reference" not in row)
+def _refuse_slips(left: list[str]) -> None:
+    for name in [name for name in left if name not in FIELDS]:
+        for meant in get_close_matches(name.lower(), _TYPED, n=1, cutoff=0.82):
+            raise RowError(f"{name:.100}: is no field of a row; name it `{meant}` if that is meant, or remove it")
 
 
-def _answered(messages: Any) -> bool:
-    """Whether a conversation goes on to the assistant's answer."""
-    last = messages[-1] if isinstance(messages, list) and len(messages) > 1 else None
-    return isinstance(last, dict) and last.get("role") == "assistant"
+def _refuse_lost(left: list[str]) -> None:
+    """Refuse a row with a prompt alone, if there is an answer in a field that nothing reads."""
+    for name in left:
+        if _ANSWER.search(name):
+            raise RowError(f"{name:.100}: is not read, and the row has no `reference` and no `reward`; {CONVERT}")
 
 
-def _convert(given: dict[str, Any]) -> dict[str, Any]:
-    if given.get("label") is False:
-        raise RowError("label: false marks a bad completion, which must not be imitated; leave the row out")
-    row: dict[str, Any] = {name: given[name] for name in ("id", "reward", "tags", "reference") if name in given}
-    if "key" in given:
-        row.setdefault("id", str(given["key"]))
-    row["messages"] = _prompt(given)
-    answer = given.get("completion", given.get("chosen"))
-    if answer is not None and answer is not row["messages"]:
-        row["reference"] = _answer(answer)
-    elif "reference" not in row and _answered(row["messages"]):
-        *row["messages"], last = row["messages"]
-        row["reference"] = _text(last)
-    reward = _reward(given)
-    if reward is not None:
+def _convert(given: Given) -> dict[str, Any]:
+    _refuse_marks(given)
+    row: dict[str, Any] = {name: given.take(name) for name in ("reward", "tags", "reference") if name in given}
+    identity = given.take("id", "key")
+    if identity is not None:
+        is_number = isinstance(identity, (int, float)) and not isinstance(identity, bool)
+        row["id"] = str(identity) if is_number else identity
+    row["messages"], answer = _conversation(given, imitates="reference" not in row)
+    if answer is not None:
+        row["reference"] = answer
+    if "reward" not in row and (reward := _reward(given)) is not None:
         row["reward"] = reward
     return row
 
 
-def _prompt(given: dict[str, Any]) -> Any:
-    """The conversation; a preference without `prompt` has it in both of its answers."""
-    prompt = given.get("prompt", given.get("messages"))
-    if prompt is None and isinstance(given.get("chosen"), list):
-        prompt = given["chosen"]
-    if prompt is None:
-        raise RowError(f"unknown fields {', '.join(map(repr, given)) or '(none)'}; a row has {KNOWN}")
-    if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt}]
-    return prompt
+def _refuse_marks(given: Given) -> None:
+    """Refuse what must not be imitated, and what prompts cannot have."""
+    label = switch(given.see("label"))
+    if label is False:
+        raise RowError(
+            f"label: {str(given.see('label')).lower():.60} marks a bad completion, which must not be imitated; leave "
+            "the row out, or rename the field if it means something else"
+        )
+    if "completion" in given and (given_label := given.take("label")) is not None and label is None:
+        raise RowError(f"label: {given_label!r:.60} is neither true nor false; write true, or leave the row out")
+    for name in TRAINED:
+        if switch(given.see(name)) is False:
+            refuse_untrained({name: given.see(name)}, "")
+    for name in TOOLS:
+        if given.see(name):
+            raise RowError(
+                f"{name}: definitions of tools are no part of a prompt here; write them into a system turn and remove "
+                "the field, or leave the row out"
+            )
+        given.take(name)
 
 
-def _answer(answer: Any) -> Any:
-    """The text of a completion, which may be one turn of a conversation.
+def _conversation(given: Given, *, imitates: bool) -> tuple[Any, Any]:
+    """The turns of the prompt, and the answer to imitate; `imitates` says whether one is looked for."""
+    name = next((name for name in CONVERSATIONS if name in given), "messages")
+    talk = read_turns(given.see(name), name, given.ignored)
+    prompt = given.take("prompt")
+    prompt = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    prompt = read_turns(prompt, "prompt", given.ignored)
+    if talk is None and prompt is None and not isinstance(given.see("chosen"), list):
+        names = ", ".join(f"{name!r:.100}" for name in given.names()[:20]) or "(none)"
+        raise RowError(f"unknown fields {names}; a row has {KNOWN}; rename them")
+    field = next((field for field in ("completion", "chosen") if field in given), None) if imitates else None
+    if field is not None:
+        turns, answer = _joined(talk if prompt is None else prompt, given.take(field), field, given)
+        last = [{"role": "assistant", "content": answer}]
+        if prompt is None or talk == turns or (isinstance(turns, list) and talk == turns + last):
+            given.take(name)
+    else:
+        turns, answer = _split(talk, prompt, name, imitates=imitates)
+        given.take(name)
+    return _with_system(turns, given), answer
 
-    A plain one begins with the space that parts it from its prompt; in a conversation there is none.
+
+def _split(talk: Any, prompt: Any, name: str, *, imitates: bool) -> tuple[Any, Any]:
+    """A conversation, perhaps beside its prompt, as the turns before the answer, and the answer."""
+    if talk is not None and prompt is not None and not _begins(talk, prompt):
+        raise RowError(f"prompt: is no part of {name}; leave one of the two out")
+    turns = prompt if talk is None else talk
+    if not imitates or not _answered(turns):
+        return turns, None
+    *turns, last = turns
+    return turns, last.get("content") or ""  # nothing is no answer, and is refused as such
+
+
+def _answered(turns: Any) -> bool:
+    """Whether a conversation goes on to the assistant's answer."""
+    last = turns[-1] if isinstance(turns, list) and len(turns) > 1 else None
+    return isinstance(last, dict) and last.get("role") == "assistant"
+
+
+def _begins(turns: Any, prompt: Any) -> bool:
+    """Whether a conversation has the turns of a prompt, or a user's turn that is the whole of it."""
+    if not isinstance(turns, list) or not isinstance(prompt, list):
+        return False
+    if turns[: len(prompt)] == prompt:
+        return True
+    asked = [_content(turn).strip() for turn in turns if isinstance(turn, dict) and turn.get("role") == "user"]
+    return len(prompt) == 1 and isinstance(prompt[0], dict) and _content(prompt[0]).strip() in asked
+
+
+def _content(turn: Mapping[str, Any]) -> str:
+    return str(turn.get("content"))
+
+
+def _joined(prompt: Any, answer: Any, field: str, given: Given) -> tuple[Any, Any]:
+    """A prompt's turns, and the text of its completion: a text, a turn, or the conversation with the prompt in it.
+
+    A plain text begins with the space that parts it from its prompt; in a conversation there is none.
     """
-    if isinstance(answer, str):
-        return answer.strip()
-    if isinstance(answer, list) and len(answer) == 1 and isinstance(answer[0], dict):
-        return _text(answer[0])
-    raise RowError("completion: must be a text, or a list of one turn of the assistant; later turns are not imitated")
+    if isinstance(answer, str) and prompt is not None:
+        return prompt, answer.strip()
+    turns = read_turns(answer, field, given.ignored)
+    whole = isinstance(turns, list) and len(turns) > 1 and _answered(turns)
+    if whole and (prompt is None or _begins(turns[:-1], prompt)):
+        *prompt, last = turns
+        return prompt, last.get("content") or ""
+    if not isinstance(turns, list) or len(turns) != 1 or not isinstance(turns[0], dict):
+        raise RowError(
+            f"{field}: must be a text, or a list of one turn of the assistant, or the whole conversation that has the "
+            "prompt in it; later turns are not imitated"
+        )
+    if turns[0].get("role") != "assistant":
+        role = turns[0].get("role")
+        raise RowError(
+            f"{field}.0.role: is {role!r:.60}, and only the assistant's turns are imitated; give the assistant's answer"
+        )
+    return prompt, turns[0].get("content") or ""
 
 
-def _text(turn: dict[str, Any]) -> Any:
-    """What a turn says; nothing is no answer, and is refused as such."""
-    return turn.get("content") or ""
+def _with_system(turns: Any, given: Given) -> Any:
+    """The turns behind the row's own system text, where they have none."""
+    name = next((name for name in SYSTEM if name in given), None)
+    begins = isinstance(turns, list) and turns and isinstance(turns[0], dict)
+    if name is None or not isinstance(given.see(name), str) or not begins or turns[0].get("role") == "system":
+        return turns
+    system = given.take(name)
+    return [{"role": "system", "content": system}, *turns] if system else turns
 
 
-def _reward(given: dict[str, Any]) -> dict[str, Any] | None:
+def _reward(given: Given) -> dict[str, Any] | None:
     if "instruction_id_list" in given:
-        return _ifeval(given["instruction_id_list"], given.get("kwargs"), "kwargs")
-    if "ground_truth" not in given:
+        return ifeval_reward(given.take("instruction_id_list"), given.take("kwargs"), "kwargs")
+    sources = [given.see(name) for name in SOURCES if name in given]
+    if "ground_truth" in given:
+        reward = truth_reward(given.take("ground_truth"), "ground_truth", sources, given.ignored)
+    elif isinstance(model := given.see("reward_model"), dict) and model.get("ground_truth") is not None:
+        given.take("reward_model")
+        reward = truth_reward(model["ground_truth"], "reward_model.ground_truth", sources, given.ignored)
+        given.ignored |= {f"reward_model.{name}" for name in model if name != "ground_truth"}
+    else:
         return None
-    truth = _literal(given["ground_truth"], "ground_truth")
-    names: list[Any] = []
-    arguments: list[Any] = []
-    for part in truth if isinstance(truth, list) else [truth]:
-        part = _literal(part, "ground_truth")
-        if not isinstance(part, dict) or not isinstance(part.get("instruction_id"), list):
-            raise RowError('ground_truth: must be a list of {"instruction_id": […], "kwargs": […]}, as in IF-RLVR')
-        reward = _ifeval(part["instruction_id"], part.get("kwargs"), "ground_truth")
-        names += reward["instruction_id_list"]
-        arguments += reward["kwargs"]
-    return {"type": "ifeval", "instruction_id_list": names, "kwargs": arguments}
-
-
-def _ifeval(names: Any, kwargs: Any, field: str) -> dict[str, Any]:
-    """A reward of constraints; what other tools fill with nulls, or leave null as a whole, is left out."""
-    found = _literal(kwargs, field)
-    found = [{}] * len(names) if found is None and isinstance(names, list) else found
-    if not isinstance(found, list):
-        raise RowError(f"{field}: must be a list with the arguments of each constraint")
-    without_nulls = [
-        {name: value for name, value in arguments.items() if value is not None}
-        if isinstance(arguments, dict)
-        else ({} if arguments is None else arguments)
-        for arguments in found
-    ]
-    return {"type": "ifeval", "instruction_id_list": names, "kwargs": without_nulls}
-
-
-def _literal(value: Any, field: str) -> Any:
-    """What a text of JSON or of a Python literal stands for; anything else is itself. Nothing is evaluated."""
-    if not isinstance(value, str):
-        return value
-    if len(value) > MAX_LITERAL:
-        raise RowError(f"{field}: is longer than {MAX_LITERAL} characters")
-    try:
-        return from_json(value)
-    except ValueError:
-        pass
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        raise RowError(f"{field}: is neither JSON nor a Python literal") from None
+    for name in SOURCES:
+        given.take(name)
+    return reward

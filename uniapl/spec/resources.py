@@ -209,6 +209,9 @@ class Dataset(Output):
     """Rows with a teacher's answer."""
     rewards: int
     """Rows with a verifiable reward."""
+    ignored_fields: dict[str, int] = {}
+    """Fields of the uploaded rows that are not read, each with the number of rows that have it; up to 100 are named,
+    and `(further fields)` counts rows with more. Inside lists they are written `messages[].name`."""
     bytes: int
     """Size as uploaded: compressed, or Parquet, if that was sent."""
     sha256: str

@@ -31,6 +31,8 @@ class Datasets:
     ) -> Dataset:
         """Upload a file of rows: JSON Lines or Parquet, also compressed. It is stored only if every row is good.
 
+        `ignored_fields` of the answer names what of the rows is not read.
+
         A file over 8 MiB is sent in pieces; a dropped connection costs no more than one.
 
         Args:

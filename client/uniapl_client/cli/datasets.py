@@ -31,7 +31,14 @@ def upload(app: App, path: Path, name: str | None, upload_id: str | None) -> Non
     """Upload a file of rows: JSON Lines or Parquet, also compressed."""
     with app.client() as client, progress(app, path.name) as tell:
         dataset = client.datasets.upload(path, name=name, on_progress=tell, upload_id=upload_id)
+    name_ignored_fields(dataset)
     app.show(dataset, dataset.id)
+
+
+def name_ignored_fields(dataset: Dataset) -> None:
+    """Print on standard error which fields of an uploaded file are not read."""
+    for field, rows in dataset.ignored_fields.items():
+        click.echo(f"{dataset.name}: {field} is not read (in {rows} of {dataset.rows} rows)", err=True)
 
 
 @datasets.command(name="list")

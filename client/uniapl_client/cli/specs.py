@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from uniapl_client.cli.app import EXIT_ERROR, EXIT_INTERRUPTED, App, json_option
+from uniapl_client.cli.datasets import name_ignored_fields
 
 spec_argument = click.argument("spec", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
@@ -25,7 +26,7 @@ def submit(app: App, spec: Path, follow: bool, idempotency_key: str | None) -> N
     from uniapl_client.spec_file import read_spec
 
     with app.client() as client:
-        job = client.jobs.create(read_spec(spec, client), idempotency_key=idempotency_key)
+        job = client.jobs.create(read_spec(spec, client, name_ignored_fields), idempotency_key=idempotency_key)
         app.show(job, job.id)
         if not follow:
             return
@@ -66,7 +67,7 @@ def validate(app: App, spec: Path) -> None:
     from uniapl_client.spec_file import read_spec
 
     with app.client() as client:
-        found = client.jobs.validate(read_spec(spec, client))
+        found = client.jobs.validate(read_spec(spec, client, name_ignored_fields))
     problems = ["\n  ".join(filter(None, (f"{p.param or 'spec'}: {p.message}", p.hint))) for p in found.problems]
     warnings = [f"warning: {warning}" for warning in found.warnings]
     app.show(found, "\n".join([*problems, *warnings, "valid" if found.valid else "not valid"]))
@@ -87,5 +88,5 @@ def estimate(app: App, spec: Path) -> None:
     from uniapl_client.spec_file import read_spec
 
     with app.client() as client:
-        found = client.jobs.estimate(read_spec(spec, client))
+        found = client.jobs.estimate(read_spec(spec, client, name_ignored_fields))
     app.show(found, text(found))
