@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+EQUAL = 1e-12
+"""Values of a group that lie within this distance are one value (times their magnitude, where that is above 1): float64
+gives sums and fractions an error of some 1e-16 that depends on the order of the summands."""
+
 
 def group_advantages(
     rewards: Tensor,  # (P, G)
@@ -22,9 +26,9 @@ def group_advantages(
         rewards: rewards of G completions for each of P prompts; NaN where one could not be computed, which is then no
             part of its group.
         scale: divide by the (unbiased) standard deviation.
-        eps: keeps a group without variance at zero.
+        eps: bounds the advantages of a group whose rewards are nearly equal.
     """
-    centred, std = centre(rewards.double())  # in float32 the mean of seven equal rewards may differ from them
+    centred, std = centre(rewards.double())
     if scale:
         centred = centred / (std + eps)
     return centred.float()
@@ -35,11 +39,21 @@ def centre(
 ) -> tuple[Tensor, Tensor]:  # (P, G), (P, 1)
     """Each value less its group's mean, and the groups' unbiased standard deviations.
 
-    NaN values belong to no group: their entry is 0. A group of one value has no deviation and no spread.
+    NaN values belong to no group: their entry is 0. A group of one value has no deviation and no spread. Where the
+    values are equal (up to `EQUAL`), deviations and spread are exactly 0, whatever rounding makes of the mean.
     """
     known = values.isfinite()
     n = known.sum(dim=1, keepdim=True)
     mean = torch.where(known, values, 0).sum(dim=1, keepdim=True) / n.clamp(min=1)
     centred = torch.where(known, values - mean, 0)
     variance = centred.square().sum(dim=1, keepdim=True) / (n - 1).clamp(min=1)
-    return centred, variance.sqrt()
+    flat = _is_flat(values, known)
+    return centred.masked_fill(flat, 0), variance.sqrt().masked_fill(flat, 0)
+
+
+def _is_flat(values: Tensor, known: Tensor) -> Tensor:  # (P, G), (P, G) -> (P, 1)
+    """Whether a group's known values are all equal; a group without any is flat."""
+    highest = torch.where(known, values, -torch.inf).amax(dim=1, keepdim=True)
+    lowest = torch.where(known, values, torch.inf).amin(dim=1, keepdim=True)
+    magnitude = torch.maximum(highest.abs(), lowest.abs()).clamp(min=1)
+    return (highest - lowest <= EQUAL * magnitude) | ~known.any(dim=1, keepdim=True)

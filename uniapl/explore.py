@@ -212,7 +212,8 @@ class Explorer:
         verdicts = [self._verdicts.get((id(q.reward), q.answer)) or next(verified) for q in questions]
         self._verdicts.clear()
         check_failures(verdicts, questions, self.spec.reward)
-        return torch.tensor([NAN if v.value is None else v.value for v in verdicts]).view(len(rows), -1)
+        earned = [NAN if v.value is None else v.value for v in verdicts]
+        return torch.tensor(earned, dtype=torch.float64).view(len(rows), -1)  # float32 rounds a third
 
     def _questions(self, rows: list[EncodedRow], texts: list[list[str]]) -> list[Question]:
         return [

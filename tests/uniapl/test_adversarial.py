@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from uniapl.advantages import group_advantages
+from uniapl.advantages import centre, group_advantages
 from uniapl.adversarial import RunningBaseline, coefficients, leave_one_out, teacher_weights
 from uniapl.objective import clipped_surrogate
 from uniapl.spec.objective import Adversarial
@@ -78,10 +78,30 @@ def test_advantages_are_centred_and_scaled_within_the_group() -> None:
     assert_close(group_advantages(rewards, scale=False), torch.tensor([[-0.5, 0.5], [0.0, 0.0]]))
 
 
-def test_equal_rewards_give_no_signal_whatever_their_number() -> None:
-    for size in range(2, 12):
-        advantages = group_advantages(torch.full((1, size), 2 / 3), scale=True)
-        assert advantages.abs().max() < 1e-9
+def _without_variance() -> list[float]:
+    """What answers of one group may all earn; the last two are one number, summed in two orders."""
+    return [1 / 3, 0.1, 2 / 7, 2 / 3, 0.7, 1.0, 0.0, 0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1]
+
+
+@pytest.mark.parametrize("size", range(2, 17))
+def test_equal_rewards_give_exactly_no_signal_whatever_their_number(size: int) -> None:
+    rewards = torch.tensor([[reward] * size for reward in _without_variance()], dtype=torch.float64)
+    for scale in (True, False):
+        assert group_advantages(rewards, scale=scale).count_nonzero() == 0
+        assert group_advantages(rewards.float(), scale=scale).count_nonzero() == 0
+    centred, std = centre(rewards)
+    assert std.count_nonzero() == centred.count_nonzero() == 0
+
+
+def test_a_sum_in_another_order_is_the_same_reward_and_a_thousandth_less_is_another() -> None:
+    one, other = 0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1
+    assert one != other
+    rewards = torch.tensor([[one, other, one, NAN], [1.0, 0.999, 1.0, NAN]], dtype=torch.float64)
+    centred, std = centre(rewards)
+    assert std[0] == 0
+    assert centred[0].count_nonzero() == 0
+    assert_close(std[1], torch.tensor([0.001 / math.sqrt(3)], dtype=torch.float64))
+    assert group_advantages(rewards, scale=True)[1, :3].count_nonzero() == 3
 
 
 SCORES = st.lists(st.lists(st.floats(-20, 20), min_size=3, max_size=3), min_size=1, max_size=4)

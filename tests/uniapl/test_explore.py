@@ -25,7 +25,7 @@ from uniapl.policy import Policy
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.base import Completion, OnGroup
 from uniapl.spec.job import JobSpec
-from uniapl.spec.reward import IfevalReward
+from uniapl.spec.reward import IfevalReward, LengthBandReward, RewardPart, WeightedSumReward
 from uniapl.spec.run import ModelSource
 
 NO_COMMA = IfevalReward(instruction_id_list=["punctuation:no_comma"], kwargs=[{}])
@@ -188,6 +188,19 @@ def test_what_the_discriminator_adds_counts_as_variance_of_the_reward(policy: Po
     _, metrics, _ = explore(policy, SCORES, **given, reward={"discriminator_weight": 0.5})
     assert metrics["frac_reward_zero_std"] == 0
     assert metrics["reward_std"] == 0
+
+
+def test_a_group_that_earns_thirds_has_no_variance(policy: Policy) -> None:
+    third = LengthBandReward(at_least=3)  # each answer is one word of three
+    summed = [RewardPart(weight=0.1, reward=third), RewardPart(weight=0.6, reward=LengthBandReward(at_least=1))]
+    rewards = [third, WeightedSumReward(parts=summed)]
+    prompts = [Prompt(replace(row(), reward=reward), explored=True, compared=False) for reward in rewards]
+    given: dict[str, Any] = {"texts": [letter * 3 for letter in "abcdefgh"], "prompts": prompts}
+    sequences, metrics, _ = explore(policy, SCORES, **given, alpha=0, lambda_adv=0)
+    assert metrics["reward"] == pytest.approx((1 / 3 + (0.1 / 3 + 0.6) / 0.7) / 2, abs=1e-12)
+    assert metrics["frac_reward_zero_std"] == 1
+    assert metrics["reward_std"] == 0
+    assert [s.advantage for s in sequences] == [0] * 16
 
 
 def test_reasoning_that_the_template_opens_is_no_answer_while_it_is_open(policy: Policy) -> None:
