@@ -87,7 +87,8 @@ class Explorer:
             exploration metrics.
 
         Raises:
-            RewardError: more rewards failed than `reward.max_failed_fraction` allows.
+            RewardError: more rows are at fault, so that no answer to them can be judged, than
+                `reward.max_failed_fraction` allows.
             ScoreError: more scores failed than `adversarial.max_failed_fraction` allows.
             ServerError: answers come from other weights than the policy's.
         """
@@ -191,8 +192,10 @@ class Explorer:
         if not explored:
             return advantages
         started = time.monotonic()
-        rewards = self._rewards([prompts[i].row for i in explored], [texts[i] for i in explored])  # (P', G)
-        metrics |= {"reward/failed": float(rewards.isnan().sum()), "time/reward": time.monotonic() - started}
+        verdicts = self._verdicts_of([prompts[i].row for i in explored], [texts[i] for i in explored])
+        metrics |= _failures(verdicts) | {"time/reward": time.monotonic() - started}
+        earned = [NAN if v.value is None else v.value for v in verdicts]
+        rewards = torch.tensor(earned, dtype=torch.float64).view(len(explored), -1)  # (P', G); float32 rounds a third
         if rewards.isfinite().any():
             metrics |= {"reward": rewards.nanmean().item(), "reward_std": centre(rewards)[1].mean().item()}
         weight = self.spec.reward.discriminator_weight
@@ -204,16 +207,15 @@ class Explorer:
         advantages[explored] = torch.where(rewards.isfinite(), found, NAN)
         return advantages
 
-    def _rewards(self, rows: list[EncodedRow], texts: list[list[str]]) -> Tensor:  # (P', G)
-        """Verified rewards, NaN where one could not be computed."""
+    def _verdicts_of(self, rows: list[EncodedRow], texts: list[list[str]]) -> list[Verdict]:  # P'·G
+        """Of every answer, row by row."""
         questions = self._questions(rows, texts)
         left = [q for q in questions if (id(q.reward), q.answer) not in self._verdicts]
         verified = iter(self.rewards.verify(left))
         verdicts = [self._verdicts.get((id(q.reward), q.answer)) or next(verified) for q in questions]
         self._verdicts.clear()
         check_failures(verdicts, questions, self.spec.reward)
-        earned = [NAN if v.value is None else v.value for v in verdicts]
-        return torch.tensor(earned, dtype=torch.float64).view(len(rows), -1)  # float32 rounds a third
+        return verdicts
 
     def _questions(self, rows: list[EncodedRow], texts: list[list[str]]) -> list[Question]:
         return [
@@ -274,6 +276,13 @@ def _check_fresh(groups: list[list[Completion]], step: int) -> None:
 def _known(value: Tensor) -> float | None:
     number = value.item()
     return None if math.isnan(number) else number
+
+
+def _failures(verdicts: list[Verdict]) -> Metrics:
+    """How many answers could not be judged in time, and how many for another reason."""
+    failed = [v for v in verdicts if v.error is not None]
+    late = sum(v.timed_out for v in failed)
+    return {"reward/timeouts": float(late), "reward/failed": float(len(failed) - late)}
 
 
 def _completion_metrics(completions: list[Completion]) -> Metrics:

@@ -19,13 +19,21 @@ from tests.uniapl.test_served import asking, well
 from uniapl.data import EncodedRow
 from uniapl.discriminators.base import Comparison
 from uniapl.discriminators.served import ServedPolar
-from uniapl.errors import ScoreError
+from uniapl.errors import RewardError, ScoreError
 from uniapl.explore import Explorer, Prompt
 from uniapl.policy import Policy
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.base import Completion, OnGroup
 from uniapl.spec.job import JobSpec
-from uniapl.spec.reward import IfevalReward, LengthBandReward, RewardPart, WeightedSumReward
+from uniapl.spec.reward import (
+    IfevalReward,
+    JsonSchemaReward,
+    LengthBandReward,
+    MathReward,
+    RegexReward,
+    RewardPart,
+    WeightedSumReward,
+)
 from uniapl.spec.run import ModelSource
 
 NO_COMMA = IfevalReward(instruction_id_list=["punctuation:no_comma"], kwargs=[{}])
@@ -201,6 +209,26 @@ def test_a_group_that_earns_thirds_has_no_variance(policy: Policy) -> None:
     assert metrics["frac_reward_zero_std"] == 1
     assert metrics["reward_std"] == 0
     assert [s.advantage for s in sequences] == [0] * 16
+
+
+def test_answers_that_cannot_be_judged_earn_nothing_and_are_counted(policy: Policy) -> None:
+    """However many they are: all but one of this step's."""
+    slow = replace(row(), reward=RegexReward(pattern="^(a+)+$"))
+    broken = replace(row(), reward=JsonSchemaReward(json_schema={"type": "array", "items": {"$ref": "#"}}))
+    prompts = [Prompt(slow, explored=True, compared=False), Prompt(broken, explored=True, compared=False)]
+    texts = ["a" * 60 + "!", "aa", "[" * 400 + "]" * 400]
+    options = {"time_limit_s": 1, "max_failed_fraction": 0}
+    given: dict[str, Any] = {"texts": texts, "prompts": prompts, "reward": options, "alpha": 0, "lambda_adv": 0}
+    sequences, metrics, _ = explore(policy, SCORES, **given)
+    assert (metrics["reward/timeouts"], metrics["reward/failed"]) == (1, 1)
+    assert metrics["reward"] == pytest.approx(1 / 6)
+    assert [s.advantage is not None and s.advantage > 0 for s in sequences] == [False, True, False, *[False] * 3]
+
+
+def test_a_row_whose_gold_is_no_mathematics_is_named(policy: Policy) -> None:
+    prompts = [Prompt(replace(row(), reward=MathReward(answer="$$")), explored=True, compared=False)]
+    with pytest.raises(RewardError, match=r"row r1: .*'\$\$' is no mathematics"):
+        explore(policy, SCORES, prompts=prompts, alpha=0, lambda_adv=0)
 
 
 def test_reasoning_that_the_template_opens_is_no_answer_while_it_is_open(policy: Policy) -> None:

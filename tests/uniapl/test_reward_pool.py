@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,12 +19,29 @@ from tests.conftest import ROOT
 from uniapl.errors import RewardError
 from uniapl.rewards.pool import Question, RewardPool, Verdict, check_failures
 from uniapl.rewards.verify import reward_of
-from uniapl.spec.reward import IfevalReward, LengthBandReward, MathReward, RegexReward, RewardOptions
+from uniapl.spec.reward import (
+    ExactMatchReward,
+    IfevalReward,
+    JsonSchemaReward,
+    LengthBandReward,
+    MathReward,
+    RegexReward,
+    Reward,
+    RewardOptions,
+    RewardPart,
+    WeightedSumReward,
+)
 
 SLOW = Question("a" * 60 + "!", RegexReward(pattern="^(a+)+$"), "slow")
 """2^60 ways to split the letters: it outlives everybody, and holds the interpreter all the time."""
 EASY = Question("yes", RegexReward(pattern="yes"), "easy")
 FAULTY = Question("3", MathReward(answer="$$"), "faulty")
+NESTED = JsonSchemaReward(json_schema={"type": "array", "items": {"$ref": "#"}})
+SPOKEN = IfevalReward(
+    instruction_id_list=["language:response_language", "length_constraints:number_sentences"],
+    kwargs=[{"language": "en"}, {"num_sentences": 4, "relation": "less than"}],
+)
+LATE = Verdict(0.0, "it took longer than reward.time_limit_s = 5", timed_out=True)
 
 
 def options(processes: int = 2, time_limit_s: float = 30.0) -> RewardOptions:
@@ -45,14 +63,10 @@ def eventually(holds: Callable[[], bool], within_s: float = 30.0) -> bool:
 
 def mixed() -> list[Question]:
     sea = "The sea is wide. " * 5
-    spoken = IfevalReward(
-        instruction_id_list=["language:response_language", "length_constraints:number_sentences"],
-        kwargs=[{"language": "en"}, {"num_sentences": 4, "relation": "less than"}],
-    )
     return [
         Question(f"It is {i}.", MathReward(answer=str(i % 3)), f"math-{i}")
         if i % 2
-        else Question(sea, spoken, f"if-{i}")
+        else Question(sea, SPOKEN, f"if-{i}")
         for i in range(12)
     ] + [Question("w " * i, LengthBandReward(at_least=7), f"length-{i}") for i in range(9)]
 
@@ -85,10 +99,10 @@ def test_an_answer_that_takes_too_long_fails_alone() -> None:
         started = time.monotonic()
         verdicts = pool.verify([EASY, SLOW, *[EASY] * 20, FAULTY])
         assert time.monotonic() - started < 60
-        assert verdicts[1] == Verdict(None, "it took longer than reward.time_limit_s = 5")
+        assert verdicts[1] == LATE
         assert verdicts[-1].error is not None
         assert "'$$' is no mathematics" in verdicts[-1].error
-        assert [v.value for v in verdicts] == [1.0, None, *[1.0] * 20, None]
+        assert [v.value for v in verdicts] == [1.0, 0.0, *[1.0] * 20, None]
         pool.verify([EASY, EASY])
         after = {p.pid for p in children()}
         assert len(after) == 2
@@ -104,21 +118,110 @@ def test_getting_ready_does_not_count_as_time_spent_on_an_answer() -> None:
     assert any(errors() == [None, None] for _ in range(3))  # a machine may stall at an answer, hardly at each
 
 
-def test_a_process_that_is_killed_at_its_question_fails_that_one() -> None:
+def test_a_step_of_which_a_quarter_hangs_is_judged_rightly() -> None:
+    tower = Question("\\boxed{9^{9^{9^{9}}}}", MathReward(answer="72"), "row-1")
+    right, wrong = (Question(f"\\boxed{{{n}}}", MathReward(answer="72"), "row-1") for n in (72, 71))
+    questions = [tower, right, wrong, SLOW, *[right, wrong] * 2]
+    with RewardPool(options(time_limit_s=2.0)) as pool:
+        verdicts = pool.verify(questions)
+        assert [v.value for v in verdicts] == [0, 1, 0, 0, *[1, 0] * 2]
+        assert [i for i, v in enumerate(verdicts) if v.timed_out] == [0, 3]
+        check_failures(verdicts, questions, RewardOptions(max_failed_fraction=0))
+        assert pool.verify([right, wrong, EASY]) == [Verdict(1.0), Verdict(0.0), Verdict(1.0)]
+
+
+ODD = {
+    "nested": "[" * 900 + "]" * 900,
+    "bottomless": "[" * 5000,
+    "infinite": "1e999",
+    "digits": "9" * 5000,
+    "surrogate": "\ud800 one",
+    "nul": "\x00 one",
+    "huge": "one " * 200_000,
+    "divided": "\\boxed{\\frac{72}{0}}",
+    "unclosed": "\\boxed{" + "\\sqrt{" * 20,
+}
+KINDS: list[Reward] = [
+    MathReward(answer="72"),
+    NESTED,
+    JsonSchemaReward(json_schema={"type": "number", "multipleOf": 0.1}),
+    RegexReward(pattern="^(two)+$"),
+    ExactMatchReward(answer="72"),
+    LengthBandReward(unit="characters", at_most=1),
+    IfevalReward(instruction_id_list=["startend:quotation"], kwargs=[{}]),
+    WeightedSumReward(parts=[RewardPart(weight=1, reward=NESTED), RewardPart(weight=1, reward=MathReward(answer="2"))]),
+]
+
+
+def test_no_answer_keeps_the_pool_from_the_others() -> None:
+    """What a student may write, to each kind of reward: a number for each, and then the next is judged as ever."""
+    odd = [Question(answer, reward, f"{reward.type} {name}") for reward in KINDS for name, answer in ODD.items()]
+    with RewardPool(options()) as pool:
+        verdicts = pool.verify(odd)
+        assert pool.verify([EASY, *mixed()[:2]])[0] == Verdict(1.0)
+    check_failures(verdicts, odd, RewardOptions(max_failed_fraction=0))
+    assert {v.value for v in verdicts} == {0.0}
+    failed = {q.row: v.error for q, v in zip(odd, verdicts, strict=True) if v.error}
+    assert failed.keys() == {"json_schema nested", "json_schema infinite", "weighted_sum nested"}
+    assert all("RecursionError" in failed[name] for name in ("json_schema nested", "weighted_sum nested"))
+    assert not any(v.timed_out for v in verdicts)
+
+
+class Spoiled(str):
+    """An answer at which Python code runs in the process that reads it, the first so many times."""
+
+    def __init__(self, _: str, *, code: str, times: int) -> None:
+        self.code, self.times = code, times
+
+    def __new__(cls, text: str, **_: Any) -> Spoiled:
+        return super().__new__(cls, text)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.times -= 1
+        return (exec, (self.code,)) if self.times >= 0 else (str, (str(self),))
+
+
+KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+
+
+def test_an_answer_at_which_two_processes_die_earns_nothing() -> None:
+    deadly = Question(Spoiled("yes", code=KILLED, times=9), RegexReward(pattern="yes"), "deadly")
+    with RewardPool(options(processes=1)) as pool:
+        assert pool.verify([EASY, deadly, EASY]) == [
+            Verdict(1.0),
+            Verdict(0.0, "its process died with exit status -9"),
+            Verdict(1.0),
+        ]
+        assert pool.verify([deadly, EASY])[1] == Verdict(1.0)
+
+
+def test_an_answer_whose_process_is_killed_once_is_judged_by_another() -> None:
+    unlucky = Question(Spoiled("yes", code=KILLED, times=1), RegexReward(pattern="yes"), "unlucky")
+    with RewardPool(options(processes=1)) as pool:
+        assert pool.verify([EASY, unlucky, EASY]) == [Verdict(1.0)] * 3
+
+
+def test_memory_that_an_answer_leaves_behind_is_not_taken_from_the_next() -> None:
+    code = "import builtins, mmap; builtins.left = mmap.mmap(-1, 3 << 30)"  # of the four that a process may take
+    greedy = Question(Spoiled("yes", code=code, times=1), RegexReward(pattern="yes"), "greedy")
     with RewardPool(options(processes=1)) as pool:
         pool.verify([EASY])
-        [victim] = children()
+        before = children()
+        verdicts = pool.verify([greedy, EASY, EASY])
+        assert verdicts[1:] == [Verdict(1.0)] * 2
+        assert children() != before
+        assert len(children()) == 1
 
-        def kill() -> None:
-            cpu = victim.cpu_times().user
-            assert eventually(lambda: victim.cpu_times().user > cpu + 0.3)  # it is at it
-            victim.kill()
 
-        killer = threading.Thread(target=kill)
-        killer.start()
-        verdicts = pool.verify([SLOW, EASY])
-        killer.join()
-    assert verdicts == [Verdict(None, "its process died with exit status -9"), Verdict(1.0)]
+def test_what_cannot_be_loaded_is_no_fault_of_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "math_verify.py").write_text("raise ImportError('a broken installation')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with RewardPool(options()) as pool:
+        assert pool.verify([EASY]) == [Verdict(1.0)]
+        with pytest.raises(RewardError, match="did not load what it needs for math") as caught:
+            pool.verify([Question("1", MathReward(answer="1"), "row-1")])
+    assert "row-1" not in caught.value.message
+    assert caught.value.hint is not None
 
 
 def test_a_process_that_was_killed_while_idle_costs_no_answer() -> None:
@@ -210,15 +313,18 @@ def test_an_installation_that_lacks_a_verifier_says_so(monkeypatch: pytest.Monke
     assert children() == []
 
 
-def test_more_failures_than_allowed_stop_the_job_and_name_a_row() -> None:
+def test_more_rows_without_a_usable_gold_than_allowed_stop_the_job_and_name_one() -> None:
     questions = [FAULTY, *[EASY] * 9]
-    verdicts = [Verdict(None, "ValueError: no"), *[Verdict(1.0)] * 9]
+    verdicts = [Verdict(None, "its gold is no mathematics"), *[Verdict(1.0)] * 9]
     check_failures(verdicts, questions, RewardOptions(max_failed_fraction=0.1))  # 1 of 10 may
     check_failures([], [], RewardOptions(max_failed_fraction=0))
-    with pytest.raises(RewardError, match=r"row faulty: its math reward failed: ValueError: no \(1 of 10") as caught:
+    late = [LATE, Verdict(0.0, "RecursionError: too deep")]
+    check_failures(late, [EASY, EASY], RewardOptions(max_failed_fraction=0))  # the answers', which earned nothing
+    with pytest.raises(
+        RewardError, match=r"row faulty: .* math reward: its gold is no mathematics \(1 of 10"
+    ) as caught:
         check_failures(verdicts, questions, RewardOptions(max_failed_fraction=0.09))
     assert caught.value.param == "reward.max_failed_fraction"
     assert caught.value.hint is not None
-    assert "reward.time_limit_s" in caught.value.hint
     with pytest.raises(RewardError):
         check_failures(verdicts[:1], questions[:1], RewardOptions(max_failed_fraction=0.5))

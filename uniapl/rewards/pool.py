@@ -1,9 +1,12 @@
 """Processes that verify answers side by side, each answer within a time limit.
 
 A verification may never end: a pattern from a row can backtrack for ever on an answer, and holds the interpreter
-while it does. So each runs in a process of its own that can be killed. The processes are started as programs, neither
-forked nor through `multiprocessing` (nor Pebble, which builds on it): forking copies the locks of torch's threads, and
-a spawned process imports the parent's main module again, and torch with it.
+while it does. So each runs in a process of its own that can be killed. An answer that cannot be judged, whatever it
+does to its process, earns 0; the process is replaced, and the other answers are judged as ever.
+
+The processes are started as programs, neither forked nor through `multiprocessing` (nor Pebble, which builds on it):
+forking copies the locks of torch's threads, and a spawned process imports the parent's main module again, and torch
+with it.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -21,6 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from uniapl.errors import RewardError
+from uniapl.rewards.worker import NOT_LOADED
 from uniapl.spec.reward import Reward, RewardOptions
 
 
@@ -37,10 +42,30 @@ class Question:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A reward between 0 and 1, or why there is none."""
+    """A reward between 0 and 1; 0 for an answer that cannot be judged."""
 
     value: float | None
+    """`None` where no answer can be judged: the row's own gold is at fault."""
     error: str | None = None
+    """Why the answer, or the row, cannot be judged."""
+    timed_out: bool = False
+    """Whether the answer took longer than the limit."""
+
+
+@dataclass
+class _Round:
+    """The questions of one call, and how far they are."""
+
+    questions: Sequence[Question]
+    waiting: deque[int]
+    verdicts: dict[int, Verdict]
+    died: set[int]
+    """Questions at which a process has died."""
+
+    @property
+    def left(self) -> int:
+        """Questions without a verdict."""
+        return len(self.questions) - len(self.verdicts)
 
 
 def _environment() -> dict[str, str]:
@@ -69,14 +94,16 @@ class _Worker:
         self.question: int | None = None
         self.ready = False
 
-    def ask(self, index: int, question: Question) -> bool:
-        """Give it a question; false if the process has died meanwhile."""
-        try:
-            self.pipe.send((question.answer, question.reward))
-        except OSError:
-            return False
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def ask(self, index: int, question: Question) -> None:
+        """Give it a question. If the process dies meanwhile, `read` notices."""
         self.question = index
-        return True
+        with suppress(OSError):
+            self.pipe.send((question.answer, question.reward))
 
     def read(self) -> Verdict | None:
         """Its verdict, or `None` if it is ready for its first question; waits for either.
@@ -94,21 +121,22 @@ class _Worker:
         self._process.wait()
         self.pipe.close()
 
-    def cause_of_death(self) -> str:
+    def cause_of_death(self) -> Verdict:
         """Why a process that died at a question did.
 
         Raises:
-            RewardError: it died before it could take one.
+            RewardError: no answer is to blame: it did not start, or not load a library.
         """
         status = self._process.wait()
-        if not self.ready:
+        if not self.ready or status in NOT_LOADED:
+            failed = f"load what it needs for {NOT_LOADED[status]}" if self.ready else "start"
             raise RewardError(
-                f"the process that verifies rewards did not start (exit status {status})",
+                f"the process that verifies rewards did not {failed} (exit status {status})",
                 hint="the job's log says why; uniapl must be installed with its extra `train`",
             )
         if status == -signal.SIGALRM:
-            return f"it took longer than reward.time_limit_s = {self._limit_s:g}"
-        return f"its process died with exit status {status}"
+            return Verdict(0.0, f"it took longer than reward.time_limit_s = {self._limit_s:g}", timed_out=True)
+        return Verdict(0.0, f"its process died with exit status {status}")
 
 
 class RewardPool:
@@ -142,30 +170,30 @@ class RewardPool:
         Raises:
             RewardError: no process can be started.
         """
-        verdicts: dict[int, Verdict] = {}
-        waiting = deque(range(len(questions)))
+        at = _Round(questions, deque(range(len(questions))), verdicts={}, died=set())
         try:
-            while len(verdicts) < len(questions):
-                while len(self._workers) < min(self.options.processes, len(questions) - len(verdicts)):
+            while at.left:
+                while len(self._workers) < min(self.options.processes, at.left):
                     self._workers.append(_Worker(self.options))
-                self._ask(waiting, questions)
-                self._collect(verdicts)
+                self._ask(at)
+                self._collect(at)
         except BaseException:
             self.close()  # what is under way would be taken for the next call's answers
             raise
-        return [verdicts[i] for i in range(len(questions))]
+        return [at.verdicts[i] for i in range(len(questions))]
 
-    def _ask(self, waiting: deque[int], questions: Sequence[Question]) -> None:
+    def _ask(self, at: _Round) -> None:
         """Give each idle process a question."""
         for worker in [w for w in self._workers if w.ready and w.question is None]:
-            if not waiting:
+            if not at.waiting:
                 return
-            if worker.ask(waiting[0], questions[waiting[0]]):
-                waiting.popleft()
+            if worker.alive:
+                index = at.waiting.popleft()
+                worker.ask(index, at.questions[index])
             else:
                 self._drop(worker)
 
-    def _collect(self, verdicts: dict[int, Verdict]) -> None:
+    def _collect(self, at: _Round) -> None:
         """Wait until a process has a verdict, gets ready, or dies."""
         busy = [worker for worker in self._workers if worker.question is not None or not worker.ready]
         heard = set(wait([worker.pipe for worker in busy])) if busy else set()
@@ -175,11 +203,23 @@ class RewardPool:
             try:
                 verdict = worker.read()
             except (EOFError, OSError):
-                verdict = Verdict(None, worker.cause_of_death())
-                self._drop(worker)
+                self._bury(worker, at)
+                continue
             if verdict is not None and worker.question is not None:
-                verdicts[worker.question] = verdict
+                at.verdicts[worker.question] = verdict
                 worker.question = None
+
+    def _bury(self, worker: _Worker, at: _Round) -> None:
+        """Take note of a death. What else than time ended it may not be the answer's fault: it is asked once more."""
+        verdict, index = worker.cause_of_death(), worker.question
+        self._drop(worker)
+        if index is None:
+            return
+        if verdict.timed_out or index in at.died:
+            at.verdicts[index] = verdict
+        else:
+            at.died.add(index)
+            at.waiting.appendleft(index)
 
     def _drop(self, worker: _Worker) -> None:
         worker.kill()
@@ -187,7 +227,7 @@ class RewardPool:
 
 
 def check_failures(verdicts: Sequence[Verdict], questions: Sequence[Question], options: RewardOptions) -> None:
-    """Stop when too many rewards of a step could not be computed.
+    """Stop when too many of the rows are at fault: no answer to them can be judged. Answers are never a reason.
 
     Raises:
         RewardError: more than `options.max_failed_fraction` of them; it names the first row and its reason.
@@ -197,8 +237,8 @@ def check_failures(verdicts: Sequence[Verdict], questions: Sequence[Question], o
         return
     question, reason = failed[0]
     raise RewardError(
-        f"row {question.row}: its {question.reward.type} reward failed: {reason} "
-        f"({len(failed)} of {len(verdicts)} answers failed, and {options.max_failed_fraction:g} of them may)",
+        f"row {question.row}: no answer can be judged by its {question.reward.type} reward: {reason} "
+        f"({len(failed)} of {len(verdicts)} such answers, and {options.max_failed_fraction:g} of them may be)",
         param="reward.max_failed_fraction",
-        hint="correct the row's reward, raise reward.time_limit_s, or allow more with reward.max_failed_fraction",
+        hint="correct the row's reward, or allow more such rows with reward.max_failed_fraction",
     )

@@ -23,7 +23,9 @@ class RewardOptions(Input):
     processes: Annotated[int, Field(ge=1, le=256)] = 2
     """Processes that verify answers side by side."""
     time_limit_s: float = Field(default=10.0, gt=0, le=3600)
-    """Longest time for one answer; after it the answer counts as failed and its process is replaced."""
+    """Longest time for one answer; after it the answer earns 0, is counted in `reward/timeouts`, and its process is
+    replaced."""
     max_failed_fraction: float = Field(default=0.1, ge=0, le=1)
-    """An answer whose reward raises an error or takes too long is left out of the gradient and counted; above this
-    share of a step the job fails, naming a row."""
+    """Share of a dataset's rows whose own gold answer may be unusable, so that no answer earns their reward: those rows
+    are left out, and named in an event before the first step. Above this share the job fails, naming them. An answer
+    that cannot be judged earns 0 and never ends a job."""
