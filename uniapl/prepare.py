@@ -19,6 +19,7 @@ from uniapl.learner import Learner
 from uniapl.lora import load_adapter, with_lora
 from uniapl.policy import Policy, Reference, load_policy, with_chat_template
 from uniapl.report import Reporter
+from uniapl.rewards.golds import LIMIT_S, Checked, failing_references, row_name, unusable_golds
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.base import Generator
 from uniapl.rollout.transformers import TransformersGenerator
@@ -120,9 +121,15 @@ def _load_data(
     spec = run.spec
     mix = [_load_rows(run, entry.dataset, reporter) for entry in spec.dataset_mix]
     check_mix(spec, [DatasetContents.of(rows) for rows in mix])
+    verified = [spec.uses_grpo and entry.role in ("rl", "both") for entry in spec.dataset_mix]
+    mix = [
+        _without_unusable(rows, entry.dataset, rewards, reporter) if asked else rows
+        for rows, entry, asked in zip(mix, spec.dataset_mix, verified, strict=True)
+    ]
     held_out: list[DatasetRow] = []
     if spec.evaluation is not None:
         held_out = _load_rows(run, spec.evaluation.dataset, reporter)[: spec.evaluation.rows]
+        held_out = _unrewarded_where_unusable(held_out, spec.evaluation.dataset, rewards, reporter)
     if spec.teacher.type == "openai":
         reporter.phase("asking_teacher")
         cache = run.teacher_cache_path()
@@ -130,6 +137,10 @@ def _load_data(
     if spec.data.filter_teacher:
         entries = zip(mix, spec.dataset_mix, strict=True)
         mix = [_filter(rows, entry, spec, rewards, reporter) for rows, entry in entries]
+    else:
+        for rows, entry, asked in zip(mix, spec.dataset_mix, verified, strict=True):
+            if asked:
+                _report_references(rows, entry.dataset, rewards, reporter)
     return mix, held_out
 
 
@@ -140,6 +151,68 @@ def _load_rows(run: RunConfig, dataset: str, reporter: Reporter) -> list[Dataset
         names = ", ".join(list(ignored.rows)[:10])
         reporter.event(f"fields of {dataset} that are not read: {names}", dataset=dataset, ignored_fields=ignored.rows)
     return rows
+
+
+def _without_unusable(
+    rows: list[DatasetRow], dataset: str, rewards: RewardPool, reporter: Reporter
+) -> list[DatasetRow]:
+    """The rows whose gold answer can be judged; they keep the names that they have in the whole dataset.
+
+    Raises:
+        DatasetError: more than `reward.max_failed_fraction` of the rows are unusable, or all.
+    """
+    found = unusable_golds(rows, rewards)
+    faults = [f"{row_name(rows[i], i)}: {why}" for i, why in found.faults.items()]
+    if faults and (len(faults) > rewards.options.max_failed_fraction * len(rows) or len(faults) == len(rows)):
+        raise DatasetError(
+            f"{len(faults)} of {len(rows)} rows of {dataset} have a gold answer that no answer can equal: "
+            f"{'; '.join(faults[:5])}",
+            param="reward.max_failed_fraction",
+            hint="write these golds as LaTeX, give these rows an `exact_match` reward, or raise "
+            "reward.max_failed_fraction to leave more rows out",
+        )
+    _report_golds(found, rows, dataset, reporter, "the rows are left out")
+    named = [row.model_copy(update={"id": row_name(row, i)}) for i, row in enumerate(rows)] if faults else rows
+    return [row for i, row in enumerate(named) if i not in found.faults]
+
+
+def _unrewarded_where_unusable(
+    rows: list[DatasetRow], dataset: str, rewards: RewardPool, reporter: Reporter
+) -> list[DatasetRow]:
+    """Held-out rows, without the rewards that no answer can earn."""
+    found = unusable_golds(rows, rewards)
+    _report_golds(found, rows, dataset, reporter, "answers to the rows are not verified")
+    return [row.model_copy(update={"reward": None}) if i in found.faults else row for i, row in enumerate(rows)]
+
+
+def _report_golds(found: Checked, rows: list[DatasetRow], dataset: str, reporter: Reporter, then: str) -> None:
+    if found.unchecked:
+        reporter.event(f"the golds of {found.unchecked} rows of {dataset} were not checked within {LIMIT_S:.0f} s")
+    if not found.faults:
+        return
+    names = [row_name(rows[i], i) for i in found.faults]
+    reporter.event(
+        f"{len(names)} of {len(rows)} rows of {dataset} ({len(names) / len(rows):.1%}) have a gold answer that no "
+        f"answer can equal, and {then}: {names[0]}: {next(iter(found.faults.values()))}",
+        level="warning",
+        rows=names[:20],
+    )
+
+
+def _report_references(rows: list[DatasetRow], dataset: str, rewards: RewardPool, reporter: Reporter) -> None:
+    """Name the references that do not earn their own row's reward in full; they are used all the same."""
+    found = failing_references(rows, rewards)
+    if not found.faults:
+        return
+    names = [row_name(rows[i], i) for i in found.faults]
+    unchecked = f" ({found.unchecked} more were not checked within {LIMIT_S:.0f} s)" if found.unchecked else ""
+    reporter.event(
+        f"{len(names)} of {found.asked} references of {dataset} ({len(names) / found.asked:.1%}) fail their own "
+        f"reward{unchecked}: {names[0]}: {next(iter(found.faults.values()))}. Correct the rewards or the references, "
+        "or leave these references out with data.filter_teacher",
+        level="warning",
+        rows=names[:20],
+    )
 
 
 def _filter(

@@ -7,6 +7,7 @@ import logging
 import math_verify
 
 from uniapl.errors import RewardError
+from uniapl.rewards.text_answer import is_delimited, plain_mathematics
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its time limit is off: the pool has its own
 
@@ -23,8 +24,8 @@ def is_equal(answer: str, gold: str) -> bool:
     Raises:
         RewardError: the gold answer is no mathematics.
     """
-    delimited = any(mark in gold for mark in ("$", r"\(", r"\[", r"\boxed"))
-    expected = _parsed(gold if delimited else f"${gold}$")
+    bare = plain_mathematics(gold)
+    expected = _parsed(bare if is_delimited(bare) else f"${bare}$")
     if not expected:
         raise RewardError(f"the gold answer {gold!r} is no mathematics; write it as LaTeX, or use `exact_match`")
-    return bool(math_verify.verify(expected, _parsed(answer), timeout_seconds=None))
+    return bool(math_verify.verify(expected, _parsed(plain_mathematics(answer)), timeout_seconds=None))

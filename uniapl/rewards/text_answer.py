@@ -6,6 +6,21 @@ import re
 
 from uniapl.spec.reward import ExactMatchReward, LengthBandReward, RegexReward
 
+_DOLLAR = re.compile(r"(?<!\\)\\\$")
+r"""An escaped dollar; `\\$` ends a line of LaTeX, and then a formula."""
+_SEPARATOR = re.compile(r"(?<=\d)\\[!,;: ](?=\d{3}(?!\d))")
+"""LaTeX's thin spaces between groups of three digits."""
+
+
+def plain_mathematics(text: str) -> str:
+    r"""The text without what LaTeX puts around an amount: `\$36` is 36, and `32\,348` is 32348."""
+    return _SEPARATOR.sub("", _DOLLAR.sub("", text))
+
+
+def is_delimited(gold: str) -> bool:
+    """Whether a gold answer says itself where its mathematics begins."""
+    return any(mark in gold for mark in ("$", r"\(", r"\[", r"\boxed"))
+
 
 def unfenced(answer: str) -> str:
     """The answer without the markdown code fence that may stand around it."""

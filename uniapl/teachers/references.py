@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from pathlib import Path
 
 from uniapl.access import Access
 from uniapl.errors import TeacherError
-from uniapl.rewards.pool import Question, RewardPool, check_failures
-from uniapl.rewards.verify import final_answer
+from uniapl.rewards.golds import failing_references, row_name
+from uniapl.rewards.pool import RewardPool
 from uniapl.spec.dataset import DatasetRow, Message
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import uses_references
@@ -81,24 +82,10 @@ def without_failing_references(rows: Rows, rewards: RewardPool) -> tuple[Rows, l
 
     Returns:
         All rows, and the ids of those that lost their reference.
-
-    Raises:
-        RewardError: more checks could not be made than `reward.max_failed_fraction` allows.
     """
-    questions = {
-        i: Question(final_answer(row.reference), row.reward, _row_name(row, i))
-        for i, row in enumerate(rows)
-        if row.reference and row.reward
-    }
-    verdicts = rewards.verify(list(questions.values()))
-    check_failures(verdicts, list(questions.values()), rewards.options)
-    failing = {i for i, verdict in zip(questions, verdicts, strict=True) if verdict.value is None or verdict.value < 1}
+    failing = failing_references(rows, rewards, limit_s=math.inf).faults
     kept = [row.model_copy(update={"reference": None}) if i in failing else row for i, row in enumerate(rows)]
-    return kept, [questions[i].row for i in sorted(failing)]
-
-
-def _row_name(row: DatasetRow, index: int) -> str:
-    return row.id or f"row-{index}"
+    return kept, [row_name(rows[i], i) for i in sorted(failing)]
 
 
 def _questions(datasets: Iterable[tuple[str, Rows]], teacher: OpenAITeacher) -> dict[str, _Question]:
@@ -107,7 +94,7 @@ def _questions(datasets: Iterable[tuple[str, Rows]], teacher: OpenAITeacher) -> 
     for dataset, rows in datasets:
         for i, row in enumerate(rows):
             if row.reference is None:
-                where = f"dataset {dataset}, row {_row_name(row, i)}"
+                where = f"dataset {dataset}, row {row_name(row, i)}"
                 questions.setdefault(question_key(teacher, row.messages), _Question(row.messages, where))
     return questions
 
