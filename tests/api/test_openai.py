@@ -73,8 +73,10 @@ def test_their_methods_are_modes_of_ours(
     assert (spec["alpha"], spec["lambda_adv"], spec["dataset_mix"][0]["role"]) == (alpha, 0.0, role)
     # Ten rows, twice, by fours: five steps.
     assert (spec["schedule"]["steps"], spec["schedule"]["prompts_per_step"]) == (5, 4)
-    usual = native(server, create(client, file).id)["spec"]["optimizer"]["learning_rate"]
-    assert spec["optimizer"]["learning_rate"] == pytest.approx(2 * usual)
+    usual: Any = {"type": type_, type_: {"hyperparameters": {"batch_size": 4}}}
+    rate = native(server, create(client, file, method=usual).id)["spec"]["optimizer"]["learning_rate"]
+    assert rate == (2e-5 if type_ == "supervised" else 1e-6)
+    assert spec["optimizer"]["learning_rate"] == pytest.approx(2 * rate)
 
 
 @pytest.mark.parametrize(

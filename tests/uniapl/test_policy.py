@@ -152,6 +152,14 @@ def test_term_norms_and_cosines_describe_the_gradient(policy: Policy) -> None:
     assert abs(squared**0.5 - metrics["grad_norm"]) < 1e-4 * metrics["grad_norm"]
 
 
+def test_supervised_fine_tuning_teaches_at_the_default_learning_rate(policy: Policy) -> None:
+    mix = [MixEntry(dataset="d")]
+    learner = Learner(policy, JobSpec(student="tiny", dataset_mix=mix, alpha=1, lambda_adv=0))
+    demonstrations = rollouts_and_demonstrations()[:2]
+    losses = [learner.update(demonstrations, step, measure_terms=False)["loss"] for step in range(38)]
+    assert losses[-1] < 0.99 * losses[0]
+
+
 def test_alpha_one_without_adversary_is_supervised_fine_tuning(policy: Policy) -> None:
     demonstrations = rollouts_and_demonstrations()[:2]
     sampling = Rollout(temperature=0.5)  # which is no concern of the demonstrations

@@ -40,6 +40,53 @@ def test_defaults_are_those_of_the_method() -> None:
     )
 
 
+SFT, THEN = {"alpha": 1, "lambda_adv": 0}, [{"steps": 2, "alpha": 1}, {"steps": 2, "alpha": 0}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "full", "adapters"),
+    [
+        (SFT, 2e-5, 2e-4),
+        ({"schedule": {"stages": THEN[:1]}}, 2e-5, 2e-4),
+        ({}, 1e-6, 1e-5),
+        ({"alpha": 0, "lambda_adv": 0}, 1e-6, 1e-5),
+        ({"alpha": 1}, 1e-6, 1e-5),  # the adversarial term samples too
+        ({"alpha": {"type": "linear", "start": 1, "end": 0.5, "steps": 9}, "lambda_adv": 0}, 1e-6, 1e-5),
+        ({"schedule": {"stages": THEN}}, 1e-6, 1e-5),
+    ],
+)
+def test_the_learning_rate_follows_the_mode(fields: dict[str, Any], full: float, adapters: float) -> None:
+    for lora, rate in ((None, full), ({"rank": 4}, adapters)):
+        given = spec(**fields, lora=lora, optimizer={"warmup_steps": 3})
+        assert (given.optimizer.learning_rate, given.optimizer.warmup_steps) == (rate, 3)
+        assert spec(**fields, lora=lora).optimizer.learning_rate == rate
+        assert given.model_dump()["optimizer"]["learning_rate"] == rate
+        assert spec(**fields, lora=lora, optimizer={"learning_rate": 1e-6}).optimizer.learning_rate == 1e-6
+    assert spec().optimizer.learning_rate == 1e-6  # nothing of it is left in the defaults
+
+
+def test_a_learning_rate_that_was_resolved_once_stays() -> None:
+    given = spec(**SFT)
+    sent = given.model_dump(mode="json", exclude_unset=True)
+    assert "optimizer" not in sent  # whoever receives it decides alike
+    assert JobSpec.model_validate(sent) == given
+    stored = given.model_dump(mode="json")
+    stored["optimizer"]["learning_rate"] = 1e-6  # as a job of old has it
+    assert JobSpec.model_validate(stored).optimizer.learning_rate == 1e-6
+    assert JobSpec.model_validate({**stored, "lora": {}}).optimizer.learning_rate == 1e-6
+
+
+def test_the_schema_names_the_rule_of_the_learning_rate_and_no_number_as_its_default() -> None:
+    schema = JobSpec.model_json_schema()
+    rate = schema["$defs"]["Optimizer"]["properties"]["learning_rate"]
+    assert "default" not in rate
+    for number in ("2e-5", "2e-4", "1e-6", "1e-5"):
+        assert number in rate["description"]
+    assert "default" not in schema["properties"]["optimizer"]  # which would hold one
+    assert "optimizer" not in schema["required"]
+    assert "learning_rate" not in schema["$defs"]["Optimizer"].get("required", [])
+
+
 @pytest.mark.parametrize(
     ("fields", "where", "says"),
     [

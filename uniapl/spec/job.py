@@ -19,7 +19,17 @@ from uniapl.spec.health import Health
 from uniapl.spec.objective import Adversarial, Grpo, Sft
 from uniapl.spec.reward import RewardOptions
 from uniapl.spec.teacher import DatasetTeacher, Teacher
-from uniapl.spec.training import DataOptions, Evaluation, Lora, Optimizer, Resources, Rollout, Schedule
+from uniapl.spec.training import (
+    DataOptions,
+    Evaluation,
+    Lora,
+    Optimizer,
+    Resources,
+    Rollout,
+    Schedule,
+    usual_learning_rate,
+    without_default,
+)
 from uniapl.spec.weights import Alpha, Stage, Weight, Weights, bounds, shown, value_at
 
 SPEC_VERSION = 3
@@ -81,7 +91,7 @@ class JobSpec(Input):
     """Length limits, chat template, which references count."""
     lora: Lora | None = None
     """Train adapters only; by default all weights are trained."""
-    optimizer: Optimizer = Optimizer()
+    optimizer: Optimizer = Field(default=Optimizer(), json_schema_extra=without_default)
     """The update."""
     schedule: Schedule = Schedule()
     """Steps and intervals."""
@@ -174,6 +184,15 @@ class JobSpec(Input):
         ]
         if contradictions:
             raise Contradictions(contradictions)
+        return self
+
+    @model_validator(mode="after")
+    def _learning_rate_follows_the_mode(self) -> Self:
+        if "learning_rate" not in self.optimizer.model_fields_set:
+            rate = usual_learning_rate(sampled=self.uses_rollouts, lora=self.lora is not None)
+            optimizer = self.optimizer.model_copy()  # the default is every spec's
+            object.__setattr__(optimizer, "learning_rate", rate)  # and still counts as not given
+            object.__setattr__(self, "optimizer", optimizer)
         return self
 
     def _weights_are_in_range(self) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -56,11 +56,34 @@ class Lora(Input):
     """Names of the linear layers that get an adapter; by default all but the output head."""
 
 
+def usual_learning_rate(*, sampled: bool, lora: bool) -> float:
+    """The learning rate of a job that names none.
+
+    TRL's defaults: 2e-5 for SFT, 1e-6 for GRPO. Adapters begin at zero and take about ten times as much.
+
+    Args:
+        sampled: whether any term samples the policy, in whichever part of the run.
+        lora: whether adapters are trained instead of all weights.
+    """
+    if sampled:
+        return 1e-5 if lora else 1e-6
+    return 2e-4 if lora else 2e-5
+
+
+def without_default(schema: dict[str, Any]) -> None:
+    """Remove from a field's JSON schema the default that depends on other fields."""
+    del schema["default"]
+
+
 class Optimizer(Input):
     """AdamW (arXiv:1711.05101)."""
 
-    learning_rate: float = Field(default=1e-6, gt=0)
-    """Peak learning rate, constant after the warm-up."""
+    learning_rate: float = Field(
+        default=usual_learning_rate(sampled=True, lora=False), gt=0, json_schema_extra=without_default
+    )
+    """Peak learning rate, constant after the warm-up. By default 2e-5 for a job that imitates only (`alpha` 1 and
+    `lambda_adv` 0 in every stage), and 1e-6 as soon as any stage samples the policy; with `lora` ten times as much,
+    2e-4 and 1e-5. The job's spec shows the number."""
     warmup_steps: int = Field(default=0, ge=0, le=2**31 - 1)
     """Steps over which the learning rate rises linearly from 0."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
