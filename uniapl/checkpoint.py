@@ -31,9 +31,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from uniapl import export
 from uniapl.errors import CheckpointError
 from uniapl.lora import save_merged
 from uniapl.manifest import SavedCheckpoint, folder_of, publish, steps_in
+from uniapl.merge import merged
 from uniapl.policy import Policy
 from uniapl.spec.job import JobSpec
 
@@ -54,6 +56,7 @@ def save(
     `state` is what JSON can hold of it, `parts` write what else there is into folders of these names.
 
     Raises:
+        ModelError: the weights are not those of the student's architecture.
         Exception: what writing files raises; the older checkpoints are untouched, and nothing of this one is left.
     """
 
@@ -61,7 +64,7 @@ def save(
         if isinstance(policy.model, PeftModel):
             save_merged(policy.model, target)
         else:
-            policy.model.save_pretrained(target)
+            export.save(policy.model, merged(policy.model), target)
         policy.tokenizer.save_pretrained(target)
         save_file(_optimizer_tensors(policy, optimizer), target / "optimizer.safetensors")
         (target / STATE).write_text(json.dumps(state))

@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from peft.tuners.lora import LoraLayer
+from peft import (
+    LoraConfig,
+    NoMatchingPeftModuleError,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+)
 from safetensors.torch import load_file
-from torch import Tensor
 
+from uniapl import export
 from uniapl.errors import CheckpointError, SpecError
+from uniapl.lora_check import FAILS, obstacle, quietly
+from uniapl.merge import merged
 from uniapl.policy import Policy
 from uniapl.spec.training import Lora
 
@@ -24,7 +31,7 @@ def with_lora(policy: Policy, options: Lora, *, seed: int) -> Policy:
     """The same student with frozen weights and adapters that change nothing yet.
 
     Raises:
-        SpecError: the student has none of the named layers.
+        SpecError: the student has none of the named layers, or its adapters cannot be merged.
     """
     config = LoraConfig(
         r=options.rank,
@@ -33,49 +40,56 @@ def with_lora(policy: Policy, options: Lora, *, seed: int) -> Policy:
         lora_dropout=0.0,  # the policy that is trained must be the one that sampled
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), quietly():
         torch.manual_seed(seed)
         try:
             model = get_peft_model(policy.model, config)
-        except ValueError as error:
+        except NoMatchingPeftModuleError as error:
             raise SpecError(
                 f"the student has no layers named {options.target_modules}: {error}",
                 param="lora.target_modules",
                 hint="leave it at 'all-linear'",
             ) from None
+        except FAILS as error:
+            raise _unsuited(policy, str(error)) from error
     chosen: Any = model.peft_config["default"]
-    chosen.target_modules = sorted(chosen.target_modules or [])  # a set would be written in another order each time
+    for targets in ("target_modules", "target_parameters"):  # a set would be written in another order each time
+        if (names := getattr(chosen, targets)) is not None:
+            setattr(chosen, targets, sorted(names))
     model.eval()
+    if (found := obstacle(model)) is not None:
+        raise _unsuited(policy, found)
     return replace(policy, model=model)
+
+
+def _unsuited(policy: Policy, why: str) -> SpecError:
+    return SpecError(
+        f"{type(policy.model).__name__} cannot be trained with `lora`: {why}",
+        param="lora.target_modules",
+        hint="name other layers in lora.target_modules, such as q_proj and v_proj, or train all weights without `lora`",
+    )
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write what peft reads to `folder`."""
+    with quietly():
+        model.save_pretrained(str(folder))
 
 
 def save_merged(model: PeftModel, folder: Path) -> None:
     """Write the adapter to `folder/adapter`, and to `folder` the student with the adapter merged in.
 
     The trained model itself is not touched: merging and unmerging in place would change its last bits.
+
+    Raises:
+        ModelError: as `export.save`.
     """
-    model.save_pretrained(str(folder / ADAPTER))
+    save_adapter(model, folder / ADAPTER)
     student: Any = model.get_base_model()
-    student.save_pretrained(folder, state_dict=_merged(student))
+    export.save(student, merged(student), folder)
 
 
-def _merged(student: Any) -> dict[str, Tensor]:
-    """The student's own parameter names with the adapters added to the weights they belong to."""
-    adapted: dict[str, Any] = {
-        name: module for name, module in student.named_modules() if isinstance(module, LoraLayer)
-    }
-    merged = {}
-    for name, value in student.state_dict().items():
-        owner, layer, parameter = name.rpartition(".base_layer.")
-        if owner in adapted and layer:
-            if parameter == "weight":
-                value = value + adapted[owner].get_delta_weight("default")
-            merged[f"{owner}.{parameter}"] = value
-        elif not any(name.startswith(f"{adapter}.lora_") for adapter in adapted):
-            merged[name] = value
-    return merged
-
-
+@torch.no_grad()
 def load_adapter(model: PeftModel, checkpoint: Path) -> None:
     """Put a checkpoint's adapter back.
 
@@ -84,8 +98,11 @@ def load_adapter(model: PeftModel, checkpoint: Path) -> None:
     """
     try:
         saved = load_file(checkpoint / ADAPTER / "adapter_model.safetensors", device=str(model.device))
-        if set(saved) != set(get_peft_model_state_dict(model)):
+        with quietly():
+            parameters = get_peft_model_state_dict(model)
+        if set(saved) != set(parameters):
             raise ValueError("its layers are not those of this job")
-        set_peft_model_state_dict(model, saved)
+        for name, parameter in parameters.items():  # peft itself renames some students' layers when it loads
+            parameter.copy_(saved[name])
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"checkpoint {checkpoint.name}: the adapter cannot be loaded: {error}") from error

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from safetensors.torch import save_file
 
+from uniapl import export
 from uniapl.errors import ServerError
+from uniapl.lora import save_adapter
+from uniapl.merge import merged
 from uniapl.policy import Policy
 from uniapl.rollout.base import Completion, OnGroup
 from uniapl.serving.server import ModelServer, Question, Restarted
@@ -28,7 +30,6 @@ from uniapl.serving.wire import Sampled, completion_request, read_completions, r
 from uniapl.spec.run import SAMPLER_START
 from uniapl.spec.training import Rollout
 
-HEAD = "lm_head.weight"
 SEED_BITS = 62
 """Bits of a request's seed; the server adds the number of the answer within the group to it."""
 
@@ -123,7 +124,7 @@ class VllmGenerator:
         folder = self._folder / f"version-{version}"
         shutil.rmtree(folder, ignore_errors=True)
         if self._has_adapter:
-            self._policy.model.save_pretrained(str(folder))
+            save_adapter(self._policy.model, folder)
             self._order("/v1/load_lora_adapter", life, lora_path=str(folder.absolute()), lora_name=version)
             if (before := self._handed) != (-1, -1) and before[0] == life:
                 self._order("/v1/unload_lora_adapter", life, lora_name=before[1])
@@ -166,12 +167,7 @@ def write_weights(policy: Policy, folder: Path) -> None:
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    state = {name: value.contiguous() for name, value in policy.model.state_dict().items()}
-    if policy.model.config.tie_word_embeddings:
-        state[HEAD] = policy.model.get_input_embeddings().weight.detach().clone()
-    save_file(state, new / "model.safetensors", metadata={"format": "pt"})
-    config = type(policy.model.config).from_dict({**policy.model.config.to_dict(), "tie_word_embeddings": False})
-    config.save_pretrained(new)
+    export.save_as(policy.model, merged(policy.model), export.untied(policy.model.config), new)
     policy.tokenizer.save_pretrained(new)
     shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)

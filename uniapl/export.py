@@ -1,0 +1,214 @@
+"""A student as plain transformers load it: its config, and its weights under the names of its own checkpoints.
+
+transformers fuse and rename weights when they load some students, such as the experts of a mixture, and undo that when
+they save. The same is done here for one layer at a time, so that merging adapters never copies the whole student; what
+was written is then compared with what the student's config asks for.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import struct
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from transformers import core_model_loading
+from transformers.core_model_loading import revert_weight_conversion
+from transformers.modeling_utils import remove_tied_weights_from_state_dict
+
+from uniapl.errors import ModelError
+
+WEIGHTS = "model.safetensors"
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""Names of the element types in a safetensors header."""
+Shapes = dict[str, torch.Size]
+
+
+class Source(Protocol):
+    """What one name of a student's state dict is written from."""
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the shape and type of what is written."""
+
+    @property
+    def origin(self) -> object:
+        """Equal for two names that are the same weight."""
+
+    def tensor(self) -> Tensor:
+        """What is written."""
+
+
+Sources = Mapping[str, Source]
+
+
+def save(student: Any, sources: Sources, folder: Path) -> None:
+    """Write weights, config and generation config to `folder`.
+
+    The config keeps `tie_word_embeddings` only where the tied weights are one weight.
+
+    Raises:
+        ModelError: what was written is not what the student's config asks for.
+    """
+    save_as(student, sources, agreeing(student, sources), folder)
+    if student.can_generate():
+        student.generation_config.save_pretrained(folder)
+
+
+def save_as(student: Any, sources: Sources, config: Any, folder: Path) -> None:
+    """Write weights to `folder` as the student of this config has them, and the config.
+
+    Raises:
+        ModelError: as `save`.
+    """
+    twin = _twin(student, config)
+    twin.config.architectures = [type(student).__name__]
+    twin.config.dtype = str(student.dtype).removeprefix("torch.")
+    folder.mkdir(parents=True, exist_ok=True)
+    twin.config.save_pretrained(folder)
+    _write(twin, _without_copies(twin, sources), folder / WEIGHTS)
+    _compare(twin, _headers(folder))
+
+
+def check(student: Any, sources: Sources) -> None:
+    """Raises `ModelError` if `save` would, without writing."""
+    twin = _twin(student, agreeing(student, sources))
+    layers = _layers(twin, _without_copies(twin, sources))
+    _compare(twin, {name: like.shape for layer in layers for name, like in layer.items()})
+
+
+def agreeing(student: Any, sources: Sources) -> Any:
+    """The student's config, with weights of their own where it would tie weights that differ."""
+    config = student.config
+    for name, other in _twin(student, config).all_tied_weights_keys.items():
+        if name in sources and other in sources and sources[name].origin != sources[other].origin:
+            return untied(config)
+    return config
+
+
+def untied(config: Any) -> Any:
+    """The same config, with an output head of its own."""
+    config = copy.deepcopy(config)
+    for part in (config, config.get_text_config()):
+        if hasattr(part, "tie_word_embeddings"):
+            part.tie_word_embeddings = False
+    return config
+
+
+def _twin(student: Any, config: Any) -> Any:
+    """A student of this config without memory for its weights, whose names are saved as the student's were loaded.
+
+    A student that was quantized is saved as one that never was: transformers would give its plain numbers the names of
+    quantized ones, which they then do not load.
+    """
+    with torch.device("meta"):
+        twin = type(student)(copy.deepcopy(config))
+    loaded = getattr(student, "_weight_conversions", None)
+    if not any(_quantized(conversion) for conversion in loaded or ()):
+        twin._weight_conversions = loaded
+    return twin
+
+
+def _quantized(conversion: Any) -> bool:
+    """Whether it does more than to rename and to arrange numbers."""
+    operations = getattr(conversion, "operations", None) or []
+    return any(type(operation).__module__ != core_model_loading.__name__ for operation in operations)
+
+
+def _kept(twin: Any) -> dict[str, Tensor]:
+    """The state dict, of tied weights the one that is saved."""
+    ignored = set(twin._keys_to_ignore_on_save or ())
+    state = {name: value for name, value in twin.state_dict().items() if name not in ignored}
+    remove_tied_weights_from_state_dict(state, twin)
+    return state
+
+
+def _without_copies(twin: Any, sources: Sources) -> Sources:
+    """Of tied weights the one that is saved; also what the twin does not know."""
+    left_out = twin.state_dict().keys() - _kept(twin).keys()
+    return {name: source for name, source in sources.items() if name not in left_out}
+
+
+def _compare(twin: Any, found: Shapes) -> None:
+    """Raises `ModelError` if names or shapes are not those that the twin would be saved with."""
+    expected = {name: like.shape for name, like in revert_weight_conversion(twin, _kept(twin)).items()}
+    problems = {
+        "missing": expected.keys() - found.keys(),
+        "foreign": found.keys() - expected.keys(),
+        "of another shape": {name for name in expected.keys() & found.keys() if expected[name] != found[name]},
+    }
+    named = [f"{len(names)} {kind} ({min(names)})" for kind, names in problems.items() if names]
+    if named:
+        raise ModelError(
+            f"a checkpoint of {type(twin).__name__} would not load: of its weights, {', '.join(named)}",
+            param="student",
+            hint="choose another student, and report the name of this architecture",
+        )
+
+
+def _headers(folder: Path) -> Shapes:
+    shapes: Shapes = {}
+    for path in sorted(folder.glob("model*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            shapes |= {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    return shapes
+
+
+def _groups(sources: Sources) -> list[dict[str, Source]]:
+    """The names of each layer; no conversion reaches from one layer to another."""
+    groups: dict[str, dict[str, Source]] = defaultdict(dict)
+    for name, source in sources.items():
+        layer = re.match(r".*?\.\d+\.", name)
+        groups[layer[0] if layer else ""][name] = source
+    return list(groups.values())
+
+
+def _layers(twin: Any, sources: Sources) -> Iterator[dict[str, Tensor]]:
+    """What is written for each layer, without data."""
+    for group in _groups(sources):
+        yield revert_weight_conversion(twin, {name: source.like.to("meta") for name, source in group.items()})
+
+
+def _write(twin: Any, sources: Sources, path: Path) -> None:
+    """A safetensors file, of which one layer is in memory at a time."""
+    layers = list(_layers(twin, sources))
+    with path.open("wb") as file:
+        file.write(_header({name: like for layer in layers for name, like in layer.items()}))
+        for group, layer in zip(_groups(sources), layers, strict=True):
+            _write_layer(twin, group, list(layer), file)
+
+
+def _write_layer(twin: Any, group: Sources, names: list[str], file: BinaryIO) -> None:
+    made = revert_weight_conversion(twin, {name: source.tensor() for name, source in group.items()})
+    for name in names:
+        file.write(made[name].contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+
+
+def _header(likes: Mapping[str, Tensor]) -> bytes:
+    """Length and JSON, padded to 8 bytes, as https://github.com/huggingface/safetensors#format has them."""
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, like in likes.items():
+        begin, end = end, end + like.numel() * like.element_size()
+        entries[name] = {"dtype": DTYPES[like.dtype], "shape": list(like.shape), "data_offsets": [begin, end]}
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
