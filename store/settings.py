@@ -86,7 +86,8 @@ class Settings(BaseSettings):
     retry_backoff_s: float = Field(default=5.0, gt=0)
     """Wait before the first retry; doubles with each."""
     drain_s: float = Field(default=120.0, gt=0)
-    """How long a trainer that is drained or paused may take to write a checkpoint."""
+    """How long a trainer may take to save its last finished step and end when its worker stops; then it is killed. A
+    pause has no such limit."""
     hang_factor: float = Field(default=20.0, gt=1)
     """A step that takes so many times as long as the run's others is hung; the trainer is killed, and retried."""
     hang_min_s: float = Field(default=300.0, gt=0)

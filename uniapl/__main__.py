@@ -24,11 +24,11 @@ from uniapl.errors import DiskFullError, DivergedError, UnhealthyError, UniaplEr
 from uniapl.experiments import command as experiment
 from uniapl.located import located
 from uniapl.progress import print_end
-from uniapl.signals import Signals, die_with_parent
+from uniapl.signals import EXIT_REQUEUE, Signals, die_with_parent
 from uniapl.spec.base import field_path
 from uniapl.spec.run import RunConfig
 
-EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_DISK_FULL, EXIT_REQUEUE = 0, 64, 70, 74, 75
+EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_DISK_FULL = 0, 64, 70, 74
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,11 +69,12 @@ def _train(run: RunConfig, folder: Path, signals: Signals, access: Access) -> in
     redactor.guard_outputs()
     keep_freed_memory()
     gc.disable()  # torch and transformers bring a million objects, none of which is garbage
-    import transformers  # they load here, after the arguments are known to be good
+    with signals.loading():
+        import transformers  # they load here, after the arguments are known to be good
 
-    from uniapl.prepare import log_environment, prepare
-    from uniapl.report import Reporter
-    from uniapl.rewards.pool import RewardPool
+        from uniapl.prepare import log_environment, prepare
+        from uniapl.report import Reporter
+        from uniapl.rewards.pool import RewardPool
 
     gc.freeze()  # nor need it look at them ever again
     gc.enable()
@@ -87,7 +88,8 @@ def _train(run: RunConfig, folder: Path, signals: Signals, access: Access) -> in
             RewardPool(run.spec.reward) as rewards,
         ):
             try:
-                trainer = prepare(located(run, folder), reporter, signals, rewards, access)
+                with signals.loading():
+                    trainer = prepare(located(run, folder), reporter, signals, rewards, access)
                 finished = trainer.train()
                 print_end(run, trainer.done)
             except Exception as raised:

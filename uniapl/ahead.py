@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 
 from uniapl.errors import UniaplError
@@ -37,3 +37,10 @@ class Ahead:
         spans = [future.result() for future in self._under_way]
         self._under_way.clear()
         return sum(max(0.0, min(end, sampled_at) - start) for start, end in spans)
+
+    def drop(self) -> None:
+        """Give up what was put and has not begun, and wait for what has."""
+        for future in self._under_way:
+            future.cancel()
+        wait(self._under_way)
+        self._under_way.clear()

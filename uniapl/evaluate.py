@@ -20,6 +20,7 @@ from uniapl.profile import Profile, measure
 from uniapl.rewards.pool import Question, RewardPool
 from uniapl.rewards.verify import final_answer
 from uniapl.rollout.base import Completion, Generator
+from uniapl.signals import heed_stop
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Adversarial
 
@@ -89,7 +90,11 @@ def evaluate(
     rewards: RewardPool,
     discriminator: Discriminator | None,
 ) -> Evaluation:
-    """Answer every row, greedily and by sampling, and score answers and references."""
+    """Answer every row, greedily and by sampling, and score answers and references.
+
+    Raises:
+        Stopped: this process is asked to stop.
+    """
 
     def answers(group_size: int, *, greedy: bool) -> list[Answer]:
         if group_size == 0:
@@ -153,6 +158,7 @@ def reference_logprobs(
     found: list[list[float]] = []
     budget = spec.resources.micro_batch_tokens
     for pack in packs(sequences, budget, policy.pad_id, policy.device, policy.layout):
+        heed_stop()
         with precision(policy.device):
             logprobs, _ = completion_logprobs(policy.model, pack, temperature=temperature)
         found += [row[mask].tolist() for row, mask in zip(logprobs, pack.batch.completion_mask, strict=True)]

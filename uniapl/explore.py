@@ -74,6 +74,8 @@ class Explorer:
     ahead: Ahead = field(default_factory=Ahead)
     _verdicts: dict[tuple[int, str], Verdict] = field(default_factory=dict)
     """Of the step's answers that were verified while others were sampled, by their row's reward and answer."""
+    _pairs: list[Comparison] = field(default_factory=list)
+    """Of the step, for a discriminator that learns from them."""
 
     def explore(
         self,
@@ -91,6 +93,7 @@ class Explorer:
                 `reward.max_failed_fraction` allows.
             ScoreError: more scores failed than `adversarial.max_failed_fraction` allows.
             ServerError: answers come from other weights than the policy's.
+            Stopped: this process is asked to stop; of what a checkpoint holds, only `baseline` may have changed.
         """
         started = time.monotonic()
         groups = self.generator.sample(
@@ -128,6 +131,21 @@ class Explorer:
         ]
         return [r for r in rollouts if r.advantage is not None or r.coef is not None] + taught, metrics
 
+    def learn(self, metrics: Metrics) -> None:
+        """Have a learned discriminator learn from the step's pairs; to be called once the policy has its update.
+
+        Nothing heeds a stop from that update to the end of this, so a checkpoint holds both or neither.
+
+        Raises:
+            DivergedError: its loss is not finite.
+        """
+        if not isinstance(self.discriminator, LearnedDiscriminator) or not self._pairs:
+            return
+        started = time.monotonic()
+        metrics |= self.discriminator.learn(self._pairs)
+        metrics["time/discriminator"] += time.monotonic() - started
+        self._pairs = []
+
     def _judge_ahead(self, prompt: Prompt, group: list[Completion]) -> None:
         """Verify one prompt's answers, and have a server score them, which remembers what it was asked."""
         texts = [prompt.row.answer(self.policy.text(c.ids)) for c in group]
@@ -143,7 +161,7 @@ class Explorer:
         return bool(prompt.row.reference) and (prompt.compared or (in_reward and prompt.explored))
 
     def _scores(self, prompts: Seq[Prompt], texts: list[list[str]], metrics: Metrics) -> Scores:
-        """Ask the discriminator; a learned one scores first and learns from this step's pairs afterwards."""
+        """Ask the discriminator; a learned one scores first, and `learn` has it learn from these pairs afterwards."""
         G, options = self.spec.grpo.group_size, self.spec.adversarial
         scores = Scores(torch.full((len(prompts), G), NAN), torch.full((len(prompts),), NAN))
         if self.discriminator is None:
@@ -165,7 +183,7 @@ class Explorer:
                 scores.teacher[asked] = found[len(pairs) :]
         if isinstance(self.discriminator, LearnedDiscriminator):
             metrics["disc/version"] = float(self.discriminator.version)
-            metrics |= self.discriminator.learn(pairs)
+            self._pairs = pairs
         metrics["time/discriminator"] = time.monotonic() - started
         if rollouts.isfinite().any():
             metrics["disc/score_student"] = rollouts[rollouts.isfinite()].mean().item()

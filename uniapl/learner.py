@@ -18,6 +18,7 @@ from uniapl.forward import completion_logprobs, precision
 from uniapl.objective import bounded_anchor, kl_penalty, unified_terms
 from uniapl.packs import Pack, packs
 from uniapl.policy import Policy, Reference
+from uniapl.signals import heed_stop
 from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Weights
 
@@ -60,6 +61,7 @@ class Learner:
 
         Raises:
             DivergedError: the loss or the gradient is not finite; the weights are left as they were.
+            Stopped: this process is asked to stop; the weights are left as they were.
         """
         started = time.monotonic()
         policy, weights, counts = self._policy, self._spec.weights_at(step), Counts.of(sequences)
@@ -68,6 +70,7 @@ class Learner:
         totals = _sampled_totals(unfelt)
         by_term = {name: self._zeros() for name in alive} if measure_terms else None
         for pack in packs(felt, self._spec.resources.micro_batch_tokens, policy.pad_id, policy.device, policy.layout):
+            heed_stop()
             self._accumulate(pack, counts, weights, totals, by_term)
         metrics = self._loss_metrics(totals, counts, weights)
         if by_term:

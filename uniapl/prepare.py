@@ -44,7 +44,7 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     """
     spec = run.spec
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    mix_rows, held_out_rows = _load_data(run, reporter, rewards, access)
+    mix_rows, held_out_rows = _load_data(run, reporter, signals, rewards, access)
     if (server := discriminator_server(spec, run) if spec.uses_discriminator else None) is not None:
         reporter.phase("warming_discriminator")
         server.wait()  # before the student takes memory that the server counts on
@@ -112,7 +112,7 @@ def _generator(run: RunConfig, policy: Policy, reporter: Reporter) -> Generator:
 
 
 def _load_data(
-    run: RunConfig, reporter: Reporter, rewards: RewardPool, access: Access
+    run: RunConfig, reporter: Reporter, signals: Signals, rewards: RewardPool, access: Access
 ) -> tuple[list[list[DatasetRow]], list[DatasetRow]]:
     """Rows of each entry of the mix and of the evaluation, with the teacher's answers where they lack references.
 
@@ -133,7 +133,8 @@ def _load_data(
     if spec.teacher.type == "openai":
         reporter.phase("asking_teacher")
         cache = run.teacher_cache_path()
-        mix, held_out = fill_references(spec, mix, held_out, cache=cache, on_event=reporter.event, access=access)
+        with signals.loading(breaks_off=False):  # answers under way are paid for
+            mix, held_out = fill_references(spec, mix, held_out, cache=cache, on_event=reporter.event, access=access)
     if spec.data.filter_teacher:
         entries = zip(mix, spec.dataset_mix, strict=True)
         mix = [_filter(rows, entry, spec, rewards, reporter) for rows, entry in entries]

@@ -124,9 +124,14 @@ def wasserstein(a: Seq[float], b: Seq[float]) -> float:
     return float(np.sum(np.abs(F_a - F_b) * np.diff(points)))
 
 
+def file_of(folder: Path, step: int) -> Path:
+    """Where the measurement of a step is."""
+    return folder / f"step-{step:08d}.json"
+
+
 def save(profile: Profile, folder: Path) -> Path:
     """Write a measurement to `folder`, whole or not at all; one of the same step is replaced."""
-    path = folder / f"step-{profile.step:08d}.json"
+    path = file_of(folder, profile.step)
     atomic.write(path, profile.model_dump_json().encode())
     return path
 

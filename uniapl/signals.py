@@ -1,7 +1,8 @@
 """What the outside may ask of a running trainer.
 
-SIGTERM: stop after a checkpoint. SIGUSR1: a checkpoint now. SIGUSR2: every thread's stack on stderr, at once and
-whatever the trainer is doing; it goes on.
+SIGTERM: save the last finished policy and stop; a process that is still loading has nothing to save, and ends at once.
+SIGUSR1: a checkpoint now. SIGUSR2: every thread's stack on stderr, at once and whatever the trainer is doing; it
+continues.
 """
 
 from __future__ import annotations
@@ -11,17 +12,28 @@ import faulthandler
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+EXIT_REQUEUE = 75
+"""Exit status of a trainer that stopped on request and can be resumed."""
+
+
+class Stopped(Exception):
+    """The process is asked to stop: the step, evaluation or question under way is dropped."""
 
 
 class Signals:
-    """Flags set by signals and read by the loop at a step's edge."""
+    """What signals have asked for: `heed_stop` looks wherever work can end, `take_checkpoint` at a step's edge."""
 
     def __init__(self) -> None:
         self.stop = False
-        self._checkpoint = False
+        self._checkpoint = self._ends_at_once = False
 
     def install(self) -> None:
         """Take over SIGTERM, SIGUSR1 and SIGUSR2 of this process; a fatal signal writes the stacks too."""
+        global _installed
+        _installed = self
         faulthandler.enable()
         faulthandler.register(signal.SIGUSR2, all_threads=True)  # in C: a hung interpreter answers as well
         signal.signal(signal.SIGTERM, self._on_term)
@@ -32,11 +44,54 @@ class Signals:
         asked, self._checkpoint = self._checkpoint, False
         return asked
 
+    @contextmanager
+    def loading(self, *, breaks_off: bool = True) -> Iterator[None]:
+        """Within the block nothing needs to be saved: a stop ends the process, in the middle of imports too.
+
+        With `breaks_off` false, for a block within such a block: what it holds ends by itself, and the process then.
+
+        Raises:
+            SystemExit: a stop is asked for; with the status `EXIT_REQUEUE`.
+        """
+        before, self._ends_at_once = self._ends_at_once, breaks_off
+        try:
+            self._end_if_asked()
+            yield
+        finally:
+            self._ends_at_once = before or breaks_off
+            self._end_if_asked()  # also in place of what was raised: foreign code may have caught the first one
+            self._ends_at_once = before
+
+    def _end_if_asked(self) -> None:
+        if self.stop and self._ends_at_once:
+            self._ends_at_once = False  # a second signal must not break off what closes files and processes
+            raise SystemExit(EXIT_REQUEUE)
+
     def _on_term(self, *_: object) -> None:
         self.stop = True
+        self._end_if_asked()
 
     def _on_usr1(self, *_: object) -> None:
         self._checkpoint = True
+
+
+_installed: Signals | None = None
+"""Those of this process."""
+
+
+def stop_asked() -> bool:
+    """Whether this process is asked to stop; never, where no `Signals` are installed."""
+    return _installed is not None and _installed.stop
+
+
+def heed_stop() -> None:
+    """To be called where work can end without a trace: between tokens, batches and requests; not while weights change.
+
+    Raises:
+        Stopped: this process is asked to stop.
+    """
+    if stop_asked():
+        raise Stopped
 
 
 def die_with_parent(parent_pid: int, *, by: signal.Signals = signal.SIGKILL) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uniapl import checkpoint, tracing
+from uniapl import checkpoint, manifest, tracing
 from uniapl.batch import Sequence
 from uniapl.data import EncodedRow
 from uniapl.discriminators.learned import LearnedDiscriminator
@@ -26,10 +26,10 @@ from uniapl.health import HealthMonitor
 from uniapl.learner import Learner
 from uniapl.mix import rows_of_step
 from uniapl.policy import Policy
-from uniapl.profile import draw, save
+from uniapl.profile import draw, file_of, save
 from uniapl.progress import Progress
 from uniapl.report import Reporter
-from uniapl.signals import Signals
+from uniapl.signals import Signals, Stopped, heed_stop
 from uniapl.spec.run import RunConfig
 
 DISCRIMINATOR, PROFILE = "discriminator", "profile"
@@ -52,10 +52,19 @@ class Trainer:
     done: int
     """Updates made so far."""
     progress: Progress = field(default_factory=Progress)
+    _saved: int = field(init=False)
+    """Step of the newest checkpoint: the one that this run began from, or one that it has written."""
+
+    def __post_init__(self) -> None:
+        self._saved = self.done
 
     @property
     def _profiles(self) -> Path:
         return Path(self.run.run_dir) / PROFILE
+
+    @property
+    def _checkpoints(self) -> Path:
+        return Path(self.run.run_dir) / "checkpoints"
 
     def resume(self, path: Path) -> None:
         """Take up the optimizer and the running means of a checkpoint; its weights are loaded already.
@@ -81,15 +90,26 @@ class Trainer:
         """Run to the last step.
 
         Returns:
-            False when a signal asked to stop before that; a checkpoint has been written then too.
+            False when a signal asked to stop before that; the last finished step has a checkpoint then too.
         """
+        try:
+            self._train()
+        except Stopped:
+            self._stop()
+            return False
+        return True
+
+    def _train(self) -> None:
         schedule = self.run.spec.schedule
         evaluation = self.run.spec.evaluation
         skipped = self.done == 0 and evaluation is not None and not evaluation.at_start
-        if self.done % schedule.eval_every == 0 and not skipped:  # also when a stop came before this step's evaluation
+        if self.done == schedule.steps:
+            self._evaluate_at_the_end()
+        elif self.done % schedule.eval_every == 0 and not skipped:  # also when a stop came before its evaluation
             self._evaluate()
         self.reporter.phase("training")
         while self.done < schedule.steps:
+            heed_stop()
             try:
                 with tracing.span("step", step=self.done + 1):
                     metrics = self._step(self.done)
@@ -101,18 +121,32 @@ class Trainer:
             self.progress.print_step(self.done, schedule.steps, metrics)
             self._judge(metrics)
             last = self.done == schedule.steps
-            stop = self.signals.stop and not last
-            if last or (self.done % schedule.eval_every == 0 and not stop):  # who asks to stop does not wait long
+            if last or self.done % schedule.eval_every == 0:
                 self._evaluate()
-            if last or stop or self.signals.take_checkpoint() or self.done % schedule.checkpoint_every == 0:
+            if last or self.signals.take_checkpoint() or self.done % schedule.checkpoint_every == 0:
                 self._save()
-            if stop:
-                self.reporter.event(f"asked to stop; checkpoint written after step {self.done}")
-                return False
-        return True
+
+    def _stop(self) -> None:
+        """Drop what is under way, and see that the last finished step has a checkpoint."""
+        self.learner.optimizer.zero_grad()
+        if self.done > self._saved:
+            self._save()
+        self.explorer.ahead.drop()
+        finished = (
+            f"after step {self.done}, the last finished one" if self.done else "before the first step was finished"
+        )
+        self.reporter.event(f"stopped on request {finished}")
 
     def _step(self, step: int) -> Metrics:
-        """Policy update number `step`, counted from 0."""
+        """Policy update number `step`, counted from 0; a stop within it changes nothing that a checkpoint holds."""
+        baseline = self.explorer.baseline.mean
+        try:
+            return self._update(step)
+        except Stopped:
+            self.explorer.baseline.mean = baseline
+            raise
+
+    def _update(self, step: int) -> Metrics:
         started = time.monotonic()
         spec = self.run.spec
         chosen = rows_of_step(
@@ -141,6 +175,7 @@ class Trainer:
             sequences += rollouts
         measure = step % spec.schedule.term_norms_every == 0
         metrics |= self.learner.update(sequences, step, measure_terms=measure)
+        self.explorer.learn(metrics)
         return metrics | {"step_time": time.monotonic() - started}
 
     def _sync(self) -> Metrics:
@@ -170,6 +205,14 @@ class Trainer:
                     param="health.stop_on",
                     hint="the last checkpoint is from this step",
                 )
+
+    def _evaluate_at_the_end(self) -> None:
+        """Make up for the last evaluation, in which the run was stopped; what it measures belongs in a checkpoint."""
+        profile = file_of(self._profiles, self.done)
+        known = profile.exists()
+        self._evaluate()
+        if profile.exists() and not known and self.done not in manifest.steps_in(self._checkpoints):
+            self._save()
 
     def _evaluate(self) -> None:
         if not self.held_out:
@@ -205,7 +248,6 @@ class Trainer:
     def _save(self) -> None:
         self.reporter.phase("saving")
         spec = self.run.spec
-        folder = Path(self.run.run_dir) / "checkpoints"
         state = {"score_baseline": self.explorer.baseline.mean, "health": self.health.state()}
         judge = self.explorer.discriminator
         parts: dict[str, Callable[[Path], None]] = {}
@@ -213,10 +255,11 @@ class Trainer:
             parts[DISCRIMINATOR] = judge.save
         if self._profiles.is_dir():
             parts[PROFILE] = lambda folder: _copy_profiles(self._profiles, folder)
-        saved = checkpoint.save(folder, self.policy, self.learner.optimizer, spec, self.done, state, parts)
+        saved = checkpoint.save(self._checkpoints, self.policy, self.learner.optimizer, spec, self.done, state, parts)
+        self._saved = saved.step
         self.reporter.checkpoint(saved.step, saved.path, saved.manifest_sha256, saved.bytes)
         if not self.run.keep_all_checkpoints:
-            checkpoint.prune(folder, spec.schedule.keep_checkpoints)
+            checkpoint.prune(self._checkpoints, spec.schedule.keep_checkpoints)
         self.reporter.phase("training")
 
 

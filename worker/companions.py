@@ -31,8 +31,6 @@ class Companions:
         self._told: dict[ServerRole, int] = {}
         self._looked = self._began = time.monotonic()
         self._last_lines: dict[ServerRole, str] = {}
-        self.were_ready = False
-        """Whether all of them have been ready once."""
 
     def __enter__(self) -> Self:
         run_dir = self._worker.artifacts.attempt(self._hold.job_id, self._hold.fence)
@@ -57,9 +55,7 @@ class Companions:
     @property
     def awaited(self) -> bool:
         """Whether the trainer may be waiting for one of them."""
-        states = {server.state for server in self._servers.values()}
-        self.were_ready = self.were_ready or states <= {"ready"}
-        return "starting" in states
+        return any(server.state == "starting" for server in self._servers.values())
 
     @property
     def failure(self) -> Failure | None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from store import checkpoints, holding
 from store.db import reading, unit_of_work
 from store.holding import Hold
-from store.tables import Attempt, Checkpoint
+from store.tables import Attempt, Checkpoint, Job
 from uniapl import manifest
 from uniapl.errors import CheckpointError
 from uniapl.manifest import SavedCheckpoint
@@ -74,8 +74,33 @@ def resume_point(worker: Worker, hold: Hold, session: Session) -> Checkpoint | N
         text = f"the checkpoint after step {row.step} cannot be used: files are missing or torn"
         holding.say(session, hold, text, level="warning", data={"step": row.step})
     holding.note(session, hold.job_id, hold.fence, resumed_from=found.id if found else None)
-    holding.touch(session, hold, step=found.step if found else 0)
+    report_lost(session, hold, found.step if found else 0)
     return found
+
+
+def report_lost(session: Session, hold: Hold, kept: int) -> None:
+    """Set the job back to the step from which it continues; an event counts the finished steps that this costs.
+
+    Args:
+        session: what is written commits with it.
+        hold: of the job.
+        kept: step of the newest checkpoint; 0 without one.
+
+    Raises:
+        FenceLost: the job is no longer this holder's.
+    """
+    finished = session.scalars(select(Job.step).where(Job.id == hold.job_id)).one()
+    if finished > kept:
+        numbers = {"lost_steps": finished - kept, "finished_step": finished, "checkpoint_step": kept}
+        text = f"steps lost: {finished - kept} (step {finished} was finished, the last checkpoint is of step {kept})"
+        holding.say(session, hold, text, level="warning", data=numbers)
+    holding.touch(session, hold, step=kept)
+
+
+def newest_step(worker: Worker, hold: Hold, session: Session) -> int:
+    """Step of the job's newest checkpoint, also of one that this attempt's trainer died before reporting; or 0."""
+    reported = [row.step for row in checkpoints.of_job(session, hold.job_id)[:1]]
+    return max([*reported, *manifest.steps_in(worker.artifacts.checkpoints(hold.job_id, hold.fence))], default=0)
 
 
 def _unreported(worker: Worker, job_id: str, fence: int) -> list[SavedCheckpoint]:

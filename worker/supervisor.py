@@ -49,6 +49,7 @@ from worker.failures import (
 from worker.lease import Lease
 from worker.plan import visible
 from worker.relay import Relay
+from worker.stop import Stop
 from worker.watchdog import Watchdog
 from worker.worker import Worker
 
@@ -129,7 +130,7 @@ class _Attempt:
         self._resumed: Checkpoint | None = None
         self._intents = Intents(cancel=False, pause=False)
         self._hung: str | None = None
-        self._ends_at: float | None = None
+        self._stop = Stop(settings.drain_s)
         self._deserted: Failure | None = None
         self._oom_kills = oom_kills()
 
@@ -242,22 +243,11 @@ class _Attempt:
             except OUTAGE as error:  # the trainer goes on; its reports wait in their file
                 logger.warning("%s: what it reports cannot be passed on: %s", self._hold.job_id, error)
                 time.sleep(INTENT_S)
-            self._obey(child)
+            self._stop.obey(child, self._intents, draining=self._worker.stopping.is_set())
             self._watch(child)
             if not more:
                 time.sleep(POLL_S)
         return child.returncode
-
-    def _obey(self, child: subprocess.Popen[bytes]) -> None:
-        """Do what the job's owner, or the worker that stops, wants of the trainer."""
-        if self._intents.cancel:
-            process.kill_group(child.pid)  # checkpoints are atomic, so no grace is needed
-        if self._ends_at is None and (self._intents.pause or self._worker.stopping.is_set()):
-            child.terminate()  # finish the step, write a checkpoint, exit 75
-            begun = self._companions.were_ready  # else it waits for them, and has nothing to save
-            self._ends_at = time.monotonic() + (self._settings.drain_s if begun else 0)
-        if self._ends_at is not None and time.monotonic() > self._ends_at:
-            process.kill_group(child.pid)
 
     def _watch(self, child: subprocess.Popen[bytes]) -> None:
         """End a trainer that gets nowhere, or whose server is given up."""
@@ -300,6 +290,7 @@ class _Attempt:
         """Turn the trainer's end into the job's next state."""
         hold = self._hold
         with unit_of_work(self._engine) as session:
+            recovery.report_lost(session, hold, recovery.newest_step(self._worker, hold, session))
             kind = self._move_on(status, session)
             told_all = status in (EXIT_DONE, EXIT_REQUEUE)  # else it may have died before it told of a checkpoint
             holding.end_attempt(session, hold.job_id, hold.fence, kind, relay_closed=told_all)
@@ -307,16 +298,15 @@ class _Attempt:
 
     def _move_on(self, status: int, session: Session) -> str:
         """The transition; returns how the attempt ended, in a word."""
-        hold, stopping = self._hold, self._worker.stopping.is_set()
+        hold = self._hold
         if status == EXIT_DONE and checkpoints.has_final(session, hold.job_id):
             jobs.succeed(session, hold)
             return "done"
         if self._intents.cancel:
             jobs.cancelled(session, hold.job_id, hold.fence)
             return "cancelled"
-        if status == EXIT_REQUEUE or stopping or self._intents.pause:
-            who = "the worker is stopping" if stopping else "the trainer was asked to stop"
-            jobs.preempt(session, hold, who)
+        if self._stop.caused(status) or self._worker.stopping.is_set() or self._intents.pause:
+            jobs.preempt(session, hold, self._stop.reason)
             return "preempted"
         failure = self._failure(status)
         error = failure.error.model_dump(mode="json")

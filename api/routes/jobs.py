@@ -79,17 +79,19 @@ def cancel_job(job_id: str, caller: WritesJobs, once: OnceDep) -> Job:
 def pause_job(job_id: str, caller: WritesJobs, once: OnceDep) -> Job:
     """Pause a job, so that another can have its slot.
 
-    A waiting job is paused at once. An active one finishes its step and writes a checkpoint first; until then the
-    answer says `pause_requested`. Pausing twice is harmless; a job that is over is a 409.
+    A waiting job is paused at once. An active one saves its last finished step first and drops the one under way; until
+    then the answer has `pause_requested`. Pausing twice is harmless; a job that has ended is a
+    409.
     """
     return _change(caller, once, job_id, jobs.request_pause)
 
 
 @router.post("/{job_id}/resume")
 def resume_job(job_id: str, caller: WritesJobs, once: OnceDep, background: BackgroundTasks) -> Job:
-    """Queue a paused job again; it goes on from its last checkpoint. A pause that has not begun yet is withdrawn.
+    """Queue a paused job again; it continues from its last checkpoint. A pause that is only requested is withdrawn.
 
-    Resuming a job that is not paused is harmless; a job that is over is a 409.
+    A trainer that has already been asked to stop saves its last finished step all the same, and the job is queued
+    again. Resuming a job that is not paused is harmless; a job that has ended is a 409.
     """
     job = _change(caller, once, job_id, jobs.request_resume)
     background.add_task(caller.service.doorbell.ring, job_id)  # runs after the commit

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ from torch.testing import assert_close
 
 from tests.client.scripted import Answer, Request, Server, serving
 from tests.conftest import MODELS
+from tests.uniapl.conftest import Listening
 from tests.uniapl.test_discriminators_polar import TOKENS
 from tests.worker.fake_vllm import embedding, logit
 from uniapl.discriminators.base import Comparison
@@ -27,6 +30,7 @@ from uniapl.errors import ServerError, SpecError
 from uniapl.serving.address import Address, read_address, write_address
 from uniapl.serving.server import ModelServer, Question
 from uniapl.serving.wire import Garbage, read_embeddings, read_scores
+from uniapl.signals import Stopped
 from uniapl.spec.backend import Api, Asked
 from uniapl.spec.job import JobSpec
 from uniapl.spec.run import ModelSource, RunConfig
@@ -427,3 +431,29 @@ def test_the_first_failure_ends_the_others() -> None:
         question = Question("/x", lambda _: {}, lambda content, _: content)
         with pytest.raises(ServerError):
             server.ask([question] * 20)
+
+
+def test_a_stop_gives_up_the_requests_under_way_and_begins_no_other(listening: Listening) -> None:
+    over = threading.Event()
+
+    def silent(request: Request) -> Answer:
+        os.kill(os.getpid(), signal.SIGTERM)
+        over.wait(60)
+        return well(request)
+
+    signals = listening()
+    questions = [Question("/pooling", lambda _: {"input": ["a"]}, lambda content, _: content)] * 4
+    with asking(silent, Asked(timeout_s=50, retry_s=50, concurrency=1)) as (server, running):
+        with pytest.raises(Stopped):
+            server.ask(questions)
+        over.set()
+        assert (signals.stop, len(running.seen)) == (True, 1)
+
+
+def test_a_stop_ends_the_wait_for_a_server_that_is_not_there(listening: Listening) -> None:
+    server = ModelServer(lambda: None, ASKED, param="rollout.backend")
+    listening()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(Stopped):
+        server.wait()
+    server.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import socket
 import threading
 import time
@@ -18,11 +20,13 @@ from typing import Any
 
 import pytest
 
+from tests.uniapl.conftest import Listening
 from uniapl.access import Access
 from uniapl.errors import SpecError, TeacherError
 from uniapl.rewards.pool import RewardPool
 from uniapl.serving import exchange
 from uniapl.serving.exchange import backoff_s, retry_after_s
+from uniapl.signals import Stopped
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import uses_references
@@ -836,3 +840,25 @@ def test_a_row_without_id_that_fails_is_named_by_its_place() -> None:
     with RewardPool(RewardOptions()) as rewards:
         _, dropped = without_failing_references([DatasetRow.model_validate(row) for row in (good, bad)], rewards)
     assert dropped == ["row-1"]
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["an answer under way", "a wait for another try"])
+def test_a_stop_keeps_what_is_paid_for_and_asks_nothing_else(
+    answers: bool, server: Teacher, tmp_path: Path, listening: Listening
+) -> None:
+    def reply(question: str, n: int) -> Reply:
+        if n == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)  # longer than a look for a stop
+            return completion(f"Re: {question}") if answers else Reply(503, headers={"Retry-After": "20"})
+        return completion(f"Re: {question}")
+
+    server.reply = reply
+    given = spec(server, teacher={"concurrency": 1})
+    listening()
+    with pytest.raises(Stopped):
+        fill(given, tmp_path, rows("a", "b", "c"))
+    assert server.questions() == ["a", "b"]
+    listening()
+    assert fill(given, tmp_path, rows("a", "b", "c")) == [["Re: a", "Re: b", "Re: c"]]
+    assert server.questions()[2:] == (["c"] if answers else ["b", "c"])

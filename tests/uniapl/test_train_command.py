@@ -30,19 +30,20 @@ from uniapl.spec.report import (
 DATA = ROOT / "examples" / "data"
 STOPPED = """
 import os, runpy, signal, sys
-from uniapl.report import Reporter
+from uniapl.learner import Learner
 
-tell = Reporter.checkpoint
+update = Learner.update
 
-def told(*checkpoint):
-    tell(*checkpoint)
-    os.kill(os.getpid(), signal.SIGTERM)
+def stopped(self, sequences, step, **options):
+    if step == 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return update(self, sequences, step, **options)
 
-Reporter.checkpoint = told
+Learner.update = stopped
 sys.argv = ["uniapl", *sys.argv[1:]]
 runpy.run_module("uniapl", run_name="__main__", alter_sys=True)
 """
-"""`python -m uniapl` that is asked to stop as soon as it has written a checkpoint."""
+"""`python -m uniapl` that is asked to stop in its fourth step, between the rollouts and the update."""
 
 
 def run_file(folder: Path, *, resume_from: str | None = None, **changes: Any) -> Path:
@@ -167,7 +168,8 @@ def test_a_run_stopped_and_resumed_ends_as_if_never_interrupted(
     stopped = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert stopped.returncode == 75, stopped.stderr
     newest = max((first / "checkpoints").glob("step-*"))
-    assert 2 <= int(newest.name.removeprefix("step-")) < 6
+    assert newest.name == "step-00000003"  # the last finished step, though checkpoints are due after 2, 4 and 6
+    assert [r.step for r in reports(first) if isinstance(r, MetricReport) and "loss" in r.values] == [1, 2, 3]
 
     status, errors = finish(run_file(second, resume_from=str(newest), **changes))
     assert status == 0, errors

@@ -114,6 +114,25 @@ def test_a_checkpoint_that_was_whole_but_unreported_is_adopted(worker: Worker, e
         assert session.get_one(Attempt, (first.job_id, 2)).resumed_from == point.id
 
 
+@pytest.mark.parametrize(("unreported", "lost"), [([], [5]), ([4], [3])], ids=["reported", "found on disk"])
+def test_what_a_lost_attempt_costs_is_counted_once_all_that_it_left_is_known(
+    worker: Worker, engine: Engine, unreported: list[int], lost: list[int]
+) -> None:
+    first = claim(worker, make_job(engine))
+    report(worker, first, range(1, 8), publish(worker, first, 2))  # nothing of it was relayed
+    for step in unreported:
+        publish(worker, first, step)
+    lose(worker, first)
+    second = claim(worker, first.job_id)
+    recovery.take_over(worker, second)
+    for _ in range(2):
+        with unit_of_work(engine) as session:
+            recovery.resume_point(worker, second, session)
+    with unit_of_work(engine) as session:
+        found = [event.data for event in events.after(session, first.job_id, 0, 1000)]
+    assert [data["lost_steps"] for data in found if "lost_steps" in data] == lost
+
+
 def test_a_torn_checkpoint_is_not_adopted_but_removed(worker: Worker, engine: Engine) -> None:
     first = claim(worker, make_job(engine))
     whole, torn, bare = (publish(worker, first, step) for step in (1, 2, 3))

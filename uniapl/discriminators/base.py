@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from uniapl.errors import ScoreError
+from uniapl.signals import heed_stop
 
 CACHED_ITEMS = 2**15
 """Items whose results are remembered, at most: 48 MiB of 384 floats each."""
@@ -89,6 +90,7 @@ class Batches(Generic[Item]):
         if key in self._seen:
             self._seen.move_to_end(key)
             return self._seen[key]
+        heed_stop()
         result = self._compute(batch).float().cpu()
         if result.shape[:1] != (len(batch),):
             raise ScoreError(f"asked for {len(batch)} scores, got {tuple(result.shape)}", param="discriminator")

@@ -26,6 +26,7 @@ from typing import Any, Self
 
 from uniapl.errors import RewardError
 from uniapl.rewards.worker import NOT_LOADED
+from uniapl.signals import heed_stop
 from uniapl.spec.reward import Reward, RewardOptions
 
 
@@ -169,10 +170,12 @@ class RewardPool:
 
         Raises:
             RewardError: no process can be started.
+            Stopped: this process is asked to stop.
         """
         at = _Round(questions, deque(range(len(questions))), verdicts={}, died=set())
         try:
             while at.left:
+                heed_stop()
                 while len(self._workers) < min(self.options.processes, at.left):
                     self._workers.append(_Worker(self.options))
                 self._ask(at)

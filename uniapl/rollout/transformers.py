@@ -20,6 +20,7 @@ from uniapl.policy import Policy
 from uniapl.rollout.base import Completion, OnGroup
 from uniapl.rollout.cache import roomy
 from uniapl.rollout.choice import choose
+from uniapl.signals import heed_stop
 
 REPEATED = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 """Whose rows can be repeated and chosen. Layers derived from them inherit how, and do it to keys and values alone: the
@@ -95,6 +96,7 @@ class TransformersGenerator:
         ended = [False] * len(draws)
         active = torch.arange(len(draws), device=device)  # rows still in the batch
         for t in range(self._max_new_tokens):
+            heed_stop()
             tokens, token_logprobs = choose(logits, draws[active, t], temperature=self._temperature, greedy=greedy)
             stopping = torch.isin(tokens, stop)
             for row, token, logprob, is_end in zip(

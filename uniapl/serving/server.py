@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,7 @@ from uniapl.errors import ServerError
 from uniapl.serving.address import Address
 from uniapl.serving.exchange import Passing, Reply, TooLong, backoff_s, connections, exchange, retry_after_s, shown
 from uniapl.serving.wire import Garbage, read_models
+from uniapl.signals import heed_stop
 from uniapl.spec.backend import Asked
 
 LARGEST_REPLY = 256 * 2**20
@@ -86,8 +87,9 @@ class ModelServer:
         Raises:
             ServerError: one of them found no usable answer for `retry_s`, or was refused.
             Restarted: the server's `life` is over.
+            Stopped: this process is asked to stop; requests under way are given up.
         """
-        return self._runner.run(self._ask_all(questions, life, within_s, on_answer))
+        return self._runner.run(_unless_stopped(self._ask_all(questions, life, within_s, on_answer)))
 
     def life(self) -> int:
         """Number of the server's start; waits until it is ready."""
@@ -105,8 +107,13 @@ class ModelServer:
         self.ask([Question("/v1/models", lambda _: None, read, method="GET")])
 
     def wait(self) -> None:
-        """Until the server is there."""
+        """Until the server is there.
+
+        Raises:
+            Stopped: this process is asked to stop.
+        """
         while self._ready() is None:
+            heed_stop()
             time.sleep(LOOK_S)
 
     def _ready(self) -> Address | None:
@@ -194,6 +201,18 @@ class ModelServer:
         address = self._find()
         where = f"the server of {address.model}" if address else "the server"
         return ServerError(f"{where} {problem}", param=self._param, hint="its own log tells more")
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """The result of `work`; raises `Stopped`, and cancels it, when this process is asked to stop."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait([task], timeout=LOOK_S))[0]:
+            heed_stop()
+        return task.result()
+    finally:
+        if task.cancel():
+            await asyncio.wait([task])
 
 
 def _may_pass(reply: Reply) -> bool:

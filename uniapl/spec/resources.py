@@ -66,7 +66,7 @@ class Job(Output):
     cancel_requested: bool
     """Whether a cancellation is under way."""
     pause_requested: bool
-    """Whether it is paused, or will be after the current step."""
+    """Whether it is paused, or will be once its last finished step is saved."""
     error: JobError | None
     """Why it failed."""
     queue_position: int | None = None

@@ -13,6 +13,7 @@ from uniapl.access import Access
 from uniapl.errors import TeacherError
 from uniapl.rewards.golds import failing_references, row_name
 from uniapl.rewards.pool import RewardPool
+from uniapl.signals import heed_stop, stop_asked
 from uniapl.spec.dataset import DatasetRow, Message
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import uses_references
@@ -22,7 +23,7 @@ from uniapl.teachers.chat import Chat
 
 Rows = list[DatasetRow]
 OnEvent = Callable[[str], None]
-PROGRESS_S = 30.0
+PROGRESS_S, LOOK_S = 30.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def fill_references(
     Raises:
         SpecError: the teacher's address or key is unusable.
         TeacherError: a row got no usable answer, or a budget is spent; the answers that came are in the cache.
+        Stopped: this process is asked to stop; the answers that came are in the cache, those under way included.
     """
     teacher = spec.teacher
     if not isinstance(teacher, OpenAITeacher):
@@ -113,7 +115,7 @@ def _answers(
 async def _ask_all(
     questions: dict[str, _Question], teacher: OpenAITeacher, cache: AnswerCache, on_event: OnEvent, access: Access
 ) -> dict[str, str]:
-    """Ask with `concurrency` requests in flight; after a failure those in flight finish, and the first is raised."""
+    """Ask with `concurrency` requests in flight; after a failure or a stop those in flight finish, and it is raised."""
     waiting = iter(questions.items())  # shared: each asker takes the next
     answers: dict[str, str] = {}
     failures: list[TeacherError] = []
@@ -122,7 +124,7 @@ async def _ask_all(
     async def ask_on() -> None:
         nonlocal told
         for key, question in waiting:
-            if failures:
+            if failures or stop_asked():
                 return
             try:
                 answers[key] = await chat.ask(question.messages, question.where)
@@ -135,9 +137,12 @@ async def _ask_all(
                 on_event(f"{len(answers)} of {len(questions)} answers came")
 
     async with Chat(teacher, access, on_event=on_event) as chat, asyncio.TaskGroup() as askers:
-        for _ in range(min(teacher.concurrency, len(questions))):
-            askers.create_task(ask_on())
+        asking = [askers.create_task(ask_on()) for _ in range(min(teacher.concurrency, len(questions)))]
+        while (await asyncio.wait(asking, timeout=LOOK_S))[1]:
+            if stop_asked():
+                chat.stop()
     on_event(f"{len(answers)} answers came, for {chat.requests} requests and {chat.tokens} tokens")
+    heed_stop()  # first: it makes failures of those that wait for another try
     if failures:
         raise failures[0]
     return answers

@@ -88,7 +88,7 @@ class AsyncJobs:
         return await self._transport.request(Job, "POST", f"/jobs/{job_id}/cancel")
 
     async def pause(self, job_id: str) -> Job:
-        """Pause a job: it writes a checkpoint after its current step and frees its slot.
+        """Pause a job: it saves its last finished step, drops the one under way and frees its slot.
 
         Raises:
             ConflictError: it is over.
