@@ -16,6 +16,7 @@ from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from uniapl.along import attend_along
+from uniapl.compiler import keep_buffers
 from uniapl.packing import BLOCK
 from uniapl.packs import Pack, visible
 
@@ -30,7 +31,10 @@ def tiles(pack: Pack) -> BlockMask:
 
     Which tiles those are is told by the first and last tree and branch of each `BLOCK` tokens, so that nothing of the
     size of a mask, W x W, is ever held. A tile may be computed in which nothing is seen after all; none is left out.
+
+    FlexAttention is compiled at its first call, and none comes before the tiles that it needs.
     """
+    keep_buffers()
     tree, branch = pack.tree, pack.branch
     last_tree = torch.where(tree < 0, tree.amax(dim=1, keepdim=True) + 1, tree)  # padding stands last
     t0, t1 = _range(last_tree)

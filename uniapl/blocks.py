@@ -10,6 +10,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from uniapl.compiler import keep_buffers
 from uniapl.errors import SpecError
 from uniapl.spec.training import Resources
 
@@ -31,6 +32,8 @@ def wrap_blocks(model: torch.nn.Module, resources: Resources) -> None:
             hint="leave it off, and lower resources.micro_batch_tokens where memory is short",
             param=f"resources.{asked[0]}",
         )
+    if resources.compile_blocks:
+        keep_buffers()
     for block in blocks if asked else ():
         plain: Callable[..., Any] = block.forward
         trained = plain

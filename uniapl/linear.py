@@ -54,8 +54,13 @@ def multiply_by_onednn(model: PreTrainedModel) -> None:
 
 
 def product(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """states @ weight.T + bias; by oneDNN if they are float32 on a CPU, and that is faster."""
-    if not CHOSEN or states.device.type != "cpu" or not states.dtype == weight.dtype == torch.float32:
+    """states @ weight.T + bias; by oneDNN if they are float32 on a CPU, and that is faster.
+
+    Not in blocks that are compiled: the operator is private, and Inductor lowers it with constant weights only.
+    """
+    if not CHOSEN or torch.compiler.is_compiling():
+        return linear(states, weight, bias)
+    if states.device.type != "cpu" or not states.dtype == weight.dtype == torch.float32:
         return linear(states, weight, bias)
     bias = None if bias is None else bias.contiguous()  # the operator reads its memory, whatever its strides
     found: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,59 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
-from transformers import LlamaConfig, LlamaForCausalLM
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from tests.uniapl.packed import one_pack
-from uniapl import linear
+from tests.uniapl.packed import ALIKE, PROMPT, VOCABULARY, objective, one_pack, tiny, trained
 from uniapl.attention import tiles
 from uniapl.batch import Counts, Sequence
 from uniapl.blocks import wrap_blocks
-from uniapl.errors import SpecError
 from uniapl.forward import completion_logprobs
 from uniapl.learner import Learner
-from uniapl.linear import multiply_by_onednn
-from uniapl.lora import with_lora
 from uniapl.objective import unified_terms
 from uniapl.packing import BLOCK, Layout
 from uniapl.packs import packs, visible
 from uniapl.policy import Policy, Reference
 from uniapl.spec.job import JobSpec
-from uniapl.spec.training import Lora, Resources
 
 CPU = torch.device("cpu")
-VOCABULARY = 23
 KINDS = ["plain", "rows", "trees"]
-
-
-def tiny(*, lora: bool = False) -> Policy:
-    """A random Llama in float64 with grouped heads; with `lora`, adapters that change something already."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        initializer_range=0.3,
-        pad_token_id=None,
-    )
-    model = LlamaForCausalLM(config)
-    for owner in [model.model, *model.model.layers]:
-        for name, part in list(owner.named_children()):
-            if isinstance(part, LlamaRMSNorm):  # which computes in float32 whatever the model's dtype
-                setattr(owner, name, torch.nn.RMSNorm(16, eps=1e-6))
-    tokenizer: Any = SimpleNamespace(pad_token_id=0, eos_token_id=0)
-    policy = Policy(model.double().eval(), tokenizer, Layout("trees"))
-    if lora:
-        policy = with_lora(policy, Lora(rank=2), seed=0)
-        for name, parameter in policy.model.named_parameters():
-            parameter.data = parameter.data.double()
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=0.3)
-    return policy
 
 
 POLICIES = {lora: tiny(lora=lora) for lora in (False, True)}
@@ -104,15 +64,6 @@ def steps(draw: Any) -> list[Sequence]:
         if draw(st.booleans()):
             sequences.append(Sequence(prompt, ids(1, 12)[:longest_completion], demonstration=True))
     return sequences or [Sequence([1], [2], demonstration=True)]
-
-
-def objective(**blocks: Any) -> JobSpec:
-    fields = {"alpha": 0.3, "lambda_adv": 0.05, "rollout": {"temperature": 0.5}, "optimizer": {"max_grad_norm": 1e9}}
-    return JobSpec.model_validate({"student": "s", "dataset_mix": [{"dataset": "d"}], **fields, **blocks})
-
-
-def trained(policy: Policy) -> list[Tensor]:
-    return [p for p in policy.model.parameters() if p.requires_grad]
 
 
 def naive_gradient(policy: Policy, sequences: list[Sequence]) -> tuple[Tensor, list[Tensor]]:
@@ -263,10 +214,6 @@ def test_rows_without_weight_change_nothing_and_are_not_forwarded(
     assert seen == metrics["perf/forward_tokens"]
 
 
-PROMPT = [3, 1, 4]
-ALIKE = [Sequence(PROMPT, [i, i], advantage=0.0, coef=0.0, old_logprobs=[-2.0, -1.0]) for i in range(1, 5)]
-
-
 def test_a_group_without_variance_is_not_forwarded_unless_something_else_weighs() -> None:
     assert update(ALIKE, objective())[2] == 0
     assert update([replace(ALIKE[0], coef=0.5), *ALIKE[1:]], objective())[2] == 5
@@ -282,49 +229,6 @@ def test_a_step_without_weight_still_lets_the_moments_decay_and_tells_the_entrop
     assert metrics["entropy"] == 1.5  # minus the mean of the sampled tokens' log-probabilities
     assert metrics["uniapl/grad_norm_grpo"] == 0
     assert "clip_ratio/region_mean" not in metrics
-
-
-@pytest.mark.parametrize("measure", [False, True])
-def test_recomputed_and_compiled_blocks_give_the_same_gradient(measure: bool, monkeypatch: Any) -> None:
-    compiled: list[Callable[..., Any]] = []
-    monkeypatch.setattr(torch, "compile", lambda block, dynamic: compiled.append(block) or block)
-    sequences = [*ALIKE, Sequence(PROMPT, [7], demonstration=True), replace(ALIKE[1], advantage=1.0, coef=-0.3)]
-    plain, *_ = update(sequences, objective(), measure=measure)
-    resources = Resources(gradient_checkpointing=True, compile_blocks=True)
-    wrapped, *_ = update(sequences, objective(resources=resources), measure=measure)
-    assert len(compiled) == 2
-    assert_close(wrapped, plain, rtol=1e-12, atol=1e-15)
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own compiler uses what it deprecates
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # which it looks at, too
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # as it does
-@pytest.mark.parametrize("onednn", [False, True])
-def test_blocks_that_the_compiler_has_traced_give_the_same_gradient(
-    policy: Policy, onednn: bool, monkeypatch: Any
-) -> None:
-    """Traced and differentiated as in a run, but not made into kernels, which takes minutes."""
-    real = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda block, **how: real(block, backend="aot_eager", **how))
-    monkeypatch.setattr(linear, "CHOSEN", onednn)
-    multiply_by_onednn(policy.model)
-    pack = one_pack([Sequence([5, 6, 7], [i, 8, 9]) for i in range(4)])
-    parameters = trained(policy)
-
-    def gradient() -> tuple[Tensor, ...]:
-        return torch.autograd.grad(completion_logprobs(policy.model, pack, temperature=1.0)[0].sum(), parameters)
-
-    plain = gradient()
-    wrap_blocks(policy.model, Resources(compile_blocks=True))
-    assert_close(gradient(), plain, rtol=1e-4, atol=1e-5)
-
-
-def test_blocks_that_cannot_be_told_apart_are_neither_recomputed_nor_compiled_in_silence() -> None:
-    for name in ("gradient_checkpointing", "compile_blocks"):
-        with pytest.raises(SpecError, match="cannot be told apart") as refused:
-            wrap_blocks(torch.nn.Linear(2, 2), Resources.model_validate({name: True}))
-        assert refused.value.param == f"resources.{name}"
-    wrap_blocks(torch.nn.Linear(2, 2), Resources())
 
 
 def test_flex_attention_sees_the_prompt_and_the_own_branch() -> None:

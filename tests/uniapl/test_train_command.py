@@ -213,6 +213,24 @@ def test_a_learned_discriminator_warms_up_and_learns(tmp_path: Path) -> None:
     assert steps[-1]["disc/loss"] < steps[0]["disc/loss"]
 
 
+@pytest.mark.faults  # kernels are made in the meantime, which is slow
+def test_a_run_with_compiled_blocks_takes_the_steps_of_one_without(tmp_path: Path) -> None:
+    taken = {}
+    for compiled in (False, True):
+        folder = tmp_path / str(compiled)
+        schedule = {"steps": 3, "prompts_per_step": 2, "term_norms_every": 1}
+        resources = {"compile_blocks": compiled}
+        process = start(run_file(folder, schedule=schedule, resources=resources, evaluation=None))
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors
+        steps = [r.values for r in reports(folder) if isinstance(r, MetricReport)]
+        names = [name for name in steps[0] if name == "grad_norm" or name.startswith("uniapl/")]
+        taken[compiled] = [values[name] for values in steps for name in names]
+        assert len(steps) == 3
+        assert {"uniapl/grad_norm_sft", "uniapl/grad_norm_adv"} <= set(names)
+    assert taken[True] == pytest.approx(taken[False], rel=1e-3, abs=1e-6)
+
+
 def test_the_profile_is_measured_stored_and_drawn(unbroken: Path) -> None:
     evaluated = [r.values for r in reports(unbroken) if isinstance(r, MetricReport) and "eval/reward" in r.values]
     assert all(values["profile/length_distance"] >= 0 for values in evaluated)
