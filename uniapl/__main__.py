@@ -24,6 +24,7 @@ from uniapl.errors import DiskFullError, DivergedError, UnhealthyError, UniaplEr
 from uniapl.experiments import command as experiment
 from uniapl.located import located
 from uniapl.progress import print_end
+from uniapl.ranks import launcher_problem
 from uniapl.signals import EXIT_REQUEUE, Signals, die_with_parent
 from uniapl.spec.base import field_path
 from uniapl.spec.run import RunConfig
@@ -41,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     train.add_argument("--secrets-stdin", action="store_true", help="read a JSON object of secrets from the input")
     experiment.add_parser(commands)
     arguments = parser.parse_args(argv)
+    if (problem := launcher_problem(os.environ)) is not None:
+        print(f"error: {problem}", file=sys.stderr)
+        return EXIT_USER
     if arguments.command == "experiment":
         return experiment.main(arguments)
     if arguments.parent_pid is not None:

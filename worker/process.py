@@ -7,13 +7,19 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 HOST = socket.gethostname()
+OF_RANKS = {
+    *("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE"),
+    *("ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT"),
+}
+"""What torchrun and cluster managers set for each of several processes of one job, besides TORCHELASTIC_…
+(https://docs.pytorch.org/docs/stable/elastic/run.html)."""
 
 
 def boot_id() -> str:
@@ -29,17 +35,23 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start a command as the leader of its own process group, its output appended to `log`.
 
-    `given` is handed over through a pipe, its standard input, where no list of processes and no file shows it.
+    `given` is handed over through a pipe, its standard input, where no list of processes and no file shows it. Of the
+    environment it gets all but a launcher's variables: where the worker is one of several ranks, this is not.
     """
     stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
     with log.open("ab") as output:
         child = subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=stdin, env=environment, cwd=folder, process_group=0
+            command, stdout=output, stderr=output, stdin=stdin, env=alone(environment), cwd=folder, process_group=0
         )
     if child.stdin is not None:
         with suppress(BrokenPipeError), child.stdin:  # it may have ended already; its status will tell
             child.stdin.write(given or b"")
     return child
+
+
+def alone(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what makes a process one of several ranks."""
+    return {k: v for k, v in environment.items() if k not in OF_RANKS and not k.startswith("TORCHELASTIC_")}
 
 
 def start_time(pid: int) -> int | None:

@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from tests.conftest import MODELS, ROOT
 from uniapl import manifest
+from uniapl.ranks import launcher_problem
 from uniapl.spec.report import (
     REPORT,
     CheckpointReport,
@@ -364,6 +365,23 @@ def test_a_users_mistake_ends_with_64_and_says_which(
     assert isinstance(last, ErrorReport)
     assert last.code == code
     assert says in last.message
+
+
+@pytest.mark.parametrize("ranks", ["2", "0", "-1", "two", "1.0"])
+def test_one_of_several_ranks_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranks: str) -> None:
+    monkeypatch.setenv("WORLD_SIZE", ranks)
+    path = run_file(tmp_path / "run")
+    status, errors = finish(path)
+    assert status == 64
+    assert "WORLD_SIZE" in errors
+    assert ranks in errors
+    assert "without torchrun" in errors
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("ranks", ["1", " 1 ", "", None])
+def test_a_single_rank_trains(ranks: str | None) -> None:
+    assert launcher_problem({} if ranks is None else {"WORLD_SIZE": ranks}) is None
 
 
 def test_a_spec_that_is_none_is_explained_on_the_terminal(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -53,6 +54,21 @@ def test_a_stranger_with_the_recorded_number_is_spared(tmp_path: Path) -> None:
     assert child.poll() is None
     process.kill_group(child.pid, started=started)
     assert child.wait(5) == -9
+
+
+def test_what_is_started_is_no_rank_of_the_workers_launcher(tmp_path: Path) -> None:
+    ranks = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "node-1", "TORCHELASTIC_RUN_ID": "7"}
+    code = "import json, os; print(json.dumps(dict(os.environ)))"
+    child = process.start(
+        [sys.executable, "-c", code],
+        log=tmp_path / "log",
+        environment={**os.environ, **ranks, "OMP_NUM_THREADS": "3"},
+        folder=tmp_path,
+    )
+    assert child.wait(30) == 0
+    found = json.loads((tmp_path / "log").read_text())
+    assert not ranks.keys() & found.keys()
+    assert found["OMP_NUM_THREADS"] == "3"
 
 
 def test_the_tail_of_a_log_is_short_and_without_progress_bars(tmp_path: Path) -> None:
