@@ -42,8 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     train.add_argument("--secrets-stdin", action="store_true", help="read a JSON object of secrets from the input")
     experiment.add_parser(commands)
     arguments = parser.parse_args(argv)
-    if (problem := launcher_problem(os.environ)) is not None:
-        print(f"error: {problem}", file=sys.stderr)
+    if (refused := launcher_problem(os.environ)) is not None:
+        print(f"error: {refused}", file=sys.stderr)
         return EXIT_USER
     if arguments.command == "experiment":
         return experiment.main(arguments)
