@@ -313,6 +313,25 @@ def test_an_installation_that_lacks_a_verifier_says_so(monkeypatch: pytest.Monke
     assert children() == []
 
 
+@pytest.mark.parametrize(("kills", "gives_up"), [(2, False), (3, True)])
+def test_processes_that_are_killed_while_they_start_are_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int, gives_up: bool
+) -> None:
+    script, left = tmp_path / "python", tmp_path / "left"
+    left.write_text("x" * kills)
+    script.write_text(
+        f'#!/bin/sh\nif [ -s {left} ]; then truncate -s -1 {left}; kill -KILL $$; fi\nexec {sys.executable} "$@"\n'
+    )
+    script.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(script))
+    with RewardPool(options(processes=1)) as pool:
+        if gives_up:
+            with pytest.raises(RewardError, match=r"did not start \(exit status -9\)"):
+                pool.verify([EASY])
+        else:
+            assert pool.verify([EASY]) == [Verdict(1.0)]
+
+
 def test_more_rows_without_a_usable_gold_than_allowed_stop_the_job_and_name_one() -> None:
     questions = [FAULTY, *[EASY] * 9]
     verdicts = [Verdict(None, "its gold is no mathematics"), *[Verdict(1.0)] * 9]

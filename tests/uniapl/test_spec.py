@@ -68,7 +68,7 @@ def test_the_learning_rate_follows_the_mode(fields: dict[str, Any], full: float,
 def test_a_learning_rate_that_was_resolved_once_stays() -> None:
     given = spec(**SFT)
     sent = given.model_dump(mode="json", exclude_unset=True)
-    assert "optimizer" not in sent  # whoever receives it decides alike
+    assert "optimizer" not in sent  # the service decides alike
     assert JobSpec.model_validate(sent) == given
     stored = given.model_dump(mode="json")
     stored["optimizer"]["learning_rate"] = 1e-6  # as a job of old has it

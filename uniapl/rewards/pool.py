@@ -29,6 +29,9 @@ from uniapl.rewards.worker import NOT_LOADED
 from uniapl.signals import heed_stop
 from uniapl.spec.reward import Reward, RewardOptions
 
+STARTS = 3
+"""Processes that may be killed while they start, as where memory is short, before a call gives up."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -62,6 +65,8 @@ class _Round:
     verdicts: dict[int, Verdict]
     died: set[int]
     """Questions at which a process has died."""
+    killed_at_start: int = 0
+    """Processes that something killed before they could take a question."""
 
     @property
     def left(self) -> int:
@@ -121,6 +126,11 @@ class _Worker:
         self._process.kill()
         self._process.wait()
         self.pipe.close()
+
+    @property
+    def killed_at_start(self) -> bool:
+        """Whether something killed the process, which has died, before it could take a question."""
+        return not self.ready and self._process.wait() < 0
 
     def cause_of_death(self) -> Verdict:
         """Why a process that died at a question did.
@@ -214,6 +224,9 @@ class RewardPool:
 
     def _bury(self, worker: _Worker, at: _Round) -> None:
         """Take note of a death. What else than time ended it may not be the answer's fault: it is asked once more."""
+        if worker.killed_at_start and at.killed_at_start < STARTS - 1:
+            at.killed_at_start += 1
+            return self._drop(worker)
         verdict, index = worker.cause_of_death(), worker.question
         self._drop(worker)
         if index is None:

@@ -18,7 +18,7 @@ def plain_mathematics(text: str) -> str:
 
 
 def is_delimited(gold: str) -> bool:
-    """Whether a gold answer says itself where its mathematics begins."""
+    """Whether a gold answer marks its mathematics itself."""
     return any(mark in gold for mark in ("$", r"\(", r"\[", r"\boxed"))
 
 
