@@ -341,6 +341,19 @@ def test_the_example_is_a_short_ablation_on_the_bundled_model() -> None:
     assert RegisteredModel.model_validate(json.loads((ROOT / "models.json").read_text())[example.student])
 
 
+def test_datasets_of_a_spec_are_looked_for_beside_it_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "rows.jsonl").touch()
+    (tmp_path / "here" / "held.jsonl").touch()
+    given = spec(dataset_mix=[{"dataset": "rows.jsonl"}], evaluation={"dataset": "held.jsonl"})
+    (tmp_path / "spec.json").write_text(given.model_dump_json())
+    found = read_spec(tmp_path / "spec.json", None)
+    assert found.dataset_mix[0].dataset == str(tmp_path / "rows.jsonl")
+    assert found.evaluation is not None
+    assert found.evaluation.dataset == "held.jsonl"
+
+
 # --- launching ---
 
 
