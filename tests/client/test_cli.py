@@ -350,7 +350,7 @@ def test_a_watched_job_has_a_line_for_each_step_with_its_weighted_terms(spec: st
 
     with serving(script) as server:
         lines = uniapl(server.url, "submit", spec, "--watch").stdout.splitlines()
-    assert "step 1/4  loss 0.9  sft 1  grpo -0.1  2.5 s" in lines
+    assert "step    1/4  loss 0.9  sft 1  grpo -0.1  2.5 s" in lines
 
 
 def test_an_interrupted_watch_says_that_the_job_goes_on(spec: str) -> None:

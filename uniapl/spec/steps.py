@@ -27,7 +27,7 @@ def step_line(step: int, steps: int, values: Mapping[str, float], eta_s: float |
     parts = [f"{label} {value + 0.0:.4g}" for label, value in numbers.items() if value is not None]
     parts += [f"{values[STEP_TIME]:.1f} s"] if STEP_TIME in values else []
     parts += [f"ETA {timedelta(seconds=round(eta_s))}"] if eta_s is not None and step < steps else []
-    return f"step {step:>{len(str(steps))}}/{steps}  {'  '.join(parts)}"
+    return f"step {step:4d}/{steps}  {'  '.join(parts)}"
 
 
 def _weighted(values: Mapping[str, float]) -> dict[str, float]:
