@@ -97,7 +97,8 @@ class Settings(BaseSettings):
     sidecar_start_s: float = Field(default=1800.0, gt=0)
     """How long a model's server beside the trainer may take to load and answer its first request."""
     sidecar_probe_s: float = Field(default=60.0, gt=0)
-    """A server that does not answer a real request within so long is hung; it is killed, and started again."""
+    """A server that does not answer a real request within so long, and processes no token meanwhile, is hung; it is
+    killed, and started again."""
     sidecar_probe_every_s: float = Field(default=10.0, gt=0)
     """Wait between two such requests."""
     sidecar_restarts: int = Field(default=3, ge=0)

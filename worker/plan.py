@@ -69,6 +69,7 @@ class Plan:
         command += ["--gpu-memory-utilization", str(self.memory_fraction)]
         if options.max_model_tokens is not None:
             command += ["--max-model-len", str(options.max_model_tokens)]
+        command += ["--scheduling-policy", "priority"]  # for the question after its health, `worker.probe`
         if self.kind == "sample":
             command += ["--generation-config", "vllm", "--logprobs-mode", "processed_logprobs"]
             command += ["--max-num-seqs", str(self.sequences)]

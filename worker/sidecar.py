@@ -1,7 +1,8 @@
 """One model's server beside a trainer: started, asked whether it really answers, started again, stopped.
 
-Its health is a real request with a deadline, since a server's own `/health` says 200 also when its engine hangs. An end
-that nobody asked for is a failure, exit status 0 included: that is how vLLM ends when its engine has been killed.
+Its health is a real request with a deadline, since a server's own `/health` says 200 also when its engine hangs; one
+that is busy may answer late, as long as it processes tokens. An end that nobody asked for is a failure, exit status 0
+included: that is how vLLM ends when its engine has been killed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
 import os
 import secrets
 import shutil
@@ -22,29 +22,18 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from store.settings import Settings
 from uniapl.serving.address import Address, write_address
-from uniapl.serving.exchange import Passing, TooLong, connections, exchange, shown
-from uniapl.serving.wire import (
-    Garbage,
-    completion_request,
-    embed_request,
-    read_completions,
-    read_embeddings,
-    read_scores,
-    score_request,
-)
 from uniapl.spec.report import Level
 from worker import process
 from worker.plan import Plan
+from worker.probe import ask, pulse
 
 LOOK_S = 0.2
 DYING_S = 0.5
 """A server that breaks a connection is often about to end, and its status says more than the broken connection."""
-LARGEST_REPLY = 2**20
-PROBE_TEXT, PROBE_TOKENS = "Is anybody there?", [1, 1]
 ADDRESS, OWNER, LOG = "address.json", "owner.json", "server.log"
 ROOT = Path(__file__).parent.parent
 LEASH = (sys.executable, "-m", "worker.leash")
@@ -213,7 +202,7 @@ class Sidecar:
                 return f"ended with status {status} before it was ready"
             if time.monotonic() - began > self._settings.sidecar_start_s:
                 return f"was not ready within {self._settings.sidecar_start_s:g} s; at last it {problem}"
-            if _listens(address) and not (problem := self._probe(address)):
+            if _listens(address) and not (problem := self._ask(address)):
                 self._announce("ready", address)
                 seconds = time.monotonic() - began
                 self._say(f"{self.plan.what} is ready after {seconds:.0f} s", seconds=round(seconds, 1))
@@ -226,7 +215,7 @@ class Sidecar:
         while not self._stopping.wait(LOOK_S):
             problem = ""
             if time.monotonic() - asked >= self._settings.sidecar_probe_every_s:
-                problem = self._probe(address)
+                problem = asyncio.run(pulse(self.plan, address, self._settings.sidecar_probe_s))
                 asked = time.monotonic()
             if (status := _ended(child, within_s=DYING_S if problem else 0)) is not None:
                 return f"ended with status {status}, which nobody asked for"
@@ -234,9 +223,9 @@ class Sidecar:
                 return problem
         return "was stopped"
 
-    def _probe(self, address: Address) -> str:
+    def _ask(self, address: Address) -> str:
         """What is wrong with the answer to a real request; nothing, if nothing is."""
-        return asyncio.run(_probe(self.plan, address, self._settings.sidecar_probe_s))
+        return asyncio.run(ask(self.plan, address, self._settings.sidecar_probe_s)).problem
 
     def _announce(self, state: Literal["starting", "ready"], address: Address | None = None) -> None:
         """Tell trainers first, and then whoever looks at `state`."""
@@ -247,45 +236,6 @@ class Sidecar:
     def _say(self, message: str, *, level: Level = "info", **data: object) -> None:
         logger.info("%s: %s", self.folder.name, message)
         self.news.append(News(level, message, data))
-
-
-async def _probe(plan: Plan, address: Address, timeout_s: float) -> str:
-    path, body = _question(plan, address.model)
-    try:
-        async with connections(1, proxies=False) as http:
-            reply = await exchange(
-                http, "POST", address.url + path, body=body, token=address.token,
-                timeout_s=timeout_s, largest=LARGEST_REPLY,
-            )  # fmt: skip
-        if reply.status != 200:
-            return f"answered with status {reply.status}: {shown(reply.content.decode(errors='replace'))}"
-        numbers = _numbers(plan, reply.content, address.model)
-    except Passing as error:
-        return f"gave a real request {shown(error.problem)}"
-    except (Garbage, TooLong) as error:
-        return f"sent an unusable answer: {shown(str(error))}"
-    return "" if all(map(math.isfinite, numbers)) else "answered with numbers that are not finite"
-
-
-def _question(plan: Plan, model: str) -> tuple[str, dict[str, Any]]:
-    match plan.kind:
-        case "embed":
-            return embed_request(model, [PROBE_TOKENS])
-        case "score":
-            return score_request("vllm", model, [PROBE_TEXT])
-        case "sample":
-            options: dict[str, Any] = {"number": 1, "max_tokens": 1, "temperature": 1.0, "stop_ids": [], "seed": 0}
-            return "/v1/completions", completion_request(model, prompt=PROBE_TOKENS, **options)
-
-
-def _numbers(plan: Plan, content: bytes, model: str) -> list[float]:
-    match plan.kind:
-        case "embed":
-            return read_embeddings(content, model=model, count=1)[0]
-        case "score":
-            return read_scores("vllm", content, model=model, count=1)
-        case "sample":
-            return read_completions(content, model=model, count=1)[0].logprobs
 
 
 def _ended(child: subprocess.Popen[bytes], *, within_s: float) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -20,7 +21,9 @@ from tests.uniapl.test_discriminators_polar import TOKENS, write_model
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.discriminators.embedding import EmbeddingDiscriminator
 from uniapl.discriminators.polar import PolarDiscriminator
+from uniapl.serving.address import read_address
 from uniapl.spec.run import ModelSource
+from worker.probe import tokens
 
 pytestmark = pytest.mark.vllm
 VLLM = ROOT / ".venv-vllm" / "bin" / "vllm"
@@ -151,13 +154,16 @@ def test_minilm_scores_as_in_process_and_its_engine_may_be_killed(client: Client
 
 
 def test_a_reward_model_scores_as_in_process_by_polars_road(
-    client: Client, spec: dict[str, Any], reward_model: ModelSource
+    client: Client, service: EmbeddedService, spec: dict[str, Any], reward_model: ModelSource
 ) -> None:
     served = {"type": "polar", "model": "tiny-reward-model", "backend": vllm(), "batch_size": 4}
     job_id = finished(client, {**spec, "discriminator": served})
     print(*[message for message in told(client, job_id) if "server" in message], sep="\n")
     here = PolarDiscriminator(reward_model, wrapper="sft", batch_size=8, device=torch.device("cpu"))
     check_scores(client, job_id, here)
+    [address] = [read_address(file) for file in service.data_dir.glob("sidecars/*/address.json")]
+    assert address is not None
+    assert (asyncio.run(tokens(address)) or 0) > 0  # it is warm still, and has counted what it read
 
 
 @pytest.mark.parametrize("lora", [None, {"rank": 8}], ids=["weights", "adapters"])

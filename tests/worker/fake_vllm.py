@@ -42,6 +42,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/health":  # says 200 whatever happens, as vLLM's does when its engine hangs
             return self.answer(b"")
+        if self.path == "/metrics":
+            return self.answer(self.server.metrics().encode(), kind="text/plain; version=0.0.4; charset=utf-8")
         if self.path == "/weight_info":
             return self.answer({"weight_version": self.server.version})
         name = "somebody-else" if self.server.mode() == "model" else self.server.name
@@ -53,8 +55,10 @@ class Handler(BaseHTTPRequestHandler):
         self.server.note(f"{mode} {self.path} {json.dumps(body)}")
         if self.headers.get("authorization") != f"Bearer {os.environ['VLLM_API_KEY']}":
             return self.answer({"error": "Unauthorized"}, 401)
+        if body and body.get("priority", 0) != 0 and self.server.policy != "priority":
+            return self.answer({"error": "the served model does not use priority scheduling"}, 400)
         match mode:
-            case "hang":
+            case "hang" | "busy":
                 time.sleep(600)
             case "stall" if self.path == "/collective_rpc":
                 time.sleep(600)
@@ -107,9 +111,10 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, folder: Path, port: int, name: str) -> None:
-        self.folder, self.name, self.version = folder, name, "default"
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        self.folder, self.name, self.version = folder, options.served_model_name, "default"
+        self.policy, self.pools, self.started = options.scheduling_policy, options.runner == "pooling", time.monotonic()
+        super().__init__(("127.0.0.1", options.port), Handler)
 
     def mode(self) -> str:
         path = self.folder / "mode"
@@ -118,6 +123,20 @@ class Server(ThreadingHTTPServer):
     def note(self, line: str) -> None:
         with (self.folder / "seen").open("a") as file:
             file.write(line + "\n")
+
+    def metrics(self) -> str:
+        """Its counters as vLLM writes them. They grow while it is busy; a pooling server generates nothing."""
+        count = 1e6 + (time.monotonic() - self.started) * 1e3 if self.mode() == "busy" else 1e6
+        read, generated = (count, 0.0) if self.pools else (1e6, count)
+        labels = f'{{engine="0",model_name="{self.name}"}}'
+        return (
+            "# HELP vllm:prompt_tokens_total Number of prefill tokens processed.\n"
+            "# TYPE vllm:prompt_tokens_total counter\n"
+            f"vllm:prompt_tokens_total{labels} {read}\n"
+            f"vllm:prompt_tokens_created{labels} {time.time()}\n"
+            f"vllm:generation_tokens_total{labels} {generated}\n"
+            f"vllm:generation_tokens_created{labels} {time.time()}\n"
+        )
 
     def sampled(self, body: dict[str, Any]) -> dict[str, Any]:
         """Tokens that are a function of what is asked, all of about the probability that an untrained model gives."""
@@ -149,6 +168,8 @@ def main(folder: Path, arguments: list[str]) -> None:
     parser.add_argument("model")
     parser.add_argument("--port", type=int)
     parser.add_argument("--served-model-name")
+    parser.add_argument("--scheduling-policy", default="fcfs")
+    parser.add_argument("--runner", default="generate")
     options, _ = parser.parse_known_args(arguments)
     assert options.serve == "serve"
     starts = (folder / "starts").read_text().split() if (folder / "starts").exists() else []
@@ -165,7 +186,7 @@ def main(folder: Path, arguments: list[str]) -> None:
         sys.exit("RuntimeError: no such architecture")
     if how == "slow":
         time.sleep(600)
-    Server(folder, options.port, options.served_model_name).serve_forever()
+    Server(folder, options).serve_forever()
 
 
 if __name__ == "__main__":

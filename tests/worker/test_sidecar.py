@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -202,6 +203,34 @@ def test_a_server_that_goes_wrong_is_started_again(
     assert told.level == "warning"
     assert not lives(int(started(tmp_path)[0][1]))
     assert not lives(int(started(tmp_path)[0][2]))  # nor what it had started itself
+
+
+@pytest.mark.parametrize("kind", ["score", "sample"])
+def test_a_busy_server_that_processes_tokens_is_not_killed_and_one_that_stops_is(
+    run: Callable[..., Sidecar], tmp_path: Path, kind: str
+) -> None:
+    sidecar = run(plan(kind=kind, sequences=9), sidecar_probe_s=2)
+    wait_until(lambda: sidecar.state == "ready")
+    behave(tmp_path, "busy")
+    seen = tmp_path / "fake" / "seen"
+    wait_until(lambda: seen.read_text().count("busy /") >= 3)  # two of them have had no answer
+    assert (sidecar.restarts, sidecar.state) == (0, "ready")
+    behave(tmp_path, "hang")
+    wait_until(lambda: sidecar.restarts == 1)
+    told = next(item for item in sidecar.news if "starting it again" in item.message)
+    assert "no answer within 2 s, and processed no token meanwhile" in told.message
+    behave(tmp_path, "ok")
+    wait_until(lambda: sidecar.state == "ready")
+
+
+@pytest.mark.parametrize("kind", ["score", "embed", "sample"])
+def test_a_probe_goes_before_all_that_wait(run: Callable[..., Sidecar], tmp_path: Path, kind: str) -> None:
+    chosen = plan(kind=kind, sequences=9)
+    assert "--scheduling-policy priority" in " ".join(chosen.command(settings(tmp_path), 1))
+    sidecar = run(chosen)
+    wait_until(lambda: sidecar.state == "ready")  # with the default policy it would refuse the priority
+    asked = [line for line in (tmp_path / "fake" / "seen").read_text().splitlines() if line.startswith("ok /")]
+    assert json.loads(asked[0].split(maxsplit=2)[2])["priority"] < 0
 
 
 @pytest.mark.parametrize("killed", [1, 2])

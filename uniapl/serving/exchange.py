@@ -41,6 +41,10 @@ class Passing(Exception):
         self.retry_after_s = retry_after_s
 
 
+class Silence(Passing):
+    """No whole answer in time, on a connection that held."""
+
+
 class TooLong(Exception):
     """An answer of more bytes than are read."""
 
@@ -67,7 +71,7 @@ async def exchange(
         token: sent as bearer token.
 
     Raises:
-        Passing: there was no whole answer in time.
+        Passing: there was no whole answer in time (`Silence`), or the connection broke.
         TooLong: it is longer than `largest`.
         AddressRefused: the connections are to one public server, and this is not it.
     """
@@ -83,7 +87,7 @@ async def exchange(
                 if len(content) > largest:
                     raise TooLong(f"sent more than {largest} bytes")
     except TimeoutError:
-        raise Passing(f"no answer within {timeout_s:g} s") from None
+        raise Silence(f"no answer within {timeout_s:g} s") from None
     except httpx.RequestError as error:
         raise Passing(f"{type(error).__name__}: {error}") from None
     return Reply(response.status_code, response.headers.get("Retry-After"), bytes(content))
