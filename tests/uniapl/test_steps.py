@@ -27,7 +27,8 @@ VALUES = {
 def test_terms_are_shown_as_they_are_weighted_in_the_loss() -> None:
     line = step_line(3, 10, VALUES, 218.2)
     assert line == (
-        "step    3/10  loss 0.9303  sft 0.6  grpo 0.35  adv -0.0197  |g| 1.5  reward 0.25  score 0.6  31.2 s  ETA 0:03:38"
+        "step    3/10  loss 0.9303  sft 0.6  grpo 0.35  adv -0.0197  |g| 1.5  reward 0.25  score 0.6  "
+        "31.2 s  ETA 0:03:38"
     )
     loss, *terms = (float(number) for number in re.findall(r"(?:loss|sft|grpo|adv) (-?[\d.]+)", line))
     assert sum(terms) == pytest.approx(loss, abs=2e-4)
