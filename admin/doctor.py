@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -25,7 +28,9 @@ from store.settings import Settings
 from store.states import ACTIVE
 from store.tables import Attempt, Checkpoint, Dataset, Job
 from worker import process
+from worker.plan import visible
 
+ROOT = Path(__file__).parent.parent
 LOW_DISK = 0.05
 """Share of the disk that should be free."""
 
@@ -51,6 +56,7 @@ def main(settings: Settings) -> int:
 def examine(settings: Settings) -> Iterator[Finding]:
     """Everything that is wrong, the most basic first."""
     yield from _data_folder(settings)
+    yield from _gpu(settings)
     engine = make_engine(settings.database)
     try:
         problem = _migrations(engine)
@@ -82,6 +88,19 @@ def _data_folder(settings: Settings) -> Iterator[Finding]:
     if usage.free < LOW_DISK * usage.total:
         free = f"{usage.free / 1e9:.1f} GB of {usage.total / 1e9:.0f} GB"
         yield Finding(f"only {free} are free for {folder}", "free disk space; jobs wait while checkpoints do not fit")
+
+
+def _gpu(settings: Settings) -> Iterator[Finding]:
+    """Whether the trainers of this machine can use its GPU; torch is asked in a process of its own."""
+    if shutil.which("nvidia-smi") is None or find_spec("torch") is None:
+        return
+    environment = {**os.environ, **visible(settings.trainer_devices)}
+    command = [sys.executable, "-m", "uniapl.device"]
+    answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        what, _, remedy = answer.stdout.strip().partition("\n")
+        fallen = answer.stderr.strip().rpartition("\n")[2]
+        yield Finding(what or f"torch cannot be loaded: {fallen}", remedy or "run `make install` again")
 
 
 def _migrations(engine: Engine) -> Finding | None:

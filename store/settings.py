@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     vllm_options: list[str] = []
     """Further options of every `vllm serve`, as a JSON list, such as `["--enforce-eager"]`."""
     trainer_devices: str = ""
-    """CUDA_VISIBLE_DEVICES of trainers, such as `0`; by default the worker's own."""
+    """CUDA_VISIBLE_DEVICES of trainers, such as `0`; by default the worker's own. `-1` has them use the CPU."""
     discriminator_devices: str = ""
     """CUDA_VISIBLE_DEVICES of discriminators' servers, such as `1`; by default the worker's own."""
     rollout_devices: str = ""

@@ -1,7 +1,8 @@
 """`python -m uniapl train run.json`: train with no service at all. `experiment`: compare runs.
 
-Exit status: 0 done; 64 the user's mistake (the last report says which); 70 diverged, or stopped by a
-failure signature; 74 the disk is full; 75 stopped on request, resumable; 1 some runs of an experiment failed.
+Exit status: 0 done; 64 the user's mistake (the last report says which); 69 the machine has a GPU that torch cannot use;
+70 diverged, or stopped by a failure signature; 74 the disk is full; 75 stopped on request, resumable; 1 some runs of an
+experiment failed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from uniapl import tracing
 from uniapl.access import Access, handed
 from uniapl.allocator import keep_freed_memory
 from uniapl.atomic import no_space
-from uniapl.errors import DiskFullError, DivergedError, UnhealthyError, UniaplError
+from uniapl.errors import DeviceError, DiskFullError, DivergedError, UnhealthyError, UniaplError
 from uniapl.experiments import command as experiment
 from uniapl.located import located
 from uniapl.progress import print_end
@@ -29,7 +30,7 @@ from uniapl.signals import EXIT_REQUEUE, Signals, die_with_parent
 from uniapl.spec.base import field_path
 from uniapl.spec.run import RunConfig
 
-EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_DISK_FULL = 0, 64, 70, 74
+EXIT_DONE, EXIT_USER, EXIT_NO_GPU, EXIT_DIVERGED, EXIT_DISK_FULL = 0, 64, 69, 70, 74
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -125,6 +126,8 @@ def _known(raised: Exception) -> UniaplError | None:
 def _exit_status(error: UniaplError) -> int:
     if isinstance(error, DiskFullError):
         return EXIT_DISK_FULL
+    if isinstance(error, DeviceError):
+        return EXIT_NO_GPU
     return EXIT_DIVERGED if isinstance(error, (DivergedError, UnhealthyError)) else EXIT_USER
 
 

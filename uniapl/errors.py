@@ -12,6 +12,7 @@
     ├── CheckpointError      invalid_checkpoint    a checkpoint is torn or altered
     ├── DivergedError        diverged              the loss or the gradient is no longer finite
     ├── UnhealthyError       unhealthy             a failure signature began that the job was told to stop on
+    ├── DeviceError          gpu_unusable          the machine has a GPU, and torch cannot use it
     └── DiskFullError        disk_full             a file could not be written for want of space
 
 The file knows no HTTP status and no exit code; the API and the trainer's entry point map these.
@@ -102,6 +103,12 @@ class UnhealthyError(UniaplError):
     """A failure signature began that `health.stop_on` names."""
 
     code = "unhealthy"
+
+
+class DeviceError(UniaplError):
+    """The machine has a GPU that torch cannot use: the driver is too old, or the build of torch is another's."""
+
+    code = "gpu_unusable"
 
 
 class DiskFullError(UniaplError):

@@ -11,6 +11,7 @@ from uniapl import manifest
 from uniapl.access import Access
 from uniapl.blocks import wrap_blocks
 from uniapl.data import EncodedRow, encode_rows, load_rows
+from uniapl.device import find_device
 from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import DatasetError, SpecError
 from uniapl.explore import Explorer
@@ -43,7 +44,7 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
         UniaplError: something the user named cannot be loaded or does not fit together.
     """
     spec = run.spec
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device(reporter)
     mix_rows, held_out_rows = _load_data(run, reporter, signals, rewards, access)
     if (server := discriminator_server(spec, run) if spec.uses_discriminator else None) is not None:
         reporter.phase("warming_discriminator")
@@ -92,6 +93,20 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     if run.resume_from is not None:
         trainer.resume(Path(run.resume_from))
     return trainer
+
+
+def _device(reporter: Reporter) -> torch.device:
+    """What the run trains on, as an event too."""
+    found = find_device()
+    reporter.event(
+        found.message,
+        level="warning" if found.driver.problem else "info",
+        device=found.device.type,
+        torch=torch.__version__,
+        cuda=torch.version.cuda,
+        driver=found.driver.version,
+    )
+    return found.device
 
 
 def _generator(run: RunConfig, policy: Policy, reporter: Reporter) -> Generator:

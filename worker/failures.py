@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from store.secrets import SecretUnusable
-from uniapl.errors import CheckpointError, DiskFullError, DivergedError, ServerError
+from uniapl.errors import CheckpointError, DeviceError, DiskFullError, DivergedError, ServerError
 from uniapl.spec.report import ErrorReport
 from uniapl.spec.resources import JobError
 
 # the trainer's contract, docs/adr/0004
-EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_DISK_FULL, EXIT_REQUEUE = 0, 64, 70, 74, 75
+EXIT_DONE, EXIT_USER, EXIT_NO_GPU, EXIT_DIVERGED, EXIT_DISK_FULL, EXIT_REQUEUE = 0, 64, 69, 70, 74, 75
 
 LONGEST = 500
 """Characters of what an exception says."""
@@ -61,7 +61,7 @@ def classify(status: int, report: ErrorReport | None, log_tail: str, *, oom_kill
         log_tail: the end of its log.
         oom_killed: whether the kernel has killed something for memory meanwhile.
     """
-    if report is not None and report.code in (DiskFullError.code, ServerError.code):
+    if report is not None and report.code in (DeviceError.code, DiskFullError.code, ServerError.code):
         return _failure(report.code, report.message, "infra", report.hint, log_tail)
     if report is not None and status in (EXIT_USER, EXIT_DIVERGED):
         torn = report.code == CheckpointError.code  # ours to mend: the next attempt resumes from an older one
@@ -79,6 +79,9 @@ def classify(status: int, report: ErrorReport | None, log_tail: str, *, oom_kill
     if status == EXIT_DISK_FULL or "No space left on device" in log_tail:
         hint = "free disk space, or lower schedule.keep_checkpoints"
         return _failure("disk_full", "the disk is full", "infra", hint, log_tail)
+    if status == EXIT_NO_GPU:
+        hint = "run `uniapl admin doctor` on the worker's machine"
+        return _failure("gpu_unusable", "torch cannot use the GPU of the worker's machine", "infra", hint, log_tail)
     if status < 0:
         known = {number.value: number.name for number in signal.Signals}
         message = f"the trainer was killed by {known.get(-status, f'signal {-status}')}"

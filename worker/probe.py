@@ -2,7 +2,7 @@
 
 A request that arrives while vLLM has no room for more keys and values waits until others are done, which takes minutes
 under load. So the probe goes before all that wait (`--scheduling-policy priority`; a lower number is earlier), and a
-server whose counters of tokens have grown meanwhile is busy, not hung. Counters stand still where the engine hangs.
+server whose counters of tokens have grown meanwhile is busy, not hung. They do not grow while the engine hangs.
 """
 
 from __future__ import annotations

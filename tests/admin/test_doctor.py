@@ -51,6 +51,21 @@ def test_a_queue_that_nobody_serves_is_found(settings: Settings, engine: Engine)
     assert "nothing runs" in what
 
 
+def test_a_gpu_that_torch_cannot_use_is_found(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'NVIDIA A100, 570.86.10'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (finding,) = [finding for finding in examine(settings) if "GPU" in finding.what]
+    assert "NVIDIA A100; driver 570.86.10" in finding.what
+    assert "driver 580 or newer" in finding.remedy
+    assert found(settings.model_copy(update={"trainer_devices": "-1"})) == []
+
+
 def test_a_trainer_that_no_job_knows_is_found(settings: Settings, tmp_path: Path) -> None:
     run = Artifacts(tmp_path).attempt("job_1", 3).absolute() / "run.json"
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(run)])

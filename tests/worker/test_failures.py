@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from uniapl.__main__ import EXIT_DISK_FULL, EXIT_DIVERGED, EXIT_DONE, EXIT_REQUEUE, EXIT_USER
+from uniapl.__main__ import EXIT_DISK_FULL, EXIT_DIVERGED, EXIT_DONE, EXIT_NO_GPU, EXIT_REQUEUE, EXIT_USER
 from uniapl.spec.report import ErrorReport
 from worker import failures
 from worker.failures import classify
@@ -29,6 +29,7 @@ TORN = ErrorReport(seq=1, ts=0.0, code="invalid_checkpoint", message="torn", hin
         (74, FULL, "", "disk_full", "infra", True),
         (74, None, "", "disk_full", "infra", True),  # neither report nor log could be written
         (120, FULL, "", "disk_full", "infra", True),  # what an interpreter that cannot flush its log ends with
+        (69, None, "", "gpu_unusable", "infra", True),
         (-11, None, "", "trainer_killed", "infra", True),
         (-40, None, "", "trainer_killed", "infra", True),
         (64, TORN, "", "invalid_checkpoint", "infra", True),
@@ -54,6 +55,6 @@ def test_the_kernels_count_can_be_read_here() -> None:
 
 
 def test_trainer_and_worker_agree_on_exit_statuses() -> None:
-    names = ("EXIT_DONE", "EXIT_USER", "EXIT_DIVERGED", "EXIT_DISK_FULL", "EXIT_REQUEUE")
-    trainers = (EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_DISK_FULL, EXIT_REQUEUE)
+    names = ("EXIT_DONE", "EXIT_USER", "EXIT_NO_GPU", "EXIT_DIVERGED", "EXIT_DISK_FULL", "EXIT_REQUEUE")
+    trainers = (EXIT_DONE, EXIT_USER, EXIT_NO_GPU, EXIT_DIVERGED, EXIT_DISK_FULL, EXIT_REQUEUE)
     assert tuple(getattr(failures, name) for name in names) == trainers

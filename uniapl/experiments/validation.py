@@ -100,15 +100,15 @@ def _rows(spec: JobSpec) -> tuple[list[str], list[str]]:
 
 
 def _load(spec: JobSpec, source: ModelSource) -> Discriminator:
-    import torch
     import transformers
 
     if spec.discriminator.type == "learned":
         raise SpecError("a learned discriminator knows nothing before training", param="discriminator.type")
 
+    from uniapl.device import find_device
     from uniapl.discriminators.load import discriminator_server, load_discriminator
 
     transformers.utils.logging.disable_progress_bar()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = find_device().device
     run = RunConfig(spec=spec, run_dir=".", models={spec.discriminator.model or spec.student: source})
     return load_discriminator(spec, run, device, discriminator_server(spec, run))
