@@ -29,7 +29,7 @@ class Patient:
         """
         Args:
             wait_s: how long the body may keep the service waiting, in all.
-            bytes_per_s: so many bytes that come give a second back, up to `wait_s`; none does by default.
+            bytes_per_s: bytes that earn one second of waiting back, up to `wait_s`; by default none do.
         """
         self._receive, self._most_s, self._bytes_per_s = receive, wait_s, bytes_per_s
         self._left_s, self._more = wait_s, True

@@ -58,5 +58,5 @@ class Bounded(HttpToolsProtocol):
 
 
 def bounded(seconds: float) -> type[Bounded]:
-    """The protocol for uvicorn, whose heads may take so many seconds."""
+    """The protocol class for uvicorn; a request's head may take `seconds`."""
     return type("Bounded", (Bounded,), {"head_s": seconds})

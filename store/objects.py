@@ -145,7 +145,7 @@ class Folder:
 
 
 def fence_of(name: str) -> int | None:
-    """The fence of the attempt that a file or folder belongs to; `None` where somebody has put it there, such as a copy
+    """The fence of the attempt that a file or folder belongs to; `None` for a folder of no attempt, such as a copy
     `fence-1.bak`."""
     match = _FENCE.fullmatch(name.split("/")[2])
     return int(match[1]) if match else None

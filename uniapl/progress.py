@@ -13,7 +13,7 @@ from uniapl.spec.run import RunConfig
 from uniapl.spec.steps import step_line
 
 RECENT = 20
-"""The pace is that of so many of the last steps, as in the service's `eta_s`."""
+"""Number of last steps whose median time gives the ETA, as in the service's `eta_s`."""
 
 
 class Progress:

@@ -21,7 +21,7 @@ from uniapl.spec.resources import JobError
 EXIT_DONE, EXIT_USER, EXIT_NO_GPU, EXIT_DIVERGED, EXIT_DISK_FULL, EXIT_REQUEUE = 0, 64, 69, 70, 74, 75
 
 LONGEST = 500
-"""Characters of what an exception says."""
+"""Characters of an exception's text in a message."""
 OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "MemoryError", "can't allocate memory")
 OOM_STATUSES = (-signal.SIGKILL, 128 + signal.SIGKILL)
 MEMORY_HINT = (

@@ -57,7 +57,7 @@ class Worker:
         return True
 
     def set_aside(self, job_id: str) -> None:
-        """Have others taken for a lease: it cannot be claimed, which says nothing about them."""
+        """Skip this job for the length of a lease: it cannot be claimed, and the others can."""
         with self._lock:
             self._aside[job_id] = time.monotonic() + self.settings.lease_s
 

@@ -14,7 +14,7 @@ CORE = (50e9, 10e9)
 """Operations a second of a processor, for updates and for sampling, which waits for memory. Measured with
 SmolLM2-135M on two cores (docs/benchmarks): 48 to 240 and 8 to 13, of which the slow ends are taken."""
 MOST_CORES = 8
-"""More are counted as so many: sampling does not grow with them. Not measured."""
+"""More cores count as this number: sampling does not scale with them. Not measured."""
 GPU = (60e12, 1.5e12)
 """The same of a GPU, whichever it is: assumed, not measured."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MAX_NAMES = 100
-"""So many names of fields that are not read are counted one by one."""
+"""Names of unread fields that are counted one by one."""
 OTHERS = "(further fields)"
 """Counts rows in which fields beyond these are not read."""
 MAX_NAME = 100

@@ -34,7 +34,7 @@ CONVERSATIONS = ("messages", "conversations", "conversation")
 SYSTEM = ("system", "system_prompt")
 TOOLS = ("tools", "functions")
 SOURCES = ("dataset", "data_source", "ability")
-"""Fields that tell what a ground truth is about."""
+"""Fields that name the source of a ground truth."""
 FIELDS = (
     *(*DatasetRow.model_fields, *ANSWERS, *CONVERSATIONS, *SYSTEM, *TOOLS, *SOURCES, *TRAINED, *SHAPE_FIELDS),
     *("prompt", "label", "ground_truth", "reward_model", "instruction_id_list", "kwargs", "key"),
@@ -157,7 +157,7 @@ def _refuse_marks(given: Given) -> None:
 
 
 def _conversation(given: Given, *, imitates: bool) -> tuple[Any, Any]:
-    """The turns of the prompt, and the answer to imitate; `imitates` says whether one is looked for."""
+    """The turns of the prompt, and the answer to imitate; `imitates`: whether an answer is looked for."""
     name = next((name for name in CONVERSATIONS if name in given), "messages")
     talk = read_turns(given.see(name), name, given.ignored)
     prompt = given.take("prompt")
@@ -190,7 +190,7 @@ def _split(talk: Any, prompt: Any, name: str, *, imitates: bool) -> tuple[Any, A
 
 
 def _answered(turns: Any) -> bool:
-    """Whether a conversation goes on to the assistant's answer."""
+    """Whether a conversation continues with the assistant's answer."""
     last = turns[-1] if isinstance(turns, list) and len(turns) > 1 else None
     return isinstance(last, dict) and last.get("role") == "assistant"
 

@@ -38,7 +38,7 @@ def refuse_untrained(fields: dict[str, Any], where: str) -> None:
     """Take the marks out of what describes an answer.
 
     Raises:
-        RowError: one of them says that the answer must not be imitated, or to which degree.
+        RowError: a mark forbids imitating the answer, or is neither 0 nor 1.
     """
     for name in (*TRAINED, *MASKED):
         if fields.get(name) is None:
@@ -100,7 +100,7 @@ def _turn(turn: Any, field: str, where: str, ignored: set[str], *, last: bool) -
 def _refuse_tools(role: Any, left: dict[str, Any], where: str) -> None:
     if role in TOOL_ROLES:
         raise RowError(
-            f"{where}role: turns of a {role!r} are not known; write what it says into a turn of the user, or leave the "
+            f"{where}role: turns of a {role!r} are not known; write its content into a turn of the user, or leave the "
             "row out"
         )
     for name in ("tool_calls", "function_call"):
