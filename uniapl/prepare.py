@@ -11,7 +11,7 @@ from uniapl import manifest
 from uniapl.access import Access
 from uniapl.blocks import wrap_blocks
 from uniapl.data import EncodedRow, encode_rows, load_rows
-from uniapl.device import find_device
+from uniapl.device import Found, find_device
 from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import DatasetError, SpecError
 from uniapl.explore import Explorer
@@ -41,14 +41,16 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     """Load models and data, from the checkpoint where there is one to resume from.
 
     Raises:
-        UniaplError: something the user named cannot be loaded or does not fit together.
+        UniaplError: something the user named cannot be loaded or does not fit together; or torch cannot use the GPU.
     """
     spec = run.spec
-    device = _device(reporter)
+    found = find_device()
+    device = found.device
     mix_rows, held_out_rows = _load_data(run, reporter, signals, rewards, access)
     if (server := discriminator_server(spec, run) if spec.uses_discriminator else None) is not None:
         reporter.phase("warming_discriminator")
         server.wait()  # before the student takes memory that the server counts on
+    _report_device(found, reporter)
     reporter.phase("loading_student")
     done = manifest.verify(Path(run.resume_from)) if run.resume_from else 0
     later = [step for step in manifest.steps_in(Path(run.run_dir) / "checkpoints") if step > done]
@@ -95,9 +97,7 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     return trainer
 
 
-def _device(reporter: Reporter) -> torch.device:
-    """What the run trains on, as an event too."""
-    found = find_device()
+def _report_device(found: Found, reporter: Reporter) -> None:
     reporter.event(
         found.message,
         level="warning" if found.driver.problem else "info",
@@ -106,7 +106,6 @@ def _device(reporter: Reporter) -> torch.device:
         cuda=torch.version.cuda,
         driver=found.driver.version,
     )
-    return found.device
 
 
 def _generator(run: RunConfig, policy: Policy, reporter: Reporter) -> Generator:

@@ -131,7 +131,7 @@ def test_the_driver_is_found_by_its_library_too(driver: Path, tmp_path: Path, mo
         find_device()
 
 
-def test_the_first_event_of_a_run_names_its_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_names_the_device_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     schedule = {"steps": 1, "prompts_per_step": 1}
     status, errors = finish(
