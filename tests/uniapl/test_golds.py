@@ -16,6 +16,7 @@ from uniapl.report import Reporter
 from uniapl.rewards.golds import failing_references, unusable_golds
 from uniapl.rewards.math_answer import is_equal
 from uniapl.rewards.pool import RewardPool
+from uniapl.signals import Signals
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.report import REPORT, EventReport
 from uniapl.spec.reward import RewardOptions
@@ -90,7 +91,7 @@ def load(folder: Path, rows: list[DatasetRow], pool: RewardPool, **fields: Any) 
     run = RunConfig.model_validate({"spec": spec, "run_dir": str(folder)})
     try:
         with Reporter(folder / "reports.jsonl") as reporter:
-            (loaded,), held_out = _load_data(run, reporter, pool, Access({}))
+            (loaded,), held_out = _load_data(run, reporter, Signals(), pool, Access({}))
     finally:
         lines = (folder / "reports.jsonl").read_text().splitlines()
     reports = [REPORT.validate_json(line) for line in lines]

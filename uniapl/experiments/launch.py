@@ -155,7 +155,7 @@ class LocalLauncher:
                 time.sleep(POLL_S)
                 if self._stop and not told:
                     told = True
-                    self._say(f"{label}: stopping after the current step, with a checkpoint; ask again to stop at once")
+                    self._say(f"{label}: saving the last finished step and stopping; ask again to stop at once")
                 if (step := _last_step(reports)) is not None:
                     self._say(f"{label}: step {step} of {config.spec.schedule.steps}")
             self._process = None
