@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from api.auth import Caller
 from store import answers
+from store.tables import Json
 
 T = TypeVar("T", bound=BaseModel)
 REPLAYED = "idempotency-replayed"
@@ -81,11 +82,16 @@ def replayed(request: Request) -> JSONResponse | None:
         return None
     with caller.reading() as session:
         known = answers.known(session, once.key, once.request)
-    if known is None:
-        return None
+        if known is None:
+            return None
+        known = getattr(request.state, "view", _as_stored)(session, known)
     status = getattr(request.scope.get("route"), "status_code", None) or 200
     headers = {REPLAYED: "true"} | ({"location": f"{request.url.path}/{known['id']}"} if status == 201 else {})
     return JSONResponse(known, status, headers)
+
+
+def _as_stored(_: Session, answer: Json) -> Json:
+    return answer
 
 
 def _of_stream(request: Request, response: Response, idempotency_key: IdempotencyKey = None) -> Once:

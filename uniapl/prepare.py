@@ -20,7 +20,7 @@ from uniapl.learner import Learner
 from uniapl.lora import load_adapter, with_lora
 from uniapl.policy import Policy, Reference, load_policy, with_chat_template
 from uniapl.report import Reporter
-from uniapl.rewards.golds import LIMIT_S, Checked, failing_references, row_name, unusable_golds
+from uniapl.rewards.golds import Checked, failing_references, row_name, unusable_golds
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.base import Generator
 from uniapl.rollout.transformers import TransformersGenerator
@@ -202,7 +202,7 @@ def _unrewarded_where_unusable(
 
 def _report_golds(found: Checked, rows: list[DatasetRow], dataset: str, reporter: Reporter, then: str) -> None:
     if found.unchecked:
-        reporter.event(f"the golds of {found.unchecked} rows of {dataset} were not checked within {LIMIT_S:.0f} s")
+        reporter.event(f"the golds of {found.unchecked} rows of {dataset} were not checked")
     if not found.faults:
         return
     names = [row_name(rows[i], i) for i in found.faults]
@@ -220,7 +220,7 @@ def _report_references(rows: list[DatasetRow], dataset: str, rewards: RewardPool
     if not found.faults:
         return
     names = [row_name(rows[i], i) for i in found.faults]
-    unchecked = f" ({found.unchecked} more were not checked within {LIMIT_S:.0f} s)" if found.unchecked else ""
+    unchecked = f" ({found.unchecked} more were not checked)" if found.unchecked else ""
     reporter.event(
         f"{len(names)} of {found.asked} references of {dataset} ({len(names) / found.asked:.1%}) fail their own "
         f"reward{unchecked}: {names[0]}: {next(iter(found.faults.values()))}. Correct the rewards or the references, "

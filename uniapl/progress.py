@@ -40,4 +40,5 @@ def print_end(run: RunConfig, step: int) -> None:
     folder = Path(run.run_dir) / "checkpoints"
     newest = max(manifest.steps_in(folder), default=None)
     path = run.resume_from if newest is None else manifest.folder_of(folder, newest)
-    print(f"step {step} of {run.spec.schedule.steps} done; checkpoint: {path}", file=sys.stderr, flush=True)
+    saved = f"checkpoint: {path}" if path else "no checkpoint yet"
+    print(f"step {step} of {run.spec.schedule.steps} done; {saved}", file=sys.stderr, flush=True)

@@ -87,7 +87,8 @@ def continuation(reference: str, frame: Frame | None, written: Callable[[], str 
         block = "" if frame is None else _empty_block(reference, frame[1], written())
         return Continuation(block + reference, reference, "closed" if block else "none")
     if frame is None:
-        return Continuation(answer, answer, "left out")
+        quoting = CLOSING in answer  # else the tag would end its reasoning
+        return Continuation(answer, OPENING + CLOSING + answer if quoting else answer, "left out")
     inside = thought.lstrip().removeprefix(OPENING).lstrip()
     return Continuation(inside.replace(CLOSING, frame[1], 1), OPENING + inside)
 

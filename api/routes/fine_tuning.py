@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Path, Query, Request
+from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
@@ -21,7 +21,19 @@ from store.paging import newest_first
 from store.tables import Job as Row
 from uniapl.errors import SpecError
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["OpenAI's view"], responses=RESPONSES, route_class=Guarded)
+
+def _replays_show_this_view(request: Request) -> None:
+    """Have `idempotency.replayed` answer with a job of this view: what is stored is one of `/jobs`."""
+    request.state.view = lambda session, stored: _view(session, stored["id"]).model_dump(mode="json")
+
+
+router = APIRouter(
+    prefix="/v1/fine_tuning/jobs",
+    tags=["OpenAI's view"],
+    responses=RESPONSES,
+    route_class=Guarded,
+    dependencies=[Depends(_replays_show_this_view)],
+)
 JobId = Annotated[str, Path(alias="fine_tuning_job_id")]
 Cursor = Annotated[str | None, Query(description="Id of the last item of the page before.")]
 Number = Annotated[int, Query(ge=1, le=100, description="Items per page.")]

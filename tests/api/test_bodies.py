@@ -208,6 +208,17 @@ def test_requests_one_after_another_are_not_cut_short_by_that(api: Api) -> None:
             time.sleep(0.8 * WAIT_S)
 
 
+@pytest.mark.parametrize("after", [b"\r\n", b""])
+def test_a_connection_that_falls_silent_after_its_answer_is_closed(api: Api, after: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", api.port), timeout=SOON_S) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        received = b""
+        while not received.endswith(b'{"status":"ok"}'):
+            received += connection.recv(65536)
+        connection.sendall(after)
+        assert connection.recv(1) == b""
+
+
 @pytest.mark.parametrize("path", ["/datasets", "/v1/files"])
 def test_silent_uploads_end_and_make_room(hasty: Server, path: str) -> None:
     form = 'content-type: multipart/form-data; boundary="b"'

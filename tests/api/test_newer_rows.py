@@ -260,6 +260,7 @@ def test_a_repeated_post_is_answered_though_it_would_be_refused_today(
     assert client.post(route, json=body).status_code == 422
     again = client.post(route, json=body, headers={"idempotency-key": "k"})
     assert (again.status_code, again.headers.get("idempotency-replayed")) == (first.status_code, "true"), again.text
+    assert again.json().keys() == first.json().keys()
     assert again.json()["id"] == first.json()["id"]
     assert again.headers.get("location") == first.headers.get("location")
     client.headers["authorization"] = f"Bearer {new_key(client, tenant='other')}"

@@ -231,6 +231,14 @@ def test_a_row_whose_gold_is_no_mathematics_is_named(policy: Policy) -> None:
         explore(policy, SCORES, prompts=prompts, alpha=0, lambda_adv=0)
 
 
+def test_such_a_row_among_others_ends_no_job(policy: Policy) -> None:
+    unusable, usable = replace(row(), reward=MathReward(answer="$$")), replace(row(), reward=RegexReward(pattern="a"))
+    prompts = [Prompt(each, explored=True, compared=False) for each in (unusable, usable)]
+    sequences, metrics, _ = explore(policy, SCORES, prompts=prompts, alpha=0, lambda_adv=0)
+    assert len(sequences) > 0
+    assert metrics["reward"] >= 0
+
+
 def test_reasoning_that_the_template_opens_is_no_answer_while_it_is_open(policy: Policy) -> None:
     thinking = replace(row(), thinks=True)
     prompts = [Prompt(thinking, explored=True, compared=True)]

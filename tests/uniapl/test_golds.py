@@ -75,12 +75,20 @@ def test_golds_that_no_answer_can_equal_are_found_with_their_rows(pool: RewardPo
     assert (found.unchecked, found.asked) == (0, first + 12)
 
 
-def test_what_is_not_checked_in_time_is_counted(pool: RewardPool) -> None:
+def test_what_is_not_checked_is_counted(pool: RewardPool) -> None:
     rows = [row(math("}{")), row(math("}{")), row(math("4")), row(None)]
-    found = unusable_golds(rows, pool, limit_s=0)
+    found = unusable_golds(rows, pool, most=0)
     assert (found.faults, found.unchecked, found.asked) == ({}, 3, 0)
-    found = failing_references([row(math("4"), "5")], pool, limit_s=0)
+    found = failing_references([row(math("4"), "5")], pool, most=0)
     assert (found.faults, found.unchecked, found.asked) == ({}, 1, 0)
+
+
+def test_golds_that_hang_end_the_check_after_some(pool: RewardPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uniapl.rewards.golds.MOST_TIMEOUTS", 1)
+    hanging = row(math("(" * 3000 + "1" + ")" * 3000))
+    found = unusable_golds([hanging, *(row(math(str(i))) for i in range(100))], pool)
+    assert set(found.faults) == {0}
+    assert found.unchecked > 50
 
 
 def load(folder: Path, rows: list[DatasetRow], pool: RewardPool, **fields: Any) -> tuple[Any, list[EventReport]]:

@@ -261,3 +261,11 @@ def test_training_on_a_path_names_what_is_not_read(tmp_path: Path) -> None:
         assert len(_load_rows(run, "d", reporter)) == 1
     (event,) = [json.loads(line) for line in (tmp_path / "reports.jsonl").read_text().splitlines()]
     assert event["data"] == {"dataset": "d", "ignored_fields": {"messages[].name": 1, "source": 1}}
+
+
+def test_the_elements_of_a_gold_stay_apart_and_its_thousands_do_not() -> None:
+    golds = {"(1, 2)": "(1, 2)", "1,234,567": "1234567", "{1,2,3}": "{1,2,3}"}
+    for written, read in golds.items():
+        reward = parse_row(json.dumps({"question": "q", "answer": f"The value is\n#### {written}"}))[0].reward
+        assert reward is not None
+        assert reward.model_dump()["answer"] == read

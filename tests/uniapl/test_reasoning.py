@@ -157,3 +157,10 @@ def test_what_references_lose_or_gain_is_an_event_with_their_rows(student: Polic
     assert "row sum" in left_out["message"]
     assert (closed["level"], closed["data"]) == ("warning", {"rows": ["sum"]})
     assert "the block is closed before them" in closed["message"]
+
+
+def test_an_answer_left_without_its_reasoning_may_quote_the_closing_tag(student: Policy) -> None:
+    row = encoded(student, PLAIN, "<think>hm</think>The </think> tag closes it.")
+    assert row.reference_ids is not None
+    assert student.text(row.reference_ids) == "The </think> tag closes it."
+    assert comparison(row, "x", Adversarial()).reference == "The </think> tag closes it."

@@ -6,7 +6,6 @@ as an answer to itself. The other kinds of reward have no such fault: an `exact_
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,10 +15,13 @@ from uniapl.rewards.verify import final_answer
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.reward import MathReward, Reward, WeightedSumReward
 
-LIMIT_S = 60.0
-"""Longest time to check a dataset, in seconds: some 20,000 different golds."""
+MOST = 20_000
+"""Questions that are asked of a dataset, about a minute's worth. A number and no time: rows that are left out decide
+the order of all others, and a resumed run must leave out the same."""
+MOST_TIMEOUTS = 20
+"""After so many that took too long no further ones are asked."""
 BATCH = 8
-"""Questions for each process between two looks at the clock."""
+"""Questions for each process between two counts of these."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Checked:
     faults: dict[int, str]
     """Why, by the row's place in the dataset."""
     unchecked: int
-    """Rows that were not checked within the time."""
+    """Rows that were not checked: those beyond `MOST`, or after `MOST_TIMEOUTS`."""
     asked: int
     """Rows that were, of those that have a gold or a reference to check."""
 
@@ -39,7 +41,7 @@ def row_name(row: DatasetRow, index: int) -> str:
     return row.id or f"row-{index}"
 
 
-def unusable_golds(rows: Sequence[DatasetRow], rewards: RewardPool, limit_s: float = LIMIT_S) -> Checked:
+def unusable_golds(rows: Sequence[DatasetRow], rewards: RewardPool, most: int = MOST) -> Checked:
     """Rows whose reward no answer earns, since a gold of theirs does not even equal itself. A gold is judged once."""
     golds = [_golds(row.reward) for row in rows]
     asked = {
@@ -47,7 +49,7 @@ def unusable_golds(rows: Sequence[DatasetRow], rewards: RewardPool, limit_s: flo
         for i, row in enumerate(rows)
         for gold in golds[i]
     }
-    verdicts = dict(zip(asked, _judged(list(asked.values()), rewards, limit_s), strict=False))
+    verdicts = dict(zip(asked, _judged(list(asked.values()), rewards, most), strict=False))
     faults = {
         i: _reason(gold, verdict)
         for i, of_row in enumerate(golds)
@@ -58,14 +60,14 @@ def unusable_golds(rows: Sequence[DatasetRow], rewards: RewardPool, limit_s: flo
     return Checked(faults, unchecked, asked=sum(map(bool, golds)) - unchecked)
 
 
-def failing_references(rows: Sequence[DatasetRow], rewards: RewardPool, limit_s: float = LIMIT_S) -> Checked:
-    """Rows whose own reference does not earn their own reward in full."""
+def failing_references(rows: Sequence[DatasetRow], rewards: RewardPool, most: int | None = MOST) -> Checked:
+    """Rows whose own reference does not earn their own reward in full; with `most` None all are checked."""
     asked = {
         i: Question(final_answer(row.reference), row.reward, row_name(row, i))
         for i, row in enumerate(rows)
         if row.reference and row.reward
     }
-    verdicts = dict(zip(asked, _judged(list(asked.values()), rewards, limit_s), strict=False))
+    verdicts = dict(zip(asked, _judged(list(asked.values()), rewards, most), strict=False))
     faults = {i: v.error or f"it earns {v.value:.3g}" for i, v in verdicts.items() if v.value is None or v.value < 1}
     return Checked(faults, unchecked=len(asked) - len(verdicts), asked=len(verdicts))
 
@@ -88,10 +90,13 @@ def _reason(gold: str, verdict: Verdict) -> str:
     return f"the gold answer {gold!r} cannot be judged: {verdict.error or 'it does not equal itself'}"
 
 
-def _judged(questions: list[Question], rewards: RewardPool, limit_s: float) -> list[Verdict]:
-    """Verdicts of the first questions, as many as the time allows."""
-    until, size = time.monotonic() + limit_s, BATCH * rewards.options.processes
+def _judged(questions: list[Question], rewards: RewardPool, most: int | None) -> list[Verdict]:
+    """Verdicts of the first questions: at most `most`, or of all."""
+    if most is None:
+        return rewards.verify(questions)
+    size, timeouts = BATCH * rewards.options.processes, 0
     found: list[Verdict] = []
-    while len(found) < len(questions) and time.monotonic() < until:
-        found += rewards.verify(questions[len(found) : len(found) + size])
+    while len(found) < min(most, len(questions)) and timeouts < MOST_TIMEOUTS:
+        found += rewards.verify(questions[len(found) : min(most, len(found) + size)])
+        timeouts = sum(verdict.timed_out for verdict in found)
     return found

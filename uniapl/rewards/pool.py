@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from uniapl.errors import RewardError
-from uniapl.rewards.worker import NOT_LOADED
+from uniapl.rewards.worker import NOT_LOADED, RETIRED
 from uniapl.signals import heed_stop
 from uniapl.spec.reward import Reward, RewardOptions
 
@@ -132,6 +132,11 @@ class _Worker:
         """Whether something killed the process, which has died, before it could take a question."""
         return not self.ready and self._process.wait() < 0
 
+    @property
+    def retired(self) -> bool:
+        """Whether the process, which has ended, left of its own accord after a verdict."""
+        return self._process.wait() == RETIRED
+
     def cause_of_death(self) -> Verdict:
         """Why a process that died at a question did.
 
@@ -227,15 +232,16 @@ class RewardPool:
         if worker.killed_at_start and at.killed_at_start < STARTS - 1:
             at.killed_at_start += 1
             return self._drop(worker)
-        verdict, index = worker.cause_of_death(), worker.question
+        verdict, index, retired = worker.cause_of_death(), worker.question, worker.retired
         self._drop(worker)
         if index is None:
             return
-        if verdict.timed_out or index in at.died:
+        if verdict.timed_out or (index in at.died and not retired):
             at.verdicts[index] = verdict
-        else:
+            return
+        if not retired:
             at.died.add(index)
-            at.waiting.appendleft(index)
+        at.waiting.appendleft(index)
 
     def _drop(self, worker: _Worker) -> None:
         worker.kill()

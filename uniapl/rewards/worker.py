@@ -32,6 +32,8 @@ MEMORY_BYTES = 4 * 2**30
 """Address space of one process: what an answer such as 10^10^10 may take before it raises MemoryError."""
 RETIRED_BYTES = MEMORY_BYTES // 2
 """Address space at which a process makes room for a new one, so that the next answer has the whole of it again."""
+RETIRED = 100
+"""Exit status of a process that ends because it holds more than that; a question sent to it meanwhile is unread."""
 LOAD_LIMIT_S = 120
 """Longest time to load what a type of reward needs."""
 
@@ -110,7 +112,7 @@ def main() -> None:
             return
         pipe.send(_answer(answer, reward, loaded, options))
         if _address_space() > RETIRED_BYTES:
-            return
+            sys.exit(RETIRED)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ SHAPE_FIELDS = (
 """What is read of them."""
 _GSM8K = re.compile(r"\n?####\s*(\S[^\n]*?)\s*$")
 """The value at the end of an answer."""
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+"""A comma that parts thousands, and not the elements of a list."""
 
 
 def with_usual_names(fields: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def _gsm8k(row: dict[str, Any]) -> dict[str, Any]:
     value = _GSM8K.search(row["answer"])
     if value is None:
         return row
-    reward = {"type": "math", "answer": value[1].replace(",", "")}
+    reward = {"type": "math", "answer": _THOUSANDS.sub("", value[1])}
     usual = {"prompt": row.pop("question"), "completion": row.pop("answer")}
     return {"reward": reward} | row | usual
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -85,7 +84,7 @@ def without_failing_references(rows: Rows, rewards: RewardPool) -> tuple[Rows, l
     Returns:
         All rows, and the ids of those that lost their reference.
     """
-    failing = failing_references(rows, rewards, limit_s=math.inf).faults
+    failing = failing_references(rows, rewards, most=None).faults
     kept = [row.model_copy(update={"reference": None}) if i in failing else row for i, row in enumerate(rows)]
     return kept, [row_name(rows[i], i) for i in sorted(failing)]
 
