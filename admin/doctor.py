@@ -21,9 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from store import migrate, vitals
-from store.artifacts import Artifacts
+from store.artifacts.base import ObjectsAway
+from store.artifacts.paths import Artifacts
 from store.db import make_engine, reading
-from store.objects import ObjectsAway
 from store.settings import Settings
 from store.states import ACTIVE
 from store.tables import Attempt, Checkpoint, Dataset, Job

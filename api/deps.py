@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from api.fleet import Fleet
 from api.limits import Limits
 from api.live import Live
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.doorbell import Doorbell
 from store.models import Registry
 from store.secret_key import SecretKey

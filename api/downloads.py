@@ -9,7 +9,7 @@ from urllib.parse import quote
 from fastapi import Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 

@@ -22,11 +22,11 @@ from api.limits import Limits
 from api.live import Live
 from api.routes import checkpoints, datasets, files, fine_tuning, jobs, planning, secrets, service, uploads
 from store import secret_key
-from store.artifacts import Artifacts
+from store.artifacts.base import ObjectsAway
+from store.artifacts.paths import Artifacts
 from store.db import make_engine
 from store.doorbell import Doorbell, make_celery
 from store.models import Registry
-from store.objects import ObjectsAway
 from store.settings import Settings
 from uniapl import tracing
 

@@ -11,7 +11,7 @@ from api import named
 from api.auth import Caller
 from api.deps import Service
 from store import rates, workers
-from store.objects import ObjectsAway
+from store.artifacts.base import ObjectsAway
 from store.tables import Dataset
 from uniapl.errors import MisfitError, SpecError
 from uniapl.estimate import plan

@@ -13,7 +13,7 @@ import time
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.settings import Settings
 
 RUN_JOB = "uniapl.run_job"

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.compression import GZIP, ZSTD, Gzip, Zstd
 from store.lines import Lines
 from store.parquet import MAGIC, Parquet

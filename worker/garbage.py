@@ -12,9 +12,9 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 
 from store import answers, uploads
-from store.artifacts import Artifacts
+from store.artifacts.base import fence_of
+from store.artifacts.paths import Artifacts
 from store.db import reading, unit_of_work
-from store.objects import fence_of
 from store.states import TERMINAL
 from store.tables import Checkpoint, Dataset, Job, Upload
 

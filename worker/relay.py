@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from store import checkpoints, holding, jobs, metrics, retention
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.db import unit_of_work
 from store.holding import Hold
 from store.tables import Attempt, Checkpoint

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from store.tables import new_id
 from worker import process

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine
 
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from store.tables import new_id
 from worker import metrics

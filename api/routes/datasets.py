@@ -15,9 +15,9 @@ from api.guarded import Guarded
 from api.idempotency import Once, OnceStreamed
 from api.problems import RESPONSES
 from store import contents, datasets, tokens
+from store.artifacts.base import ObjectsAway
 from store.errors import Conflict, NotFound
 from store.ingest import Ingest, Stated
-from store.objects import ObjectsAway
 from store.paging import newest_first
 from store.tables import Dataset as Row
 from store.tables import new_id

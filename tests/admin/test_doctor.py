@@ -13,7 +13,7 @@ from sqlalchemy import Engine, update
 
 from admin.doctor import examine
 from store import checkpoints
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.db import make_engine, unit_of_work
 from store.migrate import alembic_config
 from store.settings import Settings

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.main import create_app
-from store import bucket as store_bucket
+from store.artifacts import s3 as store_bucket
 from store.settings import Settings
 from tests.api.conftest import ROW, new_key, upload
 from tests.faults.servers import free_port

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from api import downloads
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.settings import Settings
 
 CONTENT = bytes(range(256)) * 10

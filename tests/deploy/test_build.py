@@ -53,7 +53,7 @@ def run(image: Path, *command: str, **settings: str) -> subprocess.CompletedProc
 
 
 def test_the_image_has_what_the_api_imports_and_no_torch(image: Path) -> None:
-    done = run(image, "python", "-c", "import api.__main__, api.main, admin.__main__, store.bucket")
+    done = run(image, "python", "-c", "import api.__main__, api.main, admin.__main__, store.artifacts.s3")
     assert done.returncode == 0, done.stderr
     assert "No module named 'torch'" in run(image, "python", "-c", "import torch").stderr
     traced = run(image, "python", "-c", "import opentelemetry.exporter.otlp.proto.http.trace_exporter")

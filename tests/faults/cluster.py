@@ -17,7 +17,7 @@ from sqlalchemy import Engine, create_engine, text
 from uniapl_client import Client
 
 from embedded.service import EmbeddedService
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.db import make_engine
 from store.states import TERMINAL
 from store.tables import Job

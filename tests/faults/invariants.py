@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.db import reading
 from store.states import TERMINAL, State
 from store.tables import Attempt, Checkpoint, Event, Job, Metric

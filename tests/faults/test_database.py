@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import create_engine, func, select, text
 
 from store import jobs
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.db import reading
 from store.tables import Attempt, Event, Job
 from tests.e2e.conftest import wait_for

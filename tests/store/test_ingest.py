@@ -18,7 +18,7 @@ import pytest
 import zstandard
 from pyarrow import parquet
 
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.compression import PIECE, Gzip, Zstd
 from store.errors import TooLarge
 from store.ingest import Ingest, Stated

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from store.artifacts import Artifacts
-from store.objects import ObjectsAway
+from store.artifacts.base import ObjectsAway
+from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from tests.faults.servers import free_port
 from uniapl.manifest import MANIFEST
@@ -224,7 +224,7 @@ def test_a_server_that_does_not_answer_is_no_missing_file(
 ) -> None:
     from datetime import timedelta
 
-    from store import bucket as module
+    from store.artifacts import s3 as module
 
     monkeypatch.setattr(module, "GIVE_UP", timedelta(seconds=1))
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")

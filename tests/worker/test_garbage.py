@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from store import answers, checkpoints, datasets, jobs, uploads
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.db import now, unit_of_work
 from store.holding import Hold
 from store.settings import Settings

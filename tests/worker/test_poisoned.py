@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, select, text, update
 
 from store import events, holding, jobs
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.db import unit_of_work
 from store.settings import Settings
 from store.tables import Attempt, Event, Job

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, delete
 
 from store import checkpoints, events, holding, jobs, metrics
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.db import unit_of_work
 from store.errors import FenceLost
 from store.holding import Hold

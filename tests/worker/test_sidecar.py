@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from tests.conftest import ROOT
 from uniapl.serving.address import read_address
@@ -362,7 +362,7 @@ OWNER = """
 import sys, time
 from pathlib import Path
 import worker.sidecar
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from tests.worker.test_sidecar import plan, settings
 from worker.sidecars import Sidecars
 folder = Path(sys.argv[1])

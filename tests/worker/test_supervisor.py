@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
 
 from store import checkpoints, jobs, secret_key, secrets
-from store.artifacts import Artifacts
+from store.artifacts.paths import Artifacts
 from store.db import unit_of_work
 from store.secret_key import SecretKey
 from store.settings import Settings

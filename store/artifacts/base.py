@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from store.settings import Settings
-from uniapl.manifest import MANIFEST
 from uniapl.spec.resources import CheckpointFile
 
 CHECKPOINTS = "jobs/*/fence-*/checkpoints/step-*"
@@ -89,61 +86,6 @@ class Objects(Protocol):
         """
 
 
-class Folder:
-    """The data folder, which all processes see: a directory on one machine, or one that several have mounted."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def publish(self, name: str) -> None:
-        """It is where everybody looks."""
-
-    def fetch(self, name: str) -> None:
-        """See `Objects`."""
-        if not (self._root / name).exists():
-            raise FileNotFoundError(name)
-
-    def checkpoint_files(self, name: str) -> list[CheckpointFile] | None:
-        """See `Objects`."""
-        return files_here(self._root / name)
-
-    def local(self, name: str) -> Path | None:
-        """Always."""
-        return self._root / name
-
-    def size(self, name: str) -> int | None:
-        """See `Objects`."""
-        path = self._root / name
-        return path.stat().st_size if path.is_file() else None
-
-    def stream(self, name: str, start: int, end: int) -> Iterator[bytes]:
-        """Whoever has `local` has no need of it."""
-        with (self._root / name).open("rb") as file:
-            file.seek(start)
-            yield file.read(end - start)
-
-    def remove(self, name: str) -> None:
-        """See `Objects`."""
-        remove_here(self._root / name)
-
-    def evict(self, name: str) -> None:
-        """What lies here is no copy."""
-
-    def checkpoints(self) -> set[str]:
-        """See `Objects`."""
-        found = (path.relative_to(self._root).as_posix() for path in self._root.glob(CHECKPOINTS))
-        return {name for name in found if fence_of(name) is not None}
-
-    def datasets(self) -> set[str]:
-        """See `Objects`."""
-        return {path.relative_to(self._root).as_posix() for path in self._root.glob(DATASETS)}
-
-    def fences(self, job_id: str) -> set[int]:
-        """See `Objects`."""
-        found = (fence_of(f"jobs/{job_id}/{path.name}") for path in (self._root / "jobs" / job_id).glob("fence-*"))
-        return {fence for fence in found if fence is not None}
-
-
 def fence_of(name: str) -> int | None:
     """The fence of the attempt that a file or folder belongs to; `None` for a folder of no attempt, such as a copy
     `fence-1.bak`."""
@@ -157,34 +99,3 @@ def listed(manifest: bytes) -> list[CheckpointFile] | None:
         return [CheckpointFile(name=name, **entry) for name, entry in json.loads(manifest)["files"].items()]
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def files_here(folder: Path) -> list[CheckpointFile] | None:
-    """The files of a checkpoint on this machine; `None` when something is missing or torn."""
-    try:
-        files = listed((folder / MANIFEST).read_bytes())
-        whole = files is not None and all((folder / file.name).stat().st_size == file.bytes for file in files)
-    except OSError:
-        return None
-    return files if whole else None
-
-
-def remove_here(path: Path) -> None:
-    """Remove a file or folder on this machine."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def of(settings: Settings) -> Objects:
-    """What the settings say.
-
-    Raises:
-        ValueError: they name something else than a bucket, or a secret that cannot be read.
-    """
-    if not settings.artifacts_url:
-        return Folder(settings.data_dir.absolute())
-    from store.bucket import Bucket  # a compiled library, which embedded use does not need
-
-    return Bucket(settings)

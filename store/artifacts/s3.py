@@ -16,7 +16,8 @@ import obstore
 from obstore.exceptions import GenericError, NotFoundError
 from obstore.store import S3Store
 
-from store.objects import CHECKPOINTS, DATASETS, Folder, ObjectsAway, fence_of, files_here, listed, remove_here
+from store.artifacts.base import CHECKPOINTS, DATASETS, ObjectsAway, fence_of, listed
+from store.artifacts.local import Folder, files_here, remove_here
 from store.settings import Settings, read_secret
 from uniapl.manifest import MANIFEST
 from uniapl.spec.resources import CheckpointFile

@@ -1,5 +1,5 @@
 """Every path on disk, relative to one data folder that API and workers share, or have each for itself as the cache of
-a bucket (`store.objects`).
+a bucket (`store.artifacts.s3`).
 
 datasets/<id>.jsonl
 jobs/<id>/fence-<n>/run.json, reports.jsonl, trainer.log, checkpoints/step-<k>/, sampler/
@@ -16,8 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from store import objects
-from store.objects import Folder, Objects
+from store.artifacts.base import Objects
+from store.artifacts.local import Folder
 from store.settings import Settings
 from uniapl.spec.run import SAMPLER
 
@@ -37,7 +37,11 @@ class Artifacts:
         Raises:
             ValueError: they name something else than a bucket, or a secret that cannot be read.
         """
-        return cls(settings.data_dir, objects.of(settings))
+        if not settings.artifacts_url:
+            return cls(settings.data_dir, Folder(settings.data_dir.absolute()))
+        from store.artifacts.s3 import Bucket  # a compiled library, which embedded use does not need
+
+        return cls(settings.data_dir, Bucket(settings))
 
     @cached_property
     def objects(self) -> Objects:
