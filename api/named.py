@@ -9,9 +9,9 @@ from store.errors import NotFound
 from store.models import Registry
 from store.tables import Dataset
 from uniapl.errors import SpecError
+from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import DatasetContents
-from uniapl.spec.run import ModelSource
 
 
 def mixed(spec: JobSpec) -> list[tuple[str, str]]:

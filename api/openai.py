@@ -14,8 +14,8 @@ from store.tables import Job as Row
 from uniapl.errors import SpecError
 from uniapl.spec.base import field_path
 from uniapl.spec.job import JobSpec
-from uniapl.spec.kept import STORED_SPEC, Kept
 from uniapl.spec.resources import Checkpoint
+from uniapl.spec.stored import STORED_SPEC, Kept
 from uniapl.spec.training import usual_learning_rate
 from uniapl.spec.weights import bounds
 

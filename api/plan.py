@@ -22,10 +22,10 @@ from uniapl.estimate.shape import Shape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
 from uniapl.estimate.verdict import best, device_of, judge, misfit_of
 from uniapl.estimate.workload import Entry, Step
+from uniapl.run.config import ModelSource
 from uniapl.spec.backend import InProcess
 from uniapl.spec.estimate import Bytes, Estimate, Hardware, MemoryEstimate, TimeEstimate, Verdict
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
 from uniapl.spec.teacher import OpenAITeacher
 
 Sources = Mapping[str, ModelSource]

@@ -14,10 +14,10 @@ from api.discriminators import check_discriminator
 from api.problems import field_problems
 from api.teachers import check_teacher, need_secret
 from uniapl.errors import UniaplError
+from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import SpecProblem, Validation
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import DatasetContents, mix_problems
-from uniapl.spec.run import ModelSource
 
 INVALID_FIELD = "invalid_request"
 """Code of a field that is wrong by itself or against others, as `POST /jobs` answers it."""

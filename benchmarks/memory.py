@@ -18,8 +18,8 @@ from typing import Any
 
 from uniapl.estimate import plan
 from uniapl.estimate.shape import read_shape
+from uniapl.run.config import RunConfig
 from uniapl.spec.estimate import Bytes
-from uniapl.spec.run import RunConfig
 
 ROOT = Path(__file__).parent.parent
 MODELS, ROWS = ROOT / "data" / "models", ROOT / "examples" / "data" / "train.jsonl"

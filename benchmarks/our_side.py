@@ -19,9 +19,9 @@ from uniapl.learner import Learner
 from uniapl.packing import Layout
 from uniapl.packs import packs
 from uniapl.policy import Policy, load_policy
+from uniapl.run.config import ModelSource
 from uniapl.selfcheck import with_layout
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
 
 ALPHA = 0.1
 """Weight of the teacher's answer in a unified step."""

@@ -20,9 +20,9 @@ from benchmarks.replay import Case
 from uniapl.allocator import keep_freed_memory
 from uniapl.learner import Learner
 from uniapl.policy import load_policy
+from uniapl.run.config import ModelSource
 from uniapl.selfcheck import with_layout
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
 
 PARTS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::addmm_", "mkldnn::_linear_pointwise"),

@@ -25,7 +25,7 @@ from uniapl.linear import Linear
 from uniapl.packs import packs
 from uniapl.policy import Policy, load_policy
 from uniapl.rollout.base import Completion
-from uniapl.spec.run import ModelSource
+from uniapl.run.config import ModelSource
 
 KINDS = ("generate", "continuous", "ours")
 PROMPT, GROUP = 96, 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-from uniapl.signals import die_with_parent
+from uniapl.run.signals import die_with_parent
 
 die_with_parent(int(sys.argv[1]))
 sys.argv = sys.argv[2:]

@@ -18,7 +18,7 @@ import transformers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from uniapl.policy import load_policy
-from uniapl.spec.run import ModelSource
+from uniapl.run.config import ModelSource
 
 SMOLLM2, MINILM, TINY = "smollm2-135m-instruct", "all-minilm-l6-v2", "tiny-random-llama"
 

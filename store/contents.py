@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from store.tables import Dataset
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.kept import STORED_ROW, Kept
 from uniapl.spec.resources import DatasetStatistics, Spread, TextStatistics
+from uniapl.spec.stored import STORED_ROW, Kept
 
 SAMPLE = 2000
 """Rows."""

@@ -8,7 +8,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from store.tables import Event, EventType, Json
-from uniapl.spec.report import Level
+from uniapl.run.reports import Level
 
 _ADD = insert(Event.__table__)  # type: ignore[arg-type]
 

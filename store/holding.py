@@ -18,9 +18,9 @@ from store.db import now
 from store.errors import FenceLost
 from store.states import ACTIVE
 from store.tables import Attempt, Job, Json
+from uniapl.run.config import ModelSource
+from uniapl.run.reports import Level
 from uniapl.spec.job import JobSpec
-from uniapl.spec.report import Level
-from uniapl.spec.run import ModelSource
 
 T = TypeVar("T")
 _MODELS = TypeAdapter(dict[str, ModelSource])

@@ -18,9 +18,9 @@ from store.errors import Conflict, FenceLost, NotFound
 from store.holding import Hold, held
 from store.states import ACTIVE, TERMINAL, State, Transition
 from store.tables import Attempt, Job, Json, new_id
+from uniapl.run.config import ModelSource
+from uniapl.run.reports import Level
 from uniapl.spec.job import SPEC_VERSION, JobSpec
-from uniapl.spec.report import Level
-from uniapl.spec.run import ModelSource
 
 FRUITLESS_LIMIT = 3
 """So many failed attempts in a row without a new checkpoint, and the job fails."""

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from uniapl.spec.imports import IgnoredFields, RowError, read_row
+from uniapl.spec.importers.rows import IgnoredFields, RowError, read_row
 
 MAX_PROBLEMS = 20
 _NEWLINES = re.compile(rb"\n+")

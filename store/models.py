@@ -15,8 +15,8 @@ import httpx
 
 from store.settings import Settings
 from uniapl.errors import SpecError
-from uniapl.spec.registry import Kind, read_registry
-from uniapl.spec.run import ModelSource
+from uniapl.run.config import ModelSource
+from uniapl.run.registry import Kind, read_registry
 
 CONFIGS = 256
 """So many models' configurations are remembered."""

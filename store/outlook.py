@@ -17,7 +17,7 @@ from store.states import ACTIVE, DUE, TERMINAL, State
 from store.tables import Job
 from store.tables import Worker as WorkerRow
 from uniapl.spec.job import SPEC_VERSION, JobSpec
-from uniapl.spec.kept import Kept
+from uniapl.spec.stored import Kept
 
 _JOBS = Job.__table__.c
 """Of all tenants, who share the workers: only numbers are made of them."""

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from store import parquet_rows
 from store.sinks import Sink
 from uniapl.errors import DatasetError
-from uniapl.spec.imports import FIELDS
+from uniapl.spec.importers.rows import FIELDS
 
 MAGIC = b"PAR1"
 _CHUNK = 256 * 1024

@@ -11,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from store.db import now
 from store.states import STATES, TERMINAL
 from uniapl import tracing
-from uniapl.spec.report import Level
+from uniapl.run.reports import Level
 
 Json = dict[str, Any]
 EventType = Literal["state", "message"]

@@ -15,8 +15,8 @@ from api.examples import JOB_EXAMPLES
 from api.openai import FineTuningRequest, to_spec
 from tests.conftest import MODELS, ROOT
 from uniapl.estimate import plan
+from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
 
 ROWS = ROOT / "examples" / "data" / "train.jsonl"
 PAGES = [ROOT / "README.md", ROOT / "client" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -18,17 +18,17 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from uniapl import tracing
-from uniapl.access import Access, handed
 from uniapl.allocator import keep_freed_memory
-from uniapl.atomic import no_space
 from uniapl.errors import DeviceError, DiskFullError, DivergedError, UnhealthyError, UniaplError
 from uniapl.experiments import command as experiment
-from uniapl.located import located
-from uniapl.progress import print_end
-from uniapl.ranks import launcher_problem
-from uniapl.signals import EXIT_REQUEUE, Signals, die_with_parent
+from uniapl.run.atomic import no_space
+from uniapl.run.config import RunConfig
+from uniapl.run.credentials import Access, handed
+from uniapl.run.located import located
+from uniapl.run.progress import print_end
+from uniapl.run.ranks import launcher_problem
+from uniapl.run.signals import EXIT_REQUEUE, Signals, die_with_parent
 from uniapl.spec.base import field_path
-from uniapl.spec.run import RunConfig
 
 EXIT_DONE, EXIT_USER, EXIT_NO_GPU, EXIT_DIVERGED, EXIT_DISK_FULL = 0, 64, 69, 70, 74
 
@@ -78,8 +78,8 @@ def _train(run: RunConfig, folder: Path, signals: Signals, access: Access) -> in
         import transformers  # they load here, after the arguments are known to be good
 
         from uniapl.prepare import log_environment, prepare
-        from uniapl.report import Reporter
         from uniapl.rewards.pool import RewardPool
+        from uniapl.run.reporter import Reporter
 
     gc.freeze()  # nor need it look at them ever again
     gc.enable()

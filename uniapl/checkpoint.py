@@ -1,4 +1,4 @@
-"""What goes into a checkpoint, all of it safetensors and JSON; `uniapl.manifest` makes the folder whole or not there.
+"""The contents of a checkpoint: safetensors and JSON. `uniapl.run.manifest` publishes the folder atomically.
 
     step-00000050/
         model.safetensors, config.json, tokenizer…   what `AutoModelForCausalLM.from_pretrained` reads
@@ -34,9 +34,9 @@ from torch.optim import Optimizer
 from uniapl import export
 from uniapl.errors import CheckpointError
 from uniapl.lora import save_merged
-from uniapl.manifest import SavedCheckpoint, folder_of, publish, steps_in
 from uniapl.merge import merged
 from uniapl.policy import Policy
+from uniapl.run.manifest import SavedCheckpoint, folder_of, publish, steps_in
 from uniapl.spec.job import JobSpec
 
 STATE = "state.json"

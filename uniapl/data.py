@@ -14,7 +14,7 @@ from uniapl.policy import Policy
 from uniapl.reasoning import THINK, Continuation, Frame, Turns, as_think, continuation, prompt_frame
 from uniapl.rewards.verify import CLOSING, OPENING
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.imports import IgnoredFields, RowError, read_row
+from uniapl.spec.importers.rows import IgnoredFields, RowError, read_row
 from uniapl.spec.reward import Reward
 from uniapl.spec.training import DataOptions
 

@@ -20,7 +20,7 @@ from uniapl.profile import Profile, measure
 from uniapl.rewards.pool import Question, RewardPool
 from uniapl.rewards.verify import final_answer
 from uniapl.rollout.base import Completion, Generator
-from uniapl.signals import heed_stop
+from uniapl.run.signals import heed_stop
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Adversarial
 

@@ -18,7 +18,7 @@ from uniapl.forward import completion_logprobs, precision
 from uniapl.objective import bounded_anchor, kl_penalty, unified_terms
 from uniapl.packs import Pack, packs
 from uniapl.policy import Policy, Reference
-from uniapl.signals import heed_stop
+from uniapl.run.signals import heed_stop
 from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Weights
 

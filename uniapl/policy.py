@@ -21,7 +21,7 @@ from uniapl.forward import completion_logprobs
 from uniapl.linear import multiply_by_onednn
 from uniapl.packing import PLAIN, Layout
 from uniapl.packs import Pack
-from uniapl.spec.run import ModelSource
+from uniapl.run.config import ModelSource
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, SafetensorError)
 """What transformers raises for a model that is missing, torn, or of an unknown kind."""

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import torch
 
-from uniapl import manifest
-from uniapl.access import Access
 from uniapl.blocks import wrap_blocks
 from uniapl.data import EncodedRow, encode_rows, load_rows
 from uniapl.device import Found, find_device
@@ -19,20 +17,22 @@ from uniapl.health import HealthMonitor
 from uniapl.learner import Learner
 from uniapl.lora import load_adapter, with_lora
 from uniapl.policy import Policy, Reference, load_policy, with_chat_template
-from uniapl.report import Reporter
 from uniapl.rewards.golds import Checked, failing_references, row_name, unusable_golds
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.base import Generator
 from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.rollout.vllm import VllmGenerator
+from uniapl.run import manifest
+from uniapl.run.config import SAMPLER, ModelSource, RunConfig
+from uniapl.run.credentials import Access
+from uniapl.run.reporter import Reporter
+from uniapl.run.signals import Signals
 from uniapl.selfcheck import stretches, with_layout
-from uniapl.signals import Signals
 from uniapl.spec.backend import VllmSampler
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.imports import IgnoredFields
+from uniapl.spec.importers.rows import IgnoredFields
 from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.requirements import DatasetContents, check_mix, uses_references
-from uniapl.spec.run import SAMPLER, ModelSource, RunConfig
 from uniapl.teachers.references import fill_references, without_failing_references
 from uniapl.trainer import Trainer
 

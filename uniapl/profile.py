@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from uniapl import atomic
 from uniapl.errors import DivergedError
+from uniapl.run import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

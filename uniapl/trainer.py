@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uniapl import checkpoint, manifest, tracing
+from uniapl import checkpoint, tracing
 from uniapl.batch import Sequence
 from uniapl.data import EncodedRow
 from uniapl.discriminators.learned import LearnedDiscriminator
@@ -27,10 +27,11 @@ from uniapl.learner import Learner
 from uniapl.mix import rows_of_step
 from uniapl.policy import Policy
 from uniapl.profile import draw, file_of, save
-from uniapl.progress import Progress
-from uniapl.report import Reporter
-from uniapl.signals import Signals, Stopped, heed_stop
-from uniapl.spec.run import RunConfig
+from uniapl.run import manifest
+from uniapl.run.config import RunConfig
+from uniapl.run.progress import Progress
+from uniapl.run.reporter import Reporter
+from uniapl.run.signals import Signals, Stopped, heed_stop
 
 DISCRIMINATOR, PROFILE = "discriminator", "profile"
 """Folders within a checkpoint: a learned discriminator, the measurements so far."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from uniapl.spec.report import MetricReport, Report
+from uniapl.run.reports import MetricReport, Report
 
 BURST_S = 5
 """After silence, so many seconds' worth of points may come at once."""

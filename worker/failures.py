@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from store.secrets import SecretUnusable
 from uniapl.errors import CheckpointError, DeviceError, DiskFullError, DivergedError, ServerError
-from uniapl.spec.report import ErrorReport
+from uniapl.run.reports import ErrorReport
 from uniapl.spec.resources import JobError
 
 # the trainer's contract, docs/adr/0004

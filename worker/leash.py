@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 
-from uniapl.signals import die_with_parent
+from uniapl.run.signals import die_with_parent
 
 
 def main(parent_pid: int, command: list[str]) -> int:

@@ -8,10 +8,10 @@ from uniapl.estimate import plan
 from uniapl.estimate.cards import cards
 from uniapl.estimate.servers import servers_of
 from uniapl.estimate.shape import ShapeUnknown, read_shape
+from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Gpu, Hardware
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
 
 
 def shares(spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu]) -> dict[ServerRole, float]:

@@ -10,9 +10,9 @@ from typing import Literal
 from store.settings import Settings
 from uniapl.estimate.cards import UNKNOWN
 from uniapl.estimate.servers import sequences
+from uniapl.run.config import SAMPLER, SAMPLER_START, ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole, VllmSampler
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import SAMPLER, SAMPLER_START, ModelSource
 
 BESIDE = Path(__file__).parent / "beside"
 """What vLLM loads of ours."""

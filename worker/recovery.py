@@ -12,9 +12,9 @@ from store import checkpoints, holding
 from store.db import reading, unit_of_work
 from store.holding import Hold
 from store.tables import Attempt, Checkpoint, Job
-from uniapl import manifest
 from uniapl.errors import CheckpointError
-from uniapl.manifest import SavedCheckpoint
+from uniapl.run import manifest
+from uniapl.run.manifest import SavedCheckpoint
 from worker import process
 from worker.relay import Relay
 from worker.worker import Worker

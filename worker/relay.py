@@ -20,7 +20,7 @@ from store.artifacts.paths import Artifacts
 from store.db import unit_of_work
 from store.holding import Hold
 from store.tables import Attempt, Checkpoint
-from uniapl.spec.report import (
+from uniapl.run.reports import (
     REPORT,
     CheckpointReport,
     ErrorReport,

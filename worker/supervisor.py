@@ -30,7 +30,7 @@ from store.secrets import SecretUnusable
 from store.tables import Checkpoint
 from uniapl import tracing
 from uniapl.errors import CheckpointError
-from uniapl.spec.run import RunConfig
+from uniapl.run.config import RunConfig
 from uniapl.spec.teacher import OpenAITeacher
 from worker import metrics, process, recovery
 from worker.claim import OUTAGE, claim

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from store.settings import Settings
-from uniapl.spec.report import REPORT, PhaseReport
+from uniapl.run.reports import REPORT, PhaseReport
 
 BLOCK = 1 << 20
 GLANCE_S = 1.0

@@ -15,7 +15,7 @@ from api.problems import RESPONSES
 from store import aliases, checkpoints, retention
 from store.errors import NotFound
 from store.tables import Checkpoint as Row
-from uniapl.manifest import MANIFEST
+from uniapl.run.manifest import MANIFEST
 from uniapl.spec.resources import Alias, Checkpoint, Page
 
 router = APIRouter(tags=["checkpoints"], responses=RESPONSES, route_class=Guarded)

@@ -21,8 +21,8 @@ from store.ingest import Ingest, Stated
 from store.paging import newest_first
 from store.tables import Dataset as Row
 from store.tables import new_id
-from uniapl.spec.kept import StoredRow
 from uniapl.spec.resources import Dataset, DatasetStatistics, Page
+from uniapl.spec.stored import StoredRow
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], responses=RESPONSES, route_class=Guarded)
 Sha256 = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Hash of the body, in hex; checked.")]

@@ -3,7 +3,6 @@
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.estimate import Estimate, Validation
 from uniapl.spec.job import JobSpec
-from uniapl.spec.kept import Kept
 from uniapl.spec.resources import (
     Alias,
     Checkpoint,
@@ -16,6 +15,7 @@ from uniapl.spec.resources import (
     Sample,
     Secret,
 )
+from uniapl.spec.stored import Kept
 from uniapl_client._async.client import AsyncClient
 from uniapl_client._sync.client import Client
 from uniapl_client.errors import (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from store.artifacts.base import CHECKPOINTS, DATASETS, fence_of, listed
-from uniapl.manifest import MANIFEST
+from uniapl.run.manifest import MANIFEST
 from uniapl.spec.resources import CheckpointFile
 
 

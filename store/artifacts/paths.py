@@ -19,7 +19,7 @@ from typing import Self
 from store.artifacts.base import Objects
 from store.artifacts.local import Folder
 from store.settings import Settings
-from uniapl.spec.run import SAMPLER
+from uniapl.run.config import SAMPLER
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from obstore.store import S3Store
 from store.artifacts.base import CHECKPOINTS, DATASETS, ObjectsAway, fence_of, listed
 from store.artifacts.local import Folder, files_here, remove_here
 from store.settings import Settings, read_secret
-from uniapl.manifest import MANIFEST
+from uniapl.run.manifest import MANIFEST
 from uniapl.spec.resources import CheckpointFile
 
 PART_BYTES = 16 * 1024 * 1024

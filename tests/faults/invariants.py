@@ -23,9 +23,9 @@ from store.db import reading
 from store.states import TERMINAL, State
 from store.tables import Attempt, Checkpoint, Event, Job, Metric
 from tests.e2e.conftest import trainers
-from uniapl import manifest
 from uniapl.errors import CheckpointError
-from uniapl.spec.report import REPORT, MetricReport
+from uniapl.run import manifest
+from uniapl.run.reports import REPORT, MetricReport
 
 Weights = Callable[[Job], bytes | None]
 """The bytes of `model.*` that an uninterrupted run of the job ends with; `None` when they are not known."""

@@ -159,7 +159,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
 
 
 def test_a_checkpoint_that_was_whole_when_its_trainer_died_is_taken_over(cluster: Cluster, tmp_path: Path) -> None:
-    stopped(cluster, UNIAPL_TEST_DIE_AT=f"uniapl.report:Reporter.checkpoint:before:2:{tmp_path / 'died'}")
+    stopped(cluster, UNIAPL_TEST_DIE_AT=f"uniapl.run.reporter:Reporter.checkpoint:before:2:{tmp_path / 'died'}")
     cluster.restart_dead(print)
     job_id = cluster.submit()
     (job,) = cluster.finish(job_id)
@@ -170,7 +170,7 @@ def test_a_checkpoint_that_was_whole_when_its_trainer_died_is_taken_over(cluster
 
 
 def test_a_checkpoint_that_was_not_whole_is_not(cluster: Cluster, tmp_path: Path) -> None:
-    stopped(cluster, UNIAPL_TEST_DIE_AT=f"uniapl.manifest:_sync_all:after:2:{tmp_path / 'died'}")
+    stopped(cluster, UNIAPL_TEST_DIE_AT=f"uniapl.run.manifest:_sync_all:after:2:{tmp_path / 'died'}")
     cluster.restart_dead(print)
     job_id = cluster.submit()
     (job,) = cluster.finish(job_id)

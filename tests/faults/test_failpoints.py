@@ -48,16 +48,16 @@ WORKER = [  # while the job is …
     ("worker.supervisor:_Attempt._settle:after", 1),
 ]
 TRAINER = [
-    ("uniapl.spec.run:RunConfig.model_validate_json:before", 1),
-    ("uniapl.manifest:publish:before", 2),
-    ("uniapl.manifest:_sync_all:before", 2),
-    ("uniapl.manifest:_sync:before", 1),
-    ("uniapl.manifest:_sync:before", 3),
-    ("uniapl.manifest:_sync:after", 4),
-    ("uniapl.manifest:_sync:after", 5),
-    ("uniapl.manifest:publish:after", 1),
-    ("uniapl.manifest:publish:after", 4),
-    ("uniapl.report:Reporter.checkpoint:after", 2),
+    ("uniapl.run.config:RunConfig.model_validate_json:before", 1),
+    ("uniapl.run.manifest:publish:before", 2),
+    ("uniapl.run.manifest:_sync_all:before", 2),
+    ("uniapl.run.manifest:_sync:before", 1),
+    ("uniapl.run.manifest:_sync:before", 3),
+    ("uniapl.run.manifest:_sync:after", 4),
+    ("uniapl.run.manifest:_sync:after", 5),
+    ("uniapl.run.manifest:publish:after", 1),
+    ("uniapl.run.manifest:publish:after", 4),
+    ("uniapl.run.reporter:Reporter.checkpoint:after", 2),
 ]
 API = [("store.jobs:create:before", 1), ("store.jobs:create:after", 1), ("api.admission:admit:after", 1)]
 

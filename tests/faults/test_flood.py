@@ -14,8 +14,8 @@ from store.db import reading
 from store.tables import Attempt
 from tests.conftest import ROOT
 from tests.faults.cluster import Cluster
-from uniapl.spec.report import REPORT, MetricReport
-from uniapl.spec.run import RunConfig
+from uniapl.run.config import RunConfig
+from uniapl.run.reports import REPORT, MetricReport
 
 pytestmark = pytest.mark.faults
 STEPS, ROUNDS = 60, 5

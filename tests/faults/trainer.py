@@ -19,11 +19,11 @@ import sys
 import time
 from pathlib import Path
 
-from uniapl import manifest
 from uniapl.errors import CheckpointError, DivergedError, UniaplError
-from uniapl.report import Reporter
-from uniapl.signals import Signals, die_with_parent
-from uniapl.spec.run import RunConfig
+from uniapl.run import manifest
+from uniapl.run.config import RunConfig
+from uniapl.run.reporter import Reporter
+from uniapl.run.signals import Signals, die_with_parent
 
 STUDENT = "counting-student"
 WEIGHTS = 1 << 16

@@ -27,7 +27,7 @@ from store.settings import Settings
 from store.sinks import FREE_BYTES, MAX_RATIO
 from store.tables import Dataset
 from tests.conftest import ROOT
-from tests.uniapl.test_imports import IF_RLVR, IFEVAL, TRL
+from tests.uniapl.spec.importers.test_rows import IF_RLVR, IFEVAL, TRL
 from uniapl.errors import DatasetError
 
 TRAIN = (ROOT / "examples" / "data" / "train.jsonl").read_bytes()

@@ -20,8 +20,8 @@ from store.paging import newest_first
 from store.states import TERMINAL, State
 from store.tables import Attempt, Event, Job
 from tests.store import sweeping
+from uniapl.run.config import ModelSource
 from uniapl.spec.job import SPEC_VERSION, JobSpec, MixEntry
-from uniapl.spec.run import ModelSource
 
 SPEC = JobSpec(student="tiny", dataset_mix=[MixEntry(dataset="ds_1")])
 ERROR = {"code": "trainer_crashed", "message": "it crashed", "category": "internal", "log_tail": "…"}

@@ -20,7 +20,7 @@ from store.artifacts.base import ObjectsAway
 from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from tests.faults.servers import free_port
-from uniapl.manifest import MANIFEST
+from uniapl.run.manifest import MANIFEST
 
 CHECKPOINT = "jobs/job_1/fence-2/checkpoints/step-00000005"
 FILES = {"model.safetensors": b"w" * 100_000, "config.json": b"{}", "tokenizer/chat.jinja": b"{{ x }}", "empty": b""}

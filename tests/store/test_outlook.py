@@ -13,8 +13,8 @@ from store.outlook import Outlook
 from store.tables import Job
 from tests.store.test_jobs import ERROR, held, make_job
 from tests.store.test_workers import FACTS, LEASE_S, report, run, silent_for, spec
+from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
 
 
 def looked(engine: Engine, *job_ids: str, tenant: str | None = tenants.DEFAULT) -> list[Outlook]:

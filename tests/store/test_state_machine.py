@@ -26,8 +26,8 @@ from store.tables import Attempt, Base, Checkpoint, Event, Job
 from store.tenants import DEFAULT
 from tests.store import sweeping
 from tests.store.test_jobs import SPEC
+from uniapl.run.config import ModelSource
 from uniapl.spec.job import SPEC_VERSION
-from uniapl.spec.run import ModelSource
 
 EXAMPLES = int(os.environ.get("UNIAPL_TEST_EXAMPLES", "0"))
 PROFILE = settings(

@@ -10,8 +10,8 @@ from sqlalchemy import Engine, select, update
 from store import jobs, metrics, rates, workers
 from store.db import now, reading, unit_of_work
 from store.tables import Job, Worker
+from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
 
 LEASE_S = 10.0
 FACTS: dict[str, Any] = {

@@ -10,8 +10,8 @@ import torch
 
 from tests.conftest import MODELS
 from uniapl.policy import Policy, load_policy
-from uniapl.signals import Signals
-from uniapl.spec.run import ModelSource
+from uniapl.run.config import ModelSource
+from uniapl.run.signals import Signals
 
 Listening = Callable[[], Signals]
 
@@ -25,7 +25,7 @@ def policy() -> Policy:
 @pytest.fixture
 def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening]:
     """Installs signals in this process, afresh at each call; after the test there are none."""
-    monkeypatch.setattr("uniapl.signals._installed", None)
+    monkeypatch.setattr("uniapl.run.signals._installed", None)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
 
     def install() -> Signals:

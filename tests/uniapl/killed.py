@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
-from uniapl import manifest
 from uniapl.errors import CheckpointError
-from uniapl.spec.report import REPORT, MetricReport, Report
+from uniapl.run import manifest
+from uniapl.run.reports import REPORT, MetricReport, Report
 
 DYING = """
 import os, runpy, signal, sys
@@ -36,7 +36,7 @@ runpy.run_module("uniapl", run_name="__main__", alter_sys=True)
 """`python -m uniapl` that is killed at one of the syncs of a checkpoint that it writes."""
 DYING_AFTER = """
 import os, runpy, signal, sys, threading
-from uniapl.report import Reporter
+from uniapl.run.reporter import Reporter
 
 first, share, within_s, tell, dying = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), Reporter.metrics, False
 

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tests.conftest import MODELS
 from uniapl.policy import Policy, load_policy
-from uniapl.spec.run import ModelSource
+from uniapl.run.config import ModelSource
 
 COMMON = {
     "hidden_size": 32,

@@ -11,10 +11,10 @@ from uniapl.estimate.memory import RUNTIME
 from uniapl.estimate.servers import BATCHED_TOKENS, Server, servers_of
 from uniapl.estimate.shape import Shape, ShapeUnknown
 from uniapl.estimate.verdict import best, judge, misfit_of
+from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Bytes, Gpu, Hardware
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
 
 GB = 10**9
 SHAPE = Shape(

@@ -12,16 +12,17 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.uniapl.test_policy import rollouts_and_demonstrations, spec
-from uniapl import checkpoint, linear, manifest
+from uniapl import checkpoint, linear
 from uniapl.activations import keep_less
 from uniapl.errors import CheckpointError
 from uniapl.learner import Learner
-from uniapl.manifest import SavedCheckpoint
 from uniapl.policy import Policy, load_policy
-from uniapl.report import Reporter
+from uniapl.run import manifest
+from uniapl.run.config import ModelSource
+from uniapl.run.manifest import SavedCheckpoint
+from uniapl.run.reporter import Reporter
+from uniapl.run.reports import REPORT
 from uniapl.spec.job import JobSpec
-from uniapl.spec.report import REPORT
-from uniapl.spec.run import ModelSource
 
 
 @pytest.fixture

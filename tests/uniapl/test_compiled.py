@@ -27,8 +27,8 @@ from uniapl.errors import SpecError
 from uniapl.learner import Learner, Metrics
 from uniapl.packing import Layout
 from uniapl.policy import Policy, load_policy
+from uniapl.run.config import ModelSource
 from uniapl.selfcheck import disagreement
-from uniapl.spec.run import ModelSource
 from uniapl.spec.training import Resources
 
 pytestmark = [  # torch's own compiler uses what torch deprecates, and looks at gradients

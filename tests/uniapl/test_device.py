@@ -14,7 +14,7 @@ from tests.uniapl.test_train_command import finish, reports, run_file
 from uniapl import device
 from uniapl.device import find_device
 from uniapl.errors import DeviceError
-from uniapl.spec.report import ErrorReport, EventReport
+from uniapl.run.reports import ErrorReport, EventReport
 from worker.failures import classify
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU of this machine can be used")

@@ -19,8 +19,8 @@ from uniapl.discriminators.embedding import EmbeddingDiscriminator
 from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.discriminators.load import load_discriminator
 from uniapl.errors import ModelError, ScoreError
+from uniapl.run.config import ModelSource, RunConfig
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource, RunConfig
 
 CPU = torch.device("cpu")
 

@@ -18,8 +18,8 @@ from tests.conftest import MODELS
 from uniapl.discriminators.base import Comparison
 from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.errors import CheckpointError, DivergedError, ModelError
+from uniapl.run.config import ModelSource
 from uniapl.spec.discriminator import LearnedDiscriminator as Options
-from uniapl.spec.run import ModelSource
 
 TINY = MODELS / "tiny-random-llama"
 NOUNS = ["river", "stone", "lamp", "tall", "seven", "music", "paper", "window", "cloud", "sugar", "train", "winter"]

@@ -18,7 +18,7 @@ from uniapl.discriminators.last_token import last_token_scores
 from uniapl.discriminators.polar import PolarDiscriminator
 from uniapl.discriminators.polar_encoding import encode
 from uniapl.errors import ModelError
-from uniapl.spec.run import ModelSource
+from uniapl.run.config import ModelSource
 
 CPU = torch.device("cpu")
 TINY = MODELS / "tiny-random-llama"

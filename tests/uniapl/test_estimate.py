@@ -33,9 +33,9 @@ from uniapl.lora import with_lora
 from uniapl.packing import CHUNK_LOGITS, usual
 from uniapl.packs import Pack, packs
 from uniapl.policy import Policy
+from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Bytes, Gpu, Hardware
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
 from uniapl.spec.training import DataOptions, Lora
 
 TINY = ModelSource(path=str(MODELS / "tiny-random-llama"))

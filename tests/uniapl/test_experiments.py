@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from tests.conftest import MODELS, ROOT
-from uniapl import manifest
 from uniapl.errors import DatasetError, SpecError
 from uniapl.experiments.answers import mismatched, rewritten, shuffled, truncated, verbose
 from uniapl.experiments.bad_teacher import BAD_TEACHER
@@ -26,11 +25,12 @@ from uniapl.experiments.results import Failure, RunResult, metrics_at, read_repo
 from uniapl.experiments.table import differences_table, results_table
 from uniapl.experiments.validation import validate
 from uniapl.experiments.weights import ABLATION, DIVERSITY, LAMBDA_SWEEP, TERMS
+from uniapl.run import manifest
+from uniapl.run.config import ModelSource, RunConfig
+from uniapl.run.registry import RegisteredModel, read_registry, sources
+from uniapl.run.reports import EventReport
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
-from uniapl.spec.registry import RegisteredModel, read_registry, sources
-from uniapl.spec.report import EventReport
-from uniapl.spec.run import ModelSource, RunConfig
 from uniapl.spec.weights import Stage
 
 DATA = ROOT / "examples" / "data"

@@ -24,6 +24,7 @@ from uniapl.explore import Explorer, Prompt
 from uniapl.policy import Policy
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.base import Completion, OnGroup
+from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 from uniapl.spec.reward import (
     IfevalReward,
@@ -34,7 +35,6 @@ from uniapl.spec.reward import (
     RewardPart,
     WeightedSumReward,
 )
-from uniapl.spec.run import ModelSource
 
 NO_COMMA = IfevalReward(instruction_id_list=["punctuation:no_comma"], kwargs=[{}])
 

@@ -17,16 +17,16 @@ import pytest
 from tests.conftest import MODELS, ROOT
 from tests.uniapl.killed import reports, trained
 from tests.uniapl.test_train_command import DATA, run_file, start
-from uniapl import manifest
 from uniapl.__main__ import EXIT_DISK_FULL
-from uniapl.access import Access
 from uniapl.errors import UniaplError
 from uniapl.prepare import prepare
-from uniapl.report import Reporter
 from uniapl.rewards.pool import RewardPool
-from uniapl.signals import Signals
-from uniapl.spec.report import CheckpointReport, ErrorReport
-from uniapl.spec.run import ModelSource, RunConfig
+from uniapl.run import manifest
+from uniapl.run.config import ModelSource, RunConfig
+from uniapl.run.credentials import Access
+from uniapl.run.reporter import Reporter
+from uniapl.run.reports import CheckpointReport, ErrorReport
+from uniapl.run.signals import Signals
 
 MIB = 1 << 20
 SHORT: dict[str, Any] = {

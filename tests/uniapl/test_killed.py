@@ -21,8 +21,8 @@ from tests.conftest import MODELS
 from tests.uniapl.killed import Job, kill_after, reports, trained
 from tests.uniapl.test_teachers import Reply, Teacher, completion
 from tests.uniapl.test_train_command import DATA
-from uniapl import manifest
-from uniapl.spec.report import EventReport, MetricReport, SampleReport
+from uniapl.run import manifest
+from uniapl.run.reports import EventReport, MetricReport, SampleReport
 
 STEPS, EPOCH = 9, 4
 """Updates of the run, and updates in which its eight rows come once."""

@@ -16,7 +16,7 @@ from uniapl.blocks import wrap_blocks
 from uniapl.linear import Linear, onednn_is_faster
 from uniapl.lora import with_lora
 from uniapl.policy import Policy, load_policy
-from uniapl.spec.run import ModelSource
+from uniapl.run.config import ModelSource
 from uniapl.spec.training import Lora, Resources
 
 

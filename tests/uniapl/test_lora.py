@@ -13,7 +13,7 @@ from uniapl.errors import SpecError
 from uniapl.forward import completion_logprobs
 from uniapl.lora import save_merged, with_lora
 from uniapl.policy import Policy, Reference, load_policy
-from uniapl.spec.run import ModelSource
+from uniapl.run.config import ModelSource
 from uniapl.spec.training import Lora
 
 

@@ -24,9 +24,9 @@ from cryptography.x509.oid import NameOID
 
 from tests.uniapl.test_teachers import Reply, Teacher, completion, fill, rows, spec
 from uniapl import outbound
-from uniapl.access import Access
 from uniapl.errors import SpecError, TeacherError
 from uniapl.outbound import AddressRefused, PublicTransport, check, is_public
+from uniapl.run.credentials import Access
 
 NAME = "teacher.example"
 PUBLIC = "93.184.216.34"

@@ -15,12 +15,12 @@ from uniapl.errors import DatasetError
 from uniapl.explore import comparison
 from uniapl.policy import Policy, load_policy, with_chat_template
 from uniapl.prepare import _encode
-from uniapl.report import Reporter
 from uniapl.rewards.verify import final_answer, reward_of
+from uniapl.run.config import ModelSource, RunConfig
+from uniapl.run.reporter import Reporter
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.objective import Adversarial
 from uniapl.spec.reward import ExactMatchReward, RewardOptions
-from uniapl.spec.run import ModelSource, RunConfig
 from uniapl.spec.training import DataOptions
 
 TURNS = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"

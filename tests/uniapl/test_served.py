@@ -27,13 +27,13 @@ from uniapl.discriminators.load import discriminator_server, load_discriminator
 from uniapl.discriminators.polar_encoding import encode
 from uniapl.discriminators.served import ServedEmbedding, ServedPolar
 from uniapl.errors import ServerError, SpecError
+from uniapl.run.config import ModelSource, RunConfig
+from uniapl.run.signals import Stopped
 from uniapl.serving.address import Address, read_address, write_address
 from uniapl.serving.server import ModelServer, Question
 from uniapl.serving.wire import Garbage, read_embeddings, read_scores
-from uniapl.signals import Stopped
 from uniapl.spec.backend import Api, Asked
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource, RunConfig
 
 FEW = [Comparison("How many?", "Three.", output) for output in ("Three.", "", "Two.", "Three.")]
 ASKED = Asked(timeout_s=60, retry_s=60, concurrency=4)

@@ -18,14 +18,14 @@ from tests.conftest import MODELS, ROOT
 from tests.uniapl.conftest import Listening
 from tests.uniapl.killed import reports, trained
 from tests.uniapl.test_train_command import DATA
-from uniapl import manifest
-from uniapl.access import Access
 from uniapl.prepare import prepare
-from uniapl.report import Reporter
 from uniapl.rewards.pool import RewardPool
-from uniapl.signals import Signals
-from uniapl.spec.report import CheckpointReport, EventReport
-from uniapl.spec.run import RunConfig
+from uniapl.run import manifest
+from uniapl.run.config import RunConfig
+from uniapl.run.credentials import Access
+from uniapl.run.reporter import Reporter
+from uniapl.run.reports import CheckpointReport, EventReport
+from uniapl.run.signals import Signals
 
 STEPS = 4
 SPEC: dict[str, Any] = {
@@ -140,7 +140,7 @@ def test_a_running_baseline_is_that_of_the_last_finished_step(tmp_path: Path, li
 
 
 @pytest.mark.parametrize(
-    "where", ["torch.optim:AdamW.step", "uniapl.manifest:_sync_all"], ids=["the update", "a checkpoint"]
+    "where", ["torch.optim:AdamW.step", "uniapl.run.manifest:_sync_all"], ids=["the update", "a checkpoint"]
 )
 def test_what_changes_the_policy_or_the_disk_is_finished(
     where: str, tmp_path: Path, listening: Listening, monkeypatch: pytest.MonkeyPatch

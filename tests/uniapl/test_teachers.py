@@ -21,12 +21,12 @@ from typing import Any
 import pytest
 
 from tests.uniapl.conftest import Listening
-from uniapl.access import Access
 from uniapl.errors import SpecError, TeacherError
 from uniapl.rewards.pool import RewardPool
+from uniapl.run.credentials import Access
+from uniapl.run.signals import Stopped
 from uniapl.serving import exchange
 from uniapl.serving.exchange import backoff_s, retry_after_s
-from uniapl.signals import Stopped
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import uses_references

@@ -15,9 +15,9 @@ import pytest
 from safetensors import safe_open
 
 from tests.conftest import MODELS, ROOT
-from uniapl import manifest
-from uniapl.ranks import launcher_problem
-from uniapl.spec.report import (
+from uniapl.run import manifest
+from uniapl.run.ranks import launcher_problem
+from uniapl.run.reports import (
     REPORT,
     CheckpointReport,
     ErrorReport,

@@ -21,8 +21,8 @@ from tests.uniapl.test_discriminators_polar import TOKENS, write_model
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.discriminators.embedding import EmbeddingDiscriminator
 from uniapl.discriminators.polar import PolarDiscriminator
+from uniapl.run.config import ModelSource
 from uniapl.serving.address import read_address
-from uniapl.spec.run import ModelSource
 from worker.probe import tokens
 
 pytestmark = pytest.mark.vllm

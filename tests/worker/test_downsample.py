@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from uniapl.spec.report import EventReport, MetricReport, Report
+from uniapl.run.reports import EventReport, MetricReport, Report
 from worker.downsample import BURST_S, Downsampler
 
 

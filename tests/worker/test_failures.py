@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from uniapl.__main__ import EXIT_DISK_FULL, EXIT_DIVERGED, EXIT_DONE, EXIT_NO_GPU, EXIT_REQUEUE, EXIT_USER
-from uniapl.spec.report import ErrorReport
+from uniapl.run.reports import ErrorReport
 from worker import failures
 from worker.failures import classify
 

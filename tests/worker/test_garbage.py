@@ -16,7 +16,7 @@ from store.holding import Hold
 from store.settings import Settings
 from store.tables import Answer, Dataset, Job, Upload
 from tests.store.test_jobs import held, make_job
-from uniapl import manifest
+from uniapl.run import manifest
 from worker import garbage
 
 

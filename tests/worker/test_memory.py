@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tests.conftest import MODELS
+from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Gpu
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
 from worker.memory import shares
 
 GB = 10**9

@@ -17,9 +17,9 @@ from store.holding import Hold
 from store.settings import Settings
 from store.tables import Attempt, Job
 from tests.store.test_jobs import ERROR, make_job
-from uniapl import manifest
-from uniapl.manifest import SavedCheckpoint
-from uniapl.report import Reporter
+from uniapl.run import manifest
+from uniapl.run.manifest import SavedCheckpoint
+from uniapl.run.reporter import Reporter
 from worker import process, recovery
 from worker.worker import Worker
 

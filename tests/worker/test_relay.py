@@ -15,7 +15,7 @@ from store.holding import Hold
 from store.tables import Metric
 from tests.store.test_jobs import held, make_job
 from uniapl.errors import SpecError
-from uniapl.report import Reporter
+from uniapl.run.reporter import Reporter
 from worker.relay import Relay
 
 

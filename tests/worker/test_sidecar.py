@@ -19,10 +19,10 @@ import pytest
 from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from tests.conftest import ROOT
+from uniapl.run.config import ModelSource
 from uniapl.serving.address import read_address
 from uniapl.spec.backend import ManagedVllm, ServerRole
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
 from worker import process
 from worker.companions import Companions
 from worker.plan import Plan, plans

@@ -18,8 +18,8 @@ from store.settings import Settings
 from store.tables import Attempt
 from tests.e2e.conftest import trainers
 from tests.store.test_jobs import SPEC, claim, held, make_job
+from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
 from worker import supervisor
 from worker.supervisor import Worker, run_attempt
 

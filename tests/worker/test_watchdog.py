@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from store.settings import Settings
-from uniapl.report import Reporter
+from uniapl.run.reporter import Reporter
 from worker.watchdog import GLANCE_S, Watchdog
 
 SETTINGS = Settings(hang_factor=10, hang_min_s=30, phase_limit_s=600)

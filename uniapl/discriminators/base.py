@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from uniapl.errors import ScoreError
-from uniapl.signals import heed_stop
+from uniapl.run.signals import heed_stop
 
 CACHED_ITEMS = 2**15
 """Items whose results are remembered, at most: 48 MiB of 384 floats each."""

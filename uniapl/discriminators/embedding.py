@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoTokenizer
 from uniapl.discriminators.base import Batches, Comparison
 from uniapl.errors import ModelError
 from uniapl.policy import LOAD_ERRORS, load_problem
-from uniapl.spec.run import ModelSource
+from uniapl.run.config import ModelSource
 
 
 class EmbeddingDiscriminator:

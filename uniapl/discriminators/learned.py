@@ -17,8 +17,8 @@ from uniapl.discriminators.base import Batches, Comparison
 from uniapl.discriminators.last_token import last_token_scores
 from uniapl.errors import CheckpointError, DivergedError, ModelError
 from uniapl.policy import load_policy
+from uniapl.run.config import ModelSource
 from uniapl.spec.discriminator import LearnedDiscriminator as Options
-from uniapl.spec.run import ModelSource
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW keeps for each parameter."""

@@ -12,11 +12,11 @@ from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.discriminators.polar import PolarDiscriminator
 from uniapl.discriminators.served import ServedEmbedding, ServedPolar
 from uniapl.errors import SpecError
+from uniapl.run.config import RunConfig
 from uniapl.serving.address import Address, read_address
 from uniapl.serving.server import ModelServer
 from uniapl.spec.backend import ExternalServer, InProcess, ManagedVllm
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import RunConfig
 
 BACKEND = "discriminator.backend"
 

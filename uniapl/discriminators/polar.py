@@ -14,7 +14,7 @@ from uniapl.discriminators.last_token import last_token_scores
 from uniapl.discriminators.polar_encoding import BETWEEN, END, encode
 from uniapl.errors import ModelError
 from uniapl.policy import LOAD_ERRORS, load_problem
-from uniapl.spec.run import ModelSource
+from uniapl.run.config import ModelSource
 
 NO_CODE = (
     "no code of a model repository is run, and InternLM2, on which POLAR was published, needs its own; other "

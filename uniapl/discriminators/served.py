@@ -20,10 +20,10 @@ from uniapl.discriminators.base import CACHED_ITEMS, Comparison
 from uniapl.discriminators.polar_encoding import encode
 from uniapl.errors import ModelError, ServerError
 from uniapl.policy import LOAD_ERRORS, load_problem
+from uniapl.run.config import ModelSource
 from uniapl.serving.server import ModelServer, Question
 from uniapl.serving.wire import embed_request, read_embeddings, read_scores, score_request
 from uniapl.spec.backend import Api
-from uniapl.spec.run import ModelSource
 
 PROBES = ("a", "The sky is blue.", "1 + 1 = 3")
 Item = TypeVar("Item", bound=tuple[str, ...])

@@ -10,10 +10,10 @@ from uniapl.estimate.memory import Device, peak
 from uniapl.estimate.shape import Shape
 from uniapl.estimate.tokens import count
 from uniapl.estimate.workload import Entry, Level, RowLengths, Sample, Step, step_of
+from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Bytes, MemoryEstimate, RoleEstimate
 from uniapl.spec.job import JobSpec, Role
 from uniapl.spec.requirements import uses_references
-from uniapl.spec.run import ModelSource
 
 LEVELS: tuple[Level, ...] = ("low", "expected", "high")
 ROLES: tuple[Role, ...] = ("sft", "rl", "both")

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from uniapl.estimate.memory import FLOAT, RUNTIME
 from uniapl.estimate.shape import Shape, ShapeUnknown
 from uniapl.estimate.workload import Level
+from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole, VllmSampler
 from uniapl.spec.estimate import Bytes
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
 
 BATCHED_TOKENS = 8192
 """Of one forward pass: what vLLM 0.32 takes on cards of 70 to 160 GiB; 2048 on smaller ones, 16384 on larger."""

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from uniapl.spec.run import ModelSource
+from uniapl.run.config import ModelSource
 from uniapl.spec.training import Lora
 
 MAX_HEADER = 100 << 20

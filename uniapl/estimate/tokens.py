@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from uniapl import tokens
 from uniapl.estimate.workload import RowLengths, Sample
+from uniapl.run.config import ModelSource
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.run import ModelSource
 from uniapl.spec.training import DataOptions
 
 ROWS = 256

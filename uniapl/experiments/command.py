@@ -15,7 +15,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from uniapl import atomic
 from uniapl.errors import SpecError, UniaplError
 from uniapl.experiments import record, validation
 from uniapl.experiments.bad_teacher import BAD_TEACHER
@@ -25,10 +24,11 @@ from uniapl.experiments.launch import LocalLauncher, Stopped
 from uniapl.experiments.results import Failure, RunResult
 from uniapl.experiments.table import differences_table, results_table
 from uniapl.experiments.weights import ABLATION, DIVERSITY, LAMBDA_SWEEP, TERMS
+from uniapl.run import atomic
+from uniapl.run.registry import RegisteredModel, read_registry, registry_file
 from uniapl.spec import files
 from uniapl.spec.dataset import DatasetRow, first_problem
 from uniapl.spec.job import JobSpec
-from uniapl.spec.registry import RegisteredModel, read_registry, registry_file
 
 EXPERIMENTS = {e.name: e for e in (ABLATION, TERMS, LAMBDA_SWEEP, DISCRIMINATORS, DIVERSITY, BAD_TEACHER)}
 EXIT_DONE, EXIT_FAILED, EXIT_USER, EXIT_STOPPED = 0, 1, 64, 75

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from uniapl import atomic, manifest
 from uniapl.errors import CheckpointError
 from uniapl.experiments.experiment import Run
 from uniapl.experiments.results import (
@@ -31,10 +30,11 @@ from uniapl.experiments.results import (
     parsed,
     read_reports,
 )
+from uniapl.run import atomic, manifest
+from uniapl.run.config import ModelSource, RunConfig
+from uniapl.run.registry import RegisteredModel, sources
+from uniapl.run.reports import MetricReport
 from uniapl.spec.job import JobSpec
-from uniapl.spec.registry import RegisteredModel, sources
-from uniapl.spec.report import MetricReport
-from uniapl.spec.run import ModelSource, RunConfig
 
 POLL_S = 0.5
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from uniapl import atomic
 from uniapl.experiments.table import Table
+from uniapl.run import atomic
 from uniapl.spec.job import JobSpec
 
 _JSON: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from uniapl.spec.report import REPORT, ErrorReport, MetricReport, Report
+from uniapl.run.reports import REPORT, ErrorReport, MetricReport, Report
 
 Metrics = dict[str, float]
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from uniapl.errors import DatasetError, SpecError
 from uniapl.experiments.answers import mismatched, rewritten, shuffled, truncated
 from uniapl.experiments.table import Table, cell
+from uniapl.run.config import ModelSource, RunConfig
+from uniapl.run.registry import RegisteredModel, discriminator_source
 from uniapl.spec.job import JobSpec
-from uniapl.spec.registry import RegisteredModel, discriminator_source
-from uniapl.spec.run import ModelSource, RunConfig
 
 if TYPE_CHECKING:
     from uniapl.discriminators.base import Discriminator

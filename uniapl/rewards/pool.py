@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from uniapl.errors import RewardError
 from uniapl.rewards.worker import NOT_LOADED, RETIRED
-from uniapl.signals import heed_stop
+from uniapl.run.signals import heed_stop
 from uniapl.spec.reward import Reward, RewardOptions
 
 STARTS = 3

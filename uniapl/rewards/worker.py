@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from uniapl.errors import RewardError
 from uniapl.rewards.verify import reward_of
-from uniapl.signals import die_with_parent
+from uniapl.run.signals import die_with_parent
 from uniapl.spec.reward import (
     IfevalReward,
     JsonSchemaReward,

@@ -20,7 +20,7 @@ from uniapl.policy import Policy
 from uniapl.rollout.base import Completion, OnGroup
 from uniapl.rollout.cache import roomy
 from uniapl.rollout.choice import choose
-from uniapl.signals import heed_stop
+from uniapl.run.signals import heed_stop
 
 REPEATED = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 """Whose rows can be repeated and chosen. Layers derived from them inherit how, and do it to keys and values alone: the

@@ -25,9 +25,9 @@ from uniapl.lora import save_adapter
 from uniapl.merge import merged
 from uniapl.policy import Policy
 from uniapl.rollout.base import Completion, OnGroup
+from uniapl.run.config import SAMPLER_START
 from uniapl.serving.server import ModelServer, Question, Restarted
 from uniapl.serving.wire import Sampled, completion_request, read_completions, read_nothing, read_version
-from uniapl.spec.run import SAMPLER_START
 from uniapl.spec.training import Rollout
 
 SEED_BITS = 62

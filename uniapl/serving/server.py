@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from uniapl.errors import ServerError
+from uniapl.run.signals import heed_stop
 from uniapl.serving.address import Address
 from uniapl.serving.exchange import Passing, Reply, TooLong, backoff_s, connections, exchange, retry_after_s, shown
 from uniapl.serving.wire import Garbage, read_models
-from uniapl.signals import heed_stop
 from uniapl.spec.backend import Asked
 
 LARGEST_REPLY = 256 * 2**20

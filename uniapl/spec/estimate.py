@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from uniapl.spec.job import Role
-from uniapl.spec.kept import StoredSpec
 from uniapl.spec.resources import Output
+from uniapl.spec.stored import StoredSpec
 
 Verdict = Literal["fits", "tight", "does_not_fit", "unknown"]
 Process = Literal["trainer", "discriminator", "rollout"]

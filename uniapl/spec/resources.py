@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from uniapl.spec.kept import StoredSpec
+from uniapl.spec.stored import StoredSpec
 
 JobState = Literal[
     "queued", "starting", "running", "finalizing", "retry_wait", "paused", "succeeded", "failed", "cancelled"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from uniapl import atomic
+from uniapl.run import atomic
 from uniapl.spec.dataset import Message
 from uniapl.spec.teacher import OpenAITeacher
 

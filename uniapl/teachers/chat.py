@@ -13,11 +13,11 @@ from typing import Annotated, Any, Self
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
-from uniapl.access import Access
 from uniapl.errors import SpecError, TeacherError
 from uniapl.outbound import AddressRefused
-from uniapl.redaction import Redactor
 from uniapl.rewards.verify import final_answer
+from uniapl.run.credentials import Access
+from uniapl.run.redaction import Redactor
 from uniapl.serving.exchange import Passing, Reply, TooLong, backoff_s, connections, exchange, retry_after_s, shown
 from uniapl.spec.base import Text
 from uniapl.spec.dataset import Message

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from uniapl.access import Access
 from uniapl.errors import TeacherError
 from uniapl.rewards.golds import failing_references, row_name
 from uniapl.rewards.pool import RewardPool
-from uniapl.signals import heed_stop, stop_asked
+from uniapl.run.credentials import Access
+from uniapl.run.signals import heed_stop, stop_asked
 from uniapl.spec.dataset import DatasetRow, Message
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import uses_references

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.kept import Kept, StoredRow
 from uniapl.spec.resources import Dataset, DatasetStatistics, Page
+from uniapl.spec.stored import Kept, StoredRow
 from uniapl_client._async import uploads
 from uniapl_client._async.paging import pages
 from uniapl_client._async.transport import AsyncTransport

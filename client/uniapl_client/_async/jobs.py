@@ -9,8 +9,8 @@ from typing import Any
 
 from uniapl.spec.estimate import Estimate, Validation
 from uniapl.spec.job import JobSpec
-from uniapl.spec.kept import Kept
 from uniapl.spec.resources import Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
+from uniapl.spec.stored import Kept
 from uniapl_client._async.logs import follow, piece
 from uniapl_client._async.paging import pages
 from uniapl_client._async.stream import stream

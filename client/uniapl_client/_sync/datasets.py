@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.kept import Kept, StoredRow
 from uniapl.spec.resources import Dataset, DatasetStatistics, Page
+from uniapl.spec.stored import Kept, StoredRow
 from uniapl_client._sync import uploads
 from uniapl_client._sync.paging import pages
 from uniapl_client._sync.transport import Transport

@@ -10,8 +10,8 @@ from typing import Any
 
 from uniapl.spec.estimate import Estimate, Validation
 from uniapl.spec.job import JobSpec
-from uniapl.spec.kept import Kept
 from uniapl.spec.resources import Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
+from uniapl.spec.stored import Kept
 from uniapl_client._blocking import sleep
 from uniapl_client._sync.logs import follow, piece
 from uniapl_client._sync.paging import pages

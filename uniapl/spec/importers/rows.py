@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from uniapl.spec.dataset import DatasetRow, first_problem
-from uniapl.spec.given import Given, IgnoredFields, RowError
-from uniapl.spec.gold import ifeval_reward, truth_reward
-from uniapl.spec.shapes import SHAPE_FIELDS, with_usual_names
-from uniapl.spec.turns import TRAINED, read_turns, refuse_untrained, switch
+from uniapl.spec.importers.fields import Given, IgnoredFields, RowError
+from uniapl.spec.importers.ground_truth import ifeval_reward, truth_reward
+from uniapl.spec.importers.shapes import SHAPE_FIELDS, with_usual_names
+from uniapl.spec.importers.turns import TRAINED, read_turns, refuse_untrained, switch
 
 __all__ = ["FIELDS", "IgnoredFields", "Row", "RowError", "parse_row", "read_row"]
 

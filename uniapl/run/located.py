@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from uniapl.errors import DatasetError
+from uniapl.run.config import RunConfig
+from uniapl.run.registry import read_registry, registry_file, sources
 from uniapl.spec.files import datasets_of, find, not_found
-from uniapl.spec.registry import read_registry, registry_file, sources
-from uniapl.spec.run import RunConfig
 
 
 def located(run: RunConfig, folder: Path) -> RunConfig:

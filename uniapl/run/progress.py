@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
-from uniapl import manifest
-from uniapl.spec.run import RunConfig
+from uniapl.run import manifest
+from uniapl.run.config import RunConfig
 from uniapl.spec.steps import step_line
 
 RECENT = 20

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from tests.conftest import ROOT
 from uniapl.errors import SpecError
+from uniapl.run.config import ModelSource, RunConfig
 from uniapl.spec.base import field_path
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.discriminator import LearnedDiscriminator
 from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.requirements import DatasetContents, check_mix
-from uniapl.spec.run import ModelSource, RunConfig
 from uniapl.spec.teacher import OpenAITeacher
 from uniapl.spec.weights import Cosine
 

@@ -48,7 +48,7 @@ class RunConfig(Input):
     """Dataset id to JSONL file; an id that is not here is a path, relative to the folder of run.json, or else to the
     working directory."""
     models: dict[str, ModelSource] = {}
-    """Model name to source; a name that is not here is one of `models.json` (`uniapl.spec.registry`), or else a folder
+    """Model name to source; a name that is not here is one of `models.json` (`uniapl.run.registry`), or else a folder
     if it exists, or else a hub id."""
     resume_from: str | None = None
     """Checkpoint folder to continue from."""

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ROOT
 from uniapl.data import load_rows
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.imports import RowError, parse_row
+from uniapl.spec.importers.rows import RowError, parse_row
 
 QUESTION = {"role": "user", "content": "What color is the sky?"}
 SYSTEM = {"role": "system", "content": "Be brief."}

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from uniapl import manifest
-from uniapl.atomic import no_space
 from uniapl.errors import CheckpointError
+from uniapl.run import manifest
+from uniapl.run.atomic import no_space
 
 CRASH = """
 import os, signal, sys

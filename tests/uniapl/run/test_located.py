@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from uniapl.errors import DatasetError, SpecError
-from uniapl.located import located
-from uniapl.spec.registry import read_registry
-from uniapl.spec.run import ModelSource, RunConfig
+from uniapl.run.config import ModelSource, RunConfig
+from uniapl.run.located import located
+from uniapl.run.registry import read_registry
 
 
 def run(dataset: str = "rows.jsonl", **fields: Any) -> RunConfig:

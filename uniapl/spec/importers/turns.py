@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from uniapl.spec.given import RowError
+from uniapl.spec.importers.fields import RowError
 
 ROLES = {
     **{"developer": "system", "human": "user"},

@@ -10,9 +10,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from uniapl.errors import SpecError
+from uniapl.run.config import ModelSource
 from uniapl.spec.discriminator import LearnedDiscriminator
 from uniapl.spec.job import JobSpec
-from uniapl.spec.run import ModelSource
 
 Kind = Literal["student", "discriminator"]
 

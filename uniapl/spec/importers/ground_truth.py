@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from uniapl.spec.given import RowError
+from uniapl.spec.importers.fields import RowError
 
 MAX_LITERAL = 100_000
 """Longest text, in characters, that is read as a list of constraints."""

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from uniapl.access import handed
 from uniapl.errors import TeacherError
-from uniapl.redaction import Redactor
-from uniapl.report import Reporter
+from uniapl.run.credentials import handed
+from uniapl.run.redaction import Redactor
+from uniapl.run.reporter import Reporter
 
 SECRET = 'sk-\\"/+0123456789'
 
@@ -51,7 +51,7 @@ def test_every_text_of_a_report_is_redacted_and_its_numbers_are_not(tmp_path: Pa
 
 PROGRAM = """
 import logging, sys, warnings
-from uniapl.redaction import Redactor
+from uniapl.run.redaction import Redactor
 secret = sys.stdin.read()
 Redactor([secret]).guard_outputs()
 print("printed", secret, end="")

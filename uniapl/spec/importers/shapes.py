@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from uniapl.spec.given import RowError
+from uniapl.spec.importers.fields import RowError
 
 SHAPE_FIELDS = (
     *("instruction", "input", "context", "output", "response", "history", "question", "answer"),

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from uniapl.progress import Progress
+from uniapl.run.progress import Progress
 from uniapl.spec.steps import step_line
 
 VALUES = {

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from uniapl.errors import SpecError
-from uniapl.redaction import Redactor
+from uniapl.run.redaction import Redactor
 from uniapl.spec.job import JobSpec
 from uniapl.spec.teacher import OpenAITeacher
 

@@ -1,4 +1,4 @@
-"""The run directory's own record: `reports.jsonl`, one line appended per report (see `uniapl.spec.report`)."""
+"""The run directory's own record: `reports.jsonl`, one line appended per report (see `uniapl.run.reports`)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from uniapl.errors import UniaplError
-from uniapl.redaction import Redactor
-from uniapl.spec.report import (
+from uniapl.run.redaction import Redactor
+from uniapl.run.reports import (
     CheckpointReport,
     ErrorReport,
     EventReport,

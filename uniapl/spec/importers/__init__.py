@@ -1,0 +1,1 @@
+"""Importers: rows with the fields of other tools, converted to dataset rows."""
