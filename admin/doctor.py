@@ -95,7 +95,7 @@ def _gpu(settings: Settings) -> Iterator[Finding]:
     if shutil.which("nvidia-smi") is None or find_spec("torch") is None:
         return
     environment = {**os.environ, **visible(settings.trainer_devices)}
-    command = [sys.executable, "-m", "uniapl.device"]
+    command = [sys.executable, "-m", "uniapl.model.device"]
     answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         what, _, remedy = answer.stdout.strip().partition("\n")

@@ -11,16 +11,16 @@ import torch
 
 from benchmarks.fresh import MODEL, Result, Steps
 from benchmarks.replay import Case
-from uniapl.advantages import group_advantages
-from uniapl.allocator import keep_freed_memory
-from uniapl.batch import Sequence
-from uniapl.forward import completion_logprobs
+from uniapl.batching.batch import Sequence
+from uniapl.batching.packed import packs
+from uniapl.batching.packing import Layout
 from uniapl.learner import Learner
-from uniapl.packing import Layout
-from uniapl.packs import packs
-from uniapl.policy import Policy, load_policy
+from uniapl.model.cpu.malloc import keep_freed_memory
+from uniapl.model.layout_check import with_layout
+from uniapl.model.logprobs import completion_logprobs
+from uniapl.model.policy import Policy, load_policy
+from uniapl.objective.advantages import group_advantages
 from uniapl.run.config import ModelSource
-from uniapl.selfcheck import with_layout
 from uniapl.spec.job import JobSpec
 
 ALPHA = 0.1

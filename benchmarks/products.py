@@ -1,7 +1,7 @@
 """`make bench-products`: float32 matrix products of SmolLM2-135M's shapes, by MKL and by oneDNN.
 
-`uniapl.linear` goes by what this shows of AMD's and of Intel's processors. Both take turns in one process; medians.
-Prints a table and one JSON line.
+`uniapl.model.cpu.linear` chooses by these figures, for AMD's and for Intel's processors. Both take turns in one process;
+medians. Prints a table and one JSON line.
 """
 
 from __future__ import annotations

@@ -17,11 +17,11 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.fresh import MODEL, conditions
 from benchmarks.our_side import rollouts, sampled
 from benchmarks.replay import Case
-from uniapl.allocator import keep_freed_memory
 from uniapl.learner import Learner
-from uniapl.policy import load_policy
+from uniapl.model.cpu.malloc import keep_freed_memory
+from uniapl.model.layout_check import with_layout
+from uniapl.model.policy import load_policy
 from uniapl.run.config import ModelSource
-from uniapl.selfcheck import with_layout
 from uniapl.spec.job import JobSpec
 
 PARTS = {

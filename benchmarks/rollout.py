@@ -19,11 +19,11 @@ import torch
 from benchmarks import samplers
 from benchmarks.fresh import MODEL, Result, Steps, alternate, child, conditions, median
 from benchmarks.replay import LENGTHS
-from uniapl.batch import Sequence
-from uniapl.forward import completion_logprobs
-from uniapl.linear import Linear
-from uniapl.packs import packs
-from uniapl.policy import Policy, load_policy
+from uniapl.batching.batch import Sequence
+from uniapl.batching.packed import packs
+from uniapl.model.cpu.linear import Linear
+from uniapl.model.logprobs import completion_logprobs
+from uniapl.model.policy import Policy, load_policy
 from uniapl.rollout.base import Completion
 from uniapl.run.config import ModelSource
 

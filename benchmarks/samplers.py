@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
-from uniapl.policy import Policy
+from uniapl.model.policy import Policy
 from uniapl.rollout import transformers as rollout
 from uniapl.rollout.base import Completion
 from uniapl.rollout.choice import choose

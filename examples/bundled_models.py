@@ -17,7 +17,7 @@ import torch
 import transformers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from uniapl.policy import load_policy
+from uniapl.model.policy import load_policy
 from uniapl.run.config import ModelSource
 
 SMOLLM2, MINILM, TINY = "smollm2-135m-instruct", "all-minilm-l6-v2", "tiny-random-llama"

@@ -18,9 +18,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from uniapl import tracing
-from uniapl.allocator import keep_freed_memory
 from uniapl.errors import DeviceError, DiskFullError, DivergedError, UnhealthyError, UniaplError
 from uniapl.experiments import command as experiment
+from uniapl.model.cpu.malloc import keep_freed_memory
 from uniapl.run.atomic import no_space
 from uniapl.run.config import RunConfig
 from uniapl.run.credentials import Access, handed

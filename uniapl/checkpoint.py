@@ -31,11 +31,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from uniapl import export
 from uniapl.errors import CheckpointError
-from uniapl.lora import save_merged
-from uniapl.merge import merged
-from uniapl.policy import Policy
+from uniapl.model import export
+from uniapl.model.lora import save_merged
+from uniapl.model.merge import merged
+from uniapl.model.policy import Policy
 from uniapl.run.manifest import SavedCheckpoint, folder_of, publish, steps_in
 from uniapl.spec.job import JobSpec
 

@@ -10,7 +10,7 @@ from typing import Literal
 from jinja2 import TemplateError
 
 from uniapl.errors import DatasetError, ModelError
-from uniapl.policy import Policy
+from uniapl.model.policy import Policy
 from uniapl.reasoning import THINK, Continuation, Frame, Turns, as_think, continuation, prompt_frame
 from uniapl.rewards.verify import CLOSING, OPENING
 from uniapl.spec.dataset import DatasetRow

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import torch
 
-from uniapl.batch import Sequence
+from uniapl.batching.batch import Sequence
+from uniapl.batching.packed import packs
 from uniapl.data import EncodedRow
 from uniapl.discriminators.base import Discriminator
 from uniapl.explore import comparison
-from uniapl.forward import completion_logprobs, precision
-from uniapl.packs import packs
-from uniapl.policy import Policy
+from uniapl.model.logprobs import completion_logprobs, precision
+from uniapl.model.policy import Policy
 from uniapl.profile import Profile, measure
 from uniapl.rewards.pool import Question, RewardPool
 from uniapl.rewards.verify import final_answer

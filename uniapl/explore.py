@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from uniapl.advantages import centre, group_advantages
-from uniapl.adversarial import RunningBaseline, coefficients, teacher_weights
 from uniapl.ahead import Ahead
-from uniapl.batch import Sequence
+from uniapl.batching.batch import Sequence
 from uniapl.data import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.discriminators.served import ServedEmbedding, ServedPolar
 from uniapl.errors import ScoreError, ServerError
-from uniapl.policy import Policy
+from uniapl.model.policy import Policy
+from uniapl.objective.advantages import centre, group_advantages
+from uniapl.objective.adversarial import RunningBaseline, coefficients, teacher_weights
 from uniapl.rewards.pool import Question, RewardPool, Verdict, check_failures
 from uniapl.rewards.verify import final_answer
 from uniapl.rollout.base import Completion, Generator

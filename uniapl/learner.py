@@ -12,12 +12,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from uniapl.batch import Counts, MicroBatch, Sequence
+from uniapl.batching.batch import Counts, MicroBatch, Sequence
+from uniapl.batching.packed import Pack, packs
 from uniapl.errors import DivergedError
-from uniapl.forward import completion_logprobs, precision
-from uniapl.objective import bounded_anchor, kl_penalty, unified_terms
-from uniapl.packs import Pack, packs
-from uniapl.policy import Policy, Reference
+from uniapl.model.logprobs import completion_logprobs, precision
+from uniapl.model.policy import Policy, Reference
+from uniapl.objective.losses import bounded_anchor, kl_penalty, unified_terms
 from uniapl.run.signals import heed_stop
 from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Weights

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import torch
 
-from uniapl.blocks import wrap_blocks
 from uniapl.data import EncodedRow, encode_rows, load_rows
-from uniapl.device import Found, find_device
 from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import DatasetError, SpecError
 from uniapl.explore import Explorer
 from uniapl.health import HealthMonitor
 from uniapl.learner import Learner
-from uniapl.lora import load_adapter, with_lora
-from uniapl.policy import Policy, Reference, load_policy, with_chat_template
+from uniapl.model.block_wrappers import wrap_blocks
+from uniapl.model.device import Found, find_device
+from uniapl.model.layout_check import stretches, with_layout
+from uniapl.model.lora import load_adapter, with_lora
+from uniapl.model.policy import Policy, Reference, load_policy, with_chat_template
 from uniapl.rewards.golds import Checked, failing_references, row_name, unusable_golds
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.base import Generator
@@ -27,7 +28,6 @@ from uniapl.run.config import SAMPLER, ModelSource, RunConfig
 from uniapl.run.credentials import Access
 from uniapl.run.reporter import Reporter
 from uniapl.run.signals import Signals
-from uniapl.selfcheck import stretches, with_layout
 from uniapl.spec.backend import VllmSampler
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.importers.rows import IgnoredFields

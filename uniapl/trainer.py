@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from uniapl import checkpoint, tracing
-from uniapl.batch import Sequence
+from uniapl.batching.batch import Sequence
 from uniapl.data import EncodedRow
 from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.errors import DivergedError, SpecError, UnhealthyError
@@ -25,7 +25,7 @@ from uniapl.explore import Explorer, Metrics, Prompt
 from uniapl.health import HealthMonitor
 from uniapl.learner import Learner
 from uniapl.mix import rows_of_step
-from uniapl.policy import Policy
+from uniapl.model.policy import Policy
 from uniapl.profile import draw, file_of, save
 from uniapl.run import manifest
 from uniapl.run.config import RunConfig

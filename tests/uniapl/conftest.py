@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import MODELS
-from uniapl.policy import Policy, load_policy
+from uniapl.model.policy import Policy, load_policy
 from uniapl.run.config import ModelSource
 from uniapl.run.signals import Signals
 

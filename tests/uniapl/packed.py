@@ -10,12 +10,12 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from uniapl.batch import Sequence
-from uniapl.forward import completion_logprobs
-from uniapl.lora import with_lora
-from uniapl.packing import Layout
-from uniapl.packs import Pack, packs
-from uniapl.policy import Policy
+from uniapl.batching.batch import Sequence
+from uniapl.batching.packed import Pack, packs
+from uniapl.batching.packing import Layout
+from uniapl.model.logprobs import completion_logprobs
+from uniapl.model.lora import with_lora
+from uniapl.model.policy import Policy
 from uniapl.spec.job import JobSpec
 from uniapl.spec.training import Lora
 

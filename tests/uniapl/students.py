@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tests.conftest import MODELS
-from uniapl.policy import Policy, load_policy
+from uniapl.model.policy import Policy, load_policy
 from uniapl.run.config import ModelSource
 
 COMMON = {

@@ -11,12 +11,13 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.uniapl.test_policy import rollouts_and_demonstrations, spec
-from uniapl import checkpoint, linear
-from uniapl.activations import keep_less
+from tests.uniapl.model.test_policy import rollouts_and_demonstrations, spec
+from uniapl import checkpoint
 from uniapl.errors import CheckpointError
 from uniapl.learner import Learner
-from uniapl.policy import Policy, load_policy
+from uniapl.model.cpu import linear
+from uniapl.model.cpu.norm_mlp import keep_less
+from uniapl.model.policy import Policy, load_policy
 from uniapl.run import manifest
 from uniapl.run.config import ModelSource
 from uniapl.run.manifest import SavedCheckpoint

@@ -9,7 +9,7 @@ import pytest
 
 from uniapl.data import encode_row, encode_rows, load_rows
 from uniapl.errors import DatasetError, ModelError
-from uniapl.policy import Policy, with_chat_template
+from uniapl.model.policy import Policy, with_chat_template
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.training import DataOptions
 

@@ -18,9 +18,9 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from tests.conftest import MODELS, ROOT
 from tests.uniapl.held import peak
 from tests.uniapl.packed import one_pack
-from uniapl.activations import keep_less
-from uniapl.batch import Sequence
-from uniapl.blocks import wrap_blocks
+from uniapl.batching.batch import Sequence
+from uniapl.batching.packed import Pack, packs
+from uniapl.batching.packing import CHUNK_LOGITS, usual
 from uniapl.estimate import plan
 from uniapl.estimate.cards import cards
 from uniapl.estimate.memory import LOGITS, kept, largest
@@ -28,11 +28,11 @@ from uniapl.estimate.shape import Shape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.tokens import ROWS, TEMPLATE_TOKENS, count
 from uniapl.estimate.verdict import best, judge
 from uniapl.estimate.workload import Entry, RowLengths, Sample, step_of
-from uniapl.forward import completion_logprobs
-from uniapl.lora import with_lora
-from uniapl.packing import CHUNK_LOGITS, usual
-from uniapl.packs import Pack, packs
-from uniapl.policy import Policy
+from uniapl.model.block_wrappers import wrap_blocks
+from uniapl.model.cpu.norm_mlp import keep_less
+from uniapl.model.logprobs import completion_logprobs
+from uniapl.model.lora import with_lora
+from uniapl.model.policy import Policy
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Bytes, Gpu, Hardware
 from uniapl.spec.job import JobSpec

@@ -21,7 +21,7 @@ from uniapl.discriminators.base import Comparison
 from uniapl.discriminators.served import ServedPolar
 from uniapl.errors import RewardError, ScoreError
 from uniapl.explore import Explorer, Prompt
-from uniapl.policy import Policy
+from uniapl.model.policy import Policy
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.base import Completion, OnGroup
 from uniapl.run.config import ModelSource

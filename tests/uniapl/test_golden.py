@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from tests.uniapl.packed import one_pack
-from uniapl.batch import Sequence
-from uniapl.forward import completion_logprobs
+from uniapl.batching.batch import Sequence
+from uniapl.batching.packing import Layout
 from uniapl.learner import Learner
-from uniapl.packing import Layout
-from uniapl.policy import Policy, Reference
+from uniapl.model.logprobs import completion_logprobs
+from uniapl.model.policy import Policy, Reference
 from uniapl.spec.job import JobSpec
 
 CURVE = [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from uniapl.advantages import group_advantages
-from uniapl.adversarial import coefficients
-from uniapl.batch import Counts, Sequence, collate
-from uniapl.objective import unified_terms
+from uniapl.batching.batch import Counts, Sequence, collate
+from uniapl.objective.advantages import group_advantages
+from uniapl.objective.adversarial import coefficients
+from uniapl.objective.losses import unified_terms
 from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.objective import Adversarial
 

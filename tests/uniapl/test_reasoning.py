@@ -13,7 +13,7 @@ from tests.conftest import MODELS
 from uniapl.data import EncodedRow, encode_rows
 from uniapl.errors import DatasetError
 from uniapl.explore import comparison
-from uniapl.policy import Policy, load_policy, with_chat_template
+from uniapl.model.policy import Policy, load_policy, with_chat_template
 from uniapl.prepare import _encode
 from uniapl.rewards.verify import final_answer, reward_of
 from uniapl.run.config import ModelSource, RunConfig

@@ -15,9 +15,9 @@ from torch.testing import assert_close
 from transformers import DynamicCache, FalconH1Config, Mamba2Config
 from transformers.cache_utils import DynamicLayer
 
+from uniapl.batching.packing import CACHE_ROOM
 from uniapl.errors import ModelError
-from uniapl.packing import CACHE_ROOM
-from uniapl.policy import Policy
+from uniapl.model.policy import Policy
 from uniapl.rollout.base import Completion
 from uniapl.rollout.cache import RoomyLayer, roomy
 from uniapl.rollout.choice import STRETCH, _invert, choose

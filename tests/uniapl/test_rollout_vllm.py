@@ -21,9 +21,9 @@ from transformers import AutoModelForCausalLM
 from tests.client.scripted import Answer, Request, serving
 from uniapl.errors import ServerError
 from uniapl.explore import _check_fresh
-from uniapl.lora import with_lora
-from uniapl.objective import bounded_anchor, clipped_surrogate
-from uniapl.policy import Policy
+from uniapl.model.lora import with_lora
+from uniapl.model.policy import Policy
+from uniapl.objective.losses import bounded_anchor, clipped_surrogate
 from uniapl.rollout.base import Completion
 from uniapl.rollout.vllm import VllmGenerator, write_weights
 from uniapl.serving.address import Address

@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from uniapl.discriminators.base import Batches, Comparison
 from uniapl.errors import ModelError
-from uniapl.policy import LOAD_ERRORS, load_problem
+from uniapl.model.policy import LOAD_ERRORS, load_problem
 from uniapl.run.config import ModelSource
 
 

@@ -16,7 +16,7 @@ from torch.nn.functional import logsigmoid
 from uniapl.discriminators.base import Batches, Comparison
 from uniapl.discriminators.last_token import last_token_scores
 from uniapl.errors import CheckpointError, DivergedError, ModelError
-from uniapl.policy import load_policy
+from uniapl.model.policy import load_policy
 from uniapl.run.config import ModelSource
 from uniapl.spec.discriminator import LearnedDiscriminator as Options
 

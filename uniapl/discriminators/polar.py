@@ -13,7 +13,7 @@ from uniapl.discriminators.base import Batches, Comparison
 from uniapl.discriminators.last_token import last_token_scores
 from uniapl.discriminators.polar_encoding import BETWEEN, END, encode
 from uniapl.errors import ModelError
-from uniapl.policy import LOAD_ERRORS, load_problem
+from uniapl.model.policy import LOAD_ERRORS, load_problem
 from uniapl.run.config import ModelSource
 
 NO_CODE = (

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoTokenizer
 from uniapl.discriminators.base import CACHED_ITEMS, Comparison
 from uniapl.discriminators.polar_encoding import encode
 from uniapl.errors import ModelError, ServerError
-from uniapl.policy import LOAD_ERRORS, load_problem
+from uniapl.model.policy import LOAD_ERRORS, load_problem
 from uniapl.run.config import ModelSource
 from uniapl.serving.server import ModelServer, Question
 from uniapl.serving.wire import embed_request, read_embeddings, read_scores, score_request

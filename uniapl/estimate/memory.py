@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from uniapl.batching.packing import CACHE_ROOM, CHUNK_LOGITS, cut, prompts_at_once, row_length, usual
 from uniapl.estimate.shape import Shape
 from uniapl.estimate.workload import Level, Step
-from uniapl.packing import CACHE_ROOM, CHUNK_LOGITS, cut, prompts_at_once, row_length, usual
 from uniapl.spec.backend import InProcess
 from uniapl.spec.job import JobSpec
 from uniapl.spec.training import Lora
@@ -22,7 +22,7 @@ Device = Literal["cpu", "gpu"]
 FLOAT = 4
 """Bytes of a number: weights, gradients, moments and norms are float32 everywhere."""
 PRODUCT: dict[Device, int] = {"cpu": FLOAT, "gpu": 2}
-"""Bytes of a number that matrices read or make: on a GPU they are bfloat16 (`uniapl.forward.precision`)."""
+"""Bytes of a number that matrices read or make: on a GPU they are bfloat16 (`uniapl.model.logprobs.precision`)."""
 MB = 1_000_000
 RUNTIME: dict[Device, dict[Level, int]] = {
     "cpu": {"low": 350 * MB, "expected": 500 * MB, "high": 800 * MB},
@@ -43,7 +43,7 @@ ADAPTERS_HEAP: dict[Level, float] = {"low": 0.0, "expected": 0.7, "high": 1.0}
 """More of the same with LoRA on a CPU, whose small tensors lie between the large ones. Measured."""
 
 LOGITS = 2
-"""Tensors of a chunk's logits at once: themselves and their log-softmax, or that and its exponential; `uniapl.head`."""
+"""Tensors of a chunk's logits at once: logits and log-softmax, or log-softmax and exponential; `uniapl.model.lm_head`."""
 
 Parts = dict[str, float]
 """Bytes by part."""
@@ -56,7 +56,7 @@ class PackSize:
     tokens: int
     """R · W, padding included."""
     logits: int
-    """Of those that are held at once, the completion tokens' or a chunk's if these are more; `uniapl.head`."""
+    """Of those that are held at once, the completion tokens' or a chunk's if these are more; `uniapl.model.lm_head`."""
     is_only_one: bool
     """Whether the step has no other, so that no gradient lies beside its activations yet."""
 

@@ -41,7 +41,7 @@ class Shape:
     """Size of the weights as they lie on disk; 0 where it is not known."""
     gguf: bool = False
     keeps_less: bool = False
-    """Whether norms and gates are those that `uniapl.activations` knows."""
+    """Whether norms and gates are those that `uniapl.model.cpu.norm_mlp` knows."""
 
     @property
     def inside(self) -> int:

@@ -9,7 +9,7 @@ from math import ceil
 from statistics import fmean
 from typing import Literal
 
-from uniapl.packing import Lengths
+from uniapl.batching.packing import Lengths
 from uniapl.spec.job import JobSpec, Role
 
 Level = Literal["low", "expected", "high"]

@@ -105,8 +105,8 @@ def _load(spec: JobSpec, source: ModelSource) -> Discriminator:
     if spec.discriminator.type == "learned":
         raise SpecError("a learned discriminator knows nothing before training", param="discriminator.type")
 
-    from uniapl.device import find_device
     from uniapl.discriminators.load import discriminator_server, load_discriminator
+    from uniapl.model.device import find_device
 
     transformers.utils.logging.disable_progress_bar()
     device = find_device().device

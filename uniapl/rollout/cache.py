@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from uniapl.packing import CACHE_ROOM
+from uniapl.batching.packing import CACHE_ROOM
 
 
 class RoomyLayer(DynamicLayer):

@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
+from uniapl.batching.packing import prompts_at_once
 from uniapl.errors import ModelError
-from uniapl.forward import precision
-from uniapl.packing import prompts_at_once
-from uniapl.policy import Policy
+from uniapl.model.logprobs import precision
+from uniapl.model.policy import Policy
 from uniapl.rollout.base import Completion, OnGroup
 from uniapl.rollout.cache import roomy
 from uniapl.rollout.choice import choose

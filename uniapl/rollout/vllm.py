@@ -19,11 +19,11 @@ from typing import Any
 
 from peft import PeftModel
 
-from uniapl import export
 from uniapl.errors import ServerError
-from uniapl.lora import save_adapter
-from uniapl.merge import merged
-from uniapl.policy import Policy
+from uniapl.model import export
+from uniapl.model.lora import save_adapter
+from uniapl.model.merge import merged
+from uniapl.model.policy import Policy
 from uniapl.rollout.base import Completion, OnGroup
 from uniapl.run.config import SAMPLER_START
 from uniapl.serving.server import ModelServer, Question, Restarted

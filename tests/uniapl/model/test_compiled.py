@@ -1,0 +1,152 @@
+"""Forwards that torch.compile has compiled: every backward that a step makes through one, and the same gradient."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch._functorch.config
+from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.fx import GraphModule
+from torch.nn.attention import flex_attention as torchs
+from torch.testing import assert_close
+from transformers.integrations import flex_attention as transformers_flex
+
+from tests.conftest import MODELS
+from tests.uniapl.packed import VOCABULARY, objective, tiny, trained
+from uniapl.batching.batch import Sequence
+from uniapl.batching.packing import Layout
+from uniapl.errors import SpecError
+from uniapl.learner import Learner, Metrics
+from uniapl.model.block_wrappers import wrap_blocks
+from uniapl.model.cpu import linear
+from uniapl.model.layout_check import disagreement
+from uniapl.model.policy import Policy, load_policy
+from uniapl.run.config import ModelSource
+from uniapl.spec.training import Resources
+
+pytestmark = [  # torch's own compiler uses what torch deprecates, and looks at gradients
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
+]
+TERMS = ("sft", "grpo", "adv")
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled() -> Iterator[None]:
+    """No test finds another's graphs, nor what another made of torch's own settings."""
+    torch._dynamo.reset()
+    with torch._functorch.config.patch(donated_buffer=True):
+        yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> CompileCounterWithBackend:
+    """A compiler that traces and differentiates as in a run, and makes no kernels, which takes long."""
+    counter = CompileCounterWithBackend("aot_eager")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
+    return counter
+
+
+@pytest.fixture
+def flex_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FlexAttention with a gradient: without what refuses that on a CPU, and with the sum that a GPU is asked for."""
+
+    def with_sum(*args: Any, **options: Any) -> Tensor:
+        found, _ = torchs.flex_attention(*args, **options | {"return_aux": torchs.AuxRequest(lse=True)})
+        return found
+
+    monkeypatch.setattr(torchs, "_validate_device", lambda *_: None)
+    monkeypatch.setattr(transformers_flex, "flex_attention", with_sum)
+    monkeypatch.setattr(transformers_flex.WrappedFlexAttention, "_instance", None)
+
+
+def step(draw: random.Random) -> list[Sequence]:
+    """Two groups with the teacher's answers, longer than a tile together."""
+    found: list[Sequence] = []
+    for _ in range(2):
+        prompt, *answers = (draw.choices(range(VOCABULARY), k=draw.randrange(20, 60)) for _ in range(4))
+        found.append(Sequence(prompt, answers[0], demonstration=True))
+        for answer in answers[1:]:
+            weights = {"advantage": draw.gauss(0, 1), "coef": draw.gauss(0, 1)}
+            found.append(Sequence(prompt, answer, old_logprobs=[-3.0] * len(answer), **weights))
+    return found
+
+
+def train(policy: Policy, resources: Resources, *, steps: int) -> tuple[list[Tensor], list[Metrics]]:
+    """Steps with every term measured, after the check of the layout: the gradients, and the metrics."""
+    wrap_blocks(policy.model, resources)
+    assert disagreement(policy, policy.layout) is None
+    learner, draw, gradients = Learner(policy, objective(resources=resources)), random.Random(0), []
+    learner.optimizer.register_step_pre_hook(lambda *_: gradients.extend(p.grad.clone() for p in trained(policy)))
+    metrics = [learner.update(step(draw), k, measure_terms=True) for k in range(steps)]
+    assert all(metric[f"uniapl/grad_norm_{name}"] > 0 for metric in metrics for name in TERMS)
+    return gradients, metrics
+
+
+def student(*, amd: bool, monkeypatch: pytest.MonkeyPatch) -> Policy:
+    """As it is loaded on AMD's processors, or on others, in the layout of a CPU."""
+    monkeypatch.setattr(linear, "CHOSEN", amd)
+    policy = load_policy(ModelSource(path=str(MODELS / "tiny-random-llama")), torch.device("cpu"))
+    return replace(policy, layout=Layout("trees"))
+
+
+BOTH = pytest.param(True, True, marks=pytest.mark.faults)  # slow
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without:UserWarning")
+@pytest.mark.usefixtures("flex_on_cpu")
+@pytest.mark.parametrize(("recomputed", "compiled"), [(False, False), (True, False), BOTH])
+def test_measured_terms_train_with_flex_attention(
+    traced: CompileCounterWithBackend, recomputed: bool, compiled: bool
+) -> None:
+    resources = Resources(gradient_checkpointing=recomputed, compile_blocks=compiled)
+    policy = replace(tiny(layers=1), layout=Layout("blocks"))
+    found, metrics = train(policy, resources, steps=2)
+    assert traced.frame_count > 0
+    expected, wanted = train(replace(tiny(layers=1), layout=Layout("plain")), Resources(), steps=2)
+    assert_close(found, expected, rtol=1e-6, atol=1e-9)
+    for metric, like in zip(metrics, wanted, strict=True):
+        assert [metric[f"uniapl/grad_norm_{name}"] for name in TERMS] == pytest.approx(
+            [like[f"uniapl/grad_norm_{name}"] for name in TERMS]
+        )
+
+
+@pytest.mark.parametrize("recomputed", [False, pytest.param(True, marks=pytest.mark.faults)])
+def test_measured_terms_train_with_compiled_blocks_and_without_private_operators(
+    traced: CompileCounterWithBackend, recomputed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resources = Resources(gradient_checkpointing=recomputed, compile_blocks=True)
+    found, _ = train(student(amd=True, monkeypatch=monkeypatch), resources, steps=1)
+    graphs = [part.graph for graph in traced.graphs for part in graph.modules() if isinstance(part, GraphModule)]
+    operators = {str(node.target) for graph in graphs for node in graph.nodes}
+    assert any("linear" in name for name in operators)
+    assert not any("mkldnn" in name for name in operators)
+    expected, _ = train(student(amd=True, monkeypatch=monkeypatch), Resources(), steps=1)
+    assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("amd", [True, False])
+def test_compiled_blocks_train_with_kernels_on_every_processor(amd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Inductor, as in a run."""
+    found, _ = train(student(amd=amd, monkeypatch=monkeypatch), Resources(compile_blocks=True), steps=2)
+    assert torch._dynamo.utils.counters["inductor"]
+    expected, _ = train(student(amd=amd, monkeypatch=monkeypatch), Resources(), steps=2)
+    assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_blocks_that_cannot_be_told_apart_are_neither_recomputed_nor_compiled_in_silence() -> None:
+    for name in ("gradient_checkpointing", "compile_blocks"):
+        with pytest.raises(SpecError, match="cannot be told apart") as refused:
+            wrap_blocks(torch.nn.Linear(2, 2), Resources.model_validate({name: True}))
+        assert refused.value.param == f"resources.{name}"
+    wrap_blocks(torch.nn.Linear(2, 2), Resources())

@@ -1,0 +1,1 @@
+"""Batches: sequences of a step, their packing into trees, and the tensors of a pack."""

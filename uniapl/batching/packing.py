@@ -1,0 +1,152 @@
+"""How a step is cut into packs: one rule for the trainer and for the estimate of its memory, which knows no tensors.
+
+Sequences that share a prompt are a *tree*, trees stand in rows, rows make a pack: see `uniapl.batching.packed`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+BLOCK = 128
+"""FlexAttention computes tiles of this many tokens; rows of another length would each be compiled anew."""
+CHUNK_LOGITS = 2**24
+"""Logits at a time: 64 MB in float32, and twice that with their softmax or its gradient."""
+
+CACHE_ROOM = 64
+"""Tokens that the key-value cache of a rollout makes room for at a time."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How sequences become rows; `uniapl.model.layout_check` chooses what a model supports."""
+
+    kind: Literal["plain", "rows", "trees", "blocks"] = "plain"
+    """
+    plain    one sequence a row; the model's own mask and logits: what every causal language model can do
+    rows     one sequence a row; the model's own mask, logits in chunks
+    trees    all trees in one row, with attention along each branch: for CPUs
+    blocks   the same, with attention in tiles: for GPUs
+    """
+
+    @property
+    def shares(self) -> bool:
+        """Whether completions of one prompt share it."""
+        return self.kind in ("trees", "blocks")
+
+
+PLAIN = Layout()
+
+
+def usual(*, gpu: bool) -> Layout:
+    """The fastest layout for a device."""
+    return Layout("blocks" if gpu else "trees")
+
+
+class Lengths(NamedTuple):
+    """What the cut goes by of one sequence."""
+
+    group: Hashable
+    """Equal for sequences with the same prompt."""
+    prompt: int
+    """Tokens."""
+    completion: int
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A prompt and completions of it."""
+
+    branches: list[int]
+    """Which of the step's sequences."""
+    num_tokens: int
+    """The prompt, once, and every branch."""
+
+
+Rows = list[list[Tree]]
+"""What stands in each row of a pack."""
+
+
+def cut(sequences: Sequence[Lengths], max_tokens: int, layout: Layout) -> Iterator[Rows]:
+    """Cut a step into packs of at most `max_tokens` tokens, padding included, longest trees first.
+
+    Sorting keeps padding low; starting with the longest shows early whether the step fits into memory. A single
+    sequence longer than that still passes alone, and no pack is smaller than a tile.
+    """
+    if layout.kind == "blocks":
+        max_tokens = max(max_tokens // BLOCK, 1) * BLOCK  # since rows are padded to whole tiles
+    waiting = sorted(_grow(sequences, max_tokens, layout), key=lambda tree: tree.num_tokens, reverse=True)
+    while waiting:
+        rows, waiting = (_fill_row if layout.shares else _fill_rows)(waiting, max_tokens)
+        yield rows
+
+
+def row_length(rows: Rows, layout: Layout) -> int:
+    """Tokens of each row of a pack, padding included."""
+    longest = max(sum(tree.num_tokens for tree in row) for row in rows)
+    return math.ceil(longest / BLOCK) * BLOCK if layout.kind == "blocks" else longest
+
+
+def _grow(sequences: Sequence[Lengths], max_tokens: int, layout: Layout) -> list[Tree]:
+    """The sequences as trees of at most `max_tokens`, one by one where the layout does not share prompts."""
+    if not layout.shares:
+        return [Tree([i], s.prompt + s.completion) for i, s in enumerate(sequences)]
+    groups: dict[Hashable, list[int]] = {}
+    for i, s in enumerate(sequences):
+        groups.setdefault(s.group, []).append(i)
+    return [tree for group in groups.values() for tree in _part(group, sequences, max_tokens)]
+
+
+def _part(group: list[int], sequences: Sequence[Lengths], max_tokens: int) -> list[Tree]:
+    """Sequences of one prompt as trees that fit, as few as may be."""
+    prompt = sequences[group[0]].prompt
+    completions = sum(sequences[i].completion for i in group)
+    number = math.ceil(completions / (max_tokens - prompt)) if max_tokens > prompt else len(group)
+    for n in range(max(1, min(number, len(group))), len(group)):
+        trees = _split(group, sequences, n)
+        if max(tree.num_tokens for tree in trees) <= max_tokens:
+            return trees
+    return _split(group, sequences, len(group))
+
+
+def _split(group: list[int], sequences: Sequence[Lengths], number: int) -> list[Tree]:
+    """Into `number` trees of about the same size: each branch, the longest first, goes to the smallest so far."""
+    sizes = [(0, n) for n in range(number)]
+    parts: list[list[int]] = [[] for _ in sizes]
+    for i in sorted(group, key=lambda i: sequences[i].completion, reverse=True):
+        size, n = sizes[0]
+        parts[n].append(i)
+        heapq.heapreplace(sizes, (size + max(sequences[i].completion, 1), n))
+    prompt = sequences[group[0]].prompt
+    return [Tree(part, prompt + sum(sequences[i].completion for i in part)) for part in parts]
+
+
+def _fill_row(waiting: list[Tree], max_tokens: int) -> tuple[Rows, list[Tree]]:
+    """One row with the longest tree and what fits beside it; the second list is what is left."""
+    room = max(max_tokens, waiting[0].num_tokens)
+    row: list[Tree] = []
+    left: list[Tree] = []
+    for tree in waiting:
+        fits = tree.num_tokens <= room
+        (row if fits else left).append(tree)
+        room -= tree.num_tokens if fits else 0
+    return [row], left
+
+
+def _fill_rows(waiting: list[Tree], max_tokens: int) -> tuple[Rows, list[Tree]]:
+    """One sequence a row: the longest and those of at least half its length; the second list is what is left.
+
+    Shorter ones are better off in a pack of shorter rows.
+    """
+    width = waiting[0].num_tokens
+    number = max(1, max_tokens // width)
+    long = [tree for tree in waiting[:number] if 2 * tree.num_tokens >= width]
+    return [[tree] for tree in long], waiting[len(long) :]
+
+
+def prompts_at_once(batch_size: int, group_size: int) -> int:
+    """Prompts whose groups are sampled together: a group is never parted."""
+    return max(1, batch_size // group_size)

@@ -1,0 +1,1 @@
+"""The student: loading, forward pass, attention, adapters, export."""

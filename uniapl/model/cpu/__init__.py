@@ -1,0 +1,1 @@
+"""CPU kernels that a GPU run never loads."""

@@ -1,0 +1,112 @@
+"""From hidden states to log-probabilities without ever holding logits for all tokens.
+
+A step has some thousand completion tokens and a vocabulary of 50 to 150 thousand; logits, their log-softmax and its
+gradient would be the largest tensors of all. They are made for some tokens at a time, and made again in the backward,
+where each chunk's share of the weight's gradient goes into one sum. The last chunk is kept: the backward begins with
+it, and needs as much room for any other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from uniapl.batching.packing import CHUNK_LOGITS
+from uniapl.model.cpu.linear import product
+
+
+def token_logprobs(
+    states: Tensor,  # (N, D); or the logits themselves, (N, V), if there is no weight
+    weight: Tensor | None,  # (V, D)
+    bias: Tensor | None,  # (V,)
+    token_ids: Tensor,  # (N,)
+    temperature: Tensor,  # (N,) divides the logits
+) -> tuple[Tensor, Tensor]:  # (N,), (N,)
+    """Log-probability of each token, and the entropy of the distribution it came from; the latter without gradient.
+
+    Products are in autocast's precision where it is on; the softmax is computed in float32 at least. Memory grows with
+    `CHUNK_LOGITS`, not with N · V.
+    """
+    found: tuple[Tensor, Tensor] = _TokenLogprobs.apply(states, weight, bias, token_ids, temperature)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    """d logprob / d logits = (one at the token - softmax) / temperature."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor | None, bias: Tensor | None, token_ids: Tensor, temperature: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        kind = states.device.type
+        ctx.precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
+        ctx.save_for_backward(states, weight, bias, token_ids, temperature)
+        found, head = [], _in(ctx.precision, weight, bias)
+        for part in _chunks(states, weight):
+            ctx.last = None  # the next chunk takes its room
+            ctx.last = _distribution(states[part], head, temperature[part, None])
+            logprobs = ctx.last.gather(-1, token_ids[part, None]).squeeze(1)
+            found.append((logprobs, -ctx.last.exp().mul_(ctx.last).sum(dim=-1)))
+        logprobs, entropies = (torch.cat(parts) for parts in zip(*found, strict=True))
+        ctx.mark_non_differentiable(entropies)
+        return logprobs, entropies
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, outer: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        states, weight, bias, token_ids, temperature = ctx.saved_tensors
+        last, ctx.last = ctx.last, None  # overwritten here; another backward through this graph makes it again
+        scale = (outer / temperature)[:, None]  # (N, 1)
+        wants_states, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        grad_states = torch.empty_like(states) if wants_states else None
+        grad_weight = torch.zeros_like(weight) if wants_weight else None
+        grad_bias = torch.zeros_like(bias) if wants_bias else None
+        head = _in(ctx.precision, weight, bias)
+        for part in reversed(_chunks(states, weight)):
+            grad = _distribution(states[part], head, temperature[part, None]) if last is None else last  # (n, V)
+            last = None
+            grad.exp_().mul_(-scale[part])
+            grad.scatter_add_(-1, token_ids[part, None], scale[part])
+            if grad_bias is not None:
+                grad_bias += grad.sum(dim=0)
+            grad = grad.to(ctx.precision)
+            if grad_states is not None:
+                grad_states[part] = grad if head[0] is None else product(grad, head[0].T)
+            if grad_weight is not None:
+                _add_product(grad_weight, grad.T, states[part].to(ctx.precision))
+            del grad  # with it the chunk's room, which the next takes
+        return grad_states, grad_weight, grad_bias, None, None
+
+
+def _chunks(states: Tensor, weight: Tensor | None) -> list[slice]:
+    """Some tokens at a time; of the last as many as may be, since it is kept."""
+    count, vocabulary = states.shape if weight is None else (len(states), weight.shape[0])
+    size = max(1, CHUNK_LOGITS // vocabulary)
+    return [slice(max(0, end - size), end) for end in range(count, 0, -size)][::-1]
+
+
+def _distribution(
+    states: Tensor,  # (n, D); or logits, (n, V)
+    head: tuple[Tensor | None, Tensor | None],
+    temperature: Tensor,  # (n, 1)
+) -> Tensor:  # (n, V)
+    """Log-softmax of a chunk's logits over the temperature."""
+    weight, bias = head
+    logits = states if weight is None else product(states.to(weight.dtype), weight, bias)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return torch.log_softmax(logits / temperature if weight is None else logits.div_(temperature), dim=-1)
+
+
+def _in(precision: torch.dtype, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    return None if weight is None else weight.to(precision), None if bias is None else bias.to(precision)
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a @ b, without a copy of the product where the types allow it."""
+    if total.dtype == a.dtype:
+        total.addmm_(a, b)
+    else:
+        total += a @ b

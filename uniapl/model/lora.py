@@ -1,0 +1,108 @@
+"""Low-rank adapters (arXiv:2106.09685) by way of peft: put on, saved beside a merged model, put back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import (
+    LoraConfig,
+    NoMatchingPeftModuleError,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+)
+from safetensors.torch import load_file
+
+from uniapl.errors import CheckpointError, SpecError
+from uniapl.model import export
+from uniapl.model.lora_check import FAILS, obstacle, quietly
+from uniapl.model.merge import merged
+from uniapl.model.policy import Policy
+from uniapl.spec.training import Lora
+
+ADAPTER = "adapter"
+"""Folder of the adapter within a checkpoint."""
+
+
+def with_lora(policy: Policy, options: Lora, *, seed: int) -> Policy:
+    """The same student with frozen weights and adapters that change nothing yet.
+
+    Raises:
+        SpecError: the student has none of the named layers, or its adapters cannot be merged.
+    """
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,  # type: ignore[arg-type]  # it is only ever divided
+        target_modules=options.target_modules,
+        lora_dropout=0.0,  # the policy that is trained must be the one that sampled
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]), quietly():
+        torch.manual_seed(seed)
+        try:
+            model = get_peft_model(policy.model, config)
+        except NoMatchingPeftModuleError as error:
+            raise SpecError(
+                f"the student has no layers named {options.target_modules}: {error}",
+                param="lora.target_modules",
+                hint="leave it at 'all-linear'",
+            ) from None
+        except FAILS as error:
+            raise _unsuited(policy, str(error)) from error
+    chosen: Any = model.peft_config["default"]
+    for targets in ("target_modules", "target_parameters"):  # a set would be written in another order each time
+        if (names := getattr(chosen, targets)) is not None:
+            setattr(chosen, targets, sorted(names))
+    model.eval()
+    if (found := obstacle(model)) is not None:
+        raise _unsuited(policy, found)
+    return replace(policy, model=model)
+
+
+def _unsuited(policy: Policy, why: str) -> SpecError:
+    return SpecError(
+        f"{type(policy.model).__name__} cannot be trained with `lora`: {why}",
+        param="lora.target_modules",
+        hint="name other layers in lora.target_modules, such as q_proj and v_proj, or train all weights without `lora`",
+    )
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write what peft reads to `folder`."""
+    with quietly():
+        model.save_pretrained(str(folder))
+
+
+def save_merged(model: PeftModel, folder: Path) -> None:
+    """Write the adapter to `folder/adapter`, and to `folder` the student with the adapter merged in.
+
+    The trained model itself is not touched: merging and unmerging in place would change its last bits.
+
+    Raises:
+        ModelError: as `export.save`.
+    """
+    save_adapter(model, folder / ADAPTER)
+    student: Any = model.get_base_model()
+    export.save(student, merged(student), folder)
+
+
+@torch.no_grad()
+def load_adapter(model: PeftModel, checkpoint: Path) -> None:
+    """Put a checkpoint's adapter back.
+
+    Raises:
+        CheckpointError: it has none, or one of another shape.
+    """
+    try:
+        saved = load_file(checkpoint / ADAPTER / "adapter_model.safetensors", device=str(model.device))
+        with quietly():
+            parameters = get_peft_model_state_dict(model)
+        if set(saved) != set(parameters):
+            raise ValueError("its layers are not those of this job")
+        for name, parameter in parameters.items():  # peft itself renames some students' layers when it loads
+            parameter.copy_(saved[name])
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"checkpoint {checkpoint.name}: the adapter cannot be loaded: {error}") from error

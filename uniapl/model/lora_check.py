@@ -1,0 +1,158 @@
+"""Whether a student's adapters can be merged, found out on the student itself before the first step.
+
+Each adapted layer is called once with its adapters and once with merged weights, inside a forward of the student. A
+student may also read a weight without calling the layer that holds it; an adapter of that layer would act in the merged
+checkpoint only.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from uniapl.errors import ModelError
+from uniapl.model import export
+from uniapl.model.merge import adapted_parameter, merged
+
+TOLERANCE = 1e-3
+"""Largest difference of a layer's outputs, as a share of the largest output. In float32 it is 1e-6."""
+FAILS = (ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError)
+"""What layers raise whose adapters or merged weights do not fit them."""
+
+
+def obstacle(model: PeftModel) -> str | None:
+    """Why a checkpoint with merged adapters would not be the adapted student; `None` where it would be.
+
+    Weights and adapters are left as they are.
+    """
+    student: Any = model.get_base_model()
+    try:
+        export.check(student, merged(student))
+        with _acting(model):
+            return _disagreement(student) or _unread(model)
+    except torch.OutOfMemoryError:
+        raise  # no fault of the adapters
+    except ModelError as error:
+        return error.message
+    except FAILS as error:
+        return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
+def _disagreement(student: Any) -> str | None:
+    """What differs between adapters and merged weights in a forward of a few tokens."""
+    layers = dict(_outermost(student))
+    differences: dict[str, float] = {}
+    with ExitStack() as hooks, torch.no_grad():
+        for name, layer in layers.items():
+            hook = _Comparison(name, differences)
+            hooks.callback(layer.register_forward_hook(hook, with_kwargs=True).remove)
+        _forward(student)
+    for name, difference in differences.items():
+        if not difference <= TOLERANCE:
+            return f"the outputs of {name} with merged weights differ by {difference:.2g} of their size"
+    unused = {name: layer for name, layer in layers.items() if name not in differences}
+    read = _read_directly(student, unused)
+    return f"the weight of {read} is read without its adapter" if read else None
+
+
+class _Comparison:
+    """A forward hook that calls the layer's base with merged weights."""
+
+    def __init__(self, name: str, differences: dict[str, float]) -> None:
+        self._name, self._differences = name, differences
+
+    def __call__(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        weights = {
+            name: source.tensor() for name, source in merged(layer).items() if source.adapters and "." not in name
+        }
+        base = layer.get_base_layer()
+        again = torch.func.functional_call(base, weights, args, kwargs)
+        pairs = zip(_floats(output), _floats(again), strict=True)
+        largest = max((_difference(a, b) for a, b in pairs), default=0.0)
+        self._differences[self._name] = max(self._differences.get(self._name, 0.0), largest)
+
+
+def _unread(model: PeftModel) -> str | None:
+    """What differs after peft has loaded the adapters that it would save."""
+    with quietly():
+        adapters = get_peft_model_state_dict(model)
+        saved = {name: value.clone() for name, value in adapters.items()}
+        for value in adapters.values():
+            value.zero_()
+        set_peft_model_state_dict(model, dict(saved))
+    different = [name for name, value in adapters.items() if not torch.equal(value, saved[name])]
+    for name, value in adapters.items():
+        value.copy_(saved[name])
+    return f"peft cannot load {different[0]}, which it saves" if different else None
+
+
+def _outermost(student: Any) -> Iterator[tuple[str, Any]]:
+    """Adapted layers; one that is wrapped several times is one of them."""
+    for name, module in student.named_modules():
+        if isinstance(module, LoraLayer) and not name.endswith(".base_layer"):
+            yield name, module
+
+
+def _read_directly(student: Any, unused: dict[str, Any]) -> str | None:
+    """One of the layers that no forward called, whose weight decides the logits all the same."""
+    wrapped = [
+        (name, part) for name, layer in unused.items() for part in layer.modules() if isinstance(part, LoraLayer)
+    ]
+    weights = [getattr(part.get_base_layer(), adapted_parameter(part)).requires_grad_() for _, part in wrapped]
+    try:
+        if not weights or not (total := _forward(student).sum()).requires_grad:
+            return None
+        gradients = torch.autograd.grad(total, weights, allow_unused=True)
+    finally:
+        for weight in weights:
+            weight.requires_grad_(False)
+    return next((name for (name, _), found in zip(wrapped, gradients, strict=True) if found is not None), None)
+
+
+def _forward(student: Any) -> Tensor:  # (1, 8, V)
+    ids = torch.arange(1, 9, device=student.device)[None] % student.config.get_text_config().vocab_size
+    logits: Tensor = student(input_ids=ids, use_cache=False).logits
+    return logits
+
+
+@contextmanager
+def _acting(model: PeftModel) -> Iterator[None]:
+    """Adapters that change the weights; fresh ones are zero."""
+    config: Any = model.peft_config["default"]
+    spread = 0.04 * config.r / config.lora_alpha
+    draw = torch.Generator().manual_seed(0)
+    fresh = [p for p in model.parameters() if p.requires_grad and not p.any()]
+    for parameter in fresh:
+        parameter.data.copy_(spread * torch.randn(parameter.shape, generator=draw))
+    try:
+        yield
+    finally:
+        for parameter in fresh:
+            parameter.data.zero_()
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the warnings of peft, which are of rank patterns that do fit, and of tied weights."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _floats(output: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    """Largest difference, as a share of the largest number."""
+    if not expected.numel():
+        return 0.0
+    return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-30))

@@ -1,0 +1,159 @@
+"""Load a student with its tokenizer.
+
+Weights come from safetensors or GGUF only, and no code of a model repository is ever run.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from uniapl.batching.packed import Pack
+from uniapl.batching.packing import PLAIN, Layout
+from uniapl.errors import ModelError
+from uniapl.model.cpu.linear import multiply_by_onednn
+from uniapl.model.cpu.norm_mlp import keep_less
+from uniapl.model.logprobs import completion_logprobs
+from uniapl.run.config import ModelSource
+
+LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, SafetensorError)
+"""What transformers raises for a model that is missing, torn, or of an unknown kind."""
+
+
+def load_problem(source: ModelSource, error: Exception) -> str:
+    """Why a model could not be loaded, in one line; a folder that is gone would be taken for a hub id."""
+    where = Path(source.hub or source.path or "")
+    is_gone = (source.path is not None or where.is_absolute()) and not where.exists()
+    if is_gone:
+        return "there is no such folder"
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The student that is being trained."""
+
+    model: Any
+    """A `PreTrainedModel`, or the `PeftModel` around one."""
+    tokenizer: PreTrainedTokenizerBase
+    layout: Layout = PLAIN
+    """How its sequences are laid out for a forward."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return torch.device(self.model.device)
+
+    @property
+    def pad_id(self) -> int:
+        """Token used for padding; masked everywhere, so the end token does where there is no other."""
+        pad = self.tokenizer.pad_token_id
+        return int(pad if pad is not None else self.tokenizer.eos_token_id)
+
+    @property
+    def stop_ids(self) -> list[int]:
+        """Tokens that end a completion."""
+        declared = self.model.generation_config.eos_token_id if self.model.generation_config else None
+        ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
+        return sorted({int(self.tokenizer.eos_token_id), *ids})
+
+    @property
+    def end_of_turn(self) -> int:
+        """The token that closes an answer in the chat template; the tokenizer's end token where there is none."""
+        probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "ANSWER"}]
+        rendered = str(self.tokenizer.apply_chat_template(probe, tokenize=False))
+        after = self.tokenizer(rendered.rpartition("ANSWER")[2], add_special_tokens=False)["input_ids"]
+        return next((i for i in after if i in self.stop_ids), int(self.tokenizer.eos_token_id))
+
+    def text(self, completion_ids: list[int]) -> str:
+        """A completion as text, special tokens left out."""
+        return str(self.tokenizer.decode(completion_ids, skip_special_tokens=True))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The student as it was at the job's first step; a KL penalty pulls the policy towards it."""
+
+    model: Any
+    """A model of its own, or the policy's when that has adapters, which are then switched off."""
+    adapted: bool
+
+    @torch.no_grad()
+    def logprobs(self, pack: Pack, *, temperature: Tensor | float) -> Tensor:  # (B, C)
+        """Log-probability of each completion token; see `completion_logprobs`."""
+        with self.model.disable_adapter() if self.adapted else nullcontext():
+            return completion_logprobs(self.model, pack, temperature=temperature)[0]
+
+
+PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
+"""`data.chat_template: plain`: for base students, which know text and no turns."""
+
+
+def with_chat_template(policy: Policy, template: str) -> Policy:
+    """Give the tokenizer a template, which checkpoints then carry; `plain` names the one above.
+
+    A student that begins every text with a token of its own still gets it.
+    """
+    tokenizer = policy.tokenizer
+    if template == "plain":
+        begins = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+        template = "{{ bos_token }}" * begins + PLAIN_TEMPLATE
+    tokenizer.chat_template = template
+    return policy
+
+
+def load_policy(source: ModelSource, device: torch.device) -> Policy:
+    """Load a student in float32.
+
+    Raises:
+        ModelError: the model is missing, is not a causal language model, or has no end token.
+    """
+    where, options = _location(source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
+        if source.gguf is None:
+            options["use_safetensors"] = True
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            where, dtype=torch.float32, trust_remote_code=False, **options
+        )
+    except LOAD_ERRORS as error:
+        raise ModelError(
+            f"cannot load {source.hub or source.path}: {load_problem(source, error)}",
+            param="student",
+            hint="a student needs a config, a tokenizer, and weights as safetensors or GGUF",
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError("the student's tokenizer has no end-of-sequence token", param="student")
+    if source.gguf is not None:
+        model = _without_quantization(model)
+    model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
+    if device.type == "cpu":
+        multiply_by_onednn(model)
+        keep_less(model)
+    model.eval()  # no dropout, ever: the policy that is trained must be the one that sampled
+    return Policy(model, tokenizer)
+
+
+def _location(source: ModelSource) -> tuple[str, dict[str, Any]]:
+    if source.hub is not None:
+        return source.hub, {"revision": source.revision}
+    assert source.path is not None
+    return source.path, {"gguf_file": source.gguf} if source.gguf else {}
+
+
+def _without_quantization(model: PreTrainedModel) -> PreTrainedModel:
+    """The same weights in a model that can be saved; one loaded from GGUF refuses to be."""
+    config = model.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    fresh: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    fresh.load_state_dict(model.state_dict())
+    fresh.generation_config = model.generation_config
+    return fresh

@@ -1,0 +1,1 @@
+"""The UniAPL objective: loss terms, advantages and adversarial coefficients, as pure functions."""
