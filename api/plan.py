@@ -15,10 +15,10 @@ from store.artifacts.base import ObjectsAway
 from store.tables import Dataset
 from uniapl.errors import MisfitError, SpecError
 from uniapl.estimate import plan
-from uniapl.estimate.cards import cards
 from uniapl.estimate.duration import rough_step_s
+from uniapl.estimate.model_shape import Shape, ShapeUnknown, from_config, read_shape
+from uniapl.estimate.placement import cards
 from uniapl.estimate.servers import servers_of
-from uniapl.estimate.shape import Shape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
 from uniapl.estimate.verdict import best, device_of, judge, misfit_of
 from uniapl.estimate.workload import Entry, Step

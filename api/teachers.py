@@ -8,9 +8,9 @@ from store import secrets
 from store.errors import NotFound
 from store.listed import ANY_PUBLIC, is_listed
 from store.settings import Settings
-from uniapl import outbound
 from uniapl.errors import SpecError
-from uniapl.outbound import AddressRefused
+from uniapl.inference import public_transport as outbound
+from uniapl.inference.public_transport import AddressRefused
 from uniapl.spec.job import JobSpec
 from uniapl.spec.teacher import OpenAITeacher
 

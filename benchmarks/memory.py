@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from uniapl.estimate import plan
-from uniapl.estimate.shape import read_shape
+from uniapl.estimate.model_shape import read_shape
 from uniapl.run.config import RunConfig
 from uniapl.spec.estimate import Bytes
 

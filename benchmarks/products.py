@@ -1,6 +1,6 @@
 """`make bench-products`: float32 matrix products of SmolLM2-135M's shapes, by MKL and by oneDNN.
 
-`uniapl.model.cpu.linear` chooses by these figures, for AMD's and for Intel's processors. Both take turns in one process;
+`uniapl.model.cpu.linear` uses these figures, for AMD's and for Intel's processors. Both run in turns in one process;
 medians. Prints a table and one JSON line.
 """
 

@@ -24,7 +24,7 @@ from uniapl.batching.packed import packs
 from uniapl.model.cpu.linear import Linear
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.policy import Policy, load_policy
-from uniapl.rollout.base import Completion
+from uniapl.rollout.generator import Completion
 from uniapl.run.config import ModelSource
 
 KINDS = ("generate", "continuous", "ours")

@@ -13,8 +13,8 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from uniapl.model.policy import Policy
 from uniapl.rollout import transformers as rollout
-from uniapl.rollout.base import Completion
-from uniapl.rollout.choice import choose
+from uniapl.rollout.generator import Completion
+from uniapl.rollout.token_sampling import choose
 
 ENDS = 2.0
 """In the place of a uniform number: the sequence ends here."""

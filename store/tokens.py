@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from store.models import Registry
-from uniapl import tokens
+from uniapl.data import token_count as tokens
 from uniapl.errors import SpecError
 
 
 def counter(registry: Registry, student: str) -> Callable[[str], int]:
-    """How many tokens a text has for a student; see `uniapl.tokens`.
+    """How many tokens a text has for a student; see `uniapl.data.token_count`.
 
     Raises:
         SpecError: nobody knows the student, or its tokenizer is not on this machine.

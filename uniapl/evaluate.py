@@ -11,7 +11,7 @@ import torch
 
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import packs
-from uniapl.data import EncodedRow
+from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Discriminator
 from uniapl.explore import comparison
 from uniapl.model.logprobs import completion_logprobs, precision
@@ -19,7 +19,7 @@ from uniapl.model.policy import Policy
 from uniapl.profile import Profile, measure
 from uniapl.rewards.pool import Question, RewardPool
 from uniapl.rewards.verify import final_answer
-from uniapl.rollout.base import Completion, Generator
+from uniapl.rollout.generator import Completion, Generator
 from uniapl.run.signals import heed_stop
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Adversarial

@@ -14,17 +14,17 @@ from torch import Tensor
 
 from uniapl.ahead import Ahead
 from uniapl.batching.batch import Sequence
-from uniapl.data import EncodedRow
+from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.discriminators.learned import LearnedDiscriminator
-from uniapl.discriminators.served import ServedEmbedding, ServedPolar
+from uniapl.discriminators.remote import ServedEmbedding, ServedPolar
 from uniapl.errors import ScoreError, ServerError
 from uniapl.model.policy import Policy
 from uniapl.objective.advantages import centre, group_advantages
 from uniapl.objective.adversarial import RunningBaseline, coefficients, teacher_weights
 from uniapl.rewards.pool import Question, RewardPool, Verdict, check_failures
 from uniapl.rewards.verify import final_answer
-from uniapl.rollout.base import Completion, Generator
+from uniapl.rollout.generator import Completion, Generator
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Adversarial
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from uniapl.data import EncodedRow, encode_rows, load_rows
+from uniapl.data.encoding import EncodedRow, encode_rows, load_rows
 from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import DatasetError, SpecError
 from uniapl.explore import Explorer
@@ -18,9 +18,9 @@ from uniapl.model.device import Found, find_device
 from uniapl.model.layout_check import stretches, with_layout
 from uniapl.model.lora import load_adapter, with_lora
 from uniapl.model.policy import Policy, Reference, load_policy, with_chat_template
-from uniapl.rewards.golds import Checked, failing_references, row_name, unusable_golds
+from uniapl.rewards.gold_check import Checked, failing_references, row_name, unusable_golds
 from uniapl.rewards.pool import RewardPool
-from uniapl.rollout.base import Generator
+from uniapl.rollout.generator import Generator
 from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.rollout.vllm import VllmGenerator
 from uniapl.run import manifest

@@ -17,14 +17,14 @@ from pathlib import Path
 
 from uniapl import checkpoint, tracing
 from uniapl.batching.batch import Sequence
-from uniapl.data import EncodedRow
+from uniapl.data.encoding import EncodedRow
+from uniapl.data.mixture import rows_of_step
 from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.errors import DivergedError, SpecError, UnhealthyError
 from uniapl.evaluate import evaluate
 from uniapl.explore import Explorer, Metrics, Prompt
 from uniapl.health import HealthMonitor
 from uniapl.learner import Learner
-from uniapl.mix import rows_of_step
 from uniapl.model.policy import Policy
 from uniapl.profile import draw, file_of, save
 from uniapl.run import manifest

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from uniapl.estimate import plan
-from uniapl.estimate.cards import cards
+from uniapl.estimate.model_shape import ShapeUnknown, read_shape
+from uniapl.estimate.placement import cards
 from uniapl.estimate.servers import servers_of
-from uniapl.estimate.shape import ShapeUnknown, read_shape
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Gpu, Hardware

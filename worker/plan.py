@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from store.settings import Settings
-from uniapl.estimate.cards import UNKNOWN
+from uniapl.estimate.placement import UNKNOWN
 from uniapl.estimate.servers import sequences
 from uniapl.run.config import SAMPLER, SAMPLER_START, ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole, VllmSampler

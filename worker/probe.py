@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from uniapl.serving.address import Address
-from uniapl.serving.exchange import Passing, Reply, Silence, TooLong, connections, exchange, shown
-from uniapl.serving.wire import (
+from uniapl.inference.endpoint import Address
+from uniapl.inference.http import Passing, Reply, Silence, TooLong, connections, exchange, shown
+from uniapl.inference.protocol import (
     Garbage,
     completion_request,
     embed_request,

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Literal
 
 from store.settings import Settings
+from uniapl.inference.endpoint import Address, write_address
 from uniapl.run.reports import Level
-from uniapl.serving.address import Address, write_address
 from worker import process
 from worker.plan import Plan
 from worker.probe import ask, pulse

@@ -14,16 +14,16 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from tests.conftest import MODELS
-from tests.uniapl.test_discriminators_polar import write_model
-from tests.uniapl.test_served import asking, well
-from uniapl.data import EncodedRow
+from tests.uniapl.discriminators.test_polar import write_model
+from tests.uniapl.discriminators.test_remote import asking, well
+from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Comparison
-from uniapl.discriminators.served import ServedPolar
+from uniapl.discriminators.remote import ServedPolar
 from uniapl.errors import RewardError, ScoreError
 from uniapl.explore import Explorer, Prompt
 from uniapl.model.policy import Policy
 from uniapl.rewards.pool import RewardPool
-from uniapl.rollout.base import Completion, OnGroup
+from uniapl.rollout.generator import Completion, OnGroup
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 from uniapl.spec.reward import (

@@ -17,12 +17,12 @@ from uniapl_client import Client
 from embedded.service import EmbeddedService
 from tests.conftest import MODELS, ROOT
 from tests.e2e.conftest import CHANCE, IMPATIENT, wait_for
-from tests.uniapl.test_discriminators_polar import TOKENS, write_model
+from tests.uniapl.discriminators.test_polar import TOKENS, write_model
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.discriminators.embedding import EmbeddingDiscriminator
 from uniapl.discriminators.polar import PolarDiscriminator
+from uniapl.inference.endpoint import read_address
 from uniapl.run.config import ModelSource
-from uniapl.serving.address import read_address
 from worker.probe import tokens
 
 pytestmark = pytest.mark.vllm

@@ -19,8 +19,8 @@ import pytest
 from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from tests.conftest import ROOT
+from uniapl.inference.endpoint import read_address
 from uniapl.run.config import ModelSource
-from uniapl.serving.address import read_address
 from uniapl.spec.backend import ManagedVllm, ServerRole
 from uniapl.spec.job import JobSpec
 from worker import process

@@ -10,11 +10,11 @@ from uniapl.discriminators.base import Discriminator
 from uniapl.discriminators.embedding import EmbeddingDiscriminator
 from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.discriminators.polar import PolarDiscriminator
-from uniapl.discriminators.served import ServedEmbedding, ServedPolar
+from uniapl.discriminators.remote import ServedEmbedding, ServedPolar
 from uniapl.errors import SpecError
+from uniapl.inference.client import ModelServer
+from uniapl.inference.endpoint import Address, read_address
 from uniapl.run.config import RunConfig
-from uniapl.serving.address import Address, read_address
-from uniapl.serving.server import ModelServer
 from uniapl.spec.backend import ExternalServer, InProcess, ManagedVllm
 from uniapl.spec.job import JobSpec
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from uniapl.estimate.shape import Shape
+from uniapl.estimate.model_shape import Shape
 from uniapl.estimate.workload import Step
 from uniapl.spec.estimate import Hardware
 

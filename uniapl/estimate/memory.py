@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from uniapl.batching.packing import CACHE_ROOM, CHUNK_LOGITS, cut, prompts_at_once, row_length, usual
-from uniapl.estimate.shape import Shape
+from uniapl.estimate.model_shape import Shape
 from uniapl.estimate.workload import Level, Step
 from uniapl.spec.backend import InProcess
 from uniapl.spec.job import JobSpec
@@ -43,7 +43,7 @@ ADAPTERS_HEAP: dict[Level, float] = {"low": 0.0, "expected": 0.7, "high": 1.0}
 """More of the same with LoRA on a CPU, whose small tensors lie between the large ones. Measured."""
 
 LOGITS = 2
-"""Tensors of a chunk's logits at once: logits and log-softmax, or log-softmax and exponential; `uniapl.model.lm_head`."""
+"""Tensors of logits per chunk: logits and log-softmax, or log-softmax and exponential; `uniapl.model.lm_head`."""
 
 Parts = dict[str, float]
 """Bytes by part."""

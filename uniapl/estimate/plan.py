@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uniapl.estimate.memory import Device, peak
-from uniapl.estimate.shape import Shape
+from uniapl.estimate.model_shape import Shape
 from uniapl.estimate.tokens import count
 from uniapl.estimate.workload import Entry, Level, RowLengths, Sample, Step, step_of
 from uniapl.run.config import ModelSource

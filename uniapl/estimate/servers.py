@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from uniapl.estimate.memory import FLOAT, RUNTIME
-from uniapl.estimate.shape import Shape, ShapeUnknown
+from uniapl.estimate.model_shape import Shape, ShapeUnknown
 from uniapl.estimate.workload import Level
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole, VllmSampler

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from uniapl import tokens
+from uniapl.data import token_count as tokens
 from uniapl.estimate.workload import RowLengths, Sample
 from uniapl.run.config import ModelSource
 from uniapl.spec.dataset import DatasetRow

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from uniapl.estimate.cards import Card
 from uniapl.estimate.memory import Device
+from uniapl.estimate.placement import Card
 from uniapl.spec.estimate import Hardware, Verdict
 
 Placed = tuple[Hardware, list[Card]]

@@ -47,7 +47,7 @@ def _taught_by(spec: JobSpec, teacher: str) -> JobSpec:
 
 def _datasets(spec: JobSpec) -> dict[str, list[DatasetRow]]:
     """`verbose-0`: the mix's first dataset with bad references, and so on."""
-    from uniapl.data import load_rows  # loads torch
+    from uniapl.data.encoding import load_rows  # loads torch
 
     made = {}
     for i, entry in enumerate(spec.dataset_mix):

@@ -87,7 +87,7 @@ def validate(
 
 def _rows(spec: JobSpec) -> tuple[list[str], list[str]]:
     """Prompts and references of the held-out rows, or of the mix's where none are held out."""
-    from uniapl.data import load_rows
+    from uniapl.data.encoding import load_rows
 
     names = [spec.evaluation.dataset] if spec.evaluation else [entry.dataset for entry in spec.dataset_mix]
     rows = [row for name in names for row in load_rows(Path(name))]

@@ -17,9 +17,9 @@ from uniapl.batching.packing import prompts_at_once
 from uniapl.errors import ModelError
 from uniapl.model.logprobs import precision
 from uniapl.model.policy import Policy
-from uniapl.rollout.base import Completion, OnGroup
-from uniapl.rollout.cache import roomy
-from uniapl.rollout.choice import choose
+from uniapl.rollout.generator import Completion, OnGroup
+from uniapl.rollout.kv_cache import roomy
+from uniapl.rollout.token_sampling import choose
 from uniapl.run.signals import heed_stop
 
 REPEATED = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)

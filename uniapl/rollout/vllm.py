@@ -20,14 +20,14 @@ from typing import Any
 from peft import PeftModel
 
 from uniapl.errors import ServerError
+from uniapl.inference.client import ModelServer, Question, Restarted
+from uniapl.inference.protocol import Sampled, completion_request, read_completions, read_nothing, read_version
 from uniapl.model import export
 from uniapl.model.lora import save_adapter
 from uniapl.model.merge import merged
 from uniapl.model.policy import Policy
-from uniapl.rollout.base import Completion, OnGroup
+from uniapl.rollout.generator import Completion, OnGroup
 from uniapl.run.config import SAMPLER_START
-from uniapl.serving.server import ModelServer, Question, Restarted
-from uniapl.serving.wire import Sampled, completion_request, read_completions, read_nothing, read_version
 from uniapl.spec.training import Rollout
 
 SEED_BITS = 62

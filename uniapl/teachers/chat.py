@@ -14,11 +14,11 @@ import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from uniapl.errors import SpecError, TeacherError
-from uniapl.outbound import AddressRefused
+from uniapl.inference.http import Passing, Reply, TooLong, backoff_s, connections, exchange, retry_after_s, shown
+from uniapl.inference.public_transport import AddressRefused
 from uniapl.rewards.verify import final_answer
 from uniapl.run.credentials import Access
 from uniapl.run.redaction import Redactor
-from uniapl.serving.exchange import Passing, Reply, TooLong, backoff_s, connections, exchange, retry_after_s, shown
 from uniapl.spec.base import Text
 from uniapl.spec.dataset import Message
 from uniapl.spec.teacher import OpenAITeacher

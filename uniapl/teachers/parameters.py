@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from uniapl.serving.exchange import Reply
+from uniapl.inference.http import Reply
 from uniapl.spec.teacher import OpenAITeacher
 
 REFUSED = (400, 422)

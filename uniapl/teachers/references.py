@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uniapl.errors import TeacherError
-from uniapl.rewards.golds import failing_references, row_name
+from uniapl.rewards.gold_check import failing_references, row_name
 from uniapl.rewards.pool import RewardPool
 from uniapl.run.credentials import Access
 from uniapl.run.signals import heed_stop, stop_asked

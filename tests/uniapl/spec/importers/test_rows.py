@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from uniapl.data import load_rows
+from uniapl.data.encoding import load_rows
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.importers.rows import RowError, parse_row
 

@@ -22,9 +22,9 @@ from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import Pack, packs
 from uniapl.batching.packing import CHUNK_LOGITS, usual
 from uniapl.estimate import plan
-from uniapl.estimate.cards import cards
 from uniapl.estimate.memory import LOGITS, kept, largest
-from uniapl.estimate.shape import Shape, ShapeUnknown, from_config, read_shape
+from uniapl.estimate.model_shape import Shape, ShapeUnknown, from_config, read_shape
+from uniapl.estimate.placement import cards
 from uniapl.estimate.tokens import ROWS, TEMPLATE_TOKENS, count
 from uniapl.estimate.verdict import best, judge
 from uniapl.estimate.workload import Entry, RowLengths, Sample, step_of

@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.uniapl.test_teachers import Reply, Teacher, completion, fill, rows, spec
-from uniapl import outbound
+from tests.uniapl.teachers.test_chat import Reply, Teacher, completion, fill, rows, spec
 from uniapl.errors import SpecError, TeacherError
-from uniapl.outbound import AddressRefused, PublicTransport, check, is_public
+from uniapl.inference import public_transport as outbound
+from uniapl.inference.public_transport import AddressRefused, PublicTransport, check, is_public
 from uniapl.run.credentials import Access
 
 NAME = "teacher.example"

@@ -20,18 +20,18 @@ from torch.testing import assert_close
 from tests.client.scripted import Answer, Request, Server, serving
 from tests.conftest import MODELS
 from tests.uniapl.conftest import Listening
-from tests.uniapl.test_discriminators_polar import TOKENS
+from tests.uniapl.discriminators.test_polar import TOKENS
 from tests.worker.fake_vllm import embedding, logit
 from uniapl.discriminators.base import Comparison
 from uniapl.discriminators.load import discriminator_server, load_discriminator
 from uniapl.discriminators.polar_encoding import encode
-from uniapl.discriminators.served import ServedEmbedding, ServedPolar
+from uniapl.discriminators.remote import ServedEmbedding, ServedPolar
 from uniapl.errors import ServerError, SpecError
+from uniapl.inference.client import ModelServer, Question
+from uniapl.inference.endpoint import Address, read_address, write_address
+from uniapl.inference.protocol import Garbage, read_embeddings, read_scores
 from uniapl.run.config import ModelSource, RunConfig
 from uniapl.run.signals import Stopped
-from uniapl.serving.address import Address, read_address, write_address
-from uniapl.serving.server import ModelServer, Question
-from uniapl.serving.wire import Garbage, read_embeddings, read_scores
 from uniapl.spec.backend import Api, Asked
 from uniapl.spec.job import JobSpec
 
@@ -42,7 +42,7 @@ Script = Callable[[Request], Answer]
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uniapl.serving.exchange.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("uniapl.inference.http.FIRST_WAIT_S", 0.01)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from typing import Literal
 
 from jinja2 import TemplateError
 
+from uniapl.data.reasoning import THINK, Continuation, Frame, Turns, as_think, continuation, prompt_frame
 from uniapl.errors import DatasetError, ModelError
 from uniapl.model.policy import Policy
-from uniapl.reasoning import THINK, Continuation, Frame, Turns, as_think, continuation, prompt_frame
 from uniapl.rewards.verify import CLOSING, OPENING
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.importers.rows import IgnoredFields, RowError, read_row

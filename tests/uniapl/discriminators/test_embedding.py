@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.conftest import MODELS, ROOT
-from uniapl.data import load_rows
+from uniapl.data.encoding import load_rows
 from uniapl.discriminators import base
 from uniapl.discriminators.auc import auc
 from uniapl.discriminators.base import Batches, Comparison

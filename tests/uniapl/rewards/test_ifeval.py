@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.conftest import ROOT
-from uniapl.data import load_rows
+from uniapl.data.encoding import load_rows
 from uniapl.rewards.ifeval import CHECKS, followed
 from uniapl.rewards.verify import final_answer, reward_of
 from uniapl.spec.reward import IFEVAL_ARGUMENTS, IfevalReward, RewardOptions

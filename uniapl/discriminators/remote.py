@@ -19,10 +19,10 @@ from transformers import AutoConfig, AutoTokenizer
 from uniapl.discriminators.base import CACHED_ITEMS, Comparison
 from uniapl.discriminators.polar_encoding import encode
 from uniapl.errors import ModelError, ServerError
+from uniapl.inference.client import ModelServer, Question
+from uniapl.inference.protocol import embed_request, read_embeddings, read_scores, score_request
 from uniapl.model.policy import LOAD_ERRORS, load_problem
 from uniapl.run.config import ModelSource
-from uniapl.serving.server import ModelServer, Question
-from uniapl.serving.wire import embed_request, read_embeddings, read_scores, score_request
 from uniapl.spec.backend import Api
 
 PROBES = ("a", "The sky is blue.", "1 + 1 = 3")

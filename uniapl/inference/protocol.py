@@ -19,7 +19,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from uniapl.serving.exchange import shown
+from uniapl.inference.http import shown
 from uniapl.spec.backend import Api
 
 LARGEST_LOGIT = 1e4

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from uniapl.estimate.cards import cards
 from uniapl.estimate.memory import RUNTIME
+from uniapl.estimate.model_shape import Shape, ShapeUnknown
+from uniapl.estimate.placement import cards
 from uniapl.estimate.servers import BATCHED_TOKENS, Server, servers_of
-from uniapl.estimate.shape import Shape, ShapeUnknown
 from uniapl.estimate.verdict import best, judge, misfit_of
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ServerRole

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import MODELS
-from uniapl.data import EncodedRow, encode_rows
+from uniapl.data.encoding import EncodedRow, encode_rows
 from uniapl.errors import DatasetError
 from uniapl.explore import comparison
 from uniapl.model.policy import Policy, load_policy, with_chat_template

@@ -21,13 +21,13 @@ from transformers import AutoModelForCausalLM
 from tests.client.scripted import Answer, Request, serving
 from uniapl.errors import ServerError
 from uniapl.explore import _check_fresh
+from uniapl.inference.client import ModelServer
+from uniapl.inference.endpoint import Address
 from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
 from uniapl.objective.losses import bounded_anchor, clipped_surrogate
-from uniapl.rollout.base import Completion
+from uniapl.rollout.generator import Completion
 from uniapl.rollout.vllm import VllmGenerator, write_weights
-from uniapl.serving.address import Address
-from uniapl.serving.server import ModelServer
 from uniapl.spec.backend import VllmSampler
 from uniapl.spec.training import Lora, Rollout
 

@@ -1,6 +1,6 @@
 """Asks a model's server: several requests at once, each until it has a usable answer or its time is up.
 
-Nothing is believed that has another shape, another count or another model's name (`uniapl.serving.wire`); such an
+Nothing is believed that has another shape, another count or another model's name (`uniapl.inference.protocol`); such an
 answer is as good as none, and the question is put again. While the worker starts a server of ours again, whoever asks
 waits, so a step whose rollouts are not scored yet stands still before anything is learned from them.
 """
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from uniapl.errors import ServerError
+from uniapl.inference.endpoint import Address
+from uniapl.inference.http import Passing, Reply, TooLong, backoff_s, connections, exchange, retry_after_s, shown
+from uniapl.inference.protocol import Garbage, read_models
 from uniapl.run.signals import heed_stop
-from uniapl.serving.address import Address
-from uniapl.serving.exchange import Passing, Reply, TooLong, backoff_s, connections, exchange, retry_after_s, shown
-from uniapl.serving.wire import Garbage, read_models
 from uniapl.spec.backend import Asked
 
 LARGEST_REPLY = 256 * 2**20

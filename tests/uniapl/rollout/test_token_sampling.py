@@ -18,9 +18,9 @@ from transformers.cache_utils import DynamicLayer
 from uniapl.batching.packing import CACHE_ROOM
 from uniapl.errors import ModelError
 from uniapl.model.policy import Policy
-from uniapl.rollout.base import Completion
-from uniapl.rollout.cache import RoomyLayer, roomy
-from uniapl.rollout.choice import STRETCH, _invert, choose
+from uniapl.rollout.generator import Completion
+from uniapl.rollout.kv_cache import RoomyLayer, roomy
+from uniapl.rollout.token_sampling import STRETCH, _invert, choose
 from uniapl.rollout.transformers import TransformersGenerator
 
 PROMPTS = [[5, 9, 400, 31], [77], [5, 9, 400, 31, 8, 1000, 12]]

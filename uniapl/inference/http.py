@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from uniapl.outbound import PublicTransport
+from uniapl.inference.public_transport import PublicTransport
 
 FIRST_WAIT_S, LONGEST_BACKOFF_S = 0.5, 60.0
 SHOWN_CHARACTERS = 200

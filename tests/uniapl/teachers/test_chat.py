@@ -22,11 +22,11 @@ import pytest
 
 from tests.uniapl.conftest import Listening
 from uniapl.errors import SpecError, TeacherError
+from uniapl.inference import http as exchange
+from uniapl.inference.http import backoff_s, retry_after_s
 from uniapl.rewards.pool import RewardPool
 from uniapl.run.credentials import Access
 from uniapl.run.signals import Stopped
-from uniapl.serving import exchange
-from uniapl.serving.exchange import backoff_s, retry_after_s
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import uses_references

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from uniapl.data import encode_row, encode_rows, load_rows
+from uniapl.data.encoding import encode_row, encode_rows, load_rows
 from uniapl.errors import DatasetError, ModelError
 from uniapl.model.policy import Policy, with_chat_template
 from uniapl.spec.dataset import DatasetRow

@@ -11,7 +11,7 @@ import pytest
 
 from uniapl.errors import DatasetError
 from uniapl.prepare import _load_data
-from uniapl.rewards.golds import failing_references, unusable_golds
+from uniapl.rewards.gold_check import failing_references, unusable_golds
 from uniapl.rewards.math_answer import is_equal
 from uniapl.rewards.pool import RewardPool
 from uniapl.run.config import RunConfig
@@ -84,7 +84,7 @@ def test_what_is_not_checked_is_counted(pool: RewardPool) -> None:
 
 
 def test_golds_that_hang_end_the_check_after_some(pool: RewardPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uniapl.rewards.golds.MOST_TIMEOUTS", 1)
+    monkeypatch.setattr("uniapl.rewards.gold_check.MOST_TIMEOUTS", 1)
     hanging = row(math("(" * 3000 + "1" + ")" * 3000))
     found = unusable_golds([hanging, *(row(math(str(i))) for i in range(100))], pool)
     assert set(found.faults) == {0}

@@ -8,7 +8,7 @@ from math import ceil
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uniapl.mix import rows_of_step
+from uniapl.data.mixture import rows_of_step
 from uniapl.spec.job import MixEntry
 
 

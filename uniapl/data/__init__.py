@@ -1,0 +1,1 @@
+"""Training data: order, encoding to tokens, reasoning blocks."""
