@@ -52,7 +52,7 @@ modes: $(MODELS)  ## run every example spec for three steps on a tiny model
 
 ablation: $(MODELS)  ## compare UniAPL with its parts on SmolLM2-135M (half an hour; LONG=1: 24 updates, three seeds, over two hours)
 	@echo "==> training the arms; stopped, the same command goes on"
-	@$(BIN)/python -m uniapl experiment ablation examples/ablation.json \
+	@$(BIN)/python -m experiments ablation examples/ablation.json \
 		$${LONG:+--out data/experiments/ablation-long --steps 24 --seeds 0,1,2} $(ARGS)
 
 test: $(MODELS)  ## run the tests (ARGS='-k name' to choose)

@@ -14,7 +14,6 @@ from benchmarks.replay import Case
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import packs
 from uniapl.batching.packing import Layout
-from uniapl.learner import Learner
 from uniapl.model.cpu.malloc import keep_freed_memory
 from uniapl.model.layout_check import with_layout
 from uniapl.model.logprobs import completion_logprobs
@@ -22,6 +21,7 @@ from uniapl.model.policy import Policy, load_policy
 from uniapl.objective.advantages import group_advantages
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
+from uniapl.training.learner import Learner
 
 ALPHA = 0.1
 """Weight of the teacher's answer in a unified step."""

@@ -17,12 +17,12 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.fresh import MODEL, conditions
 from benchmarks.our_side import rollouts, sampled
 from benchmarks.replay import Case
-from uniapl.learner import Learner
 from uniapl.model.cpu.malloc import keep_freed_memory
 from uniapl.model.layout_check import with_layout
 from uniapl.model.policy import load_policy
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
+from uniapl.training.learner import Learner
 
 PARTS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::addmm_", "mkldnn::_linear_pointwise"),

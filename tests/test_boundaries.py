@@ -28,7 +28,7 @@ def loaded_by(module: str) -> set[str]:
         ("uniapl.tracing", {"opentelemetry", "torch"}),
         ("api.main", {"torch", "transformers", "worker", "obstore"}),
         ("worker.app", {"torch", "transformers", "fastapi", "api", "obstore"}),
-        ("uniapl.prepare", {"sqlalchemy", "fastapi", "celery", "store", "api", "worker", "uniapl_client"}),
+        ("uniapl.training.setup", {"sqlalchemy", "fastapi", "celery", "store", "api", "worker", "uniapl_client"}),
     ],
 )
 def test_an_import_does_not_drag_in(module: str, forbidden: set[str]) -> None:

@@ -1,9 +1,4 @@
-"""`python -m uniapl train run.json`: train with no service at all. `experiment`: compare runs.
-
-Exit status: 0 done; 64 the user's mistake (the last report says which); 69 the machine has a GPU that torch cannot use;
-70 diverged, or stopped by a failure signature; 74 the disk is full; 75 stopped on request, resumable; 1 some runs of an
-experiment failed.
-"""
+"""`python -m uniapl train run.json`: a training run without the service. It ends with an `ExitStatus`."""
 
 from __future__ import annotations
 
@@ -19,18 +14,16 @@ from pydantic import ValidationError
 
 from uniapl import tracing
 from uniapl.errors import DeviceError, DiskFullError, DivergedError, UnhealthyError, UniaplError
-from uniapl.experiments import command as experiment
 from uniapl.model.cpu.malloc import keep_freed_memory
 from uniapl.run.atomic import no_space
 from uniapl.run.config import RunConfig
 from uniapl.run.credentials import Access, handed
+from uniapl.run.exit_status import ExitStatus
 from uniapl.run.located import located
 from uniapl.run.progress import print_end
 from uniapl.run.ranks import launcher_problem
-from uniapl.run.signals import EXIT_REQUEUE, Signals, die_with_parent
+from uniapl.run.signals import Signals, die_with_parent
 from uniapl.spec.base import field_path
-
-EXIT_DONE, EXIT_USER, EXIT_NO_GPU, EXIT_DIVERGED, EXIT_DISK_FULL = 0, 64, 69, 70, 74
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,13 +34,10 @@ def main(argv: list[str] | None = None) -> int:
     train.add_argument("run", type=Path, help="a RunConfig as JSON; see docs/method.md")
     train.add_argument("--parent-pid", type=int, help="die when this parent process does")
     train.add_argument("--secrets-stdin", action="store_true", help="read a JSON object of secrets from the input")
-    experiment.add_parser(commands)
     arguments = parser.parse_args(argv)
     if (refused := launcher_problem(os.environ)) is not None:
         print(f"error: {refused}", file=sys.stderr)
-        return EXIT_USER
-    if arguments.command == "experiment":
-        return experiment.main(arguments)
+        return ExitStatus.USER_ERROR
     if arguments.parent_pid is not None:
         die_with_parent(arguments.parent_pid)
     signals = Signals()
@@ -57,14 +47,14 @@ def main(argv: list[str] | None = None) -> int:
         run = RunConfig.model_validate_json(text)
     except OSError as error:
         print(f"error: cannot read {arguments.run}: {error.strerror}", file=sys.stderr)
-        return EXIT_USER
+        return ExitStatus.USER_ERROR
     except ValidationError as error:
         print(f"error: {arguments.run} is not a valid run:", file=sys.stderr)
         for problem in error.errors():
             given = None if problem["type"] == "json_invalid" else json.loads(text)
             reason = problem["msg"].removeprefix("Value error, ")
             print(f"  {field_path(problem, given) or 'file'}: {reason}", file=sys.stderr)
-        return EXIT_USER
+        return ExitStatus.USER_ERROR
     secrets = handed(sys.stdin.read()) if arguments.secrets_stdin else {}
     return _train(run, arguments.run.parent, signals, Access(secrets, run.public_addresses_only))
 
@@ -77,9 +67,9 @@ def _train(run: RunConfig, folder: Path, signals: Signals, access: Access) -> in
     with signals.loading():
         import transformers  # they load here, after the arguments are known to be good
 
-        from uniapl.prepare import log_environment, prepare
         from uniapl.rewards.pool import RewardPool
         from uniapl.run.reporter import Reporter
+        from uniapl.training.setup import log_environment, prepare
 
     gc.freeze()  # nor need it look at them ever again
     gc.enable()
@@ -110,7 +100,7 @@ def _train(run: RunConfig, folder: Path, signals: Signals, access: Access) -> in
         except OSError:
             sys.stderr = None  # the interpreter would try again at its end, and fail with a status of its own
         return _exit_status(error)
-    return EXIT_DONE if finished else EXIT_REQUEUE
+    return ExitStatus.DONE if finished else ExitStatus.REQUEUE
 
 
 def _known(raised: Exception) -> UniaplError | None:
@@ -125,10 +115,10 @@ def _known(raised: Exception) -> UniaplError | None:
 
 def _exit_status(error: UniaplError) -> int:
     if isinstance(error, DiskFullError):
-        return EXIT_DISK_FULL
+        return ExitStatus.DISK_FULL
     if isinstance(error, DeviceError):
-        return EXIT_NO_GPU
-    return EXIT_DIVERGED if isinstance(error, (DivergedError, UnhealthyError)) else EXIT_USER
+        return ExitStatus.NO_GPU
+    return ExitStatus.DIVERGED if isinstance(error, (DivergedError, UnhealthyError)) else ExitStatus.USER_ERROR
 
 
 if __name__ == "__main__":

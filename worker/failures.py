@@ -14,11 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from store.secrets import SecretUnusable
 from uniapl.errors import CheckpointError, DeviceError, DiskFullError, DivergedError, ServerError
+from uniapl.run.exit_status import ExitStatus
 from uniapl.run.reports import ErrorReport
 from uniapl.spec.resources import JobError
-
-# the trainer's contract, docs/adr/0004
-EXIT_DONE, EXIT_USER, EXIT_NO_GPU, EXIT_DIVERGED, EXIT_DISK_FULL, EXIT_REQUEUE = 0, 64, 69, 70, 74, 75
 
 LONGEST = 500
 """Characters of an exception's text in a message."""
@@ -63,7 +61,7 @@ def classify(status: int, report: ErrorReport | None, log_tail: str, *, oom_kill
     """
     if report is not None and report.code in (DeviceError.code, DiskFullError.code, ServerError.code):
         return _failure(report.code, report.message, "infra", report.hint, log_tail)
-    if report is not None and status in (EXIT_USER, EXIT_DIVERGED):
+    if report is not None and status in (ExitStatus.USER_ERROR, ExitStatus.DIVERGED):
         torn = report.code == CheckpointError.code  # ours to mend: the next attempt resumes from an older one
         error = JobError(
             code=report.code,
@@ -76,10 +74,10 @@ def classify(status: int, report: ErrorReport | None, log_tail: str, *, oom_kill
         return Failure(error, may_pass=torn or report.code == DivergedError.code)  # once back to the last checkpoint
     if any(word in log_tail for word in OUT_OF_MEMORY) or (status in OOM_STATUSES and oom_killed):
         return _failure("out_of_memory", "the trainer ran out of memory", "resource", MEMORY_HINT, log_tail)
-    if status == EXIT_DISK_FULL or "No space left on device" in log_tail:
+    if status == ExitStatus.DISK_FULL or "No space left on device" in log_tail:
         hint = "free disk space, or lower schedule.keep_checkpoints"
         return _failure("disk_full", "the disk is full", "infra", hint, log_tail)
-    if status == EXIT_NO_GPU:
+    if status == ExitStatus.NO_GPU:
         hint = "run `uniapl admin doctor` on the worker's machine"
         return _failure("gpu_unusable", "torch cannot use the GPU of the worker's machine", "infra", hint, log_tail)
     if status < 0:

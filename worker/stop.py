@@ -7,8 +7,8 @@ import subprocess
 import time
 
 from store.holding import Intents
+from uniapl.run.exit_status import ExitStatus
 from worker import process
-from worker.failures import EXIT_REQUEUE
 
 
 class Stop:
@@ -40,7 +40,7 @@ class Stop:
     def caused(self, status: int) -> bool:
         """Whether the trainer ended because it was asked to, which is no failure of its job."""
         died_young = self._asked and status == -signal.SIGTERM  # before it listened to signals
-        return status == EXIT_REQUEUE or died_young or self._overdue
+        return status == ExitStatus.REQUEUE or died_young or self._overdue
 
     @property
     def reason(self) -> str:

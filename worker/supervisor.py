@@ -31,13 +31,12 @@ from store.tables import Checkpoint
 from uniapl import tracing
 from uniapl.errors import CheckpointError
 from uniapl.run.config import RunConfig
+from uniapl.run.exit_status import ExitStatus
 from uniapl.spec.teacher import OpenAITeacher
 from worker import metrics, process, recovery
 from worker.claim import OUTAGE, claim
 from worker.companions import Companions
 from worker.failures import (
-    EXIT_DONE,
-    EXIT_REQUEUE,
     Failure,
     classify,
     hung,
@@ -292,14 +291,17 @@ class _Attempt:
         with unit_of_work(self._engine) as session:
             recovery.report_lost(session, hold, recovery.newest_step(self._worker, hold, session))
             kind = self._move_on(status, session)
-            told_all = status in (EXIT_DONE, EXIT_REQUEUE)  # else it may have died before it told of a checkpoint
+            told_all = status in (
+                ExitStatus.DONE,
+                ExitStatus.REQUEUE,
+            )  # else it may have died before it told of a checkpoint
             holding.end_attempt(session, hold.job_id, hold.fence, kind, relay_closed=told_all)
         logger.info("%s: attempt %d ended: %s", hold.job_id, hold.attempt, kind)
 
     def _move_on(self, status: int, session: Session) -> str:
         """The transition; returns how the attempt ended, in a word."""
         hold = self._hold
-        if status == EXIT_DONE and checkpoints.has_final(session, hold.job_id):
+        if status == ExitStatus.DONE and checkpoints.has_final(session, hold.job_id):
             jobs.succeed(session, hold)
             return "done"
         if self._intents.cancel:
@@ -324,6 +326,6 @@ class _Attempt:
             return self._deserted
         if self._hung is not None:
             return hung(self._hung, process.tail(self._log, lines=60))
-        if status == EXIT_DONE:
+        if status == ExitStatus.DONE:
             return no_final_checkpoint(log)
         return classify(status, self._relay.error, log, oom_killed=oom_kills() > self._oom_kills)

@@ -22,12 +22,12 @@ from pathlib import Path
 from uniapl.errors import CheckpointError, DivergedError, UniaplError
 from uniapl.run import manifest
 from uniapl.run.config import RunConfig
+from uniapl.run.exit_status import ExitStatus
 from uniapl.run.reporter import Reporter
 from uniapl.run.signals import Signals, die_with_parent
 
 STUDENT = "counting-student"
 WEIGHTS = 1 << 16
-EXIT_DONE, EXIT_USER, EXIT_DIVERGED, EXIT_DISK_FULL, EXIT_REQUEUE = 0, 64, 70, 74, 75
 
 
 def weights_after(step: int, seed: int) -> bytes:
@@ -47,7 +47,7 @@ def _weights(state: bytes) -> bytes:
 
 
 class CountingTrainer:
-    """The loop of `uniapl.trainer`, without a model."""
+    """The loop of `uniapl.training.trainer`, without a model."""
 
     def __init__(self, run: RunConfig, reporter: Reporter, signals: Signals) -> None:
         self._run, self._reporter, self._signals = run, reporter, signals
@@ -137,12 +137,12 @@ def main() -> int:
             finished = CountingTrainer(run, reporter, signals).train()
         except UniaplError as error:
             reporter.error(error)
-            return EXIT_DIVERGED if isinstance(error, DivergedError) else EXIT_USER
+            return ExitStatus.DIVERGED if isinstance(error, DivergedError) else ExitStatus.USER_ERROR
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            return EXIT_DISK_FULL
-    return EXIT_DONE if finished else EXIT_REQUEUE
+            return ExitStatus.DISK_FULL
+    return ExitStatus.DONE if finished else ExitStatus.REQUEUE
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import torch._functorch.config
 
 
 def keep_buffers() -> None:
-    """Let a compiled forward have several backwards: a measured step makes one for each term (`uniapl.learner`).
+    """Allow several backward passes of a compiled forward: a measured step makes one per term (`training.learner`).
 
     Otherwise the first of them reuses the memory of what the forward has kept ("donated buffers"), and torch refuses
     `retain_graph`. This holds for what the calling thread compiles from now on, so it is called before every compile.

@@ -15,8 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-EXIT_REQUEUE = 75
-"""Exit status of a trainer that stopped on request and can be resumed."""
+from uniapl.run.exit_status import ExitStatus
 
 
 class Stopped(Exception):
@@ -51,7 +50,7 @@ class Signals:
         With `breaks_off` false, for a block within such a block: what it holds ends by itself, and the process then.
 
         Raises:
-            SystemExit: a stop is asked for; with the status `EXIT_REQUEUE`.
+            SystemExit: a stop is asked for; with the status `ExitStatus.REQUEUE`.
         """
         before, self._ends_at_once = self._ends_at_once, breaks_off
         try:
@@ -65,7 +64,7 @@ class Signals:
     def _end_if_asked(self) -> None:
         if self.stop and self._ends_at_once:
             self._ends_at_once = False  # a second signal must not break off what closes files and processes
-            raise SystemExit(EXIT_REQUEUE)
+            raise SystemExit(ExitStatus.REQUEUE)
 
     def _on_term(self, *_: object) -> None:
         self.stop = True

@@ -17,13 +17,13 @@ from tests.uniapl.packed import ALIKE, PROMPT, VOCABULARY, objective, one_pack, 
 from uniapl.batching.batch import Counts, Sequence
 from uniapl.batching.packed import packs, visible
 from uniapl.batching.packing import BLOCK, Layout
-from uniapl.learner import Learner
 from uniapl.model.attention import tiles
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.policy import Policy, Reference
 from uniapl.objective.losses import unified_terms
 from uniapl.spec.job import JobSpec
+from uniapl.training.learner import Learner
 
 CPU = torch.device("cpu")
 KINDS = ["plain", "rows", "trees"]

@@ -12,9 +12,7 @@ import torch
 from tests.conftest import MODELS
 from uniapl.data.encoding import EncodedRow, encode_rows
 from uniapl.errors import DatasetError
-from uniapl.explore import comparison
 from uniapl.model.policy import Policy, load_policy, with_chat_template
-from uniapl.prepare import _encode
 from uniapl.rewards.verify import final_answer, reward_of
 from uniapl.run.config import ModelSource, RunConfig
 from uniapl.run.reporter import Reporter
@@ -22,6 +20,8 @@ from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.objective import Adversarial
 from uniapl.spec.reward import ExactMatchReward, RewardOptions
 from uniapl.spec.training import DataOptions
+from uniapl.training.rollout_collector import comparison
+from uniapl.training.setup import _encode
 
 TURNS = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
 PROMPT = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' + OPEN }}{% endif %}"

@@ -23,13 +23,13 @@ from tests.uniapl.packed import VOCABULARY, objective, tiny, trained
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packing import Layout
 from uniapl.errors import SpecError
-from uniapl.learner import Learner, Metrics
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.cpu import linear
 from uniapl.model.layout_check import disagreement
 from uniapl.model.policy import Policy, load_policy
 from uniapl.run.config import ModelSource
 from uniapl.spec.training import Resources
+from uniapl.training.learner import Learner, Metrics
 
 pytestmark = [  # torch's own compiler uses what torch deprecates, and looks at gradients
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.uniapl.test_train_command import finish, reports, run_file
+from tests.uniapl.training.test_train_command import finish, reports, run_file
 from uniapl.errors import DeviceError
 from uniapl.model import device
 from uniapl.model.device import find_device

@@ -22,16 +22,16 @@ from transformers import AutoModelForCausalLM
 from tests.uniapl.model.test_policy import rollouts_and_demonstrations, spec
 from tests.uniapl.packed import one_pack
 from tests.uniapl.students import KINDS, let_adapters_act, load_student, quantize_experts, save_student
-from uniapl import checkpoint
 from uniapl.batching.batch import Sequence
 from uniapl.errors import CheckpointError, ModelError, SpecError
-from uniapl.learner import Learner
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.lora import load_adapter, save_merged, with_lora
 from uniapl.model.merge import Merged
 from uniapl.model.policy import Policy, Reference
 from uniapl.rollout.vllm import write_weights
 from uniapl.spec.training import Lora
+from uniapl.training import checkpoint
+from uniapl.training.learner import Learner
 
 IDS = torch.tensor([[3, 400, 5, 6, 77, 8, 9, 10, 11, 12]])
 MIXTURES = ("qwen3_moe", "qwen2_moe", "mixtral", "deepseek_v3", "gpt_oss")

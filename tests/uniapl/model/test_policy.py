@@ -8,12 +8,12 @@ from torch.testing import assert_close
 
 from tests.uniapl.packed import one_pack
 from uniapl.batching.batch import Sequence
-from uniapl.learner import Learner
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.policy import Policy
 from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.training import Optimizer, Resources, Rollout
+from uniapl.training.learner import Learner
 
 PROMPTS = [[5, 9, 400, 31], [77], [5, 9, 400, 31, 8, 1000, 12]]
 

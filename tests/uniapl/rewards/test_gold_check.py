@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from uniapl.errors import DatasetError
-from uniapl.prepare import _load_data
 from uniapl.rewards.gold_check import failing_references, unusable_golds
 from uniapl.rewards.math_answer import is_equal
 from uniapl.rewards.pool import RewardPool
@@ -21,6 +20,7 @@ from uniapl.run.reports import REPORT, EventReport
 from uniapl.run.signals import Signals
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.reward import RewardOptions
+from uniapl.training.setup import _load_data
 
 USABLE = [r"\$36", r"\$32,\!348", r"-\$5", "1,234", r"2\,000", r"\frac12", "$x^2+1$", r"\boxed{5}", "(1,2)", "36%"]
 USABLE += [r"5\text{ cm}", r"90^\circ", r"\text{(A)}", r"\{1, 2\}", "3:4", "x<5", r"\begin{pmatrix}1\\2\end{pmatrix}"]

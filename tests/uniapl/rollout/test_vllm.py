@@ -20,7 +20,6 @@ from transformers import AutoModelForCausalLM
 
 from tests.client.scripted import Answer, Request, serving
 from uniapl.errors import ServerError
-from uniapl.explore import _check_fresh
 from uniapl.inference.client import ModelServer
 from uniapl.inference.endpoint import Address
 from uniapl.model.lora import with_lora
@@ -30,6 +29,7 @@ from uniapl.rollout.generator import Completion
 from uniapl.rollout.vllm import VllmGenerator, write_weights
 from uniapl.spec.backend import VllmSampler
 from uniapl.spec.training import Lora, Rollout
+from uniapl.training.rollout_collector import _check_fresh
 
 PROMPTS = [[5, 6, 7], [8, 9]]
 OPTIONS = Rollout(

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uniapl.prepare import _load_rows
 from uniapl.run.config import RunConfig
 from uniapl.run.reporter import Reporter
 from uniapl.spec.importers.fields import MAX_NAMES, OTHERS, IgnoredFields
 from uniapl.spec.importers.rows import ANSWERS, FIELDS, RowError, parse_row, read_row
+from uniapl.training.setup import _load_rows
 
 ASKED = {"role": "user", "content": "What is 3 + 4?"}
 ANSWER = {"role": "assistant", "content": "7."}

@@ -20,16 +20,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from experiments.experiment import Run
+from experiments.results import Failure, RunResult, last_error, metrics_at, parsed, read_reports
 from uniapl.errors import CheckpointError
-from uniapl.experiments.experiment import Run
-from uniapl.experiments.results import (
-    Failure,
-    RunResult,
-    last_error,
-    metrics_at,
-    parsed,
-    read_reports,
-)
 from uniapl.run import atomic, manifest
 from uniapl.run.config import ModelSource, RunConfig
 from uniapl.run.registry import RegisteredModel, sources

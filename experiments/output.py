@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from uniapl.experiments.table import Table
+from experiments.table import Table
 from uniapl.run import atomic
 from uniapl.spec.job import JobSpec
 

@@ -15,23 +15,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uniapl import checkpoint, tracing
+from uniapl import tracing
 from uniapl.batching.batch import Sequence
 from uniapl.data.encoding import EncodedRow
 from uniapl.data.mixture import rows_of_step
 from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.errors import DivergedError, SpecError, UnhealthyError
-from uniapl.evaluate import evaluate
-from uniapl.explore import Explorer, Metrics, Prompt
-from uniapl.health import HealthMonitor
-from uniapl.learner import Learner
 from uniapl.model.policy import Policy
-from uniapl.profile import draw, file_of, save
 from uniapl.run import manifest
 from uniapl.run.config import RunConfig
 from uniapl.run.progress import Progress
 from uniapl.run.reporter import Reporter
 from uniapl.run.signals import Signals, Stopped, heed_stop
+from uniapl.training import checkpoint
+from uniapl.training.behaviour_profile import draw, file_of, save
+from uniapl.training.evaluation import evaluate
+from uniapl.training.health import HealthMonitor
+from uniapl.training.learner import Learner
+from uniapl.training.rollout_collector import Explorer, Metrics, Prompt
 
 DISCRIMINATOR, PROFILE = "discriminator", "profile"
 """Folders within a checkpoint: a learned discriminator, the measurements so far."""

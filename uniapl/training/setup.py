@@ -10,9 +10,6 @@ import torch
 from uniapl.data.encoding import EncodedRow, encode_rows, load_rows
 from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import DatasetError, SpecError
-from uniapl.explore import Explorer
-from uniapl.health import HealthMonitor
-from uniapl.learner import Learner
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.device import Found, find_device
 from uniapl.model.layout_check import stretches, with_layout
@@ -34,7 +31,10 @@ from uniapl.spec.importers.rows import IgnoredFields
 from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.requirements import DatasetContents, check_mix, uses_references
 from uniapl.teachers.references import fill_references, without_failing_references
-from uniapl.trainer import Trainer
+from uniapl.training.health import HealthMonitor
+from uniapl.training.learner import Learner
+from uniapl.training.rollout_collector import Explorer
+from uniapl.training.trainer import Trainer
 
 
 def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: RewardPool, access: Access) -> Trainer:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uniapl.errors import DivergedError
-from uniapl.profile import LOGPROBS_KEPT, Profile, draw, measure, save, wasserstein
+from uniapl.training.behaviour_profile import LOGPROBS_KEPT, Profile, draw, measure, save, wasserstein
 
 VALUES = st.lists(st.integers(-50, 50), min_size=1, max_size=12)
 
@@ -122,5 +122,6 @@ def test_the_picture_shows_the_first_the_middle_and_the_last_measurement(tmp_pat
 
 
 def test_profiles_need_neither_torch_nor_matplotlibs_global_state() -> None:
-    code = "import sys, uniapl.profile; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
+    loaded = "'torch' in sys.modules or 'matplotlib.pyplot' in sys.modules"
+    code = f"import sys, uniapl.training.behaviour_profile; sys.exit({loaded})"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

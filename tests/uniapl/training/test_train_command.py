@@ -31,7 +31,7 @@ from uniapl.run.reports import (
 DATA = ROOT / "examples" / "data"
 STOPPED = """
 import os, runpy, signal, sys
-from uniapl.learner import Learner
+from uniapl.training.learner import Learner
 
 update = Learner.update
 

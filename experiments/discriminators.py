@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from experiments.experiment import Arm, Experiment, changed
+from experiments.weights import LENGTH_DISTANCE, LOGPROB_DISTANCE, REFERENCE_LOGPROB, REWARD, held_out, weighted
 from uniapl.errors import SpecError
-from uniapl.experiments.experiment import Arm, Experiment, changed
-from uniapl.experiments.weights import LENGTH_DISTANCE, LOGPROB_DISTANCE, REFERENCE_LOGPROB, REWARD, held_out, weighted
 from uniapl.spec.discriminator import EmbeddingDiscriminator, LearnedDiscriminator
 from uniapl.spec.job import JobSpec
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.degraded_answers import mismatched, rewritten, shuffled, truncated
+from experiments.table import Table, cell
 from uniapl.errors import DatasetError, SpecError
-from uniapl.experiments.answers import mismatched, rewritten, shuffled, truncated
-from uniapl.experiments.table import Table, cell
 from uniapl.run.config import ModelSource, RunConfig
 from uniapl.run.registry import RegisteredModel, discriminator_source
 from uniapl.spec.job import JobSpec

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from uniapl.ahead import Ahead
 from uniapl.batching.batch import Sequence
 from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
@@ -27,6 +26,7 @@ from uniapl.rewards.verify import final_answer
 from uniapl.rollout.generator import Completion, Generator
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Adversarial
+from uniapl.training.background_scoring import Ahead
 
 Metrics = dict[str, float]
 NAN = float("nan")

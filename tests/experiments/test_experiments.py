@@ -14,17 +14,18 @@ from typing import Any
 
 import pytest
 
+from experiments.__main__ import EXPERIMENTS
+from experiments.bad_teacher import BAD_TEACHER
+from experiments.degraded_answers import mismatched, rewritten, shuffled, truncated, verbose
+from experiments.experiment import Arm, Column, Experiment, Run, changed
+from experiments.local_launcher import LocalLauncher, _prepared, fingerprint
+from experiments.results import Failure, RunResult, metrics_at, read_reports
+from experiments.runner import read_spec
+from experiments.table import differences_table, results_table
+from experiments.validation import validate
+from experiments.weights import ABLATION, DIVERSITY, LAMBDA_SWEEP, TERMS
 from tests.conftest import MODELS, ROOT
 from uniapl.errors import DatasetError, SpecError
-from uniapl.experiments.answers import mismatched, rewritten, shuffled, truncated, verbose
-from uniapl.experiments.bad_teacher import BAD_TEACHER
-from uniapl.experiments.command import EXPERIMENTS, read_spec
-from uniapl.experiments.experiment import Arm, Column, Experiment, Run, changed
-from uniapl.experiments.launch import LocalLauncher, _prepared, fingerprint
-from uniapl.experiments.results import Failure, RunResult, metrics_at, read_reports
-from uniapl.experiments.table import differences_table, results_table
-from uniapl.experiments.validation import validate
-from uniapl.experiments.weights import ABLATION, DIVERSITY, LAMBDA_SWEEP, TERMS
 from uniapl.run import manifest
 from uniapl.run.config import ModelSource, RunConfig
 from uniapl.run.registry import RegisteredModel, read_registry, sources
@@ -34,7 +35,7 @@ from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Stage
 
 DATA = ROOT / "examples" / "data"
-COMMAND = [sys.executable, "-m", "uniapl", "experiment"]
+COMMAND = [sys.executable, "-m", "experiments"]
 
 
 def spec(**changes: Any) -> JobSpec:
@@ -361,8 +362,8 @@ def start(out: Path, experiment: str = "TWO_ARMS") -> subprocess.Popen[str]:
     """An experiment of this file through the command's own `run`, in a process that can be killed."""
     code = (
         "import sys, pathlib\n"
-        "from uniapl.experiments.command import run\n"
-        f"from tests.uniapl.test_experiments import {experiment}, imitation\n"
+        "from experiments.runner import run\n"
+        f"from tests.experiments.test_experiments import {experiment}, imitation\n"
         "out = pathlib.Path(sys.argv[1])\n"
         f"sys.exit(run({experiment}, imitation(), {{}}, out=out, seeds=[0], keep_checkpoints=False))\n"
     )

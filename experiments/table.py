@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from uniapl.experiments.experiment import Column, Experiment
-from uniapl.experiments.results import Failure, Metrics, RunResult
+from experiments.experiment import Column, Experiment
+from experiments.results import Failure, Metrics, RunResult
 
 BEFORE = "before training"
 

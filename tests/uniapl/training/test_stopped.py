@@ -17,8 +17,7 @@ import pytest
 from tests.conftest import MODELS, ROOT
 from tests.uniapl.conftest import Listening
 from tests.uniapl.killed import reports, trained
-from tests.uniapl.test_train_command import DATA
-from uniapl.prepare import prepare
+from tests.uniapl.training.test_train_command import DATA
 from uniapl.rewards.pool import RewardPool
 from uniapl.run import manifest
 from uniapl.run.config import RunConfig
@@ -26,6 +25,7 @@ from uniapl.run.credentials import Access
 from uniapl.run.reporter import Reporter
 from uniapl.run.reports import CheckpointReport, EventReport
 from uniapl.run.signals import Signals
+from uniapl.training.setup import prepare
 
 STEPS = 4
 SPEC: dict[str, Any] = {
@@ -47,9 +47,9 @@ PLACES = [  # what the trainer is at, the function that it calls again and again
     ("tokens of a rollout", "uniapl.rollout.transformers:choose", 1),
     ("scores", "uniapl.discriminators.learned:LearnedDiscriminator._logits", 1),
     ("rewards", "uniapl.rewards.pool:RewardPool._collect", 2),
-    ("micro-batches", "uniapl.learner:completion_logprobs", 2),
-    ("an evaluation", "uniapl.evaluate:completion_logprobs", 3),
-    ("the last evaluation", "uniapl.evaluate:completion_logprobs", STEPS),
+    ("micro-batches", "uniapl.training.learner:completion_logprobs", 2),
+    ("an evaluation", "uniapl.training.evaluation:completion_logprobs", 3),
+    ("the last evaluation", "uniapl.training.evaluation:completion_logprobs", STEPS),
 ]
 
 
@@ -132,7 +132,7 @@ def test_a_running_baseline_is_that_of_the_last_finished_step(tmp_path: Path, li
     }
     assert attempt(tmp_path / "unbroken", listening(), **changes)
     with pytest.MonkeyPatch.context() as patch:
-        Strike(patch, "uniapl.learner:completion_logprobs", 2)
+        Strike(patch, "uniapl.training.learner:completion_logprobs", 2)
         assert not attempt(tmp_path / "first", listening(), **changes)
     assert manifest.verify(newest(tmp_path / "first")) == 2
     assert attempt(tmp_path / "second", listening(), newest(tmp_path / "first"), **changes)
@@ -173,8 +173,8 @@ class Importing:
 if sys.argv[1] == "imports":
     sys.meta_path.insert(0, Importing())
 else:
-    import uniapl.prepare
-    uniapl.prepare.load_policy = stopped
+    import uniapl.training.setup
+    uniapl.training.setup.load_policy = stopped
 sys.argv = ["uniapl", *sys.argv[2:]]
 runpy.run_module("uniapl", run_name="__main__", alter_sys=True)
 """

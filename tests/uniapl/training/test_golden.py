@@ -16,10 +16,10 @@ import torch
 from tests.uniapl.packed import one_pack
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packing import Layout
-from uniapl.learner import Learner
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.policy import Policy, Reference
 from uniapl.spec.job import JobSpec
+from uniapl.training.learner import Learner
 
 CURVE = [
     9.658308,

@@ -5,8 +5,8 @@ Options that belong to a term are reset where an arm does not have the term, sin
 
 from __future__ import annotations
 
+from experiments.experiment import Arm, Column, Experiment, changed
 from uniapl.errors import SpecError
-from uniapl.experiments.experiment import Arm, Column, Experiment, changed
 from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Alpha, Stage, Weight, bounds
 

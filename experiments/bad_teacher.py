@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from experiments.degraded_answers import mismatched, verbose
+from experiments.experiment import Arm, Column, Experiment, changed
+from experiments.weights import COLUMNS, weighted, with_all_terms
 from uniapl.errors import SpecError
-from uniapl.experiments.answers import mismatched, verbose
-from uniapl.experiments.experiment import Arm, Column, Experiment, changed
-from uniapl.experiments.weights import COLUMNS, weighted, with_all_terms
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
 

@@ -16,17 +16,17 @@ import pytest
 
 from tests.conftest import MODELS, ROOT
 from tests.uniapl.killed import reports, trained
-from tests.uniapl.test_train_command import DATA, run_file, start
-from uniapl.__main__ import EXIT_DISK_FULL
+from tests.uniapl.training.test_train_command import DATA, run_file, start
 from uniapl.errors import UniaplError
-from uniapl.prepare import prepare
 from uniapl.rewards.pool import RewardPool
 from uniapl.run import manifest
 from uniapl.run.config import ModelSource, RunConfig
 from uniapl.run.credentials import Access
+from uniapl.run.exit_status import ExitStatus
 from uniapl.run.reporter import Reporter
 from uniapl.run.reports import CheckpointReport, ErrorReport
 from uniapl.run.signals import Signals
+from uniapl.training.setup import prepare
 
 MIB = 1 << 20
 SHORT: dict[str, Any] = {
@@ -66,7 +66,7 @@ def test_a_disk_that_fills_up_in_a_checkpoint(tmp_path: Path) -> None:
     status = subprocess.run(command, cwd=ROOT, check=False).returncode
     if status == 3:
         pytest.skip("tmpfs cannot be mounted here")
-    assert status == EXIT_DISK_FULL
+    assert status == ExitStatus.DISK_FULL
     check_the_end(copy, [1])
     log = (copy / "log.txt").read_text()
     assert "error: disk_full: a file could not be written:" in log
@@ -88,14 +88,14 @@ def limited(run: Path, largest: int) -> tuple[int, str]:
 
 def test_a_limit_on_files_ends_a_run_alike(tmp_path: Path) -> None:
     status, errors = limited(run_file(tmp_path, **SHORT), 20 * MIB)  # the weights fit, the optimizer does not
-    assert status == EXIT_DISK_FULL, errors
+    assert status == ExitStatus.DISK_FULL, errors
     check_the_end(tmp_path, [])
     assert "error: disk_full: a file could not be written:" in errors
 
 
 def test_where_not_even_the_error_can_be_reported_the_status_still_says_it(tmp_path: Path) -> None:
     status, errors = limited(run_file(tmp_path, **SHORT), 400)  # less than the first step's metrics
-    assert status == EXIT_DISK_FULL, errors
+    assert status == ExitStatus.DISK_FULL, errors
     assert errors.splitlines()[-1].startswith("error: disk_full: a file could not be written: [Errno 27]")
     assert not any(isinstance(report, ErrorReport) for report in reports(tmp_path))
 
@@ -112,7 +112,7 @@ def test_a_log_that_cannot_be_written_ends_the_run_with_that_status_too(tmp_path
     environment = os.environ | {"PYTHONUNBUFFERED": ""}  # what is buffered would be written at the interpreter's end
     with Path("/dev/full").open("w") as log:
         status = subprocess.run(command, cwd=ROOT, stderr=log, env=environment, check=False).returncode
-    assert status == EXIT_DISK_FULL
+    assert status == ExitStatus.DISK_FULL
 
 
 def test_a_run_needs_its_model_and_data_only_to_begin(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_run_needs_its_model_and_data_only_to_begin(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "Current thread 0x" in errors
-    assert "uniapl/trainer.py" in errors
+    assert "uniapl/training/trainer.py" in errors
     assert trained(tmp_path / "run")[-1].step == 100
 
 

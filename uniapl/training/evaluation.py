@@ -13,16 +13,16 @@ from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import packs
 from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Discriminator
-from uniapl.explore import comparison
 from uniapl.model.logprobs import completion_logprobs, precision
 from uniapl.model.policy import Policy
-from uniapl.profile import Profile, measure
 from uniapl.rewards.pool import Question, RewardPool
 from uniapl.rewards.verify import final_answer
 from uniapl.rollout.generator import Completion, Generator
 from uniapl.run.signals import heed_stop
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Adversarial
+from uniapl.training.behaviour_profile import Profile, measure
+from uniapl.training.rollout_collector import comparison
 
 
 @dataclass(frozen=True)

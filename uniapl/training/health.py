@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uniapl.spec.health import Health, Signature
-from uniapl.trend import change, mann_kendall, median_deviation
+from uniapl.training.trend import change, mann_kendall, median_deviation
 
 CLEAR = 0.5
 """Share of a threshold at which a signature has cleared."""

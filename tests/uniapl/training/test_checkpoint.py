@@ -12,9 +12,7 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.uniapl.model.test_policy import rollouts_and_demonstrations, spec
-from uniapl import checkpoint
 from uniapl.errors import CheckpointError
-from uniapl.learner import Learner
 from uniapl.model.cpu import linear
 from uniapl.model.cpu.norm_mlp import keep_less
 from uniapl.model.policy import Policy, load_policy
@@ -24,6 +22,8 @@ from uniapl.run.manifest import SavedCheckpoint
 from uniapl.run.reporter import Reporter
 from uniapl.run.reports import REPORT
 from uniapl.spec.job import JobSpec
+from uniapl.training import checkpoint
+from uniapl.training.learner import Learner
 
 
 @pytest.fixture

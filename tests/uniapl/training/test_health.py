@@ -13,9 +13,9 @@ from typing import Any, get_args
 import pytest
 
 from tests.uniapl.bigram import Reward, taught_share, train, untaught_share
-from uniapl.health import Finding, HealthMonitor
 from uniapl.spec.health import Health, Signature
-from uniapl.trend import change, mann_kendall, median_deviation
+from uniapl.training.health import Finding, HealthMonitor
+from uniapl.training.trend import change, mann_kendall, median_deviation
 
 Metrics = Mapping[str, float]
 REAL = Path(__file__).parent / "fixtures" / "healthy_runs.json"

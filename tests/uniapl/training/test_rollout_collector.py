@@ -20,7 +20,6 @@ from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Comparison
 from uniapl.discriminators.remote import ServedPolar
 from uniapl.errors import RewardError, ScoreError
-from uniapl.explore import Explorer, Prompt
 from uniapl.model.policy import Policy
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.generator import Completion, OnGroup
@@ -35,6 +34,7 @@ from uniapl.spec.reward import (
     RewardPart,
     WeightedSumReward,
 )
+from uniapl.training.rollout_collector import Explorer, Prompt
 
 NO_COMMA = IfevalReward(instruction_id_list=["punctuation:no_comma"], kwargs=[{}])
 

@@ -1,0 +1,1 @@
+"""The training loop: setup, rollouts, updates, evaluation, checkpoints."""
