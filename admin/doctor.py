@@ -20,10 +20,11 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from store import migrate, vitals
+from store import migrate
 from store.artifacts.base import ObjectsAway
 from store.artifacts.paths import Artifacts
 from store.db import make_engine, reading
+from store.jobs import stats as vitals
 from store.settings import Settings
 from store.states import ACTIVE
 from store.tables import Attempt, Checkpoint, Dataset, Job

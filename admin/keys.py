@@ -7,10 +7,11 @@ import sys
 from datetime import UTC, datetime
 from typing import cast
 
-from store import keys, secret_key
+from store.access import api_keys as keys
+from store.access import keyring as secret_key
+from store.access.api_keys import SCOPES, Scope
 from store.db import make_engine, reading, unit_of_work
 from store.errors import NotFound
-from store.keys import SCOPES, Scope
 from store.settings import Settings
 from store.tables import Key
 from store.tenants import DEFAULT

@@ -11,7 +11,8 @@ from api.discriminators import check_discriminator
 from api.idempotency import Once
 from api.limits import LimitReached
 from api.teachers import check_teacher, need_secret
-from store import jobs, vitals
+from store.jobs import lifecycle as jobs
+from store.jobs import stats as vitals
 from store.tables import Job as Row
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import check_mix

@@ -16,9 +16,9 @@ from starlette.types import Scope
 
 from api.deps import Service, ServiceDep
 from api.refusals import Forbidden, Unauthenticated
-from store import keys
+from store.access import api_keys as keys
+from store.access.api_keys import EVERYTHING, Grant, InvalidKey
 from store.db import reading, unit_of_work
-from store.keys import EVERYTHING, Grant, InvalidKey
 from store.settings import read_secret
 from store.tenants import DEFAULT
 

@@ -15,10 +15,10 @@ from sqlalchemy import Engine
 from api.fleet import Fleet
 from api.limits import Limits
 from api.live import Live
+from store.access.keyring import SecretKey
 from store.artifacts.paths import Artifacts
-from store.doorbell import Doorbell
-from store.models import Registry
-from store.secret_key import SecretKey
+from store.broker.celery_app import Doorbell
+from store.model_registry import Registry
 from store.settings import Settings
 
 

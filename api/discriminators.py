@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from store.listed import is_listed
+from store.access.url_allowlist import is_listed
 from store.settings import Settings
 from uniapl.errors import SpecError
 from uniapl.spec.backend import ExternalServer

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from api.auth import Caller
-from store import answers
+from store import idempotency as answers
 from store.tables import Json
 
 T = TypeVar("T", bound=BaseModel)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from sqlalchemy.orm import Session
 
 from api.deps import Service
-from store import outlook
+from store.jobs import forecast as outlook
 from store.tables import Job as Row
 from uniapl.spec.resources import Job
 

@@ -13,8 +13,8 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from store import events
 from store.db import reading
+from store.jobs import events
 from store.states import TERMINAL
 from store.tables import Event, Job
 from uniapl.spec.resources import JobEvent

@@ -21,12 +21,12 @@ from api.fleet import Fleet
 from api.limits import Limits
 from api.live import Live
 from api.routes import checkpoints, datasets, files, fine_tuning, jobs, planning, secrets, service, uploads
-from store import secret_key
+from store.access import keyring as secret_key
 from store.artifacts.base import ObjectsAway
 from store.artifacts.paths import Artifacts
+from store.broker.celery_app import Doorbell, make_celery
 from store.db import make_engine
-from store.doorbell import Doorbell, make_celery
-from store.models import Registry
+from store.model_registry import Registry
 from store.settings import Settings
 from uniapl import tracing
 

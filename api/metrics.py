@@ -13,7 +13,7 @@ from prometheus_client import PROCESS_COLLECTOR, CollectorRegistry, Histogram, g
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from store.vitals import Vitals
+from store.jobs.stats import Vitals
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _requests = Histogram(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from store import datasets
+from store.datasets import repository as datasets
 from store.errors import NotFound
-from store.models import Registry
+from store.model_registry import Registry
 from store.tables import Dataset
 from uniapl.errors import SpecError
 from uniapl.run.config import ModelSource

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from api import named
 from api.auth import Caller
 from api.deps import Service
-from store import rates, workers
+from store import workers
 from store.artifacts.base import ObjectsAway
+from store.jobs import step_rates as rates
 from store.tables import Dataset
 from uniapl.errors import MisfitError, SpecError
 from uniapl.estimate import plan

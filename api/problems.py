@@ -22,8 +22,8 @@ from starlette.requests import ClientDisconnect
 from api.idempotency import replayed
 from api.limits import LimitReached
 from api.refusals import BodyRefused, Forbidden, Unauthenticated
+from store.datasets.jsonl import InvalidDataset
 from store.errors import Conflict, Gone, NotFound, TooLarge
-from store.lines import InvalidDataset
 from uniapl.errors import UniaplError
 from uniapl.spec.base import field_path
 from uniapl.spec.job import Contradictions

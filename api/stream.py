@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import Caller
 from api.live import BATCH, Line, line_of
-from store import events
+from store.jobs import events
 
 HEARTBEAT_S = 15.0
 END = "event: end\ndata: {}\n\n"

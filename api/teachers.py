@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from store import secrets
+from store.access import secrets
+from store.access.url_allowlist import ANY_PUBLIC, is_listed
 from store.errors import NotFound
-from store.listed import ANY_PUBLIC, is_listed
 from store.settings import Settings
 from uniapl.errors import SpecError
 from uniapl.inference import public_transport as outbound

@@ -27,8 +27,10 @@ from sqlalchemy import create_engine, func, select, text
 
 from benchmarks.load import Connections, at_rate, stolen
 from benchmarks.server import Api
-from store import holding, jobs, workers
+from store import workers
 from store.db import make_engine, reading, unit_of_work
+from store.jobs import claims as holding
+from store.jobs import lifecycle as jobs
 from store.tables import Job
 from tests.faults.servers import Postgres, Redis
 from worker.hardware import facts

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from store import keys, secret_key
+from store.access import api_keys as keys
+from store.access import keyring as secret_key
 from store.db import make_engine, unit_of_work
 from store.settings import Settings
 from store.tables import Key

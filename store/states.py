@@ -1,7 +1,7 @@
 """The states of a job and the transitions between them, as data.
 
 Cancelling and pausing are intents (`jobs.cancel_requested_at`, `jobs.pause_requested_at`), never states a caller can
-set. `store.jobs` turns each transition into one guarded UPDATE with its event in the same transaction.
+set. `store.jobs.lifecycle` turns each transition into one guarded UPDATE with its event in the same transaction.
 `python -m store.states` prints the table of docs/reliability.md.
 """
 
@@ -41,7 +41,7 @@ class Transition:
     to: State
     who: str
     guard: str
-    """What must hold beside the state, in words; the code is in `store.jobs`."""
+    """What must hold beside the state, in words; the code is in `store.jobs.lifecycle`."""
 
 
 CLAIM = Transition(

@@ -14,8 +14,8 @@ from typing import Any
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
 from store import logs
+from store.broker.celery_app import RUN_JOB, make_celery
 from store.db import make_engine
-from store.doorbell import RUN_JOB, make_celery
 from store.settings import Settings
 from uniapl import tracing
 from worker import metrics

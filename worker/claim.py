@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 
-from store import jobs
 from store.artifacts.base import ObjectsAway
 from store.db import unit_of_work
-from store.holding import Hold
+from store.jobs import lifecycle as jobs
+from store.jobs.claims import Hold
 from worker import process
 from worker.worker import Worker
 

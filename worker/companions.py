@@ -7,9 +7,9 @@ import time
 from types import TracebackType
 from typing import Self
 
-from store import holding
 from store.db import unit_of_work
-from store.holding import Hold
+from store.jobs import claims as holding
+from store.jobs.claims import Hold
 from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Gpu
 from worker import hardware, process

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from store.secrets import SecretUnusable
+from store.access.secrets import SecretUnusable
 from uniapl.errors import CheckpointError, DeviceError, DiskFullError, DivergedError, ServerError
 from uniapl.run.exit_status import ExitStatus
 from uniapl.run.reports import ErrorReport

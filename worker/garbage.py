@@ -11,9 +11,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
-from store import answers, uploads
+from store import idempotency as answers
 from store.artifacts.base import fence_of
 from store.artifacts.paths import Artifacts
+from store.datasets import uploads
 from store.db import reading, unit_of_work
 from store.states import TERMINAL
 from store.tables import Checkpoint, Dataset, Job, Upload

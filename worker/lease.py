@@ -12,10 +12,10 @@ from typing import Self
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from store import holding
 from store.db import unit_of_work
 from store.errors import FenceLost
-from store.holding import Hold
+from store.jobs import claims as holding
+from store.jobs.claims import Hold
 from worker import metrics
 
 MARGIN = 1 / 6

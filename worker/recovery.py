@@ -8,9 +8,10 @@ import shutil
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from store import checkpoints, holding
+from store.checkpoints import repository as checkpoints
 from store.db import reading, unit_of_work
-from store.holding import Hold
+from store.jobs import claims as holding
+from store.jobs.claims import Hold
 from store.tables import Attempt, Checkpoint, Job
 from uniapl.errors import CheckpointError
 from uniapl.run import manifest

@@ -15,10 +15,14 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from store import checkpoints, holding, jobs, metrics, retention
 from store.artifacts.paths import Artifacts
+from store.checkpoints import repository as checkpoints
+from store.checkpoints import retention
 from store.db import unit_of_work
-from store.holding import Hold
+from store.jobs import claims as holding
+from store.jobs import lifecycle as jobs
+from store.jobs import metrics
+from store.jobs.claims import Hold
 from store.tables import Attempt, Checkpoint
 from uniapl.run.reports import (
     REPORT,

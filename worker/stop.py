@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from store.holding import Intents
+from store.jobs.claims import Intents
 from uniapl.run.exit_status import ExitStatus
 from worker import process
 

@@ -21,12 +21,17 @@ from typing import TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from store import checkpoints, holding, jobs, logs, secret_key, secrets
+from store import logs
+from store.access import keyring as secret_key
+from store.access import secrets
+from store.access.secrets import SecretUnusable
+from store.access.url_allowlist import is_listed
+from store.checkpoints import repository as checkpoints
 from store.db import reading, unit_of_work
 from store.errors import FenceLost
-from store.holding import Hold, Intents
-from store.listed import is_listed
-from store.secrets import SecretUnusable
+from store.jobs import claims as holding
+from store.jobs import lifecycle as jobs
+from store.jobs.claims import Hold, Intents
 from store.tables import Checkpoint
 from uniapl import tracing
 from uniapl.errors import CheckpointError

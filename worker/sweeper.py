@@ -12,8 +12,10 @@ import time
 
 from sqlalchemy.orm import Session
 
-from store import holding, jobs, workers
+from store import workers
 from store.db import reading, unit_of_work
+from store.jobs import claims as holding
+from store.jobs import lifecycle as jobs
 from store.tables import Attempt
 from worker import garbage, hardware, metrics
 from worker.failures import lost_holder

@@ -12,7 +12,8 @@ from api.auth import ReadsCheckpoints, WritesJobs
 from api.deps import Service
 from api.guarded import Guarded
 from api.problems import RESPONSES
-from store import aliases, checkpoints, retention
+from store.checkpoints import aliases, retention
+from store.checkpoints import repository as checkpoints
 from store.errors import NotFound
 from store.tables import Checkpoint as Row
 from uniapl.run.manifest import MANIFEST

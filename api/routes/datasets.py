@@ -14,10 +14,11 @@ from api.deps import After, Limit
 from api.guarded import Guarded
 from api.idempotency import Once, OnceStreamed
 from api.problems import RESPONSES
-from store import contents, datasets, tokens
 from store.artifacts.base import ObjectsAway
+from store.datasets import repository as datasets
+from store.datasets import statistics as contents
+from store.datasets.ingest import Ingest, Stated
 from store.errors import Conflict, NotFound
-from store.ingest import Ingest, Stated
 from store.paging import newest_first
 from store.tables import Dataset as Row
 from store.tables import new_id
@@ -136,7 +137,7 @@ def dataset_statistics(
     It is read from up to 2,000 rows, spread evenly over the dataset, within about 10 seconds.
     """
     found, service = _get(caller, dataset_id), caller.service
-    count = tokens.counter(service.registry, student) if student is not None else None
+    count = contents.token_counter(service.registry, student) if student is not None else None
     try:
         return contents.statistics(found, service.artifacts.fetched(dataset_id), count)
     except FileNotFoundError:

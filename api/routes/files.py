@@ -18,9 +18,9 @@ from api.openai import file_view
 from api.problems import RESPONSES
 from api.routes.datasets import add, delete_dataset, keep
 from api.routes.fine_tuning import Cursor, ListOf
-from store import datasets
+from store.datasets import repository as datasets
+from store.datasets.ingest import Ingest, Stated
 from store.errors import NotFound
-from store.ingest import Ingest, Stated
 from store.paging import newest_first
 from store.tables import Dataset as Row
 from store.tables import new_id

@@ -15,8 +15,11 @@ from api.idempotency import Once, OnceDep
 from api.openai import FineTuningRequest, Json
 from api.problems import RESPONSES
 from api.routes.checkpoints import to_checkpoint
-from store import checkpoints, datasets, events, jobs, metrics
+from store.checkpoints import repository as checkpoints
+from store.datasets import repository as datasets
 from store.errors import NotFound
+from store.jobs import events, metrics
+from store.jobs import lifecycle as jobs
 from store.paging import newest_first
 from store.tables import Job as Row
 from uniapl.errors import SpecError

@@ -19,8 +19,10 @@ from api.jobs import to_job, to_jobs
 from api.live import to_event
 from api.problems import RESPONSES, Problem
 from api.routes.checkpoints import to_checkpoint
-from store import attempts, checkpoints, events, jobs, metrics
+from store.checkpoints import repository as checkpoints
 from store.errors import Gone, NotFound
+from store.jobs import claims, events, metrics
+from store.jobs import lifecycle as jobs
 from store.paging import newest_first
 from store.states import TERMINAL
 from store.tables import Job as Row
@@ -190,7 +192,7 @@ def get_log(
     """
     with caller.reading() as session:
         job = jobs.get(session, job_id)
-        fence = attempts.fence_of(session, job_id, attempt)
+        fence = claims.fence_of(session, job_id, attempt)
     artifacts = caller.service.artifacts
     name = artifacts.relative(artifacts.log(job_id, fence))
     file = downloads.answer(request, artifacts, name, media_type="text/plain; charset=utf-8")

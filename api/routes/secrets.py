@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Path
 from api.auth import ReadsJobs, WritesJobs
 from api.guarded import Guarded
 from api.problems import RESPONSES
-from store import secrets
+from store.access import secrets
 from uniapl.spec.resources import Page, Secret
 from uniapl.spec.secret import NewSecret
 from uniapl.spec.teacher import SECRET_NAME

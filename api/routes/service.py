@@ -14,8 +14,9 @@ from api.deps import ServiceDep
 from api.guarded import Guarded
 from api.metrics import exposition
 from api.problems import RESPONSES, Problem, problem
-from store import migrate, vitals
+from store import migrate
 from store.db import reading
+from store.jobs import stats as vitals
 from uniapl.spec.resources import Model, Page
 
 router = APIRouter(tags=["service"], route_class=Guarded)

@@ -15,10 +15,11 @@ from api.idempotency import Once, OnceDep
 from api.problems import RESPONSES
 from api.refusals import BodyRefused
 from api.routes.datasets import BODY, keep
-from store import datasets, uploads
+from store.datasets import repository as datasets
+from store.datasets import uploads
+from store.datasets.ingest import Ingest, Stated
+from store.datasets.jsonl import InvalidDataset
 from store.errors import Conflict, TooLarge
-from store.ingest import Ingest, Stated
-from store.lines import InvalidDataset
 from store.tables import Upload as Row
 from store.tables import new_id
 from uniapl.errors import DatasetError

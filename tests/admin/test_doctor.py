@@ -12,13 +12,13 @@ from alembic import command
 from sqlalchemy import Engine, update
 
 from admin.doctor import examine
-from store import checkpoints
 from store.artifacts.paths import Artifacts
+from store.checkpoints import repository as checkpoints
 from store.db import make_engine, unit_of_work
 from store.migrate import alembic_config
 from store.settings import Settings
 from store.tables import Dataset, Job
-from tests.store.test_jobs import held, make_job
+from tests.store.jobs.test_lifecycle import held, make_job
 
 
 @pytest.fixture

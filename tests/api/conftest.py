@@ -11,9 +11,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.main import create_app
-from store import keys
+from store.access import api_keys as keys
+from store.access.api_keys import SCOPES, Scope
 from store.db import unit_of_work
-from store.keys import SCOPES, Scope
 from store.settings import Settings
 
 ROW: dict[str, Any] = {

@@ -9,7 +9,8 @@ import uvicorn
 from sqlalchemy import Engine
 
 from api.main import create_app
-from store import keys, secret_key
+from store.access import api_keys as keys
+from store.access import keyring as secret_key
 from store.db import make_engine, unit_of_work
 from store.settings import Settings
 

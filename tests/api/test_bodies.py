@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from benchmarks.server import Api
-from store import keys, secret_key
+from store.access import api_keys as keys
+from store.access import keyring as secret_key
 from store.db import make_engine, unit_of_work
 from store.migrate import upgrade
 from store.settings import Settings

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from store import checkpoints, holding, jobs
+from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
+from store.jobs import claims as holding
+from store.jobs import lifecycle as jobs
 from store.tables import Job
 from tests.api.conftest import upload
 

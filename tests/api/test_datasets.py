@@ -17,10 +17,12 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api.deps import Service
-from store import contents, datasets, jobs
+from store.datasets import repository as datasets
+from store.datasets import statistics as contents
 from store.db import reading, unit_of_work
 from store.errors import Conflict
-from store.models import Registry
+from store.jobs import lifecycle as jobs
+from store.model_registry import Registry
 from store.settings import Settings
 from store.tables import Dataset, Job
 from tests.api.conftest import ROW, upload

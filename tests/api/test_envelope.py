@@ -56,7 +56,7 @@ def test_what_nobody_foresaw_is_a_bare_500_and_stands_in_the_log(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret path /data/x, SELECT * FROM jobs")
 
-    monkeypatch.setattr("store.jobs.get", broken)
+    monkeypatch.setattr("store.jobs.lifecycle.get", broken)
     with caplog.at_level(logging.ERROR):
         answer = client.get("/jobs/nobody")
     assert answer.status_code == 500

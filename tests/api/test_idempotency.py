@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select, text
 
-from store import answers
+from store import idempotency as answers
 from store.db import reading, unit_of_work
 from store.tables import Answer, Dataset, Job
 from tests.api.conftest import new_key, upload

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from store import checkpoints, jobs, metrics
+from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
+from store.jobs import lifecycle as jobs
+from store.jobs import metrics
 from store.tables import Job
 from tests.api.conftest import ROW, upload
 from tests.conftest import ROOT

@@ -13,12 +13,13 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text, update
 
-from store import jobs, metrics
 from store.db import unit_of_work
-from store.models import Registry
+from store.jobs import lifecycle as jobs
+from store.jobs import metrics
+from store.model_registry import Registry
 from store.tables import Event, Job, Worker
 from tests.api.conftest import ROW, TEACHER, new_key, upload
-from tests.store.test_jobs import held
+from tests.store.jobs.test_lifecycle import held
 from tests.store.test_workers import report
 from uniapl.spec.job import SPEC_VERSION
 

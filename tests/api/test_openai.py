@@ -11,12 +11,14 @@ import httpx
 import openai
 import pytest
 
-from store import checkpoints, jobs, metrics
+from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
+from store.jobs import lifecycle as jobs
+from store.jobs import metrics
 from store.settings import Settings
 from tests.api.conftest import ROW
 from tests.api.server import Server
-from tests.store.test_jobs import held
+from tests.store.jobs.test_lifecycle import held
 
 
 @pytest.fixture

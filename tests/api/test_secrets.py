@@ -12,11 +12,12 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
-from store import jobs, secrets
+from store.access import secrets
+from store.access.keyring import SecretKey
+from store.access.secrets import SecretUnusable
+from store.access.url_allowlist import ANY_PUBLIC, is_listed
 from store.db import reading, unit_of_work
-from store.listed import ANY_PUBLIC, is_listed
-from store.secret_key import SecretKey
-from store.secrets import SecretUnusable
+from store.jobs import lifecycle as jobs
 from store.tables import Secret
 from tests.api.conftest import TEACHER, new_key, upload
 from uniapl.spec.job import JobSpec

@@ -15,12 +15,13 @@ import pytest
 from sqlalchemy import Engine, event
 
 from api import live, stream
-from store import holding, jobs
 from store.db import unit_of_work
-from store.holding import Hold
+from store.jobs import claims as holding
+from store.jobs import lifecycle as jobs
+from store.jobs.claims import Hold
 from store.settings import Settings
 from tests.api.server import Server
-from tests.store.test_jobs import held, make_job
+from tests.store.jobs.test_lifecycle import held, make_job
 
 
 @pytest.fixture

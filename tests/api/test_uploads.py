@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.deps import Service
-from store import uploads
+from store.datasets import uploads
 from store.db import unit_of_work
 from store.errors import Conflict
 from store.tables import Upload

@@ -12,15 +12,18 @@ import httpx
 import pytest
 import schemathesis
 
-from store import checkpoints, keys, metrics, secret_key
+from store.access import api_keys as keys
+from store.access import keyring as secret_key
+from store.access.api_keys import SCOPES, Scope
+from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
-from store.keys import SCOPES, Scope
+from store.jobs import metrics
 from store.migrate import upgrade
 from store.settings import Settings
 from tests.api.conftest import ROW
 from tests.api.server import Server
 from tests.conftest import fresh_postgres
-from tests.store.test_jobs import held
+from tests.store.jobs.test_lifecycle import held
 
 
 @dataclass(frozen=True)

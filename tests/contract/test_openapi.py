@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.main import create_app
-from store.keys import SCOPES, Scope
+from store.access.api_keys import SCOPES, Scope
 from store.settings import Settings
 from tests.contract.conftest import World
 

@@ -14,7 +14,8 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from api import metrics
-from store import states, vitals
+from store import states
+from store.jobs import stats as vitals
 from tests.conftest import ROOT
 from tests.deploy.conftest import tool, written
 from worker import metrics as of_worker

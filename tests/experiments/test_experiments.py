@@ -504,7 +504,7 @@ def test_sigterm_stops_with_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 75
-    assert "the same command goes on" in said
+    assert "run the same command" in said
     assert str(spec_file) in said
     assert len(list((tmp_path / "out" / "sft" / "seed-0" / "checkpoints").glob("step-*"))) == 1
     assert not (tmp_path / "out" / "grpo").exists()

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from uniapl_client.errors import UniaplClientError
 
 from store.db import IDLE_MS, reading
-from store.jobs import INFRA_LIMIT
+from store.jobs.lifecycle import INFRA_LIMIT
 from store.states import ACTIVE, State
 from store.tables import Checkpoint, Job
 from tests.faults.cluster import LEASE_S, Cluster, job_of

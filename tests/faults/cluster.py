@@ -209,8 +209,8 @@ class Cluster(EmbeddedService):
 
     def messages(self, job_id: str) -> list[str]:
         """What the job's events say, from the database."""
-        from store import events
         from store.db import reading
+        from store.jobs import events
 
         with reading(self.engine) as session:
             return [event.message for event in events.after(session, job_id, 0, 10_000)]

@@ -15,7 +15,7 @@ import pytest
 import redis
 from celery import Celery
 
-from store.doorbell import RUN_JOB, make_celery
+from store.broker.celery_app import RUN_JOB, make_celery
 from store.settings import Settings
 from store.tables import Job
 from tests.e2e.conftest import wait_for

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, func, select, text
 
-from store import jobs
 from store.artifacts.paths import Artifacts
 from store.db import reading
+from store.jobs import lifecycle as jobs
 from store.tables import Attempt, Event, Job
 from tests.e2e.conftest import wait_for
 from tests.faults.cluster import LEASE_S, Cluster

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from store.db import reading
-from store.jobs import INFRA_LIMIT
+from store.jobs.lifecycle import INFRA_LIMIT
 from store.tables import Checkpoint
 from tests.conftest import ROOT
 from tests.e2e.conftest import wait_for

@@ -21,30 +21,30 @@ pytestmark = pytest.mark.faults
 
 WORKER = [  # while the job is …
     # … starting
-    ("store.jobs:claim:after", 1),
+    ("store.jobs.lifecycle:claim:after", 1),
     ("worker.supervisor:_Attempt.run:before", 1),
     ("worker.recovery:take_over:after", 1),
     ("worker.recovery:resume_point:after", 1),
     ("worker.process:start:before", 1),
     ("worker.process:start:after", 1),
     ("worker.supervisor:_Attempt._record_group:after", 1),
-    ("store.jobs:begin:after", 1),
+    ("store.jobs.lifecycle:begin:after", 1),
     # … running
-    ("store.holding:renew:after", 2),
+    ("store.jobs.claims:renew:after", 2),
     ("worker.relay:Relay._write:before", 3),
     ("worker.relay:Relay._write:after", 3),
     ("worker.relay:Relay.pump:after", 6),
-    ("store.metrics:put_metrics:after", 8),
-    ("store.checkpoints:commit:before", 2),
-    ("store.checkpoints:commit:after", 2),
-    ("store.retention:expire:after", 3),
+    ("store.jobs.metrics:put_metrics:after", 8),
+    ("store.checkpoints.repository:commit:before", 2),
+    ("store.checkpoints.repository:commit:after", 2),
+    ("store.checkpoints.retention:expire:after", 3),
     ("worker.relay:Relay._remove:before", 3),
     # … finalizing
     ("worker.supervisor:_Attempt._relay_the_rest:before", 1),
     ("worker.supervisor:_Attempt._relay_the_rest:after", 1),
     ("worker.supervisor:_Attempt._settle:before", 1),
-    ("store.jobs:succeed:before", 1),
-    ("store.jobs:succeed:after", 1),
+    ("store.jobs.lifecycle:succeed:before", 1),
+    ("store.jobs.lifecycle:succeed:after", 1),
     ("worker.supervisor:_Attempt._settle:after", 1),
 ]
 TRAINER = [
@@ -59,7 +59,11 @@ TRAINER = [
     ("uniapl.run.manifest:publish:after", 4),
     ("uniapl.run.reporter:Reporter.checkpoint:after", 2),
 ]
-API = [("store.jobs:create:before", 1), ("store.jobs:create:after", 1), ("api.admission:admit:after", 1)]
+API = [
+    ("store.jobs.lifecycle:create:before", 1),
+    ("store.jobs.lifecycle:create:after", 1),
+    ("api.admission:admit:after", 1),
+]
 
 
 def point(path: Path, name: str, nth: int) -> tuple[dict[str, str], Path]:
@@ -105,11 +109,11 @@ def test_a_trainer_may_die_anywhere(cluster: Cluster, tmp_path: Path, where: str
 @pytest.mark.parametrize(
     ("where", "ask"),
     [
-        ("store.jobs:cancelled:before", "cancel"),
-        ("store.jobs:cancelled:after", "cancel"),
+        ("store.jobs.lifecycle:cancelled:before", "cancel"),
+        ("store.jobs.lifecycle:cancelled:after", "cancel"),
         ("worker.process:kill_group:after", "cancel"),
-        ("store.jobs:preempt:before", "pause"),
-        ("store.jobs:preempt:after", "pause"),
+        ("store.jobs.lifecycle:preempt:before", "pause"),
+        ("store.jobs.lifecycle:preempt:after", "pause"),
     ],
 )
 def test_a_worker_may_die_while_it_heeds_an_intent(cluster: Cluster, tmp_path: Path, where: str, ask: str) -> None:
@@ -130,7 +134,7 @@ def test_a_worker_may_die_while_it_heeds_an_intent(cluster: Cluster, tmp_path: P
         cluster.client.jobs.cancel(job_id)
 
 
-@pytest.mark.parametrize("where", ["store.jobs:preempt:before", "store.jobs:preempt:after"])
+@pytest.mark.parametrize("where", ["store.jobs.lifecycle:preempt:before", "store.jobs.lifecycle:preempt:after"])
 def test_a_worker_may_die_while_it_drains(cluster: Cluster, tmp_path: Path, where: str) -> None:
     cluster.kill("worker")
     cluster.faults, marker = point(tmp_path, where, 1)

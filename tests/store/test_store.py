@@ -12,13 +12,15 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from store import checkpoints, db, metrics
+from store import db
+from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
 from store.errors import NotFound
+from store.jobs import metrics
 from store.migrate import upgrade
-from store.models import Registry
+from store.model_registry import Registry
 from store.settings import Settings
-from tests.store.test_jobs import make_job
+from tests.store.jobs.test_lifecycle import make_job
 from uniapl.errors import SpecError
 
 GOOD = {"messages": [{"role": "user", "content": "Say hello."}], "reference": "Hello!"}

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, update
 
-from store import jobs, metrics, rates, workers
+from store import workers
 from store.db import now, reading, unit_of_work
+from store.jobs import lifecycle as jobs
+from store.jobs import metrics
+from store.jobs import step_rates as rates
 from store.tables import Job, Worker
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec

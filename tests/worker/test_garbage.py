@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, select
 
-from store import answers, checkpoints, datasets, jobs, uploads
+from store import idempotency as answers
 from store.artifacts.paths import Artifacts
+from store.checkpoints import repository as checkpoints
+from store.datasets import repository as datasets
+from store.datasets import uploads
 from store.db import now, unit_of_work
-from store.holding import Hold
+from store.jobs import lifecycle as jobs
+from store.jobs.claims import Hold
 from store.settings import Settings
 from store.tables import Answer, Dataset, Job, Upload
-from tests.store.test_jobs import held, make_job
+from tests.store.jobs.test_lifecycle import held, make_job
 from uniapl.run import manifest
 from worker import garbage
 

@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import OperationalError
 
-from store import holding, jobs
 from store.db import now, unit_of_work
 from store.errors import FenceLost
+from store.jobs import claims as holding
+from store.jobs import lifecycle as jobs
 from store.tables import Job
 from tests.e2e.conftest import wait_for
-from tests.store.test_jobs import held, make_job
+from tests.store.jobs.test_lifecycle import held, make_job
 from worker.lease import MARGIN, Lease
 
 

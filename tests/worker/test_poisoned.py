@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, text, update
 
-from store import events, holding, jobs
 from store.artifacts.paths import Artifacts
 from store.db import unit_of_work
+from store.jobs import claims as holding
+from store.jobs import events
+from store.jobs import lifecycle as jobs
 from store.settings import Settings
 from store.tables import Attempt, Event, Job
 from tests.e2e.conftest import wait_for
-from tests.store.test_jobs import ERROR, SPEC, history, make_job, state
-from tests.store.test_jobs import claim as claim_again
+from tests.store.jobs.test_lifecycle import ERROR, SPEC, history, make_job, state
+from tests.store.jobs.test_lifecycle import claim as claim_again
 from uniapl.spec.job import SPEC_VERSION
 from worker import supervisor
 from worker.sweeper import Sweeper

@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from store import checkpoints, events, holding, jobs, metrics
+from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
 from store.errors import FenceLost
-from store.holding import Hold
+from store.jobs import claims as holding
+from store.jobs import events, metrics
+from store.jobs import lifecycle as jobs
+from store.jobs.claims import Hold
 from store.settings import Settings
 from store.tables import Attempt, Job
-from tests.store.test_jobs import ERROR, make_job
+from tests.store.jobs.test_lifecycle import ERROR, make_job
 from uniapl.run import manifest
 from uniapl.run.manifest import SavedCheckpoint
 from uniapl.run.reporter import Reporter

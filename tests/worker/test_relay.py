@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, delete
 
-from store import checkpoints, events, holding, jobs, metrics
 from store.artifacts.paths import Artifacts
+from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
 from store.errors import FenceLost
-from store.holding import Hold
+from store.jobs import claims as holding
+from store.jobs import events, metrics
+from store.jobs import lifecycle as jobs
+from store.jobs.claims import Hold
 from store.tables import Metric
-from tests.store.test_jobs import held, make_job
+from tests.store.jobs.test_lifecycle import held, make_job
 from uniapl.errors import SpecError
 from uniapl.run.reporter import Reporter
 from worker.relay import Relay

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from store import checkpoints, jobs
-from store import events as job_events
+from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
+from store.jobs import events as job_events
+from store.jobs import lifecycle as jobs
 from store.settings import Settings
 from store.states import State
 from store.tables import Attempt, Job
 from tests.e2e.conftest import wait_for
-from tests.store.test_jobs import make_job
+from tests.store.jobs.test_lifecycle import make_job
 from worker import supervisor
 from worker.supervisor import run_attempt
 from worker.worker import Worker

@@ -10,14 +10,17 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
 
-from store import checkpoints, jobs, secret_key, secrets
+from store.access import keyring as secret_key
+from store.access import secrets
+from store.access.keyring import SecretKey
 from store.artifacts.paths import Artifacts
+from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
-from store.secret_key import SecretKey
+from store.jobs import lifecycle as jobs
 from store.settings import Settings
 from store.tables import Attempt
 from tests.e2e.conftest import trainers
-from tests.store.test_jobs import SPEC, claim, held, make_job
+from tests.store.jobs.test_lifecycle import SPEC, claim, held, make_job
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 from worker import supervisor

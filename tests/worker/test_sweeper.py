@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, update
 
-from store import jobs
 from store.db import now, unit_of_work
+from store.jobs import lifecycle as jobs
 from store.settings import Settings
 from store.tables import Job
-from tests.store.test_jobs import claim, make_job
+from tests.store.jobs.test_lifecycle import claim, make_job
 from worker import sweeper
 from worker.sweeper import Sweeper
 from worker.worker import Worker

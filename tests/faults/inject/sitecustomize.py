@@ -123,8 +123,8 @@ def _claim_ignores_state(jobs: ModuleType) -> None:
 
 
 SABOTAGES: dict[str, dict[str, Hook]] = {
-    "no-fence": {"store.holding": _writes_name_no_fence, "store.jobs": _ends_name_no_fence},
-    "claim-ignores-state": {"store.jobs": _claim_ignores_state},
+    "no-fence": {"store.jobs.claims": _writes_name_no_fence, "store.jobs.lifecycle": _ends_name_no_fence},
+    "claim-ignores-state": {"store.jobs.lifecycle": _claim_ignores_state},
     "nobody-is-buried": {"worker.recovery": _nobody_is_buried},
 }
 

@@ -14,8 +14,8 @@ from sqlalchemy import Engine, func, insert, select
 from store.db import unit_of_work
 from store.states import State
 from store.tables import Attempt, Event, Job
-from tests.store import claimer
-from tests.store.test_jobs import make_job
+from tests.store.jobs import claimer
+from tests.store.jobs.test_lifecycle import make_job
 
 CLAIMERS = 8
 DYING = len(claimer.DIE_AT)

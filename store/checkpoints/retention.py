@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Exists, exists, select
 from sqlalchemy.orm import Session
 
-from store import checkpoints
+from store.checkpoints import repository as checkpoints
 from store.errors import Conflict, NotFound
 from store.states import ACTIVE, TERMINAL
 from store.tables import Alias, Attempt, Checkpoint, Job, Metric

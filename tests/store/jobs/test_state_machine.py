@@ -17,15 +17,17 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from sqlalchemy import Engine, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from store import checkpoints, holding, jobs
+from store.checkpoints import repository as checkpoints
 from store.db import now, reading, unit_of_work
 from store.errors import Conflict, FenceLost
-from store.holding import Hold
+from store.jobs import claims as holding
+from store.jobs import lifecycle as jobs
+from store.jobs.claims import Hold
 from store.states import ACTIVE, DUE, TERMINAL, WAITING, State
 from store.tables import Attempt, Base, Checkpoint, Event, Job
 from store.tenants import DEFAULT
-from tests.store import sweeping
-from tests.store.test_jobs import SPEC
+from tests.store.jobs import sweeping
+from tests.store.jobs.test_lifecycle import SPEC
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import SPEC_VERSION
 

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from store.db import now
 from store.errors import Conflict, NotFound
 from store.states import TERMINAL
+from store.stored_specs import names_dataset
 from store.tables import Dataset, Job
-from store.uses import names_dataset
 
 
 def get(session: Session, dataset_id: str) -> Dataset:

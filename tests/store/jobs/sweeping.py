@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from store import holding, jobs
+from store.jobs import claims as holding
+from store.jobs import lifecycle as jobs
 
 LOST = {"code": "worker_lost", "message": "the worker that held the job fell silent", "category": "infra"}
 

@@ -9,12 +9,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from store import tenants
+from store.access.keyring import SecretKey
 from store.db import insert, now
 from store.errors import Conflict, NotFound
-from store.secret_key import SecretKey
 from store.states import TERMINAL
+from store.stored_specs import names_secret
 from store.tables import Job, Secret
-from store.uses import names_secret
 
 
 class SecretUnusable(Exception):

@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from store.artifacts.paths import Artifacts
-from store.compression import GZIP, ZSTD, Gzip, Zstd
-from store.lines import Lines
-from store.parquet import MAGIC, Parquet
+from store.datasets.compression import GZIP, ZSTD, Gzip, Zstd
+from store.datasets.jsonl import Lines
+from store.datasets.parquet import MAGIC, Parquet
+from store.datasets.pipeline import Allowance, Metered, Recognised, Sink
 from store.settings import Settings
-from store.sinks import Allowance, Metered, Recognised, Sink
 from store.tables import Dataset
 from store.tenants import DEFAULT
 from uniapl.errors import DatasetError

@@ -11,9 +11,9 @@ from typing import Literal, get_args
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
+from store.access.keyring import SecretKey
 from store.db import now
 from store.errors import NotFound
-from store.secret_key import SecretKey
 from store.tables import Key
 
 Scope = Literal["jobs:read", "jobs:write", "datasets:write", "checkpoints:read", "admin"]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from store import checkpoints, tenants
+from store import tenants
+from store.checkpoints import repository as checkpoints
 from store.db import insert, now
 from store.errors import Conflict, NotFound
 from store.tables import Alias

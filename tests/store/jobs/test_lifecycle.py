@@ -12,14 +12,17 @@ from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from store import checkpoints, events, holding, jobs
+from store.checkpoints import repository as checkpoints
 from store.db import make_engine, unit_of_work
 from store.errors import Conflict, FenceLost, NotFound
-from store.holding import Hold
+from store.jobs import claims as holding
+from store.jobs import events
+from store.jobs import lifecycle as jobs
+from store.jobs.claims import Hold
 from store.paging import newest_first
 from store.states import TERMINAL, State
 from store.tables import Attempt, Event, Job
-from tests.store import sweeping
+from tests.store.jobs import sweeping
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import SPEC_VERSION, JobSpec, MixEntry
 

@@ -1,7 +1,7 @@
 """The state machine: every change of a job's state is one guarded UPDATE with its event in the same transaction.
 
 The functions flush but never commit: `unit_of_work` does. Transitions are listed in `store.states`; what a holder
-writes without moving the job is in `store.holding`.
+writes without moving the job is in `store.jobs.claims`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, case, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from store import checkpoints, events, states, tenants
+from store import states, tenants
+from store.checkpoints import repository as checkpoints
 from store.db import now
 from store.errors import Conflict, FenceLost, NotFound
-from store.holding import Hold, held
+from store.jobs import events
+from store.jobs.claims import Hold, held
 from store.states import ACTIVE, TERMINAL, State, Transition
 from store.tables import Attempt, Job, Json, new_id
 from uniapl.run.config import ModelSource

@@ -19,12 +19,12 @@ import zstandard
 from pyarrow import parquet
 
 from store.artifacts.paths import Artifacts
-from store.compression import PIECE, Gzip, Zstd
+from store.datasets.compression import PIECE, Gzip, Zstd
+from store.datasets.ingest import Ingest, Stated
+from store.datasets.jsonl import InvalidDataset
+from store.datasets.pipeline import FREE_BYTES, MAX_RATIO
 from store.errors import TooLarge
-from store.ingest import Ingest, Stated
-from store.lines import InvalidDataset
 from store.settings import Settings
-from store.sinks import FREE_BYTES, MAX_RATIO
 from store.tables import Dataset
 from tests.conftest import ROOT
 from tests.uniapl.spec.importers.test_rows import IF_RLVR, IFEVAL, TRL

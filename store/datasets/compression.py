@@ -6,7 +6,7 @@ import zlib
 
 import zstandard
 
-from store.sinks import Sink
+from store.datasets.pipeline import Sink
 from uniapl.errors import DatasetError
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"

@@ -1,4 +1,4 @@
-"""Parquet on its way in: another process turns it into JSON lines (`store.parquet_rows`)."""
+"""Parquet on its way in: another process turns it into JSON lines (`store.datasets.parquet_process`)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from store import parquet_rows
-from store.sinks import Sink
+from store.datasets import parquet_process as parquet_rows
+from store.datasets.pipeline import Sink
 from uniapl.errors import DatasetError
 from uniapl.spec.importers.rows import FIELDS
 

@@ -9,12 +9,16 @@ import pytest
 from sqlalchemy import Engine, event, select
 from sqlalchemy.orm import Session
 
-from store import aliases, checkpoints, holding, jobs, metrics, retention
+from store.checkpoints import aliases, retention
+from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
 from store.errors import Conflict, NotFound
-from store.holding import Hold
+from store.jobs import claims as holding
+from store.jobs import lifecycle as jobs
+from store.jobs import metrics
+from store.jobs.claims import Hold
 from store.tables import Alias, Attempt, Checkpoint, Job
-from tests.store.test_jobs import ERROR, given_back, held, make_job
+from tests.store.jobs.test_lifecycle import ERROR, given_back, held, make_job
 
 ROUNDS = 10
 

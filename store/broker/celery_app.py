@@ -41,7 +41,7 @@ def make_celery(settings: Settings) -> Celery:
     if settings.broker.startswith("filesystem:"):
         folder = Artifacts(settings.data_dir).broker()
         (folder / "control").mkdir(parents=True, exist_ok=True)
-        app.conf.broker_transport = "store.transports:FolderTransport"
+        app.conf.broker_transport = "store.broker.transports:FolderTransport"
         app.conf.broker_transport_options = {
             "data_folder_in": str(folder),
             "data_folder_out": str(folder),
@@ -49,7 +49,7 @@ def make_celery(settings: Settings) -> Celery:
         }
     else:
         if settings.broker.startswith(("redis:", "rediss:")):
-            app.conf.broker_transport = "store.transports:RedisTransport"
+            app.conf.broker_transport = "store.broker.transports:RedisTransport"
         app.conf.broker_transport_options = {"socket_timeout": 5, "socket_connect_timeout": 2}
     return app
 

@@ -14,13 +14,15 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from store import checkpoints, holding, jobs
+from store.checkpoints import repository as checkpoints
 from store.db import make_engine, reading, unit_of_work
 from store.errors import FenceLost
-from store.holding import Hold
+from store.jobs import claims as holding
+from store.jobs import lifecycle as jobs
+from store.jobs.claims import Hold
 from store.states import TERMINAL
 from store.tables import Job
-from tests.store import sweeping
+from tests.store.jobs import sweeping
 
 ROUND = 20
 """Jobs to try between two sweeps."""

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, update
 
-from store import jobs, metrics, outlook, tenants
+from store import tenants
 from store.db import now, reading, unit_of_work
-from store.outlook import Outlook
+from store.jobs import forecast as outlook
+from store.jobs import lifecycle as jobs
+from store.jobs import metrics
+from store.jobs.forecast import Outlook
 from store.tables import Job
-from tests.store.test_jobs import ERROR, held, make_job
+from tests.store.jobs.test_lifecycle import ERROR, held, make_job
 from tests.store.test_workers import FACTS, LEASE_S, report, run, silent_for, spec
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec

@@ -10,12 +10,12 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.orm import Session
 
-from store import events
 from store.db import now
-from store.errors import FenceLost
+from store.errors import FenceLost, NotFound
+from store.jobs import events
 from store.states import ACTIVE
 from store.tables import Attempt, Job, Json
 from uniapl.run.config import ModelSource
@@ -127,3 +127,16 @@ def _write(session: Session, hold: Hold, **values: Any) -> Row[int]:
         .execution_options(synchronize_session=False)
     ).one_or_none()
     return held(row, hold)
+
+
+def fence_of(session: Session, job_id: str, attempt: int | None) -> int:
+    """The fence of an attempt, by default of the newest.
+
+    Raises:
+        NotFound: there is no such attempt.
+    """
+    query = select(func.max(Attempt.fence)).where(Attempt.job_id == job_id)
+    fence = session.scalar(query if attempt is None else query.where(Attempt.attempt == attempt))
+    if fence is None:
+        raise NotFound("attempt", str(attempt or "newest"))
+    return fence

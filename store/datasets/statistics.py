@@ -12,7 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from store.model_registry import Registry
 from store.tables import Dataset
+from uniapl.data import token_count
+from uniapl.errors import SpecError
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.resources import DatasetStatistics, Spread, TextStatistics
 from uniapl.spec.stored import STORED_ROW, Kept
@@ -121,3 +124,22 @@ def _spread(values: Sequence[int]) -> Spread:
         p95=ordered[round(0.95 * last)],
         max=ordered[-1],
     )
+
+
+def token_counter(registry: Registry, student: str) -> Callable[[str], int]:
+    """How many tokens a text has for a student; see `uniapl.data.token_count`.
+
+    Raises:
+        SpecError: nobody knows the student, or its tokenizer is not on this machine.
+    """
+    return token_count.counter(_file(registry, student))
+
+
+def _file(registry: Registry, student: str) -> Path:
+    students = {name: source for name, kind, source in registry.list() if kind == "student"}
+    here = {name: Path(source.path) / "tokenizer.json" for name, source in students.items() if source.path is not None}
+    if student in here and here[student].is_file():
+        return here[student]
+    known = ", ".join(sorted(name for name, file in here.items() if file.is_file()))
+    reason = "has no tokenizer.json on this machine" if student in students else "is not a registered student"
+    raise SpecError(f"{student!r} {reason}", param="student", hint=f"tokens can be counted for: {known or 'none'}")

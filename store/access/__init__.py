@@ -1,0 +1,1 @@
+"""Access: API keys, encrypted secrets and allowed URLs."""

@@ -1,0 +1,1 @@
+"""Checkpoint rows, aliases and retention."""

@@ -1,0 +1,1 @@
+"""Dataset rows, uploads, and the pipeline that validates them."""

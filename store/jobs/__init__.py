@@ -1,0 +1,1 @@
+"""Job rows: lifecycle, claims, events, metrics, forecasts."""
