@@ -29,7 +29,7 @@ from store.settings import Settings
 from store.states import ACTIVE
 from store.tables import Attempt, Checkpoint, Dataset, Job
 from worker import process
-from worker.plan import visible
+from worker.vllm.command import visible
 
 ROOT = Path(__file__).parent.parent
 LOW_DISK = 0.05

@@ -19,9 +19,9 @@ from store.db import make_engine
 from store.settings import Settings
 from uniapl import tracing
 from worker import metrics
-from worker.supervisor import run_attempt
+from worker.attempt import run_attempt
+from worker.slots import Worker
 from worker.sweeper import Sweeper
-from worker.worker import Worker
 
 settings = Settings()
 app = make_celery(settings)

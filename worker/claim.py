@@ -9,7 +9,7 @@ from store.db import unit_of_work
 from store.jobs import lifecycle as jobs
 from store.jobs.claims import Hold
 from worker import process
-from worker.worker import Worker
+from worker.slots import Worker
 
 OUTAGE = (OperationalError, InterfaceError, TimeoutError, ObjectsAway)
 """What is raised while the database is out of reach or its pool exhausted, or the bucket is out of reach."""

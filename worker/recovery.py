@@ -17,8 +17,8 @@ from uniapl.errors import CheckpointError
 from uniapl.run import manifest
 from uniapl.run.manifest import SavedCheckpoint
 from worker import process
-from worker.relay import Relay
-from worker.worker import Worker
+from worker.report_relay import Relay
+from worker.slots import Worker
 
 logger = logging.getLogger(__name__)
 

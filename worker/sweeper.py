@@ -17,11 +17,12 @@ from store.db import reading, unit_of_work
 from store.jobs import claims as holding
 from store.jobs import lifecycle as jobs
 from store.tables import Attempt
-from worker import garbage, hardware, metrics
+from worker import cleanup as garbage
+from worker import hardware, metrics
+from worker.attempt import run_attempt
 from worker.failures import lost_holder
 from worker.recovery import bury
-from worker.supervisor import run_attempt
-from worker.worker import Worker
+from worker.slots import Worker
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from store.errors import Conflict
 from store.tables import Upload
 from tests.api.conftest import ROW
 from tests.conftest import ROOT
-from worker import garbage
+from worker import cleanup as garbage
 
 DATA = gzip.compress((ROOT / "examples" / "data" / "train.jsonl").read_bytes(), mtime=0)
 SHA256 = hashlib.sha256(DATA).hexdigest()

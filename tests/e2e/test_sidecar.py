@@ -17,7 +17,7 @@ from uniapl_client import Client, InvalidRequestError, JobFailed
 from embedded.service import EmbeddedService
 from tests.conftest import fresh_postgres
 from tests.e2e.conftest import CHANCE, IMPATIENT, trainers, wait_for
-from tests.worker.test_sidecar import begin, behave, lives, nothing_lives, started
+from tests.worker.vllm.test_server import begin, behave, lives, nothing_lives, started
 
 PROBES_MEET_IT = ["hang", "exit0", "nan"]
 ANSWERS_MEET_IT = ["html", "truncated", "count", "model"]
@@ -49,7 +49,7 @@ def service(tmp_path: Path, request: pytest.FixtureRequest, backing: dict[str, s
         **IMPATIENT,
         **backing,
         "UNIAPL_LEASE_S": "12",  # a busy machine is no dead worker
-        "UNIAPL_VLLM_COMMAND": dumps([sys.executable, "-m", "tests.worker.fake_vllm", str(tmp_path / "fake")]),
+        "UNIAPL_VLLM_COMMAND": dumps([sys.executable, "-m", "tests.worker.vllm.fake_vllm", str(tmp_path / "fake")]),
         "UNIAPL_SIDECAR_PROBE_S": "4" if breaks else "15",
         "UNIAPL_SIDECAR_PROBE_EVERY_S": str(getattr(request, "param", 0.3)),
     }

@@ -71,7 +71,7 @@ def test_a_worker_frozen_inside_a_transaction_does_not_hold_its_job_for_ever(clu
     if cluster.postgres is None:
         pytest.skip("SQLite has one lock for all; whoever stops its holder stops the service")
     cluster.kill("worker")
-    cluster.faults = {"UNIAPL_TEST_STOP_AT": f"worker.relay:Relay._write:after:6:{tmp_path / 'stopped'}"}
+    cluster.faults = {"UNIAPL_TEST_STOP_AT": f"worker.report_relay:Relay._write:after:6:{tmp_path / 'stopped'}"}
     cluster.start_worker()
     job_id = cluster.submit(steps=60)
     wait_for((tmp_path / "stopped").exists)

@@ -23,7 +23,7 @@ from uniapl.discriminators.embedding import EmbeddingDiscriminator
 from uniapl.discriminators.polar import PolarDiscriminator
 from uniapl.inference.endpoint import read_address
 from uniapl.run.config import ModelSource
-from worker.probe import tokens
+from worker.vllm.probe import tokens
 
 pytestmark = pytest.mark.vllm
 VLLM = ROOT / ".venv-vllm" / "bin" / "vllm"
@@ -96,7 +96,7 @@ def vllms() -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["status"]):
         try:
-            if {"worker.leash", str(VLLM)} <= set(process.cmdline()):  # those of other tests are not ours
+            if {"worker.vllm.reaper", str(VLLM)} <= set(process.cmdline()):  # those of other tests are not ours
                 GROUPS.add(process.pid)
             if process.info["status"] != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) in GROUPS:
                 found.append(process)

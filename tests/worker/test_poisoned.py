@@ -23,9 +23,9 @@ from tests.e2e.conftest import wait_for
 from tests.store.jobs.test_lifecycle import ERROR, SPEC, history, make_job, state
 from tests.store.jobs.test_lifecycle import claim as claim_again
 from uniapl.spec.job import SPEC_VERSION
-from worker import supervisor
+from worker import attempt as supervisor
+from worker.slots import Worker
 from worker.sweeper import Sweeper
-from worker.worker import Worker
 
 Harm = Callable[[Engine, Artifacts, str], Any]
 

@@ -24,7 +24,7 @@ from uniapl.run import manifest
 from uniapl.run.manifest import SavedCheckpoint
 from uniapl.run.reporter import Reporter
 from worker import process, recovery
-from worker.worker import Worker
+from worker.slots import Worker
 
 
 @pytest.fixture

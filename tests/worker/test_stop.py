@@ -21,9 +21,9 @@ from store.states import State
 from store.tables import Attempt, Job
 from tests.e2e.conftest import wait_for
 from tests.store.jobs.test_lifecycle import make_job
-from worker import supervisor
-from worker.supervisor import run_attempt
-from worker.worker import Worker
+from worker import attempt as supervisor
+from worker.attempt import run_attempt
+from worker.slots import Worker
 
 TRAINER = """
 import json, os, signal, sys, time

@@ -13,8 +13,8 @@ from store.settings import Settings
 from store.tables import Job
 from tests.store.jobs.test_lifecycle import claim, make_job
 from worker import sweeper
+from worker.slots import Worker
 from worker.sweeper import Sweeper
-from worker.worker import Worker
 
 LEASE_S = 90.0
 

@@ -129,7 +129,7 @@ SABOTAGES: dict[str, dict[str, Hook]] = {
 }
 
 if os.environ.get("UNIAPL_TEST_SCRIPTED"):
-    _hooks.setdefault("worker.supervisor", []).append(_swap_trainer)
+    _hooks.setdefault("worker.attempt", []).append(_swap_trainer)
 if point := os.environ.get("UNIAPL_TEST_DIE_AT"):
     _strike_at(point, signal.SIGKILL)
 if point := os.environ.get("UNIAPL_TEST_STOP_AT"):

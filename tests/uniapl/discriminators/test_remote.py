@@ -21,7 +21,7 @@ from tests.client.scripted import Answer, Request, Server, serving
 from tests.conftest import MODELS
 from tests.uniapl.conftest import Listening
 from tests.uniapl.discriminators.test_polar import TOKENS
-from tests.worker.fake_vllm import embedding, logit
+from tests.worker.vllm.fake_vllm import embedding, logit
 from uniapl.discriminators.base import Comparison
 from uniapl.discriminators.load import discriminator_server, load_discriminator
 from uniapl.discriminators.polar_encoding import encode

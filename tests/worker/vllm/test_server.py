@@ -24,16 +24,16 @@ from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole
 from uniapl.spec.job import JobSpec
 from worker import process
-from worker.companions import Companions
-from worker.plan import Plan, plans
-from worker.sidecar import Sidecar
-from worker.sidecars import Sidecars
+from worker.attempt_servers import Companions
+from worker.vllm.command import Plan, plans
+from worker.vllm.pool import Sidecars
+from worker.vllm.server import Sidecar
 
 
 def settings(tmp_path: Path, **changes: Any) -> Settings:
     (tmp_path / "fake").mkdir(exist_ok=True)
     quick: dict[str, Any] = {
-        "vllm_command": [sys.executable, "-m", "tests.worker.fake_vllm", str(tmp_path / "fake")],
+        "vllm_command": [sys.executable, "-m", "tests.worker.vllm.fake_vllm", str(tmp_path / "fake")],
         "retry_backoff_s": 0.05,
         "sidecar_start_s": 120,
         "sidecar_probe_s": 15,
@@ -183,7 +183,7 @@ def test_a_server_that_goes_wrong_is_started_again(
     run: Callable[..., Sidecar], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, problem: str
 ) -> None:
     if mode == "exit0":  # its status is to be seen, however long it takes to end
-        monkeypatch.setattr("worker.sidecar.DYING_S", 60.0)
+        monkeypatch.setattr("worker.vllm.server.DYING_S", 60.0)
     sidecar = run(sidecar_probe_s=5 if mode == "hang" else 15)  # a hang is waited for
     wait_until(lambda: sidecar.state == "ready")
     first = read_address(sidecar.address_file)
@@ -361,14 +361,14 @@ def test_one_that_was_given_up_is_no_ones_warm_server(pool: Sidecars, tmp_path: 
 OWNER = """
 import sys, time
 from pathlib import Path
-import worker.sidecar
+import worker.vllm.server
 from store.artifacts.paths import Artifacts
-from tests.worker.test_sidecar import plan, settings
-from worker.sidecars import Sidecars
+from tests.worker.vllm.test_server import plan, settings
+from worker.vllm.pool import Sidecars
 folder = Path(sys.argv[1])
 if sys.argv[2] == "unleashed":
     code = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[2:]))"
-    worker.sidecar.LEASH = (sys.executable, "-c", code)
+    worker.vllm.server.LEASH = (sys.executable, "-c", code)
 [sidecar] = Sidecars(settings(folder), Artifacts(folder / "data")).take([plan()])
 while sidecar.state != "ready":
     time.sleep(0.02)
@@ -473,7 +473,7 @@ def test_of_two_servers_that_start_each_tells_a_line_of_its_log_once(
     run: Callable[..., Sidecar], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin(tmp_path, "slow", "slow")
-    monkeypatch.setattr("worker.companions.PROGRESS_S", 0.0)
+    monkeypatch.setattr("worker.attempt_servers.PROGRESS_S", 0.0)
     both: dict[ServerRole, Sidecar] = {"discriminator": run(), "rollout": run(plan("student"))}
     wait_until(lambda: all("loading" in process.tail(server.log) for server in both.values()))
     companions: Any = Companions(None, None)  # type: ignore[arg-type]

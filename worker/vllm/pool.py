@@ -16,8 +16,8 @@ from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from store.tables import new_id
 from worker import process
-from worker.plan import Plan
-from worker.sidecar import OWNER, Sidecar
+from worker.vllm.command import Plan
+from worker.vllm.server import OWNER, Sidecar
 
 logger = logging.getLogger(__name__)
 

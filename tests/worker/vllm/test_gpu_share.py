@@ -8,7 +8,7 @@ from tests.conftest import MODELS
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Gpu
 from uniapl.spec.job import JobSpec
-from worker.memory import shares
+from worker.vllm.gpu_share import shares
 
 GB = 10**9
 MODELS_HERE = {

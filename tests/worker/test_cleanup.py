@@ -21,7 +21,7 @@ from store.settings import Settings
 from store.tables import Answer, Dataset, Job, Upload
 from tests.store.jobs.test_lifecycle import held, make_job
 from uniapl.run import manifest
-from worker import garbage
+from worker import cleanup as garbage
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from store.tables import Metric
 from tests.store.jobs.test_lifecycle import held, make_job
 from uniapl.errors import SpecError
 from uniapl.run.reporter import Reporter
-from worker.relay import Relay
+from worker.report_relay import Relay
 
 
 @pytest.fixture

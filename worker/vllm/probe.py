@@ -24,7 +24,7 @@ from uniapl.inference.protocol import (
     read_scores,
     score_request,
 )
-from worker.plan import Plan
+from worker.vllm.command import Plan
 
 LARGEST_REPLY, LARGEST_METRICS = 2**20, 2**24
 METRICS_S = 10.0

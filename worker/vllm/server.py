@@ -28,15 +28,15 @@ from store.settings import Settings
 from uniapl.inference.endpoint import Address, write_address
 from uniapl.run.reports import Level
 from worker import process
-from worker.plan import Plan
-from worker.probe import ask, pulse
+from worker.vllm.command import Plan
+from worker.vllm.probe import ask, pulse
 
 LOOK_S = 0.2
 DYING_S = 0.5
 """A server that breaks a connection is often about to end, and its status says more than the broken connection."""
 ADDRESS, OWNER, LOG = "address.json", "owner.json", "server.log"
-ROOT = Path(__file__).parent.parent
-LEASH = (sys.executable, "-m", "worker.leash")
+ROOT = Path(__file__).parent.parent.parent
+LEASH = (sys.executable, "-m", "worker.vllm.reaper")
 logger = logging.getLogger(__name__)
 
 State = Literal["waiting", "starting", "ready", "failed", "stopped"]

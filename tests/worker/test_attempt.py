@@ -23,8 +23,8 @@ from tests.e2e.conftest import trainers
 from tests.store.jobs.test_lifecycle import SPEC, claim, held, make_job
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
-from worker import supervisor
-from worker.supervisor import Worker, run_attempt
+from worker import attempt as supervisor
+from worker.attempt import Worker, run_attempt
 
 
 @pytest.fixture

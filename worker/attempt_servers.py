@@ -14,10 +14,10 @@ from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Gpu
 from worker import hardware, process
 from worker.failures import Failure, sidecar_failed
-from worker.memory import shares
-from worker.plan import plans
-from worker.sidecar import News, Sidecar
-from worker.worker import Worker
+from worker.slots import Worker
+from worker.vllm.command import plans
+from worker.vllm.gpu_share import shares
+from worker.vllm.server import News, Sidecar
 
 PROGRESS_S = 10.0
 

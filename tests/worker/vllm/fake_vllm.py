@@ -1,6 +1,6 @@
 """A stand-in for vLLM's server that starts at once and misbehaves as a file tells it, for faults by the dozen.
 
-    python -m tests.worker.fake_vllm FOLDER serve MODEL --port N --served-model-name NAME …
+    python -m tests.worker.vllm.fake_vllm FOLDER serve MODEL --port N --served-model-name NAME …
 
 `FOLDER/mode` holds what it does from now on (`ok` when there is none); `FOLDER/starts` how each start goes, a word a
 line, by its number; it writes a line for each start and request into `FOLDER/seen`. Like vLLM it starts a process of

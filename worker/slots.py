@@ -13,7 +13,7 @@ from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from store.tables import new_id
 from worker import metrics
-from worker.sidecars import Sidecars
+from worker.vllm.pool import Sidecars
 
 logger = logging.getLogger(__name__)
 

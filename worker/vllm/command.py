@@ -14,7 +14,7 @@ from uniapl.run.config import SAMPLER, SAMPLER_START, ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole, VllmSampler
 from uniapl.spec.job import JobSpec
 
-BESIDE = Path(__file__).parent / "beside"
+PLUGIN = Path(__file__).parent / "plugin"
 """What vLLM loads of ours."""
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Those that vLLM makes room for."""
@@ -69,7 +69,7 @@ class Plan:
         command += ["--gpu-memory-utilization", str(self.memory_fraction)]
         if options.max_model_tokens is not None:
             command += ["--max-model-len", str(options.max_model_tokens)]
-        command += ["--scheduling-policy", "priority"]  # for the question after its health, `worker.probe`
+        command += ["--scheduling-policy", "priority"]  # for the question after its health, `worker.vllm.probe`
         if self.kind == "sample":
             command += ["--generation-config", "vllm", "--logprobs-mode", "processed_logprobs"]
             command += ["--max-num-seqs", str(self.sequences)]
@@ -87,7 +87,7 @@ class Plan:
             for name, value in inherited.items()
             if not name.startswith(NOT_PASSED_ON) and not name.endswith("_API_KEY")
         }
-        kept |= {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(BESIDE)}
+        kept |= {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PLUGIN)}
         if self.kind == "sample":  # without these it takes neither weights nor adapters
             kept |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
         devices = settings.discriminator_devices if self.role == "discriminator" else settings.rollout_devices
@@ -108,7 +108,7 @@ def plans(
         spec: the job.
         models: where its models are.
         run_dir: where its trainer writes.
-        shares: of the cards, as `worker.memory` divides them.
+        shares: of the cards, as `worker.vllm.gpu_share` divides them.
     """
     found: dict[ServerRole, Plan] = {}
     for role, options in spec.servers.items():

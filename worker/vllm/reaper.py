@@ -1,4 +1,4 @@
-"""`python -m worker.leash PARENT_PID COMMAND…`: run a command that ends with its worker, with all that it has started.
+"""`python -m worker.vllm.reaper PARENT_PID COMMAND…`: run a command whose whole process group ends with its worker.
 
 A server starts processes of its own, which the kernel's death signal does not reach. This one leads the process group,
 is told when the worker dies, and then kills the group.

@@ -39,8 +39,8 @@ from uniapl.run.config import RunConfig
 from uniapl.run.exit_status import ExitStatus
 from uniapl.spec.teacher import OpenAITeacher
 from worker import metrics, process, recovery
+from worker.attempt_servers import Companions
 from worker.claim import OUTAGE, claim
-from worker.companions import Companions
 from worker.failures import (
     Failure,
     classify,
@@ -51,11 +51,11 @@ from worker.failures import (
     worker_error,
 )
 from worker.lease import Lease
-from worker.plan import visible
-from worker.relay import Relay
+from worker.report_relay import Relay
+from worker.slots import Worker
 from worker.stop import Stop
+from worker.vllm.command import visible
 from worker.watchdog import Watchdog
-from worker.worker import Worker
 
 POLL_S, INTENT_S, DUMP_S = 0.2, 1.0, 2.0
 ROOT = Path(__file__).parent.parent

@@ -1,0 +1,1 @@
+"""vLLM servers that a worker starts beside its trainers."""
