@@ -7,7 +7,7 @@ import sys
 
 import uvicorn
 
-from api import wire
+from api.http import connection as wire
 from store import logs
 from store.settings import Settings
 
@@ -30,7 +30,7 @@ def main() -> int:
         port=arguments.port,
         http=wire.bounded(settings.request_wait_s),
         log_config=None,
-        access_log=False,  # `api.envelope` tells of every request, with its id
+        access_log=False,  # `api.http.middleware` tells of every request, with its id
         timeout_graceful_shutdown=GRACE_S,
     )
     return 0

@@ -12,10 +12,9 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
-from starlette.types import Scope
 
 from api.deps import Service, ServiceDep
-from api.refusals import Forbidden, Unauthenticated
+from api.http.problems import Forbidden, Unauthenticated
 from store.access import api_keys as keys
 from store.access.api_keys import EVERYTHING, Grant, InvalidKey
 from store.db import reading, unit_of_work
@@ -70,11 +69,6 @@ async def recognise(request: Request, service: Service) -> None:
         Forbidden: the service runs without keys, and the request comes from another machine.
     """
     request.state.grant = await run_in_threadpool(_identify, request, service, await _bearer(request))
-
-
-def is_recognised(scope: Scope) -> bool:
-    """Whether `recognise` has identified the caller of a request."""
-    return "grant" in scope["state"]
 
 
 def _identify(request: Request, service: Service, credentials: HTTPAuthorizationCredentials | None) -> Grant:

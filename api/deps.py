@@ -12,9 +12,9 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 
-from api.fleet import Fleet
-from api.limits import Limits
-from api.live import Live
+from api.event_feed import Live
+from api.http.rate_limits import Limits
+from api.worker_cache import Fleet
 from store.access.keyring import SecretKey
 from store.artifacts.paths import Artifacts
 from store.broker.celery_app import Doorbell

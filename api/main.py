@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
-from api import problems
+from api import error_handlers
 from api.deps import Service
-from api.envelope import PAGES, Envelope
-from api.fleet import Fleet
-from api.limits import Limits
-from api.live import Live
-from api.routes import checkpoints, datasets, files, fine_tuning, jobs, planning, secrets, service, uploads
+from api.event_feed import Live
+from api.http.middleware import PAGES, Envelope
+from api.http.rate_limits import Limits
+from api.openai import files, fine_tuning
+from api.routes import checkpoints, datasets, jobs, secrets, service, uploads
+from api.routes import estimates as planning
+from api.worker_cache import Fleet
 from store.access import keyring as secret_key
-from store.artifacts.base import ObjectsAway
 from store.artifacts.paths import Artifacts
 from store.broker.celery_app import Doorbell, make_celery
 from store.db import make_engine
@@ -30,7 +28,6 @@ from store.model_registry import Registry
 from store.settings import Settings
 from uniapl import tracing
 
-logger = logging.getLogger(__name__)
 DESCRIPTION = """
 Post-train language models with Unified Adversarial Preference Learning: every step mixes teacher demonstrations and
 on-policy rollouts in one gradient, `L = alpha·L_SFT + (1 - alpha)·L_GRPO + lambda_adv·L_ADV`.
@@ -74,29 +71,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         static_url=f"{PAGES[0]}/assets",
     )
-    problems.install(app)
+    error_handlers.install(app)
     app.add_middleware(Envelope)
-
-    @app.exception_handler(OperationalError)
-    @app.exception_handler(InterfaceError)
-    @app.exception_handler(TimeoutError)  # no connection came free
-    def _database_down(_: Request, error: SQLAlchemyError) -> JSONResponse:
-        logger.error("the database failed: %s", getattr(error, "orig", error))
-        return problems.problem(
-            503, "database_unavailable", "the database does not answer; try again", headers={"retry-after": "5"}
-        )
-
-    @app.exception_handler(DataError)
-    def _cannot_be_stored(request: Request, error: DataError) -> JSONResponse:
-        logger.warning("%s %s: %s", request.method, request.url.path, error.orig)
-        return problems.problem(422, "invalid_request", "no text may contain NUL, and no number be beyond 64 bits")
-
-    @app.exception_handler(ObjectsAway)
-    def _bucket_away(_: Request, error: ObjectsAway) -> JSONResponse:
-        logger.error("%s", error)
-        return problems.problem(
-            503, "storage_unavailable", "the bucket does not answer; try again", headers={"retry-after": "5"}
-        )
 
     for module in (planning, jobs, datasets, uploads, checkpoints, secrets, fine_tuning, files, service):
         app.include_router(module.router)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from api.examples import JOB_EXAMPLES
-from api.openai import FineTuningRequest, to_spec
+from api.openai.mapping import FineTuningRequest, to_spec
 from tests.conftest import MODELS, ROOT
 from uniapl.estimate import plan
 from uniapl.run.config import ModelSource

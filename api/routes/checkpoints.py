@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Request, Response
 from fastapi.responses import FileResponse
 
-from api import downloads
 from api.auth import ReadsCheckpoints, WritesJobs
+from api.authenticated_route import Guarded
 from api.deps import Service
-from api.guarded import Guarded
-from api.problems import RESPONSES
+from api.http import file_response as downloads
+from api.http.problems import RESPONSES
 from store.checkpoints import aliases, retention
 from store.checkpoints import repository as checkpoints
 from store.errors import NotFound

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import Caller, ReadsJobs, WritesDatasets
+from api.authenticated_route import Guarded
 from api.deps import After, Limit
-from api.guarded import Guarded
+from api.http.problems import RESPONSES
 from api.idempotency import Once, OnceStreamed
-from api.problems import RESPONSES
 from store.artifacts.base import ObjectsAway
 from store.datasets import repository as datasets
 from store.datasets import statistics as contents

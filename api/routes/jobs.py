@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 
-from api import admission, downloads, stream
+from api import sse as stream
+from api.admission import admit as admission
 from api.auth import Caller, ReadsJobs, WritesJobs
-from api.deps import After, Limit
+from api.authenticated_route import Guarded
+from api.deps import After, Limit, Service
+from api.event_feed import to_event
 from api.examples import JOB_EXAMPLES
-from api.guarded import Guarded
+from api.http import file_response as downloads
+from api.http.problems import RESPONSES, Problem
 from api.idempotency import Once, OnceDep
-from api.jobs import to_job, to_jobs
-from api.live import to_event
-from api.problems import RESPONSES, Problem
 from api.routes.checkpoints import to_checkpoint
 from store.checkpoints import repository as checkpoints
 from store.errors import Gone, NotFound
 from store.jobs import claims, events, metrics
+from store.jobs import forecast as outlook
 from store.jobs import lifecycle as jobs
 from store.paging import newest_first
 from store.states import TERMINAL
@@ -215,3 +218,17 @@ def list_checkpoints(job_id: str, caller: ReadsJobs) -> Page[Checkpoint]:
 
 def _change(caller: Caller, once: Once, job_id: str, change: Callable[[Session, str], Row]) -> Job:
     return once.answer(caller, Job, lambda session: Job.model_validate(change(session, job_id)))
+
+
+def to_jobs(session: Session, rows: Sequence[Row], service: Service) -> list[Job]:
+    """In their order."""
+    found = {row.id: Job.model_validate(row) for row in rows}
+    specs = {row.id: (row, found[row.id].spec) for row in rows}
+    expected = outlook.of(session, specs, service.settings.lease_s)
+    return [found[row.id].model_copy(update=asdict(expected[row.id])) for row in rows]
+
+
+def to_job(session: Session, row: Row, service: Service) -> Job:
+    """One of them."""
+    [found] = to_jobs(session, [row], service)
+    return found

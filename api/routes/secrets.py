@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path
 
 from api.auth import ReadsJobs, WritesJobs
-from api.guarded import Guarded
-from api.problems import RESPONSES
+from api.authenticated_route import Guarded
+from api.http.problems import RESPONSES
 from store.access import secrets
 from uniapl.spec.resources import Page, Secret
 from uniapl.spec.secret import NewSecret

@@ -10,10 +10,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.auth import ReadsJobs, ReadsMetrics
+from api.authenticated_route import Guarded
 from api.deps import ServiceDep
-from api.guarded import Guarded
+from api.http.problems import RESPONSES, Problem, problem
 from api.metrics import exposition
-from api.problems import RESPONSES, Problem, problem
 from store import migrate
 from store.db import reading
 from store.jobs import stats as vitals

@@ -10,10 +10,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from api.auth import Caller, ReadsJobs, WritesDatasets
-from api.guarded import Guarded
+from api.authenticated_route import Guarded
+from api.http.problems import RESPONSES, BodyRefused
 from api.idempotency import Once, OnceDep
-from api.problems import RESPONSES
-from api.refusals import BodyRefused
 from api.routes.datasets import BODY, keep
 from store.datasets import repository as datasets
 from store.datasets import uploads

@@ -122,7 +122,7 @@ def test_logs_are_json_and_say_which_request_job_and_attempt(stack: Stack, jobs:
     asked = httpx.get(url, headers={"x-request-id": "asked-by-test"}, trust_env=False)
     assert asked.headers["x-request-id"] == "asked-by-test"
     found = wait_for(lambda: [m for m in messages(stack, "api") if m.get("request_id") == "asked-by-test"])
-    assert found[0] | {"status": 401, "method": "GET", "level": "INFO", "logger": "api.envelope"} == found[0]
+    assert found[0] | {"status": 401, "method": "GET", "level": "INFO", "logger": "api.http.middleware"} == found[0]
     ended = [m for name in WORKERS for m in messages(stack, name) if "ended: done" in m["message"]]
     assert {(m["job_id"], m["attempt"], m["fence"]) for m in ended} == {(job.id, 1, 1) for job in jobs}
 

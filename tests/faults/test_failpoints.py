@@ -62,7 +62,7 @@ TRAINER = [
 API = [
     ("store.jobs.lifecycle:create:before", 1),
     ("store.jobs.lifecycle:create:after", 1),
-    ("api.admission:admit:after", 1),
+    ("api.admission.admit:admit:after", 1),
 ]
 
 
@@ -175,7 +175,7 @@ def test_an_api_that_dies_in_a_request_has_made_one_job_or_none(
     cluster.restart_dead(print)
     wait_for(lambda: answers(cluster), timeout_s=30)
     jobs = list(cluster.client.jobs.list())
-    assert len(jobs) - before == (1 if where == "api.admission:admit:after" else 0)
+    assert len(jobs) - before == (1 if where == "api.admission.admit:admit:after" else 0)
     if len(jobs) > before:  # nobody has rung for it
         assert cluster.finish(jobs[0].id)[0].state == "succeeded"
 

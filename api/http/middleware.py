@@ -17,8 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
-from api.auth import is_recognised
-from api.problems import problem
+from api.http.problems import problem
 from store import logs
 from uniapl import tracing
 
@@ -97,6 +96,11 @@ class Envelope:
 
 
 _OURS = "something went wrong on our side; it has been logged under the id in x-request-id"
+
+
+def is_recognised(scope: Scope) -> bool:
+    """Whether the caller of a request is identified: `api.auth.recognise` stores its grant."""
+    return "grant" in scope["state"]
 
 
 def _announces_body(headers: Headers) -> bool:

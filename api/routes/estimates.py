@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 
-from api import named, plan, validation
+from api.admission import estimate as plan
+from api.admission import lookup as named
+from api.admission import validate as validation
+from api.admission.server_policy import check_discriminator, check_teacher
 from api.auth import Admin, ReadsJobs
-from api.discriminators import check_discriminator
+from api.authenticated_route import Guarded
 from api.examples import JOB_EXAMPLES
-from api.guarded import Guarded
-from api.problems import RESPONSES
-from api.teachers import check_teacher
+from api.http.problems import RESPONSES
 from store import workers
 from uniapl.spec.estimate import Estimate, Validation, Worker
 from uniapl.spec.job import JobSpec

@@ -10,7 +10,7 @@ import time
 from fastapi import Request
 from starlette.types import Message, Receive
 
-from api.refusals import BodyRefused
+from api.http.problems import BodyRefused
 
 MAX_DEPTH = 64
 """Of nested JSON."""

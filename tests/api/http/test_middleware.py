@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from api.body import MAX_DEPTH
+from api.http.body import MAX_DEPTH
 
 
 def test_every_answer_has_an_id_the_version_and_the_security_headers(client: TestClient) -> None:
@@ -116,7 +116,7 @@ def test_nul_in_what_is_looked_up_is_no_failure_of_ours(client: TestClient) -> N
 
 
 def test_no_line_of_the_log_is_a_callers(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", "api.envelope"):
+    with caplog.at_level("INFO", "api.http.middleware"):
         client.get("/jobs/a%0Ab")
-    told = [record.getMessage() for record in caplog.records if record.name == "api.envelope"]
+    told = [record.getMessage() for record in caplog.records if record.name == "api.http.middleware"]
     assert told == ["GET /jobs/a%0Ab 404"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from api import named, plan
+from api.admission import estimate as plan
+from api.admission import lookup as named
+from api.admission.server_policy import check_discriminator, check_teacher, need_secret
 from api.auth import Caller
-from api.discriminators import check_discriminator
+from api.http.rate_limits import LimitReached
 from api.idempotency import Once
-from api.limits import LimitReached
-from api.teachers import check_teacher, need_secret
 from store.jobs import lifecycle as jobs
 from store.jobs import stats as vitals
 from store.tables import Job as Row

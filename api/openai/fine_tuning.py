@@ -8,12 +8,13 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
-from api import admission, openai
+from api.admission import admit as admission
 from api.auth import Caller, ReadsJobs, WritesJobs
-from api.guarded import Guarded
+from api.authenticated_route import Guarded
+from api.http.problems import RESPONSES
 from api.idempotency import Once, OnceDep
-from api.openai import FineTuningRequest, Json
-from api.problems import RESPONSES
+from api.openai import mapping as openai
+from api.openai.mapping import FineTuningRequest, Json
 from api.routes.checkpoints import to_checkpoint
 from store.checkpoints import repository as checkpoints
 from store.datasets import repository as datasets

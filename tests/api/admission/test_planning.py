@@ -15,15 +15,15 @@ from sqlalchemy import event, update
 from uniapl_client import Client
 from uniapl_client.cli import main
 
-from api import fleet
+from api import worker_cache as fleet
 from api.main import create_app
 from store import workers
 from store.db import now, unit_of_work
 from store.settings import Settings
 from store.tables import Worker
 from tests.api.conftest import ROW, new_key, upload
+from tests.api.routes.test_jobs import body, engine_of, without
 from tests.api.server import Server
-from tests.api.test_jobs import body, engine_of, without
 from tests.conftest import MODELS, ROOT
 from uniapl.estimate import plan
 from uniapl.estimate.plan import least

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from api import downloads
+from api.http import file_response as downloads
 from store.artifacts.paths import Artifacts
 from store.settings import Settings
 

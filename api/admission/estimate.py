@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from api import named
+from api.admission import lookup as named
 from api.auth import Caller
 from api.deps import Service
 from store import workers

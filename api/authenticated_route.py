@@ -11,8 +11,9 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from api import auth, body
+from api import auth
 from api.deps import Service
+from api.http import body
 
 STREAMED = {("POST", "/datasets"), ("PATCH", "/uploads/{upload_id}"), ("POST", "/v1/files")}
 """Where bodies may be long; the routes there read them piece by piece, and bound them."""

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from api.auth import Caller
-from api.live import BATCH, Line, line_of
+from api.event_feed import BATCH, Line, line_of
 from store.jobs import events
 
 HEARTBEAT_S = 15.0

@@ -1,4 +1,4 @@
-"""What a spec may say about a teacher behind an address."""
+"""Which model servers a spec may name: teachers and discriminators behind an address."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from store.settings import Settings
 from uniapl.errors import SpecError
 from uniapl.inference import public_transport as outbound
 from uniapl.inference.public_transport import AddressRefused
+from uniapl.spec.backend import ExternalServer
 from uniapl.spec.job import JobSpec
 from uniapl.spec.teacher import OpenAITeacher
 
@@ -65,3 +66,20 @@ def need_secret(session: Session, spec: JobSpec) -> None:
             param="teacher.api_key_secret",
             hint="store it with PUT /secrets/{name}; GET /secrets lists the names that there are",
         ) from None
+
+
+def check_discriminator(settings: Settings, spec: JobSpec) -> None:
+    """Refuse addresses that the operator has not listed; public ones too, since what they answer is trained on.
+
+    Raises:
+        SpecError: naming the field.
+    """
+    judge = spec.discriminator
+    if judge.type == "learned" or not isinstance(judge.backend, ExternalServer):
+        return
+    if not is_listed(judge.backend.url, settings.discriminator_urls):
+        raise SpecError(
+            f"the operator has not allowed discriminators at {judge.backend.url}",
+            param="discriminator.backend.url",
+            hint="allowed addresses are listed in the service's setting UNIAPL_DISCRIMINATOR_URLS",
+        )

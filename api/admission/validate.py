@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api import named, plan
+from api.admission import estimate as plan
+from api.admission import lookup as named
+from api.admission.server_policy import check_discriminator, check_teacher, need_secret
 from api.auth import Caller
-from api.discriminators import check_discriminator
-from api.problems import field_problems
-from api.teachers import check_teacher, need_secret
+from api.http.problems import field_problems
 from uniapl.errors import UniaplError
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import SpecProblem, Validation

@@ -14,7 +14,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine, event
 
-from api import live, stream
+from api import event_feed as live
+from api import sse as stream
 from store.db import unit_of_work
 from store.jobs import claims as holding
 from store.jobs import lifecycle as jobs

@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from api.multipart import MAX_FIELD_BYTES, MAX_FIELDS, Form
+from api.openai.multipart import MAX_FIELD_BYTES, MAX_FIELDS, Form
 from store.settings import Settings
 from tests.api.server import Server
 from uniapl.errors import SpecError

@@ -9,15 +9,15 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
-from api import downloads
 from api.auth import Caller, ReadsJobs, WritesDatasets
-from api.guarded import Guarded
+from api.authenticated_route import Guarded
+from api.http import file_response as downloads
+from api.http.problems import RESPONSES
 from api.idempotency import OnceStreamed
-from api.multipart import Form
-from api.openai import file_view
-from api.problems import RESPONSES
+from api.openai.fine_tuning import Cursor, ListOf
+from api.openai.mapping import file_view
+from api.openai.multipart import Form
 from api.routes.datasets import add, delete_dataset, keep
-from api.routes.fine_tuning import Cursor, ListOf
 from store.datasets import repository as datasets
 from store.datasets.ingest import Ingest, Stated
 from store.errors import NotFound

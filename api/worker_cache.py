@@ -25,7 +25,7 @@ class Look:
     hardware: Sequence[Hardware] = ()
     """What each worker runs on, newest first."""
     fitting: set[str] = field(default_factory=set)
-    """Jobs that were found to fit since, by whatever text `api.plan` knows them by."""
+    """Jobs that were found to fit since, by whatever text `api.admission.estimate` knows them by."""
 
 
 class Fleet:

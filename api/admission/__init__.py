@@ -1,0 +1,1 @@
+"""Admission: the checks of a job spec before it is queued."""

@@ -1,0 +1,1 @@
+"""HTTP middleware: request ids, body limits, rate limits, errors, file responses."""
