@@ -24,7 +24,7 @@ from store import migrate
 from store.artifacts.base import ObjectsAway
 from store.artifacts.paths import Artifacts
 from store.db import make_engine, reading
-from store.jobs import stats as vitals
+from store.jobs import stats
 from store.settings import Settings
 from store.states import ACTIVE
 from store.tables import Attempt, Checkpoint, Dataset, Job
@@ -115,7 +115,7 @@ def _migrations(engine: Engine) -> Finding | None:
 
 
 def _leases(session: Session, settings: Settings) -> Iterator[Finding]:
-    found = vitals.read(session)
+    found = stats.read(session)
     grace = settings.lease_s + 2 * settings.sweep_s
     if found.expired_leases and found.oldest_lease_s > grace:
         yield Finding(

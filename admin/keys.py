@@ -7,8 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import cast
 
-from store.access import api_keys as keys
-from store.access import keyring as secret_key
+from store.access import api_keys, keyring
 from store.access.api_keys import SCOPES, Scope
 from store.db import make_engine, reading, unit_of_work
 from store.errors import NotFound
@@ -41,18 +40,18 @@ def main(arguments: argparse.Namespace, settings: Settings) -> int:
     try:
         if arguments.action == "list":
             with reading(engine) as session:
-                _print([*keys.all_of(session)])
+                _print([*api_keys.all_of(session)])
             return 0
         with unit_of_work(engine) as session:
             if arguments.action == "revoke":
-                key = keys.revoke(session, arguments.id)
+                key = api_keys.revoke(session, arguments.id)
                 print(f"{key.id} is revoked")
                 return 0
-            sealing = secret_key.load(settings)
+            sealing = keyring.load(settings)
             if arguments.action == "rotate":
-                made, text = keys.rotate(session, sealing, arguments.id, grace_s=arguments.grace_hours * 3600)
+                made, text = api_keys.rotate(session, sealing, arguments.id, grace_s=arguments.grace_hours * 3600)
             else:
-                made, text = keys.create(
+                made, text = api_keys.create(
                     session,
                     sealing,
                     tenant=arguments.tenant,

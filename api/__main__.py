@@ -7,7 +7,7 @@ import sys
 
 import uvicorn
 
-from api.http import connection as wire
+from api.http import connection
 from store import logs
 from store.settings import Settings
 
@@ -28,7 +28,7 @@ def main() -> int:
         factory=True,
         host=arguments.host,
         port=arguments.port,
-        http=wire.bounded(settings.request_wait_s),
+        http=connection.bounded(settings.request_wait_s),
         log_config=None,
         access_log=False,  # `api.http.middleware` tells of every request, with its id
         timeout_graceful_shutdown=GRACE_S,

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.deps import Service, ServiceDep
 from api.http.problems import Forbidden, Unauthenticated
-from store.access import api_keys as keys
+from store.access import api_keys
 from store.access.api_keys import EVERYTHING, Grant, InvalidKey
 from store.db import reading, unit_of_work
 from store.settings import read_secret
@@ -80,7 +80,7 @@ def _identify(request: Request, service: Service, credentials: HTTPAuthorization
         raise Unauthenticated("send an API key as `Authorization: Bearer …`; `uniapl admin keys create` makes one")
     try:
         with reading(service.engine) as session:
-            return keys.authenticate(session, service.secret_key, credentials.credentials)
+            return api_keys.authenticate(session, service.secret_key, credentials.credentials)
     except InvalidKey as error:
         raise Unauthenticated(f"{error}; send another as `Authorization: Bearer …`") from None
 

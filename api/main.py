@@ -17,10 +17,9 @@ from api.event_feed import Live
 from api.http.middleware import PAGES, Envelope
 from api.http.rate_limits import Limits
 from api.openai import files, fine_tuning
-from api.routes import checkpoints, datasets, jobs, secrets, service, uploads
-from api.routes import estimates as planning
+from api.routes import checkpoints, datasets, estimates, jobs, secrets, service, uploads
 from api.worker_cache import Fleet
-from store.access import keyring as secret_key
+from store.access import keyring
 from store.artifacts.paths import Artifacts
 from store.broker.celery_app import Doorbell, make_celery
 from store.db import make_engine
@@ -49,7 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.service = Service(
             settings=settings,
             engine=engine,
-            secret_key=secret_key.load(settings),
+            secret_key=keyring.load(settings),
             limits=Limits(settings),
             live=live,
             fleet=Fleet(engine, settings.lease_s),
@@ -74,6 +73,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     error_handlers.install(app)
     app.add_middleware(Envelope)
 
-    for module in (planning, jobs, datasets, uploads, checkpoints, secrets, fine_tuning, files, service):
+    for module in (estimates, jobs, datasets, uploads, checkpoints, secrets, fine_tuning, files, service):
         app.include_router(module.router)
     return app

@@ -29,8 +29,7 @@ from benchmarks.load import Connections, at_rate, stolen
 from benchmarks.server import Api
 from store import workers
 from store.db import make_engine, reading, unit_of_work
-from store.jobs import claims as holding
-from store.jobs import lifecycle as jobs
+from store.jobs import claims, lifecycle
 from store.tables import Job
 from tests.faults.servers import Postgres, Redis
 from worker.hardware import facts
@@ -99,7 +98,7 @@ async def stream(api: Api, readers: int, followed: Sequence[str]) -> tuple[int, 
     holds = []
     for job_id in followed:
         with unit_of_work(engine) as session:
-            holds.append(jobs.claim(session, job_id, owner="benchmark", host="x", boot_id="x", lease_s=3600))
+            holds.append(lifecycle.claim(session, job_id, owner="benchmark", host="x", boot_id="x", lease_s=3600))
     late: list[float] = []
     opened = asyncio.Semaphore(0)
     expected = BEFORE + EVENTS
@@ -120,9 +119,9 @@ async def stream(api: Api, readers: int, followed: Sequence[str]) -> tuple[int, 
     return whole.count(False), late
 
 
-def _say(engine: object, hold: holding.Hold, message: str) -> None:
+def _say(engine: object, hold: claims.Hold, message: str) -> None:
     with unit_of_work(engine) as session:  # type: ignore[arg-type]
-        holding.say(session, hold, message)
+        claims.say(session, hold, message)
 
 
 def _row(what: str, api: Api, took: Sequence[float], lost: int) -> Row:

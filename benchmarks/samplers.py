@@ -12,7 +12,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from uniapl.model.policy import Policy
-from uniapl.rollout import transformers as rollout
+from uniapl.rollout import transformers
 from uniapl.rollout.generator import Completion
 from uniapl.rollout.token_sampling import choose
 
@@ -35,7 +35,7 @@ def end_only_where_told(policy: Policy) -> None:
 def ours(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> list[list[Completion]]:
     """Our sampler; the last token of each completion is the end that was imposed."""
 
-    class Scheduled(rollout.TransformersGenerator):
+    class Scheduled(transformers.TransformersGenerator):
         def _draws(self, rows: int, seed: int) -> Tensor:
             draws = super()._draws(rows, seed)
             draws[torch.arange(rows), torch.tensor(lengths) - 1] = ENDS
@@ -46,7 +46,7 @@ def ours(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> list[l
         return tokens.masked_fill(draws == ENDS, policy.stop_ids[0]), logprobs
 
     sampler = Scheduled(policy, temperature=1.0, max_new_tokens=max(lengths), batch_size=len(lengths))
-    with patch.object(rollout, "choose", scheduled):
+    with patch.object(transformers, "choose", scheduled):
         return sampler.sample(prompts, group_size=len(lengths) // len(prompts), seed=0)
 
 

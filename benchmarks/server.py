@@ -12,8 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from store.access import api_keys as keys
-from store.access import keyring as secret_key
+from store.access import api_keys, keyring
 from store.db import make_engine, unit_of_work
 from store.migrate import upgrade
 from store.settings import Settings
@@ -34,7 +33,7 @@ class Api:
         known = Settings.model_validate({name[prefix:].lower(): value for name, value in given.items()})
         upgrade(known)
         with unit_of_work(make_engine(known.database)) as session:
-            _, key = keys.create(session, secret_key.load(known), tenant=DEFAULT, name="benchmark")
+            _, key = api_keys.create(session, keyring.load(known), tenant=DEFAULT, name="benchmark")
         self.settings, self.processes = known, processes
         self.headers = {"authorization": f"Bearer {key}"}
         with socket.socket() as probe:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from store.access import api_keys as keys
-from store.access import keyring as secret_key
+from store.access import api_keys, keyring
 from store.db import make_engine, unit_of_work
 from store.settings import Settings
 from store.tables import Key
@@ -26,7 +25,7 @@ def first_key(settings: Settings) -> str | None:
     engine = make_engine(settings.database)
     with unit_of_work(engine) as session:
         if session.scalar(select(Key.id).limit(1)) is None:
-            _, made = keys.create(session, secret_key.load(settings), tenant=DEFAULT, name="first")
+            _, made = api_keys.create(session, keyring.load(settings), tenant=DEFAULT, name="first")
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
                 file.write(made + "\n")  # before the commit: a key that nobody knows would be worse than a dead file
     engine.dispose()

@@ -22,15 +22,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from store import logs
-from store.access import keyring as secret_key
-from store.access import secrets
+from store.access import keyring, secrets
 from store.access.secrets import SecretUnusable
 from store.access.url_allowlist import is_listed
 from store.checkpoints import repository as checkpoints
 from store.db import reading, unit_of_work
 from store.errors import FenceLost
-from store.jobs import claims as holding
-from store.jobs import lifecycle as jobs
+from store.jobs import claims, lifecycle
 from store.jobs.claims import Hold, Intents
 from store.tables import Checkpoint
 from uniapl import tracing
@@ -103,8 +101,8 @@ def _give_up(worker: Worker, hold: Hold, error: Exception) -> None:
     try:
         with unit_of_work(worker.engine) as session:
             told = failure.model_dump(mode="json")
-            jobs.retry_or_fail(session, hold.job_id, hold.fence, told, worker.settings.retry_backoff_s)
-            holding.end_attempt(session, hold.job_id, hold.fence, failure.code)
+            lifecycle.retry_or_fail(session, hold.job_id, hold.fence, told, worker.settings.retry_backoff_s)
+            claims.end_attempt(session, hold.job_id, hold.fence, failure.code)
     except (FenceLost, SQLAlchemyError) as error:
         logger.warning("%s: %s", hold.job_id, error)
 
@@ -113,8 +111,8 @@ def _refuse(worker: Worker, hold: Hold, failure: Failure) -> None:
     """No attempt can go better; if even this cannot be written, the lease will run out, and another one tries."""
     try:
         with unit_of_work(worker.engine) as session:
-            jobs.fail(session, hold.job_id, hold.fence, failure.error.model_dump(mode="json"))
-            holding.end_attempt(session, hold.job_id, hold.fence, failure.error.code)
+            lifecycle.fail(session, hold.job_id, hold.fence, failure.error.model_dump(mode="json"))
+            claims.end_attempt(session, hold.job_id, hold.fence, failure.error.code)
     except (FenceLost, SQLAlchemyError) as error:
         logger.warning("%s: %s", hold.job_id, error)
 
@@ -202,7 +200,7 @@ class _Attempt:
         name = teacher.api_key_secret if isinstance(teacher, OpenAITeacher) else None
         if name is None:
             return {}
-        key = secret_key.load(self._settings)
+        key = keyring.load(self._settings)
         with reading(self._engine) as session:
             return {name: secrets.value(session, key, self._hold.tenant, name)}
 
@@ -227,8 +225,8 @@ class _Attempt:
         """So that a later claimant can bury what we leave behind."""
         started = process.start_time(child.pid)
         with unit_of_work(self._engine) as session:
-            holding.touch(session, self._hold)
-            holding.note(session, self._hold.job_id, self._hold.fence, pgid=child.pid, pid_starttime=started)
+            claims.touch(session, self._hold)
+            claims.note(session, self._hold.job_id, self._hold.fence, pgid=child.pid, pid_starttime=started)
 
     def _follow(self, child: subprocess.Popen[bytes]) -> int:
         """Relay, heed intents and watch, until the trainer has ended; returns its exit status."""
@@ -243,7 +241,7 @@ class _Attempt:
                     if self._lease.certain:
                         self._companions.tell()
                     with reading(self._engine) as session:
-                        self._intents = holding.intents(session, self._hold.job_id)
+                        self._intents = claims.intents(session, self._hold.job_id)
             except OUTAGE as error:  # the trainer goes on; its reports wait in their file
                 logger.warning("%s: what it reports cannot be passed on: %s", self._hold.job_id, error)
                 time.sleep(INTENT_S)
@@ -300,29 +298,29 @@ class _Attempt:
                 ExitStatus.DONE,
                 ExitStatus.REQUEUE,
             )  # else it may have died before it told of a checkpoint
-            holding.end_attempt(session, hold.job_id, hold.fence, kind, relay_closed=told_all)
+            claims.end_attempt(session, hold.job_id, hold.fence, kind, relay_closed=told_all)
         logger.info("%s: attempt %d ended: %s", hold.job_id, hold.attempt, kind)
 
     def _move_on(self, status: int, session: Session) -> str:
         """The transition; returns how the attempt ended, in a word."""
         hold = self._hold
         if status == ExitStatus.DONE and checkpoints.has_final(session, hold.job_id):
-            jobs.succeed(session, hold)
+            lifecycle.succeed(session, hold)
             return "done"
         if self._intents.cancel:
-            jobs.cancelled(session, hold.job_id, hold.fence)
+            lifecycle.cancelled(session, hold.job_id, hold.fence)
             return "cancelled"
         if self._stop.caused(status) or self._worker.stopping.is_set() or self._intents.pause:
-            jobs.preempt(session, hold, self._stop.reason)
+            lifecycle.preempt(session, hold, self._stop.reason)
             return "preempted"
         failure = self._failure(status)
         error = failure.error.model_dump(mode="json")
         if failure.error.code == CheckpointError.code and self._resumed is not None:
             checkpoints.mark_deleted(session, self._resumed)  # the next attempt goes further back
         if failure.may_pass:
-            jobs.retry_or_fail(session, hold.job_id, hold.fence, error, self._settings.retry_backoff_s)
+            lifecycle.retry_or_fail(session, hold.job_id, hold.fence, error, self._settings.retry_backoff_s)
         else:
-            jobs.fail(session, hold.job_id, hold.fence, error)
+            lifecycle.fail(session, hold.job_id, hold.fence, error)
         return failure.error.code
 
     def _failure(self, status: int) -> Failure:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from store.db import unit_of_work
-from store.jobs import claims as holding
+from store.jobs import claims
 from store.jobs.claims import Hold
 from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Gpu
@@ -78,7 +78,7 @@ class Companions:
             return
         with unit_of_work(self._worker.engine) as session:
             for item in news:
-                holding.say(session, self._hold, item.message, level=item.level, data=dict(item.data))
+                claims.say(session, self._hold, item.message, level=item.level, data=dict(item.data))
         self._told = known
 
     def _progress(self) -> list[News]:

@@ -6,7 +6,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 
 from store.artifacts.base import ObjectsAway
 from store.db import unit_of_work
-from store.jobs import lifecycle as jobs
+from store.jobs import lifecycle
 from store.jobs.claims import Hold
 from worker import process
 from worker.slots import Worker
@@ -32,7 +32,7 @@ def claim(worker: Worker, job_id: str) -> Hold | None:
 def _claim(worker: Worker, job_id: str) -> Hold | None:
     fences = worker.artifacts.fences(job_id)
     with unit_of_work(worker.engine) as session:
-        return jobs.claim(
+        return lifecycle.claim(
             session,
             job_id,
             owner=worker.owner,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
-from store import idempotency as answers
+from store import idempotency
 from store.artifacts.base import fence_of
 from store.artifacts.paths import Artifacts
 from store.datasets import uploads
@@ -44,7 +44,7 @@ def clear(engine: Engine, artifacts: Artifacts) -> None:
             artifacts.objects.evict(name)
     _clear_datasets(engine, artifacts)
     with unit_of_work(engine) as session:
-        answers.forget_old(session)
+        idempotency.forget_old(session)
 
 
 def _clear_datasets(engine: Engine, artifacts: Artifacts) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from store.db import unit_of_work
 from store.errors import FenceLost
-from store.jobs import claims as holding
+from store.jobs import claims
 from store.jobs.claims import Hold
 from worker import metrics
 
@@ -67,7 +67,7 @@ class Lease:
             asked = time.monotonic()  # the lease counts from before the question: the answer may have taken long
             try:
                 with unit_of_work(self._engine) as session:
-                    holding.renew(session, self._hold, self._lease_s)
+                    claims.renew(session, self._hold, self._lease_s)
                 self._renewed = asked
                 metrics.renewals.labels("renewed").inc()
             except FenceLost:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from store.checkpoints import repository as checkpoints
 from store.db import reading, unit_of_work
-from store.jobs import claims as holding
+from store.jobs import claims
 from store.jobs.claims import Hold
 from store.tables import Attempt, Checkpoint, Job
 from uniapl.errors import CheckpointError
@@ -50,10 +50,10 @@ def take_over(worker: Worker, hold: Hold) -> None:
         for checkpoint in found:
             worker.artifacts.objects.publish(worker.artifacts.relative(checkpoint.path))
         with unit_of_work(worker.engine) as session:
-            holding.touch(session, hold)
+            claims.touch(session, hold)
             for checkpoint in found:
                 _adopt(worker, hold, attempt.fence, checkpoint, session)
-            holding.note(session, hold.job_id, attempt.fence, relay_closed=True)
+            claims.note(session, hold.job_id, attempt.fence, relay_closed=True)
 
 
 def bury(attempt: Attempt) -> None:
@@ -65,7 +65,7 @@ def bury(attempt: Attempt) -> None:
 
 def resume_point(worker: Worker, hold: Hold, session: Session) -> Checkpoint | None:
     """The newest checkpoint that is really there, recorded as what this attempt has begun from."""
-    holding.touch(session, hold)  # locks the job: nobody deletes the checkpoint before the choice is recorded
+    claims.touch(session, hold)  # locks the job: nobody deletes the checkpoint before the choice is recorded
     found = None
     for row in checkpoints.of_job(session, hold.job_id):
         if worker.artifacts.objects.checkpoint_files(row.path) is not None:
@@ -73,8 +73,8 @@ def resume_point(worker: Worker, hold: Hold, session: Session) -> Checkpoint | N
             break
         checkpoints.mark_deleted(session, row)
         text = f"the checkpoint after step {row.step} cannot be used: files are missing or torn"
-        holding.say(session, hold, text, level="warning", data={"step": row.step})
-    holding.note(session, hold.job_id, hold.fence, resumed_from=found.id if found else None)
+        claims.say(session, hold, text, level="warning", data={"step": row.step})
+    claims.note(session, hold.job_id, hold.fence, resumed_from=found.id if found else None)
     report_lost(session, hold, found.step if found else 0)
     return found
 
@@ -94,8 +94,8 @@ def report_lost(session: Session, hold: Hold, kept: int) -> None:
     if finished > kept:
         numbers = {"lost_steps": finished - kept, "finished_step": finished, "checkpoint_step": kept}
         text = f"steps lost: {finished - kept} (step {finished} was finished, the last checkpoint is of step {kept})"
-        holding.say(session, hold, text, level="warning", data=numbers)
-    holding.touch(session, hold, step=kept)
+        claims.say(session, hold, text, level="warning", data=numbers)
+    claims.touch(session, hold, step=kept)
 
 
 def newest_step(worker: Worker, hold: Hold, session: Session) -> int:
@@ -132,6 +132,6 @@ def _adopt(worker: Worker, hold: Hold, fence: int, found: SavedCheckpoint, sessi
         manifest_sha256=found.manifest_sha256,
         size=found.bytes,
     )
-    holding.touch(session, hold, fruitless_attempts=0)
+    claims.touch(session, hold, fruitless_attempts=0)
     text = f"checkpoint after step {found.step} found, and taken over"
-    holding.say(session, hold, text, data={"step": found.step})
+    claims.say(session, hold, text, data={"step": found.step})

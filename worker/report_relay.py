@@ -19,9 +19,7 @@ from store.artifacts.paths import Artifacts
 from store.checkpoints import repository as checkpoints
 from store.checkpoints import retention
 from store.db import unit_of_work
-from store.jobs import claims as holding
-from store.jobs import lifecycle as jobs
-from store.jobs import metrics
+from store.jobs import claims, lifecycle, metrics
 from store.jobs.claims import Hold
 from store.tables import Attempt, Checkpoint
 from uniapl.run.reports import (
@@ -143,7 +141,7 @@ class Relay:
     def _write(self, session: Session, reports: list[Report], dropped: int, *, last: int) -> Sequence[Checkpoint]:
         """Apply reports; returns the checkpoints that retention gives up for new ones."""
         hold = self._hold
-        holding.touch(session, hold)  # takes the row lock, and proves the hold before anything is written
+        claims.touch(session, hold)  # takes the row lock, and proves the hold before anything is written
         attempt = session.get_one(Attempt, (hold.job_id, self._fence), populate_existing=True)
         if attempt.relayed_seq < self._told:
             raise _Forgotten
@@ -151,12 +149,12 @@ class Relay:
             return []
         if dropped and not attempt.dropped_points:
             text = "metrics come faster than they are stored; of some steps none are kept"
-            holding.say(session, hold, text, level="warning", data={"points_per_s": self._downsampler.points_per_s})
+            claims.say(session, hold, text, level="warning", data={"points_per_s": self._downsampler.points_per_s})
         fresh = [report for report in reports if report.seq > attempt.relayed_seq]
         for report in fresh:
             self._apply(session, report)
         values = {"relayed_seq": last, "dropped_points": attempt.dropped_points + dropped}
-        holding.note(session, hold.job_id, self._fence, **values)
+        claims.note(session, hold.job_id, self._fence, **values)
         if any(isinstance(report, CheckpointReport) for report in fresh):
             return retention.expire(session, hold.job_id, hold.spec.schedule.keep_checkpoints)
         return []
@@ -167,7 +165,7 @@ class Relay:
             case MetricReport():
                 points = [(name, report.step, value) for name, value in report.values.items()]
                 metrics.put_metrics(session, hold.job_id, hold.fence, points)
-                holding.touch(session, hold, step=report.step)
+                claims.touch(session, hold, step=report.step)
             case SampleReport():
                 fields = report.model_dump(exclude={"seq", "ts", "kind"})
                 metrics.put_sample(session, hold.job_id, hold.fence, **fields)
@@ -181,14 +179,14 @@ class Relay:
                     manifest_sha256=report.manifest_sha256,
                     size=report.bytes,
                 )
-                holding.touch(session, hold, fruitless_attempts=0)
-                holding.say(session, hold, f"checkpoint after step {report.step}", data={"step": report.step})
+                claims.touch(session, hold, fruitless_attempts=0)
+                claims.say(session, hold, f"checkpoint after step {report.step}", data={"step": report.step})
             case EventReport():
-                holding.say(session, hold, report.message, level=report.level, data=report.data)
+                claims.say(session, hold, report.message, level=report.level, data=report.data)
             case PhaseReport() if self._own:
-                holding.touch(session, hold, phase=report.phase)
+                claims.touch(session, hold, phase=report.phase)
                 if report.phase == "training":
-                    jobs.begin(session, hold)
+                    lifecycle.begin(session, hold)
             case ErrorReport() if self._own:
                 self.error = report
 

@@ -14,11 +14,9 @@ from sqlalchemy.orm import Session
 
 from store import workers
 from store.db import reading, unit_of_work
-from store.jobs import claims as holding
-from store.jobs import lifecycle as jobs
+from store.jobs import claims, lifecycle
 from store.tables import Attempt
-from worker import cleanup as garbage
-from worker import hardware, metrics
+from worker import cleanup, hardware, metrics
 from worker.attempt import run_attempt
 from worker.failures import lost_holder
 from worker.recovery import bury
@@ -53,21 +51,21 @@ class Sweeper:
         """One round."""
         with unit_of_work(self._engine) as session:
             workers.report(session, self._worker.owner, self._hardware, self._settings.lease_s)
-            jobs.heed_intents_of_given_back(session)
-            jobs.requeue_due(session)
+            lifecycle.heed_intents_of_given_back(session)
+            lifecycle.requeue_due(session)
             if self._may_reap():
-                silent = jobs.expired(session)
+                silent = lifecycle.expired(session)
                 for job_id, fence in silent if self._may_reap() else ():
                     self._try_to_reap(job_id, fence, session)
         with reading(self._engine) as session:
-            waiting = jobs.queued(session)
+            waiting = lifecycle.queued(session)
         for job_id in waiting:
             if not self._worker.take(job_id, run_attempt):
                 break
         self._worker.sidecars.tidy()
         if time.monotonic() - self._cleared_at > self._settings.garbage_s:
             self._cleared_at = time.monotonic()
-            garbage.clear(self._engine, self._worker.artifacts)
+            cleanup.clear(self._engine, self._worker.artifacts)
 
     def _may_reap(self) -> bool:
         """Only after a whole lease time of connection: holders that were cut off with us must renew first.
@@ -93,9 +91,9 @@ class Sweeper:
         metrics.reaped.inc()
         bury(session.get_one(Attempt, (job_id, fence)))  # before the row says that nothing runs
         error = lost_holder()
-        if holding.intents(session, job_id).cancel:
-            jobs.cancelled(session, job_id, fence)
+        if claims.intents(session, job_id).cancel:
+            lifecycle.cancelled(session, job_id, fence)
         else:
             told = error.model_dump(mode="json")
-            jobs.retry_or_fail(session, job_id, fence, told, self._settings.retry_backoff_s)
-        holding.end_attempt(session, job_id, fence, error.code)
+            lifecycle.retry_or_fail(session, job_id, fence, told, self._settings.retry_backoff_s)
+        claims.end_attempt(session, job_id, fence, error.code)

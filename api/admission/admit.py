@@ -5,14 +5,12 @@ from __future__ import annotations
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from api.admission import estimate as plan
-from api.admission import lookup as named
+from api.admission import estimate, lookup
 from api.admission.server_policy import check_discriminator, check_teacher, need_secret
 from api.auth import Caller
 from api.http.rate_limits import LimitReached
 from api.idempotency import Once
-from store.jobs import lifecycle as jobs
-from store.jobs import stats as vitals
+from store.jobs import lifecycle, stats
 from store.tables import Job as Row
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import check_mix
@@ -30,8 +28,8 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
     service = caller.service
     check_discriminator(service.settings, spec)
     check_teacher(service.settings, spec)  # may ask a resolver, and the next line the hub: no transaction is open
-    models = named.find_models(service.registry, spec)
-    misfit = plan.misfit(caller, spec, models)  # reads datasets, so before it too
+    models = lookup.find_models(service.registry, spec)
+    misfit = estimate.misfit(caller, spec, models)  # reads datasets, so before it too
     created: Job | None = None
 
     def create(session: Session) -> Job:
@@ -41,7 +39,7 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
         need_secret(session, spec)
         if misfit is not None:  # of a job that was accepted before, the answer stands whatever workers are there now
             raise misfit
-        created = Job.model_validate(jobs.create(session, spec, models))
+        created = Job.model_validate(lifecycle.create(session, spec, models))
         return created
 
     try:
@@ -57,11 +55,11 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
 
 
 def _check_number(session: Session, most: int) -> None:
-    if vitals.open_jobs(session) >= most:
+    if stats.open_jobs(session) >= most:
         raise LimitReached(f"{most} jobs are not over yet; wait for some, or cancel them", 30)
 
 
 def _check_datasets(session: Session, spec: JobSpec) -> None:
-    check_mix(spec, [named.contents(session, name, param, hold=True) for param, name in named.mixed(spec)])
+    check_mix(spec, [lookup.contents(session, name, param, hold=True) for param, name in lookup.mixed(spec)])
     if spec.evaluation is not None:
-        named.find_dataset(session, spec.evaluation.dataset, "evaluation.dataset", hold=True)
+        lookup.find_dataset(session, spec.evaluation.dataset, "evaluation.dataset", hold=True)

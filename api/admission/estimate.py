@@ -7,12 +7,12 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from api.admission import lookup as named
+from api.admission import lookup
 from api.auth import Caller
 from api.deps import Service
 from store import workers
 from store.artifacts.base import ObjectsAway
-from store.jobs import step_rates as rates
+from store.jobs import step_rates
 from store.tables import Dataset
 from uniapl.errors import MisfitError, SpecError
 from uniapl.estimate import plan
@@ -55,7 +55,7 @@ def estimate(caller: Caller, spec: JobSpec, sources: Sources) -> Estimate:
     with caller.reading() as session:
         found = _datasets(session, spec)
         alive = workers.alive(session, service.settings.lease_s)
-        measured = rates.rate(session, spec, sorted({row.host for row in alive}))
+        measured = step_rates.rate(session, spec, sorted({row.host for row in alive}))
     hardware = [Hardware.model_validate(row) for row in alive]
     entries = plan.read_entries(spec, sources[spec.student], _files(service, found))
     memory, verdict, why = _memory(service, spec, sources, entries, hardware)
@@ -138,7 +138,7 @@ def _datasets(session: Session, spec: JobSpec) -> list[Dataset]:
     Raises:
         SpecError: one is not there.
     """
-    return [named.find_dataset(session, name, param) for param, name in named.mixed(spec)]
+    return [lookup.find_dataset(session, name, param) for param, name in lookup.mixed(spec)]
 
 
 def _files(service: Service, found: Sequence[Dataset]) -> list[tuple[Path, int]]:
@@ -156,7 +156,7 @@ def _caveats(spec: JobSpec, memory: MemoryEstimate | None) -> list[str]:
     return told
 
 
-def _measured(spec: JobSpec, measured: rates.Rate, usual: Step) -> TimeEstimate:
+def _measured(spec: JobSpec, measured: step_rates.Rate, usual: Step) -> TimeEstimate:
     step_s = measured.token_s * usual.tokens
     basis = f"measured on {measured.steps} steps of jobs like it, by tokens"
     return TimeEstimate(step_s=step_s, total_s=step_s * spec.schedule.steps, basis=basis)

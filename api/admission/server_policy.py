@@ -9,7 +9,7 @@ from store.access.url_allowlist import ANY_PUBLIC, is_listed
 from store.errors import NotFound
 from store.settings import Settings
 from uniapl.errors import SpecError
-from uniapl.inference import public_transport as outbound
+from uniapl.inference import public_transport
 from uniapl.inference.public_transport import AddressRefused
 from uniapl.spec.backend import ExternalServer
 from uniapl.spec.job import JobSpec
@@ -40,7 +40,7 @@ def check_teacher(settings: Settings, spec: JobSpec) -> None:
             hint="allowed addresses are listed in the service's setting UNIAPL_TEACHER_URLS",
         )
     try:
-        outbound.check(teacher.base_url)
+        public_transport.check(teacher.base_url)
     except AddressRefused as error:
         raise SpecError(
             f"teachers at {teacher.base_url} are not asked",

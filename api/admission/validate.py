@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api.admission import estimate as plan
-from api.admission import lookup as named
+from api.admission import estimate, lookup
 from api.admission.server_policy import check_discriminator, check_teacher, need_secret
 from api.auth import Caller
 from api.http.problems import field_problems
@@ -55,7 +54,7 @@ def _look_up(caller: Caller, given: dict[str, Any], problems: list[SpecProblem])
     student, mix, held_out = given.get("student"), given.get("dataset_mix"), given.get("evaluation")
     if isinstance(student, str) and student:
         with _noting(problems):
-            named.find_student(caller.service.registry, student)
+            lookup.find_student(caller.service.registry, student)
     asked = [(f"dataset_mix.{i}.dataset", entry) for i, entry in enumerate(mix if isinstance(mix, list) else [])]
     asked.append(("evaluation.dataset", held_out))
     with caller.reading() as session:
@@ -63,7 +62,7 @@ def _look_up(caller: Caller, given: dict[str, Any], problems: list[SpecProblem])
             dataset = entry.get("dataset") if isinstance(entry, dict) else None
             if isinstance(dataset, str) and "\x00" not in dataset:
                 with _noting(problems):
-                    named.find_dataset(session, dataset, param)
+                    lookup.find_dataset(session, dataset, param)
 
 
 def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[str]:
@@ -74,32 +73,32 @@ def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[s
     with _noting(problems):
         check_discriminator(caller.service.settings, spec)
     with _noting(problems):
-        models |= named.find_student(caller.service.registry, spec.student)
-        named.check_sampler(spec, models[spec.student])
+        models |= lookup.find_student(caller.service.registry, spec.student)
+        lookup.check_sampler(spec, models[spec.student])
     if spec.uses_discriminator and spec.discriminator.model is not None:
         with _noting(problems):
-            models |= named.find_discriminator(
+            models |= lookup.find_discriminator(
                 caller.service.registry, spec.discriminator.model, spec.discriminator.type
             )
     contents: list[DatasetContents] = []
     with caller.reading() as session:
-        for param, name in named.mixed(spec):
+        for param, name in lookup.mixed(spec):
             with _noting(problems):
-                contents.append(named.contents(session, name, param))
+                contents.append(lookup.contents(session, name, param))
         if spec.evaluation is not None:
             with _noting(problems):
-                named.find_dataset(session, spec.evaluation.dataset, "evaluation.dataset")
+                lookup.find_dataset(session, spec.evaluation.dataset, "evaluation.dataset")
         with _noting(problems):
             need_secret(session, spec)
     if len(contents) == len(spec.dataset_mix):
         problems += [_told(problem) for problem in mix_problems(spec, contents)]
-    if not problems and (misfit := plan.misfit(caller, spec, models)) is not None:
+    if not problems and (misfit := estimate.misfit(caller, spec, models)) is not None:
         problems.append(_told(misfit))
     return [] if problems else _warnings(caller, spec, models)
 
 
 def _warnings(caller: Caller, spec: JobSpec, models: dict[str, ModelSource]) -> list[str]:
-    found = plan.estimate(caller, spec, models)
+    found = estimate.estimate(caller, spec, models)
     told = [
         f"{role.left_out:.0%} of the rows of role {role.role!r} are beyond the limits of `data`, and are not used"
         for role in found.roles

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.auth import Caller, ReadsJobs, WritesDatasets
 from api.authenticated_route import Guarded
-from api.http import file_response as downloads
+from api.http import file_response
 from api.http.problems import RESPONSES
 from api.idempotency import OnceStreamed
 from api.openai.fine_tuning import Cursor, ListOf
@@ -130,7 +130,7 @@ def file_content(file_id: FileId, caller: ReadsJobs, request: Request) -> Respon
     _get(caller, file_id)
     artifacts = caller.service.artifacts
     name = artifacts.relative(artifacts.dataset(file_id))
-    rows = downloads.answer(request, artifacts, name, media_type="application/jsonl")
+    rows = file_response.answer(request, artifacts, name, media_type="application/jsonl")
     if rows is None:
         raise NotFound("dataset", file_id)
     return rows

@@ -8,19 +8,18 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
-from api.admission import admit as admission
+from api.admission import admit
 from api.auth import Caller, ReadsJobs, WritesJobs
 from api.authenticated_route import Guarded
 from api.http.problems import RESPONSES
 from api.idempotency import Once, OnceDep
-from api.openai import mapping as openai
+from api.openai import mapping
 from api.openai.mapping import FineTuningRequest, Json
 from api.routes.checkpoints import to_checkpoint
 from store.checkpoints import repository as checkpoints
 from store.datasets import repository as datasets
 from store.errors import NotFound
-from store.jobs import events, metrics
-from store.jobs import lifecycle as jobs
+from store.jobs import events, lifecycle, metrics
 from store.paging import newest_first
 from store.tables import Job as Row
 from uniapl.errors import SpecError
@@ -82,7 +81,7 @@ def create_fine_tuning_job(
             rows = datasets.get(session, request.training_file).rows
         except NotFound as error:
             raise SpecError(str(error), param="training_file", hint="upload it with POST /v1/files") from None
-    job = admission.admit(caller, once, openai.to_spec(request, rows))
+    job = admit.admit(caller, once, mapping.to_spec(request, rows))
     background.add_task(caller.service.doorbell.ring, job.id)
     with caller.reading() as session:
         return _view(session, job.id)
@@ -113,13 +112,13 @@ def get_fine_tuning_job(job_id: JobId, caller: ReadsJobs) -> FineTuningJob:
 @router.post("/{fine_tuning_job_id}/cancel")
 def cancel_fine_tuning_job(job_id: JobId, caller: WritesJobs, once: OnceDep) -> FineTuningJob:
     """Cancel a job; an active one keeps running until its trainer is gone."""
-    return _change(caller, once, job_id, jobs.request_cancel)
+    return _change(caller, once, job_id, lifecycle.request_cancel)
 
 
 @router.post("/{fine_tuning_job_id}/pause")
 def pause_fine_tuning_job(job_id: JobId, caller: WritesJobs, once: OnceDep) -> FineTuningJob:
     """Pause a job; it writes a checkpoint first."""
-    return _change(caller, once, job_id, jobs.request_pause)
+    return _change(caller, once, job_id, lifecycle.request_pause)
 
 
 @router.post("/{fine_tuning_job_id}/resume")
@@ -128,26 +127,26 @@ def resume_fine_tuning_job(
 ) -> FineTuningJob:
     """Let a paused job go on."""
     background.add_task(caller.service.doorbell.ring, job_id)
-    return _change(caller, once, job_id, jobs.request_resume)
+    return _change(caller, once, job_id, lifecycle.request_resume)
 
 
 @router.get("/{fine_tuning_job_id}/events")
 def list_fine_tuning_events(job_id: JobId, caller: ReadsJobs, after: Cursor = None, limit: Number = 20) -> ListOf:
     """Events, newest first."""
-    before = None if after is None else openai.event_number(after)
+    before = None if after is None else mapping.event_number(after)
     if after is not None and before is None:
         raise NotFound("event", after)
     with caller.reading() as session:
-        jobs.get(session, job_id)
+        lifecycle.get(session, job_id)
         found = events.before(session, job_id, before, limit + 1)
-    return ListOf(data=[openai.event_view(row) for row in found[:limit]], has_more=len(found) > limit)
+    return ListOf(data=[mapping.event_view(row) for row in found[:limit]], has_more=len(found) > limit)
 
 
 @router.get("/{fine_tuning_job_id}/checkpoints")
 def list_fine_tuning_checkpoints(job_id: JobId, caller: ReadsJobs, after: Cursor = None, limit: Number = 10) -> ListOf:
     """Checkpoints, newest first, with the metrics of their step."""
     with caller.reading() as session:
-        jobs.get(session, job_id)
+        lifecycle.get(session, job_id)
         rows = list(checkpoints.of_job(session, job_id))
         if after is not None:
             ids = [row.id for row in rows]
@@ -156,14 +155,14 @@ def list_fine_tuning_checkpoints(job_id: JobId, caller: ReadsJobs, after: Cursor
             rows = rows[ids.index(after) + 1 :]
         known = {row.step: metrics.at_step(session, job_id, row.step) for row in rows[:limit]}
     found = [to_checkpoint(row, caller.service) for row in rows[:limit]]
-    data = [openai.checkpoint_view(checkpoint, known[checkpoint.step]) for checkpoint in found if checkpoint]
+    data = [mapping.checkpoint_view(checkpoint, known[checkpoint.step]) for checkpoint in found if checkpoint]
     return ListOf(data=data, has_more=len(rows) > limit)
 
 
 def _view(session: Session, job_id: str) -> FineTuningJob:
-    row = jobs.get(session, job_id)
+    row = lifecycle.get(session, job_id)
     saved = checkpoints.of_job(session, job_id)
-    return FineTuningJob.model_validate(openai.job_view(row, saved[0].id if saved else None))
+    return FineTuningJob.model_validate(mapping.job_view(row, saved[0].id if saved else None))
 
 
 def _change(caller: Caller, once: Once, job_id: str, change: Any) -> FineTuningJob:

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse
 from api.auth import ReadsCheckpoints, WritesJobs
 from api.authenticated_route import Guarded
 from api.deps import Service
-from api.http import file_response as downloads
+from api.http import file_response
 from api.http.problems import RESPONSES
 from store.checkpoints import aliases, retention
 from store.checkpoints import repository as checkpoints
@@ -87,7 +87,7 @@ def download_file(checkpoint_id: str, name: str, caller: ReadsCheckpoints, reque
     hashes = {file.name: file.sha256 for file in found.files} | {MANIFEST: row.manifest_sha256}
     if name not in hashes:  # also keeps every path outside the manifest out of reach
         raise NotFound("file", name)
-    file = downloads.answer(
+    file = file_response.answer(
         request,
         caller.service.artifacts,
         f"{row.path}/{name}",

@@ -16,7 +16,7 @@ from api.http.problems import RESPONSES
 from api.idempotency import Once, OnceStreamed
 from store.artifacts.base import ObjectsAway
 from store.datasets import repository as datasets
-from store.datasets import statistics as contents
+from store.datasets import statistics
 from store.datasets.ingest import Ingest, Stated
 from store.errors import Conflict, NotFound
 from store.paging import newest_first
@@ -120,7 +120,7 @@ def preview_dataset(
     """The first rows, as they are stored and trained on: with our own fields, whatever was uploaded."""
     found = _get(caller, dataset_id)
     try:
-        shown = contents.first_rows(caller.service.artifacts.fetched(dataset_id), rows)
+        shown = statistics.first_rows(caller.service.artifacts.fetched(dataset_id), rows)
     except FileNotFoundError:
         raise NotFound("dataset", dataset_id) from None
     return Page(object="list", data=shown, has_more=len(shown) < found.rows)
@@ -137,9 +137,9 @@ def dataset_statistics(
     It is read from up to 2,000 rows, spread evenly over the dataset, within about 10 seconds.
     """
     found, service = _get(caller, dataset_id), caller.service
-    count = contents.token_counter(service.registry, student) if student is not None else None
+    count = statistics.token_counter(service.registry, student) if student is not None else None
     try:
-        return contents.statistics(found, service.artifacts.fetched(dataset_id), count)
+        return statistics.statistics(found, service.artifacts.fetched(dataset_id), count)
     except FileNotFoundError:
         raise NotFound("dataset", dataset_id) from None
 

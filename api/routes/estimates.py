@@ -6,9 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 
-from api.admission import estimate as plan
-from api.admission import lookup as named
-from api.admission import validate as validation
+from api.admission import estimate, lookup, validate
 from api.admission.server_policy import check_discriminator, check_teacher
 from api.auth import Admin, ReadsJobs
 from api.authenticated_route import Guarded
@@ -28,7 +26,7 @@ def validate_job(spec: Annotated[dict[str, Any], Body(openapi_examples=JOB_EXAMP
 
     The body is a spec as for `POST /jobs`; a wrong one is a 200 too, with `valid: false`.
     """
-    return validation.validate(caller, spec)
+    return validate.validate(caller, spec)
 
 
 @router.post("/jobs/estimate", tags=["jobs"])
@@ -40,7 +38,7 @@ def estimate_job(spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)], 
     """
     check_discriminator(caller.service.settings, spec)
     check_teacher(caller.service.settings, spec)
-    return plan.estimate(caller, spec, named.find_models(caller.service.registry, spec))
+    return estimate.estimate(caller, spec, lookup.find_models(caller.service.registry, spec))
 
 
 @router.get("/workers", tags=["service"])

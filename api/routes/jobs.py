@@ -10,22 +10,20 @@ from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Request, Re
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 
-from api import sse as stream
-from api.admission import admit as admission
+from api import sse
+from api.admission import admit
 from api.auth import Caller, ReadsJobs, WritesJobs
 from api.authenticated_route import Guarded
 from api.deps import After, Limit, Service
 from api.event_feed import to_event
 from api.examples import JOB_EXAMPLES
-from api.http import file_response as downloads
+from api.http import file_response
 from api.http.problems import RESPONSES, Problem
 from api.idempotency import Once, OnceDep
 from api.routes.checkpoints import to_checkpoint
 from store.checkpoints import repository as checkpoints
 from store.errors import Gone, NotFound
-from store.jobs import claims, events, metrics
-from store.jobs import forecast as outlook
-from store.jobs import lifecycle as jobs
+from store.jobs import claims, events, forecast, lifecycle, metrics
 from store.paging import newest_first
 from store.states import TERMINAL
 from store.tables import Job as Row
@@ -49,7 +47,7 @@ def create_job(
     The spec is checked against the datasets and models it names before anything is queued. The answer holds the spec
     with every default filled in; the same is stored beside each checkpoint.
     """
-    job = admission.admit(caller, once, spec)
+    job = admit.admit(caller, once, spec)
     background.add_task(caller.service.doorbell.ring, job.id)  # runs after the commit
     response.headers["location"] = f"/jobs/{job.id}"
     return job
@@ -67,7 +65,7 @@ def list_jobs(caller: ReadsJobs, after: After = None, limit: Limit = 20) -> Page
 def get_job(job_id: str, caller: ReadsJobs) -> Job:
     """One job."""
     with caller.reading() as session:
-        return to_job(session, jobs.get(session, job_id), caller.service)
+        return to_job(session, lifecycle.get(session, job_id), caller.service)
 
 
 @router.post("/{job_id}/cancel")
@@ -77,7 +75,7 @@ def cancel_job(job_id: str, caller: WritesJobs, once: OnceDep) -> Job:
     A waiting job is cancelled at once. For an active one the answer says `cancel_requested`; it becomes `cancelled`
     when its trainer is gone. Checkpoints stay. Cancelling twice is harmless; a job that has ended otherwise is a 409.
     """
-    return _change(caller, once, job_id, jobs.request_cancel)
+    return _change(caller, once, job_id, lifecycle.request_cancel)
 
 
 @router.post("/{job_id}/pause")
@@ -88,7 +86,7 @@ def pause_job(job_id: str, caller: WritesJobs, once: OnceDep) -> Job:
     then the answer has `pause_requested`. Pausing twice is harmless; a job that has ended is a
     409.
     """
-    return _change(caller, once, job_id, jobs.request_pause)
+    return _change(caller, once, job_id, lifecycle.request_pause)
 
 
 @router.post("/{job_id}/resume")
@@ -98,7 +96,7 @@ def resume_job(job_id: str, caller: WritesJobs, once: OnceDep, background: Backg
     A trainer that has already been asked to stop saves its last finished step all the same, and the job is queued
     again. Resuming a job that is not paused is harmless; a job that has ended is a 409.
     """
-    job = _change(caller, once, job_id, jobs.request_resume)
+    job = _change(caller, once, job_id, lifecycle.request_resume)
     background.add_task(caller.service.doorbell.ring, job_id)  # runs after the commit
     return job
 
@@ -123,14 +121,14 @@ def list_events(
     """
     streamed = "text/event-stream" in request.headers.get("accept", "")
     with caller.reading() as session:
-        newest = jobs.get(session, job_id).event_seq
+        newest = lifecycle.get(session, job_id).event_seq
         found = [] if streamed else events.after(session, job_id, after, limit + 1)
     if streamed:
         seen = last_event_id if last_event_id is not None else after
         limits = caller.service.limits
         limits.begin("streams", caller.tenant)
-        lines = stream.follow(caller, job_id, newest, seen)
-        return stream.EventStream(lines, ended=lambda: limits.end("streams", caller.tenant))
+        lines = sse.follow(caller, job_id, newest, seen)
+        return sse.EventStream(lines, ended=lambda: limits.end("streams", caller.tenant))
     return Page(data=[to_event(row) for row in found[:limit]], has_more=len(found) > limit)
 
 
@@ -150,7 +148,7 @@ def list_metrics(
     """
     wanted = names.split(",") if names else None
     with caller.reading() as session:
-        jobs.get(session, job_id)
+        lifecycle.get(session, job_id)
         if max_points is not None:
             few = metrics.thinned(session, job_id, names=wanted, since_step=since_step, max_points=max_points)
             return Page(data=[MetricPoint.model_validate(m) for m in few], has_more=False)
@@ -169,7 +167,7 @@ def list_samples(
 ) -> Page[Sample]:
     """Held-out answers, beside the teacher's, from every evaluation."""
     with caller.reading() as session:
-        jobs.get(session, job_id)
+        lifecycle.get(session, job_id)
         found = metrics.samples(session, job_id, step=step)
     return Page(data=[Sample.model_validate(sample) for sample in found], has_more=False)
 
@@ -194,11 +192,11 @@ def get_log(
     Where the artifacts are in a bucket it grows with each checkpoint, and is whole at the end of the attempt.
     """
     with caller.reading() as session:
-        job = jobs.get(session, job_id)
+        job = lifecycle.get(session, job_id)
         fence = claims.fence_of(session, job_id, attempt)
     artifacts = caller.service.artifacts
     name = artifacts.relative(artifacts.log(job_id, fence))
-    file = downloads.answer(request, artifacts, name, media_type="text/plain; charset=utf-8")
+    file = file_response.answer(request, artifacts, name, media_type="text/plain; charset=utf-8")
     if file is not None:
         return file
     if job.state in TERMINAL:
@@ -210,7 +208,7 @@ def get_log(
 def list_checkpoints(job_id: str, caller: ReadsJobs) -> Page[Checkpoint]:
     """Checkpoints of a job, newest first."""
     with caller.reading() as session:
-        jobs.get(session, job_id)
+        lifecycle.get(session, job_id)
         rows = checkpoints.of_job(session, job_id)
     found = (to_checkpoint(row, caller.service) for row in rows)
     return Page(data=[checkpoint for checkpoint in found if checkpoint is not None], has_more=False)
@@ -224,7 +222,7 @@ def to_jobs(session: Session, rows: Sequence[Row], service: Service) -> list[Job
     """In their order."""
     found = {row.id: Job.model_validate(row) for row in rows}
     specs = {row.id: (row, found[row.id].spec) for row in rows}
-    expected = outlook.of(session, specs, service.settings.lease_s)
+    expected = forecast.of(session, specs, service.settings.lease_s)
     return [found[row.id].model_copy(update=asdict(expected[row.id])) for row in rows]
 
 

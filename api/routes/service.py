@@ -16,7 +16,7 @@ from api.http.problems import RESPONSES, Problem, problem
 from api.metrics import exposition
 from store import migrate
 from store.db import reading
-from store.jobs import stats as vitals
+from store.jobs import stats
 from uniapl.spec.resources import Model, Page
 
 router = APIRouter(tags=["service"], route_class=Guarded)
@@ -39,7 +39,7 @@ def metrics(service: ReadsMetrics) -> PlainTextResponse:
     Opened by a key with the scope `admin`, or by the token that the operator has set up for it.
     """
     with reading(service.engine) as session:
-        found = vitals.read(session)
+        found = stats.read(session)
     return PlainTextResponse(exposition(found, service.artifacts.root), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from store.datasets import parquet_process as parquet_rows
+from store.datasets import parquet_process
 from store.datasets.pipeline import Sink
 from uniapl.errors import DatasetError
 from uniapl.spec.importers.rows import FIELDS
@@ -48,7 +48,7 @@ def _read(path: str, feed: Callable[[bytes], None]) -> None:
     Raises:
         DatasetError: the file cannot be read, or not within `parquet_rows.MEMORY`.
     """
-    command = [sys.executable, "-P", parquet_rows.__file__, path, ",".join(FIELDS)]
+    command = [sys.executable, "-P", parquet_process.__file__, path, ",".join(FIELDS)]
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
     options: dict[str, Any] = {
         "stdin": subprocess.DEVNULL,
@@ -65,11 +65,11 @@ def _read(path: str, feed: Callable[[bytes], None]) -> None:
             child.kill()
         errors.seek(0)
         reason = errors.read(1000).decode(errors="replace").strip() or "no reason given"
-    if status == parquet_rows.TOO_LARGE:
+    if status == parquet_process.TOO_LARGE:
         raise DatasetError(
-            f"the Parquet file has pages or rows that need more than {parquet_rows.MEMORY // 2**20} MiB of memory",
+            f"the Parquet file has pages or rows that need more than {parquet_process.MEMORY // 2**20} MiB of memory",
             hint="write it with smaller pages, or send JSON lines",
         )
     if status != 0:
-        told = reason if status == parquet_rows.UNREADABLE else "its reader crashed"
+        told = reason if status == parquet_process.UNREADABLE else "its reader crashed"
         raise DatasetError(f"the Parquet file cannot be read: {told}", hint="write it again and send it again")

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from store import workers
 from store.db import now
-from store.jobs import step_rates as rates
+from store.jobs import step_rates
 from store.states import ACTIVE, DUE, TERMINAL, State
 from store.tables import Job
 from store.tables import Worker as WorkerRow
@@ -57,11 +57,11 @@ def of(session: Session, jobs: Mapping[str, tuple[Job, JobSpec | Kept]], lease_s
         return {job_id: Outlook() for job_id in jobs}
     alive = workers.alive(session, lease_s)
     service, places = _look(session, alive), _places(session, rows)
-    step_s = rates.own(session, [row.id for row in rows if row.step > 0])
+    step_s = step_rates.own(session, [row.id for row in rows if row.step > 0])
     unmeasured = {row.id: jobs[row.id][1] for row in rows if row.id not in step_s}
     new = {job_id: spec for job_id, spec in unmeasured.items() if isinstance(spec, JobSpec)}
     if new and alive:
-        step_s |= rates.of_twins(session, new, sorted({worker.host for worker in alive}))
+        step_s |= step_rates.of_twins(session, new, sorted({worker.host for worker in alive}))
     found = {
         row.id: Outlook(
             queue_position=places.get(row.id),

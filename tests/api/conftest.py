@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.main import create_app
-from store.access import api_keys as keys
+from store.access import api_keys
 from store.access.api_keys import SCOPES, Scope
 from store.db import unit_of_work
 from store.settings import Settings
@@ -46,7 +46,7 @@ def new_key(client: TestClient, tenant: str = "default", scopes: Iterable[Scope]
     """A key, made behind the API's back as an operator does."""
     service = client.app.state.service  # type: ignore[attr-defined]
     with unit_of_work(service.engine) as session:
-        return keys.create(session, service.secret_key, tenant=tenant, name="test", scopes=scopes)[1]
+        return api_keys.create(session, service.secret_key, tenant=tenant, name="test", scopes=scopes)[1]
 
 
 def upload(client: TestClient, *rows: dict[str, Any]) -> str:

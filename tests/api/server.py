@@ -9,8 +9,7 @@ import uvicorn
 from sqlalchemy import Engine
 
 from api.main import create_app
-from store.access import api_keys as keys
-from store.access import keyring as secret_key
+from store.access import api_keys, keyring
 from store.db import make_engine, unit_of_work
 from store.settings import Settings
 
@@ -24,7 +23,7 @@ class Server:
         self.server = uvicorn.Server(uvicorn.Config(self.app, port=0, log_level="warning", timeout_graceful_shutdown=1))
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         with unit_of_work(self.engine) as session:
-            _, key = keys.create(session, secret_key.load(settings), tenant="default", name="test")
+            _, key = api_keys.create(session, keyring.load(settings), tenant="default", name="test")
         self.key = key
         self.headers = {"authorization": f"Bearer {key}", "accept": "text/event-stream"}
 

@@ -13,7 +13,7 @@ import pytest
 import schemathesis
 
 from store.access import api_keys as keys
-from store.access import keyring as secret_key
+from store.access import keyring
 from store.access.api_keys import SCOPES, Scope
 from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
@@ -65,7 +65,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterat
     upgrade(settings)
     with Server(settings) as server:
         with unit_of_work(server.engine) as session:
-            load = secret_key.load(settings)
+            load = keyring.load(settings)
             made = {s: keys.create(session, load, tenant="default", name=s, scopes=[s])[1] for s in SCOPES}
         yield World(server, made, _ids(server))
 

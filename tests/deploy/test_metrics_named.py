@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api import metrics
 from store import states
-from store.jobs import stats as vitals
+from store.jobs import stats
 from tests.conftest import ROOT
 from tests.deploy.conftest import tool, written
 from worker import metrics as of_worker
@@ -27,7 +27,7 @@ SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_cou
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Names of the samples on both pages."""
-    found = vitals.Vitals(
+    found = stats.Vitals(
         jobs=dict.fromkeys(states.STATES, 0),
         queue_age_s=0,
         expired_leases=0,

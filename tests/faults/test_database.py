@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, func, select, text
 
 from store.artifacts.paths import Artifacts
 from store.db import reading
-from store.jobs import lifecycle as jobs
+from store.jobs import lifecycle
 from store.tables import Attempt, Event, Job
 from tests.e2e.conftest import wait_for
 from tests.faults.cluster import LEASE_S, Cluster
@@ -277,5 +277,5 @@ def test_a_holder_that_a_restored_database_still_knows_catches_up(cluster: Clust
     assert job.state == "succeeded"
     with reading(cluster.engine) as session:
         said = list(session.scalars(select(Event.message).where(Event.job_id == job_id)))
-        assert jobs.get(session, job_id).infra_failures <= 1
+        assert lifecycle.get(session, job_id).infra_failures <= 1
     assert len({message for message in said if message.startswith("checkpoint after")}) == 120 / 5

@@ -9,9 +9,7 @@ from sqlalchemy import Engine, select, update
 
 from store import workers
 from store.db import now, reading, unit_of_work
-from store.jobs import lifecycle as jobs
-from store.jobs import metrics
-from store.jobs import step_rates as rates
+from store.jobs import lifecycle, metrics, step_rates
 from store.tables import Job, Worker
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
@@ -72,9 +70,9 @@ def spec(**changes: Any) -> JobSpec:
 def run(engine: Engine, given: JobSpec, *, host: str = "h", step_s: float = 2.0) -> str:
     """A job that made two steps of 100 tokens."""
     with unit_of_work(engine) as session:
-        job_id = jobs.create(session, given, {"tiny": ModelSource(path="/models/tiny")}).id
+        job_id = lifecycle.create(session, given, {"tiny": ModelSource(path="/models/tiny")}).id
     with unit_of_work(engine) as session:
-        hold = jobs.claim(session, job_id, owner="w", host=host, boot_id="b", lease_s=60)
+        hold = lifecycle.claim(session, job_id, owner="w", host=host, boot_id="b", lease_s=60)
         assert hold is not None
         points = [
             (name, step, value)
@@ -86,9 +84,9 @@ def run(engine: Engine, given: JobSpec, *, host: str = "h", step_s: float = 2.0)
     return job_id
 
 
-def rate(engine: Engine, given: JobSpec, *hosts: str) -> rates.Rate | None:
+def rate(engine: Engine, given: JobSpec, *hosts: str) -> step_rates.Rate | None:
     with reading(engine) as session:
-        return rates.rate(session, given, hosts)
+        return step_rates.rate(session, given, hosts)
 
 
 def test_the_rate_is_the_mean_of_jobs_like_it_on_these_hosts(engine: Engine) -> None:
@@ -96,7 +94,7 @@ def test_the_rate_is_the_mean_of_jobs_like_it_on_these_hosts(engine: Engine) -> 
     run(engine, spec())
     run(engine, spec(), step_s=4.0)
     run(engine, spec(), step_s=1000.0, host="slow")
-    assert rate(engine, spec(), "h") == rates.Rate(steps=4, token_s=0.03, completion_tokens=10.0)
+    assert rate(engine, spec(), "h") == step_rates.Rate(steps=4, token_s=0.03, completion_tokens=10.0)
     assert rate(engine, spec(), "elsewhere") is None
     assert rate(engine, spec()) is None
 

@@ -10,13 +10,12 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
 
-from store.access import keyring as secret_key
-from store.access import secrets
+from store.access import keyring, secrets
 from store.access.keyring import SecretKey
 from store.artifacts.paths import Artifacts
 from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
-from store.jobs import lifecycle as jobs
+from store.jobs import lifecycle
 from store.settings import Settings
 from store.tables import Attempt
 from tests.e2e.conftest import trainers
@@ -37,7 +36,7 @@ def test_a_worker_that_cannot_run_the_attempt_says_so_at_once(worker: Worker, en
     (tmp_path / "jobs").write_text("a file where a folder should be")
     run_attempt(worker, job_id)
     with unit_of_work(engine) as session:
-        assert jobs.get(session, job_id).state == "retry_wait"
+        assert lifecycle.get(session, job_id).state == "retry_wait"
         attempt = session.scalars(select(Attempt)).one()
         assert (attempt.exit_kind, attempt.ended_at is not None) == ("worker_error", True)
     assert worker.active == set()
@@ -55,7 +54,7 @@ def test_a_trainer_whose_group_cannot_be_recorded_does_not_live_on(
     run_attempt(worker, job_id)
     assert trainers(tmp_path) == []
     with unit_of_work(engine) as session:
-        assert jobs.get(session, job_id).state == "retry_wait"
+        assert lifecycle.get(session, job_id).state == "retry_wait"
 
 
 @pytest.mark.parametrize("step", ["_run_config", "_secrets", "_record_group"])
@@ -84,7 +83,7 @@ def test_a_tenants_jobs_share_one_folder_of_teachers_answers(worker: Worker, eng
     folders = []
     for tenant in ("acme", "acme", "other"):
         with unit_of_work(engine, tenant) as session:
-            job_id = jobs.create(session, SPEC, {"tiny": ModelSource(path="/models/tiny")}).id
+            job_id = lifecycle.create(session, SPEC, {"tiny": ModelSource(path="/models/tiny")}).id
         folders.append(supervisor._Attempt(worker, held(engine, job_id))._run_config().teacher_cache)
     cache = (tmp_path / "teacher_cache").absolute()
     assert folders == [str(cache / "acme"), str(cache / "acme"), str(cache / "other")]
@@ -95,7 +94,7 @@ def with_teacher(engine: Engine, **teacher: Any) -> str:
     given = {"type": "openai", "base_url": "https://teacher.example/v1", "model": "m", **teacher}
     spec = JobSpec.model_validate({**SPEC.model_dump(exclude_unset=True), "teacher": given})
     with unit_of_work(engine) as session:
-        return jobs.create(session, spec, {"tiny": ModelSource(path="/models/tiny")}).id
+        return lifecycle.create(session, spec, {"tiny": ModelSource(path="/models/tiny")}).id
 
 
 @pytest.mark.parametrize("harm", ["gone", "sealed with another key", "whole"])
@@ -105,14 +104,14 @@ def test_a_trainer_starts_with_its_secret_in_its_input_or_not_at_all(
     received = tmp_path / "received"
     copy = f"import sys; open({str(received)!r}, 'w').write(sys.stdin.read() + ' '.join(sys.argv[1:]))"
     monkeypatch.setattr(supervisor, "TRAINER", (sys.executable, "-c", copy))
-    key = secret_key.load(worker.settings) if harm == "whole" else SecretKey(["x" * 64])
+    key = keyring.load(worker.settings) if harm == "whole" else SecretKey(["x" * 64])
     job_id = with_teacher(engine, api_key_secret="big")
     if harm != "gone":
         with unit_of_work(engine) as session:
             secrets.put(session, key, "big", "sk-0123456789")
     run_attempt(worker, job_id)
     with unit_of_work(engine) as session:
-        job = jobs.get(session, job_id)
+        job = lifecycle.get(session, job_id)
         ended = (job.state, session.scalars(select(Attempt)).one().exit_kind)
     if harm == "whole":
         assert received.read_text().startswith('{"big": "sk-0123456789"}')

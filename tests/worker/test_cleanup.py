@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, select
 
-from store import idempotency as answers
+from store import idempotency
 from store.artifacts.paths import Artifacts
 from store.checkpoints import repository as checkpoints
 from store.datasets import repository as datasets
 from store.datasets import uploads
 from store.db import now, unit_of_work
-from store.jobs import lifecycle as jobs
+from store.jobs import lifecycle
 from store.jobs.claims import Hold
 from store.settings import Settings
 from store.tables import Answer, Dataset, Job, Upload
 from tests.store.jobs.test_lifecycle import held, make_job
 from uniapl.run import manifest
-from worker import cleanup as garbage
+from worker import cleanup
 
 
 @pytest.fixture
@@ -69,12 +69,12 @@ def test_of_a_living_job_only_what_is_deleted_or_left_by_earlier_attempts(engine
     commit(engine, artifacts, old, 1, kept)
     commit(engine, artifacts, old, 2, deleted, deleted=True)
     with unit_of_work(engine) as session:
-        jobs.preempt(session, old, "stopping")
+        lifecycle.preempt(session, old, "stopping")
     new = held(engine, old.job_id)
     handed, handing = handed_over(artifacts, old), handed_over(artifacts, new)
     fresh = checkpoint(artifacts, new, 4)
     writing = unfinished(artifacts, new)
-    garbage.clear(engine, artifacts)
+    cleanup.clear(engine, artifacts)
     assert not left.exists()
     assert not deleted.exists()
     assert not handed.exists()
@@ -96,7 +96,7 @@ def test_of_a_job_that_is_over_everything_without_a_row(engine: Engine, artifact
     log = artifacts.attempt(hold.job_id, hold.fence) / "trainer.log"
     log.write_text("a log")
     end(engine, hold)
-    garbage.clear(engine, artifacts)
+    cleanup.clear(engine, artifacts)
     assert kept.exists()
     assert log.exists()
     assert not left.exists()
@@ -111,7 +111,7 @@ def test_a_folder_that_is_no_attempts_is_left_alone(engine: Engine, artifacts: A
     artifacts.attempt(hold.job_id, hold.fence).rename(artifacts.root / "jobs" / hold.job_id / name)
     fresh = unfinished(artifacts, hold)
     end(engine, hold)
-    garbage.clear(engine, artifacts)
+    cleanup.clear(engine, artifacts)
     assert not fresh.exists()
     for path in (whole, left):
         assert Path(str(path).replace("fence-1", name)).exists()
@@ -123,7 +123,7 @@ def test_a_job_that_the_database_does_not_know_is_left_alone(engine: Engine, art
     stranger = Hold("job_stranger", 1, 1, hold.stored_spec, {}, hold.tenant)
     path = checkpoint(artifacts, stranger, 1)
     left = unfinished(artifacts, stranger)
-    garbage.clear(engine, artifacts)
+    cleanup.clear(engine, artifacts)
     assert path.exists()
     assert left.exists()
 
@@ -135,10 +135,10 @@ def test_an_upload_or_a_copy_that_broke_off_is_garbage_after_a_day(engine: Engin
     fetched = whole.with_name(".ds_whole.jsonl.0a1b2c3d.tmp")
     for path in (under_way, abandoned, whole, fetched):
         path.write_text("{}")
-    day_ago = time.time() - garbage.UPLOAD_ABANDONED_S - 60
+    day_ago = time.time() - cleanup.UPLOAD_ABANDONED_S - 60
     for path in (abandoned, whole, fetched):
         os.utime(path, (day_ago, day_ago))
-    garbage.clear(engine, artifacts)
+    cleanup.clear(engine, artifacts)
     assert under_way.exists()
     assert whole.exists()
     assert not abandoned.exists()
@@ -153,11 +153,11 @@ def test_an_upload_that_can_be_resumed_is_kept_until_it_expires(engine: Engine, 
     given_up = artifacts.upload("up_given_up")
     files = [artifacts.upload(growing.id), artifacts.upload(expired.id), given_up]
     files[0].parent.mkdir(parents=True)
-    days_ago = time.time() - 2 * garbage.UPLOAD_ABANDONED_S
+    days_ago = time.time() - 2 * cleanup.UPLOAD_ABANDONED_S
     for path in files:
         path.write_text("{}")
         os.utime(path, (days_ago, days_ago))
-    garbage.clear(engine, artifacts)
+    cleanup.clear(engine, artifacts)
     assert [path.exists() for path in files] == [True, False, False]
     with unit_of_work(engine) as session:
         assert [row.id for row in session.scalars(select(Upload))] == [growing.id]
@@ -174,7 +174,7 @@ def test_of_a_deleted_dataset_the_file_goes_too(engine: Engine, artifacts: Artif
             session.add(Dataset(id=path.stem, tenant="default", name="n", **facts))
         session.flush()
         datasets.delete(session, "ds_deleted")
-    garbage.clear(engine, artifacts)
+    cleanup.clear(engine, artifacts)
     assert kept.exists()
     assert not deleted.exists()
 
@@ -193,7 +193,7 @@ def test_of_a_deleted_dataset_the_object_and_every_copy_go(engine: Engine, bucke
         session.flush()
         datasets.delete(session, "ds_deleted")
     for machine in (one, two):
-        garbage.clear(engine, machine)
+        cleanup.clear(engine, machine)
         assert [path.name for path in (machine.root / "datasets").iterdir()] == ["ds_kept.jsonl"]
     assert one.objects.datasets() == {"datasets/ds_kept.jsonl"}
 
@@ -201,9 +201,9 @@ def test_of_a_deleted_dataset_the_object_and_every_copy_go(engine: Engine, bucke
 def test_answers_to_idempotent_requests_are_forgotten_after_a_week(engine: Engine, artifacts: Artifacts) -> None:
     with unit_of_work(engine) as session:
         for tenant in ("acme", "other"):
-            for key, age in (("old", answers.KEPT_S + 60), ("young", answers.KEPT_S - 60)):
+            for key, age in (("old", idempotency.KEPT_S + 60), ("young", idempotency.KEPT_S - 60)):
                 session.add(Answer(tenant=tenant, key=key, request="r", body={}, created_at=now() - age))
-    garbage.clear(engine, artifacts)
+    cleanup.clear(engine, artifacts)
     with unit_of_work(engine) as session:
         assert set(session.scalars(select(Answer.key))) == {"young"}
         assert session.scalar(select(func.count()).select_from(Answer)) == 2
@@ -213,7 +213,7 @@ def test_a_second_time_nothing_is_left_to_do(engine: Engine, artifacts: Artifact
     hold = held(engine, make_job(engine))
     unfinished(artifacts, hold)
     end(engine, hold)
-    garbage.clear(engine, artifacts)
+    cleanup.clear(engine, artifacts)
     before = sorted(artifacts.root.rglob("*"))
-    garbage.clear(engine, artifacts)
+    cleanup.clear(engine, artifacts)
     assert sorted(artifacts.root.rglob("*")) == before

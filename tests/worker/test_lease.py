@@ -11,8 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from store.db import now, unit_of_work
 from store.errors import FenceLost
-from store.jobs import claims as holding
-from store.jobs import lifecycle as jobs
+from store.jobs import claims, lifecycle
 from store.tables import Job
 from tests.e2e.conftest import wait_for
 from tests.store.jobs.test_lifecycle import held, make_job
@@ -45,7 +44,7 @@ def test_a_holder_that_cannot_renew_counts_on_its_lease_no_longer_than_it_may(
         raise OperationalError("UPDATE", {}, Exception("the database went away"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(holding, "renew", broken)
+        patch.setattr(claims, "renew", broken)
         with lease:
             wait_for(lambda: not lease.certain, timeout_s=10)
             assert time.monotonic() - began >= 2.0 * (1 - MARGIN)
@@ -64,7 +63,7 @@ def test_the_lease_counts_from_before_the_question(engine: Engine, monkeypatch: 
         asked.append(time.monotonic())
         over.wait(60 if len(asked) > 1 else 0.05)  # the second has no answer before we have looked
 
-    monkeypatch.setattr(holding, "renew", slow)
+    monkeypatch.setattr(claims, "renew", slow)
     with Lease(engine, hold, lease_s=60, heartbeat_s=0.01) as lease:
         try:
             wait_for(lambda: len(asked) == 2, timeout_s=60)
@@ -77,7 +76,7 @@ def test_the_lease_counts_from_before_the_question(engine: Engine, monkeypatch: 
 def test_a_holder_hears_that_its_job_was_taken(engine: Engine) -> None:
     hold = held(engine, make_job(engine))
     with unit_of_work(engine) as session:
-        jobs.preempt(session, hold, "stopping")
+        lifecycle.preempt(session, hold, "stopping")
     taken = held(engine, hold.job_id)
     with Lease(engine, hold, lease_s=30, heartbeat_s=0.05) as lease:
         assert lease.lost.wait(10)

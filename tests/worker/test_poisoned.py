@@ -14,16 +14,14 @@ from sqlalchemy import Engine, select, text, update
 
 from store.artifacts.paths import Artifacts
 from store.db import unit_of_work
-from store.jobs import claims as holding
-from store.jobs import events
-from store.jobs import lifecycle as jobs
+from store.jobs import claims, events, lifecycle
 from store.settings import Settings
 from store.tables import Attempt, Event, Job
 from tests.e2e.conftest import wait_for
 from tests.store.jobs.test_lifecycle import ERROR, SPEC, history, make_job, state
 from tests.store.jobs.test_lifecycle import claim as claim_again
 from uniapl.spec.job import SPEC_VERSION
-from worker import attempt as supervisor
+from worker import attempt
 from worker.slots import Worker
 from worker.sweeper import Sweeper
 
@@ -33,7 +31,7 @@ Harm = Callable[[Engine, Artifacts, str], Any]
 @pytest.fixture
 def worker(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     """With one slot, whose trainer only waits."""
-    monkeypatch.setattr(supervisor, "TRAINER", ("/bin/sh", "-c", "sleep 60"))
+    monkeypatch.setattr(attempt, "TRAINER", ("/bin/sh", "-c", "sleep 60"))
     worker = Worker(Settings(data_dir=tmp_path, worker_slots=1, retry_backoff_s=0.1, drain_s=0.1), engine)
     yield worker
     worker.drain()
@@ -79,9 +77,9 @@ def a_folder_for_reports(engine: Engine, artifacts: Artifacts, job_id: str) -> N
     hold = claim_again(engine, job_id)
     assert hold is not None
     with unit_of_work(engine) as session:
-        jobs.retry_or_fail(session, job_id, hold.fence, ERROR, 0.0)
-        holding.end_attempt(session, job_id, hold.fence, "trainer_crashed")
-        jobs.requeue_due(session)
+        lifecycle.retry_or_fail(session, job_id, hold.fence, ERROR, 0.0)
+        claims.end_attempt(session, job_id, hold.fence, "trainer_crashed")
+        lifecycle.requeue_due(session)
     artifacts.reports(job_id, hold.fence).mkdir(parents=True)
 
 
@@ -107,10 +105,10 @@ def test_a_job_that_cannot_be_taken_fails_by_its_own_budget_and_the_next_is_take
     assert reason in failures[-1], failures
     assert failures[-1].endswith("; another follows")
     with unit_of_work(engine) as session:
-        jobs.request_cancel(session, healthy)
+        lifecycle.request_cancel(session, healthy)
     sweep_until(worker, lambda: state(engine, poisoned) == "failed")
     with unit_of_work(engine) as session:
-        job = jobs.get(session, poisoned)
+        job = lifecycle.get(session, poisoned)
         assert (job.attempt, job.error and job.error["code"]) == (3, "no_progress")
         assert job.error is not None
         assert reason in job.error["message"]
@@ -153,7 +151,7 @@ def test_a_job_whose_claim_cannot_be_written_is_set_aside(
         events.add(session, poisoned, 2, 0, "from where?")
     sweep_until(worker, lambda: started(engine, healthy))
     with unit_of_work(engine) as session:
-        jobs.request_cancel(session, healthy)
+        lifecycle.request_cancel(session, healthy)
     sweep_until(worker, lambda: state(engine, healthy) == "cancelled")
     sweep_until(worker, lambda: not worker.active)
     assert state(engine, poisoned) == "queued"
@@ -177,7 +175,7 @@ def test_a_folder_that_is_no_attempts_is_no_hindrance(engine: Engine, worker: Wo
     (worker.artifacts.root / "jobs" / job_id / name / "checkpoints" / "step-00000001").mkdir(parents=True)
     assert sweep_until(worker, lambda: started(engine, job_id)) == 1
     with unit_of_work(engine) as session:
-        assert jobs.get(session, job_id).fence == 1
+        assert lifecycle.get(session, job_id).fence == 1
 
 
 def test_one_silent_holder_that_cannot_be_reaped_does_not_keep_others(

@@ -13,9 +13,7 @@ from sqlalchemy import Engine, select
 from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
 from store.errors import FenceLost
-from store.jobs import claims as holding
-from store.jobs import events, metrics
-from store.jobs import lifecycle as jobs
+from store.jobs import claims, events, lifecycle, metrics
 from store.jobs.claims import Hold
 from store.settings import Settings
 from store.tables import Attempt, Job
@@ -34,7 +32,9 @@ def worker(engine: Engine, tmp_path: Path) -> Worker:
 
 def claim(worker: Worker, job_id: str) -> Hold:
     with unit_of_work(worker.engine) as session:
-        hold = jobs.claim(session, job_id, owner=worker.owner, host=process.HOST, boot_id=process.boot_id(), lease_s=60)
+        hold = lifecycle.claim(
+            session, job_id, owner=worker.owner, host=process.HOST, boot_id=process.boot_id(), lease_s=60
+        )
     assert hold is not None
     return hold
 
@@ -42,8 +42,8 @@ def claim(worker: Worker, job_id: str) -> Hold:
 def lose(worker: Worker, hold: Hold) -> None:
     """The holder falls silent, is reaped, and its retry is due."""
     with unit_of_work(worker.engine) as session:
-        jobs.retry_or_fail(session, hold.job_id, hold.fence, ERROR, 0.0)
-        jobs.requeue_due(session)
+        lifecycle.retry_or_fail(session, hold.job_id, hold.fence, ERROR, 0.0)
+        lifecycle.requeue_due(session)
 
 
 def publish(worker: Worker, hold: Hold, step: int) -> SavedCheckpoint:
@@ -158,7 +158,7 @@ def test_a_checkpoint_that_was_deleted_is_not_taken_over_again(worker: Worker, e
     recovery.take_over(worker, second)
     with unit_of_work(engine) as session:
         checkpoints.mark_deleted(session, checkpoints.of_job(session, first.job_id)[0])
-        holding.note(session, first.job_id, first.fence, relay_closed=False)
+        claims.note(session, first.job_id, first.fence, relay_closed=False)
     recovery.take_over(worker, second)
     assert saved_steps(worker, first.job_id) == []
 
@@ -210,7 +210,7 @@ def test_what_an_earlier_attempt_left_running_here_is_killed(worker: Worker, eng
     )  # fmt: skip
     started = process.start_time(child.pid)
     with unit_of_work(engine) as session:
-        holding.note(session, first.job_id, 1, pgid=child.pid, pid_starttime=started, host=host)
+        claims.note(session, first.job_id, 1, pgid=child.pid, pid_starttime=started, host=host)
     lose(worker, first)
     recovery.take_over(worker, claim(worker, first.job_id))
     try:

@@ -11,9 +11,7 @@ from store.artifacts.paths import Artifacts
 from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
 from store.errors import FenceLost
-from store.jobs import claims as holding
-from store.jobs import events, metrics
-from store.jobs import lifecycle as jobs
+from store.jobs import claims, events, lifecycle, metrics
 from store.jobs.claims import Hold
 from store.tables import Metric
 from tests.store.jobs.test_lifecycle import held, make_job
@@ -49,7 +47,7 @@ def write_story(folder: Path) -> None:
 
 def snapshot(engine: Engine, hold: Hold) -> tuple[object, ...]:
     with unit_of_work(engine) as session:
-        job = jobs.get(session, hold.job_id)
+        job = lifecycle.get(session, hold.job_id)
         return (
             job.state,
             job.phase,
@@ -119,7 +117,7 @@ def test_a_relay_that_lost_its_fence_writes_nothing(
         with Reporter(folder / "reports.jsonl") as reporter:
             reporter.sample(1, row="r", prompt="p", completion="c", reference=None, reward=1.0, score=None)
     with unit_of_work(engine) as session:
-        jobs.preempt(session, hold, "stopping")
+        lifecycle.preempt(session, hold, "stopping")
     held(engine, hold.job_id)
     before = snapshot(engine, hold)
     with pytest.raises(FenceLost):
@@ -154,7 +152,7 @@ def test_what_a_restored_database_has_forgotten_is_told_again(
             running.pump()
         with unit_of_work(engine) as session:  # as a backup from after step 1 would have it
             session.execute(delete(Metric).where(Metric.step == 2))
-            holding.note(session, hold.job_id, hold.fence, relayed_seq=1)
+            claims.note(session, hold.job_id, hold.fence, relayed_seq=1)
         reporter.metrics(3, {"loss": 3.0})
     while running.pump():
         pass

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, select
 from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
 from store.jobs import events as job_events
-from store.jobs import lifecycle as jobs
+from store.jobs import lifecycle
 from store.settings import Settings
 from store.states import State
 from store.tables import Attempt, Job
@@ -94,7 +94,7 @@ class Attempting:
     @property
     def job(self) -> Job:
         with unit_of_work(self.worker.engine) as session:
-            return jobs.get(session, self.job_id)
+            return lifecycle.get(session, self.job_id)
 
     @property
     def saved(self) -> list[int]:
@@ -119,7 +119,7 @@ def start(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 def test_a_pause_takes_as_long_as_it_needs(start: Callable[[str], Attempting]) -> None:
     attempt = start("saves")
     attempt.at_step_5()
-    attempt.ask(jobs.request_pause)
+    attempt.ask(lifecycle.request_pause)
     attempt.asked()
     time.sleep(10 * DRAIN_S)
     assert attempt.end() == "preempted"
@@ -133,9 +133,9 @@ def test_a_pause_that_is_withdrawn_while_the_trainer_stops_is_no_failure(
 ) -> None:
     attempt = start(how)
     attempt.at_step_5()
-    attempt.ask(jobs.request_pause)
+    attempt.ask(lifecycle.request_pause)
     attempt.asked()
-    attempt.ask(jobs.request_resume)
+    attempt.ask(lifecycle.request_resume)
     time.sleep(10 * DRAIN_S)  # the holder sees that the pause is withdrawn
     assert attempt.end() == "preempted"
     saved = [5, 2] if how == "saves" else [2]
@@ -149,7 +149,7 @@ def test_a_drain_has_a_deadline_and_what_it_costs_is_an_event(start: Callable[[s
     attempt = start("deaf")
     attempt.at_step_5()
     if paused:
-        attempt.ask(jobs.request_pause)
+        attempt.ask(lifecycle.request_pause)
         attempt.asked()
     attempt.worker.stopping.set()
     assert attempt.end() == "preempted"
@@ -170,6 +170,6 @@ def test_a_crash_costs_what_one_event_counts(start: Callable[[str], Attempting])
     with unit_of_work(attempt.worker.engine) as session:
         session.get_one(Job, attempt.job_id).not_before = 0.0
         session.flush()
-        jobs.requeue_due(session)
+        lifecycle.requeue_due(session)
     run_attempt(attempt.worker, attempt.job_id)  # from step 2, and again to step 5
     assert [data["lost_steps"] for _, data in attempt.events("steps lost")] == [3, 3]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from store.db import now, unit_of_work
-from store.jobs import lifecycle as jobs
+from store.jobs import lifecycle
 from store.settings import Settings
 from store.tables import Job
 from tests.store.jobs.test_lifecycle import claim, make_job
@@ -59,7 +59,7 @@ def sweep_for(sweeping: Sweeper, clock: Clock, seconds: float) -> None:
 
 def state(engine: Engine, job_id: str) -> str:
     with unit_of_work(engine) as session:
-        return jobs.get(session, job_id).state
+        return lifecycle.get(session, job_id).state
 
 
 def test_a_newcomer_waits_for_a_lease_before_it_reaps(
@@ -95,14 +95,14 @@ def test_it_reaps_nobody_when_the_very_question_was_late(
     sweep_for(sweeping, clock, LEASE_S * 2)
     with unit_of_work(engine) as session:
         session.execute(update(Job).values(lease_expires_at=now() - 1))
-    expired = jobs.expired
+    expired = lifecycle.expired
 
     def late(*args: object) -> object:
         clock.now += LEASE_S
         return expired(*args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(jobs, "expired", late)
+        patch.setattr(lifecycle, "expired", late)
         clock.now += 5
         sweeping.sweep()
     assert state(engine, silent) == "starting"

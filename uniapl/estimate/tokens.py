@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from uniapl.data import token_count as tokens
+from uniapl.data import token_count
 from uniapl.estimate.workload import RowLengths, Sample
 from uniapl.run.config import ModelSource
 from uniapl.spec.dataset import DatasetRow
@@ -41,7 +41,7 @@ def _of_student(source: ModelSource) -> Callable[[str], int] | None:
     if source.path is None or source.gguf is not None:
         return None
     file = Path(source.path) / "tokenizer.json"
-    return tokens.counter(file) if file.is_file() else None
+    return token_count.counter(file) if file.is_file() else None
 
 
 def count(path: Path, source: ModelSource, options: DataOptions, *, references: bool) -> Sample:

@@ -15,7 +15,7 @@ from sqlalchemy import event, update
 from uniapl_client import Client
 from uniapl_client.cli import main
 
-from api import worker_cache as fleet
+from api import worker_cache
 from api.main import create_app
 from store import workers
 from store.db import now, unit_of_work
@@ -37,7 +37,7 @@ SMALL = {"rollout": {"max_new_tokens": 16}, "schedule": {"prompts_per_step": 2, 
 @pytest.fixture
 def real(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """The application with the bundled models, whose files can be read; a worker is seen at once."""
-    monkeypatch.setattr(fleet, "LOOK_S", 0.0)
+    monkeypatch.setattr(worker_cache, "LOOK_S", 0.0)
     registry = {
         "tiny": {"kind": "student", "path": str(MODELS / "tiny-random-llama")},
         "smol": {"kind": "student", "path": str(MODELS / "smollm2-135m-instruct")},
@@ -237,7 +237,7 @@ def validation_warnings(client: TestClient, spec: dict[str, Any]) -> list[str]:
 
 
 def test_the_live_workers_are_looked_up_once_for_many_jobs(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "LOOK_S", 3600.0)
+    monkeypatch.setattr(worker_cache, "LOOK_S", 3600.0)
     spec = body(upload(client))
     seen: list[str] = []
     event.listen(engine_of(client), "before_cursor_execute", lambda *args: seen.append(args[2]))
@@ -249,7 +249,7 @@ def test_the_live_workers_are_looked_up_once_for_many_jobs(client: TestClient, m
 def test_of_jobs_that_differ_in_name_and_seed_one_is_measured(
     real: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "LOOK_S", 3600.0)
+    monkeypatch.setattr(worker_cache, "LOOK_S", 3600.0)
     spec = body(train_rows(real), student="smol", **SMALL)
     low = real.post("/jobs/estimate", json=spec).json()["memory"]["total"]["low"]
     worker(real, low / GB + 0.2)

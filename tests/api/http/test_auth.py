@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.main import create_app
-from store.access import api_keys as keys
+from store.access import api_keys
 from store.access.api_keys import SCOPES, Scope
 from store.db import unit_of_work
 from store.settings import Settings
@@ -78,9 +78,9 @@ def made(unlimited: TestClient) -> dict[str, str]:
     found = {scope: new_key(unlimited, scopes=[scope]) for scope in SCOPES}
     with unit_of_work(service.engine) as session:
         both: dict[str, Any] = {"tenant": "default", "name": "dead"}
-        _, expired = keys.create(session, service.secret_key, expires_in_s=-1, **both)
-        gone, revoked = keys.create(session, service.secret_key, **both)
-        keys.revoke(session, gone.id)
+        _, expired = api_keys.create(session, service.secret_key, expires_in_s=-1, **both)
+        gone, revoked = api_keys.create(session, service.secret_key, **both)
+        api_keys.revoke(session, gone.id)
     altered = found["admin"][:-1] + ("A" if found["admin"][-1] != "A" else "B")
     return {**found, "none": "", "garbage": "uapl_x", "altered": altered, "expired": expired, "revoked": revoked}
 
@@ -110,12 +110,12 @@ def test_another_tenants_things_are_not_there(client: TestClient) -> None:
 def test_a_rotated_key_works_beside_the_old_one_until_that_expires(client: TestClient) -> None:
     service = client.app.state.service  # type: ignore[attr-defined]
     with unit_of_work(service.engine) as session:
-        old, text = keys.create(session, service.secret_key, tenant="t", name="n", scopes=["jobs:read"])
-        _, fresh = keys.rotate(session, service.secret_key, old.id, grace_s=3600)
+        old, text = api_keys.create(session, service.secret_key, tenant="t", name="n", scopes=["jobs:read"])
+        _, fresh = api_keys.rotate(session, service.secret_key, old.id, grace_s=3600)
     for key in (text, fresh):
         assert client.get("/jobs", headers={"authorization": f"Bearer {key}"}).status_code == 200
     with unit_of_work(service.engine) as session:
-        keys.rotate(session, service.secret_key, old.id, grace_s=0)
+        api_keys.rotate(session, service.secret_key, old.id, grace_s=0)
     assert client.get("/jobs", headers={"authorization": f"Bearer {text}"}).status_code == 401
     assert client.get("/jobs", headers={"authorization": f"Bearer {fresh}"}).status_code == 200
 

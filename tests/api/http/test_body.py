@@ -12,8 +12,7 @@ import psutil
 import pytest
 
 from benchmarks.server import Api
-from store.access import api_keys as keys
-from store.access import keyring as secret_key
+from store.access import api_keys, keyring
 from store.db import make_engine, unit_of_work
 from store.migrate import upgrade
 from store.settings import Settings
@@ -99,10 +98,10 @@ def taking_bodies(server: Server) -> list[tuple[str, str]]:
 def bad_keys(server: Server) -> dict[str, str]:
     settings: Settings = server.app.state.service.settings
     with unit_of_work(make_engine(settings.database)) as session:
-        secret = secret_key.load(settings)
-        _, expired = keys.create(session, secret, tenant="default", name="expired", expires_in_s=-1)
-        gone, revoked = keys.create(session, secret, tenant="default", name="revoked")
-        keys.revoke(session, gone.id)
+        secret = keyring.load(settings)
+        _, expired = api_keys.create(session, secret, tenant="default", name="expired", expires_in_s=-1)
+        gone, revoked = api_keys.create(session, secret, tenant="default", name="revoked")
+        api_keys.revoke(session, gone.id)
     return {"garbage": "uapl_x", "unknown": f"uapl_{16 * '0'}_{43 * 'x'}", "expired": expired, "revoked": revoked}
 
 

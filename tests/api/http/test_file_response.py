@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from api.http import file_response as downloads
+from api.http import file_response
 from store.artifacts.paths import Artifacts
 from store.settings import Settings
 
@@ -26,7 +26,9 @@ def client(request: pytest.FixtureRequest, tmp_path: Path) -> TestClient:
 
     @app.get("/{name}", response_model=None)
     def get(request: Request, name: str) -> object:
-        return downloads.answer(request, artifacts, name, media_type="x/y", filename="a b.bin", headers={"x-a": "1"})
+        return file_response.answer(
+            request, artifacts, name, media_type="x/y", filename="a b.bin", headers={"x-a": "1"}
+        )
 
     return TestClient(app)
 

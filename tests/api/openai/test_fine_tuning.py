@@ -13,8 +13,7 @@ import pytest
 
 from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
-from store.jobs import lifecycle as jobs
-from store.jobs import metrics
+from store.jobs import lifecycle, metrics
 from store.settings import Settings
 from tests.api.conftest import ROW
 from tests.api.server import Server
@@ -144,4 +143,4 @@ def test_checkpoints_carry_the_numbers_of_their_step(server: Server, client: ope
     assert [checkpoint.step_number for checkpoint in found] == [4, 2]
     assert (found[1].metrics.train_loss, found[1].metrics.model_extra) == (0.5, {"eval/reward": 0.25, "loss": 0.5})
     with unit_of_work(server.engine) as session:
-        jobs.request_cancel(session, job.id)
+        lifecycle.request_cancel(session, job.id)

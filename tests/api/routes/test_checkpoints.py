@@ -12,8 +12,7 @@ from fastapi.testclient import TestClient
 
 from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
-from store.jobs import claims as holding
-from store.jobs import lifecycle as jobs
+from store.jobs import claims, lifecycle
 from store.tables import Job
 from tests.api.conftest import upload
 
@@ -88,13 +87,13 @@ def test_the_checkpoint_that_a_job_will_resume_from_stays(saved: Saved) -> None:
 
 def test_the_checkpoint_that_an_attempt_has_begun_from_stays_while_it_runs(saved: Saved) -> None:
     with unit_of_work(engine_of(saved.client)) as session:
-        hold = jobs.claim(session, saved.job_id, owner="w", host="h", boot_id="b", lease_s=60)
+        hold = lifecycle.claim(session, saved.job_id, owner="w", host="h", boot_id="b", lease_s=60)
         assert hold is not None
-        holding.note(session, saved.job_id, hold.fence, resumed_from=saved.ids[1])
+        claims.note(session, saved.job_id, hold.fence, resumed_from=saved.ids[1])
     assert saved.delete(2).status_code == 409
     assert saved.delete(1).status_code == 204
     with unit_of_work(engine_of(saved.client)) as session:
-        jobs.preempt(session, hold, "stopping")
+        lifecycle.preempt(session, hold, "stopping")
     assert saved.delete(2).status_code == 204
 
 

@@ -21,7 +21,7 @@ from store.datasets import repository as datasets
 from store.datasets import statistics as contents
 from store.db import reading, unit_of_work
 from store.errors import Conflict
-from store.jobs import lifecycle as jobs
+from store.jobs import lifecycle
 from store.model_registry import Registry
 from store.settings import Settings
 from store.tables import Dataset, Job
@@ -301,7 +301,9 @@ def in_between(engine: Engine, first: Callable[[Session], object], then: Callabl
 def admit(session: Session, dataset: str) -> Job:
     """As the API does it."""
     datasets.use(session, dataset)
-    return jobs.create(session, JobSpec.model_validate({"student": "tiny", "dataset_mix": [{"dataset": dataset}]}), {})
+    return lifecycle.create(
+        session, JobSpec.model_validate({"student": "tiny", "dataset_mix": [{"dataset": dataset}]}), {}
+    )
 
 
 def test_a_dataset_is_not_deleted_under_a_job_that_is_being_admitted(client: TestClient) -> None:

@@ -10,8 +10,7 @@ from fastapi.testclient import TestClient
 
 from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
-from store.jobs import lifecycle as jobs
-from store.jobs import metrics
+from store.jobs import lifecycle, metrics
 from store.tables import Job
 from tests.api.conftest import ROW, upload
 from tests.conftest import ROOT
@@ -124,7 +123,7 @@ def test_an_unforeseen_error_tells_nothing_of_our_insides(client: TestClient, mo
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret path /srv/keys")
 
-    monkeypatch.setattr(jobs, "get", broken)
+    monkeypatch.setattr(lifecycle, "get", broken)
     response = client.get("/jobs/job_1")
     assert response.status_code == 500
     assert "secret" not in response.text
@@ -295,7 +294,7 @@ def started(client: TestClient) -> tuple[str, Path]:
     """A job whose first attempt runs, and the folder of that."""
     job_id = client.post("/jobs", json=body(upload(client))).json()["id"]
     with unit_of_work(engine_of(client)) as session:
-        assert jobs.claim(session, job_id, owner="w", host="h", boot_id="b", lease_s=60) is not None
+        assert lifecycle.claim(session, job_id, owner="w", host="h", boot_id="b", lease_s=60) is not None
     folder = client.app.state.service.artifacts.attempt(job_id, 1)  # type: ignore[attr-defined]
     folder.mkdir(parents=True)
     return job_id, folder
@@ -317,8 +316,8 @@ def test_the_log_of_an_attempt_is_read_whole_or_from_where_one_was(client: TestC
 def test_a_log_that_was_deleted_is_gone_and_not_merely_absent(client: TestClient) -> None:
     job_id, _ = started(client)
     with unit_of_work(engine_of(client)) as session:
-        jobs.request_cancel(session, job_id)
-        jobs.cancelled(session, job_id, 1)
+        lifecycle.request_cancel(session, job_id)
+        lifecycle.cancelled(session, job_id, 1)
     answer = client.get(f"/jobs/{job_id}/logs")
     assert (answer.status_code, answer.json()["error"]["code"]) == (410, "log_gone")
 

@@ -14,8 +14,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text, update
 
 from store.db import unit_of_work
-from store.jobs import lifecycle as jobs
-from store.jobs import metrics
+from store.jobs import lifecycle, metrics
 from store.model_registry import Registry
 from store.tables import Event, Job, Worker
 from tests.api.conftest import ROW, TEACHER, new_key, upload
@@ -291,7 +290,7 @@ def test_metrics_of_a_running_newer_job_make_no_difference_to_others(client: Tes
     """Speeds are taken from earlier jobs; what cannot be read is no earlier job."""
     hold = held(_engine(client), job["id"])
     with unit_of_work(_engine(client)) as session:
-        jobs.begin(session, hold)
+        lifecycle.begin(session, hold)
         metrics.put_metrics(session, job["id"], hold.fence, [("step_time", step, 1.0) for step in (1, 2)])
         session.execute(update(Job).where(Job.id == job["id"]).values(step=2))
     rewrite(client, job, job["spec"] | {"speculative": 1})

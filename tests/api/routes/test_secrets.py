@@ -17,7 +17,7 @@ from store.access.keyring import SecretKey
 from store.access.secrets import SecretUnusable
 from store.access.url_allowlist import ANY_PUBLIC, is_listed
 from store.db import reading, unit_of_work
-from store.jobs import lifecycle as jobs
+from store.jobs import lifecycle
 from store.tables import Secret
 from tests.api.conftest import TEACHER, new_key, upload
 from uniapl.spec.job import JobSpec
@@ -192,7 +192,7 @@ def test_a_secret_cannot_be_deleted_while_a_job_that_names_it_is_being_created(c
         deleting = threading.Thread(target=lambda: answers.append(client.delete("/secrets/big")))
         deleting.start()
         time.sleep(0.5)
-        jobs.create(session, spec, {})
+        lifecycle.create(session, spec, {})
     deleting.join(30)
     assert [answer.status_code for answer in answers] == [409]
 

@@ -14,11 +14,9 @@ import httpx
 import pytest
 from sqlalchemy import Engine, event
 
-from api import event_feed as live
-from api import sse as stream
+from api import event_feed, sse
 from store.db import unit_of_work
-from store.jobs import claims as holding
-from store.jobs import lifecycle as jobs
+from store.jobs import claims, lifecycle
 from store.jobs.claims import Hold
 from store.settings import Settings
 from tests.api.server import Server
@@ -35,7 +33,7 @@ def server(database_url: str, tmp_path: Path) -> Iterator[Server]:
 def say(engine: Engine, hold: Hold, *messages: str) -> None:
     for message in messages:
         with unit_of_work(engine) as session:
-            holding.say(session, hold, message)
+            claims.say(session, hold, message)
 
 
 def parse(text: str) -> list[tuple[str, Any]]:
@@ -54,8 +52,8 @@ def ids(found: list[tuple[str, Any]]) -> list[int]:
 
 def end(engine: Engine, hold: Hold) -> None:
     with unit_of_work(engine) as session:
-        jobs.request_cancel(session, hold.job_id)
-        jobs.cancelled(session, hold.job_id, hold.fence)
+        lifecycle.request_cancel(session, hold.job_id)
+        lifecycle.cancelled(session, hold.job_id, hold.fence)
 
 
 def test_a_reader_gets_what_was_and_what_comes_in_order_until_the_end(server: Server) -> None:
@@ -96,9 +94,9 @@ def test_a_cursor_beyond_the_newest_event_is_reset(server: Server) -> None:
 def test_a_reader_far_behind_what_is_remembered_reads_the_table(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "TAIL", 3)
-    monkeypatch.setattr(live, "BATCH", 4)
-    monkeypatch.setattr(stream, "BATCH", 4)
+    monkeypatch.setattr(event_feed, "TAIL", 3)
+    monkeypatch.setattr(event_feed, "BATCH", 4)
+    monkeypatch.setattr(sse, "BATCH", 4)
     job_id = make_job(server.engine)
     hold = held(server.engine, job_id)
     url = f"{server.url}/jobs/{job_id}/events"
@@ -122,7 +120,7 @@ def test_a_reader_far_behind_what_is_remembered_reads_the_table(
 
 
 def test_silence_is_broken_by_comments(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(sse, "HEARTBEAT_S", 0.2)
     job_id = make_job(server.engine)
     with httpx.stream(
         "GET", f"{server.url}/jobs/{job_id}/events", headers=server.headers, timeout=10, trust_env=False
@@ -165,7 +163,7 @@ def test_many_readers_cost_one_look(server: Server) -> None:
             return await asyncio.gather(*readers)
 
     found = asyncio.run(all_of_them())
-    assert looks <= took / live.POLL_S * 8  # a few statements a look; a look for each reader would be 200 of them
+    assert looks <= took / event_feed.POLL_S * 8  # a few statements a look; a look for each reader would be 200 of them
     assert len(found) == 200
     assert all(numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 5 for numbers in found)
     assert service.live._feeds == {}

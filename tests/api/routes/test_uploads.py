@@ -19,7 +19,7 @@ from store.errors import Conflict
 from store.tables import Upload
 from tests.api.conftest import ROW
 from tests.conftest import ROOT
-from worker import cleanup as garbage
+from worker import cleanup
 
 DATA = gzip.compress((ROOT / "examples" / "data" / "train.jsonl").read_bytes(), mtime=0)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -244,7 +244,7 @@ def test_an_upload_expires_when_nothing_is_added(client: TestClient, tmp_path: P
     with unit_of_work(service.engine) as session:
         for upload_id in (stale, done):
             session.get_one(Upload, upload_id).expires_at -= service.settings.upload_expiry_s + 1
-    garbage.clear(service.engine, service.artifacts)
+    cleanup.clear(service.engine, service.artifacts)
     assert [client.get(f"/uploads/{upload_id}").status_code for upload_id in (fresh, stale, done)] == [200, 404, 404]
     assert files(tmp_path) == {f"{dataset}.jsonl", f".{fresh}.part"}
     assert client.post(f"/uploads/{fresh}/complete").status_code == 201

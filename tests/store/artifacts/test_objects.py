@@ -224,9 +224,9 @@ def test_a_server_that_does_not_answer_is_no_missing_file(
 ) -> None:
     from datetime import timedelta
 
-    from store.artifacts import s3 as module
+    from store.artifacts import s3
 
-    monkeypatch.setattr(module, "GIVE_UP", timedelta(seconds=1))
+    monkeypatch.setattr(s3, "GIVE_UP", timedelta(seconds=1))
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     artifacts = Artifacts.of(Settings(data_dir=tmp_path, artifacts_url=bucket))
     write(artifacts)

@@ -13,9 +13,7 @@ from store.checkpoints import aliases, retention
 from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
 from store.errors import Conflict, NotFound
-from store.jobs import claims as holding
-from store.jobs import lifecycle as jobs
-from store.jobs import metrics
+from store.jobs import claims, lifecycle, metrics
 from store.jobs.claims import Hold
 from store.tables import Alias, Attempt, Checkpoint, Job
 from tests.store.jobs.test_lifecycle import ERROR, given_back, held, make_job
@@ -39,14 +37,14 @@ def measure(engine: Engine, job_id: str, name: str, values: dict[int, float]) ->
 
 def resume(session: Session, hold: Hold, *, broken: str | None = None) -> str | None:
     """Choose what to resume from, as `worker.recovery` does it."""
-    holding.touch(session, hold)
+    claims.touch(session, hold)
     chosen = None
     for row in checkpoints.of_job(session, hold.job_id):
         if row.id != broken:
             chosen = row.id
             break
         checkpoints.mark_deleted(session, row)
-    holding.note(session, hold.job_id, hold.fence, resumed_from=chosen)
+    claims.note(session, hold.job_id, hold.fence, resumed_from=chosen)
     return chosen
 
 
@@ -127,7 +125,7 @@ def test_a_job_that_is_not_over_keeps_its_newest_checkpoint(engine: Engine) -> N
     with unit_of_work(engine) as session:
         assert retention.delete(session, older).id == older
     with unit_of_work(engine) as session:
-        jobs.fail(session, hold.job_id, hold.fence, ERROR)
+        lifecycle.fail(session, hold.job_id, hold.fence, ERROR)
     with unit_of_work(engine) as session:
         retention.delete(session, newest)
     for deleted in (older, newest):
@@ -195,7 +193,7 @@ def over(engine: Engine, steps: Sequence[int]) -> tuple[str, list[str]]:
     hold = held(engine, make_job(engine))
     ids = save(engine, hold, *steps)
     with unit_of_work(engine) as session:
-        jobs.fail(session, hold.job_id, hold.fence, ERROR)
+        lifecycle.fail(session, hold.job_id, hold.fence, ERROR)
     return hold.job_id, ids
 
 

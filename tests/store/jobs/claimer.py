@@ -17,8 +17,7 @@ from sqlalchemy.orm import Session
 from store.checkpoints import repository as checkpoints
 from store.db import make_engine, reading, unit_of_work
 from store.errors import FenceLost
-from store.jobs import claims as holding
-from store.jobs import lifecycle as jobs
+from store.jobs import claims, lifecycle
 from store.jobs.claims import Hold
 from store.states import TERMINAL
 from store.tables import Job
@@ -48,7 +47,7 @@ class Claimer:
         while True:
             self._transact(lambda session: sweeping.sweep(session, 0.0))
             with reading(self._engine) as session:
-                waiting = jobs.queued(session)
+                waiting = lifecycle.queued(session)
                 over = session.scalar(select(Job.id).where(Job.state.not_in(TERMINAL)).limit(1)) is None
             if over:
                 return
@@ -65,7 +64,7 @@ class Claimer:
                 time.sleep(0.02)
 
     def _claim(self, session: Session, job_id: str) -> Hold | None:
-        return jobs.claim(session, job_id, owner=self._name, host="h", boot_id=self._name, lease_s=self._lease_s)
+        return lifecycle.claim(session, job_id, owner=self._name, host="h", boot_id=self._name, lease_s=self._lease_s)
 
     def _finish(self, hold: Hold, die_at: str | None, *, sleeps: bool) -> None:
         if die_at == "claimed":
@@ -73,28 +72,28 @@ class Claimer:
         if sleeps:
             while self._mine(hold):  # until another has taken it
                 time.sleep(0.05)
-        self._transact(lambda session: jobs.begin(session, hold))
+        self._transact(lambda session: lifecycle.begin(session, hold))
         if die_at == "begun":
             die()
         self._transact(lambda session: self._save(session, hold))
         if die_at == "saved":
             die()
         with unit_of_work(self._engine) as session:
-            jobs.succeed(session, hold)
+            lifecycle.succeed(session, hold)
             if die_at == "succeeding":
                 die()
-            holding.end_attempt(session, hold.job_id, hold.fence, "done", relay_closed=True)
+            claims.end_attempt(session, hold.job_id, hold.fence, "done", relay_closed=True)
 
     def _mine(self, hold: Hold) -> bool:
         with reading(self._engine) as session:
             return session.scalar(select(Job.fence).where(Job.id == hold.job_id)) == hold.fence
 
     def _save(self, session: Session, hold: Hold) -> None:
-        holding.touch(session, hold)
+        claims.touch(session, hold)
         step = hold.spec.schedule.steps
         checkpoints.commit(session, hold.job_id, hold.fence, step=step, path="p", manifest_sha256="x", size=1)
-        holding.touch(session, hold, step=step, fruitless_attempts=0)
-        holding.say(session, hold, f"checkpoint after step {step}")
+        claims.touch(session, hold, step=step, fruitless_attempts=0)
+        claims.say(session, hold, f"checkpoint after step {step}")
 
     def _transact(self, action: Callable[[Session], T]) -> T:
         started = time.monotonic()

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from store.jobs import claims as holding
-from store.jobs import lifecycle as jobs
+from store.jobs import claims, lifecycle
 
 LOST = {"code": "worker_lost", "message": "the worker that held the job fell silent", "category": "infra"}
 
 
 def sweep(session: Session, backoff_s: float) -> None:
     """One round, without the claims that follow it."""
-    jobs.heed_intents_of_given_back(session)
-    jobs.requeue_due(session)
+    lifecycle.heed_intents_of_given_back(session)
+    lifecycle.requeue_due(session)
     reap(session, backoff_s)
 
 
 def reap(session: Session, backoff_s: float) -> None:
     """Take the jobs of silent holders."""
-    for job_id, fence in jobs.expired(session):
-        if holding.intents(session, job_id).cancel:
-            jobs.cancelled(session, job_id, fence)
+    for job_id, fence in lifecycle.expired(session):
+        if claims.intents(session, job_id).cancel:
+            lifecycle.cancelled(session, job_id, fence)
         else:
-            jobs.retry_or_fail(session, job_id, fence, LOST, backoff_s)
-        holding.end_attempt(session, job_id, fence, LOST["code"])
+            lifecycle.retry_or_fail(session, job_id, fence, LOST, backoff_s)
+        claims.end_attempt(session, job_id, fence, LOST["code"])

@@ -9,9 +9,7 @@ from sqlalchemy import Engine, event, update
 
 from store import tenants
 from store.db import now, reading, unit_of_work
-from store.jobs import forecast as outlook
-from store.jobs import lifecycle as jobs
-from store.jobs import metrics
+from store.jobs import forecast, lifecycle, metrics
 from store.jobs.forecast import Outlook
 from store.tables import Job
 from tests.store.jobs.test_lifecycle import ERROR, held, make_job
@@ -22,15 +20,15 @@ from uniapl.spec.job import JobSpec
 
 def looked(engine: Engine, *job_ids: str, tenant: str | None = tenants.DEFAULT) -> list[Outlook]:
     with reading(engine, tenant) as session:
-        rows = [jobs.get(session, job_id) for job_id in job_ids]
+        rows = [lifecycle.get(session, job_id) for job_id in job_ids]
         asked = {row.id: (row, JobSpec.model_validate(row.spec)) for row in rows}
-        found = outlook.of(session, asked, LEASE_S)
+        found = forecast.of(session, asked, LEASE_S)
     return [found[job_id] for job_id in job_ids]
 
 
 def queued(engine: Engine, given: JobSpec, tenant: str = tenants.DEFAULT) -> str:
     with unit_of_work(engine, tenant) as session:
-        return jobs.create(session, given, {"tiny": ModelSource(path="/models/tiny")}).id
+        return lifecycle.create(session, given, {"tiny": ModelSource(path="/models/tiny")}).id
 
 
 def reason(engine: Engine, job_id: str) -> str | None:
@@ -49,10 +47,10 @@ def test_the_queue_is_in_the_order_in_which_workers_take_jobs(engine: Engine) ->
         "3 jobs are before it",
     ]
     with reading(engine) as session:
-        assert list(jobs.queued(session)) == made
+        assert list(lifecycle.queued(session)) == made
     held(engine, made[1])
     with unit_of_work(engine) as session:
-        jobs.request_pause(session, made[2])
+        lifecycle.request_pause(session, made[2])
     assert [each.queue_position for each in looked(engine, *made)] == [1, None, None, 2]
     assert looked(engine, made[3])[0].queue_position == 2
     assert looked(engine, made[1], made[2]) == [Outlook(), Outlook()]
@@ -62,8 +60,8 @@ def test_a_job_that_is_to_be_cancelled_has_no_place(engine: Engine) -> None:
     first, second = make_job(engine), make_job(engine)
     hold = held(engine, first)
     with unit_of_work(engine) as session:
-        jobs.request_cancel(session, first)
-        jobs.preempt(session, hold, "the worker drains")  # queued, until a sweeper heeds what its owner wants
+        lifecycle.request_cancel(session, first)
+        lifecycle.preempt(session, hold, "the worker drains")  # queued, until a sweeper heeds what its owner wants
     assert looked(engine, first, second) == [Outlook(), Outlook(1, "no worker is connected")]
 
 
@@ -100,7 +98,7 @@ def test_a_retry_waits_for_its_time(engine: Engine) -> None:
     report(engine, "worker_a")
     hold = held(engine, job_id)
     with unit_of_work(engine) as session:
-        jobs.retry_or_fail(session, job_id, hold.fence, ERROR, backoff_s=100)
+        lifecycle.retry_or_fail(session, job_id, hold.fence, ERROR, backoff_s=100)
     [found] = looked(engine, job_id)
     assert found.queue_position is None
     assert found.queue_reason in {f"an attempt failed; the next begins in {s} s or later" for s in range(90, 101)}
@@ -121,8 +119,8 @@ def test_the_time_left_is_the_median_of_the_last_steps_times_those_to_be_made(en
         session.execute(update(Job).values(step=30, steps=100))
     assert looked(engine, job_id)[0].eta_s == 70 * 2.0
     with unit_of_work(engine) as session:
-        jobs.request_cancel(session, job_id)
-        jobs.cancelled(session, job_id, hold.fence)
+        lifecycle.request_cancel(session, job_id)
+        lifecycle.cancelled(session, job_id, hold.fence)
     assert looked(engine, job_id) == [Outlook()]
 
 
@@ -175,12 +173,12 @@ def test_any_number_of_jobs_takes_the_same_few_queries(engine: Engine) -> None:
 
     def queries(*job_ids: str) -> int:
         with reading(engine, tenants.DEFAULT) as session:
-            rows = [jobs.get(session, job_id) for job_id in job_ids]
+            rows = [lifecycle.get(session, job_id) for job_id in job_ids]
             asked = {row.id: (row, JobSpec.model_validate(row.spec)) for row in rows}
             seen: list[str] = []
             count = lambda *given: seen.append(given[2])  # noqa: E731
             event.listen(engine, "before_cursor_execute", count)
-            found = outlook.of(session, asked, LEASE_S)
+            found = forecast.of(session, asked, LEASE_S)
             event.remove(engine, "before_cursor_execute", count)
         assert all(each.eta_s is not None for each in found.values())
         return len(seen)

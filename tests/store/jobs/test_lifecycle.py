@@ -15,9 +15,7 @@ from sqlalchemy.orm import Session
 from store.checkpoints import repository as checkpoints
 from store.db import make_engine, unit_of_work
 from store.errors import Conflict, FenceLost, NotFound
-from store.jobs import claims as holding
-from store.jobs import events
-from store.jobs import lifecycle as jobs
+from store.jobs import claims, events, lifecycle
 from store.jobs.claims import Hold
 from store.paging import newest_first
 from store.states import TERMINAL, State
@@ -32,12 +30,12 @@ ERROR = {"code": "trainer_crashed", "message": "it crashed", "category": "intern
 
 def make_job(engine: Engine) -> str:
     with unit_of_work(engine) as session:
-        return jobs.create(session, SPEC, {"tiny": ModelSource(path="/models/tiny")}).id
+        return lifecycle.create(session, SPEC, {"tiny": ModelSource(path="/models/tiny")}).id
 
 
 def claim(engine: Engine, job_id: str, *, owner: str = "worker_a", lease_s: float = 60.0) -> Hold | None:
     with unit_of_work(engine) as session:
-        return jobs.claim(session, job_id, owner=owner, host="h", boot_id="b", lease_s=lease_s)
+        return lifecycle.claim(session, job_id, owner=owner, host="h", boot_id="b", lease_s=lease_s)
 
 
 def held(engine: Engine, job_id: str) -> Hold:
@@ -48,7 +46,7 @@ def held(engine: Engine, job_id: str) -> Hold:
 
 def state(engine: Engine, job_id: str) -> State:
     with unit_of_work(engine) as session:
-        return State(jobs.get(session, job_id).state)
+        return State(lifecycle.get(session, job_id).state)
 
 
 def history(engine: Engine, job_id: str) -> list[tuple[int, str]]:
@@ -60,15 +58,15 @@ def test_a_job_goes_from_queued_to_succeeded_and_every_move_leaves_an_event(engi
     job_id = make_job(engine)
     hold = held(engine, job_id)
     with unit_of_work(engine) as session:
-        jobs.begin(session, hold)
-        jobs.begin(session, hold)  # said twice, recorded once
-        holding.say(session, hold, "half way")
+        lifecycle.begin(session, hold)
+        lifecycle.begin(session, hold)  # said twice, recorded once
+        claims.say(session, hold, "half way")
         assert not checkpoints.has_final(session, job_id)
         with pytest.raises(FenceLost):
-            jobs.succeed(session, hold)  # the last step has no checkpoint yet
+            lifecycle.succeed(session, hold)  # the last step has no checkpoint yet
         checkpoints.commit(session, job_id, hold.fence, step=SPEC.schedule.steps, path="p", manifest_sha256="x", size=1)
         assert checkpoints.has_final(session, job_id)
-        jobs.succeed(session, hold)
+        lifecycle.succeed(session, hold)
     assert history(engine, job_id) == [
         (1, "job is queued"),
         (2, "job is starting"),
@@ -78,7 +76,7 @@ def test_a_job_goes_from_queued_to_succeeded_and_every_move_leaves_an_event(engi
         (6, "job is succeeded"),
     ]
     with unit_of_work(engine) as session:
-        job = jobs.get(session, job_id)
+        job = lifecycle.get(session, job_id)
         assert job.finished_at is not None
         assert job.started_at is not None
         assert job.created_at <= job.started_at <= job.finished_at
@@ -119,21 +117,21 @@ def test_a_holder_whose_fence_has_passed_can_write_nothing(engine: Engine) -> No
     job_id = make_job(engine)
     old = held(engine, job_id)
     with unit_of_work(engine) as session:
-        jobs.preempt(session, old, "stopping")
+        lifecycle.preempt(session, old, "stopping")
     new = held(engine, job_id)
     assert (new.fence, new.attempt) == (2, 2)
 
     def attempts_of(hold: Hold) -> list[object]:
         return [
-            lambda s: holding.renew(s, hold, 60),
-            lambda s: holding.touch(s, hold, step=99),
-            lambda s: holding.say(s, hold, "I am still here"),
-            lambda s: jobs.succeed(s, hold),
-            lambda s: jobs.preempt(s, hold, "stopping"),
-            lambda s: jobs.fail(s, hold.job_id, hold.fence, ERROR),
-            lambda s: jobs.cancelled(s, hold.job_id, hold.fence),
-            lambda s: holding.touch(s, hold),
-            lambda s: jobs.retry_or_fail(s, hold.job_id, hold.fence, ERROR, 1.0),
+            lambda s: claims.renew(s, hold, 60),
+            lambda s: claims.touch(s, hold, step=99),
+            lambda s: claims.say(s, hold, "I am still here"),
+            lambda s: lifecycle.succeed(s, hold),
+            lambda s: lifecycle.preempt(s, hold, "stopping"),
+            lambda s: lifecycle.fail(s, hold.job_id, hold.fence, ERROR),
+            lambda s: lifecycle.cancelled(s, hold.job_id, hold.fence),
+            lambda s: claims.touch(s, hold),
+            lambda s: lifecycle.retry_or_fail(s, hold.job_id, hold.fence, ERROR, 1.0),
         ]
 
     before = history(engine, job_id)
@@ -141,8 +139,8 @@ def test_a_holder_whose_fence_has_passed_can_write_nothing(engine: Engine) -> No
         with pytest.raises(FenceLost), unit_of_work(engine) as session:
             attempt(session)  # type: ignore[operator]
     with unit_of_work(engine) as session:
-        jobs.begin(session, old)  # says nothing, and does nothing
-        job = jobs.get(session, job_id)
+        lifecycle.begin(session, old)  # says nothing, and does nothing
+        job = lifecycle.get(session, job_id)
         assert (job.state, job.fence, job.step) == (State.STARTING, 2, 0)
     assert history(engine, job_id) == before
 
@@ -150,24 +148,24 @@ def test_a_holder_whose_fence_has_passed_can_write_nothing(engine: Engine) -> No
 def test_cancelling_a_waiting_job_ends_it_at_once(engine: Engine) -> None:
     job_id = make_job(engine)
     with unit_of_work(engine) as session:
-        assert jobs.request_cancel(session, job_id).state == State.CANCELLED
+        assert lifecycle.request_cancel(session, job_id).state == State.CANCELLED
     assert claim(engine, job_id) is None
     with unit_of_work(engine) as session:
-        assert jobs.request_cancel(session, job_id).state == State.CANCELLED  # twice is harmless
+        assert lifecycle.request_cancel(session, job_id).state == State.CANCELLED  # twice is harmless
 
 
 def test_cancelling_an_active_job_asks_its_holder(engine: Engine) -> None:
     job_id = make_job(engine)
     hold = held(engine, job_id)
     with unit_of_work(engine) as session:
-        assert not holding.intents(session, job_id).cancel
+        assert not claims.intents(session, job_id).cancel
         with pytest.raises(FenceLost):
-            jobs.cancelled(session, job_id, hold.fence)  # nobody has asked
-        job = jobs.request_cancel(session, job_id)
+            lifecycle.cancelled(session, job_id, hold.fence)  # nobody has asked
+        job = lifecycle.request_cancel(session, job_id)
         assert (job.state, job.cancel_requested) == (State.STARTING, True)
-        jobs.request_cancel(session, job_id)
-        assert holding.intents(session, job_id).cancel
-        jobs.cancelled(session, job_id, hold.fence)
+        lifecycle.request_cancel(session, job_id)
+        assert claims.intents(session, job_id).cancel
+        lifecycle.cancelled(session, job_id, hold.fence)
     assert state(engine, job_id) == State.CANCELLED
     assert [m for _, m in history(engine, job_id)].count("cancellation requested") == 1
 
@@ -176,11 +174,11 @@ def test_a_job_given_back_after_its_cancellation_is_cancelled_by_the_sweeper(eng
     job_id = make_job(engine)
     hold = held(engine, job_id)
     with unit_of_work(engine) as session:
-        jobs.request_cancel(session, job_id)
-        jobs.preempt(session, hold, "stopping")
+        lifecycle.request_cancel(session, job_id)
+        lifecycle.preempt(session, hold, "stopping")
     assert claim(engine, job_id) is None
     with unit_of_work(engine) as session:
-        jobs.heed_intents_of_given_back(session)
+        lifecycle.heed_intents_of_given_back(session)
     assert state(engine, job_id) == State.CANCELLED
 
 
@@ -188,11 +186,11 @@ def test_a_job_that_is_over_cannot_be_cancelled(engine: Engine) -> None:
     job_id = make_job(engine)
     hold = held(engine, job_id)
     with unit_of_work(engine) as session:
-        jobs.fail(session, job_id, hold.fence, ERROR)
+        lifecycle.fail(session, job_id, hold.fence, ERROR)
     with pytest.raises(Conflict, match="failed"), unit_of_work(engine) as session:
-        jobs.request_cancel(session, job_id)
+        lifecycle.request_cancel(session, job_id)
     with pytest.raises(NotFound), unit_of_work(engine) as session:
-        jobs.request_cancel(session, "job_unknown")
+        lifecycle.request_cancel(session, "job_unknown")
 
 
 def test_three_fruitless_attempts_fail_the_job_and_a_checkpoint_resets_the_count(engine: Engine) -> None:
@@ -201,11 +199,11 @@ def test_three_fruitless_attempts_fail_the_job_and_a_checkpoint_resets_the_count
         hold = held(engine, job_id)
         with unit_of_work(engine) as session:
             if hold.attempt == 3:
-                holding.touch(session, hold, fruitless_attempts=0)  # what the relay does for a checkpoint
-            assert jobs.retry_or_fail(session, job_id, hold.fence, ERROR, 0.0) == expected
-            jobs.requeue_due(session)
+                claims.touch(session, hold, fruitless_attempts=0)  # what the relay does for a checkpoint
+            assert lifecycle.retry_or_fail(session, job_id, hold.fence, ERROR, 0.0) == expected
+            lifecycle.requeue_due(session)
     with unit_of_work(engine) as session:
-        job = jobs.get(session, job_id)
+        job = lifecycle.get(session, job_id)
         assert job.attempt == 5
         assert job.error is not None
         assert job.error["code"] == "no_progress"
@@ -216,14 +214,14 @@ def test_a_retry_waits_for_its_time(engine: Engine) -> None:
     job_id = make_job(engine)
     hold = held(engine, job_id)
     with unit_of_work(engine) as session:
-        jobs.retry_or_fail(session, job_id, hold.fence, ERROR, backoff_s=60)
-        jobs.requeue_due(session)
-        assert jobs.get(session, job_id).state == State.RETRY_WAIT
+        lifecycle.retry_or_fail(session, job_id, hold.fence, ERROR, backoff_s=60)
+        lifecycle.requeue_due(session)
+        assert lifecycle.get(session, job_id).state == State.RETRY_WAIT
     assert claim(engine, job_id) is None
     with unit_of_work(engine) as session:
         session.execute(update(Job).values(not_before=Job.not_before - 61))  # as if a minute had passed
-        jobs.requeue_due(session)
-        assert jobs.queued(session) == [job_id]
+        lifecycle.requeue_due(session)
+        assert lifecycle.queued(session) == [job_id]
 
 
 def test_a_sweeper_does_not_wait_for_a_job_that_somebody_has_locked(postgres_of_this_test: str) -> None:
@@ -231,9 +229,9 @@ def test_a_sweeper_does_not_wait_for_a_job_that_somebody_has_locked(postgres_of_
     locked, free, given = (held(engine, make_job(engine)) for _ in range(3))
     with unit_of_work(engine) as session:
         for hold in (locked, free):
-            jobs.retry_or_fail(session, hold.job_id, hold.fence, ERROR, 0.0)
-        jobs.request_cancel(session, given.job_id)
-        jobs.preempt(session, given, "stopping")
+            lifecycle.retry_or_fail(session, hold.job_id, hold.fence, ERROR, 0.0)
+        lifecycle.request_cancel(session, given.job_id)
+        lifecycle.preempt(session, given, "stopping")
     with unit_of_work(engine) as other, unit_of_work(engine) as session:
         other.execute(select(Job.id).where(Job.id.in_([locked.job_id, given.job_id])).with_for_update())
         session.execute(text("SET LOCAL lock_timeout = '100ms'"))
@@ -252,26 +250,26 @@ def test_a_silent_holders_lease_expires_and_a_renewed_one_does_not(engine: Engin
     assert hold is not None
     held(engine, make_job(engine))  # for a minute
     with unit_of_work(engine) as session:
-        holding.renew(session, hold, 60)
+        claims.renew(session, hold, 60)
     with unit_of_work(engine) as session:
-        assert [tuple(row) for row in jobs.expired(session)] == [(silent, 1)]
+        assert [tuple(row) for row in lifecycle.expired(session)] == [(silent, 1)]
 
 
 def test_a_worker_leaves_specs_newer_than_itself(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     known, newer = make_job(engine), make_job(engine)
     with unit_of_work(engine) as session:
         session.execute(update(Job).where(Job.id == newer).values(spec_version=SPEC_VERSION + 1, spec={"shape": "new"}))
-        assert jobs.queued(session) == [known]
+        assert lifecycle.queued(session) == [known]
     assert claim(engine, newer) is None
     with unit_of_work(engine) as session:  # nor does its sweeper do anything to it
-        jobs.heed_intents_of_given_back(session)
-        jobs.requeue_due(session)
-        assert jobs.expired(session) == []
+        lifecycle.heed_intents_of_given_back(session)
+        lifecycle.requeue_due(session)
+        assert lifecycle.expired(session) == []
     assert state(engine, newer) == State.QUEUED
     assert history(engine, newer) == [(1, "job is queued")]
-    monkeypatch.setattr(jobs, "SPEC_VERSION", SPEC_VERSION + 1)  # the worker is upgraded
+    monkeypatch.setattr(lifecycle, "SPEC_VERSION", SPEC_VERSION + 1)  # the worker is upgraded
     with unit_of_work(engine) as session:
-        assert jobs.queued(session) == [known, newer]
+        assert lifecycle.queued(session) == [known, newer]
 
 
 def test_an_old_worker_reaps_what_a_newer_one_held(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,11 +277,11 @@ def test_an_old_worker_reaps_what_a_newer_one_held(engine: Engine, monkeypatch: 
     with unit_of_work(engine) as session:
         session.execute(update(Job).where(Job.id == job_id).values(spec_version=SPEC_VERSION + 1))
     with monkeypatch.context() as newer:
-        newer.setattr(jobs, "SPEC_VERSION", SPEC_VERSION + 1)
+        newer.setattr(lifecycle, "SPEC_VERSION", SPEC_VERSION + 1)
         assert claim(engine, job_id, lease_s=-1.0) is not None
     with unit_of_work(engine) as session:
         sweeping.reap(session, 0.0)
-        jobs.requeue_due(session)
+        lifecycle.requeue_due(session)
     assert state(engine, job_id) == State.QUEUED
     assert claim(engine, job_id) is None
 
@@ -293,7 +291,7 @@ def test_the_state_and_its_event_are_one_transaction(engine: Engine) -> None:
     hold = held(engine, job_id)
     session = Session(engine)
     session.begin()
-    jobs.begin(session, hold)
+    lifecycle.begin(session, hold)
     session.close()  # the process dies before the commit
     assert state(engine, job_id) == State.STARTING
     with unit_of_work(engine) as session:
@@ -313,7 +311,7 @@ def test_jobs_are_listed_newest_first_page_by_page(engine: Engine) -> None:
 
 def given_back(engine: Engine, hold: Hold) -> State:
     with unit_of_work(engine) as session:
-        jobs.preempt(session, hold, "stopping")
+        lifecycle.preempt(session, hold, "stopping")
     return state(engine, hold.job_id)
 
 
@@ -321,12 +319,12 @@ def test_pausing_a_waiting_job_stops_it_at_once_and_resuming_queues_it(engine: E
     job_id = make_job(engine)
     for _ in range(2):  # twice is harmless
         with unit_of_work(engine) as session:
-            job = jobs.request_pause(session, job_id)
+            job = lifecycle.request_pause(session, job_id)
             assert (job.state, job.pause_requested) == (State.PAUSED, True)
     assert claim(engine, job_id) is None
     for _ in range(2):
         with unit_of_work(engine) as session:
-            job = jobs.request_resume(session, job_id)
+            job = lifecycle.request_resume(session, job_id)
             assert (job.state, job.pause_requested) == (State.QUEUED, False)
     assert claim(engine, job_id) is not None
     assert [m for _, m in history(engine, job_id)] == [
@@ -340,56 +338,56 @@ def test_pausing_a_waiting_job_stops_it_at_once_and_resuming_queues_it(engine: E
 def test_pausing_an_active_job_asks_its_holder_who_gives_it_back_paused(engine: Engine) -> None:
     hold = held(engine, make_job(engine))
     with unit_of_work(engine) as session:
-        assert jobs.request_pause(session, hold.job_id).state == State.STARTING
-        assert holding.intents(session, hold.job_id).pause
+        assert lifecycle.request_pause(session, hold.job_id).state == State.STARTING
+        assert claims.intents(session, hold.job_id).pause
     assert given_back(engine, hold) == State.PAUSED
     with unit_of_work(engine) as session:
-        job = jobs.get(session, hold.job_id)
+        job = lifecycle.get(session, hold.job_id)
         assert (job.preemptions, job.lease_owner, job.lease_expires_at) == (0, None, None)
-        jobs.request_cancel(session, hold.job_id)
+        lifecycle.request_cancel(session, hold.job_id)
     assert state(engine, hold.job_id) == State.CANCELLED
 
 
 def test_a_job_that_should_pause_and_end_is_given_back_to_be_cancelled(engine: Engine) -> None:
     hold = held(engine, make_job(engine))
     with unit_of_work(engine) as session:
-        jobs.request_pause(session, hold.job_id)
-        jobs.request_cancel(session, hold.job_id)
+        lifecycle.request_pause(session, hold.job_id)
+        lifecycle.request_cancel(session, hold.job_id)
     assert given_back(engine, hold) == State.QUEUED  # paused, nobody would look at it again
     assert claim(engine, hold.job_id) is None
     with unit_of_work(engine) as session:
-        jobs.heed_intents_of_given_back(session)
+        lifecycle.heed_intents_of_given_back(session)
     assert state(engine, hold.job_id) == State.CANCELLED
 
 
 def test_a_pause_withdrawn_in_time_leaves_the_job_with_its_holder(engine: Engine) -> None:
     hold = held(engine, make_job(engine))
     with unit_of_work(engine) as session:
-        jobs.request_pause(session, hold.job_id)
-        assert jobs.request_resume(session, hold.job_id).state == State.STARTING
+        lifecycle.request_pause(session, hold.job_id)
+        assert lifecycle.request_resume(session, hold.job_id).state == State.STARTING
     assert given_back(engine, hold) == State.QUEUED
     with unit_of_work(engine) as session:
-        assert jobs.get(session, hold.job_id).preemptions == 1
+        assert lifecycle.get(session, hold.job_id).preemptions == 1
 
 
 @pytest.mark.parametrize("cancel", [False, True])
 def test_a_lost_job_that_should_pause_is_paused_and_cancelling_outweighs(engine: Engine, cancel: bool) -> None:
     hold = held(engine, make_job(engine))
     with unit_of_work(engine) as session:
-        jobs.request_pause(session, hold.job_id)
+        lifecycle.request_pause(session, hold.job_id)
         if cancel:
-            jobs.request_cancel(session, hold.job_id)
-        jobs.retry_or_fail(session, hold.job_id, hold.fence, ERROR, backoff_s=0.0)
-        jobs.requeue_due(session)  # whichever of the two a sweeper does first
-        jobs.heed_intents_of_given_back(session)
+            lifecycle.request_cancel(session, hold.job_id)
+        lifecycle.retry_or_fail(session, hold.job_id, hold.fence, ERROR, backoff_s=0.0)
+        lifecycle.requeue_due(session)  # whichever of the two a sweeper does first
+        lifecycle.heed_intents_of_given_back(session)
     assert state(engine, hold.job_id) == (State.CANCELLED if cancel else State.PAUSED)
 
 
-@pytest.mark.parametrize("ask", [jobs.request_pause, jobs.request_resume])
+@pytest.mark.parametrize("ask", [lifecycle.request_pause, lifecycle.request_resume])
 def test_what_is_over_can_be_neither_paused_nor_resumed(engine: Engine, ask: Callable[[Session, str], Job]) -> None:
     job_id = make_job(engine)
     with unit_of_work(engine) as session:
-        jobs.request_cancel(session, job_id)
+        lifecycle.request_cancel(session, job_id)
     with pytest.raises(Conflict, match="cancelled"), unit_of_work(engine) as session:
         ask(session, job_id)
     with pytest.raises(NotFound), unit_of_work(engine) as session:
@@ -398,8 +396,8 @@ def test_what_is_over_can_be_neither_paused_nor_resumed(engine: Engine, ask: Cal
 
 @pytest.mark.parametrize(
     ("category", "limit", "column"),
-    [("resource", jobs.USER_LIMIT, "user_failures"), ("user", jobs.USER_LIMIT, "user_failures"),
-     ("infra", jobs.INFRA_LIMIT, "infra_failures"), ("internal", jobs.INFRA_LIMIT, "infra_failures")],
+    [("resource", lifecycle.USER_LIMIT, "user_failures"), ("user", lifecycle.USER_LIMIT, "user_failures"),
+     ("infra", lifecycle.INFRA_LIMIT, "infra_failures"), ("internal", lifecycle.INFRA_LIMIT, "infra_failures")],
 )  # fmt: skip
 def test_each_kind_of_failure_has_its_own_budget(engine: Engine, category: str, limit: int, column: str) -> None:
     job_id = make_job(engine)
@@ -408,12 +406,12 @@ def test_each_kind_of_failure_has_its_own_budget(engine: Engine, category: str, 
     for spent in range(1, limit + 1):
         hold = held(engine, job_id)
         with unit_of_work(engine) as session:
-            holding.touch(session, hold, fruitless_attempts=0)  # it makes progress each time
-            ended = jobs.retry_or_fail(session, job_id, hold.fence, {**ERROR, "category": category}, 0.0)
-            jobs.requeue_due(session)
+            claims.touch(session, hold, fruitless_attempts=0)  # it makes progress each time
+            ended = lifecycle.retry_or_fail(session, job_id, hold.fence, {**ERROR, "category": category}, 0.0)
+            lifecycle.requeue_due(session)
             assert ended == (State.FAILED if spent == limit else State.RETRY_WAIT)
     with unit_of_work(engine) as session:
-        job = jobs.get(session, job_id)
+        job = lifecycle.get(session, job_id)
         assert job.error is not None
         assert (job.error["code"], f"{limit} attempts failed so" in job.error["message"]) == (ERROR["code"], True)
         other = "infra_failures" if column == "user_failures" else "user_failures"
@@ -426,10 +424,10 @@ def test_a_full_disk_is_waited_for(engine: Engine) -> None:
         hold = held(engine, job_id)
         with unit_of_work(engine) as session:
             full = {**ERROR, "code": "disk_full", "category": "infra"}
-            assert jobs.retry_or_fail(session, job_id, hold.fence, full, 0.0) == State.RETRY_WAIT
-            jobs.requeue_due(session)
+            assert lifecycle.retry_or_fail(session, job_id, hold.fence, full, 0.0) == State.RETRY_WAIT
+            lifecycle.requeue_due(session)
     with unit_of_work(engine) as session:
-        job = jobs.get(session, job_id)
+        job = lifecycle.get(session, job_id)
         assert (job.infra_failures, job.fruitless_attempts) == (5, 0)
 
 
@@ -447,12 +445,12 @@ def test_a_row_that_is_over_refuses_every_change(engine: Engine, end: State) -> 
 def test_a_claim_stands_above_every_fence_that_was_ever_given_out(engine: Engine) -> None:
     job_id = make_job(engine)
     with unit_of_work(engine) as session:
-        hold = jobs.claim(session, job_id, owner="w", host="h", boot_id="b", lease_s=60, above=7)
+        hold = lifecycle.claim(session, job_id, owner="w", host="h", boot_id="b", lease_s=60, above=7)
     assert hold is not None
     assert (hold.fence, hold.attempt) == (8, 1)
     given_back(engine, hold)
     with unit_of_work(engine) as session:
-        hold = jobs.claim(session, job_id, owner="w", host="h", boot_id="b", lease_s=60, above=7)
+        hold = lifecycle.claim(session, job_id, owner="w", host="h", boot_id="b", lease_s=60, above=7)
     assert hold is not None
     assert hold.fence == 9
 
@@ -472,7 +470,7 @@ def test_of_a_cancellation_and_a_success_one_wins_and_the_answer_matches(
                 time.sleep(0.001)
             try:
                 with unit_of_work(engine) as session:
-                    answers.append(jobs.request_cancel(session, job_id).state)
+                    answers.append(lifecycle.request_cancel(session, job_id).state)
             except Conflict:
                 answers.append("over")
             done.release()
@@ -482,8 +480,8 @@ def test_of_a_cancellation_and_a_success_one_wins_and_the_answer_matches(
     holds = []
     for _ in range(rounds):
         with unit_of_work(engine) as session:
-            job = jobs.create(session, SPEC, {})
-            hold = jobs.claim(session, job.id, owner="w", host="h", boot_id="b", lease_s=60)
+            job = lifecycle.create(session, SPEC, {})
+            hold = lifecycle.claim(session, job.id, owner="w", host="h", boot_id="b", lease_s=60)
             assert hold is not None
             steps = SPEC.schedule.steps
             checkpoints.commit(session, job.id, hold.fence, step=steps, path="p", manifest_sha256="x", size=1)
@@ -492,7 +490,7 @@ def test_of_a_cancellation_and_a_success_one_wins_and_the_answer_matches(
         if cancel_first:
             time.sleep(0.001)
         with unit_of_work(engine) as session:
-            jobs.succeed(session, hold)
+            lifecycle.succeed(session, hold)
         done.acquire()
     starts.put(None)
     thread.join()

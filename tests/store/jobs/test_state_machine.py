@@ -20,8 +20,7 @@ from sqlalchemy.orm import Session
 from store.checkpoints import repository as checkpoints
 from store.db import now, reading, unit_of_work
 from store.errors import Conflict, FenceLost
-from store.jobs import claims as holding
-from store.jobs import lifecycle as jobs
+from store.jobs import claims, lifecycle
 from store.jobs.claims import Hold
 from store.states import ACTIVE, DUE, TERMINAL, WAITING, State
 from store.tables import Attempt, Base, Checkpoint, Event, Job
@@ -218,7 +217,7 @@ class Machine(RuleBasedStateMachine):
             return
         too_new = choice.number == 0
         with unit_of_work(self.engine) as session:
-            job_id = jobs.create(session, SPEC, {"tiny": ModelSource(path="/models/tiny")}).id
+            job_id = lifecycle.create(session, SPEC, {"tiny": ModelSource(path="/models/tiny")}).id
             if too_new:
                 session.execute(update(Job).where(Job.id == job_id).values(spec_version=SPEC_VERSION + 1))
         self.jobs[job_id] = Model(job_id, too_new)
@@ -227,21 +226,21 @@ class Machine(RuleBasedStateMachine):
 
     def cancel(self, choice: Choice) -> None:
         job = self.jobs[self.hold(choice).job_id]
-        if self.ask(job, jobs.request_cancel, refused=job.state in (State.SUCCEEDED, State.FAILED)):
+        if self.ask(job, lifecycle.request_cancel, refused=job.state in (State.SUCCEEDED, State.FAILED)):
             job.seq += job.state in ACTIVE and not job.cancel
             job.cancel = True
             job.heed(WAITING)
 
     def pause(self, choice: Choice) -> None:
         job = self.jobs[self.hold(choice).job_id]
-        if self.ask(job, jobs.request_pause, refused=job.state in TERMINAL) and not job.pause:
+        if self.ask(job, lifecycle.request_pause, refused=job.state in TERMINAL) and not job.pause:
             job.seq += job.state in ACTIVE
             job.pause = True
             job.heed()
 
     def resume(self, choice: Choice) -> None:
         job = self.job(choice)
-        if self.ask(job, jobs.request_resume, refused=job.state in TERMINAL) and job.pause:
+        if self.ask(job, lifecycle.request_resume, refused=job.state in TERMINAL) and job.pause:
             job.seq += job.state in ACTIVE
             job.pause = False
             if job.state == State.PAUSED:
@@ -259,7 +258,9 @@ class Machine(RuleBasedStateMachine):
         job, above, owner = self.job(choice), choice.number - 5, f"worker_{choice.number % 3}"
         self.touched.add(job.id)
         with unit_of_work(self.engine) as session:
-            hold = jobs.claim(session, job.id, owner=owner, host="h", boot_id="b", lease_s=UNHEARD, above=max(above, 0))
+            hold = lifecycle.claim(
+                session, job.id, owner=owner, host="h", boot_id="b", lease_s=UNHEARD, above=max(above, 0)
+            )
         free = job.state == State.QUEUED and not (job.cancel or job.pause or job.too_new)
         assert (hold is not None) == free
         if hold is not None:
@@ -272,34 +273,34 @@ class Machine(RuleBasedStateMachine):
     def begin(self, choice: Choice) -> None:
         hold = self.hold(choice)
         job = self.jobs[hold.job_id]
-        self.act(lambda session: jobs.begin(session, hold))
+        self.act(lambda session: lifecycle.begin(session, hold))
         if job.holds(hold) and job.state == State.STARTING:
             self.touched.add(job.id)
             job.move(State.RUNNING)
 
     def renew(self, choice: Choice) -> None:
         hold = self.hold(choice)
-        if job := self.write(hold, lambda session: holding.renew(session, hold, UNHEARD)):
+        if job := self.write(hold, lambda session: claims.renew(session, hold, UNHEARD)):
             job.expired = False
 
     def touch(self, choice: Choice) -> None:
         hold = self.hold(choice)
-        if job := self.write(hold, lambda session: holding.touch(session, hold, step=choice.number)):
+        if job := self.write(hold, lambda session: claims.touch(session, hold, step=choice.number)):
             job.step = choice.number
 
     def say(self, choice: Choice) -> None:
         hold = self.hold(choice)
-        if job := self.write(hold, lambda session: holding.say(session, hold, "I am still here")):
+        if job := self.write(hold, lambda session: claims.say(session, hold, "I am still here")):
             job.seq += 1
 
     def checkpoint(self, choice: Choice) -> None:
         hold, step = self.hold(choice), STEPS if choice.later else 1
 
         def relay(session: Session) -> None:
-            holding.touch(session, hold)
+            claims.touch(session, hold)
             checkpoints.commit(session, hold.job_id, hold.fence, step=step, path="p", manifest_sha256="x", size=1)
-            holding.touch(session, hold, fruitless_attempts=0)
-            holding.say(session, hold, f"checkpoint after step {step}")
+            claims.touch(session, hold, fruitless_attempts=0)
+            claims.say(session, hold, f"checkpoint after step {step}")
 
         if job := self.write(hold, relay):
             job.fruitless, job.seq, job.final = 0, job.seq + 1, job.final or step == STEPS
@@ -308,19 +309,19 @@ class Machine(RuleBasedStateMachine):
     def have_failed_often(self, choice: Choice) -> None:
         hold, infra, user = self.hold(choice), 10 + choice.number, int(choice.later)
         spent = {"infra_failures": infra, "user_failures": user}
-        if job := self.write(hold, lambda session: holding.touch(session, hold, **spent)):
+        if job := self.write(hold, lambda session: claims.touch(session, hold, **spent)):
             job.infra, job.user = infra, user
 
     def succeed(self, choice: Choice) -> None:
         hold = self.hold(choice)
         final = self.jobs[hold.job_id].final
-        if job := self.write(hold, lambda session: jobs.succeed(session, hold), allowed=final):
+        if job := self.write(hold, lambda session: lifecycle.succeed(session, hold), allowed=final):
             job.move(State.FINALIZING)
             job.move(State.SUCCEEDED)
 
     def fail(self, choice: Choice) -> None:
         hold, error = self.hold(choice), {"code": "broken", "message": "it cannot work", "category": "user"}
-        if job := self.write(hold, lambda session: jobs.fail(session, hold.job_id, hold.fence, error)):
+        if job := self.write(hold, lambda session: lifecycle.fail(session, hold.job_id, hold.fence, error)):
             job.error = "broken"
             job.move(State.FAILED)
 
@@ -330,7 +331,7 @@ class Machine(RuleBasedStateMachine):
         ended: list[State] = []
 
         def retry(session: Session) -> None:
-            ended.append(jobs.retry_or_fail(session, hold.job_id, hold.fence, error, backoff_s))
+            ended.append(lifecycle.retry_or_fail(session, hold.job_id, hold.fence, error, backoff_s))
 
         if job := self.write(hold, retry):
             job.end_badly(choice.category, later=choice.later)
@@ -342,7 +343,7 @@ class Machine(RuleBasedStateMachine):
 
     def preempt(self, choice: Choice) -> None:
         hold = self.hold(choice)
-        if job := self.write(hold, lambda session: jobs.preempt(session, hold, "stopping")):
+        if job := self.write(hold, lambda session: lifecycle.preempt(session, hold, "stopping")):
             if job.pause and not job.cancel:
                 job.move(State.PAUSED)
             else:
@@ -352,27 +353,27 @@ class Machine(RuleBasedStateMachine):
     def cancelled(self, choice: Choice) -> None:
         hold = self.hold(choice)
         asked = self.jobs[hold.job_id].cancel
-        end = self.write(hold, lambda session: jobs.cancelled(session, hold.job_id, hold.fence), allowed=asked)
+        end = self.write(hold, lambda session: lifecycle.cancelled(session, hold.job_id, hold.fence), allowed=asked)
         if end is not None:
             end.move(State.CANCELLED)
 
     def every_stale_hold_tries_to_write(self, choice: Choice) -> None:
         writes: list[Callable[[Session, Hold], object]] = [
-            lambda session, hold: holding.renew(session, hold, UNHEARD),
-            lambda session, hold: holding.touch(session, hold, step=STEPS),
-            lambda session, hold: holding.say(session, hold, "I am still here"),
-            lambda session, hold: jobs.succeed(session, hold),
-            lambda session, hold: jobs.preempt(session, hold, "stopping"),
-            lambda session, hold: jobs.fail(session, hold.job_id, hold.fence, sweeping.LOST),
-            lambda session, hold: jobs.retry_or_fail(session, hold.job_id, hold.fence, sweeping.LOST, 0.0),
-            lambda session, hold: jobs.cancelled(session, hold.job_id, hold.fence),
+            lambda session, hold: claims.renew(session, hold, UNHEARD),
+            lambda session, hold: claims.touch(session, hold, step=STEPS),
+            lambda session, hold: claims.say(session, hold, "I am still here"),
+            lambda session, hold: lifecycle.succeed(session, hold),
+            lambda session, hold: lifecycle.preempt(session, hold, "stopping"),
+            lambda session, hold: lifecycle.fail(session, hold.job_id, hold.fence, sweeping.LOST),
+            lambda session, hold: lifecycle.retry_or_fail(session, hold.job_id, hold.fence, sweeping.LOST, 0.0),
+            lambda session, hold: lifecycle.cancelled(session, hold.job_id, hold.fence),
         ]
         job = self.job(choice)
         stale = [hold for hold in self.granted[job.id] if not job.holds(hold)]
         assert len(self.granted[job.id]) - len(stale) == (job.state in ACTIVE)
         for hold in stale:
             with unit_of_work(self.engine) as session:  # one transaction, committed: what is refused changes nothing
-                jobs.begin(session, hold)  # which says nothing, and does nothing
+                lifecycle.begin(session, hold)  # which says nothing, and does nothing
                 for write in writes:
                     with pytest.raises(FenceLost):
                         write(session, hold)
@@ -396,10 +397,10 @@ class Machine(RuleBasedStateMachine):
             job.due = True
 
     def heed(self, _: Choice) -> None:
-        self.swept(jobs.heed_intents_of_given_back, Model.heed)
+        self.swept(lifecycle.heed_intents_of_given_back, Model.heed)
 
     def requeue(self, _: Choice) -> None:
-        self.swept(jobs.requeue_due, Model.requeue)
+        self.swept(lifecycle.requeue_due, Model.requeue)
 
     def reap(self, choice: Choice) -> None:
         backoff_s = LATER * choice.later

@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.uniapl.teachers.test_chat import Reply, Teacher, completion, fill, rows, spec
 from uniapl.errors import SpecError, TeacherError
-from uniapl.inference import public_transport as outbound
+from uniapl.inference import public_transport
 from uniapl.inference.public_transport import AddressRefused, PublicTransport, check, is_public
 from uniapl.run.credentials import Access
 
@@ -192,8 +192,8 @@ def servers(
     """One at 127.0.0.2, which counts as public here, and one at 127.0.0.1, which does not; at the same port."""
     certificate = _certificate(tmp_path_factory.mktemp("tls"))
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    really = outbound.is_public
-    monkeypatch.setattr(outbound, "is_public", lambda address: str(address) == "127.0.0.2" or really(address))
+    really = public_transport.is_public
+    monkeypatch.setattr(public_transport, "is_public", lambda address: str(address) == "127.0.0.2" or really(address))
     public = TlsTeacher(certificate, "127.0.0.2", 0)
     inner = TlsTeacher(certificate, "127.0.0.1", public.server_port)
     threads = [threading.Thread(target=server.serve_forever, args=(0.01,)) for server in (public, inner)]
@@ -295,7 +295,7 @@ def test_the_next_address_is_tried_when_one_does_not_answer(
     servers: Servers, resolver: Resolver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     public, _ = servers
-    monkeypatch.setattr(outbound, "is_public", lambda _: True)
+    monkeypatch.setattr(public_transport, "is_public", lambda _: True)
     resolver(["127.0.0.3", "127.0.0.2"])  # nobody listens at the first
     assert fill(guarded(public), tmp_path, rows("a"), access=GUARDED) == [["Re: a"]]
 

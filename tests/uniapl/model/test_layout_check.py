@@ -30,7 +30,7 @@ from tests.uniapl.packed import one_pack
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packing import Layout
 from uniapl.errors import ModelError
-from uniapl.model import layout_check as selfcheck
+from uniapl.model import layout_check
 from uniapl.model import logprobs as forward
 from uniapl.model.attention import tiles
 from uniapl.model.layout_check import disagreement, stretches, with_layout
@@ -110,13 +110,13 @@ def test_a_mask_that_the_model_ignores_is_found_out(policy: Policy, monkeypatch:
 
 
 def test_a_gradient_that_differs_is_found_out(policy: Policy, monkeypatch: Any) -> None:
-    right = selfcheck.completion_logprobs
+    right = layout_check.completion_logprobs
 
     def scaled(model: Any, pack: Any, *, temperature: Any) -> Any:
         logprobs, entropy = right(model, pack, temperature=temperature)
         return (logprobs * 2 - logprobs.detach() if pack.layout.kind == "trees" else logprobs), entropy
 
-    monkeypatch.setattr(selfcheck, "completion_logprobs", scaled)
+    monkeypatch.setattr(layout_check, "completion_logprobs", scaled)
     assert "gradients differ by 1 of" in (disagreement(policy, Layout("trees")) or "")
     assert disagreement(policy, Layout("rows")) is None
 

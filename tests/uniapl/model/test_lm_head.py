@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from tests.uniapl.held import peak
 from tests.uniapl.packed import one_pack
 from uniapl.batching.batch import Sequence
-from uniapl.model import lm_head as head
+from uniapl.model import lm_head
 from uniapl.model.lm_head import token_logprobs
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.policy import Policy
@@ -26,7 +26,7 @@ def naive(weight: Tensor, bias: Tensor, states: Tensor, ids: Tensor, temperature
 
 @pytest.mark.parametrize("tokens_at_a_time", [1, 3, 7, 100])
 def test_chunks_give_the_numbers_and_gradients_of_the_whole(monkeypatch: Any, tokens_at_a_time: int) -> None:
-    monkeypatch.setattr(head, "CHUNK_LOGITS", tokens_at_a_time * 11)
+    monkeypatch.setattr(lm_head, "CHUNK_LOGITS", tokens_at_a_time * 11)
     torch.manual_seed(0)
     states = torch.randn(7, 4, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(11, 4, dtype=torch.float64, requires_grad=True)
@@ -44,9 +44,9 @@ def test_chunks_give_the_numbers_and_gradients_of_the_whole(monkeypatch: Any, to
 
 
 def test_the_last_chunk_is_computed_once_and_the_others_twice(monkeypatch: Any) -> None:
-    monkeypatch.setattr(head, "CHUNK_LOGITS", 3 * 11)
-    rows, compute = [], head._distribution
-    monkeypatch.setattr(head, "_distribution", lambda part, *rest: rows.append(len(part)) or compute(part, *rest))
+    monkeypatch.setattr(lm_head, "CHUNK_LOGITS", 3 * 11)
+    rows, compute = [], lm_head._distribution
+    monkeypatch.setattr(lm_head, "_distribution", lambda part, *rest: rows.append(len(part)) or compute(part, *rest))
     states, weight = torch.randn(7, 4, requires_grad=True), torch.randn(11, 4)
     token_logprobs(states, weight, None, torch.randint(11, (7,)), torch.ones(7))[0].sum().backward()
     assert rows == [1, 3, 3, 3, 1]  # forwards, then backwards
@@ -54,7 +54,7 @@ def test_the_last_chunk_is_computed_once_and_the_others_twice(monkeypatch: Any) 
 
 @pytest.mark.parametrize("tokens_at_a_time", [3, 100])
 def test_every_backward_through_the_same_graph_gives_the_same(monkeypatch: Any, tokens_at_a_time: int) -> None:
-    monkeypatch.setattr(head, "CHUNK_LOGITS", tokens_at_a_time * 11)
+    monkeypatch.setattr(lm_head, "CHUNK_LOGITS", tokens_at_a_time * 11)
     states, weight = torch.randn(7, 4, requires_grad=True), torch.randn(11, 4, requires_grad=True)
     logprobs, _ = token_logprobs(states, weight, None, torch.randint(11, (7,)), torch.ones(7))
     first, second = (torch.autograd.grad(logprobs.sum(), (states, weight), retain_graph=True) for _ in range(2))
@@ -72,7 +72,7 @@ def test_logits_without_a_head_are_taken_as_they_are() -> None:
 
 
 def test_autocast_multiplies_in_bfloat16_and_adds_the_weights_gradient_up_in_float32(monkeypatch: Any) -> None:
-    monkeypatch.setattr(head, "CHUNK_LOGITS", 64)  # one token at a time: 2000 sums
+    monkeypatch.setattr(lm_head, "CHUNK_LOGITS", 64)  # one token at a time: 2000 sums
     torch.manual_seed(0)
     states, weight = torch.randn(2000, 8), torch.randn(64, 8, requires_grad=True)
     ids = torch.randint(64, (2000,))
@@ -102,7 +102,7 @@ def test_memory_grows_with_tokens_but_not_with_tokens_times_vocabulary(
     policy: Policy, monkeypatch: Any, kind: str
 ) -> None:
     vocabulary = policy.model.config.vocab_size
-    monkeypatch.setattr(head, "CHUNK_LOGITS", 8 * vocabulary)
+    monkeypatch.setattr(lm_head, "CHUNK_LOGITS", 8 * vocabulary)
 
     def step(length: int) -> Callable[[], None]:
         pack = one_pack([Sequence([1, 2, 3], [i] * length) for i in range(4)], kind)
@@ -118,5 +118,5 @@ def test_memory_grows_with_tokens_but_not_with_tokens_times_vocabulary(
     added = 4 * (60 - 10)
     assert large - small < added * logits / 4
     assert large < 8 * logits * 8 + 3 * 4 * policy.model.get_output_embeddings().weight.numel() + small
-    monkeypatch.setattr(head, "CHUNK_LOGITS", 10_000 * vocabulary)  # what it would be: the test can tell
+    monkeypatch.setattr(lm_head, "CHUNK_LOGITS", 10_000 * vocabulary)  # what it would be: the test can tell
     assert peak(step(60)) - small > added * logits

@@ -22,7 +22,7 @@ import pytest
 
 from tests.uniapl.conftest import Listening
 from uniapl.errors import SpecError, TeacherError
-from uniapl.inference import http as exchange
+from uniapl.inference import http
 from uniapl.inference.http import backoff_s, retry_after_s
 from uniapl.rewards.pool import RewardPool
 from uniapl.run.credentials import Access
@@ -136,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Teacher]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("TEST_API_KEY", KEY)
-    monkeypatch.setattr(exchange, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(http, "FIRST_WAIT_S", 0.01)
     server = Teacher()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from uniapl.batching.packed import visible
-from uniapl.model.cpu import tree_attention as along
+from uniapl.model.cpu import tree_attention
 
 trees = st.lists(
     st.tuples(st.integers(1, 9), st.lists(st.integers(1, 9), max_size=4)),  # a prompt's length, and its branches'
@@ -56,8 +56,8 @@ def test_the_same_as_masked_attention_with_its_gradient(
     query, key, value = (tensor(1, W, 2 * n, size).transpose(1, 2) for n, size in [(shared, 4), (1, 4), (1, 6)])
     wanted = [x.requires_grad_() for x in (query, key, value)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(along, "QUERIES", queries)
-        found = along.attend_along(query, key, value, path, 0.3)
+        patch.setattr(tree_attention, "QUERIES", queries)
+        found = tree_attention.attend_along(query, key, value, path, 0.3)
     expected = masked(query, key, value, path, 0.3)
     assert_close(found, expected)
     out = tensor(*found.shape)
