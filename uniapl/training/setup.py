@@ -33,7 +33,7 @@ from uniapl.spec.requirements import DatasetContents, check_mix, uses_references
 from uniapl.teachers.references import fill_references, without_failing_references
 from uniapl.training.health import HealthMonitor
 from uniapl.training.learner import Learner
-from uniapl.training.rollout_collector import Explorer
+from uniapl.training.rollout_collector import RolloutCollector
 from uniapl.training.trainer import Trainer
 
 
@@ -89,9 +89,9 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
         reporter.phase("loading_discriminator")
         discriminator = load_discriminator(spec, run, device, server)
     generator = _generator(run, policy, reporter)
-    explorer = Explorer(spec, policy, generator, rewards, discriminator)
+    collector = RolloutCollector(spec, policy, generator, rewards, discriminator)
     health = HealthMonitor(spec.health)
-    trainer = Trainer(run, reporter, signals, policy, learner, explorer, health, mix, held_out, done)
+    trainer = Trainer(run, reporter, signals, policy, learner, collector, health, mix, held_out, done)
     if run.resume_from is not None:
         trainer.resume(Path(run.resume_from))
     return trainer

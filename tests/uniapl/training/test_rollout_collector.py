@@ -34,7 +34,7 @@ from uniapl.spec.reward import (
     RewardPart,
     WeightedSumReward,
 )
-from uniapl.training.rollout_collector import Explorer, Prompt
+from uniapl.training.rollout_collector import Prompt, RolloutCollector
 
 NO_COMMA = IfevalReward(instruction_id_list=["punctuation:no_comma"], kwargs=[{}])
 
@@ -86,8 +86,8 @@ def explore(
     generator = Scripted(policy, texts, truncated or [False] * len(texts))
     spec = JobSpec.model_validate(given)
     with RewardPool(spec.reward) as pool:
-        explorer = Explorer(spec, policy, generator, pool, judge)
-        sequences, metrics = explorer.explore(prompts or [Prompt(row(), explored=True, compared=True)], 0)
+        collector = RolloutCollector(spec, policy, generator, pool, judge)
+        sequences, metrics = collector.collect(prompts or [Prompt(row(), explored=True, compared=True)], 0)
     return sequences, metrics, judge
 
 
@@ -276,8 +276,8 @@ def test_answers_are_judged_while_others_are_sampled_and_nothing_else_changes(
             when: list[float] = []
             verify = pool.verify
             pool.verify = lambda questions: (when.append(len(questions)), verify(questions))[1]  # type: ignore[method-assign]
-            explorer = Explorer(spec, policy, generator, pool, judge)
-            sequences, metrics = explorer.explore(prompts, 0)
+            collector = RolloutCollector(spec, policy, generator, pool, judge)
+            sequences, metrics = collector.collect(prompts, 0)
             assert len(running.seen) == 5 if isinstance(generator, OneByOne) else 4  # three of the check, then ours
             return sequences, metrics, when
 
