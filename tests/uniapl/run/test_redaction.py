@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 from uniapl.errors import TeacherError
-from uniapl.run.credentials import handed
+from uniapl.run.credentials import parse_secrets
 from uniapl.run.redaction import Redactor
 from uniapl.run.reporter import Reporter
 
@@ -79,6 +79,6 @@ def test_nothing_that_a_process_prints_shows_it(unbuffered: str) -> None:
 
 
 def test_what_a_launcher_hands_over_is_whole_or_an_error() -> None:
-    assert handed('{"a": "b"}') == {"a": "b"}
+    assert parse_secrets('{"a": "b"}') == {"a": "b"}
     with pytest.raises(ValueError, match="Unterminated"):
-        handed('{"a": "b')
+        parse_secrets('{"a": "b')
