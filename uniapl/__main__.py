@@ -19,9 +19,9 @@ from uniapl.run.atomic import no_space
 from uniapl.run.config import RunConfig
 from uniapl.run.credentials import Credentials, parse_secrets
 from uniapl.run.exit_status import ExitStatus
-from uniapl.run.located import located
 from uniapl.run.progress import print_end
 from uniapl.run.ranks import launcher_problem
+from uniapl.run.resolve import resolve
 from uniapl.run.signals import Signals, die_with_parent
 from uniapl.spec.base import field_path
 
@@ -84,7 +84,7 @@ def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credenti
         ):
             try:
                 with signals.loading():
-                    trainer = prepare(located(run, folder), reporter, signals, rewards, credentials)
+                    trainer = prepare(resolve(run, folder), reporter, signals, rewards, credentials)
                 finished = trainer.train()
                 print_end(run, trainer.done)
             except Exception as raised:
