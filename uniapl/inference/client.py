@@ -17,7 +17,7 @@ from uniapl.errors import ServerError
 from uniapl.inference.endpoint import Address
 from uniapl.inference.http import Passing, Reply, TooLong, backoff_s, connections, exchange, retry_after_s, shown
 from uniapl.inference.protocol import Garbage, read_models
-from uniapl.run.signals import heed_stop
+from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.backend import Asked
 
 LARGEST_REPLY = 256 * 2**20
@@ -113,7 +113,7 @@ class ModelServer:
             Stopped: this process is asked to stop.
         """
         while self._ready() is None:
-            heed_stop()
+            raise_if_stopped()
             time.sleep(LOOK_S)
 
     def _ready(self) -> Address | None:
@@ -208,7 +208,7 @@ async def _unless_stopped(work: Coroutine[Any, Any, Answer]) -> Answer:
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait([task], timeout=LOOK_S))[0]:
-            heed_stop()
+            raise_if_stopped()
         return task.result()
     finally:
         if task.cancel():

@@ -12,7 +12,7 @@ from uniapl.errors import TeacherError
 from uniapl.rewards.gold_check import failing_references, row_name
 from uniapl.rewards.pool import RewardPool
 from uniapl.run.credentials import Credentials
-from uniapl.run.signals import heed_stop, stop_asked
+from uniapl.run.signals import raise_if_stopped, stop_requested
 from uniapl.spec.dataset import DatasetRow, Message
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import uses_references
@@ -131,7 +131,7 @@ async def _ask_all(
     async def ask_on() -> None:
         nonlocal told
         for key, question in waiting:
-            if failures or stop_asked():
+            if failures or stop_requested():
                 return
             try:
                 answers[key] = await chat.ask(question.messages, question.where)
@@ -146,10 +146,10 @@ async def _ask_all(
     async with Chat(teacher, credentials, on_event=on_event) as chat, asyncio.TaskGroup() as askers:
         asking = [askers.create_task(ask_on()) for _ in range(min(teacher.concurrency, len(questions)))]
         while (await asyncio.wait(asking, timeout=LOOK_S))[1]:
-            if stop_asked():
+            if stop_requested():
                 chat.stop()
     on_event(f"{len(answers)} answers came, for {chat.requests} requests and {chat.tokens} tokens")
-    heed_stop()  # first: it makes failures of those that wait for another try
+    raise_if_stopped()  # first: it makes failures of those that wait for another try
     if failures:
         raise failures[0]
     return answers

@@ -18,7 +18,7 @@ from uniapl.model.policy import Policy
 from uniapl.rewards.pool import Question, RewardPool
 from uniapl.rewards.verify import final_answer
 from uniapl.rollout.generator import Completion, Generator
-from uniapl.run.signals import heed_stop
+from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Adversarial
 from uniapl.training.behaviour_profile import Profile, measure
@@ -158,7 +158,7 @@ def reference_logprobs(
     found: list[list[float]] = []
     budget = spec.resources.micro_batch_tokens
     for pack in packs(sequences, budget, policy.pad_id, policy.device, policy.layout):
-        heed_stop()
+        raise_if_stopped()
         with precision(policy.device):
             logprobs, _ = completion_logprobs(policy.model, pack, temperature=temperature)
         found += [row[mask].tolist() for row, mask in zip(logprobs, pack.batch.completion_mask, strict=True)]

@@ -18,7 +18,7 @@ from uniapl.errors import DivergedError
 from uniapl.model.logprobs import completion_logprobs, precision
 from uniapl.model.policy import Policy, Reference
 from uniapl.objective.losses import bounded_anchor, kl_penalty, unified_terms
-from uniapl.run.signals import heed_stop
+from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Weights
 
@@ -70,7 +70,7 @@ class Learner:
         totals = _sampled_totals(unfelt)
         by_term = {name: self._zeros() for name in alive} if measure_terms else None
         for pack in packs(felt, self._spec.resources.micro_batch_tokens, policy.pad_id, policy.device, policy.layout):
-            heed_stop()
+            raise_if_stopped()
             self._accumulate(pack, counts, weights, totals, by_term)
         metrics = self._loss_metrics(totals, counts, weights)
         if by_term:

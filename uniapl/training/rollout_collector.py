@@ -16,7 +16,7 @@ from uniapl.batching.batch import Sequence
 from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.discriminators.learned import LearnedDiscriminator
-from uniapl.discriminators.remote import ServedEmbedding, ServedPolar
+from uniapl.discriminators.remote import RemoteEmbedding, RemotePolar
 from uniapl.errors import ScoreError, ServerError
 from uniapl.model.policy import Policy
 from uniapl.objective.advantages import centre, group_advantages
@@ -153,7 +153,7 @@ class RolloutCollector:
             questions = self._questions([prompt.row], [texts])
             for question, verdict in zip(questions, self.rewards.verify(questions), strict=True):
                 self._verdicts[id(question.reward), question.answer] = verdict
-        if isinstance(self.discriminator, (ServedPolar, ServedEmbedding)) and self._is_scored(prompt):
+        if isinstance(self.discriminator, (RemotePolar, RemoteEmbedding)) and self._is_scored(prompt):
             self.discriminator.score([comparison(prompt.row, text, self.spec.adversarial) for text in texts])
 
     def _is_scored(self, prompt: Prompt) -> bool:

@@ -149,7 +149,7 @@ def _load_data(
     if spec.teacher.type == "openai":
         reporter.phase("asking_teacher")
         cache = run.teacher_cache_path()
-        with signals.loading(breaks_off=False):  # answers under way are paid for
+        with signals.loading(abort=False):  # answers under way are paid for
             mix, held_out = fill_references(
                 spec, mix, held_out, cache=cache, on_event=reporter.event, credentials=credentials
             )

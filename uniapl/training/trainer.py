@@ -26,7 +26,7 @@ from uniapl.run import manifest
 from uniapl.run.config import RunConfig
 from uniapl.run.progress import Progress
 from uniapl.run.reporter import Reporter
-from uniapl.run.signals import Signals, Stopped, heed_stop
+from uniapl.run.signals import Signals, Stopped, raise_if_stopped
 from uniapl.training import checkpoint
 from uniapl.training.behaviour_profile import draw, file_of, save
 from uniapl.training.evaluation import evaluate
@@ -111,7 +111,7 @@ class Trainer:
             self._evaluate()
         self.reporter.phase("training")
         while self.done < schedule.steps:
-            heed_stop()
+            raise_if_stopped()
             try:
                 with tracing.span("step", step=self.done + 1):
                     metrics = self._step(self.done)

@@ -31,7 +31,7 @@ def test_a_secret_is_blacked_out_however_it_is_written() -> None:
 def test_without_secrets_nothing_changes() -> None:
     for redactor in (Redactor(), Redactor([""])):
         assert redactor.text("a text") == "a text"
-        assert redactor.inside({"a": [1, 2.5, None, "b"]}) == {"a": [1, 2.5, None, "b"]}
+        assert redactor.json({"a": [1, 2.5, None, "b"]}) == {"a": [1, 2.5, None, "b"]}
 
 
 def test_every_text_of_a_report_is_redacted_and_its_numbers_are_not(tmp_path: Path) -> None:

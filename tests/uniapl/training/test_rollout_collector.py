@@ -18,7 +18,7 @@ from tests.uniapl.discriminators.test_polar import write_model
 from tests.uniapl.discriminators.test_remote import asking, well
 from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Comparison
-from uniapl.discriminators.remote import ServedPolar
+from uniapl.discriminators.remote import RemotePolar
 from uniapl.errors import RewardError, ScoreError
 from uniapl.model.policy import Policy
 from uniapl.rewards.pool import RewardPool
@@ -272,7 +272,7 @@ def test_answers_are_judged_while_others_are_sampled_and_nothing_else_changes(
 
     def explored(generator: Scripted) -> tuple[list[Any], dict[str, float], list[float]]:
         with asking(well) as (server, running), RewardPool(spec.reward) as pool:
-            judge = ServedPolar(ModelSource(path=str(folder)), server, api="vllm", wrapper="sft", batch_size=8)
+            judge = RemotePolar(ModelSource(path=str(folder)), server, api="vllm", wrapper="sft", batch_size=8)
             when: list[float] = []
             verify = pool.verify
             pool.verify = lambda questions: (when.append(len(questions)), verify(questions))[1]  # type: ignore[method-assign]
