@@ -20,7 +20,7 @@ from uniapl.run.atomic import no_space
 CRASH = """
 import os, signal, sys
 from pathlib import Path
-from uniapl import manifest
+from uniapl.run import manifest
 
 folder, fatal, calls = Path(sys.argv[1]), int(sys.argv[2]), 0
 
