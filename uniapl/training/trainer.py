@@ -19,7 +19,6 @@ from uniapl import tracing
 from uniapl.batching.batch import Sequence
 from uniapl.data.encoding import EncodedRow
 from uniapl.data.mixture import rows_of_step
-from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.errors import DivergedError, SpecError, UnhealthyError
 from uniapl.model.policy import Policy
 from uniapl.run import manifest
@@ -30,9 +29,10 @@ from uniapl.run.signals import Signals, Stopped, raise_if_stopped
 from uniapl.training import checkpoint
 from uniapl.training.behaviour_profile import draw, file_of, save
 from uniapl.training.evaluation import evaluate
+from uniapl.training.group_scoring import Prompt
 from uniapl.training.health import HealthMonitor
 from uniapl.training.learner import Learner
-from uniapl.training.rollout_collector import Metrics, Prompt, RolloutCollector
+from uniapl.training.rollout_collector import Metrics, RolloutCollector
 
 DISCRIMINATOR, PROFILE = "discriminator", "profile"
 """Folders within a checkpoint: a learned discriminator, the measurements so far."""
@@ -82,7 +82,7 @@ class Trainer:
         state = checkpoint.load_state(path)
         self.collector.baseline.mean = state["score_baseline"]
         self.health.restore(state["health"])
-        if isinstance(self.collector.discriminator, LearnedDiscriminator):
+        if self.collector.discriminator is not None:
             self.collector.discriminator.load(path / DISCRIMINATOR)
         if (path / PROFILE).is_dir():  # another attempt's: its picture begins where the job did
             _copy_profiles(path / PROFILE, self._profiles)
@@ -251,10 +251,9 @@ class Trainer:
         self.reporter.phase("saving")
         spec = self.run.spec
         state = {"score_baseline": self.collector.baseline.mean, "health": self.health.state()}
-        judge = self.collector.discriminator
         parts: dict[str, Callable[[Path], None]] = {}
-        if isinstance(judge, LearnedDiscriminator):
-            parts[DISCRIMINATOR] = judge.save
+        if self.collector.discriminator is not None:
+            parts[DISCRIMINATOR] = self.collector.discriminator.save
         if self._profiles.is_dir():
             parts[PROFILE] = lambda folder: _copy_profiles(self._profiles, folder)
         saved = checkpoint.save(self._checkpoints, self.policy, self.learner.optimizer, spec, self.done, state, parts)
