@@ -56,6 +56,14 @@ class RolloutCollector:
     def __post_init__(self) -> None:
         self._scorer = GroupScorer(self.spec, self.policy, self.rewards, self.discriminator)
 
+    def sync(self, version: int) -> None:
+        """Give the sampler the policy's weights after `version` updates; see `Generator.sync`."""
+        self.generator.sync(version)
+
+    def cancel(self) -> None:
+        """Discard background scoring that has not begun, and wait for the rest."""
+        self.background.cancel()
+
     def collect(
         self,
         prompts: Seq[Prompt],  # P
