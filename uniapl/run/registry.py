@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from uniapl.errors import SpecError
 from uniapl.run.config import ModelSource
-from uniapl.spec.discriminator import LearnedDiscriminator
 from uniapl.spec.job import JobSpec
 
 Kind = Literal["student", "discriminator"]
@@ -79,8 +78,7 @@ def discriminator_source(spec: JobSpec, registry: Mapping[str, RegisteredModel])
     Raises:
         SpecError: the name is registered as something else.
     """
-    learned = isinstance(spec.discriminator, LearnedDiscriminator)
-    kinds: tuple[Kind, ...] = ("student", "discriminator") if learned else ("discriminator",)
+    kinds: tuple[Kind, ...] = ("student", "discriminator") if spec.discriminator.trained else ("discriminator",)
     return _source(spec.discriminator.model or spec.student, kinds, "discriminator.model", registry)
 
 

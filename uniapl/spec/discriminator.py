@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,8 @@ from uniapl.spec.base import Count, Input, Name
 class EmbeddingDiscriminator(Input):
     """Cosine similarity between sentence embeddings of the student's answer and of the teacher's."""
 
+    trained: ClassVar[bool] = False
+    """Whether the job trains it; its model may then be a student."""
     type: Literal["embedding"] = "embedding"
     model: Name = "all-MiniLM-L6-v2"
     """Name of a sentence-embedding model in the registry, a hub id, or a local folder."""
@@ -31,6 +33,7 @@ class EmbeddingDiscriminator(Input):
 class PolarDiscriminator(Input):
     """POLAR: a reward model that compares an answer with a reference (arXiv:2507.05197)."""
 
+    trained: ClassVar[bool] = False
     type: Literal["polar"] = "polar"
     model: Name
     """Name, hub id or folder of a sequence classifier with one output, of an architecture that its backend knows."""
@@ -45,6 +48,7 @@ class PolarDiscriminator(Input):
 class LearnedDiscriminator(Input):
     """A scalar head on the student's own base, trained beside the policy to prefer the teacher's answer."""
 
+    trained: ClassVar[bool] = True
     type: Literal["learned"] = "learned"
     model: Name | None = None
     """What it starts from; by default the student as it was at the job's first step."""
