@@ -6,11 +6,12 @@ request. The token is a secret: the file is its owner's alone.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from uniapl.run import atomic
 
 
 class Address(BaseModel):
@@ -32,11 +33,7 @@ class Address(BaseModel):
 
 def write_address(path: Path, address: Address) -> None:
     """Replace the file's content; a reader sees the old or the new."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(address.model_dump_json())
-    new.replace(path)
+    atomic.write(path, address.model_dump_json().encode(), mode=0o600)
 
 
 def read_address(path: Path) -> Address | None:
