@@ -48,7 +48,11 @@ def test_a_folder_appears_when_its_block_ends(tmp_path: Path) -> None:
 
 
 def test_a_folder_whose_block_raises_is_removed(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), atomic.new_folder(tmp_path / "new") as folder:
-        (folder / "file").touch()
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with atomic.new_folder(tmp_path / "new") as folder:
+            (folder / "file").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert names(tmp_path) == []
