@@ -399,7 +399,7 @@ def resumed(killed: tuple[Path, bytes]) -> Path:
     launcher = start(out)
     said, _ = launcher.communicate(timeout=120)
     assert launcher.returncode == 0
-    assert re.search(r"first, seed 0: finished before", said)
+    assert re.search(r"first, seed 0: already finished", said)
     return out
 
 
@@ -430,14 +430,14 @@ def test_checkpoints_of_finished_runs_are_deleted(resumed: Path) -> None:
 
 def launched(out: Path, *runs: Run, keep: bool = False) -> tuple[list[RunResult | Failure], list[str]]:
     said: list[str] = []
-    launcher = LocalLauncher(out, registry={}, datasets={}, keep_checkpoints=keep, say=said.append)
+    launcher = LocalLauncher(out, registry={}, datasets={}, keep_checkpoints=keep, log=said.append)
     return list(launcher.launch(runs)), said
 
 
 def test_a_changed_spec_is_run_anew_and_an_equal_one_is_not(resumed: Path) -> None:
     path = resumed / "first" / "seed-0"
     (same,), said = launched(resumed, Run("first", imitation()))
-    assert said == ["[1/1] first, seed 0: finished before"]
+    assert said == ["[1/1] first, seed 0: already finished"]
     (anew,), said = launched(resumed, Run("first", imitation(steps=2)), keep=True)
     assert "[1/1] first, seed 0: training" in said
     assert isinstance(same, RunResult)

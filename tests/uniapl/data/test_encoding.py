@@ -118,7 +118,7 @@ def test_a_broken_template_is_refused(policy: Policy) -> None:
 
 @pytest.mark.parametrize(
     ("template", "says"),
-    [("{{ 1 / 0 }}", "division"), ("{{ messages + 1 }}", "chat template"), ("{# nothing #}", "renders nothing")],
+    [("{{ 1 / 0 }}", "division"), ("{{ messages + 1 }}", "chat template"), ("{# nothing #}", "an empty prompt")],
 )
 def test_a_template_that_fails_or_renders_nothing_is_refused(policy: Policy, template: str, says: str) -> None:
     with pytest.raises(ModelError, match=says) as caught:

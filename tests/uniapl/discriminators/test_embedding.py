@@ -97,7 +97,7 @@ def test_an_infinite_score_becomes_nan_and_its_batch_is_tried_again() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_wrong_number_of_scores_is_an_error(count: int) -> None:
-    with pytest.raises(ScoreError, match="asked for 2 scores"):
+    with pytest.raises(ScoreError, match="for 2 items"):
         BatchCache(lambda _: torch.zeros(count), 8)(texts(1, 2))
 
 

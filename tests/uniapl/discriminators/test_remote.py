@@ -283,7 +283,7 @@ def test_a_server_that_squashes_whatever_it_is_asked_is_refused(source: ModelSou
 
     with (
         asking(script) as (server, _),
-        pytest.raises(ServerError, match="between 0 and 1 also when asked for raw logits") as found,
+        pytest.raises(ServerError, match="between 0 and 1 for requests of raw logits") as found,
     ):
         polar(source, server)
     assert found.value.param == "discriminator.backend"

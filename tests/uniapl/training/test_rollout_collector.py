@@ -1,4 +1,4 @@
-"""From rows to rollouts: who is verified, who is compared, and what a missing reward or score does."""
+"""Rollout collection: advantages, coefficients, missing rewards and scores, and background scoring."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_score_that_is_missing_is_left_out_and_counted(policy: Policy) -> None
 
 
 def test_too_many_missing_scores_end_the_job_and_name_a_row(policy: Policy) -> None:
-    with pytest.raises(ScoreError, match=r"failed on 1 of 3 answers.*row r1"):
+    with pytest.raises(ScoreError, match=r"for 1 of 3 answers.*row: r1"):
         explore(policy, {"one": 1.0, "three": 6.0}, adversarial={"max_failed_fraction": 0.3})
 
 
@@ -184,7 +184,7 @@ def test_a_single_answer_per_prompt_is_compared_with_those_to_other_prompts(poli
 
 def test_a_teachers_score_that_is_missing_is_counted_too(policy: Policy) -> None:
     options = {"coef": "bt_margin", "max_failed_fraction": 0.2}
-    with pytest.raises(ScoreError, match=r"failed on 1 of 4 answers.*row r1"):
+    with pytest.raises(ScoreError, match=r"for 1 of 4 answers.*row: r1"):
         explore(policy, SCORES, adversarial=options)  # the teacher's own answer has no score
     sequences, metrics, _ = explore(policy, SCORES, adversarial={**options, "max_failed_fraction": 0.3})
     assert metrics["disc/failed"] == 1
