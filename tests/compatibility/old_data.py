@@ -69,7 +69,7 @@ def restored(fixtures: Path, folder: Path) -> Path:
         path.write_text(unmasked(path.read_text(), folder))
     with closing(sqlite3.connect(folder / "data" / "uniapl.db")) as database:
         database.executescript((folder / "uniapl.sql").read_text())
-        database.execute("UPDATE answers SET created_at = unixepoch()")
+        database.execute("UPDATE answers SET created_at = ?", (time.time(),))
         database.commit()
     (folder / "data" / "secret.key").chmod(0o600)
     return folder / "data"
