@@ -19,7 +19,7 @@ from store.jobs import lifecycle
 from store.settings import Settings
 from store.tables import Attempt
 from tests.e2e.conftest import trainers
-from tests.store.jobs.test_lifecycle import SPEC, claim, held, make_job
+from tests.store.jobs.test_lifecycle import SPEC, claimed, make_job, try_claim
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 from worker import attempt as supervisor
@@ -84,7 +84,7 @@ def test_a_tenants_jobs_share_one_folder_of_teachers_answers(worker: Worker, eng
     for tenant in ("acme", "acme", "other"):
         with unit_of_work(engine, tenant) as session:
             job_id = lifecycle.create(session, SPEC, {"tiny": ModelSource(path="/models/tiny")}).id
-        folders.append(supervisor._Attempt(worker, held(engine, job_id))._run_config().teacher_cache)
+        folders.append(supervisor._Attempt(worker, claimed(engine, job_id))._run_config().teacher_cache)
     cache = (tmp_path / "teacher_cache").absolute()
     assert folders == [str(cache / "acme"), str(cache / "acme"), str(cache / "other")]
 
@@ -131,8 +131,8 @@ def test_only_addresses_that_the_operator_has_listed_may_be_anywhere(worker: Wor
     worker.settings.teacher_urls = ["http://127.0.0.1:9/v1", "https://*"]
     found = {}
     for url in ("http://127.0.0.1:9/v1", "https://teacher.example/v1"):
-        hold = held(engine, with_teacher(engine, base_url=url))
-        found[url] = supervisor._Attempt(worker, hold)._run_config().public_addresses_only
+        claim = claimed(engine, with_teacher(engine, base_url=url))
+        found[url] = supervisor._Attempt(worker, claim)._run_config().public_addresses_only
     assert found == {"http://127.0.0.1:9/v1": False, "https://teacher.example/v1": True}
 
 
@@ -140,8 +140,8 @@ def test_an_attempt_resumes_from_the_newest_checkpoint_that_is_really_there(
     worker: Worker, engine: Engine, tmp_path: Path
 ) -> None:
     job_id = make_job(engine)
-    hold = claim(engine, job_id)
-    assert hold is not None
+    claim = try_claim(engine, job_id)
+    assert claim is not None
     folder = tmp_path / "jobs" / "whole"
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text('{"files": {}}')
@@ -150,11 +150,11 @@ def test_an_attempt_resumes_from_the_newest_checkpoint_that_is_really_there(
     (torn / "manifest.json").write_text('{"files": {"model.safetensors": {"bytes": 5, "sha256": "x"}}}')
     with unit_of_work(engine) as session:
         for step, path in ((1, "jobs/whole"), (2, "jobs/torn"), (3, "jobs/gone")):
-            checkpoints.commit(session, job_id, hold.fence, step=step, path=path, manifest_sha256="x", size=1)
-    run = supervisor._Attempt(worker, hold)._run_config()
+            checkpoints.commit(session, job_id, claim.fence, step=step, path=path, manifest_sha256="x", size=1)
+    run = supervisor._Attempt(worker, claim)._run_config()
     assert run.resume_from == str((tmp_path / "jobs" / "whole").absolute())
     assert run.spec == SPEC
     assert run.keep_all_checkpoints  # deleting is ours, under our fence
-    assert Artifacts(tmp_path).attempt(job_id, hold.fence).absolute() == Path(run.run_dir)
+    assert Artifacts(tmp_path).attempt(job_id, claim.fence).absolute() == Path(run.run_dir)
     with unit_of_work(engine) as session:
         assert [c.step for c in checkpoints.of_job(session, job_id)] == [1]

@@ -19,7 +19,7 @@ from store.settings import Settings
 from store.tables import Attempt, Event, Job
 from tests.e2e.conftest import wait_for
 from tests.store.jobs.test_lifecycle import ERROR, SPEC, history, make_job, state
-from tests.store.jobs.test_lifecycle import claim as claim_again
+from tests.store.jobs.test_lifecycle import try_claim as claim_again
 from uniapl.spec.job import SPEC_VERSION
 from worker import attempt
 from worker.slots import Worker
@@ -74,13 +74,13 @@ def a_file_for_a_folder(_: Engine, artifacts: Artifacts, job_id: str) -> None:
 
 def a_folder_for_reports(engine: Engine, artifacts: Artifacts, job_id: str) -> None:
     """An earlier attempt's, which the next one takes over."""
-    hold = claim_again(engine, job_id)
-    assert hold is not None
+    claim = claim_again(engine, job_id)
+    assert claim is not None
     with unit_of_work(engine) as session:
-        lifecycle.retry_or_fail(session, job_id, hold.fence, ERROR, 0.0)
-        claims.end_attempt(session, job_id, hold.fence, "trainer_crashed")
+        lifecycle.retry_or_fail(session, job_id, claim.fence, ERROR, 0.0)
+        claims.end_attempt(session, job_id, claim.fence, "trainer_crashed")
         lifecycle.requeue_due(session)
-    artifacts.reports(job_id, hold.fence).mkdir(parents=True)
+    artifacts.reports(job_id, claim.fence).mkdir(parents=True)
 
 
 UNKNOWN_KEY = SPEC.model_dump_json()[:-1] + ', "speculative": 1}'
