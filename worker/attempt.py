@@ -50,7 +50,7 @@ from worker.failures import (
 )
 from worker.lease import Lease
 from worker.report_relay import Relay
-from worker.slots import Worker
+from worker.slots import WorkerProcess
 from worker.stop import Stop
 from worker.vllm.command import visible
 from worker.watchdog import Watchdog
@@ -62,7 +62,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def run_attempt(worker: Worker, job_id: str) -> bool:
+def run_attempt(worker: WorkerProcess, job_id: str) -> bool:
     """Take the job if it is there to be taken, and see one attempt through.
 
     A job that another worker holds, that is over, or that does not exist is left alone.
@@ -81,7 +81,7 @@ def run_attempt(worker: Worker, job_id: str) -> bool:
     return True
 
 
-def _see_through(worker: Worker, claim: Claim) -> None:
+def _see_through(worker: WorkerProcess, claim: Claim) -> None:
     try:
         _Attempt(worker, claim).run()
     except FenceLost as lost:
@@ -95,7 +95,7 @@ def _see_through(worker: Worker, claim: Claim) -> None:
         _give_up(worker, claim, error)
 
 
-def _give_up(worker: Worker, claim: Claim, error: Exception) -> None:
+def _give_up(worker: WorkerProcess, claim: Claim, error: Exception) -> None:
     """The attempt failed on the worker's side; if even this cannot be written, the lease will run out."""
     failure = worker_error(error)
     try:
@@ -107,7 +107,7 @@ def _give_up(worker: Worker, claim: Claim, error: Exception) -> None:
         logger.warning("%s: %s", claim.job_id, error)
 
 
-def _refuse(worker: Worker, claim: Claim, failure: Failure) -> None:
+def _refuse(worker: WorkerProcess, claim: Claim, failure: Failure) -> None:
     """No attempt can go better; if even this cannot be written, the lease will run out, and another one tries."""
     try:
         with unit_of_work(worker.engine) as session:
@@ -118,7 +118,7 @@ def _refuse(worker: Worker, claim: Claim, failure: Failure) -> None:
 
 
 class _Attempt:
-    def __init__(self, worker: Worker, claim: Claim) -> None:
+    def __init__(self, worker: WorkerProcess, claim: Claim) -> None:
         self._worker = worker
         self._settings = settings = worker.settings
         self._engine = worker.engine

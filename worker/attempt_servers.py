@@ -14,7 +14,7 @@ from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Gpu
 from worker import hardware, process
 from worker.failures import Failure, sidecar_failed
-from worker.slots import Worker
+from worker.slots import WorkerProcess
 from worker.vllm.command import plans
 from worker.vllm.gpu_share import shares
 from worker.vllm.server import News, Sidecar
@@ -25,7 +25,7 @@ PROGRESS_S = 10.0
 class Companions:
     """A context manager around an attempt."""
 
-    def __init__(self, worker: Worker, claim: Claim) -> None:
+    def __init__(self, worker: WorkerProcess, claim: Claim) -> None:
         self._worker, self._claim = worker, claim
         self._servers: dict[ServerRole, Sidecar] = {}
         self._told: dict[ServerRole, int] = {}

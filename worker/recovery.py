@@ -18,12 +18,12 @@ from uniapl.run import manifest
 from uniapl.run.manifest import SavedCheckpoint
 from worker import process
 from worker.report_relay import Relay
-from worker.slots import Worker
+from worker.slots import WorkerProcess
 
 logger = logging.getLogger(__name__)
 
 
-def take_over(worker: Worker, claim: Claim) -> None:
+def take_over(worker: WorkerProcess, claim: Claim) -> None:
     """Make the earlier attempts end, and their reports and checkpoints count.
 
     Raises:
@@ -63,7 +63,7 @@ def bury(attempt: Attempt) -> None:
         process.kill_group(attempt.pgid, started=attempt.pid_starttime)
 
 
-def resume_point(worker: Worker, claim: Claim, session: Session) -> Checkpoint | None:
+def resume_point(worker: WorkerProcess, claim: Claim, session: Session) -> Checkpoint | None:
     """The newest checkpoint that is really there, recorded as what this attempt has begun from."""
     claims.update_job(session, claim)  # locks the job: nobody deletes the checkpoint before the choice is recorded
     found = None
@@ -98,13 +98,13 @@ def report_lost(session: Session, claim: Claim, kept: int) -> None:
     claims.update_job(session, claim, step=kept)
 
 
-def newest_step(worker: Worker, claim: Claim, session: Session) -> int:
+def newest_step(worker: WorkerProcess, claim: Claim, session: Session) -> int:
     """Step of the job's newest checkpoint, also of one that this attempt's trainer died before reporting; or 0."""
     reported = [row.step for row in checkpoints.of_job(session, claim.job_id)[:1]]
     return max([*reported, *manifest.steps_in(worker.artifacts.checkpoints(claim.job_id, claim.fence))], default=0)
 
 
-def _unreported(worker: Worker, job_id: str, fence: int) -> list[SavedCheckpoint]:
+def _unreported(worker: WorkerProcess, job_id: str, fence: int) -> list[SavedCheckpoint]:
     """Checkpoints that were complete on disk when their trainer died before it could report them."""
     folder = worker.artifacts.checkpoints(job_id, fence)
     with reading(worker.engine) as session:
@@ -122,7 +122,7 @@ def _unreported(worker: Worker, job_id: str, fence: int) -> list[SavedCheckpoint
     return found
 
 
-def _adopt(worker: Worker, claim: Claim, fence: int, found: SavedCheckpoint, session: Session) -> None:
+def _adopt(worker: WorkerProcess, claim: Claim, fence: int, found: SavedCheckpoint, session: Session) -> None:
     checkpoints.commit(
         session,
         claim.job_id,

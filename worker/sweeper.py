@@ -20,7 +20,7 @@ from worker import cleanup, hardware, metrics
 from worker.attempt import run_attempt
 from worker.failures import lost_holder
 from worker.recovery import bury
-from worker.slots import Worker
+from worker.slots import WorkerProcess
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 class Sweeper:
     """Runs in a thread until `stopping` is set."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: WorkerProcess) -> None:
         self._worker = worker
         self._settings = worker.settings
         self._engine = worker.engine

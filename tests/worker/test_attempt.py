@@ -23,15 +23,18 @@ from tests.store.jobs.test_lifecycle import SPEC, claimed, make_job, try_claim
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 from worker import attempt as supervisor
-from worker.attempt import Worker, run_attempt
+from worker.attempt import run_attempt
+from worker.slots import WorkerProcess
 
 
 @pytest.fixture
-def worker(engine: Engine, tmp_path: Path) -> Worker:
-    return Worker(Settings(data_dir=tmp_path, retry_backoff_s=0.1), engine)
+def worker(engine: Engine, tmp_path: Path) -> WorkerProcess:
+    return WorkerProcess(Settings(data_dir=tmp_path, retry_backoff_s=0.1), engine)
 
 
-def test_a_worker_that_cannot_run_the_attempt_says_so_at_once(worker: Worker, engine: Engine, tmp_path: Path) -> None:
+def test_a_worker_that_cannot_run_the_attempt_says_so_at_once(
+    worker: WorkerProcess, engine: Engine, tmp_path: Path
+) -> None:
     job_id = make_job(engine)
     (tmp_path / "jobs").write_text("a file where a folder should be")
     run_attempt(worker, job_id)
@@ -43,7 +46,7 @@ def test_a_worker_that_cannot_run_the_attempt_says_so_at_once(worker: Worker, en
 
 
 def test_a_trainer_whose_group_cannot_be_recorded_does_not_live_on(
-    worker: Worker, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: WorkerProcess, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = make_job(engine)
 
@@ -59,7 +62,7 @@ def test_a_trainer_whose_group_cannot_be_recorded_does_not_live_on(
 
 @pytest.mark.parametrize("step", ["_run_config", "_secrets", "_record_group"])
 def test_an_attempt_that_begins_waits_for_the_database(
-    worker: Worker, engine: Engine, monkeypatch: pytest.MonkeyPatch, step: str
+    worker: WorkerProcess, engine: Engine, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     job_id = make_job(engine)
     monkeypatch.setattr(supervisor, "INTENT_S", 0.01)
@@ -79,7 +82,9 @@ def test_an_attempt_that_begins_waits_for_the_database(
         assert session.scalars(select(Attempt.exit_kind)).one() != "worker_error"
 
 
-def test_a_tenants_jobs_share_one_folder_of_teachers_answers(worker: Worker, engine: Engine, tmp_path: Path) -> None:
+def test_a_tenants_jobs_share_one_folder_of_teachers_answers(
+    worker: WorkerProcess, engine: Engine, tmp_path: Path
+) -> None:
     folders = []
     for tenant in ("acme", "acme", "other"):
         with unit_of_work(engine, tenant) as session:
@@ -99,7 +104,7 @@ def with_teacher(engine: Engine, **teacher: Any) -> str:
 
 @pytest.mark.parametrize("harm", ["gone", "sealed with another key", "whole"])
 def test_a_trainer_starts_with_its_secret_in_its_input_or_not_at_all(
-    worker: Worker, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+    worker: WorkerProcess, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
     received = tmp_path / "received"
     copy = f"import sys; open({str(received)!r}, 'w').write(sys.stdin.read() + ' '.join(sys.argv[1:]))"
@@ -127,7 +132,7 @@ def test_a_trainer_starts_with_its_secret_in_its_input_or_not_at_all(
         assert "PUT /secrets/big" in job.error["hint"]
 
 
-def test_only_addresses_that_the_operator_has_listed_may_be_anywhere(worker: Worker, engine: Engine) -> None:
+def test_only_addresses_that_the_operator_has_listed_may_be_anywhere(worker: WorkerProcess, engine: Engine) -> None:
     worker.settings.teacher_urls = ["http://127.0.0.1:9/v1", "https://*"]
     found = {}
     for url in ("http://127.0.0.1:9/v1", "https://teacher.example/v1"):
@@ -137,7 +142,7 @@ def test_only_addresses_that_the_operator_has_listed_may_be_anywhere(worker: Wor
 
 
 def test_an_attempt_resumes_from_the_newest_checkpoint_that_is_really_there(
-    worker: Worker, engine: Engine, tmp_path: Path
+    worker: WorkerProcess, engine: Engine, tmp_path: Path
 ) -> None:
     job_id = make_job(engine)
     claim = try_claim(engine, job_id)

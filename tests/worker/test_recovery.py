@@ -22,15 +22,15 @@ from uniapl.run import manifest
 from uniapl.run.manifest import SavedCheckpoint
 from uniapl.run.reporter import Reporter
 from worker import process, recovery
-from worker.slots import Worker
+from worker.slots import WorkerProcess
 
 
 @pytest.fixture
-def worker(engine: Engine, tmp_path: Path) -> Worker:
-    return Worker(Settings(data_dir=tmp_path), engine)
+def worker(engine: Engine, tmp_path: Path) -> WorkerProcess:
+    return WorkerProcess(Settings(data_dir=tmp_path), engine)
 
 
-def claim_again(worker: Worker, job_id: str) -> Claim:
+def claim_again(worker: WorkerProcess, job_id: str) -> Claim:
     with unit_of_work(worker.engine) as session:
         claim = lifecycle.claim(
             session, job_id, owner=worker.owner, host=process.HOST, boot_id=process.boot_id(), lease_s=60
@@ -39,19 +39,19 @@ def claim_again(worker: Worker, job_id: str) -> Claim:
     return claim
 
 
-def lose(worker: Worker, claim: Claim) -> None:
+def lose(worker: WorkerProcess, claim: Claim) -> None:
     """The holder falls silent, is reaped, and its retry is due."""
     with unit_of_work(worker.engine) as session:
         lifecycle.retry_or_fail(session, claim.job_id, claim.fence, ERROR, 0.0)
         lifecycle.requeue_due(session)
 
 
-def publish(worker: Worker, claim: Claim, step: int) -> SavedCheckpoint:
+def publish(worker: WorkerProcess, claim: Claim, step: int) -> SavedCheckpoint:
     folder = worker.artifacts.checkpoints(claim.job_id, claim.fence)
     return manifest.publish(folder, step, lambda path: (path / "model.bin").write_text(f"step {step}") and None, {})
 
 
-def report(worker: Worker, claim: Claim, steps: range, *saved: SavedCheckpoint) -> None:
+def report(worker: WorkerProcess, claim: Claim, steps: range, *saved: SavedCheckpoint) -> None:
     with Reporter(worker.artifacts.reports(claim.job_id, claim.fence)) as reporter:
         for step in steps:
             reporter.metrics(step, {"loss": step + claim.fence / 10})
@@ -59,29 +59,29 @@ def report(worker: Worker, claim: Claim, steps: range, *saved: SavedCheckpoint) 
             reporter.checkpoint(checkpoint.step, checkpoint.path, checkpoint.manifest_sha256, checkpoint.bytes)
 
 
-def told(worker: Worker, job_id: str) -> list[str]:
+def told(worker: WorkerProcess, job_id: str) -> list[str]:
     with unit_of_work(worker.engine) as session:
         return [event.message for event in events.after(session, job_id, 0, 1000)]
 
 
-def losses(worker: Worker, job_id: str) -> list[tuple[int, float]]:
+def losses(worker: WorkerProcess, job_id: str) -> list[tuple[int, float]]:
     with unit_of_work(worker.engine) as session:
         found = metrics.metrics(session, job_id, names=["loss"], since_step=-1, limit=1000)
         return [(metric.step, metric.value) for metric in found]
 
 
-def saved_steps(worker: Worker, job_id: str) -> list[tuple[int, int]]:
+def saved_steps(worker: WorkerProcess, job_id: str) -> list[tuple[int, int]]:
     with unit_of_work(worker.engine) as session:
         return [(row.step, row.fence) for row in checkpoints.of_job(session, job_id)]
 
 
-def closed(worker: Worker, job_id: str) -> list[bool]:
+def closed(worker: WorkerProcess, job_id: str) -> list[bool]:
     with unit_of_work(worker.engine) as session:
         query = select(Attempt.relay_closed).where(Attempt.job_id == job_id).order_by(Attempt.fence)
         return list(session.scalars(query))
 
 
-def test_reports_of_several_earlier_attempts_are_replayed_in_order(worker: Worker, engine: Engine) -> None:
+def test_reports_of_several_earlier_attempts_are_replayed_in_order(worker: WorkerProcess, engine: Engine) -> None:
     first = claim_again(worker, make_job(engine))
     report(worker, first, range(1, 6), publish(worker, first, 5))
     lose(worker, first)
@@ -98,7 +98,7 @@ def test_reports_of_several_earlier_attempts_are_replayed_in_order(worker: Worke
     assert told(worker, first.job_id) == before
 
 
-def test_a_checkpoint_that_was_whole_but_unreported_is_adopted(worker: Worker, engine: Engine) -> None:
+def test_a_checkpoint_that_was_whole_but_unreported_is_adopted(worker: WorkerProcess, engine: Engine) -> None:
     first = claim_again(worker, make_job(engine))
     reported, unreported = publish(worker, first, 2), publish(worker, first, 4)
     report(worker, first, range(1, 5), reported)
@@ -119,7 +119,7 @@ def test_a_checkpoint_that_was_whole_but_unreported_is_adopted(worker: Worker, e
 
 @pytest.mark.parametrize(("unreported", "lost"), [([], [5]), ([4], [3])], ids=["reported", "found on disk"])
 def test_what_a_lost_attempt_costs_is_counted_once_all_that_it_left_is_known(
-    worker: Worker, engine: Engine, unreported: list[int], lost: list[int]
+    worker: WorkerProcess, engine: Engine, unreported: list[int], lost: list[int]
 ) -> None:
     first = claim_again(worker, make_job(engine))
     report(worker, first, range(1, 8), publish(worker, first, 2))  # nothing of it was relayed
@@ -136,7 +136,7 @@ def test_what_a_lost_attempt_costs_is_counted_once_all_that_it_left_is_known(
     assert [data["lost_steps"] for data in found if "lost_steps" in data] == lost
 
 
-def test_a_torn_checkpoint_is_not_adopted_but_removed(worker: Worker, engine: Engine) -> None:
+def test_a_torn_checkpoint_is_not_adopted_but_removed(worker: WorkerProcess, engine: Engine) -> None:
     first = claim_again(worker, make_job(engine))
     whole, torn, bare = (publish(worker, first, step) for step in (1, 2, 3))
     (torn.path / "model.bin").write_text("step X")
@@ -150,7 +150,7 @@ def test_a_torn_checkpoint_is_not_adopted_but_removed(worker: Worker, engine: En
     assert not bare.path.exists()
 
 
-def test_a_checkpoint_that_was_deleted_is_not_taken_over_again(worker: Worker, engine: Engine) -> None:
+def test_a_checkpoint_that_was_deleted_is_not_taken_over_again(worker: WorkerProcess, engine: Engine) -> None:
     first = claim_again(worker, make_job(engine))
     report(worker, first, range(1, 3), publish(worker, first, 2))
     lose(worker, first)
@@ -164,7 +164,7 @@ def test_a_checkpoint_that_was_deleted_is_not_taken_over_again(worker: Worker, e
 
 
 def test_the_resume_point_is_the_newest_that_is_there_and_the_job_is_told_of_the_others(
-    worker: Worker, engine: Engine
+    worker: WorkerProcess, engine: Engine
 ) -> None:
     first = claim_again(worker, make_job(engine))
     saved = [publish(worker, first, step) for step in (2, 3, 4)]
@@ -187,7 +187,7 @@ def test_the_resume_point_is_the_newest_that_is_there_and_the_job_is_told_of_the
     ]
 
 
-def test_a_holder_that_was_replaced_takes_nothing_over(worker: Worker, engine: Engine) -> None:
+def test_a_holder_that_was_replaced_takes_nothing_over(worker: WorkerProcess, engine: Engine) -> None:
     first = claim_again(worker, make_job(engine))
     report(worker, first, range(1, 3))
     publish(worker, first, 2)
@@ -202,7 +202,7 @@ def test_a_holder_that_was_replaced_takes_nothing_over(worker: Worker, engine: E
 
 
 @pytest.mark.parametrize("host", [process.HOST, "another-machine"])
-def test_what_an_earlier_attempt_left_running_here_is_killed(worker: Worker, engine: Engine, host: str) -> None:
+def test_what_an_earlier_attempt_left_running_here_is_killed(worker: WorkerProcess, engine: Engine, host: str) -> None:
     first = claim_again(worker, make_job(engine))
     child = process.start(
         [sys.executable, "-c", "import time; time.sleep(60)"],
@@ -224,7 +224,7 @@ def test_what_an_earlier_attempt_left_running_here_is_killed(worker: Worker, eng
         child.wait()
 
 
-def test_an_attempt_without_a_folder_is_closed(worker: Worker, engine: Engine) -> None:
+def test_an_attempt_without_a_folder_is_closed(worker: WorkerProcess, engine: Engine) -> None:
     first = claim_again(worker, make_job(engine))
     lose(worker, first)
     recovery.take_over(worker, claim_again(worker, first.job_id))
