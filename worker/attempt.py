@@ -77,11 +77,11 @@ def run_attempt(worker: WorkerProcess, job_id: str) -> bool:
     facts: dict[str, str | int] = {"job_id": job_id, "attempt": claim.attempt, "fence": claim.fence}
     with logs.about(**facts), tracing.span("attempt", parent=claim.traceparent, **facts):
         logger.info("%s: attempt %d under fence %d", job_id, claim.attempt, claim.fence)
-        _see_through(worker, claim)
+        _run_attempt(worker, claim)
     return True
 
 
-def _see_through(worker: WorkerProcess, claim: Claim) -> None:
+def _run_attempt(worker: WorkerProcess, claim: Claim) -> None:
     try:
         _Attempt(worker, claim).run()
     except FenceLost as lost:
@@ -133,7 +133,7 @@ class _Attempt:
         self._intents = Intents(cancel=False, pause=False)
         self._hung: str | None = None
         self._stop = Stop(settings.drain_s)
-        self._deserted: Failure | None = None
+        self._server_failure: Failure | None = None
         self._oom_kills = oom_kills()
 
     def run(self) -> None:
@@ -145,21 +145,21 @@ class _Attempt:
         """
         with self._lease:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._insist(lambda: recovery.take_over(self._worker, self._claim))
+            self._retry_through_outage(lambda: recovery.take_over(self._worker, self._claim))
             with self._companions:
                 self._run_trainer()
 
     def _run_trainer(self) -> None:
-        run = self._insist(self._run_config)
+        run = self._retry_through_outage(self._run_config)
         (self._folder / "run.json").write_text(run.model_dump_json(indent=2))
-        child = self._start(self._insist(self._secrets))
+        child = self._start(self._retry_through_outage(self._secrets))
         try:
-            self._insist(lambda: self._record_group(child))
+            self._retry_through_outage(lambda: self._record_group(child))
             status = self._follow(child)
             process.kill_group(child.pid)  # its children too, before the row says that it is over
-            self._insist(self._relay_the_rest)
-            self._insist(self._companions.tell)
-            self._insist(lambda: self._settle(status))
+            self._retry_through_outage(self._relay_the_rest)
+            self._retry_through_outage(self._companions.tell)
+            self._retry_through_outage(lambda: self._record_outcome(status))
         finally:
             process.kill_group(child.pid)  # also when we fail: nothing may be left
             child.wait()
@@ -245,18 +245,18 @@ class _Attempt:
             except OUTAGE as error:  # the trainer goes on; its reports wait in their file
                 logger.warning("%s: what it reports cannot be passed on: %s", self._claim.job_id, error)
                 time.sleep(INTENT_S)
-            self._stop.obey(child, self._intents, draining=self._worker.stopping.is_set())
-            self._watch(child)
+            self._stop.apply_intents(child, self._intents, draining=self._worker.stopping.is_set())
+            self._check_progress(child)
             if not more:
                 time.sleep(POLL_S)
         return child.returncode
 
-    def _watch(self, child: subprocess.Popen[bytes]) -> None:
+    def _check_progress(self, child: subprocess.Popen[bytes]) -> None:
         """End a trainer that gets nowhere, or whose server is given up."""
         if self._companions.awaited:
             self._watchdog.excuse()
-        if self._deserted is None and (failure := self._companions.failure) is not None:
-            self._deserted = failure
+        if self._server_failure is None and (failure := self._companions.failure) is not None:
+            self._server_failure = failure
             process.kill_group(child.pid)  # it would wait for ever
         if self._hung is None and (wrong := self._watchdog.look()) is not None:
             self._end_hung(child, wrong)
@@ -274,7 +274,7 @@ class _Attempt:
             self._lease.check()
         self._relay.publish_log()
 
-    def _insist(self, ask: Callable[[], T]) -> T:
+    def _retry_through_outage(self, ask: Callable[[], T]) -> T:
         """Try until the database answers, or the job is no longer ours; `ask` may have succeeded unheard.
 
         Raises:
@@ -288,7 +288,7 @@ class _Attempt:
             self._lease.lost.wait(INTENT_S)
             self._lease.check()
 
-    def _settle(self, status: int) -> None:
+    def _record_outcome(self, status: int) -> None:
         """Turn the trainer's end into the job's next state."""
         claim = self._claim
         with unit_of_work(self._engine) as session:
@@ -325,8 +325,8 @@ class _Attempt:
 
     def _failure(self, status: int) -> Failure:
         log = process.tail(self._log)
-        if self._deserted is not None:
-            return self._deserted
+        if self._server_failure is not None:
+            return self._server_failure
         if self._hung is not None:
             return hung(self._hung, process.tail(self._log, lines=60))
         if status == ExitStatus.DONE:
