@@ -145,7 +145,7 @@ class _Attempt:
         """
         with self._lease:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._retry_through_outage(lambda: recovery.take_over(self._worker, self._claim))
+            self._retry_through_outage(lambda: recovery.recover_previous_attempts(self._worker, self._claim))
             with self._companions:
                 self._run_trainer()
 
@@ -254,7 +254,7 @@ class _Attempt:
     def _check_progress(self, child: subprocess.Popen[bytes]) -> None:
         """End a trainer that gets nowhere, or whose server is given up."""
         if self._companions.awaited:
-            self._watchdog.excuse()
+            self._watchdog.reset_silence()
         if self._server_failure is None and (failure := self._companions.failure) is not None:
             self._server_failure = failure
             process.kill_group(child.pid)  # it would wait for ever

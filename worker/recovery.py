@@ -23,7 +23,7 @@ from worker.slots import WorkerProcess
 logger = logging.getLogger(__name__)
 
 
-def take_over(worker: WorkerProcess, claim: Claim) -> None:
+def recover_previous_attempts(worker: WorkerProcess, claim: Claim) -> None:
     """Make the earlier attempts end, and their reports and checkpoints count.
 
     Raises:
@@ -36,7 +36,7 @@ def take_over(worker: WorkerProcess, claim: Claim) -> None:
             .order_by(Attempt.fence)
         ).all()
     for attempt in unfinished:
-        bury(attempt)
+        kill_leftover_processes(attempt)
         relay = Relay(
             worker.engine,
             claim,
@@ -56,7 +56,7 @@ def take_over(worker: WorkerProcess, claim: Claim) -> None:
             claims.update_attempt(session, claim.job_id, attempt.fence, relay_closed=True)
 
 
-def bury(attempt: Attempt) -> None:
+def kill_leftover_processes(attempt: Attempt) -> None:
     """Kill what a dead or cut-off worker may have left of an attempt on this machine."""
     here = attempt.host == process.HOST and attempt.boot_id == process.boot_id()
     if here and attempt.pgid is not None:

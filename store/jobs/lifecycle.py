@@ -201,7 +201,7 @@ def request_cancel(session: Session, job_id: str) -> Job:
         raise Conflict("job_is_over", f"job {job_id} has {job.state}; it cannot be cancelled")
     if not job.cancel_requested:
         _intend(session, job, "cancellation requested", cancel_requested_at=now())
-        _heed_intents(session, job_id)
+        _apply_intents(session, job_id)
         session.refresh(job)
     return job
 
@@ -218,7 +218,7 @@ def request_pause(session: Session, job_id: str) -> Job:
         raise Conflict("job_is_over", f"job {job_id} is {job.state}; it cannot be paused")
     if not job.pause_requested:
         _intend(session, job, "pause requested", pause_requested_at=now())
-        _heed_intents(session, job_id)
+        _apply_intents(session, job_id)
         session.refresh(job)
     return job
 
@@ -241,12 +241,12 @@ def request_resume(session: Session, job_id: str) -> Job:
     return job
 
 
-def heed_intents_of_given_back(session: Session) -> None:
+def apply_pending_intents(session: Session) -> None:
     """Cancel and pause the jobs whose holder gave them back, or was lost, before it saw that they should be."""
     asked = Job.cancel_requested_at.is_not(None) | Job.pause_requested_at.is_not(None)
     wanted = select(Job.id).where(Job.state.in_(states.DUE), asked)
     for job_id in session.scalars(wanted.with_for_update(skip_locked=True)).all():
-        _heed_intents(session, job_id)
+        _apply_intents(session, job_id)
 
 
 def expired(session: Session) -> Sequence[Row[str, int]]:
@@ -298,7 +298,7 @@ def _intend(session: Session, job: Job, message: str, **values: Any) -> None:
         events.add(session, job.id, seq, job.fence, message, type_="message")
 
 
-def _heed_intents(session: Session, job_id: str) -> None:
+def _apply_intents(session: Session, job_id: str) -> None:
     """Move a job that no worker has to where its owner wants it; cancelling outweighs pausing."""
     asked = Job.cancel_requested_at.is_not(None)
     if _move(session, job_id, states.CANCEL_WAITING, asked, finished_at=now(), not_before=None) is None:

@@ -23,7 +23,7 @@ WORKER = [  # while the job is …
     # … starting
     ("store.jobs.lifecycle:claim:after", 1),
     ("worker.attempt:_Attempt.run:before", 1),
-    ("worker.recovery:take_over:after", 1),
+    ("worker.recovery:recover_previous_attempts:after", 1),
     ("worker.recovery:resume_point:after", 1),
     ("worker.process:start:before", 1),
     ("worker.process:start:after", 1),

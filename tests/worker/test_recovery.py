@@ -89,12 +89,12 @@ def test_reports_of_several_earlier_attempts_are_replayed_in_order(worker: Worke
     report(worker, second, range(4, 9), publish(worker, second, 8))
     lose(worker, second)
     third = claim_again(worker, first.job_id)
-    recovery.take_over(worker, third)
+    recovery.recover_previous_attempts(worker, third)
     assert losses(worker, first.job_id) == [(s, s + 0.1) for s in (1, 2, 3)] + [(s, s + 0.2) for s in range(4, 9)]
     assert saved_steps(worker, first.job_id) == [(8, 2), (5, 1)]
     assert closed(worker, first.job_id) == [True, True, False]
     before = told(worker, first.job_id)
-    recovery.take_over(worker, third)
+    recovery.recover_previous_attempts(worker, third)
     assert told(worker, first.job_id) == before
 
 
@@ -106,7 +106,7 @@ def test_a_checkpoint_that_was_whole_but_unreported_is_adopted(worker: WorkerPro
     with unit_of_work(engine) as session:
         assert session.get_one(Job, first.job_id).fruitless_attempts == 1
     second = claim_again(worker, first.job_id)
-    recovery.take_over(worker, second)
+    recovery.recover_previous_attempts(worker, second)
     assert saved_steps(worker, first.job_id) == [(4, 1), (2, 1)]
     assert "checkpoint after step 4 found, and taken over" in told(worker, first.job_id)
     with unit_of_work(engine) as session:
@@ -127,7 +127,7 @@ def test_what_a_lost_attempt_costs_is_counted_once_all_that_it_left_is_known(
         publish(worker, first, step)
     lose(worker, first)
     second = claim_again(worker, first.job_id)
-    recovery.take_over(worker, second)
+    recovery.recover_previous_attempts(worker, second)
     for _ in range(2):
         with unit_of_work(engine) as session:
             recovery.resume_point(worker, second, session)
@@ -143,7 +143,7 @@ def test_a_torn_checkpoint_is_not_adopted_but_removed(worker: WorkerProcess, eng
     (bare.path / "manifest.json").unlink()
     lose(worker, first)
     second = claim_again(worker, first.job_id)
-    recovery.take_over(worker, second)
+    recovery.recover_previous_attempts(worker, second)
     assert saved_steps(worker, first.job_id) == [(1, 1)]
     assert whole.path.exists()
     assert not torn.path.exists()
@@ -155,11 +155,11 @@ def test_a_checkpoint_that_was_deleted_is_not_taken_over_again(worker: WorkerPro
     report(worker, first, range(1, 3), publish(worker, first, 2))
     lose(worker, first)
     second = claim_again(worker, first.job_id)
-    recovery.take_over(worker, second)
+    recovery.recover_previous_attempts(worker, second)
     with unit_of_work(engine) as session:
         checkpoints.mark_deleted(session, checkpoints.of_job(session, first.job_id)[0])
         claims.update_attempt(session, first.job_id, first.fence, relay_closed=False)
-    recovery.take_over(worker, second)
+    recovery.recover_previous_attempts(worker, second)
     assert saved_steps(worker, first.job_id) == []
 
 
@@ -196,7 +196,7 @@ def test_a_holder_that_was_replaced_takes_nothing_over(worker: WorkerProcess, en
     lose(worker, second)
     claim_again(worker, first.job_id)
     with pytest.raises(FenceLost):
-        recovery.take_over(worker, second)
+        recovery.recover_previous_attempts(worker, second)
     assert losses(worker, first.job_id) == []
     assert saved_steps(worker, first.job_id) == []
 
@@ -212,7 +212,7 @@ def test_what_an_earlier_attempt_left_running_here_is_killed(worker: WorkerProce
     with unit_of_work(engine) as session:
         claims.update_attempt(session, first.job_id, 1, pgid=child.pid, pid_starttime=started, host=host)
     lose(worker, first)
-    recovery.take_over(worker, claim_again(worker, first.job_id))
+    recovery.recover_previous_attempts(worker, claim_again(worker, first.job_id))
     try:
         if host == process.HOST:
             assert child.wait(5) == -9
@@ -227,5 +227,5 @@ def test_what_an_earlier_attempt_left_running_here_is_killed(worker: WorkerProce
 def test_an_attempt_without_a_folder_is_closed(worker: WorkerProcess, engine: Engine) -> None:
     first = claim_again(worker, make_job(engine))
     lose(worker, first)
-    recovery.take_over(worker, claim_again(worker, first.job_id))
+    recovery.recover_previous_attempts(worker, claim_again(worker, first.job_id))
     assert closed(worker, first.job_id) == [True, False]

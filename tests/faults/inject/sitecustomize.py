@@ -110,7 +110,7 @@ def _ends_name_no_fence(jobs: ModuleType) -> None:
 
 def _nobody_is_buried(recovery: ModuleType) -> None:
     """A claimant leaves the group of the attempt before it alive."""
-    recovery.bury = lambda attempt: None  # type: ignore[attr-defined]
+    recovery.kill_leftover_processes = lambda attempt: None  # type: ignore[attr-defined]
 
 
 def _claim_ignores_state(jobs: ModuleType) -> None:

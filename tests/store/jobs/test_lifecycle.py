@@ -180,7 +180,7 @@ def test_a_job_given_back_after_its_cancellation_is_cancelled_by_the_sweeper(eng
         lifecycle.preempt(session, claim, "stopping")
     assert try_claim(engine, job_id) is None
     with unit_of_work(engine) as session:
-        lifecycle.heed_intents_of_given_back(session)
+        lifecycle.apply_pending_intents(session)
     assert state(engine, job_id) == State.CANCELLED
 
 
@@ -264,7 +264,7 @@ def test_a_worker_leaves_specs_newer_than_itself(engine: Engine, monkeypatch: py
         assert lifecycle.queued(session) == [known]
     assert try_claim(engine, newer) is None
     with unit_of_work(engine) as session:  # nor does its sweeper do anything to it
-        lifecycle.heed_intents_of_given_back(session)
+        lifecycle.apply_pending_intents(session)
         lifecycle.requeue_due(session)
         assert lifecycle.expired(session) == []
     assert state(engine, newer) == State.QUEUED
@@ -358,7 +358,7 @@ def test_a_job_that_should_pause_and_end_is_given_back_to_be_cancelled(engine: E
     assert given_back(engine, claim) == State.QUEUED  # paused, nobody would look at it again
     assert try_claim(engine, claim.job_id) is None
     with unit_of_work(engine) as session:
-        lifecycle.heed_intents_of_given_back(session)
+        lifecycle.apply_pending_intents(session)
     assert state(engine, claim.job_id) == State.CANCELLED
 
 
@@ -381,7 +381,7 @@ def test_a_lost_job_that_should_pause_is_paused_and_cancelling_outweighs(engine:
             lifecycle.request_cancel(session, claim.job_id)
         lifecycle.retry_or_fail(session, claim.job_id, claim.fence, ERROR, backoff_s=0.0)
         lifecycle.requeue_due(session)  # whichever of the two a sweeper does first
-        lifecycle.heed_intents_of_given_back(session)
+        lifecycle.apply_pending_intents(session)
     assert state(engine, claim.job_id) == (State.CANCELLED if cancel else State.PAUSED)
 
 

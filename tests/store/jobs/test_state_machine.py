@@ -397,7 +397,7 @@ class Machine(RuleBasedStateMachine):
             job.due = True
 
     def heed(self, _: Choice) -> None:
-        self.swept(lifecycle.heed_intents_of_given_back, Model.heed)
+        self.swept(lifecycle.apply_pending_intents, Model.heed)
 
     def requeue(self, _: Choice) -> None:
         self.swept(lifecycle.requeue_due, Model.requeue)
