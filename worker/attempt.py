@@ -37,7 +37,7 @@ from uniapl.run.config import RunConfig
 from uniapl.run.exit_status import ExitStatus
 from uniapl.spec.teacher import OpenAITeacher
 from worker import metrics, process, recovery
-from worker.attempt_servers import Companions
+from worker.attempt_servers import AttemptServers
 from worker.claim import OUTAGE, claim_job
 from worker.failures import (
     Failure,
@@ -128,7 +128,7 @@ class _Attempt:
         self._relay = Relay(worker.engine, claim, worker.artifacts, points_per_s=settings.metric_points_per_s)
         self._lease = Lease(worker.engine, claim, lease_s=settings.lease_s, heartbeat_s=settings.heartbeat_s)
         self._watchdog = Watchdog(worker.artifacts.reports(claim.job_id, claim.fence), settings)
-        self._companions = Companions(worker, claim)
+        self._servers = AttemptServers(worker, claim)
         self._resumed: Checkpoint | None = None
         self._intents = Intents(cancel=False, pause=False)
         self._hung: str | None = None
@@ -146,7 +146,7 @@ class _Attempt:
         with self._lease:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._retry_through_outage(lambda: recovery.recover_previous_attempts(self._worker, self._claim))
-            with self._companions:
+            with self._servers:
                 self._run_trainer()
 
     def _run_trainer(self) -> None:
@@ -158,7 +158,7 @@ class _Attempt:
             status = self._follow(child)
             process.kill_group(child.pid)  # its children too, before the row says that it is over
             self._retry_through_outage(self._relay_the_rest)
-            self._retry_through_outage(self._companions.tell)
+            self._retry_through_outage(self._servers.report_news)
             self._retry_through_outage(lambda: self._record_outcome(status))
         finally:
             process.kill_group(child.pid)  # also when we fail: nothing may be left
@@ -185,7 +185,7 @@ class _Attempt:
             resume_from=str((artifacts.root / found.path).absolute()) if found else None,
             teacher_cache=str(artifacts.teacher_cache(self._claim.tenant).absolute()),
             public_addresses_only=not self._may_be_anywhere(),
-            servers=self._companions.addresses,
+            servers=self._servers.addresses,
             keep_all_checkpoints=True,  # retention is the relay's, under the fence
         )
 
@@ -239,7 +239,7 @@ class _Attempt:
                 if time.monotonic() > look_at:
                     look_at = time.monotonic() + INTENT_S
                     if self._lease.certain:
-                        self._companions.tell()
+                        self._servers.report_news()
                     with reading(self._engine) as session:
                         self._intents = claims.intents(session, self._claim.job_id)
             except OUTAGE as error:  # the trainer goes on; its reports wait in their file
@@ -253,9 +253,9 @@ class _Attempt:
 
     def _check_progress(self, child: subprocess.Popen[bytes]) -> None:
         """End a trainer that gets nowhere, or whose server is given up."""
-        if self._companions.awaited:
+        if self._servers.awaited:
             self._watchdog.reset_silence()
-        if self._server_failure is None and (failure := self._companions.failure) is not None:
+        if self._server_failure is None and (failure := self._servers.failure) is not None:
             self._server_failure = failure
             process.kill_group(child.pid)  # it would wait for ever
         if self._hung is None and (wrong := self._watchdog.look()) is not None:

@@ -22,7 +22,7 @@ from worker.vllm.server import News, Sidecar
 PROGRESS_S = 10.0
 
 
-class Companions:
+class AttemptServers:
     """A context manager around an attempt."""
 
     def __init__(self, worker: WorkerProcess, claim: Claim) -> None:
@@ -62,10 +62,10 @@ class Companions:
         """What the job fails with, once one of them has been started again too often."""
         for server in self._servers.values():
             if server.state == "failed":
-                return sidecar_failed(f"{server.plan.what} {server.problem}", process.tail(server.log))
+                return sidecar_failed(f"{server.plan.label} {server.problem}", process.tail(server.log))
         return None
 
-    def tell(self) -> None:
+    def report_news(self) -> None:
         """Make events of what has happened, and while one starts, of the last line of its log.
 
         Raises:
@@ -91,6 +91,6 @@ class Companions:
             if server.state == "starting" and line != self._last_lines.get(role, ""):
                 self._last_lines[role] = line
                 seconds = round(self._looked - self._began)
-                told = f"waiting for {server.plan.what}: {line}"
+                told = f"waiting for {server.plan.label}: {line}"
                 news.append(News("info", told, {"seconds": seconds, "log": line}))
         return news

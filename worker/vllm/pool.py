@@ -37,7 +37,7 @@ class Sidecars:
         self._folder = artifacts.sidecars()
         self._kept: list[_Kept] = []
         self._lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._start_lock = threading.Lock()
 
     def take(self, plans: Iterable[Plan]) -> list[Sidecar]:
         """One server per plan, running or starting; those that nobody uses or wants are stopped first.
@@ -70,7 +70,7 @@ class Sidecars:
             self._remove_orphans()
             for kept in list(self._kept):
                 if kept.users == 0 and time.monotonic() - kept.idle_since > self._settings.sidecar_idle_s:
-                    logger.info("%s has no job; stopping it", kept.sidecar.plan.what)
+                    logger.info("%s has no job; stopping it", kept.sidecar.plan.label)
                     self._stop(kept)
 
     def stop_all(self) -> None:
@@ -95,7 +95,7 @@ class Sidecars:
                     kept.sidecar.restarts = 0
                 kept.users += 1
                 return kept.sidecar
-        sidecar = Sidecar(plan, self._settings, self._folder / new_id("sidecar"), self._turn)
+        sidecar = Sidecar(plan, self._settings, self._folder / new_id("sidecar"), self._start_lock)
         sidecar.start()
         self._kept.append(_Kept(sidecar, users=1))
         return sidecar
