@@ -18,7 +18,7 @@ from worker.vllm.pool import Sidecars
 logger = logging.getLogger(__name__)
 
 
-class Worker:
+class WorkerProcess:
     """What every attempt of one worker process shares.
 
     An attempt has a thread of its own, whatever woke the worker: a message, or the sweeper's look into the database.
@@ -40,7 +40,7 @@ class Worker:
         self._freed = threading.Event()
         self._lock = threading.Lock()
 
-    def take(self, job_id: str, run: Callable[[Worker, str], bool]) -> bool:
+    def take(self, job_id: str, run: Callable[[WorkerProcess, str], bool]) -> bool:
         """Have `run` see the job through in a thread of its own; it returns whether the job was there to be taken.
 
         Returns:
@@ -82,7 +82,7 @@ class Worker:
             thread.join()
         self.sidecars.stop_all()
 
-    def _run(self, job_id: str, run: Callable[[Worker, str], bool]) -> None:
+    def _run(self, job_id: str, run: Callable[[WorkerProcess, str], bool]) -> None:
         metrics.active.inc()
         taken = False
         try:

@@ -13,7 +13,7 @@ from store.settings import Settings
 from store.tables import Job
 from tests.store.jobs.test_lifecycle import claim, make_job
 from worker import sweeper
-from worker.slots import Worker
+from worker.slots import WorkerProcess
 from worker.sweeper import Sweeper
 
 LEASE_S = 90.0
@@ -46,7 +46,7 @@ def silent(engine: Engine) -> str:
 
 @pytest.fixture
 def sweeping(engine: Engine, tmp_path: Path, clock: Clock) -> Sweeper:
-    worker = Worker(Settings(data_dir=tmp_path, lease_s=LEASE_S, sweep_s=5.0, retry_backoff_s=3600), engine)
+    worker = WorkerProcess(Settings(data_dir=tmp_path, lease_s=LEASE_S, sweep_s=5.0, retry_backoff_s=3600), engine)
     worker.stopping.set()  # it takes no jobs
     return Sweeper(worker)
 

@@ -56,7 +56,7 @@ async def pulse(plan: Plan, address: Address, timeout_s: float) -> str:
     after = await tokens(address)
     if after is None or after <= before:
         return f"{answer.problem}, and processed no token meanwhile"
-    logger.info("%s gave a real request %s, and processed %.0f tokens", plan.what, answer.problem, after - before)
+    logger.info("%s gave a real request %s, and processed %.0f tokens", plan.label, answer.problem, after - before)
     return ""
 
 

@@ -24,7 +24,7 @@ from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole
 from uniapl.spec.job import JobSpec
 from worker import process
-from worker.attempt_servers import Companions
+from worker.attempt_servers import AttemptServers
 from worker.vllm.command import Plan, plans
 from worker.vllm.pool import Sidecars
 from worker.vllm.server import Sidecar
@@ -476,9 +476,9 @@ def test_of_two_servers_that_start_each_tells_a_line_of_its_log_once(
     monkeypatch.setattr("worker.attempt_servers.PROGRESS_S", 0.0)
     both: dict[ServerRole, Sidecar] = {"discriminator": run(), "rollout": run(plan("student"))}
     wait_until(lambda: all("loading" in process.tail(server.log) for server in both.values()))
-    companions: Any = Companions(None, None)  # type: ignore[arg-type]
-    companions._servers = both
-    told = [[item.message for item in companions._progress()] for _ in range(3)]
+    servers: Any = AttemptServers(None, None)  # type: ignore[arg-type]
+    servers._servers = both
+    told = [[item.message for item in servers._progress()] for _ in range(3)]
     assert sorted(line.split(":")[0] for line in told[0]) == [
         "waiting for the discriminator's server (judge)",
         "waiting for the discriminator's server (student)",
