@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from uniapl.batching.packed import Pack
+from uniapl.batching.packed import PackedBatch
 from uniapl.batching.packing import PLAIN, Layout
 from uniapl.errors import ModelError
 from uniapl.model.cpu.linear import multiply_by_onednn
@@ -86,10 +86,10 @@ class Reference:
     adapted: bool
 
     @torch.no_grad()
-    def logprobs(self, pack: Pack, *, temperature: Tensor | float) -> Tensor:  # (B, C)
+    def logprobs(self, packed: PackedBatch, *, temperature: Tensor | float) -> Tensor:  # (B, C)
         """Log-probability of each completion token; see `completion_logprobs`."""
         with self.model.disable_adapter() if self.adapted else nullcontext():
-            return completion_logprobs(self.model, pack, temperature=temperature)[0]
+            return completion_logprobs(self.model, packed, temperature=temperature)[0]
 
 
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
