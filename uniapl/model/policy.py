@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from uniapl.batching.packed import PackedBatch
 from uniapl.batching.packing import PLAIN, Layout
 from uniapl.errors import ModelError
-from uniapl.model.cpu.linear import multiply_by_onednn
-from uniapl.model.cpu.norm_mlp import keep_less
+from uniapl.model.cpu.linear import use_onednn_linear
+from uniapl.model.cpu.norm_mlp import use_memory_efficient_norm_and_mlp
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.run.config import ModelSource
 
@@ -135,8 +135,8 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
         model = _without_quantization(model)
     model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
     if device.type == "cpu":
-        multiply_by_onednn(model)
-        keep_less(model)
+        use_onednn_linear(model)
+        use_memory_efficient_norm_and_mlp(model)
     model.eval()  # no dropout, ever: the policy that is trained must be the one that sampled
     return Policy(model, tokenizer)
 

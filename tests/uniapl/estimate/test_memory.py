@@ -29,7 +29,7 @@ from uniapl.estimate.tokens import ROWS, TEMPLATE_TOKENS, count
 from uniapl.estimate.verdict import best, judge
 from uniapl.estimate.workload import Entry, RowLengths, Sample, step_of
 from uniapl.model.block_wrappers import wrap_blocks
-from uniapl.model.cpu.norm_mlp import keep_less
+from uniapl.model.cpu.norm_mlp import use_memory_efficient_norm_and_mlp
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
@@ -142,7 +142,7 @@ def pack_of(size: int) -> tuple[PackedBatch, Any]:
         tie_word_embeddings=True,
     )
     model: Any = LlamaForCausalLM(config).eval()
-    keep_less(model)
+    use_memory_efficient_norm_and_mlp(model)
     return one_pack([Sequence([5] * 40, [7] * (20 + i)) for i in range(size)]), model
 
 

@@ -57,7 +57,7 @@ def test_the_same_as_masked_attention_with_its_gradient(
     wanted = [x.requires_grad_() for x in (query, key, value)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tree_attention, "QUERIES", queries)
-        found = tree_attention.attend_along(query, key, value, path, 0.3)
+        found = tree_attention.tree_attention(query, key, value, path, 0.3)
     expected = masked(query, key, value, path, 0.3)
     assert_close(found, expected)
     out = tensor(*found.shape)
