@@ -18,7 +18,7 @@ from torch import Tensor
 
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import pack
-from uniapl.batching.packing import PLAIN, Layout, usual
+from uniapl.batching.packing import PLAIN, Layout, fastest_layout
 from uniapl.errors import ModelError
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.policy import Policy
@@ -41,7 +41,7 @@ def with_layout(policy: Policy) -> tuple[Policy, str | None]:
     Raises:
         ModelError: the student's forward fails in the plain layout too.
     """
-    preferred = usual(gpu=policy.device.type == "cuda")
+    preferred = fastest_layout(gpu=policy.device.type == "cuda")
     config = policy.model.config.get_text_config()
     if getattr(config, "final_logit_softcapping", None):
         return replace(policy, layout=PLAIN), "the student caps its logits"
@@ -119,7 +119,7 @@ def _window(config: Any) -> str | None:
     return None
 
 
-def stretches(policy: Policy, longest: int) -> str | None:
+def batch_dependence(policy: Policy, longest: int) -> str | None:
     """Why a sequence's numbers depend on what it is batched with; `None` when they do not.
 
     Args:

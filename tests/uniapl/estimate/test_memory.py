@@ -20,7 +20,7 @@ from tests.uniapl.held import peak
 from tests.uniapl.packed import one_pack
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import PackedBatch, pack
-from uniapl.batching.packing import CHUNK_LOGITS, usual
+from uniapl.batching.packing import CHUNK_LOGITS, fastest_layout
 from uniapl.estimate import plan
 from uniapl.estimate.memory import LOGITS, kept, largest
 from uniapl.estimate.model_shape import Shape, ShapeUnknown, from_config, read_shape
@@ -176,7 +176,7 @@ def test_the_largest_pack_is_one_that_the_trainer_cuts(device: Any) -> None:
     sequences = [
         Sequence([int(str(s.group))] * s.prompt, [6] * s.completion) for s in step.demonstrations + step.rollouts
     ]
-    layout = usual(gpu=device == "gpu")
+    layout = fastest_layout(gpu=device == "gpu")
     made = list(pack(sequences, 400, 2, torch.device("cpu"), layout))
     found = largest(spec, shape, step, device)
     assert len(made) > 1

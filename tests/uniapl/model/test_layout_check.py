@@ -33,7 +33,7 @@ from uniapl.errors import ModelError
 from uniapl.model import layout_check
 from uniapl.model import logprobs as forward
 from uniapl.model.attention import block_mask
-from uniapl.model.layout_check import disagreement, stretches, with_layout
+from uniapl.model.layout_check import batch_dependence, disagreement, with_layout
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
@@ -173,9 +173,9 @@ def test_positions_that_follow_the_longest_of_a_batch_are_told(rotary: dict[str,
     with torch.no_grad():
         beside = policy.model(batch).logits[:1, :30]
     assert torch.allclose(alone, beside, atol=1e-5) == (found is None)
-    assert stretches(policy, 32) is None
-    assert (found or "") in (stretches(policy, 33) or "")
-    assert (stretches(policy, 33) is None) == (found is None)
+    assert batch_dependence(policy, 32) is None
+    assert (found or "") in (batch_dependence(policy, 33) or "")
+    assert (batch_dependence(policy, 33) is None) == (found is None)
 
 
 def test_a_student_whose_plain_forward_fails_is_refused(policy: Policy, monkeypatch: Any) -> None:
