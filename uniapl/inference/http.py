@@ -32,7 +32,7 @@ class Reply:
     content: bytes
 
 
-class Passing(Exception):
+class TransientError(Exception):
     """A failure that another attempt may not meet."""
 
     def __init__(self, problem: str, retry_after_s: float = 0.0) -> None:
@@ -41,11 +41,11 @@ class Passing(Exception):
         self.retry_after_s = retry_after_s
 
 
-class Silence(Passing):
+class ReplyTimeout(TransientError):
     """No whole answer in time, on a connection that held."""
 
 
-class TooLong(Exception):
+class ReplyTooLong(Exception):
     """An answer of more bytes than are read."""
 
 
@@ -71,8 +71,8 @@ async def exchange(
         token: sent as bearer token.
 
     Raises:
-        Passing: there was no whole answer in time (`Silence`), or the connection broke.
-        TooLong: it is longer than `largest`.
+        TransientError: there was no whole answer in time (`ReplyTimeout`), or the connection broke.
+        ReplyTooLong: it is longer than `largest`.
         AddressRefused: the connections are to one public server, and this is not it.
     """
     content = bytearray()
@@ -85,11 +85,11 @@ async def exchange(
             async for chunk in response.aiter_bytes():
                 content += chunk
                 if len(content) > largest:
-                    raise TooLong(f"sent more than {largest} bytes")
+                    raise ReplyTooLong(f"sent more than {largest} bytes")
     except TimeoutError:
-        raise Silence(f"no answer within {timeout_s:g} s") from None
+        raise ReplyTimeout(f"no answer within {timeout_s:g} s") from None
     except httpx.RequestError as error:
-        raise Passing(f"{type(error).__name__}: {error}") from None
+        raise TransientError(f"{type(error).__name__}: {error}") from None
     return Reply(response.status_code, response.headers.get("Retry-After"), bytes(content))
 
 
@@ -135,7 +135,8 @@ def retry_after_s(header: str | None) -> float:
     return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
 
 
-def shown(text: str) -> str:
-    """A short part of what came from outside, on one line."""
+def truncate_for_message(text: str | bytes) -> str:
+    """At most `SHOWN_CHARACTERS` printable characters of untrusted text, on one line."""
+    text = text.decode(errors="replace") if isinstance(text, bytes) else text
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

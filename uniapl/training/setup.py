@@ -12,7 +12,7 @@ from uniapl.discriminators.load import discriminator_server, load_discriminator,
 from uniapl.errors import DatasetError, SpecError
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.device import Found, find_device
-from uniapl.model.layout_check import stretches, with_layout
+from uniapl.model.layout_check import batch_dependence, with_layout
 from uniapl.model.lora import load_adapter, with_lora
 from uniapl.model.policy import Policy, Reference, load_policy, with_chat_template
 from uniapl.rewards.gold_check import Checked, failing_references, row_name, unusable_golds
@@ -68,9 +68,9 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
             f"completions are trained without sharing their prompt, more slowly: {obstacle}", level="warning"
         )
     longest = spec.data.max_prompt_tokens + max(spec.data.max_reference_tokens, spec.rollout.max_new_tokens)
-    if (stretch := stretches(policy, longest)) is not None:
+    if (dependence := batch_dependence(policy, longest)) is not None:
         reporter.event(
-            f"the student's {stretch}, and this spec allows {longest}: samples and gradients then depend on how "
+            f"the student's {dependence}, and this spec allows {longest}: samples and gradients then depend on how "
             "sequences are batched; lower data.max_prompt_tokens, data.max_reference_tokens and rollout.max_new_tokens",
             level="warning",
         )

@@ -44,7 +44,7 @@ SPEC: dict[str, Any] = {
     "seed": 5,
 }
 PLACES = [  # what the trainer is at, the function that it calls again and again there, and the last finished step
-    ("tokens of a rollout", "uniapl.rollout.transformers:choose", 1),
+    ("tokens of a rollout", "uniapl.rollout.transformers:sample_tokens", 1),
     ("scores", "uniapl.discriminators.learned:LearnedDiscriminator._logits", 1),
     ("rewards", "uniapl.rewards.pool:RewardPool._collect", 2),
     ("micro-batches", "uniapl.training.learner:completion_logprobs", 2),
