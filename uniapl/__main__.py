@@ -17,11 +17,11 @@ from uniapl.errors import DeviceError, DiskFullError, DivergedError, UnhealthyEr
 from uniapl.model.cpu.malloc import keep_freed_memory
 from uniapl.run.atomic import no_space
 from uniapl.run.config import RunConfig
-from uniapl.run.credentials import Access, handed
+from uniapl.run.credentials import Credentials, parse_secrets
 from uniapl.run.exit_status import ExitStatus
-from uniapl.run.located import located
 from uniapl.run.progress import print_end
 from uniapl.run.ranks import launcher_problem
+from uniapl.run.resolve import resolve
 from uniapl.run.signals import Signals, die_with_parent
 from uniapl.spec.base import field_path
 
@@ -55,12 +55,12 @@ def main(argv: list[str] | None = None) -> int:
             reason = problem["msg"].removeprefix("Value error, ")
             print(f"  {field_path(problem, given) or 'file'}: {reason}", file=sys.stderr)
         return ExitStatus.USER_ERROR
-    secrets = handed(sys.stdin.read()) if arguments.secrets_stdin else {}
-    return _train(run, arguments.run.parent, signals, Access(secrets, run.public_addresses_only))
+    secrets = parse_secrets(sys.stdin.read()) if arguments.secrets_stdin else {}
+    return _train(run, arguments.run.parent, signals, Credentials(secrets, run.public_addresses_only))
 
 
-def _train(run: RunConfig, folder: Path, signals: Signals, access: Access) -> int:
-    redactor = access.redactor(run.spec)
+def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credentials) -> int:
+    redactor = credentials.redactor(run.spec)
     redactor.guard_outputs()
     keep_freed_memory()
     gc.disable()  # torch and transformers bring a million objects, none of which is garbage
@@ -84,7 +84,7 @@ def _train(run: RunConfig, folder: Path, signals: Signals, access: Access) -> in
         ):
             try:
                 with signals.loading():
-                    trainer = prepare(located(run, folder), reporter, signals, rewards, access)
+                    trainer = prepare(resolve(run, folder), reporter, signals, rewards, credentials)
                 finished = trainer.train()
                 print_end(run, trainer.done)
             except Exception as raised:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from uniapl.errors import ScoreError
-from uniapl.run.signals import heed_stop
+from uniapl.run.signals import raise_if_stopped
 
 CACHED_ITEMS = 2**15
 """Items whose results are remembered, at most: 48 MiB of 384 floats each."""
@@ -48,7 +48,7 @@ class Discriminator(Protocol):
 Item = TypeVar("Item", bound=tuple[str, ...])
 
 
-class Batches(Generic[Item]):
+class BatchCache(Generic[Item]):
     """Runs a model over texts: each once per call, in batches, and not again for a batch it has seen.
 
     The unit of the cache is the batch, not the item. A float32 result depends in its last bits on what else is in the
@@ -90,7 +90,7 @@ class Batches(Generic[Item]):
         if key in self._seen:
             self._seen.move_to_end(key)
             return self._seen[key]
-        heed_stop()
+        raise_if_stopped()
         result = self._compute(batch).float().cpu()
         if result.shape[:1] != (len(batch),):
             raise ScoreError(f"asked for {len(batch)} scores, got {tuple(result.shape)}", param="discriminator")

@@ -29,10 +29,10 @@ PROBES = ("a", "The sky is blue.", "1 + 1 = 3")
 Item = TypeVar("Item", bound=tuple[str, ...])
 
 
-class Remembered(Generic[Item]):
+class ItemCache(Generic[Item]):
     """Asks about each item once, all that is new in one go, and remembers the finite results.
 
-    `Batches` remembers whole batches, so that what is computed never depends on what was asked before; of a server's
+    `BatchCache` caches whole batches, so that results never depend on earlier requests; of a server's
     results nobody can promise that, and references come back every epoch.
     """
 
@@ -60,7 +60,7 @@ class Remembered(Generic[Item]):
         return torch.stack([known[item] for item in asked])
 
 
-class ServedPolar:
+class RemotePolar:
     """`PolarDiscriminator` on a server: the raw logit, in no way squashed."""
 
     default_scale = 1.0
@@ -88,7 +88,7 @@ class ServedPolar:
         """
         self._tokenizer, _ = _tokenizer_and_config(source)
         self._server, self._api, self._wrapper, self._batch_size = server, api, wrapper, batch_size
-        self._known = Remembered(self._scores)
+        self._known = ItemCache(self._scores)
         server.check_model()
         if api == "vllm":
             self._check_raw()
@@ -127,7 +127,7 @@ class ServedPolar:
             )
 
 
-class ServedEmbedding:
+class RemoteEmbedding:
     """`EmbeddingDiscriminator` on a server."""
 
     default_scale = 10.0
@@ -150,7 +150,7 @@ class ServedEmbedding:
         limits = (max_tokens, self._tokenizer.model_max_length, config.max_position_embeddings)
         self._max_tokens = min(limit for limit in limits if limit is not None)
         self._server, self._batch_size = server, batch_size
-        self._known = Remembered(self._embed)
+        self._known = ItemCache(self._embed)
         server.check_model()
 
     def score(self, comparisons: Sequence[Comparison]) -> Tensor:

@@ -122,7 +122,7 @@ class ModelServer:
             Stopped: this process is asked to stop.
         """
         while self._ready() is None:
-            heed_stop()
+            raise_if_stopped()
             time.sleep(LOOK_S)
 
     def _ready(self) -> Address | None:
@@ -219,7 +219,7 @@ async def _unless_stopped(work: Coroutine[Any, Any, Answer]) -> Answer:
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait([task], timeout=LOOK_S))[0]:
-            heed_stop()
+            raise_if_stopped()
         return task.result()
     finally:
         if task.cancel():

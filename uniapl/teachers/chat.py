@@ -26,7 +26,7 @@ from uniapl.inference.http import (
 )
 from uniapl.inference.public_transport import AddressRefused
 from uniapl.rewards.verify import final_answer
-from uniapl.run.credentials import Access
+from uniapl.run.credentials import Credentials
 from uniapl.run.redaction import Redactor
 from uniapl.spec.base import Text
 from uniapl.spec.dataset import Message
@@ -46,13 +46,13 @@ class Chat:
     """The connection to one teacher, and what has been spent on it."""
 
     def __init__(
-        self, teacher: OpenAITeacher, access: Access, *, on_event: Callable[[str], None] = lambda _: None
+        self, teacher: OpenAITeacher, credentials: Credentials, *, on_event: Callable[[str], None] = lambda _: None
     ) -> None:
         """Make the connection pool; nothing is sent.
 
         Args:
             teacher: the server.
-            access: its key, and where it may be.
+            credentials: its key, and where it may be.
             on_event: gets a line for each parameter that the server refuses.
 
         Raises:
@@ -64,10 +64,10 @@ class Chat:
         self._parameters = Parameters(teacher)
         self._on_event = on_event
         self._url = _url(teacher)
-        self._key = access.teacher_key(teacher)
+        self._key = credentials.teacher_key(teacher)
         self._redactor = Redactor([self._key] if self._key else [])
         self._stopped = asyncio.Event()
-        self._http = _connections(teacher, self._url if access.public_only else None)
+        self._http = _connections(teacher, self._url if credentials.public_only else None)
 
     async def __aenter__(self) -> Self:
         return self

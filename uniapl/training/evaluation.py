@@ -18,7 +18,7 @@ from uniapl.model.policy import Policy
 from uniapl.rewards.pool import Question, RewardPool
 from uniapl.rewards.verify import final_answer
 from uniapl.rollout.generator import Completion, Generator
-from uniapl.run.signals import heed_stop
+from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Adversarial
 from uniapl.training.behaviour_profile import Profile, measure
@@ -102,7 +102,7 @@ def evaluate(
         prompts = [row.prompt_ids for row in rows]
         groups = generator.sample(prompts, group_size=group_size, seed=0, greedy=greedy)
         asked = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
-        return _judge(asked, spec.adversarial, policy, rewards, discriminator)
+        return _score_answers(asked, spec.adversarial, policy, rewards, discriminator)
 
     referenced, temperature = [row for row in rows if row.reference_ids], spec.rollout.temperature
     plain = reference_logprobs(referenced, policy, spec, temperature=1.0)
@@ -116,7 +116,7 @@ def evaluate(
     )
 
 
-def _judge(
+def _score_answers(
     asked: list[tuple[EncodedRow, Completion]],
     options: Adversarial,
     policy: Policy,

@@ -18,7 +18,7 @@ from uniapl.errors import DivergedError
 from uniapl.model.logprobs import completion_logprobs, precision
 from uniapl.model.policy import Policy, Reference
 from uniapl.objective.losses import bounded_anchor, kl_penalty, unified_terms
-from uniapl.run.signals import heed_stop
+from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Weights
 

@@ -16,7 +16,7 @@ from uniapl.batching.batch import Sequence
 from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.discriminators.learned import LearnedDiscriminator
-from uniapl.discriminators.remote import ServedEmbedding, ServedPolar
+from uniapl.discriminators.remote import RemoteEmbedding, RemotePolar
 from uniapl.errors import ScoreError, ServerError
 from uniapl.model.policy import Policy
 from uniapl.objective.advantages import centre, group_advantages
@@ -26,7 +26,7 @@ from uniapl.rewards.verify import final_answer
 from uniapl.rollout.generator import Completion, Generator
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Adversarial
-from uniapl.training.background_scoring import Ahead
+from uniapl.training.background_scoring import BackgroundScorer
 
 Metrics = dict[str, float]
 NAN = float("nan")
@@ -62,7 +62,7 @@ def comparison(row: EncodedRow, output: str, options: Adversarial) -> Comparison
 
 
 @dataclass
-class Explorer:
+class RolloutCollector:
     """What turns prompts into rollouts with advantages and adversarial coefficients."""
 
     spec: JobSpec
@@ -71,13 +71,13 @@ class Explorer:
     rewards: RewardPool
     discriminator: Discriminator | None
     baseline: RunningBaseline = field(default_factory=RunningBaseline)
-    ahead: Ahead = field(default_factory=Ahead)
+    background: BackgroundScorer = field(default_factory=BackgroundScorer)
     _verdicts: dict[tuple[int, str], Verdict] = field(default_factory=dict)
     """Of the step's answers that were verified while others were sampled, by their row's reward and answer."""
     _pairs: list[Comparison] = field(default_factory=list)
     """Of the step, for a discriminator that learns from them."""
 
-    def explore(
+    def collect(
         self,
         prompts: Seq[Prompt],  # P
         step: int,
@@ -100,7 +100,7 @@ class Explorer:
             [p.row.prompt_ids for p in prompts],
             group_size=self.spec.grpo.group_size,
             seed=random.Random(f"{self.spec.seed}/rollout/{step}").getrandbits(63),
-            on_group=lambda i, group: self.ahead.put(lambda: self._judge_ahead(prompts[i], group)),
+            on_group=lambda i, group: self.background.submit(lambda: self._score_in_background(prompts[i], group)),
         )
         sampled_at = time.monotonic()
         _check_fresh(groups, step)
@@ -110,7 +110,7 @@ class Explorer:
         ]
         metrics = _completion_metrics([c for group in groups for c in group])
         metrics["time/generate"] = sampled_at - started
-        metrics["time/scoring_hidden"] = self.ahead.finish(sampled_at)
+        metrics["time/scoring_hidden"] = self.background.drain(sampled_at)
         if references := [len(p.row.reference_ids) for p in prompts if p.row.reference_ids]:
             metrics["completions/reference_length"] = statistics.fmean(references)
             metrics["completions/reference_std_length"] = statistics.pstdev(references)
@@ -146,14 +146,14 @@ class Explorer:
         metrics["time/discriminator"] += time.monotonic() - started
         self._pairs = []
 
-    def _judge_ahead(self, prompt: Prompt, group: list[Completion]) -> None:
+    def _score_in_background(self, prompt: Prompt, group: list[Completion]) -> None:
         """Verify one prompt's answers, and have a server score them, which remembers what it was asked."""
         texts = [prompt.row.answer(self.policy.text(c.ids)) for c in group]
         if prompt.explored:
             questions = self._questions([prompt.row], [texts])
             for question, verdict in zip(questions, self.rewards.verify(questions), strict=True):
                 self._verdicts[id(question.reward), question.answer] = verdict
-        if isinstance(self.discriminator, (ServedPolar, ServedEmbedding)) and self._is_scored(prompt):
+        if isinstance(self.discriminator, (RemotePolar, RemoteEmbedding)) and self._is_scored(prompt):
             self.discriminator.score([comparison(prompt.row, text, self.spec.adversarial) for text in texts])
 
     def _is_scored(self, prompt: Prompt) -> bool:

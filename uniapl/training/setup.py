@@ -22,7 +22,7 @@ from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.rollout.vllm import VllmGenerator
 from uniapl.run import manifest
 from uniapl.run.config import SAMPLER, ModelSource, RunConfig
-from uniapl.run.credentials import Access
+from uniapl.run.credentials import Credentials
 from uniapl.run.reporter import Reporter
 from uniapl.run.signals import Signals
 from uniapl.spec.backend import VllmSampler
@@ -33,11 +33,13 @@ from uniapl.spec.requirements import DatasetContents, check_mix, uses_references
 from uniapl.teachers.references import fill_references, without_failing_references
 from uniapl.training.health import HealthMonitor
 from uniapl.training.learner import Learner
-from uniapl.training.rollout_collector import Explorer
+from uniapl.training.rollout_collector import RolloutCollector
 from uniapl.training.trainer import Trainer
 
 
-def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: RewardPool, access: Access) -> Trainer:
+def prepare(
+    run: RunConfig, reporter: Reporter, signals: Signals, rewards: RewardPool, credentials: Credentials
+) -> Trainer:
     """Load models and data, from the checkpoint where there is one to resume from.
 
     Raises:
@@ -46,7 +48,7 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     spec = run.spec
     found = find_device()
     device = found.device
-    mix_rows, held_out_rows = _load_data(run, reporter, signals, rewards, access)
+    mix_rows, held_out_rows = _load_data(run, reporter, signals, rewards, credentials)
     if (server := discriminator_server(spec, run) if spec.uses_discriminator else None) is not None:
         reporter.phase("warming_discriminator")
         server.wait()  # before the student takes memory that the server counts on
@@ -89,9 +91,9 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
         reporter.phase("loading_discriminator")
         discriminator = load_discriminator(spec, run, device, server)
     generator = _generator(run, policy, reporter)
-    explorer = Explorer(spec, policy, generator, rewards, discriminator)
+    collector = RolloutCollector(spec, policy, generator, rewards, discriminator)
     health = HealthMonitor(spec.health)
-    trainer = Trainer(run, reporter, signals, policy, learner, explorer, health, mix, held_out, done)
+    trainer = Trainer(run, reporter, signals, policy, learner, collector, health, mix, held_out, done)
     if run.resume_from is not None:
         trainer.resume(Path(run.resume_from))
     return trainer
@@ -126,7 +128,7 @@ def _generator(run: RunConfig, policy: Policy, reporter: Reporter) -> Generator:
 
 
 def _load_data(
-    run: RunConfig, reporter: Reporter, signals: Signals, rewards: RewardPool, access: Access
+    run: RunConfig, reporter: Reporter, signals: Signals, rewards: RewardPool, credentials: Credentials
 ) -> tuple[list[list[DatasetRow]], list[DatasetRow]]:
     """Rows of each entry of the mix and of the evaluation, with the teacher's answers where they lack references.
 
@@ -147,8 +149,10 @@ def _load_data(
     if spec.teacher.type == "openai":
         reporter.phase("asking_teacher")
         cache = run.teacher_cache_path()
-        with signals.loading(breaks_off=False):  # answers under way are paid for
-            mix, held_out = fill_references(spec, mix, held_out, cache=cache, on_event=reporter.event, access=access)
+        with signals.loading(abort=False):  # answers under way are paid for
+            mix, held_out = fill_references(
+                spec, mix, held_out, cache=cache, on_event=reporter.event, credentials=credentials
+            )
     if spec.data.filter_teacher:
         entries = zip(mix, spec.dataset_mix, strict=True)
         mix = [_filter(rows, entry, spec, rewards, reporter) for rows, entry in entries]

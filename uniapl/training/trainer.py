@@ -26,13 +26,13 @@ from uniapl.run import manifest
 from uniapl.run.config import RunConfig
 from uniapl.run.progress import Progress
 from uniapl.run.reporter import Reporter
-from uniapl.run.signals import Signals, Stopped, heed_stop
+from uniapl.run.signals import Signals, Stopped, raise_if_stopped
 from uniapl.training import checkpoint
 from uniapl.training.behaviour_profile import draw, file_of, save
 from uniapl.training.evaluation import evaluate
 from uniapl.training.health import HealthMonitor
 from uniapl.training.learner import Learner
-from uniapl.training.rollout_collector import Explorer, Metrics, Prompt
+from uniapl.training.rollout_collector import Metrics, Prompt, RolloutCollector
 
 DISCRIMINATOR, PROFILE = "discriminator", "profile"
 """Folders within a checkpoint: a learned discriminator, the measurements so far."""
@@ -47,7 +47,7 @@ class Trainer:
     signals: Signals
     policy: Policy
     learner: Learner
-    explorer: Explorer
+    collector: RolloutCollector
     health: HealthMonitor
     mix: list[list[EncodedRow]]
     held_out: list[EncodedRow]
@@ -80,10 +80,10 @@ class Trainer:
             raise SpecError(f"the checkpoint is already at step {self.done} of {steps}", param="schedule.steps")
         checkpoint.load_optimizer(path, self.policy, self.learner.optimizer)
         state = checkpoint.load_state(path)
-        self.explorer.baseline.mean = state["score_baseline"]
+        self.collector.baseline.mean = state["score_baseline"]
         self.health.restore(state["health"])
-        if isinstance(self.explorer.discriminator, LearnedDiscriminator):
-            self.explorer.discriminator.load(path / DISCRIMINATOR)
+        if isinstance(self.collector.discriminator, LearnedDiscriminator):
+            self.collector.discriminator.load(path / DISCRIMINATOR)
         if (path / PROFILE).is_dir():  # another attempt's: its picture begins where the job did
             _copy_profiles(path / PROFILE, self._profiles)
         self.reporter.event(f"resumed after step {self.done}", step=self.done)
@@ -111,7 +111,7 @@ class Trainer:
             self._evaluate()
         self.reporter.phase("training")
         while self.done < schedule.steps:
-            heed_stop()
+            raise_if_stopped()
             try:
                 with tracing.span("step", step=self.done + 1):
                     metrics = self._step(self.done)
@@ -121,7 +121,7 @@ class Trainer:
             self.done += 1
             self.reporter.metrics(self.done, metrics)
             self.progress.print_step(self.done, schedule.steps, metrics)
-            self._judge(metrics)
+            self._check_health(metrics)
             last = self.done == schedule.steps
             if last or self.done % schedule.eval_every == 0:
                 self._evaluate()
@@ -133,7 +133,7 @@ class Trainer:
         self.learner.optimizer.zero_grad()
         if self.done > self._saved:
             self._save()
-        self.explorer.ahead.drop()
+        self.collector.background.cancel()
         finished = (
             f"after step {self.done}, the last finished one" if self.done else "before the first step was finished"
         )
@@ -141,11 +141,11 @@ class Trainer:
 
     def _step(self, step: int) -> Metrics:
         """Policy update number `step`, counted from 0; a stop within it changes nothing that a checkpoint holds."""
-        baseline = self.explorer.baseline.mean
+        baseline = self.collector.baseline.mean
         try:
             return self._update(step)
         except Stopped:
-            self.explorer.baseline.mean = baseline
+            self.collector.baseline.mean = baseline
             raise
 
     def _update(self, step: int) -> Metrics:
@@ -172,21 +172,21 @@ class Trainer:
         metrics: Metrics = {}
         if prompts:
             synced = self._sync()
-            rollouts, metrics = self.explorer.explore(prompts, step)
+            rollouts, metrics = self.collector.collect(prompts, step)
             metrics |= synced
             sequences += rollouts
         measure = step % spec.schedule.term_norms_every == 0
         metrics |= self.learner.update(sequences, step, measure_terms=measure)
-        self.explorer.learn(metrics)
+        self.collector.learn(metrics)
         return metrics | {"step_time": time.monotonic() - started}
 
     def _sync(self) -> Metrics:
         """Have the sampler take the policy's weights as they are."""
         started = time.monotonic()
-        self.explorer.generator.sync(self.done)
+        self.collector.generator.sync(self.done)
         return {"time/sync_weights": time.monotonic() - started}
 
-    def _judge(self, metrics: Metrics) -> None:
+    def _check_health(self, metrics: Metrics) -> None:
         """Tell the failure signatures that begin at this step.
 
         Raises:
@@ -226,9 +226,9 @@ class Trainer:
             self.held_out,
             spec=spec,
             policy=self.policy,
-            generator=self.explorer.generator,
-            rewards=self.explorer.rewards,
-            discriminator=self.explorer.discriminator,
+            generator=self.collector.generator,
+            rewards=self.collector.rewards,
+            discriminator=self.collector.discriminator,
         )
         profile = found.profile(self.done)
         self.reporter.metrics(self.done, found.metrics() | (profile.metrics() if profile else {}))
@@ -250,8 +250,8 @@ class Trainer:
     def _save(self) -> None:
         self.reporter.phase("saving")
         spec = self.run.spec
-        state = {"score_baseline": self.explorer.baseline.mean, "health": self.health.state()}
-        judge = self.explorer.discriminator
+        state = {"score_baseline": self.collector.baseline.mean, "health": self.health.state()}
+        judge = self.collector.discriminator
         parts: dict[str, Callable[[Path], None]] = {}
         if isinstance(judge, LearnedDiscriminator):
             parts[DISCRIMINATOR] = judge.save

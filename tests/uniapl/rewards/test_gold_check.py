@@ -14,7 +14,7 @@ from uniapl.rewards.gold_check import failing_references, unusable_golds
 from uniapl.rewards.math_answer import is_equal
 from uniapl.rewards.pool import RewardPool
 from uniapl.run.config import RunConfig
-from uniapl.run.credentials import Access
+from uniapl.run.credentials import Credentials
 from uniapl.run.reporter import Reporter
 from uniapl.run.reports import REPORT, EventReport
 from uniapl.run.signals import Signals
@@ -99,7 +99,7 @@ def load(folder: Path, rows: list[DatasetRow], pool: RewardPool, **fields: Any) 
     run = RunConfig.model_validate({"spec": spec, "run_dir": str(folder)})
     try:
         with Reporter(folder / "reports.jsonl") as reporter:
-            (loaded,), held_out = _load_data(run, reporter, Signals(), pool, Access({}))
+            (loaded,), held_out = _load_data(run, reporter, Signals(), pool, Credentials({}))
     finally:
         lines = (folder / "reports.jsonl").read_text().splitlines()
     reports = [REPORT.validate_json(line) for line in lines]

@@ -25,7 +25,7 @@ from uniapl.errors import SpecError, TeacherError
 from uniapl.inference import http
 from uniapl.inference.http import backoff_s, retry_after_s
 from uniapl.rewards.pool import RewardPool
-from uniapl.run.credentials import Access
+from uniapl.run.credentials import Credentials
 from uniapl.run.signals import Stopped
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
@@ -169,11 +169,13 @@ def fill(
     cache: Path,
     *mix: list[DatasetRow],
     events: list[str] | None = None,
-    access: Access | None = None,
+    credentials: Credentials | None = None,
 ) -> list[list[str | None]]:
     """The references after filling, per entry of the mix."""
     told = [] if events is None else events
-    filled, _ = fill_references(spec, list(mix), [], cache=cache, on_event=told.append, access=access or Access())
+    filled, _ = fill_references(
+        spec, list(mix), [], cache=cache, on_event=told.append, credentials=credentials or Credentials()
+    )
     return [[row.reference for row in rows] for rows in filled]
 
 
@@ -217,7 +219,9 @@ def test_a_question_is_asked_once_however_many_rows_put_it(server: Teacher, tmp_
 
 def test_the_evaluations_rows_are_filled_too(server: Teacher, tmp_path: Path) -> None:
     given = spec(server, evaluation={"dataset": "held"})
-    mix, held_out = fill_references(given, [rows("a")], rows("b"), cache=tmp_path, on_event=print, access=Access())
+    mix, held_out = fill_references(
+        given, [rows("a")], rows("b"), cache=tmp_path, on_event=print, credentials=Credentials()
+    )
     assert (mix[0][0].reference, held_out[0].reference) == ("Re: a", "Re: b")
 
 

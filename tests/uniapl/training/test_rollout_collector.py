@@ -18,7 +18,7 @@ from tests.uniapl.discriminators.test_polar import write_model
 from tests.uniapl.discriminators.test_remote import asking, well
 from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Comparison
-from uniapl.discriminators.remote import ServedPolar
+from uniapl.discriminators.remote import RemotePolar
 from uniapl.errors import RewardError, ScoreError
 from uniapl.model.policy import Policy
 from uniapl.rewards.pool import RewardPool
@@ -34,7 +34,7 @@ from uniapl.spec.reward import (
     RewardPart,
     WeightedSumReward,
 )
-from uniapl.training.rollout_collector import Explorer, Prompt
+from uniapl.training.rollout_collector import Prompt, RolloutCollector
 
 NO_COMMA = IfevalReward(instruction_id_list=["punctuation:no_comma"], kwargs=[{}])
 
@@ -86,8 +86,8 @@ def explore(
     generator = Scripted(policy, texts, truncated or [False] * len(texts))
     spec = JobSpec.model_validate(given)
     with RewardPool(spec.reward) as pool:
-        explorer = Explorer(spec, policy, generator, pool, judge)
-        sequences, metrics = explorer.explore(prompts or [Prompt(row(), explored=True, compared=True)], 0)
+        collector = RolloutCollector(spec, policy, generator, pool, judge)
+        sequences, metrics = collector.collect(prompts or [Prompt(row(), explored=True, compared=True)], 0)
     return sequences, metrics, judge
 
 
@@ -272,12 +272,12 @@ def test_answers_are_judged_while_others_are_sampled_and_nothing_else_changes(
 
     def explored(generator: Scripted) -> tuple[list[Any], dict[str, float], list[float]]:
         with asking(well) as (server, running), RewardPool(spec.reward) as pool:
-            judge = ServedPolar(ModelSource(path=str(folder)), server, api="vllm", wrapper="sft", batch_size=8)
+            judge = RemotePolar(ModelSource(path=str(folder)), server, api="vllm", wrapper="sft", batch_size=8)
             when: list[float] = []
             verify = pool.verify
             pool.verify = lambda questions: (when.append(len(questions)), verify(questions))[1]  # type: ignore[method-assign]
-            explorer = Explorer(spec, policy, generator, pool, judge)
-            sequences, metrics = explorer.explore(prompts, 0)
+            collector = RolloutCollector(spec, policy, generator, pool, judge)
+            sequences, metrics = collector.collect(prompts, 0)
             assert len(running.seen) == 5 if isinstance(generator, OneByOne) else 4  # three of the check, then ours
             return sequences, metrics, when
 

@@ -21,7 +21,7 @@ from tests.uniapl.training.test_train_command import DATA
 from uniapl.rewards.pool import RewardPool
 from uniapl.run import manifest
 from uniapl.run.config import RunConfig
-from uniapl.run.credentials import Access
+from uniapl.run.credentials import Credentials
 from uniapl.run.reporter import Reporter
 from uniapl.run.reports import CheckpointReport, EventReport
 from uniapl.run.signals import Signals
@@ -89,7 +89,7 @@ def attempt(folder: Path, signals: Signals, resume_from: Path | None = None, **c
     fields = {"spec": {**SPEC, **changes}, "run_dir": str(folder), "resume_from": resume_from and str(resume_from)}
     run = RunConfig.model_validate_json(json.dumps(fields))
     with Reporter(folder / "reports.jsonl") as reporter, RewardPool(run.spec.reward) as rewards:
-        return prepare(run, reporter, signals, rewards, Access()).train()
+        return prepare(run, reporter, signals, rewards, Credentials()).train()
 
 
 def newest(folder: Path) -> Path:

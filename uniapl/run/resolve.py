@@ -10,7 +10,7 @@ from uniapl.run.registry import read_registry, registry_file, sources
 from uniapl.spec.files import datasets_of, find, not_found
 
 
-def located(run: RunConfig, folder: Path) -> RunConfig:
+def resolve(run: RunConfig, folder: Path) -> RunConfig:
     """The run with a place for every model and dataset; what its launcher has given stays as it is.
 
     Args:

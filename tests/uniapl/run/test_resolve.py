@@ -10,8 +10,8 @@ import pytest
 
 from uniapl.errors import DatasetError, SpecError
 from uniapl.run.config import ModelSource, RunConfig
-from uniapl.run.located import located
 from uniapl.run.registry import read_registry
+from uniapl.run.resolve import resolve
 
 
 def run(dataset: str = "rows.jsonl", **fields: Any) -> RunConfig:
@@ -37,11 +37,11 @@ def test_models_have_the_names_of_the_registry_here_or_where_the_setting_says(
 ) -> None:
     beside, here = folders
     (here / "rows.jsonl").write_text("")
-    found = located(run(), beside).models
+    found = resolve(run(), beside).models
     assert found == {"stu": ModelSource(path=str(here / "m/s")), "all-MiniLM-L6-v2": ModelSource(path="/d")}
     (beside / "other.json").write_text(json.dumps({"stu": {"kind": "student", "hub": "x/y"}}))
     monkeypatch.setenv("UNIAPL_MODELS_FILE", str(beside / "other.json"))
-    found = located(run(), beside).models
+    found = resolve(run(), beside).models
     assert found["stu"] == ModelSource(hub="x/y")
     assert found["all-MiniLM-L6-v2"] == ModelSource(hub="all-MiniLM-L6-v2")  # not registered there
 
@@ -51,29 +51,29 @@ def test_what_the_launcher_gives_stays_and_its_registry_is_not_read(folders: tup
     (here / "models.json").write_text("no registry")
     given = {"stu": {"path": "/s"}, "all-MiniLM-L6-v2": {"path": "/d"}}
     whole = run("ds_1", datasets={"ds_1": "/data/one.jsonl"}, models=given)
-    assert located(whole, beside) == whole
+    assert resolve(whole, beside) == whole
     with pytest.raises(SpecError, match="cannot read the model registry"):
-        located(run("ds_1", datasets={"ds_1": "/x"}, models={"stu": {"path": "/s"}}), beside)
+        resolve(run("ds_1", datasets={"ds_1": "/x"}, models={"stu": {"path": "/s"}}), beside)
 
 
 def test_a_name_of_the_other_kind_is_refused(folders: tuple[Path, Path]) -> None:
     beside, here = folders
     (here / "rows.jsonl").write_text("")
     with pytest.raises(SpecError, match="all-MiniLM-L6-v2 is a discriminator, not a student"):
-        located(run(spec={"student": "all-MiniLM-L6-v2"}), beside)
+        resolve(run(spec={"student": "all-MiniLM-L6-v2"}), beside)
 
 
 def test_a_dataset_is_looked_for_beside_the_file_and_then_here(folders: tuple[Path, Path]) -> None:
     beside, here = folders
     with pytest.raises(DatasetError) as caught:
-        located(run(spec={"evaluation": {"dataset": "rows.jsonl"}}), beside)
+        resolve(run(spec={"evaluation": {"dataset": "rows.jsonl"}}), beside)
     assert str(beside / "rows.jsonl") in caught.value.message
     assert str(here / "rows.jsonl") in caught.value.message
     assert caught.value.param in ("dataset_mix.0.dataset", "evaluation.dataset")
     (here / "rows.jsonl").write_text("")
-    assert located(run(), beside).dataset_path("rows.jsonl").resolve() == here / "rows.jsonl"
+    assert resolve(run(), beside).dataset_path("rows.jsonl").resolve() == here / "rows.jsonl"
     (beside / "rows.jsonl").write_text("")
-    assert located(run(), beside).dataset_path("rows.jsonl").resolve() == beside / "rows.jsonl"
+    assert resolve(run(), beside).dataset_path("rows.jsonl").resolve() == beside / "rows.jsonl"
 
 
 def test_no_registry_is_an_empty_one(tmp_path: Path) -> None:
