@@ -26,7 +26,7 @@ from uniapl.inference.http import (
     truncate_for_message,
 )
 from uniapl.inference.protocol import InvalidReply, read_models
-from uniapl.run.signals import heed_stop
+from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.backend import RequestOptions
 
 LARGEST_REPLY = 256 * 2**20

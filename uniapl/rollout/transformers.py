@@ -20,7 +20,7 @@ from uniapl.model.policy import Policy
 from uniapl.rollout.generator import Completion, OnGroup
 from uniapl.rollout.kv_cache import with_growing_layers
 from uniapl.rollout.token_sampling import sample_tokens
-from uniapl.run.signals import heed_stop
+from uniapl.run.signals import raise_if_stopped
 
 REPEATED = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 """Whose rows can be repeated and chosen. Layers derived from them inherit how, and do it to keys and values alone: the
@@ -96,7 +96,7 @@ class TransformersGenerator:
         ended = [False] * len(draws)
         active = torch.arange(len(draws), device=device)  # rows still in the batch
         for t in range(self._max_new_tokens):
-            heed_stop()
+            raise_if_stopped()
             tokens, token_logprobs = sample_tokens(
                 logits, draws[active, t], temperature=self._temperature, greedy=greedy
             )

@@ -158,7 +158,7 @@ def reference_logprobs(
     found: list[list[float]] = []
     budget = spec.resources.micro_batch_tokens
     for packed in pack(sequences, budget, policy.pad_id, policy.device, policy.layout):
-        heed_stop()
+        raise_if_stopped()
         with precision(policy.device):
             logprobs, _ = completion_logprobs(policy.model, packed, temperature=temperature)
         found += [row[mask].tolist() for row, mask in zip(logprobs, packed.batch.completion_mask, strict=True)]

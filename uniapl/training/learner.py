@@ -70,7 +70,7 @@ class Learner:
         totals = _sampled_totals(unfelt)
         by_term = {name: self._zeros() for name in alive} if measure_terms else None
         for packed in pack(felt, self._spec.resources.micro_batch_tokens, policy.pad_id, policy.device, policy.layout):
-            heed_stop()
+            raise_if_stopped()
             self._accumulate(packed, counts, weights, totals, by_term)
         metrics = self._loss_metrics(totals, counts, weights)
         if by_term:
