@@ -45,9 +45,9 @@ def _either(roles: set[Role]) -> str:
 class Contradictions(ValueError):
     """Fields that are right by themselves do not fit together."""
 
-    def __init__(self, told: list[str]) -> None:
-        super().__init__(told[0])
-        self.told = told
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__(messages[0])
+        self.messages = messages
         """Each begins with the field: `grpo.group_size: a group of one …`."""
 
 
