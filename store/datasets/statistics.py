@@ -17,7 +17,7 @@ from store.tables import Dataset
 from uniapl.data import token_count
 from uniapl.errors import SpecError
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.resources import DatasetStatistics, Spread, TextStatistics
+from uniapl.spec.resources import DatasetStatistics, Quantiles, TextStatistics
 from uniapl.spec.stored import STORED_ROW, Kept
 
 SAMPLE = 2000
@@ -110,15 +110,15 @@ def _text_statistics(lengths: Sequence[tuple[int, int]], with_tokens: bool) -> T
         return None
     characters, tokens = zip(*lengths, strict=True)
     return TextStatistics(
-        count=len(lengths), characters=_spread(characters), tokens=_spread(tokens) if with_tokens else None
+        count=len(lengths), characters=_quantiles(characters), tokens=_quantiles(tokens) if with_tokens else None
     )
 
 
-def _spread(values: Sequence[int]) -> Spread:
+def _quantiles(values: Sequence[int]) -> Quantiles:
     """Mean, and the nearest ranks."""
     ordered = sorted(values)
     last = len(ordered) - 1
-    return Spread(
+    return Quantiles(
         mean=sum(ordered) / len(ordered),
         p50=ordered[round(0.5 * last)],
         p95=ordered[round(0.95 * last)],

@@ -240,7 +240,7 @@ class Upload(Output):
     """When it is given up unless more is sent."""
 
 
-class Spread(Output):
+class Quantiles(Output):
     """How a quantity is distributed over rows."""
 
     mean: float
@@ -258,9 +258,9 @@ class TextStatistics(Output):
 
     count: int
     """Rows of the sample that have such a text."""
-    characters: Spread
+    characters: Quantiles
     """Lengths in characters."""
-    tokens: Spread | None
+    tokens: Quantiles | None
     """Lengths in the student's tokens, without those of its chat template; null when no student is named."""
 
 
