@@ -18,7 +18,7 @@ from uniapl.inference.endpoint import Address
 from uniapl.inference.http import Passing, Reply, TooLong, backoff_s, connections, exchange, retry_after_s, shown
 from uniapl.inference.protocol import Garbage, read_models
 from uniapl.run.signals import heed_stop
-from uniapl.spec.backend import Asked
+from uniapl.spec.backend import RequestOptions
 
 LARGEST_REPLY = 256 * 2**20
 """Bytes of an answer: 64 embeddings of 4096 numbers are 6 MB."""
@@ -50,7 +50,7 @@ class Question(Generic[Answer]):
 class ModelServer:
     """The connections to one server, wherever it is by now."""
 
-    def __init__(self, find: Find, options: Asked, *, param: str) -> None:
+    def __init__(self, find: Find, options: RequestOptions, *, param: str) -> None:
         """
         Args:
             find: where the server is; `None` while it is not there.

@@ -21,7 +21,7 @@ class InProcess(Input):
     type: Literal["transformers"] = "transformers"
 
 
-class Asked(Input):
+class RequestOptions(Input):
     """How a server is asked."""
 
     concurrency: Annotated[int, Field(ge=1, le=256)] = 4
@@ -33,7 +33,7 @@ class Asked(Input):
     time in which the worker starts a server of ours again does not count."""
 
 
-class ManagedVllm(Asked):
+class ManagedVllm(RequestOptions):
     """On a vLLM server that the worker starts beside the trainer, watches, and stops again."""
 
     type: Literal["vllm"] = "vllm"
@@ -57,7 +57,7 @@ class VllmSampler(ManagedVllm):
     """Longest wait for all answers to one prompt, in seconds. A server that hangs is found much earlier."""
 
 
-class ExternalServer(Asked):
+class ExternalServer(RequestOptions):
     """On a server that runs already, somewhere the operator allows."""
 
     type: Literal["server"] = "server"
