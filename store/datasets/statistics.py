@@ -18,7 +18,7 @@ from uniapl.data import token_count
 from uniapl.errors import SpecError
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.resources import DatasetStatistics, Quantiles, TextStatistics
-from uniapl.spec.stored import STORED_ROW, Kept
+from uniapl.spec.stored import STORED_ROW, RawObject
 
 SAMPLE = 2000
 """Rows."""
@@ -31,9 +31,9 @@ Count = Callable[[str], int]
 """How many tokens a text has."""
 
 
-def first_rows(path: Path, count: int) -> list[DatasetRow | Kept]:
+def first_rows(path: Path, count: int) -> list[DatasetRow | RawObject]:
     """Up to `count` rows from the beginning, fewer if they are long: one at least, and `PREVIEW_BYTES` of them."""
-    rows: list[DatasetRow | Kept] = []
+    rows: list[DatasetRow | RawObject] = []
     size = 0
     with path.open("rb") as file:
         for line in file:
@@ -44,7 +44,7 @@ def first_rows(path: Path, count: int) -> list[DatasetRow | Kept]:
     return rows
 
 
-def _row(line: bytes) -> DatasetRow | Kept:
+def _row(line: bytes) -> DatasetRow | RawObject:
     try:
         return DatasetRow.model_validate_json(line)
     except ValidationError:

@@ -1,7 +1,7 @@
 """What the API answers and the SDK returns. Times are Unix seconds.
 
 Service and client may be of different releases: unknown fields are kept, a field with named values takes any other text
-too (`JobState | str`), and a spec or row that this release does not know all of is `Kept` as it is.
+too (`JobState | str`), and a spec or row that this release does not know all of is `RawObject` as it is.
 """
 
 from __future__ import annotations
