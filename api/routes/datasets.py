@@ -17,7 +17,7 @@ from api.idempotency import Once, OnceStreamed
 from store.artifacts.base import ObjectsAway
 from store.datasets import repository as datasets
 from store.datasets import statistics
-from store.datasets.ingest import Ingest, Stated
+from store.datasets.ingest import Expected, Ingest
 from store.errors import Conflict, NotFound
 from store.paging import newest_first
 from store.tables import Dataset as Row
@@ -64,7 +64,7 @@ async def upload_dataset(
     ):
         async for chunk in request.stream():
             await run_in_threadpool(ingest.feed, chunk)
-        row = await run_in_threadpool(ingest.finish, name, Stated(size, sha256))
+        row = await run_in_threadpool(ingest.finish, name, Expected(size, sha256))
         return await run_in_threadpool(keep, caller, once.about(row.sha256), row, add)
 
 

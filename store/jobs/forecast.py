@@ -18,7 +18,7 @@ from store.states import ACTIVE, DUE, TERMINAL, State
 from store.tables import Job
 from store.tables import Worker as WorkerRow
 from uniapl.spec.job import SPEC_VERSION, JobSpec
-from uniapl.spec.stored import Kept
+from uniapl.spec.stored import RawObject
 
 _JOBS = Job.__table__.c
 """Of all tenants, who share the workers: only numbers are made of them."""
@@ -44,7 +44,7 @@ class _Service:
     clock: float
 
 
-def of(session: Session, jobs: Mapping[str, tuple[Job, JobSpec | Kept]], lease_s: float) -> dict[str, Outlook]:
+def of(session: Session, jobs: Mapping[str, tuple[Job, JobSpec | RawObject]], lease_s: float) -> dict[str, Outlook]:
     """The outlook of jobs, by id.
 
     Args:

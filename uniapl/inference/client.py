@@ -51,7 +51,7 @@ class Question(Generic[Answer]):
     """From the model's name at the server."""
     read: Callable[[bytes, str], Answer]
     """From what it answered and that name; raises `InvalidReply`."""
-    is_whole: Callable[[Answer], bool] = lambda _: True
+    is_complete: Callable[[Answer], bool] = lambda _: True
     """Whether nothing is missing in an answer; one with holes is taken only if it gets no better."""
     method: str = "POST"
 
@@ -159,7 +159,7 @@ class ModelServer:
         while True:
             try:
                 answer = question.read(await self._reply(question, address, timeout_s), address.model)
-                if question.is_whole(answer) or attempt + 1 >= TRIES_FOR_HOLES:
+                if question.is_complete(answer) or attempt + 1 >= TRIES_FOR_HOLES:
                     return answer
                 problem, wait = "numbers are missing in its answer", 0.0
             except TransientError as error:

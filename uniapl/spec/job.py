@@ -30,7 +30,7 @@ from uniapl.spec.training import (
     usual_learning_rate,
     without_default,
 )
-from uniapl.spec.weights import Alpha, Stage, Weight, Weights, bounds, shown, value_at
+from uniapl.spec.weights import Alpha, Stage, Weight, Weights, bounds, format_weight, value_at
 
 SPEC_VERSION = 3
 """Grows with every change that an older worker could not run."""
@@ -45,9 +45,9 @@ def _either(roles: set[Role]) -> str:
 class Contradictions(ValueError):
     """Fields that are right by themselves do not fit together."""
 
-    def __init__(self, told: list[str]) -> None:
-        super().__init__(told[0])
-        self.told = told
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__(messages[0])
+        self.messages = messages
         """Each begins with the field: `grpo.group_size: a group of one …`."""
 
 
@@ -198,14 +198,14 @@ class JobSpec(Input):
     def _weights_are_in_range(self) -> Iterator[str]:
         for i, stage in enumerate(self.schedule.stages):
             if bounds(stage.alpha)[1] > 1:
-                yield f"schedule.stages.{i}.alpha: {shown(stage.alpha)} is more than 1"
+                yield f"schedule.stages.{i}.alpha: {format_weight(stage.alpha)} is more than 1"
         for name in ("alpha", "lambda_adv") if self.schedule.stages else ():
             first = getattr(self.schedule.stages[0], name)
             if name in self.model_fields_set and getattr(self, name) != first:
                 yield f"{name}: with schedule.stages each stage has its own; leave this one out"
             object.__setattr__(self, name, first)  # frozen: nobody has seen the default yet
         if bounds(self.alpha)[1] > 1:
-            yield f"alpha: {shown(self.alpha)} is more than 1"
+            yield f"alpha: {format_weight(self.alpha)} is more than 1"
 
     def _every_term_has_rows_and_every_entry_a_term(self) -> Iterator[str]:
         served: set[Role] = set()
@@ -220,18 +220,20 @@ class JobSpec(Input):
             served |= roles
             if not roles & {entry.role for entry in self.dataset_mix}:
                 yield (
-                    f"dataset_mix: {self._shown_weights()} {term}, but no entry has role "
+                    f"dataset_mix: {self._format_weights()} {term}, but no entry has role "
                     f"{_either(roles)}; add one, or change the weights"
                 )
         for i, entry in enumerate(self.dataset_mix):
             if entry.role not in served:
                 yield (
-                    f"dataset_mix.{i}.role: with {self._shown_weights()} no term uses rows of role {entry.role!r}; "
+                    f"dataset_mix.{i}.role: with {self._format_weights()} no term uses rows of role {entry.role!r}; "
                     f"use {_either(served)}, or change the weights"
                 )
 
-    def _shown_weights(self) -> str:
-        return ", then ".join(f"alpha={shown(s.alpha)}, lambda_adv={shown(s.lambda_adv)}" for s in self.stages)
+    def _format_weights(self) -> str:
+        return ", then ".join(
+            f"alpha={format_weight(s.alpha)}, lambda_adv={format_weight(s.lambda_adv)}" for s in self.stages
+        )
 
     def _options_fit_the_weights(self) -> Iterator[str]:
         grpo, adversarial = self.grpo, self.adversarial

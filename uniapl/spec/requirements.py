@@ -9,7 +9,7 @@ from uniapl.errors import SpecError
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec, Role
 from uniapl.spec.teacher import OpenAITeacher
-from uniapl.spec.weights import shown
+from uniapl.spec.weights import format_weight
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,14 @@ def mix_problems(spec: JobSpec, contents: Sequence[DatasetContents]) -> Iterator
         references = has.rows if isinstance(spec.teacher, OpenAITeacher) else has.references
         if imitated and references < has.rows:
             yield SpecError(
-                f"role {entry.role!r} with alpha={shown(spec.alpha)} imitates references, but "
+                f"role {entry.role!r} with alpha={format_weight(spec.alpha)} imitates references, but "
                 f"{has.rows - references} of {has.rows} rows of {entry.dataset} have none",
                 param=where,
                 hint="add a `reference` to every row, name an `openai` teacher, use role 'rl', or set alpha to 0",
             )
         if explored and has.rewards < has.rows:
             yield SpecError(
-                f"role {entry.role!r} with alpha={shown(spec.alpha)} verifies answers, but "
+                f"role {entry.role!r} with alpha={format_weight(spec.alpha)} verifies answers, but "
                 f"{has.rows - has.rewards} of {has.rows} rows of {entry.dataset} have no reward",
                 param=where,
                 hint="add a `reward` to every row, use role 'sft', or set alpha to 1",
@@ -84,7 +84,8 @@ def mix_problems(spec: JobSpec, contents: Sequence[DatasetContents]) -> Iterator
         rewarded += references if explored else 0
     if spec.uses_adv and comparable == 0:
         yield SpecError(
-            f"lambda_adv={shown(spec.lambda_adv)} compares rollouts with references, but no sampled row has one",
+            f"lambda_adv={format_weight(spec.lambda_adv)} compares rollouts with references, but no sampled row has "
+            "one",
             param="lambda_adv",
             hint="add references to the rows, name an `openai` teacher, or set lambda_adv to 0",
         )

@@ -1,7 +1,7 @@
 """What the API answers and the SDK returns. Times are Unix seconds.
 
 Service and client may be of different releases: unknown fields are kept, a field with named values takes any other text
-too (`JobState | str`), and a spec or row that this release does not know all of is `Kept` as it is.
+too (`JobState | str`), and a spec or row that this release does not know all of is `RawObject` as it is.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ class Upload(Output):
     """When it is given up unless more is sent."""
 
 
-class Spread(Output):
+class Quantiles(Output):
     """How a quantity is distributed over rows."""
 
     mean: float
@@ -258,9 +258,9 @@ class TextStatistics(Output):
 
     count: int
     """Rows of the sample that have such a text."""
-    characters: Spread
+    characters: Quantiles
     """Lengths in characters."""
-    tokens: Spread | None
+    tokens: Quantiles | None
     """Lengths in the student's tokens, without those of its chat template; null when no student is named."""
 
 

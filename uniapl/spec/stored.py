@@ -14,18 +14,18 @@ from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
 
 
-def _kept(given: Any) -> Any:
+def _raw(given: Any) -> Any:
     if isinstance(given, dict):
-        return Kept.model_validate(given)
-    return [_kept(item) for item in given] if isinstance(given, list) else given
+        return RawObject.model_validate(given)
+    return [_raw(item) for item in given] if isinstance(given, list) else given
 
 
-class Kept(BaseModel):
+class RawObject(BaseModel):
     """An object that this release does not know all of, with everything that it holds; its keys are attributes."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_kept)]] = Field(init=False)
+    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_raw)]] = Field(init=False)
 
     if TYPE_CHECKING:
 
@@ -36,9 +36,9 @@ def _as_object(given: Any) -> Any:
     return given if isinstance(given, dict | BaseModel) else {"unreadable": given}
 
 
-StoredSpec = Annotated[JobSpec | Kept, Field(union_mode="left_to_right"), BeforeValidator(_as_object)]
-"""A `JobSpec` where this release knows every part of it, else `Kept`."""
-StoredRow = Annotated[DatasetRow | Kept, Field(union_mode="left_to_right"), BeforeValidator(_as_object)]
-"""A `DatasetRow` where this release knows every part of it, else `Kept`."""
-STORED_SPEC: TypeAdapter[JobSpec | Kept] = TypeAdapter(StoredSpec)
-STORED_ROW: TypeAdapter[DatasetRow | Kept] = TypeAdapter(StoredRow)
+StoredSpec = Annotated[JobSpec | RawObject, Field(union_mode="left_to_right"), BeforeValidator(_as_object)]
+"""A `JobSpec` where this release knows every part of it, else `RawObject`."""
+StoredRow = Annotated[DatasetRow | RawObject, Field(union_mode="left_to_right"), BeforeValidator(_as_object)]
+"""A `DatasetRow` where this release knows every part of it, else `RawObject`."""
+STORED_SPEC: TypeAdapter[JobSpec | RawObject] = TypeAdapter(StoredSpec)
+STORED_ROW: TypeAdapter[DatasetRow | RawObject] = TypeAdapter(StoredRow)

@@ -87,7 +87,7 @@ def bounds(weight: Weight) -> tuple[float, float]:
             return float(weight), float(weight)
 
 
-def shown(weight: Weight) -> str:
+def format_weight(weight: Weight) -> str:
     """For messages and tables: `0.3`, or `cosine 0.9→0.05`."""
     match weight:
         case Linear(start=start, end=end) | Cosine(start=start, end=end):

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.uniapl.teachers.test_chat import Reply, Teacher, completion, fill, rows, spec
+from tests.uniapl.teachers.openai_server import Reply, Teacher, completion, fill, rows, spec
 from uniapl.errors import SpecError, TeacherError
 from uniapl.inference import public_transport
 from uniapl.inference.public_transport import AddressRefused, PublicTransport, check, is_public

@@ -20,7 +20,7 @@ from uniapl.batching.packing import Layout
 from uniapl.objective.losses import clipped_surrogate, kl_penalty, sft_loss, unified_terms
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Sft
-from uniapl.spec.weights import shown
+from uniapl.spec.weights import format_weight
 
 CPU = torch.device("cpu")
 
@@ -224,7 +224,9 @@ def gradient(spec: JobSpec, sequences: list[Sequence], max_tokens: int = 1000, p
 
 
 @pytest.mark.parametrize(
-    "spec", OBJECTIVES, ids=lambda s: f"{shown(s.alpha)}-{shown(s.lambda_adv)}-{s.grpo.loss}-{s.adversarial.aggregate}"
+    "spec",
+    OBJECTIVES,
+    ids=lambda s: f"{format_weight(s.alpha)}-{format_weight(s.lambda_adv)}-{s.grpo.loss}-{s.adversarial.aggregate}",
 )
 @pytest.mark.parametrize("max_tokens", [1, 20, 1000])
 def test_gradient_is_the_naive_loops_however_the_step_is_cut(spec: JobSpec, max_tokens: int) -> None:

@@ -17,7 +17,7 @@ class RowError(ValueError):
     """A line is no row; the text names the field and the reason."""
 
 
-class Given:
+class FieldReader:
     """Takes fields out of a row; nulls, with which tables fill what a row lacks, are none."""
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
@@ -28,7 +28,7 @@ class Given:
     def __contains__(self, name: object) -> bool:
         return name in self._left
 
-    def see(self, name: str) -> Any:
+    def peek(self, name: str) -> Any:
         """A field's value; `None` without it."""
         return self._left.get(name)
 
@@ -36,7 +36,7 @@ class Given:
         """The value of the first of these that is there, which counts as read; `None` without any."""
         return next((self._left.pop(name) for name in names if name in self._left), None)
 
-    def names(self) -> list[str]:
+    def unread(self) -> list[str]:
         """What nothing has read yet; an empty value has nothing to read."""
         return [name for name, value in self._left.items() if value not in ("", [], {})]
 
