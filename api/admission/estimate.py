@@ -18,7 +18,7 @@ from uniapl.errors import MisfitError, SpecError
 from uniapl.estimate import plan
 from uniapl.estimate.duration import rough_step_s
 from uniapl.estimate.model_shape import Shape, ShapeUnknown, from_config, read_shape
-from uniapl.estimate.placement import cards
+from uniapl.estimate.placement import place
 from uniapl.estimate.servers import servers_of
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
 from uniapl.estimate.verdict import best, device_of, judge, misfit_of
@@ -100,7 +100,7 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | Non
     placed = []
     for worker in look.hardware:
         size = least[device_of(worker)]
-        placed.append((worker, cards(worker, Bytes(low=size, expected=size, high=size), servers)))
+        placed.append((worker, place(worker, Bytes(low=size, expected=size, high=size), servers)))
     if (lacking := misfit_of(best(placed)[1])) is None:
         look.fitting.add(known_as)
         return None
@@ -119,7 +119,7 @@ def _memory(
         return found, "unknown", "no worker is alive to compare with; the memory is that of a machine without GPU"
     by_device = {device: plan.memory(spec, models, entries, device) for device in {device_of(w) for w in hardware}}
     servers = servers_of(spec, sources.__getitem__, read_shape)
-    placed = [(worker, cards(worker, by_device[device_of(worker)].total, servers)) for worker in hardware]
+    placed = [(worker, place(worker, by_device[device_of(worker)].total, servers)) for worker in hardware]
     worker, used = best(placed)
     taken = {process: size for card in used for process, size in card.taken.items() if process != "trainer"}
     memory = by_device[device_of(worker)].model_copy(update={"servers": taken})

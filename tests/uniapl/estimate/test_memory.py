@@ -24,7 +24,7 @@ from uniapl.batching.packing import CHUNK_LOGITS, usual
 from uniapl.estimate import plan
 from uniapl.estimate.memory import LOGITS, kept, largest
 from uniapl.estimate.model_shape import Shape, ShapeUnknown, from_config, read_shape
-from uniapl.estimate.placement import cards
+from uniapl.estimate.placement import place
 from uniapl.estimate.tokens import ROWS, TEMPLATE_TOKENS, count
 from uniapl.estimate.verdict import best, judge
 from uniapl.estimate.workload import Entry, RowLengths, Sample, step_of
@@ -344,7 +344,7 @@ CPU = Hardware(cpus=2, memory_bytes=8 * GB, gpus=[], slots=1)
 def test_the_verdict_names_the_numbers(low: int, expected: int, high: int, slots: int, verdict: str) -> None:
     worker = CPU.model_copy(update={"slots": slots})
     need = Bytes(low=low * GB, expected=expected * GB, high=high * GB)
-    found, why = judge(worker, cards(worker, need, {}))
+    found, why = judge(worker, place(worker, need, {}))
     assert found == verdict
     assert "8.0 GB" in why
     assert f"{low}.0 GB" in why
@@ -353,9 +353,9 @@ def test_the_verdict_names_the_numbers(low: int, expected: int, high: int, slots
 def test_the_best_worker_is_asked_and_a_job_with_a_gpu_needs_its_memory() -> None:
     gpu = Hardware(cpus=8, memory_bytes=4 * GB, gpus=[Gpu(name="G", memory_bytes=80 * GB)], slots=1)
     need = Bytes(low=9 * GB, expected=10 * GB, high=11 * GB)
-    chosen, used = best([(worker, cards(worker, need, {})) for worker in (CPU, gpu)])
+    chosen, used = best([(worker, place(worker, need, {})) for worker in (CPU, gpu)])
     verdict, why = judge(chosen, used)
     assert (chosen, verdict) == (gpu, "fits")
     assert "the largest worker's GPU has 80.0 GB" in why
     mixed = gpu.model_copy(update={"gpus": [Gpu(name="small", memory_bytes=GB), *gpu.gpus]})
-    assert judge(mixed, cards(mixed, need, {}))[0] == "fits"
+    assert judge(mixed, place(mixed, need, {}))[0] == "fits"
