@@ -17,7 +17,7 @@ from store.tables import Dataset
 from uniapl.errors import MisfitError, SpecError
 from uniapl.estimate import plan
 from uniapl.estimate.duration import rough_step_s
-from uniapl.estimate.model_shape import Shape, ShapeUnknown, from_config, read_shape
+from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.placement import place
 from uniapl.estimate.servers import servers_of
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
@@ -126,7 +126,7 @@ def _memory(
     return memory, *judge(worker, used)
 
 
-def _shape(service: Service, source: ModelSource) -> Shape:
+def _shape(service: Service, source: ModelSource) -> ModelShape:
     if source.hub is not None:
         return from_config(service.registry.hub_config(source))
     return read_shape(source)

@@ -23,7 +23,7 @@ from uniapl.batching.packed import Pack, packs
 from uniapl.batching.packing import CHUNK_LOGITS, usual
 from uniapl.estimate import plan
 from uniapl.estimate.memory import LOGITS, kept, largest
-from uniapl.estimate.model_shape import Shape, ShapeUnknown, from_config, read_shape
+from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.placement import place
 from uniapl.estimate.tokens import ROWS, TEMPLATE_TOKENS, count
 from uniapl.estimate.verdict import best, judge
@@ -51,7 +51,7 @@ def entries(*lengths: tuple[int, int | None], rows: int = 1000) -> list[Entry]:
     return [Entry("both", rows, Sample([RowLengths(*each) for each in lengths], len(lengths), len(lengths) / rows))]
 
 
-def total(spec: JobSpec, shape: Shape, judge: Shape | None = None) -> Bytes:
+def total(spec: JobSpec, shape: ModelShape, judge: ModelShape | None = None) -> Bytes:
     return plan.memory(spec, plan.Models(shape, judge), entries((50, 40), (90, 80)), "cpu").total
 
 
@@ -247,7 +247,7 @@ def test_options_change_the_memory_as_they_should() -> None:
     shape, minilm = read_shape(SMOL), read_shape(ModelSource(path=str(MODELS / "all-minilm-l6-v2")))
     weights = 4 * shape.parameters
 
-    def size(judge: Shape | None = None, **changes: Any) -> int:
+    def size(judge: ModelShape | None = None, **changes: Any) -> int:
         small = {
             "lambda_adv": 0, "schedule": {"steps": 11}, "resources": {"micro_batch_tokens": 512},
             "rollout": {"max_new_tokens": 64},

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from uniapl.estimate.memory import RUNTIME
-from uniapl.estimate.model_shape import Shape, ShapeUnknown
+from uniapl.estimate.model_shape import ModelShape, ShapeUnknown
 from uniapl.estimate.placement import place
 from uniapl.estimate.servers import BATCHED_TOKENS, Server, servers_of
 from uniapl.estimate.verdict import best, judge, misfit_of
@@ -17,7 +17,7 @@ from uniapl.spec.estimate import Bytes, Gpu, Hardware
 from uniapl.spec.job import JobSpec
 
 GB = 10**9
-SHAPE = Shape(
+SHAPE = ModelShape(
     parameters=10_000, vocab=50, hidden=8, layers=3, intermediate=16, queries=8, keys=4, positions=4096, stored_bytes=0
 )
 VLLM = {"type": "vllm"}
@@ -164,7 +164,7 @@ def test_only_servers_that_the_worker_starts_are_counted_and_an_unknown_model_is
     assert served(job(discriminator=elsewhere)) == {}
     assert served(job(discriminator={"type": "embedding", "backend": VLLM}, lambda_adv=0)) == {}
 
-    def unknown(source: ModelSource) -> Shape:
+    def unknown(source: ModelSource) -> ModelShape:
         raise ShapeUnknown("it is not here")
 
     spec = job(rollout={"backend": {**VLLM, "gpu_memory_fraction": 0.4}})
