@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from api.event_feed import Live
 from api.http.rate_limits import Limits
-from api.worker_cache import Fleet
+from api.worker_cache import WorkerCache
 from store.access.keyring import SecretKey
 from store.artifacts.paths import Artifacts
 from store.broker.celery_app import Doorbell
@@ -31,7 +31,7 @@ class Service:
     secret_key: SecretKey
     limits: Limits
     live: Live
-    fleet: Fleet
+    worker_cache: WorkerCache
     artifacts: Artifacts
     registry: Registry
     doorbell: Doorbell

@@ -18,7 +18,7 @@ from api.http.middleware import PAGES, Envelope
 from api.http.rate_limits import Limits
 from api.openai import files, fine_tuning
 from api.routes import checkpoints, datasets, estimates, jobs, secrets, service, uploads
-from api.worker_cache import Fleet
+from api.worker_cache import WorkerCache
 from store.access import keyring
 from store.artifacts.paths import Artifacts
 from store.broker.celery_app import Doorbell, make_celery
@@ -51,7 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             secret_key=keyring.load(settings),
             limits=Limits(settings),
             live=live,
-            fleet=Fleet(engine, settings.lease_s),
+            worker_cache=WorkerCache(engine, settings.lease_s),
             artifacts=Artifacts.of(settings),
             registry=Registry(settings),
             doorbell=Doorbell(make_celery(settings)),

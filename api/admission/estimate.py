@@ -82,11 +82,11 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | Non
     sweeps do, one is computed.
     """
     service = caller.service
-    look = service.fleet.look()
-    if not look.hardware:
+    snapshot = service.worker_cache.get()
+    if not snapshot.hardware:
         return None
     known_as = f"{caller.tenant}\n{spec.model_dump_json(exclude={'name', 'seed'})}"
-    if known_as in look.fitting:
+    if known_as in snapshot.fitting:
         return None
     try:
         with caller.reading() as session:
@@ -95,14 +95,14 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | Non
         entries = plan.read_entries(spec, sources[spec.student], _files(service, found))
     except (SpecError, ShapeUnknown, OSError, ObjectsAway):
         return None
-    least = {device: plan.least(spec, models, entries, device) for device in {device_of(w) for w in look.hardware}}
+    least = {device: plan.least(spec, models, entries, device) for device in {device_of(w) for w in snapshot.hardware}}
     servers = servers_of(spec, sources.__getitem__, read_shape)
     placed = []
-    for worker in look.hardware:
+    for worker in snapshot.hardware:
         size = least[device_of(worker)]
         placed.append((worker, place(worker, Bytes(low=size, expected=size, high=size), servers)))
     if (lacking := misfit_of(best(placed)[1])) is None:
-        look.fitting.add(known_as)
+        snapshot.fitting.add(known_as)
         return None
     return MisfitError(f"the job does not fit: {lacking[1]}", param=lacking[0], hint=MISFIT_HINT)
 
