@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 
-from api.event_feed import Live
+from api.event_feed import EventFeed
 from api.http.rate_limits import Limits
 from api.worker_cache import WorkerCache
 from store.access.keyring import SecretKey
@@ -30,7 +30,7 @@ class Service:
     engine: Engine
     secret_key: SecretKey
     limits: Limits
-    live: Live
+    event_feed: EventFeed
     worker_cache: WorkerCache
     artifacts: Artifacts
     registry: Registry

@@ -13,7 +13,7 @@ from fastapi_offline import FastAPIOffline
 
 from api import error_handlers
 from api.deps import Service
-from api.event_feed import Live
+from api.event_feed import EventFeed
 from api.http.middleware import PAGES, Envelope
 from api.http.rate_limits import Limits
 from api.openai import files, fine_tuning
@@ -44,19 +44,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         tracing.start("uniapl-api")
         engine = make_engine(settings.database)
-        live = Live(engine)
+        event_feed = EventFeed(engine)
         app.state.service = Service(
             settings=settings,
             engine=engine,
             secret_key=keyring.load(settings),
             limits=Limits(settings),
-            live=live,
+            event_feed=event_feed,
             worker_cache=WorkerCache(engine, settings.lease_s),
             artifacts=Artifacts.of(settings),
             registry=Registry(settings),
             doorbell=Doorbell(make_celery(settings)),
         )
-        looking = asyncio.create_task(live.run())
+        looking = asyncio.create_task(event_feed.run())
         gc.collect()
         gc.freeze()  # what is loaded stays: a full collection would look through it with every request waiting
         yield
