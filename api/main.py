@@ -14,7 +14,7 @@ from fastapi_offline import FastAPIOffline
 from api import error_handlers
 from api.deps import Service
 from api.event_feed import EventFeed
-from api.http.middleware import PAGES, Envelope
+from api.http.middleware import PAGES, RequestMiddleware
 from api.http.rate_limits import Limits
 from api.openai import files, fine_tuning
 from api.routes import checkpoints, datasets, estimates, jobs, secrets, service, uploads
@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         static_url=f"{PAGES[0]}/assets",
     )
     error_handlers.install(app)
-    app.add_middleware(Envelope)
+    app.add_middleware(RequestMiddleware)
 
     for module in (estimates, jobs, datasets, uploads, checkpoints, secrets, fine_tuning, files, service):
         app.include_router(module.router)
