@@ -100,7 +100,7 @@ async def create_file(request: Request, caller: WritesDatasets, once: OnceStream
             raise SpecError(f"files for {given!r} are not taken", param="purpose", hint=f"send purpose={PURPOSE}")
         name = (form.filename or "file")[:NAME_LENGTH]
         row = await run_in_threadpool(ingest.finish, name, Stated())
-        made = await run_in_threadpool(keep, caller, once.about(row.sha256, name), row, add)
+        made = await run_in_threadpool(keep, caller, once.with_body(row.sha256, name), row, add)
     return _get(caller, made.id)
 
 

@@ -65,7 +65,7 @@ async def upload_dataset(
         async for chunk in request.stream():
             await run_in_threadpool(ingest.feed, chunk)
         row = await run_in_threadpool(ingest.finish, name, Stated(size, sha256))
-        return await run_in_threadpool(keep, caller, once.about(row.sha256), row, add)
+        return await run_in_threadpool(keep, caller, once.with_body(row.sha256), row, add)
 
 
 def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], Row]) -> Dataset:
