@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body
 from api.admission import estimate, lookup, validate
 from api.admission.server_policy import check_discriminator, check_teacher
 from api.auth import Admin, ReadsJobs
-from api.authenticated_route import Guarded
+from api.authenticated_route import AuthenticatedRoute
 from api.examples import JOB_EXAMPLES
 from api.http.problems import RESPONSES
 from store import workers
@@ -17,7 +17,7 @@ from uniapl.spec.estimate import Estimate, Validation, Worker
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Page
 
-router = APIRouter(responses=RESPONSES, route_class=Guarded)
+router = APIRouter(responses=RESPONSES, route_class=AuthenticatedRoute)
 
 
 @router.post("/jobs/validate", tags=["jobs"])
