@@ -80,7 +80,7 @@ class JobFeed:
 
 
 class EventFeed:
-    """All feeds of a process, and the task that looks for their update."""
+    """All feeds of a process, and the task that polls for their updates."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
