@@ -12,9 +12,9 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 
-from api.event_feed import Live
+from api.event_feed import EventFeed
 from api.http.rate_limits import Limits
-from api.worker_cache import Fleet
+from api.worker_cache import WorkerCache
 from store.access.keyring import SecretKey
 from store.artifacts.paths import Artifacts
 from store.broker.celery_app import Doorbell
@@ -30,8 +30,8 @@ class Service:
     engine: Engine
     secret_key: SecretKey
     limits: Limits
-    live: Live
-    fleet: Fleet
+    event_feed: EventFeed
+    worker_cache: WorkerCache
     artifacts: Artifacts
     registry: Registry
     doorbell: Doorbell

@@ -52,7 +52,7 @@ class Once:
         idempotency.keep(session, self.key, made.model_dump(mode="json"))
         return made
 
-    def about(self, *parts: str) -> Once:
+    def with_body(self, *parts: str) -> Once:
         """The same key for a request whose body is described by these, since it cannot be held in memory."""
         return Once(self.key, hashlib.sha256("\0".join((self.request, *parts)).encode()).hexdigest(), self.response)
 
@@ -105,4 +105,4 @@ def _fingerprint(request: Request, body: bytes) -> str:
 
 OnceDep = Annotated[Once, Depends(_of_body)]
 OnceStreamed = Annotated[Once, Depends(_of_stream)]
-"""For routes that read the body as a stream; they add what they have read with `about`."""
+"""For routes that read the body as a stream; they add what they have read with `with_body`."""

@@ -13,12 +13,12 @@ from fastapi_offline import FastAPIOffline
 
 from api import error_handlers
 from api.deps import Service
-from api.event_feed import Live
-from api.http.middleware import PAGES, Envelope
+from api.event_feed import EventFeed
+from api.http.middleware import PAGES, RequestMiddleware
 from api.http.rate_limits import Limits
 from api.openai import files, fine_tuning
 from api.routes import checkpoints, datasets, estimates, jobs, secrets, service, uploads
-from api.worker_cache import Fleet
+from api.worker_cache import WorkerCache
 from store.access import keyring
 from store.artifacts.paths import Artifacts
 from store.broker.celery_app import Doorbell, make_celery
@@ -44,19 +44,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         tracing.start("uniapl-api")
         engine = make_engine(settings.database)
-        live = Live(engine)
+        event_feed = EventFeed(engine)
         app.state.service = Service(
             settings=settings,
             engine=engine,
             secret_key=keyring.load(settings),
             limits=Limits(settings),
-            live=live,
-            fleet=Fleet(engine, settings.lease_s),
+            event_feed=event_feed,
+            worker_cache=WorkerCache(engine, settings.lease_s),
             artifacts=Artifacts.of(settings),
             registry=Registry(settings),
             doorbell=Doorbell(make_celery(settings)),
         )
-        looking = asyncio.create_task(live.run())
+        looking = asyncio.create_task(event_feed.run())
         gc.collect()
         gc.freeze()  # what is loaded stays: a full collection would look through it with every request waiting
         yield
@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         static_url=f"{PAGES[0]}/assets",
     )
     error_handlers.install(app)
-    app.add_middleware(Envelope)
+    app.add_middleware(RequestMiddleware)
 
     for module in (estimates, jobs, datasets, uploads, checkpoints, secrets, fine_tuning, files, service):
         app.include_router(module.router)

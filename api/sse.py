@@ -44,7 +44,7 @@ async def follow(caller: Caller, job_id: str, newest: int, after: int) -> AsyncI
         reason = f"event {after} is not there; the newest is {newest}"
         yield f"event: reset\ndata: {json.dumps({'after': 0, 'reason': reason})}\n\n"
         after = 0
-    async with caller.service.live.watch(job_id, newest) as feed:
+    async with caller.service.event_feed.watch(job_id, newest) as feed:
         while True:
             lines = feed.after(after)
             if lines is None:

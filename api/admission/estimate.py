@@ -17,8 +17,8 @@ from store.tables import Dataset
 from uniapl.errors import MisfitError, SpecError
 from uniapl.estimate import plan
 from uniapl.estimate.duration import rough_step_s
-from uniapl.estimate.model_shape import Shape, ShapeUnknown, from_config, read_shape
-from uniapl.estimate.placement import cards
+from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, from_config, read_shape
+from uniapl.estimate.placement import place
 from uniapl.estimate.servers import servers_of
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
 from uniapl.estimate.verdict import best, device_of, judge, misfit_of
@@ -82,11 +82,11 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | Non
     sweeps do, one is computed.
     """
     service = caller.service
-    look = service.fleet.look()
-    if not look.hardware:
+    snapshot = service.worker_cache.get()
+    if not snapshot.hardware:
         return None
     known_as = f"{caller.tenant}\n{spec.model_dump_json(exclude={'name', 'seed'})}"
-    if known_as in look.fitting:
+    if known_as in snapshot.fitting:
         return None
     try:
         with caller.reading() as session:
@@ -95,14 +95,14 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | Non
         entries = plan.read_entries(spec, sources[spec.student], _files(service, found))
     except (SpecError, ShapeUnknown, OSError, ObjectsAway):
         return None
-    least = {device: plan.least(spec, models, entries, device) for device in {device_of(w) for w in look.hardware}}
+    least = {device: plan.least(spec, models, entries, device) for device in {device_of(w) for w in snapshot.hardware}}
     servers = servers_of(spec, sources.__getitem__, read_shape)
     placed = []
-    for worker in look.hardware:
+    for worker in snapshot.hardware:
         size = least[device_of(worker)]
-        placed.append((worker, cards(worker, Bytes(low=size, expected=size, high=size), servers)))
+        placed.append((worker, place(worker, Bytes(low=size, expected=size, high=size), servers)))
     if (lacking := misfit_of(best(placed)[1])) is None:
-        look.fitting.add(known_as)
+        snapshot.fitting.add(known_as)
         return None
     return MisfitError(f"the job does not fit: {lacking[1]}", param=lacking[0], hint=MISFIT_HINT)
 
@@ -119,14 +119,14 @@ def _memory(
         return found, "unknown", "no worker is alive to compare with; the memory is that of a machine without GPU"
     by_device = {device: plan.memory(spec, models, entries, device) for device in {device_of(w) for w in hardware}}
     servers = servers_of(spec, sources.__getitem__, read_shape)
-    placed = [(worker, cards(worker, by_device[device_of(worker)].total, servers)) for worker in hardware]
+    placed = [(worker, place(worker, by_device[device_of(worker)].total, servers)) for worker in hardware]
     worker, used = best(placed)
     taken = {process: size for card in used for process, size in card.taken.items() if process != "trainer"}
     memory = by_device[device_of(worker)].model_copy(update={"servers": taken})
     return memory, *judge(worker, used)
 
 
-def _shape(service: Service, source: ModelSource) -> Shape:
+def _shape(service: Service, source: ModelSource) -> ModelShape:
     if source.hub is not None:
         return from_config(service.registry.hub_config(source))
     return read_shape(source)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from api.admission import admit
 from api.auth import Caller, ReadsJobs, WritesJobs
-from api.authenticated_route import Guarded
+from api.authenticated_route import AuthenticatedRoute
 from api.http.problems import RESPONSES
 from api.idempotency import Once, OnceDep
 from api.openai import mapping
@@ -34,7 +34,7 @@ router = APIRouter(
     prefix="/v1/fine_tuning/jobs",
     tags=["OpenAI's view"],
     responses=RESPONSES,
-    route_class=Guarded,
+    route_class=AuthenticatedRoute,
     dependencies=[Depends(_replays_show_this_view)],
 )
 JobId = Annotated[str, Path(alias="fine_tuning_job_id")]

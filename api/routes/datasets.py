@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import Caller, ReadsJobs, WritesDatasets
-from api.authenticated_route import Guarded
+from api.authenticated_route import AuthenticatedRoute
 from api.deps import After, Limit
 from api.http.problems import RESPONSES
 from api.idempotency import Once, OnceStreamed
@@ -25,7 +25,7 @@ from store.tables import new_id
 from uniapl.spec.resources import Dataset, DatasetStatistics, Page
 from uniapl.spec.stored import StoredRow
 
-router = APIRouter(prefix="/datasets", tags=["datasets"], responses=RESPONSES, route_class=Guarded)
+router = APIRouter(prefix="/datasets", tags=["datasets"], responses=RESPONSES, route_class=AuthenticatedRoute)
 Sha256 = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Hash of the body, in hex; checked.")]
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -65,7 +65,7 @@ async def upload_dataset(
         async for chunk in request.stream():
             await run_in_threadpool(ingest.feed, chunk)
         row = await run_in_threadpool(ingest.finish, name, Expected(size, sha256))
-        return await run_in_threadpool(keep, caller, once.about(row.sha256), row, add)
+        return await run_in_threadpool(keep, caller, once.with_body(row.sha256), row, add)
 
 
 def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], Row]) -> Dataset:

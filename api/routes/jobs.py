@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from api import sse
 from api.admission import admit
 from api.auth import Caller, ReadsJobs, WritesJobs
-from api.authenticated_route import Guarded
+from api.authenticated_route import AuthenticatedRoute
 from api.deps import After, Limit, Service
 from api.event_feed import to_event
 from api.examples import JOB_EXAMPLES
@@ -31,7 +31,7 @@ from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
 
 MAX = 2**31 - 1
-router = APIRouter(prefix="/jobs", tags=["jobs"], responses=RESPONSES, route_class=Guarded)
+router = APIRouter(prefix="/jobs", tags=["jobs"], responses=RESPONSES, route_class=AuthenticatedRoute)
 
 
 @router.post("", status_code=201)

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from api.auth import Caller, ReadsJobs, WritesDatasets
-from api.authenticated_route import Guarded
+from api.authenticated_route import AuthenticatedRoute
 from api.http.problems import RESPONSES, BodyRefused
 from api.idempotency import Once, OnceDep
 from api.routes.datasets import BODY, keep
@@ -25,7 +25,7 @@ from uniapl.errors import DatasetError
 from uniapl.spec.base import Name
 from uniapl.spec.resources import Dataset, Upload
 
-router = APIRouter(prefix="/uploads", tags=["uploads"], responses=RESPONSES, route_class=Guarded)
+router = APIRouter(prefix="/uploads", tags=["uploads"], responses=RESPONSES, route_class=AuthenticatedRoute)
 BLOCK = 4 * 1024 * 1024
 """Bytes held in memory before they are written and counted."""
 

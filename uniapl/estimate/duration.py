@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from uniapl.estimate.model_shape import Shape
+from uniapl.estimate.model_shape import ModelShape
 from uniapl.estimate.workload import Step
 from uniapl.spec.estimate import Hardware
 
@@ -19,7 +19,7 @@ GPU = (60e12, 1.5e12)
 """The same of a GPU, whichever it is: assumed, not measured."""
 
 
-def rough_step_s(student: Shape, step: Step, hardware: Sequence[Hardware]) -> tuple[float, str]:
+def rough_step_s(student: ModelShape, step: Step, hardware: Sequence[Hardware]) -> tuple[float, str]:
     """Seconds of a step on the fastest of some machines, at least one, and what that rests on.
 
     Sampling is counted as this trainer does it, in its own process; discriminators and rewards are not counted.

@@ -166,7 +166,7 @@ def test_many_readers_cost_one_look(server: Server) -> None:
     assert looks <= took / event_feed.POLL_S * 8  # a few statements a look; a look for each reader would be 200 of them
     assert len(found) == 200
     assert all(numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 5 for numbers in found)
-    assert service.live._feeds == {}
+    assert service.event_feed._feeds == {}
 
 
 def test_a_tenant_has_only_so_many_streams_and_gets_them_back(database_url: str, tmp_path: Path) -> None:

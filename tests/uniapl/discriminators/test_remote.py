@@ -25,7 +25,7 @@ from tests.worker.vllm.fake_vllm import embedding, logit
 from uniapl.discriminators.base import Comparison
 from uniapl.discriminators.load import discriminator_server, load_discriminator
 from uniapl.discriminators.polar_encoding import encode
-from uniapl.discriminators.remote import ServedEmbedding, ServedPolar
+from uniapl.discriminators.remote import RemoteEmbedding, RemotePolar
 from uniapl.errors import ServerError, SpecError
 from uniapl.inference.client import ModelServer, Question
 from uniapl.inference.endpoint import Address, read_address, write_address
@@ -91,11 +91,11 @@ def asking(script: Script, options: RequestOptions = OPTIONS) -> Iterator[tuple[
             server.close()
 
 
-def polar(source: ModelSource, server: ModelServer, api: Api = "vllm", batch_size: int = 2) -> ServedPolar:
-    return ServedPolar(source, server, api=api, wrapper="sft", batch_size=batch_size)
+def polar(source: ModelSource, server: ModelServer, api: Api = "vllm", batch_size: int = 2) -> RemotePolar:
+    return RemotePolar(source, server, api=api, wrapper="sft", batch_size=batch_size)
 
 
-def expected(judge: ServedPolar) -> torch.Tensor:
+def expected(judge: RemotePolar) -> torch.Tensor:
     return torch.tensor([logit(encode(judge._tokenizer, c, "sft")) for c in FEW])
 
 
@@ -138,14 +138,14 @@ def test_texts_to_embed_are_cut_to_what_the_server_takes() -> None:
     long = [Comparison("", "word " * 1000, "One.")]
     for limit, longest in ((None, 512), (20, 20)):
         with asking(script) as (server, _):
-            ServedEmbedding(MINILM, server, batch_size=3, max_tokens=limit).score(long)
+            RemoteEmbedding(MINILM, server, batch_size=3, max_tokens=limit).score(long)
         assert max(lengths) == longest
         lengths.clear()
 
 
 def test_embeddings_are_compared_by_cosine() -> None:
     with asking(well) as (server, _):
-        judge = ServedEmbedding(MINILM, server, batch_size=3)
+        judge = RemoteEmbedding(MINILM, server, batch_size=3)
         ids = {text: judge._tokenizer(text)["input_ids"] for text in ("Three.", "", "Two.")}
         vectors = {
             text: torch.nn.functional.normalize(torch.tensor(embedding(row)), dim=0) for text, row in ids.items()
@@ -166,7 +166,7 @@ def test_texts_to_embed_are_cut_to_the_models_window() -> None:
         return well(Request(request.method, request.path, {}, {}, lambda _: content, len(content)))
 
     with asking(script) as (server, _):
-        judge = ServedEmbedding(MINILM, server, batch_size=3)
+        judge = RemoteEmbedding(MINILM, server, batch_size=3)
         judge.score([Comparison("p", "word " * 5000, "a")])
         assert longest == judge._max_tokens
 
@@ -270,7 +270,7 @@ def test_an_embedding_that_points_nowhere_gives_no_score(worth: float | None) ->
         return Answer(json.dumps(found).encode())
 
     with asking(script) as (server, _):
-        scores = ServedEmbedding(MINILM, server, batch_size=3).score(FEW)
+        scores = RemoteEmbedding(MINILM, server, batch_size=3).score(FEW)
         assert scores.isnan().tolist() == [False, False, True, False]
 
 
@@ -385,7 +385,7 @@ def test_the_spec_names_the_server(source: ModelSource, tmp_path: Path) -> None:
         server = discriminator_server(run.spec, run)
         assert server is not None
         judge = load_discriminator(run.spec, run, torch.device("cpu"), server)
-        assert isinstance(judge, ServedPolar)
+        assert isinstance(judge, RemotePolar)
         assert_close(judge.score(FEW), expected(judge))
         server.close()
 

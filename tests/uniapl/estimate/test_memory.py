@@ -23,8 +23,8 @@ from uniapl.batching.packed import PackedBatch, pack
 from uniapl.batching.packing import CHUNK_LOGITS, fastest_layout
 from uniapl.estimate import plan
 from uniapl.estimate.memory import LOGITS, kept, largest
-from uniapl.estimate.model_shape import Shape, ShapeUnknown, from_config, read_shape
-from uniapl.estimate.placement import cards
+from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, from_config, read_shape
+from uniapl.estimate.placement import place
 from uniapl.estimate.tokens import ROWS, TEMPLATE_TOKENS, count
 from uniapl.estimate.verdict import best, judge
 from uniapl.estimate.workload import Entry, RowLengths, Sample, step_of
@@ -51,7 +51,7 @@ def entries(*lengths: tuple[int, int | None], rows: int = 1000) -> list[Entry]:
     return [Entry("both", rows, Sample([RowLengths(*each) for each in lengths], len(lengths), len(lengths) / rows))]
 
 
-def total(spec: JobSpec, shape: Shape, judge: Shape | None = None) -> Bytes:
+def total(spec: JobSpec, shape: ModelShape, judge: ModelShape | None = None) -> Bytes:
     return plan.memory(spec, plan.Models(shape, judge), entries((50, 40), (90, 80)), "cpu").total
 
 
@@ -247,7 +247,7 @@ def test_options_change_the_memory_as_they_should() -> None:
     shape, minilm = read_shape(SMOL), read_shape(ModelSource(path=str(MODELS / "all-minilm-l6-v2")))
     weights = 4 * shape.parameters
 
-    def size(judge: Shape | None = None, **changes: Any) -> int:
+    def size(judge: ModelShape | None = None, **changes: Any) -> int:
         small = {
             "lambda_adv": 0, "schedule": {"steps": 11}, "resources": {"micro_batch_tokens": 512},
             "rollout": {"max_new_tokens": 64},
@@ -344,7 +344,7 @@ CPU = Hardware(cpus=2, memory_bytes=8 * GB, gpus=[], slots=1)
 def test_the_verdict_names_the_numbers(low: int, expected: int, high: int, slots: int, verdict: str) -> None:
     worker = CPU.model_copy(update={"slots": slots})
     need = Bytes(low=low * GB, expected=expected * GB, high=high * GB)
-    found, why = judge(worker, cards(worker, need, {}))
+    found, why = judge(worker, place(worker, need, {}))
     assert found == verdict
     assert "8.0 GB" in why
     assert f"{low}.0 GB" in why
@@ -353,9 +353,9 @@ def test_the_verdict_names_the_numbers(low: int, expected: int, high: int, slots
 def test_the_best_worker_is_asked_and_a_job_with_a_gpu_needs_its_memory() -> None:
     gpu = Hardware(cpus=8, memory_bytes=4 * GB, gpus=[Gpu(name="G", memory_bytes=80 * GB)], slots=1)
     need = Bytes(low=9 * GB, expected=10 * GB, high=11 * GB)
-    chosen, used = best([(worker, cards(worker, need, {})) for worker in (CPU, gpu)])
+    chosen, used = best([(worker, place(worker, need, {})) for worker in (CPU, gpu)])
     verdict, why = judge(chosen, used)
     assert (chosen, verdict) == (gpu, "fits")
     assert "the largest worker's GPU has 80.0 GB" in why
     mixed = gpu.model_copy(update={"gpus": [Gpu(name="small", memory_bytes=GB), *gpu.gpus]})
-    assert judge(mixed, cards(mixed, need, {}))[0] == "fits"
+    assert judge(mixed, place(mixed, need, {}))[0] == "fits"
