@@ -18,6 +18,8 @@ from uniapl.estimate import plan
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 
+pytestmark = pytest.mark.unit
+
 ROWS = ROOT / "examples" / "data" / "train.jsonl"
 PAGES = [ROOT / "README.md", ROOT / "client" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 AT_MOST = 1.25

@@ -20,6 +20,8 @@ from store.settings import Settings
 from store.tables import Dataset, Job
 from tests.store.jobs.test_lifecycle import claimed, make_job
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path) -> Settings:

@@ -23,6 +23,8 @@ from tests.client.test_resources import ERROR, ROW, STATISTICS, page
 from tests.client.test_streams import END, log_script, sse
 from tests.client.test_transfers import CONTENT, checkpoint, files
 
+pytestmark = pytest.mark.integration
+
 UNIAPL = [sys.executable, "-c", "from uniapl_client.cli import main; main()"]
 WRONG = (("alpha", "less"), (None, None))
 SPEC = {"student": "tiny", "dataset_mix": [{"dataset": "ds_1"}]}

@@ -16,6 +16,8 @@ from tests.client.conftest import Ask
 from tests.client.scripted import Answer, Request, Server, estimate, event, in_turn, job, serving, validation
 from tests.client.test_resources import STATISTICS, page
 
+pytestmark = pytest.mark.integration
+
 SPEC = {
     "student": "tiny",
     "dataset_mix": [{"dataset": "ds_1", "filter": {"tags": ["a"]}}],

@@ -22,6 +22,8 @@ from uniapl_client import (
 from tests.client.conftest import Ask
 from tests.client.scripted import CUT, Answer, Request, event, in_turn, job, problem, serving
 
+pytestmark = pytest.mark.integration
+
 END = "event: end\ndata: {}\n\n"
 
 

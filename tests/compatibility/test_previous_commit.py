@@ -35,6 +35,8 @@ from tests.compatibility.old_data import (
     unmasked,
 )
 
+pytestmark = pytest.mark.integration
+
 FIXTURES = Path(__file__).parent / "d30f0e2"
 ANSWERS: list[dict[str, Any]] = lines_of(FIXTURES / "answers.jsonl")
 POSTS: list[dict[str, Any]] = lines_of(FIXTURES / "posts.jsonl")

@@ -18,6 +18,8 @@ from tests.deploy.conftest import Config
 from tests.deploy.stack import DATABASE, Stack
 from tests.e2e.conftest import CHANCE, IMPATIENT, wait_for
 
+pytestmark = pytest.mark.integration
+
 SPEC: dict[str, Any] = {
     "student": "tiny-random-llama",
     "alpha": 0.3,

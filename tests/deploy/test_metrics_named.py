@@ -20,6 +20,8 @@ from tests.conftest import ROOT
 from tests.deploy.conftest import tool, written
 from worker import metrics as of_worker
 
+pytestmark = pytest.mark.integration
+
 ALERTS = ROOT / "docker/prometheus/alerts.yml"
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"]}
 

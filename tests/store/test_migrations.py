@@ -24,6 +24,8 @@ from store.settings import Settings
 from store.tables import Attempt, Base, Dataset, Job
 from tests.conftest import fresh_postgres
 
+pytestmark = pytest.mark.integration
+
 OLD_STATES = ("queued", "starting", "running", "finalizing", "retry_wait", "succeeded", "failed", "cancelled")
 
 

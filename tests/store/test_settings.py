@@ -8,6 +8,8 @@ import pytest
 
 from store.settings import Settings
 
+pytestmark = pytest.mark.integration
+
 
 def settings(**fields: object) -> Settings:
     return Settings.model_validate(fields)

@@ -14,6 +14,8 @@ from store.tables import Job, Worker
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 
+pytestmark = pytest.mark.integration
+
 LEASE_S = 10.0
 FACTS: dict[str, Any] = {
     "host": "h", "cpus": 2, "memory_bytes": 24 * 10**9, "gpus": [{"name": "G", "memory_bytes": 80 * 10**9}], "slots": 1,

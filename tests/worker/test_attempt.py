@@ -26,6 +26,8 @@ from worker import attempt as supervisor
 from worker.attempt import run_attempt
 from worker.slots import WorkerProcess
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def worker(engine: Engine, tmp_path: Path) -> WorkerProcess:

@@ -23,6 +23,8 @@ from tests.store.jobs.test_lifecycle import claimed, make_job
 from uniapl.run import manifest
 from worker import cleanup
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Artifacts:

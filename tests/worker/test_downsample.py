@@ -9,6 +9,8 @@ import pytest
 from uniapl.run.reports import EventReport, MetricReport, Report
 from worker.downsample import BURST_S, Downsampler
 
+pytestmark = pytest.mark.unit
+
 
 class Clock:
     def __init__(self) -> None:

@@ -17,6 +17,8 @@ from tests.e2e.conftest import wait_for
 from tests.store.jobs.test_lifecycle import claimed, make_job
 from worker.lease import MARGIN, Lease
 
+pytestmark = pytest.mark.integration
+
 
 def expires_in(engine: Engine, job_id: str) -> float:
     with unit_of_work(engine) as session:

@@ -25,6 +25,8 @@ from worker import attempt
 from worker.slots import WorkerProcess
 from worker.sweeper import Sweeper
 
+pytestmark = pytest.mark.integration
+
 Harm = Callable[[Engine, Artifacts, str], Any]
 
 

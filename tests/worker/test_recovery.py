@@ -24,6 +24,8 @@ from uniapl.run.reporter import Reporter
 from worker import process, recovery
 from worker.slots import WorkerProcess
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def worker(engine: Engine, tmp_path: Path) -> WorkerProcess:

@@ -19,6 +19,8 @@ from uniapl.errors import SpecError
 from uniapl.run.reporter import Reporter
 from worker.report_relay import Relay
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def claim(engine: Engine) -> Claim:

@@ -25,6 +25,8 @@ from worker import attempt as supervisor
 from worker.attempt import run_attempt
 from worker.slots import WorkerProcess
 
+pytestmark = pytest.mark.integration
+
 TRAINER = """
 import json, os, signal, sys, time
 from pathlib import Path

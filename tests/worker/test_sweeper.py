@@ -16,6 +16,8 @@ from worker import sweeper
 from worker.slots import WorkerProcess
 from worker.sweeper import Sweeper
 
+pytestmark = pytest.mark.integration
+
 LEASE_S = 90.0
 
 

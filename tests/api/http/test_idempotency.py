@@ -14,6 +14,8 @@ from store.db import reading, unit_of_work
 from store.tables import Answer, Dataset, Job
 from tests.api.conftest import new_key, upload
 
+pytestmark = pytest.mark.integration
+
 KEY = {"idempotency-key": "order-1"}
 
 

@@ -19,6 +19,8 @@ from tests.api.conftest import ROW
 from tests.api.server import Server
 from tests.store.jobs.test_lifecycle import claimed
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def server(database_url: str, tmp_path: Path) -> Iterator[Server]:

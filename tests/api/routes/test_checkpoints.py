@@ -16,6 +16,8 @@ from store.jobs import claims, lifecycle
 from store.tables import Job
 from tests.api.conftest import upload
 
+pytestmark = pytest.mark.integration
+
 
 @dataclass
 class Saved:

@@ -22,6 +22,8 @@ from tests.store.jobs.test_lifecycle import claimed
 from tests.store.test_workers import report
 from uniapl.spec.job import SPEC_VERSION
 
+pytestmark = pytest.mark.integration
+
 Json = dict[str, Any]
 
 

@@ -22,6 +22,8 @@ from store.settings import Settings
 from tests.api.server import Server
 from tests.store.jobs.test_lifecycle import claimed, make_job
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def server(database_url: str, tmp_path: Path) -> Iterator[Server]:

@@ -22,6 +22,8 @@ from store.settings import Settings
 from tests.faults.servers import free_port
 from uniapl.run.manifest import MANIFEST
 
+pytestmark = pytest.mark.integration
+
 CHECKPOINT = "jobs/job_1/fence-2/checkpoints/step-00000005"
 FILES = {"model.safetensors": b"w" * 100_000, "config.json": b"{}", "tokenizer/chat.jinja": b"{{ x }}", "empty": b""}
 

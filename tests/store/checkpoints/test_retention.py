@@ -18,6 +18,8 @@ from store.jobs.claims import Claim
 from store.tables import Alias, Attempt, Checkpoint, Job
 from tests.store.jobs.test_lifecycle import ERROR, claimed, given_back, make_job
 
+pytestmark = pytest.mark.integration
+
 ROUNDS = 10
 
 

@@ -30,6 +30,8 @@ from tests.conftest import ROOT
 from tests.uniapl.spec.importers.test_rows import IF_RLVR, IFEVAL, TRL
 from uniapl.errors import DatasetError
 
+pytestmark = pytest.mark.integration
+
 TRAIN = (ROOT / "examples" / "data" / "train.jsonl").read_bytes()
 GIB = 1024**3
 

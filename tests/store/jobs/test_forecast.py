@@ -17,6 +17,8 @@ from tests.store.test_workers import FACTS, LEASE_S, report, run, silent_for, sp
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 
+pytestmark = pytest.mark.integration
+
 
 def looked(engine: Engine, *job_ids: str, tenant: str | None = tenants.DEFAULT) -> list[Outlook]:
     with reading(engine, tenant) as session:

@@ -24,6 +24,8 @@ from tests.store.jobs import sweeping
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import SPEC_VERSION, JobSpec, MixEntry
 
+pytestmark = pytest.mark.integration
+
 SPEC = JobSpec(student="tiny", dataset_mix=[MixEntry(dataset="ds_1")])
 ERROR = {"code": "trainer_crashed", "message": "it crashed", "category": "internal", "log_tail": "…"}
 

@@ -30,6 +30,8 @@ from tests.store.jobs.test_lifecycle import SPEC
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import SPEC_VERSION
 
+pytestmark = pytest.mark.integration
+
 EXAMPLES = int(os.environ.get("UNIAPL_TEST_EXAMPLES", "0"))
 PROFILE = settings(
     max_examples=EXAMPLES or 30,

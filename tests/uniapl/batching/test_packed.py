@@ -25,6 +25,8 @@ from uniapl.objective.losses import unified_terms
 from uniapl.spec.job import JobSpec
 from uniapl.training.learner import Learner
 
+pytestmark = pytest.mark.integration
+
 CPU = torch.device("cpu")
 KINDS = ["plain", "rows", "trees"]
 

@@ -35,6 +35,8 @@ from uniapl.run.signals import Stopped
 from uniapl.spec.backend import Api, RequestOptions
 from uniapl.spec.job import JobSpec
 
+pytestmark = pytest.mark.integration
+
 FEW = [Comparison("How many?", "Three.", output) for output in ("Three.", "", "Two.", "Three.")]
 OPTIONS = RequestOptions(timeout_s=60, retry_s=60, concurrency=4)
 Script = Callable[[Request], Answer]

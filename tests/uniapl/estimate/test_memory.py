@@ -38,6 +38,8 @@ from uniapl.spec.estimate import Bytes, Gpu, Hardware
 from uniapl.spec.job import JobSpec
 from uniapl.spec.training import DataOptions, Lora
 
+pytestmark = pytest.mark.integration
+
 TINY = ModelSource(path=str(MODELS / "tiny-random-llama"))
 SMOL = ModelSource(path=str(MODELS / "smollm2-135m-instruct"))
 GB = 10**9

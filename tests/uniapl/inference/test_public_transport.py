@@ -28,6 +28,8 @@ from uniapl.inference import public_transport
 from uniapl.inference.public_transport import AddressRefused, PublicTransport, check, is_public
 from uniapl.run.credentials import Credentials
 
+pytestmark = pytest.mark.integration
+
 NAME = "teacher.example"
 PUBLIC = "93.184.216.34"
 Resolver = Callable[..., None]

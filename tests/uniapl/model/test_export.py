@@ -33,6 +33,8 @@ from uniapl.spec.training import Lora
 from uniapl.training import checkpoint
 from uniapl.training.learner import Learner
 
+pytestmark = pytest.mark.integration
+
 IDS = torch.tensor([[3, 400, 5, 6, 77, 8, 9, 10, 11, 12]])
 MIXTURES = ("qwen3_moe", "qwen2_moe", "mixtral", "deepseek_v3", "gpt_oss")
 Student = Callable[[str], Path]

@@ -39,6 +39,8 @@ from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
 from uniapl.spec.training import Lora
 
+pytestmark = pytest.mark.integration
+
 SIZES = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "pad_token_id": None}
 LLAMA_LIKE = {**SIZES, "intermediate_size": 24, "num_key_value_heads": 1, "head_dim": 8}
 

@@ -18,6 +18,8 @@ from uniapl.model.lm_head import token_logprobs
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.policy import Policy
 
+pytestmark = pytest.mark.integration
+
 
 def naive(weight: Tensor, bias: Tensor, states: Tensor, ids: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
     distribution = torch.log_softmax((states @ weight.T + bias) / temperature[:, None], dim=-1)

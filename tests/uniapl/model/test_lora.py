@@ -16,6 +16,8 @@ from uniapl.model.policy import Policy, Reference, load_policy
 from uniapl.run.config import ModelSource
 from uniapl.spec.training import Lora
 
+pytestmark = pytest.mark.integration
+
 
 def test_adapters_change_nothing_at_first_and_only_they_are_trained(policy: Policy) -> None:
     packed = one_pack([Sequence([3, 4], [5, 6, 7], demonstration=True)])

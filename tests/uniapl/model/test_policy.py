@@ -15,6 +15,8 @@ from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.training import Optimizer, Resources, Rollout
 from uniapl.training.learner import Learner
 
+pytestmark = pytest.mark.integration
+
 PROMPTS = [[5, 9, 400, 31], [77], [5, 9, 400, 31, 8, 1000, 12]]
 
 

@@ -22,6 +22,8 @@ from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Sft
 from uniapl.spec.weights import format_weight
 
+pytestmark = pytest.mark.integration
+
 CPU = torch.device("cpu")
 
 

@@ -20,6 +20,8 @@ from uniapl.spec.dataset import DatasetRow, first_problem
 from uniapl.spec.reward import JsonSchemaReward
 from uniapl.spec.reward.json_schema import check_schema
 
+pytestmark = pytest.mark.integration
+
 GOOD: list[dict[str, Any]] = [
     {"type": "ifeval", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
     {"type": "math", "answer": "\\frac{1}{2}"},

@@ -23,6 +23,8 @@ from uniapl.rollout.kv_cache import GrowingLayer, with_growing_layers
 from uniapl.rollout.token_sampling import SEGMENT, _invert, sample_tokens
 from uniapl.rollout.transformers import TransformersGenerator
 
+pytestmark = pytest.mark.integration
+
 PROMPTS = [[5, 9, 400, 31], [77], [5, 9, 400, 31, 8, 1000, 12]]
 
 

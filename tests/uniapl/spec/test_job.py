@@ -19,6 +19,8 @@ from uniapl.spec.requirements import DatasetContents, check_mix
 from uniapl.spec.teacher import OpenAITeacher
 from uniapl.spec.weights import Cosine
 
+pytestmark = pytest.mark.unit
+
 MIX = [{"dataset": "ds_1"}]
 SFT_AND_RL = [{"dataset": "ds_1", "role": "sft"}, {"dataset": "ds_2", "role": "rl"}]
 OPENAI = {"type": "openai", "base_url": "https://host/v1", "model": "m"}

@@ -11,6 +11,8 @@ import pytest
 from tests.uniapl.teachers.openai_server import Reply, Teacher, completion, fill, rows, spec
 from uniapl.errors import TeacherError
 
+pytestmark = pytest.mark.integration
+
 
 def test_the_budget_of_requests_counts_retries_and_is_never_overshot(server: Teacher, tmp_path: Path) -> None:
     server.reply = lambda question, number: Reply(500) if number % 2 else completion(f"Re: {question}")

@@ -15,6 +15,8 @@ from uniapl.errors import TeacherError
 from uniapl.teachers.cache import AnswerCache
 from uniapl.teachers.chat import Chat
 
+pytestmark = pytest.mark.integration
+
 
 def test_what_came_before_a_failure_is_not_asked_again(server: Teacher, tmp_path: Path) -> None:
     server.reply = lambda question, _: Reply(400) if question == "d" else completion(f"Re: {question}")

@@ -14,6 +14,8 @@ from tests.uniapl.teachers.openai_server import Reply, Teacher, completion, fill
 from uniapl.errors import TeacherError
 from uniapl.inference.http import backoff_s, retry_after_s
 
+pytestmark = pytest.mark.integration
+
 # Failures that pass
 
 

@@ -11,6 +11,8 @@ import pytest
 from tests.uniapl.teachers.openai_server import KEY, Reply, Teacher, completion, fill, rows, spec
 from uniapl.errors import SpecError, TeacherError
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize("value", [None, "", "  "])
 def test_a_missing_key_is_named_by_its_variable(

@@ -13,6 +13,8 @@ import pytest
 from tests.uniapl.teachers.openai_server import Reply, Teacher, completion, fill, rows, spec
 from uniapl.errors import TeacherError
 
+pytestmark = pytest.mark.integration
+
 
 def refusal(name: str, words: str = "is not supported with this model", **error: Any) -> Reply:
     """As OpenAI refuses a parameter."""

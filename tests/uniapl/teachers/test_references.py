@@ -20,6 +20,8 @@ from uniapl.spec.requirements import uses_references
 from uniapl.spec.reward import RewardOptions
 from uniapl.teachers.references import fill_references, without_failing_references
 
+pytestmark = pytest.mark.integration
+
 
 def test_rows_without_reference_get_the_teachers_answer_and_the_others_keep_theirs(
     server: Teacher, tmp_path: Path

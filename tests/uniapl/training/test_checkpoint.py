@@ -25,6 +25,8 @@ from uniapl.spec.job import JobSpec
 from uniapl.training import checkpoint
 from uniapl.training.learner import Learner
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def saved(policy: Policy, tmp_path: Path) -> SavedCheckpoint:

@@ -28,6 +28,8 @@ from uniapl.run.reports import CheckpointReport, ErrorReport
 from uniapl.run.signals import Signals
 from uniapl.training.setup import prepare
 
+pytestmark = pytest.mark.integration
+
 MIB = 1 << 20
 SHORT: dict[str, Any] = {
     "alpha": 1,

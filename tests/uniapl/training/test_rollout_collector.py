@@ -36,6 +36,8 @@ from uniapl.spec.reward import (
 )
 from uniapl.training.rollout_collector import Prompt, RolloutCollector
 
+pytestmark = pytest.mark.integration
+
 NO_COMMA = IfevalReward(instruction_id_list=["punctuation:no_comma"], kwargs=[{}])
 
 

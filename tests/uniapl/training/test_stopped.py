@@ -27,6 +27,8 @@ from uniapl.run.reports import CheckpointReport, EventReport
 from uniapl.run.signals import Signals
 from uniapl.training.setup import prepare
 
+pytestmark = pytest.mark.integration
+
 STEPS = 4
 SPEC: dict[str, Any] = {
     "student": str(MODELS / "tiny-random-llama"),

@@ -29,6 +29,8 @@ from worker.vllm.command import Plan, plans
 from worker.vllm.pool import Sidecars
 from worker.vllm.server import Sidecar
 
+pytestmark = pytest.mark.integration
+
 
 def settings(tmp_path: Path, **changes: Any) -> Settings:
     (tmp_path / "fake").mkdir(exist_ok=True)

@@ -21,6 +21,8 @@ from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
 from uniapl.spec.training import Lora, Resources
 
+pytestmark = pytest.mark.integration
+
 SMALL = {
     "vocab_size": 64,
     "hidden_size": 16,

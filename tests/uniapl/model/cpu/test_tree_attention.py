@@ -14,6 +14,8 @@ from torch.testing import assert_close
 from uniapl.batching.packed import can_attend
 from uniapl.model.cpu import tree_attention
 
+pytestmark = pytest.mark.integration
+
 trees = st.lists(
     st.tuples(st.integers(1, 9), st.lists(st.integers(1, 9), max_size=4)),  # a prompt's length, and its branches'
     min_size=1,

@@ -16,6 +16,8 @@ from uniapl.spec.importers.fields import MAX_NAMES, OTHERS, IgnoredFields
 from uniapl.spec.importers.rows import ANSWERS, FIELDS, RowError, parse_row, read_row
 from uniapl.training.setup import _load_rows
 
+pytestmark = pytest.mark.integration
+
 ASKED = {"role": "user", "content": "What is 3 + 4?"}
 ANSWER = {"role": "assistant", "content": "7."}
 TALK = [ASKED, ANSWER]
