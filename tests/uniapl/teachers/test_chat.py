@@ -22,8 +22,7 @@ import pytest
 
 from tests.uniapl.conftest import Listening
 from uniapl.errors import SpecError, TeacherError
-from uniapl.inference import http
-from uniapl.inference.http import backoff_s, retry_after_s
+from uniapl.inference import retry
 from uniapl.rewards.pool import RewardPool
 from uniapl.run.credentials import Access
 from uniapl.run.signals import Stopped
@@ -136,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Teacher]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("TEST_API_KEY", KEY)
-    monkeypatch.setattr(http, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(retry, "FIRST_BACKOFF_S", 0.01)
     server = Teacher()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -301,23 +300,6 @@ def test_a_pause_of_an_hour_ends_the_job_and_is_told(server: Teacher, tmp_path: 
     with pytest.raises(TeacherError, match="asks to wait 3600 s"):
         fill(spec(server), tmp_path, rows("a"))
     assert len(server.asked) == 1
-
-
-def test_retry_after_in_every_form() -> None:
-    assert retry_after_s("17") == 17
-    assert retry_after_s(format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)) == pytest.approx(
-        3600, abs=2
-    )
-    past = "Wed, 21 Oct 2015 07:28:00 GMT"
-    for useless in (None, "", "soon", "-5", "nan", "inf", past, "Wed, 99 Oct 2015 07:28:00 GMT"):
-        assert retry_after_s(useless) == 0
-
-
-def test_waits_double_and_spread_and_are_bounded() -> None:
-    for attempt, longest in ((0, 0.5), (1, 1.0), (4, 8.0), (100, 60.0)):
-        waits = [backoff_s(attempt) for _ in range(200)]
-        assert longest / 2 <= min(waits) < max(waits) <= longest
-        assert max(waits) - min(waits) > longest / 4  # 200 uniform draws over half of it
 
 
 # Failures that do not
