@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from uniapl import tracing
 from uniapl.errors import DeviceError, DiskFullError, DivergedError, UnhealthyError, UniaplError
-from uniapl.model.cpu.malloc import keep_freed_memory
 from uniapl.run.atomic import no_space
 from uniapl.run.config import RunConfig
 from uniapl.run.credentials import Credentials, parse_secrets
@@ -62,7 +61,6 @@ def main(argv: list[str] | None = None) -> int:
 def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credentials) -> int:
     redactor = credentials.redactor(run.spec)
     redactor.guard_outputs()
-    keep_freed_memory()
     gc.disable()  # torch and transformers bring a million objects, none of which is garbage
     with signals.loading():
         import transformers  # they load here, after the arguments are known to be good

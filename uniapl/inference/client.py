@@ -19,19 +19,18 @@ from uniapl.inference.http import (
     Reply,
     ReplyTooLong,
     TransientError,
-    backoff_s,
     connections,
     exchange,
-    retry_after_s,
     truncate_for_message,
 )
 from uniapl.inference.protocol import InvalidReply, read_models
+from uniapl.inference.retry import wait_s
 from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.backend import RequestOptions
 
 LARGEST_REPLY = 256 * 2**20
 """Bytes of an answer: 64 embeddings of 4096 numbers are 6 MB."""
-LOOK_S, LONGEST_PAUSE_S = 0.1, 10.0
+LOOK_S, LONGEST_BACKOFF_S = 0.1, 10.0
 TRIES_FOR_HOLES = 6
 """An answer in which some numbers are missing may be true of the texts: after so many it is taken as it is."""
 Answer = TypeVar("Answer")
@@ -161,12 +160,12 @@ class ModelServer:
                 answer = question.read(await self._reply(question, address, timeout_s), address.model)
                 if question.is_complete(answer) or attempt + 1 >= TRIES_FOR_HOLES:
                     return answer
-                problem, wait = "numbers are missing in its answer", 0.0
+                problem, after_s = "numbers are missing in its answer", 0.0
             except TransientError as error:
-                problem, wait = error.problem, error.retry_after_s
+                problem, after_s = error.problem, error.retry_after_s
             except (InvalidReply, ReplyTooLong) as error:
-                problem, wait = f"sent an unusable answer: {error}", 0.0
-            wait += min(backoff_s(attempt), LONGEST_PAUSE_S)
+                problem, after_s = f"sent an unusable answer: {error}", 0.0
+            wait = wait_s(attempt, retry_after_s=after_s, longest_backoff_s=LONGEST_BACKOFF_S)
             if time.monotonic() + wait > deadline:
                 await self._found(life)
                 raise self._refusal(
@@ -205,7 +204,7 @@ class ModelServer:
             return reply.content
         said = f"status {reply.status}: {truncate_for_message(reply.content)}"
         if _may_pass(reply):
-            raise TransientError(said, retry_after_s(reply.retry_after))
+            raise TransientError(said, reply.retry_after_s)
         raise self._refusal(f"refused {question.path}: {said}")
 
     def _refusal(self, problem: str) -> ServerError:

@@ -7,18 +7,14 @@ the server is by then differ.
 from __future__ import annotations
 
 import asyncio
-import math
-import random
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
 from uniapl.inference.public_transport import PublicTransport
+from uniapl.inference.retry import retry_after_s
 
-FIRST_WAIT_S, LONGEST_BACKOFF_S = 0.5, 60.0
 SHOWN_CHARACTERS = 200
 """How much of a server's own words goes into ours."""
 
@@ -28,7 +24,8 @@ class Reply:
     """What a server has answered."""
 
     status: int
-    retry_after: str | None
+    retry_after_s: float
+    """The wait that its `Retry-After` header asks for; 0 without one."""
     content: bytes
 
 
@@ -90,7 +87,7 @@ async def exchange(
         raise ReplyTimeout(f"no answer within {timeout_s:g} s") from None
     except httpx.RequestError as error:
         raise TransientError(f"{type(error).__name__}: {error}") from None
-    return Reply(response.status_code, response.headers.get("Retry-After"), bytes(content))
+    return Reply(response.status_code, retry_after_s(response.headers.get("Retry-After")), bytes(content))
 
 
 def connections(most: int, *, proxies: bool, public: str | None = None) -> httpx.AsyncClient:
@@ -113,26 +110,6 @@ def connections(most: int, *, proxies: bool, public: str | None = None) -> httpx
         limits=limits,
         transport=None if public is None else PublicTransport(public, limits=limits),
     )
-
-
-def backoff_s(attempt: int) -> float:
-    """Wait after failure number `attempt`, from 0: doubling, and shortened by up to a half, so that clients spread."""
-    return min(FIRST_WAIT_S * 2.0**attempt, LONGEST_BACKOFF_S) * random.Random().uniform(0.5, 1.0)
-
-
-def retry_after_s(header: str | None) -> float:
-    """Seconds that a `Retry-After` header asks for, given as such or as a date (RFC 9110, 10.2.3); else 0."""
-    if header is None:
-        return 0.0
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            until = parsedate_to_datetime(header)
-        except ValueError:
-            return 0.0
-        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
 
 
 def truncate_for_message(text: str | bytes) -> str:

@@ -18,7 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from uniapl.batching.packed import PackedBatch, can_attend
 from uniapl.batching.packing import BLOCK
 from uniapl.model.compiler import keep_buffers
-from uniapl.model.cpu.tree_attention import tree_attention
+from uniapl.model.kernels import kernels_for
 
 
 def tree_mask(packed: PackedBatch) -> Tensor:  # (1, 1, 2, W)
@@ -93,7 +93,7 @@ def attend(
         return flex_attention_forward(module, query, key, value, attention_mask, **options)
     if attention_mask is not None and attention_mask.dtype == torch.long:
         scale = options.get("scaling") or query.shape[-1] ** -0.5
-        return tree_attention(query, key, value, attention_mask, scale), None
+        return kernels_for(query.device).tree_attention(query, key, value, attention_mask, scale), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import pack
-from uniapl.batching.packing import PLAIN, Layout, fastest_layout
+from uniapl.batching.packing import PLAIN, Layout
 from uniapl.errors import ModelError
+from uniapl.model.kernels import kernels_for
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.policy import Policy
 
@@ -41,7 +42,7 @@ def with_layout(policy: Policy) -> tuple[Policy, str | None]:
     Raises:
         ModelError: the student's forward fails in the plain layout too.
     """
-    preferred = fastest_layout(gpu=policy.device.type == "cuda")
+    preferred = kernels_for(policy.device).layout
     config = policy.model.config.get_text_config()
     if getattr(config, "final_logit_softcapping", None):
         return replace(policy, layout=PLAIN), "the student caps its logits"

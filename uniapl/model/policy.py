@@ -18,8 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from uniapl.batching.packed import PackedBatch
 from uniapl.batching.packing import PLAIN, Layout
 from uniapl.errors import ModelError
-from uniapl.model.cpu.linear import use_onednn_linear
-from uniapl.model.cpu.norm_mlp import use_memory_efficient_norm_and_mlp
+from uniapl.model.kernels import kernels_for
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.run.config import ModelSource
 
@@ -134,9 +133,7 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
     if source.gguf is not None:
         model = _without_quantization(model)
     model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
-    if device.type == "cpu":
-        use_onednn_linear(model)
-        use_memory_efficient_norm_and_mlp(model)
+    kernels_for(device).prepare_model(model)
     model.eval()  # no dropout, ever: the policy that is trained must be the one that sampled
     return Policy(model, tokenizer)
 

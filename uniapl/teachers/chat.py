@@ -18,13 +18,12 @@ from uniapl.inference.http import (
     Reply,
     ReplyTooLong,
     TransientError,
-    backoff_s,
     connections,
     exchange,
-    retry_after_s,
     truncate_for_message,
 )
 from uniapl.inference.public_transport import AddressRefused
+from uniapl.inference.retry import wait_s
 from uniapl.rewards.verify import final_answer
 from uniapl.run.credentials import Credentials
 from uniapl.run.redaction import Redactor
@@ -93,7 +92,7 @@ class Chat:
             try:
                 return self._answer(await self._reply(messages, where), where)
             except TransientError as error:
-                problem, wait = error.problem, error.retry_after_s + backoff_s(attempt)
+                problem, wait = error.problem, wait_s(attempt, retry_after_s=error.retry_after_s)
             if wait > LONGEST_WAIT_S:
                 problem += f"; it asks to wait {wait:.0f} s"
                 break
@@ -159,7 +158,7 @@ class Chat:
         if reply.status != 200:
             said = f"status {reply.status}: {self._shown(_message(reply.content))}"
             if reply.status == 429 or reply.status >= 500:
-                raise TransientError(said, retry_after_s(reply.retry_after))
+                raise TransientError(said, reply.retry_after_s)
             raise self._refused(where, f"answered with {said}", *self._remedy(reply.status))
         try:
             completion = _Completion.model_validate_json(reply.content)

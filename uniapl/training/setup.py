@@ -12,6 +12,7 @@ from uniapl.discriminators.load import discriminator_server, load_discriminator,
 from uniapl.errors import DatasetError, SpecError
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.device import Found, find_device
+from uniapl.model.kernels import kernels_for
 from uniapl.model.layout_check import batch_dependence, with_layout
 from uniapl.model.lora import load_adapter, with_lora
 from uniapl.model.policy import Policy, Reference, load_policy, with_chat_template
@@ -48,6 +49,7 @@ def prepare(
     spec = run.spec
     found = find_device()
     device = found.device
+    kernels_for(device).prepare_process()
     mix_rows, held_out_rows = _load_data(run, reporter, signals, rewards, credentials)
     if (server := discriminator_server(spec, run) if spec.uses_discriminator else None) is not None:
         reporter.phase("warming_discriminator")

@@ -44,7 +44,7 @@ Script = Callable[[Request], Answer]
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uniapl.inference.http.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("uniapl.inference.retry.FIRST_BACKOFF_S", 0.01)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import pytest
 
 from tests.uniapl.teachers.openai_server import Reply, Teacher, completion, fill, rows, spec
 from uniapl.errors import TeacherError
-from uniapl.inference.http import backoff_s, retry_after_s
 
 pytestmark = pytest.mark.integration
 
@@ -64,23 +63,6 @@ def test_a_pause_of_an_hour_ends_the_job_and_is_told(server: Teacher, tmp_path: 
     with pytest.raises(TeacherError, match="asks to wait 3600 s"):
         fill(spec(server), tmp_path, rows("a"))
     assert len(server.asked) == 1
-
-
-def test_retry_after_in_every_form() -> None:
-    assert retry_after_s("17") == 17
-    assert retry_after_s(format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)) == pytest.approx(
-        3600, abs=2
-    )
-    past = "Wed, 21 Oct 2015 07:28:00 GMT"
-    for useless in (None, "", "soon", "-5", "nan", "inf", past, "Wed, 99 Oct 2015 07:28:00 GMT"):
-        assert retry_after_s(useless) == 0
-
-
-def test_waits_double_and_spread_and_are_bounded() -> None:
-    for attempt, longest in ((0, 0.5), (1, 1.0), (4, 8.0), (100, 60.0)):
-        waits = [backoff_s(attempt) for _ in range(200)]
-        assert longest / 2 <= min(waits) < max(waits) <= longest
-        assert max(waits) - min(waits) > longest / 4  # 200 uniform draws over half of it
 
 
 # Failures that do not
