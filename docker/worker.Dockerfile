@@ -1,7 +1,7 @@
 # The worker with the trainer beside it. The install steps are the Makefile's.
 #
 # torch's wheels carry the CUDA runtime they were built for, and the driver comes from the host: a CUDA base image would
-# put a second runtime of another version beside it (docs/adr/0017).
+# put a second runtime of another version beside it (docs/adr/0012).
 FROM python:3.11-slim-bookworm AS build
 ARG PIP_EXTRA_INDEX_URL=""
 RUN apt-get update \
