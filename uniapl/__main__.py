@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m uniapl", description="Train with UniAPL.")
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train as run.json says")
-    train.add_argument("run", type=Path, help="a RunConfig as JSON; see docs/method.md")
+    train.add_argument("run", type=Path, help="a RunConfig as JSON; see docs/train.md")
     train.add_argument("--parent-pid", type=int, help="die when this parent process does")
     train.add_argument("--secrets-stdin", action="store_true", help="read a JSON object of secrets from the input")
     arguments = parser.parse_args(argv)
