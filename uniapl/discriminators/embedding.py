@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from uniapl.discriminators.base import BatchCache, Comparison
+from uniapl.discriminators.base import BatchCache, Comparison, FrozenDiscriminator
 from uniapl.errors import ModelError
 from uniapl.model.policy import LOAD_ERRORS, load_problem
 from uniapl.run.config import ModelSource
 
 
-class EmbeddingDiscriminator:
+class EmbeddingDiscriminator(FrozenDiscriminator):
     """D(x, y*, y) = cos(embed(y*), embed(y)), mean-pooled (Sentence-BERT, arXiv:1908.10084).
 
     The prompt is not read.

@@ -34,6 +34,7 @@ class LearnedDiscriminator:
     """
 
     default_scale = 1.0
+    remote = False
 
     def __init__(self, source: ModelSource, *, options: Options, seed: int, device: torch.device) -> None:
         """

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer
 
-from uniapl.discriminators.base import CACHED_ITEMS, Comparison
+from uniapl.discriminators.base import CACHED_ITEMS, Comparison, FrozenDiscriminator
 from uniapl.discriminators.polar_encoding import encode
 from uniapl.errors import ModelError, ServerError
 from uniapl.inference.client import ModelServer, Question
@@ -60,10 +60,11 @@ class ItemCache(Generic[Item]):
         return torch.stack([known[item] for item in asked])
 
 
-class RemotePolar:
+class RemotePolar(FrozenDiscriminator):
     """`PolarDiscriminator` on a server: the raw logit, in no way squashed."""
 
     default_scale = 1.0
+    remote = True
 
     def __init__(
         self,
@@ -127,10 +128,11 @@ class RemotePolar:
             )
 
 
-class RemoteEmbedding:
+class RemoteEmbedding(FrozenDiscriminator):
     """`EmbeddingDiscriminator` on a server."""
 
     default_scale = 10.0
+    remote = True
 
     def __init__(
         self, source: ModelSource, server: ModelServer, *, batch_size: int, max_tokens: int | None = None

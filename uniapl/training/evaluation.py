@@ -22,7 +22,7 @@ from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Adversarial
 from uniapl.training.behaviour_profile import Profile, measure
-from uniapl.training.rollout_collector import comparison
+from uniapl.training.group_scoring import comparison
 
 
 @dataclass(frozen=True)

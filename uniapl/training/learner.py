@@ -83,6 +83,10 @@ class Learner:
         metrics["perf/forward_tokens"] = totals["forward_tokens"]
         return metrics
 
+    def discard_gradients(self) -> None:
+        """Drop the gradients of an update that was stopped."""
+        self.optimizer.zero_grad()
+
     def _by_weight(self, sequences: Seq[Sequence], weights: Weights) -> tuple[list[Sequence], list[Sequence]]:
         """The sequences that the gradient feels, and the others, which no forward needs."""
         kl_penalty = self._spec.grpo.kl_coef > 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,6 +34,8 @@ from uniapl.spec.importers.rows import IgnoredFields
 from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.requirements import DatasetContents, check_mix, uses_references
 from uniapl.teachers.references import fill_references, without_failing_references
+from uniapl.training import checkpoint
+from uniapl.training.evaluation import Evaluation, evaluate
 from uniapl.training.health import HealthMonitor
 from uniapl.training.learner import Learner
 from uniapl.training.rollout_collector import RolloutCollector
@@ -94,11 +98,34 @@ def prepare(
         discriminator = load_discriminator(spec, run, device, server)
     generator = _generator(run, policy, reporter)
     collector = RolloutCollector(spec, policy, generator, rewards, discriminator)
-    health = HealthMonitor(spec.health)
-    trainer = Trainer(run, reporter, signals, policy, learner, collector, health, mix, held_out, done)
+    trainer = Trainer(
+        run,
+        reporter,
+        signals,
+        learner,
+        collector,
+        HealthMonitor(spec.health),
+        partial(checkpoint.save, Path(run.run_dir) / checkpoint.FOLDER, policy, learner.optimizer, spec),
+        _evaluation(held_out, collector) if held_out else None,
+        mix,
+        done,
+    )
     if run.resume_from is not None:
+        checkpoint.load_optimizer(Path(run.resume_from), policy, learner.optimizer)
         trainer.resume(Path(run.resume_from))
     return trainer
+
+
+def _evaluation(held_out: list[EncodedRow], collector: RolloutCollector) -> Callable[[], Evaluation]:
+    return partial(
+        evaluate,
+        held_out,
+        spec=collector.spec,
+        policy=collector.policy,
+        generator=collector.generator,
+        rewards=collector.rewards,
+        discriminator=collector.discriminator,
+    )
 
 
 def _report_device(found: Found, reporter: Reporter) -> None:

@@ -20,7 +20,7 @@ from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.objective import Adversarial
 from uniapl.spec.reward import ExactMatchReward, RewardOptions
 from uniapl.spec.training import DataOptions
-from uniapl.training.rollout_collector import comparison
+from uniapl.training.group_scoring import comparison
 from uniapl.training.setup import _encode
 
 pytestmark = pytest.mark.integration
