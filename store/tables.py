@@ -255,8 +255,12 @@ class Key(Base):
     revoked_at: Mapped[float | None]
 
 
-class Answer(Base):
-    """What a POST with an idempotency key was answered, written in the transaction of its effect."""
+class IdempotentResponse(Base):
+    """The response to a POST with an idempotency key, written in the transaction of its effect.
+
+    The table keeps its first name, `answers`: databases on users' disks have it, and releases share one database
+    during a rolling upgrade.
+    """
 
     __tablename__ = "answers"
 
