@@ -76,7 +76,7 @@ class Relay:
 
         Raises:
             FenceLost: the job is no longer this holder's; nothing was written.
-            ObjectsAway: a checkpoint could not be published; the next call tries again.
+            StorageUnavailable: a checkpoint could not be published; the next call tries again.
         """
         try:
             with self._path.open("rb") as file:

@@ -14,10 +14,10 @@ from api.authenticated_route import Guarded
 from api.deps import After, Limit
 from api.http.problems import RESPONSES
 from api.idempotency import Once, OnceStreamed
-from store.artifacts.base import ObjectsAway
+from store.artifacts.base import StorageUnavailable
 from store.datasets import repository as datasets
 from store.datasets import statistics
-from store.datasets.ingest import Ingest, Stated
+from store.datasets.ingest import Expected, Ingest
 from store.errors import Conflict, NotFound
 from store.paging import newest_first
 from store.tables import Dataset as Row
@@ -64,7 +64,7 @@ async def upload_dataset(
     ):
         async for chunk in request.stream():
             await run_in_threadpool(ingest.feed, chunk)
-        row = await run_in_threadpool(ingest.finish, name, Stated(size, sha256))
+        row = await run_in_threadpool(ingest.finish, name, Expected(size, sha256))
         return await run_in_threadpool(keep, caller, once.about(row.sha256), row, add)
 
 
@@ -74,14 +74,14 @@ def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], 
     The file goes again if another request was faster, or none may come.
 
     Raises:
-        ObjectsAway: nothing is kept.
+        StorageUnavailable: nothing is kept.
     """
     artifacts = caller.service.artifacts
     name = artifacts.relative(artifacts.dataset(row.id))
     try:
         artifacts.objects.publish(name)
         stored = once.answer(caller, Dataset, lambda session: Dataset.model_validate(settle(session, row)))
-    except (Conflict, NotFound, ObjectsAway):
+    except (Conflict, NotFound, StorageUnavailable):
         artifacts.objects.remove(name)
         raise
     if stored.id != row.id:

@@ -22,7 +22,7 @@ from uniapl.errors import DatasetError
 
 
 @dataclass(frozen=True)
-class Stated:
+class Expected:
     """What a sender says of what he sends."""
 
     bytes: int | None = None
@@ -69,7 +69,7 @@ class Ingest:
         self._allowance.send(len(chunk))
         self._sink.feed(chunk)
 
-    def finish(self, name: str, stated: Stated) -> Dataset:
+    def finish(self, name: str, expected: Expected) -> Dataset:
         """Move the file into place and describe it; the caller adds the row to a session.
 
         Raises:
@@ -77,10 +77,10 @@ class Ingest:
             DatasetError: the data cannot be unpacked, or are not what was stated.
         """
         sent, sha256 = self._allowance.sent, self._hash.hexdigest()
-        if stated.bytes not in (None, sent):
+        if expected.bytes not in (None, sent):
             hint = "the upload broke off; send it again"
-            raise DatasetError(f"{stated.bytes} bytes were announced and {sent} came", param="bytes", hint=hint)
-        if stated.sha256 not in (None, sha256):
+            raise DatasetError(f"{expected.bytes} bytes were announced and {sent} came", param="bytes", hint=hint)
+        if expected.sha256 not in (None, sha256):
             hint = "the upload was altered on its way, or the hash is another file's"
             raise DatasetError(f"what came has the hash {sha256}", param="sha256", hint=hint)
         self._sink.finish()

@@ -20,7 +20,7 @@ from pyarrow import parquet
 
 from store.artifacts.paths import Artifacts
 from store.datasets.compression import PIECE, Gzip, Zstd
-from store.datasets.ingest import Ingest, Stated
+from store.datasets.ingest import Expected, Ingest
 from store.datasets.jsonl import InvalidDataset
 from store.datasets.pipeline import FREE_BYTES, MAX_RATIO
 from store.errors import TooLarge
@@ -38,11 +38,11 @@ def chunks(data: bytes, size: int = 65_536) -> Iterable[bytes]:
     return (data[start : start + size] for start in range(0, len(data), size))
 
 
-def ingest(folder: Path, pieces: Iterable[bytes], stated: Stated = Stated(), **settings: Any) -> Dataset:
+def ingest(folder: Path, pieces: Iterable[bytes], expected: Expected = Expected(), **settings: Any) -> Dataset:
     with Ingest(Artifacts(folder), Settings(data_dir=folder, **settings), "ds_1") as upload:
         for piece in pieces:
             upload.feed(piece)
-        return upload.finish("rows", stated)
+        return upload.finish("rows", expected)
 
 
 def stored(folder: Path) -> bytes:
@@ -367,10 +367,10 @@ def test_a_line_that_is_too_long_is_refused_before_it_ends(tmp_path: Path) -> No
 def test_what_is_not_what_was_stated_is_refused(tmp_path: Path) -> None:
     right = hashlib.sha256(LINES).hexdigest()
     with pytest.raises(DatasetError, match=f"{len(LINES) + 1} bytes were announced and {len(LINES)} came") as caught:
-        ingest(tmp_path, chunks(LINES), Stated(bytes=len(LINES) + 1))
+        ingest(tmp_path, chunks(LINES), Expected(bytes=len(LINES) + 1))
     assert caught.value.param == "bytes"
     with pytest.raises(DatasetError, match=f"what came has the hash {right}") as caught:
-        ingest(tmp_path, chunks(LINES), Stated(sha256="0" * 64))
+        ingest(tmp_path, chunks(LINES), Expected(sha256="0" * 64))
     assert caught.value.param == "sha256"
     assert left(tmp_path) == []
-    assert ingest(tmp_path, chunks(LINES), Stated(len(LINES), right)).rows == len(ROWS)
+    assert ingest(tmp_path, chunks(LINES), Expected(len(LINES), right)).rows == len(ROWS)
