@@ -51,7 +51,7 @@ from worker.failures import (
 from worker.lease import Lease
 from worker.report_relay import Relay
 from worker.slots import WorkerProcess
-from worker.stop import Stop
+from worker.stop import TrainerStop
 from worker.vllm.command import visible
 from worker.watchdog import Watchdog
 
@@ -132,7 +132,7 @@ class _Attempt:
         self._resumed: Checkpoint | None = None
         self._intents = Intents(cancel=False, pause=False)
         self._hung: str | None = None
-        self._stop = Stop(settings.drain_s)
+        self._stop = TrainerStop(settings.drain_s)
         self._server_failure: Failure | None = None
         self._oom_kills = oom_kills()
 

@@ -39,7 +39,7 @@ BATCH_BYTES = 1 << 20
 logger = logging.getLogger(__name__)
 
 
-class _Forgotten(Exception):
+class _DatabaseRestored(Exception):
     """The database knows less than it did: a backup has been restored."""
 
 
@@ -97,7 +97,7 @@ class Relay:
             try:
                 with unit_of_work(self._engine) as session:
                     expired = self._write(session, kept, dropped, last=reports[-1].seq)
-            except _Forgotten:
+            except _DatabaseRestored:
                 logger.warning("%s: the database has forgotten reports; telling them again", self._claim.job_id)
                 self._offset = self._told = 0
                 return True
@@ -144,7 +144,7 @@ class Relay:
         claims.update_job(session, claim)  # takes the row lock, and proves the hold before anything is written
         attempt = session.get_one(Attempt, (claim.job_id, self._fence), populate_existing=True)
         if attempt.relayed_seq < self._told:
-            raise _Forgotten
+            raise _DatabaseRestored
         if last <= attempt.relayed_seq:  # all of it was written before, in a commit whose answer was lost
             return []
         if dropped and not attempt.dropped_points:

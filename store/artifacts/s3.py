@@ -68,7 +68,7 @@ class BucketStore:
                 obstore.put(self._store, self._name(file), file, chunk_size=PART_BYTES, max_concurrency=AT_ONCE)
 
     def fetch(self, name: str) -> None:
-        """See `ArtifactStore`. What is whole here is not asked for again; whoever reads a checkpoint checks its hashes."""
+        """See `ArtifactStore`. Complete local copies are not fetched again; readers of a checkpoint verify its hashes."""
         path = self._root / name
         if path.is_file() or (path.is_dir() and files_here(path) is not None):
             return
@@ -92,7 +92,7 @@ class BucketStore:
                 raise
 
     def checkpoint_files(self, name: str) -> list[CheckpointFile] | None:
-        """See `ArtifactStore`. The manifest is published last and removed first, so that with it everything is there."""
+        """See `ArtifactStore`. The manifest is published last and removed first: with it, every file exists."""
         try:
             with _answering():
                 return listed(bytes(obstore.get(self._store, f"{name}/{MANIFEST}").bytes()))

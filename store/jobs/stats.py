@@ -15,7 +15,7 @@ from store.tables import Attempt, Job
 
 
 @dataclass(frozen=True)
-class Vitals:
+class ServiceStats:
     """Counted in the database, so that they hold whatever process has been restarted."""
 
     jobs: Mapping[str, int]
@@ -36,7 +36,7 @@ class Vitals:
     """Policy updates of all jobs."""
 
 
-def read(session: Session) -> Vitals:
+def read(session: Session) -> ServiceStats:
     """Look."""
     counted = {str(state): n for state, n in session.execute(select(Job.state, func.count()).group_by(Job.state))}
     overdue = select(func.count(), func.min(Job.lease_expires_at)).where(
@@ -46,7 +46,7 @@ def read(session: Session) -> Vitals:
     oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state == State.QUEUED))
     clock = session.scalar(select(now())) or 0.0
     ends = select(Attempt.exit_kind, func.count()).where(Attempt.exit_kind.is_not(None)).group_by(Attempt.exit_kind)
-    return Vitals(
+    return ServiceStats(
         jobs=dict.fromkeys(map(str, STATES), 0) | counted,
         queue_age_s=max(0.0, clock - oldest) if oldest is not None else 0.0,
         expired_leases=expired,

@@ -27,7 +27,7 @@ SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_cou
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Names of the samples on both pages."""
-    found = stats.Vitals(
+    found = stats.ServiceStats(
         jobs=dict.fromkeys(states.STATES, 0),
         queue_age_s=0,
         expired_leases=0,
