@@ -68,7 +68,7 @@ class BucketStore:
                 obstore.put(self._store, self._name(file), file, chunk_size=PART_BYTES, max_concurrency=AT_ONCE)
 
     def fetch(self, name: str) -> None:
-        """See `ArtifactStore`. Complete local copies are not fetched again; readers of a checkpoint verify its hashes."""
+        """See `ArtifactStore`. A complete local copy is not fetched again; readers of a checkpoint verify hashes."""
         path = self._root / name
         if path.is_file() or (path.is_dir() and files_here(path) is not None):
             return

@@ -364,12 +364,12 @@ from pathlib import Path
 import worker.vllm.server
 from store.artifacts.paths import Artifacts
 from tests.worker.vllm.test_server import plan, settings
-from worker.vllm.pool import Sidecars
+from worker.vllm.pool import SidecarPool
 folder = Path(sys.argv[1])
 if sys.argv[2] == "unleashed":
     code = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[2:]))"
     worker.vllm.server.LEASH = (sys.executable, "-c", code)
-[sidecar] = Sidecars(settings(folder), Artifacts(folder / "data")).take([plan()])
+[sidecar] = SidecarPool(settings(folder), Artifacts(folder / "data")).take([plan()])
 while sidecar.state != "ready":
     time.sleep(0.02)
 print("ready", flush=True)
