@@ -80,7 +80,4 @@ class _ServiceStats(Collector):
             ended.add_metric([how], count)
         yield ended
         yield CounterMetricFamily("uniapl_claims", "Claims that were granted.", stats.fences)
-        yield CounterMetricFamily(
-            "uniapl_metric_points_dropped", "Points that came too fast to be stored.", stats.dropped_points
-        )
         yield GaugeMetricFamily("uniapl_steps", "Policy updates of all jobs.", stats.steps)

@@ -125,7 +125,7 @@ class _Attempt:
         self._claim = claim
         self._folder = worker.artifacts.attempt(claim.job_id, claim.fence).absolute()
         self._log = worker.artifacts.log(claim.job_id, claim.fence).absolute()
-        self._relay = Relay(worker.engine, claim, worker.artifacts, points_per_s=settings.metric_points_per_s)
+        self._relay = Relay(worker.engine, claim, worker.artifacts)
         self._lease = Lease(worker.engine, claim, lease_s=settings.lease_s, heartbeat_s=settings.heartbeat_s)
         self._watchdog = Watchdog(worker.artifacts.reports(claim.job_id, claim.fence), settings)
         self._servers = AttemptServers(worker, claim)

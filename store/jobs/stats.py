@@ -30,8 +30,6 @@ class ServiceStats:
     """Attempts that have ended, by how: `done`, `preempted`, `worker_lost`, `trainer_killed`, …"""
     fences: int
     """Claims that were granted."""
-    dropped_points: int
-    """Metric points that came too fast to be stored."""
     steps: int
     """Policy updates of all jobs."""
 
@@ -53,7 +51,6 @@ def read(session: Session) -> ServiceStats:
         oldest_lease_s=max(0.0, clock - since) if since is not None else 0.0,
         attempts={str(kind): count for kind, count in session.execute(ends)},
         fences=session.scalar(select(func.count()).select_from(Attempt)) or 0,
-        dropped_points=session.scalar(select(func.coalesce(func.sum(Attempt.dropped_points), 0))) or 0,
         steps=session.scalar(select(func.coalesce(func.sum(Job.step), 0))) or 0,
     )
 

@@ -34,7 +34,6 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         oldest_lease_s=0,
         attempts={"done": 1},
         fences=1,
-        dropped_points=0,
         steps=1,
     )
     page = metrics.exposition(found, tmp_path_factory.mktemp("data")).decode()
