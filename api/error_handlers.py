@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from api.http.problems import BodyRefused, Forbidden, Unauthenticated, field_problems, problem
 from api.http.rate_limits import LimitReached
 from api.idempotency import replayed
-from store.artifacts.base import ObjectsAway
+from store.artifacts.base import StorageUnavailable
 from store.datasets.jsonl import InvalidDataset
 from store.errors import Conflict, Gone, NotFound, TooLarge
 from uniapl.errors import UniaplError
@@ -105,8 +105,8 @@ def install(app: FastAPI) -> None:
         logger.warning("%s %s: %s", request.method, request.url.path, error.orig)
         return problem(422, "invalid_request", "no text may contain NUL, and no number be beyond 64 bits")
 
-    @app.exception_handler(ObjectsAway)
-    def _bucket_away(_: Request, error: ObjectsAway) -> JSONResponse:
+    @app.exception_handler(StorageUnavailable)
+    def _bucket_away(_: Request, error: StorageUnavailable) -> JSONResponse:
         logger.error("%s", error)
         return problem(
             503, "storage_unavailable", "the bucket does not answer; try again", headers={"retry-after": "5"}

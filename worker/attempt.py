@@ -51,7 +51,7 @@ from worker.failures import (
 from worker.lease import Lease
 from worker.report_relay import Relay
 from worker.slots import WorkerProcess
-from worker.stop import Stop
+from worker.stop import TrainerStop
 from worker.vllm.command import visible
 from worker.watchdog import Watchdog
 
@@ -125,14 +125,14 @@ class _Attempt:
         self._claim = claim
         self._folder = worker.artifacts.attempt(claim.job_id, claim.fence).absolute()
         self._log = worker.artifacts.log(claim.job_id, claim.fence).absolute()
-        self._relay = Relay(worker.engine, claim, worker.artifacts, points_per_s=settings.metric_points_per_s)
+        self._relay = Relay(worker.engine, claim, worker.artifacts)
         self._lease = Lease(worker.engine, claim, lease_s=settings.lease_s, heartbeat_s=settings.heartbeat_s)
         self._watchdog = Watchdog(worker.artifacts.reports(claim.job_id, claim.fence), settings)
         self._servers = AttemptServers(worker, claim)
         self._resumed: Checkpoint | None = None
         self._intents = Intents(cancel=False, pause=False)
         self._hung: str | None = None
-        self._stop = Stop(settings.drain_s)
+        self._stop = TrainerStop(settings.drain_s)
         self._server_failure: Failure | None = None
         self._oom_kills = oom_kills()
 

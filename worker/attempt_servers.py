@@ -17,7 +17,7 @@ from worker.failures import Failure, sidecar_failed
 from worker.slots import WorkerProcess
 from worker.vllm.command import plans
 from worker.vllm.gpu_share import shares
-from worker.vllm.server import News, Sidecar
+from worker.vllm.server import ServerEvent, Sidecar
 
 PROGRESS_S = 10.0
 
@@ -81,7 +81,7 @@ class AttemptServers:
                 claims.add_event(session, self._claim, item.message, level=item.level, data=dict(item.data))
         self._told = known
 
-    def _progress(self) -> list[News]:
+    def _progress(self) -> list[ServerEvent]:
         if time.monotonic() - self._looked < PROGRESS_S:
             return []
         self._looked = time.monotonic()
@@ -92,5 +92,5 @@ class AttemptServers:
                 self._last_lines[role] = line
                 seconds = round(self._looked - self._began)
                 told = f"waiting for {server.plan.label}: {line}"
-                news.append(News("info", told, {"seconds": seconds, "log": line}))
+                news.append(ServerEvent("info", told, {"seconds": seconds, "log": line}))
         return news

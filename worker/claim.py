@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 
-from store.artifacts.base import ObjectsAway
+from store.artifacts.base import StorageUnavailable
 from store.db import unit_of_work
 from store.jobs import lifecycle
 from store.jobs.claims import Claim
 from worker import process
 from worker.slots import WorkerProcess
 
-OUTAGE = (OperationalError, InterfaceError, TimeoutError, ObjectsAway)
+OUTAGE = (OperationalError, InterfaceError, TimeoutError, StorageUnavailable)
 """What is raised while the database is out of reach or its pool exhausted, or the bucket is out of reach."""
 
 

@@ -37,13 +37,7 @@ def recover_previous_attempts(worker: WorkerProcess, claim: Claim) -> None:
         ).all()
     for attempt in unfinished:
         kill_leftover_processes(attempt)
-        relay = Relay(
-            worker.engine,
-            claim,
-            worker.artifacts,
-            points_per_s=worker.settings.metric_points_per_s,
-            of_fence=attempt.fence,
-        )
+        relay = Relay(worker.engine, claim, worker.artifacts, of_fence=attempt.fence)
         while relay.pump():
             pass
         found = _unreported(worker, claim.job_id, attempt.fence)

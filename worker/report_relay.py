@@ -33,28 +33,24 @@ from uniapl.run.reports import (
     SampleReport,
 )
 from worker import metrics as measured
-from worker.downsample import Downsampler
 
 BATCH_BYTES = 1 << 20
 logger = logging.getLogger(__name__)
 
 
-class _Forgotten(Exception):
+class _DatabaseRestored(Exception):
     """The database knows less than it did: a backup has been restored."""
 
 
 class Relay:
     """Moves reports of one attempt, in order, each exactly once in effect."""
 
-    def __init__(
-        self, engine: Engine, claim: Claim, artifacts: Artifacts, *, points_per_s: int, of_fence: int | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, claim: Claim, artifacts: Artifacts, *, of_fence: int | None = None) -> None:
         """
         Args:
             engine: the database.
             claim: under which is written.
             artifacts: where the reports are.
-            points_per_s: metric points to store at most.
             of_fence: the attempt whose reports these are, if it is not the holder's own.
         """
         self._engine = engine
@@ -63,7 +59,6 @@ class Relay:
         self._fence = of_fence or claim.fence
         self._own = self._fence == claim.fence
         self._path = artifacts.reports(claim.job_id, self._fence)
-        self._downsampler = Downsampler(points_per_s)
         self._offset = self._told = self._published = 0
         self.error: ErrorReport | None = None
         """The trainer's last word, when it ended badly."""
@@ -76,7 +71,7 @@ class Relay:
 
         Raises:
             FenceLost: the job is no longer this holder's; nothing was written.
-            ObjectsAway: a checkpoint could not be published; the next call tries again.
+            StorageUnavailable: a checkpoint could not be published; the next call tries again.
         """
         try:
             with self._path.open("rb") as file:
@@ -93,11 +88,10 @@ class Relay:
         expired: Sequence[Checkpoint] = []
         self._publish(reports)
         if reports:
-            kept, dropped = self._downsampler.thin(reports)
             try:
                 with unit_of_work(self._engine) as session:
-                    expired = self._write(session, kept, dropped, last=reports[-1].seq)
-            except _Forgotten:
+                    expired = self._write(session, reports)
+            except _DatabaseRestored:
                 logger.warning("%s: the database has forgotten reports; telling them again", self._claim.job_id)
                 self._offset = self._told = 0
                 return True
@@ -134,29 +128,24 @@ class Relay:
 
     @property
     def behind(self) -> bool:
-        """Whether a whole batch waits: less than that can wait for the next look, or a flood would be written in
-        hundreds of small transactions a second."""
+        """Whether a whole batch waits: a smaller rest waits for the next call, since a flood would otherwise
+        be written in hundreds of small transactions a second."""
         return self._path.exists() and self._path.stat().st_size - self._offset > BATCH_BYTES
 
-    def _write(self, session: Session, reports: list[Report], dropped: int, *, last: int) -> Sequence[Checkpoint]:
+    def _write(self, session: Session, reports: Sequence[Report]) -> Sequence[Checkpoint]:
         """Apply reports; returns the checkpoints that retention gives up for new ones."""
         claim = self._claim
         claims.update_job(session, claim)  # takes the row lock, and proves the hold before anything is written
         attempt = session.get_one(Attempt, (claim.job_id, self._fence), populate_existing=True)
         if attempt.relayed_seq < self._told:
-            raise _Forgotten
+            raise _DatabaseRestored
+        last = reports[-1].seq
         if last <= attempt.relayed_seq:  # all of it was written before, in a commit whose answer was lost
             return []
-        if dropped and not attempt.dropped_points:
-            text = "metrics come faster than they are stored; of some steps none are kept"
-            claims.add_event(
-                session, claim, text, level="warning", data={"points_per_s": self._downsampler.points_per_s}
-            )
         fresh = [report for report in reports if report.seq > attempt.relayed_seq]
         for report in fresh:
             self._apply(session, report)
-        values = {"relayed_seq": last, "dropped_points": attempt.dropped_points + dropped}
-        claims.update_attempt(session, claim.job_id, self._fence, **values)
+        claims.update_attempt(session, claim.job_id, self._fence, relayed_seq=last)
         if any(isinstance(report, CheckpointReport) for report in fresh):
             return retention.expire(session, claim.job_id, claim.spec.schedule.keep_checkpoints)
         return []

@@ -13,7 +13,7 @@ from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from store.tables import new_id
 from worker import metrics
-from worker.vllm.pool import Sidecars
+from worker.vllm.pool import SidecarPool
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class WorkerProcess:
         self.artifacts = Artifacts.of(settings)
         self.owner = new_id("worker")
         """Random for each process: a host name would let a restarted worker pass for its predecessor."""
-        self.sidecars = Sidecars(settings, self.artifacts)
+        self.sidecars = SidecarPool(settings, self.artifacts)
         """Models' servers, which outlive attempts."""
         self.stopping = threading.Event()
         """Set when the worker drains."""

@@ -11,7 +11,7 @@ from uniapl.run.exit_status import ExitStatus
 from worker import process
 
 
-class Stop:
+class TrainerStop:
     """Of one trainer. It is asked once and cannot be asked to continue: a pause may be withdrawn meanwhile."""
 
     def __init__(self, drain_s: float) -> None:

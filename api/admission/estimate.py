@@ -11,7 +11,7 @@ from api.admission import lookup
 from api.auth import Caller
 from api.deps import Service
 from store import workers
-from store.artifacts.base import ObjectsAway
+from store.artifacts.base import StorageUnavailable
 from store.jobs import step_rates
 from store.tables import Dataset
 from uniapl.errors import MisfitError, SpecError
@@ -93,7 +93,7 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | Non
             found = _datasets(session, spec)
         models = plan.read_models(spec, sources.__getitem__, lambda source: _shape(service, source))
         entries = plan.read_entries(spec, sources[spec.student], _files(service, found))
-    except (SpecError, ShapeUnknown, OSError, ObjectsAway):
+    except (SpecError, ShapeUnknown, OSError, StorageUnavailable):
         return None
     least = {device: plan.least(spec, models, entries, device) for device in {device_of(w) for w in snapshot.hardware}}
     servers = servers_of(spec, sources.__getitem__, read_shape)

@@ -14,7 +14,7 @@ from api.authenticated_route import AuthenticatedRoute
 from api.deps import After, Limit
 from api.http.problems import RESPONSES
 from api.idempotency import Once, OnceStreamed
-from store.artifacts.base import ObjectsAway
+from store.artifacts.base import StorageUnavailable
 from store.datasets import repository as datasets
 from store.datasets import statistics
 from store.datasets.ingest import Expected, Ingest
@@ -74,14 +74,14 @@ def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], 
     The file goes again if another request was faster, or none may come.
 
     Raises:
-        ObjectsAway: nothing is kept.
+        StorageUnavailable: nothing is kept.
     """
     artifacts = caller.service.artifacts
     name = artifacts.relative(artifacts.dataset(row.id))
     try:
         artifacts.objects.publish(name)
         stored = once.answer(caller, Dataset, lambda session: Dataset.model_validate(settle(session, row)))
-    except (Conflict, NotFound, ObjectsAway):
+    except (Conflict, NotFound, StorageUnavailable):
         artifacts.objects.remove(name)
         raise
     if stored.id != row.id:

@@ -29,14 +29,13 @@ SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_cou
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Names of the samples on both pages."""
-    found = stats.Vitals(
+    found = stats.ServiceStats(
         jobs=dict.fromkeys(states.STATES, 0),
         queue_age_s=0,
         expired_leases=0,
         oldest_lease_s=0,
         attempts={"done": 1},
         fences=1,
-        dropped_points=0,
         steps=1,
     )
     page = metrics.exposition(found, tmp_path_factory.mktemp("data")).decode()

@@ -28,6 +28,12 @@ def test_a_password_is_read_from_its_file_and_quoted(tmp_path: Path) -> None:
     assert found.broker == "redis://default:a%40b%2Fc@redis:6379/0"
 
 
+def test_a_setting_that_a_release_has_removed_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator's `.env` outlives releases: metric points were limited once."""
+    monkeypatch.setenv("UNIAPL_METRIC_POINTS_PER_S", "2000")
+    assert not hasattr(Settings(), "metric_points_per_s")
+
+
 def test_without_files_the_urls_are_as_they_are_set(tmp_path: Path) -> None:
     found = settings(database_url="postgresql://u:p@db/x", broker_url="redis://:p@redis/1", data_dir=tmp_path)
     assert (found.database, found.broker) == ("postgresql://u:p@db/x", "redis://:p@redis/1")

@@ -18,7 +18,7 @@ from store.db import now, unit_of_work
 from store.jobs import lifecycle
 from store.jobs.claims import Claim
 from store.settings import Settings
-from store.tables import Answer, Dataset, Job, Upload
+from store.tables import Dataset, IdempotentResponse, Job, Upload
 from tests.store.jobs.test_lifecycle import claimed, make_job
 from uniapl.run import manifest
 from worker import cleanup
@@ -204,11 +204,11 @@ def test_answers_to_idempotent_requests_are_forgotten_after_a_week(engine: Engin
     with unit_of_work(engine) as session:
         for tenant in ("acme", "other"):
             for key, age in (("old", idempotency.KEPT_S + 60), ("young", idempotency.KEPT_S - 60)):
-                session.add(Answer(tenant=tenant, key=key, request="r", body={}, created_at=now() - age))
+                session.add(IdempotentResponse(tenant=tenant, key=key, request="r", body={}, created_at=now() - age))
     cleanup.clear(engine, artifacts)
     with unit_of_work(engine) as session:
-        assert set(session.scalars(select(Answer.key))) == {"young"}
-        assert session.scalar(select(func.count()).select_from(Answer)) == 2
+        assert set(session.scalars(select(IdempotentResponse.key))) == {"young"}
+        assert session.scalar(select(func.count()).select_from(IdempotentResponse)) == 2
 
 
 def test_a_second_time_nothing_is_left_to_do(engine: Engine, artifacts: Artifacts) -> None:

@@ -33,7 +33,7 @@ def folder(tmp_path: Path, claim: Claim) -> Path:
 
 
 def relay(engine: Engine, claim: Claim, folder: Path, tmp_path: Path) -> Relay:
-    return Relay(engine, claim, Artifacts(tmp_path), points_per_s=1000)
+    return Relay(engine, claim, Artifacts(tmp_path))
 
 
 def write_story(folder: Path) -> None:

@@ -29,7 +29,7 @@ class _Kept:
     idle_since: float = field(default_factory=time.monotonic)
 
 
-class Sidecars:
+class SidecarPool:
     """Starts and stops servers; attempts take and give them back."""
 
     def __init__(self, settings: Settings, artifacts: Artifacts) -> None:

@@ -44,7 +44,7 @@ State = Literal["waiting", "starting", "ready", "failed", "stopped"]
 
 
 @dataclass(frozen=True)
-class News:
+class ServerEvent:
     """Something the owners of the jobs that use a server should read."""
 
     level: Level
@@ -68,7 +68,7 @@ class Sidecar:
         """
         self.plan, self.folder = plan, folder
         self.state: State = "waiting"
-        self.news: list[News] = []
+        self.news: list[ServerEvent] = []
         """Grows; who tells it remembers how far."""
         self.problem = ""
         """Why it failed, once it has."""
@@ -235,7 +235,7 @@ class Sidecar:
 
     def _say(self, message: str, *, level: Level = "info", **data: object) -> None:
         logger.info("%s: %s", self.folder.name, message)
-        self.news.append(News(level, message, data))
+        self.news.append(ServerEvent(level, message, data))
 
 
 def _ended(child: subprocess.Popen[bytes], *, within_s: float) -> int | None:

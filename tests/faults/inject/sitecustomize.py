@@ -108,8 +108,8 @@ def _ends_name_no_fence(jobs: ModuleType) -> None:
     jobs._leave = unfenced  # type: ignore[attr-defined]
 
 
-def _nobody_is_buried(recovery: ModuleType) -> None:
-    """A claimant leaves the group of the attempt before it alive."""
+def _leftovers_survive(recovery: ModuleType) -> None:
+    """The process group of the previous attempt is not killed."""
     recovery.kill_leftover_processes = lambda attempt: None  # type: ignore[attr-defined]
 
 
@@ -125,7 +125,7 @@ def _claim_ignores_state(jobs: ModuleType) -> None:
 SABOTAGES: dict[str, dict[str, Hook]] = {
     "no-fence": {"store.jobs.claims": _writes_name_no_fence, "store.jobs.lifecycle": _ends_name_no_fence},
     "claim-ignores-state": {"store.jobs.lifecycle": _claim_ignores_state},
-    "nobody-is-buried": {"worker.recovery": _nobody_is_buried},
+    "nobody-is-buried": {"worker.recovery": _leftovers_survive},
 }
 
 if os.environ.get("UNIAPL_TEST_SCRIPTED"):

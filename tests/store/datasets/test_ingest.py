@@ -19,7 +19,7 @@ import zstandard
 from pyarrow import parquet
 
 from store.artifacts.paths import Artifacts
-from store.datasets.compression import PIECE, Gzip, Zstd
+from store.datasets.compression import PIECE, GzipDecoder, ZstdDecoder
 from store.datasets.ingest import Expected, Ingest
 from store.datasets.jsonl import InvalidDataset
 from store.datasets.pipeline import FREE_BYTES, MAX_RATIO
@@ -314,8 +314,8 @@ class Longest:
         pass
 
 
-@pytest.mark.parametrize(("kind", "unpack"), [("gzip", Gzip), ("zstd", Zstd)])
-def test_no_piece_is_long_whatever_one_chunk_unfolds_to(kind: str, unpack: type[Gzip | Zstd]) -> None:
+@pytest.mark.parametrize(("kind", "unpack"), [("gzip", GzipDecoder), ("zstd", ZstdDecoder)])
+def test_no_piece_is_long_whatever_one_chunk_unfolds_to(kind: str, unpack: type[GzipDecoder | ZstdDecoder]) -> None:
     found = Longest()
     sink = unpack(found)
     sink.feed(b"".join(ten_gigabytes(kind, "zeros", blocks=50)))

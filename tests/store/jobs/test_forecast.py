@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event, update
 from store import tenants
 from store.db import now, reading, unit_of_work
 from store.jobs import forecast, lifecycle, metrics
-from store.jobs.forecast import Outlook
+from store.jobs.forecast import JobForecast
 from store.tables import Job
 from tests.store.jobs.test_lifecycle import ERROR, claimed, make_job
 from tests.store.test_workers import FACTS, LEASE_S, report, run, silent_for, spec
@@ -20,7 +20,7 @@ from uniapl.spec.job import JobSpec
 pytestmark = pytest.mark.integration
 
 
-def looked(engine: Engine, *job_ids: str, tenant: str | None = tenants.DEFAULT) -> list[Outlook]:
+def looked(engine: Engine, *job_ids: str, tenant: str | None = tenants.DEFAULT) -> list[JobForecast]:
     with reading(engine, tenant) as session:
         rows = [lifecycle.get(session, job_id) for job_id in job_ids]
         asked = {row.id: (row, JobSpec.model_validate(row.spec)) for row in rows}
@@ -55,7 +55,7 @@ def test_the_queue_is_in_the_order_in_which_workers_take_jobs(engine: Engine) ->
         lifecycle.request_pause(session, made[2])
     assert [each.queue_position for each in looked(engine, *made)] == [1, None, None, 2]
     assert looked(engine, made[3])[0].queue_position == 2
-    assert looked(engine, made[1], made[2]) == [Outlook(), Outlook()]
+    assert looked(engine, made[1], made[2]) == [JobForecast(), JobForecast()]
 
 
 def test_a_job_that_is_to_be_cancelled_has_no_place(engine: Engine) -> None:
@@ -64,7 +64,7 @@ def test_a_job_that_is_to_be_cancelled_has_no_place(engine: Engine) -> None:
     with unit_of_work(engine) as session:
         lifecycle.request_cancel(session, first)
         lifecycle.preempt(session, claim, "the worker drains")  # queued, until a sweeper heeds what its owner wants
-    assert looked(engine, first, second) == [Outlook(), Outlook(1, "no worker is connected")]
+    assert looked(engine, first, second) == [JobForecast(), JobForecast(1, "no worker is connected")]
 
 
 def test_jobs_of_other_tenants_count_and_are_not_seen(engine: Engine) -> None:
@@ -123,7 +123,7 @@ def test_the_time_left_is_the_median_of_the_last_steps_times_those_to_be_made(en
     with unit_of_work(engine) as session:
         lifecycle.request_cancel(session, job_id)
         lifecycle.cancelled(session, job_id, claim.fence)
-    assert looked(engine, job_id) == [Outlook()]
+    assert looked(engine, job_id) == [JobForecast()]
 
 
 def test_before_the_first_step_earlier_jobs_that_do_the_same_work_tell_the_time(engine: Engine) -> None:
