@@ -8,9 +8,9 @@ adversarial forms have `lambda_adv > 0`, and UniAPL is what lies between. Both w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from uniapl.spec.backend import InProcess, ManagedVllm, ServerRole, VllmSampler
 from uniapl.spec.base import Input, Name, Text
@@ -30,6 +30,7 @@ from uniapl.spec.training import (
     usual_learning_rate,
     without_default,
 )
+from uniapl.spec.trl_names import with_fields_named
 from uniapl.spec.weights import Alpha, Stage, Weight, Weights, bounds, format_weight, value_at
 
 SPEC_VERSION = 3
@@ -171,6 +172,14 @@ class JobSpec(Input):
     def compared_roles(self) -> set[Role]:
         """Roles of the rows whose rollouts L_ADV compares."""
         return {"both", "rl", "sft"} if self.adversarial.rows == "both" else {"both", self.adversarial.rows}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _names_of_trl_have_ours(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(given)
+        except ValidationError as error:
+            raise with_fields_named(error) from None
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
