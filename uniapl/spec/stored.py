@@ -1,7 +1,7 @@
-"""What another release may have stored or answered: read as it is where this one does not know it.
+"""Forward-compatible types: specs and rows of another release, kept as they are if this release cannot parse them.
 
-Requests are read by `JobSpec` and `DatasetRow`, which refuse unknown keys. What is stored is a fact: to refuse it would
-take down every answer that shows it.
+`JobSpec` and `DatasetRow` reject unknown keys in requests. For stored objects a rejection would fail every response
+that contains one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _raw(given: Any) -> Any:
 
 
 class RawObject(BaseModel):
-    """An object that this release does not know all of, with everything that it holds; its keys are attributes."""
+    """A JSON object that this release cannot parse, unchanged; its keys are attributes."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -37,8 +37,8 @@ def _as_object(given: Any) -> Any:
 
 
 StoredSpec = Annotated[JobSpec | RawObject, Field(union_mode="left_to_right"), BeforeValidator(_as_object)]
-"""A `JobSpec` where this release knows every part of it, else `RawObject`."""
+"""A `JobSpec` if this release can parse it, else a `RawObject`."""
 StoredRow = Annotated[DatasetRow | RawObject, Field(union_mode="left_to_right"), BeforeValidator(_as_object)]
-"""A `DatasetRow` where this release knows every part of it, else `RawObject`."""
+"""A `DatasetRow` if this release can parse it, else a `RawObject`."""
 STORED_SPEC: TypeAdapter[JobSpec | RawObject] = TypeAdapter(StoredSpec)
 STORED_ROW: TypeAdapter[DatasetRow | RawObject] = TypeAdapter(StoredRow)
