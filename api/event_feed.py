@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+from fastapi.sse import format_sse_event
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
@@ -27,10 +28,10 @@ BATCH = 500
 
 
 class Line(NamedTuple):
-    """An event as it goes over the wire, written once for all its readers."""
+    """An event in the format of server-sent events, written once for all its readers."""
 
     seq: int
-    text: str
+    wire: bytes
 
 
 class Update(NamedTuple):
@@ -132,7 +133,7 @@ class EventFeed:
 def line_of(row: Event) -> Line:
     """An event for the wire."""
     event = to_event(row)
-    return Line(event.id, f"id: {event.id}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n")
+    return Line(event.id, format_sse_event(id=str(event.id), event=event.type, data_str=event.model_dump_json()))
 
 
 def to_event(row: Event) -> JobEvent:

@@ -10,6 +10,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.unit
+
 CHANGELOG = ROOT / "CHANGELOG.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("client/*.md"), *ROOT.glob("docs/**/*.md")])
 DECISIONS = [page for page in PAGES if re.match(r"\d{4}-", page.name)]

@@ -17,6 +17,8 @@ import pytest
 
 from tests.faults.inject import sitecustomize
 
+pytestmark = pytest.mark.integration
+
 FAULTS = Path(__file__).parent / "faults"
 FAILPOINT = re.compile(r'"(?P<module>[a-z_.]+):(?P<function>[A-Za-z_.]+):(?:before|after)(?=[":])')
 HOOKS = [(module, hook) for sabotage in sitecustomize.SABOTAGES.values() for module, hook in sabotage.items()]

@@ -82,6 +82,16 @@ def test_a_body_that_is_too_long_is_not_read_to_its_end(client: TestClient, path
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
+def test_of_a_body_announced_too_long_the_key_is_checked_first_and_the_problem_has_our_shape(
+    client: TestClient,
+) -> None:
+    body = b" " * (2 << 20)
+    for headers, expected in (({}, (413, "too_large")), ({"authorization": "Bearer x"}, (401, "not_authenticated"))):
+        answer = client.post("/jobs", content=body, headers=headers)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert (answer.status_code, answer.json()["error"]["code"]) == expected
+
+
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_json_that_is_nested_too_deep_is_refused_before_it_is_parsed(client: TestClient, opening: str) -> None:
     answer = client.post("/jobs", content=opening * 100_000)

@@ -128,7 +128,7 @@ def test_silence_is_broken_by_comments(server: Server, monkeypatch: pytest.Monke
         "GET", f"{server.url}/jobs/{job_id}/events", headers=server.headers, timeout=10, trust_env=False
     ) as answer:
         for line in answer.iter_lines():
-            if line == ": still here":
+            if line == ": ping":
                 return
     pytest.fail("the stream ended")
 

@@ -9,6 +9,8 @@ import pytest
 
 from uniapl.inference.retry import backoff_s, retry_after_s, wait_s
 
+pytestmark = pytest.mark.unit
+
 
 def test_retry_after_in_every_form() -> None:
     assert retry_after_s("17") == 17

@@ -12,6 +12,8 @@ import torch
 from tests.conftest import MODELS, ROOT
 from uniapl.model.kernels import kernels_for
 
+pytestmark = pytest.mark.integration
+
 STEP = f"""
 import json, sys
 from dataclasses import replace

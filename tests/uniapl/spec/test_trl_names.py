@@ -14,6 +14,8 @@ from uniapl.spec.job import JobSpec
 from uniapl.spec.stored import STORED_SPEC, RawObject
 from uniapl.spec.trl_names import FIELDS
 
+pytestmark = pytest.mark.unit
+
 SPEC: dict[str, Any] = {"student": "tiny", "dataset_mix": [{"dataset": "ds_1"}]}
 EXPECTED = {
     "num_generations": "grpo.group_size",
