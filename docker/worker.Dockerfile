@@ -25,7 +25,7 @@ COPY store store
 COPY migrations migrations
 COPY worker worker
 COPY admin admin
-# The processes run as another user than the one that copied and unpacked the files, whatever umask those were made under.
+# The processes run as another user than the one that copied the files, under any umask.
 RUN chmod -R a+rX /app
 
 FROM python:3.11-slim-bookworm
