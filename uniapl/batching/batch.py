@@ -40,7 +40,7 @@ class Sequence:
         """Prompt and completion tokens."""
         return len(self.prompt_ids) + len(self.completion_ids)
 
-    def weighs(self, weights: Weights, *, kl_penalty: bool) -> bool:
+    def has_loss_weight(self, weights: Weights, *, kl_penalty: bool) -> bool:
         """Whether any term gives it a gradient: a rollout like its siblings may still be unlike the teacher's."""
         return (
             (weights.alpha > 0 and self.demonstration)

@@ -193,7 +193,7 @@ def update(
     tokens = Tokens(policy)
     with pytest.MonkeyPatch.context() as patched:
         if everything:
-            patched.setattr(Sequence, "weighs", lambda *_, **__: True)
+            patched.setattr(Sequence, "has_loss_weight", lambda *_, **__: True)
         metrics = learner.update(sequences, 0, measure_terms=measure)
     return gradients, metrics, tokens.seen
 
