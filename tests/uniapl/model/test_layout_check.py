@@ -51,16 +51,20 @@ def student(model: Any) -> Policy:
 STUDENTS = {
     "qwen3": (lambda: Qwen3ForCausalLM(Qwen3Config(**LLAMA_LIKE)), "trees", None),
     "gpt2": (lambda: GPT2LMHeadModel(GPT2Config(**SIZES)), "trees", None),
-    "mistral": (lambda: MistralForCausalLM(MistralConfig(**LLAMA_LIKE, sliding_window=4)), "rows", "4 tokens back"),
+    "mistral": (
+        lambda: MistralForCausalLM(MistralConfig(**LLAMA_LIKE, sliding_window=4)),
+        "rows",
+        "sliding window of 4 tokens",
+    ),
     "layer types": (
         lambda: Qwen3ForCausalLM(
             Qwen3Config(**LLAMA_LIKE, use_sliding_window=True, sliding_window=4, max_window_layers=1)
         ),
         "rows",
-        "other kinds: sliding_attention",
+        "layers other than full attention: sliding_attention",
     ),
     "alibi": (lambda: BloomForCausalLM(BloomConfig(**SIZES)), "rows", ""),
-    "softcap": (lambda: Gemma2ForCausalLM(Gemma2Config(**LLAMA_LIKE)), "plain", "caps its logits"),
+    "softcap": (lambda: Gemma2ForCausalLM(Gemma2Config(**LLAMA_LIKE)), "plain", "soft-caps its logits"),
     "scaled logits": (lambda: CohereForCausalLM(CohereConfig(**LLAMA_LIKE, logit_scale=0.3)), "plain", "differ by"),
     "opt": (lambda: OPTForCausalLM(OPTConfig(**SIZES, ffn_dim=24, word_embed_proj_dim=16)), "trees", None),
 }
@@ -132,7 +136,7 @@ def test_a_head_that_is_more_than_a_matrix_computes_its_own_logits(policy: Polic
     monkeypatch.setattr(policy.model, "lm_head", scaled)
     found, why = with_layout(policy)
     assert found.layout == Layout("plain")
-    assert why == "TypeError: the head is a Scaled, not a linear layer"
+    assert why == "TypeError: the output head is a Scaled, not a linear layer"
 
 
 def test_what_a_model_raises_for_the_mask_is_the_reason(policy: Policy, monkeypatch: Any) -> None:
@@ -149,7 +153,7 @@ def test_what_a_model_raises_for_the_mask_is_the_reason(policy: Policy, monkeypa
     [
         ({"rope_type": "default"}, None),
         ({"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32}, None),
-        ({"rope_type": "dynamic", "factor": 2.0}, "dynamic positions change"),
+        ({"rope_type": "dynamic", "factor": 2.0}, "dynamic rotary positions depend"),
         (
             {
                 "rope_type": "longrope",
@@ -157,7 +161,7 @@ def test_what_a_model_raises_for_the_mask_is_the_reason(policy: Policy, monkeypa
                 "long_factor": [2.0] * 4,
                 "original_max_position_embeddings": 32,
             },
-            "longrope positions change",
+            "longrope rotary positions depend",
         ),
     ],
 )
