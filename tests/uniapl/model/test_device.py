@@ -79,7 +79,7 @@ def test_a_card_that_was_asked_for_is_named_where_torch_cannot_use_it(
         (
             "13.0",
             "570.86.10",
-            "install NVIDIA driver 580 or newer, which builds for CUDA 13 need, or a build of torch for",
+            "install NVIDIA driver 580 or newer, as CUDA 13 requires, or a build of torch for",
         ),
         ("12.8", "470.57.02", "install NVIDIA driver 525 or newer"),
         ("13.0", "580.65.06", "the driver is new enough"),
@@ -106,7 +106,7 @@ def test_a_driver_that_lists_no_card_is_named_and_the_cpu_is_used(driver: Path, 
     answer(driver, script)
     found = find_device()
     assert found.device.type == "cpu"
-    assert "nvidia-smi ended with status" in found.message
+    assert "nvidia-smi exited with status" in found.message
 
 
 def test_where_there_is_no_driver_the_cpu_is_used(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
