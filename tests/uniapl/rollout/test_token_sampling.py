@@ -143,7 +143,9 @@ def test_windows_keep_their_own_cache(policy: Policy) -> None:
 )
 def test_a_student_whose_states_cannot_be_repeated_is_refused(policy: Policy, config: Any, kept: str) -> None:
     hybrid = replace(policy, model=SimpleNamespace(config=config))
-    with pytest.raises(ModelError, match=f"cannot be sampled in groups here: its {kept} keeps more") as refused:
+    with pytest.raises(
+        ModelError, match=f"cannot be sampled in groups by transformers: the state of its {kept} is more"
+    ) as refused:
         TransformersGenerator(hybrid, temperature=1.0, max_new_tokens=4, batch_size=4)
     assert refused.value.param == "student"
     assert "vllm" in (refused.value.hint or "")

@@ -256,7 +256,7 @@ def test_a_server_with_other_weights_is_not_sampled(policy: Policy, sampler: Sam
     with sampling(policy, tmp_path, sampler) as (generator, _):
         generator.sync(1)
         sampler.version = "0"
-        with pytest.raises(ServerError, match="weights of version 0, not of 1"):
+        with pytest.raises(ServerError, match="version 0 of the weights instead of 1"):
             generator.sample(PROMPTS, group_size=1, seed=0)
         assert sampler.asked("/v1/completions") == []
 

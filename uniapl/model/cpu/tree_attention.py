@@ -76,7 +76,7 @@ class _TreeAttention(torch.autograd.Function):
 
 
 def _weights(query: Tensor, key: Tensor, n: int) -> Tensor:  # (K, g·n, keys)
-    """Weights of n queries in each of g heads per key; the last n keys are at the positions of the queries, and causal."""
+    """Weights of n queries in each of g heads per key; the last n keys, the queries' own positions, are causal."""
     products = torch.bmm(query, key.mT)
     later = torch.full((n, n), -torch.inf, dtype=products.dtype).triu_(1)
     products.unflatten(1, (-1, n))[..., -n:] += later
