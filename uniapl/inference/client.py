@@ -50,7 +50,7 @@ class Question(Generic[Answer]):
     """The JSON body, given the model's name at the server."""
     read: Callable[[bytes, str], Answer]
     """Parses a reply, given its bytes and the model's name; raises `InvalidReply`."""
-    is_whole: Callable[[Answer], bool] = lambda _: True
+    is_complete: Callable[[Answer], bool] = lambda _: True
     """Whether no value is missing; an incomplete reply is accepted only after `INCOMPLETE_TRIES` attempts."""
     method: str = "POST"
 
@@ -159,7 +159,7 @@ class ModelServer:
         while True:
             try:
                 answer = question.read(await self._reply(question, address, timeout_s), address.model)
-                if question.is_whole(answer) or attempt + 1 >= INCOMPLETE_TRIES:
+                if question.is_complete(answer) or attempt + 1 >= INCOMPLETE_TRIES:
                     return answer
                 problem, after_s = "the reply lacks values", 0.0
             except TransientError as error:
