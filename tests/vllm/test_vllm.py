@@ -153,7 +153,7 @@ def test_minilm_scores_as_in_process_and_its_engine_may_be_killed(client: Client
     check_scores(client, job.id, here)
 
 
-def test_a_reward_model_scores_as_in_process_by_polars_road(
+def test_a_reward_model_scores_as_in_process(
     client: Client, service: EmbeddedService, spec: dict[str, Any], reward_model: ModelSource
 ) -> None:
     served = {"type": "polar", "model": "tiny-reward-model", "backend": vllm(), "batch_size": 4}
@@ -167,7 +167,9 @@ def test_a_reward_model_scores_as_in_process_by_polars_road(
 
 
 @pytest.mark.parametrize("lora", [None, {"rank": 8}], ids=["weights", "adapters"])
-def test_the_newest_weights_answer(client: Client, spec: dict[str, Any], lora: dict[str, Any] | None) -> None:
+def test_completions_come_from_the_newest_weights(
+    client: Client, spec: dict[str, Any], lora: dict[str, Any] | None
+) -> None:
     rollout = {"max_new_tokens": 12, "backend": vllm()}
     job_id = finished(client, {**spec, "rollout": rollout, "lora": lora})
     wait_for(lambda: vllms() == [], timeout_s=30)  # nobody else can use a server that has this job's weights

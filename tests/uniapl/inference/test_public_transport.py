@@ -139,13 +139,13 @@ def test_public_addresses_are_accepted(resolver: Resolver, address: str) -> None
         ("https://" + "a" * 70 + "/v1", "invalid URL|does not resolve"),
     ],
 )
-def test_addresses_that_are_refused_as_they_stand(resolver: Resolver, url: str, says: str) -> None:
+def test_addresses_that_are_refused_without_resolving(resolver: Resolver, url: str, says: str) -> None:
     resolver([PUBLIC])
     with pytest.raises(AddressRefused, match=says):
         check(url)
 
 
-def test_a_name_that_nobody_knows_is_told(resolver: Resolver) -> None:
+def test_a_name_that_does_not_resolve_is_an_error(resolver: Resolver) -> None:
     resolver([])
     with pytest.raises(AddressRefused, match=rf"the host {NAME} does not resolve"):
         check(f"https://{NAME}/v1")
@@ -219,7 +219,7 @@ def guarded(server: TlsTeacher, **teacher: Any) -> Any:
     return spec(server, teacher=given)
 
 
-def test_a_public_server_is_asked_by_its_name_at_the_address_that_was_checked(
+def test_requests_to_a_public_server_carry_its_name_to_the_checked_address(
     servers: Servers, resolver: Resolver, tmp_path: Path
 ) -> None:
     public, inner = servers
@@ -241,7 +241,7 @@ def test_a_name_that_points_inside_is_not_connected_to(servers: Servers, resolve
     assert public.names == inner.names == []
 
 
-def test_a_name_that_moves_between_the_look_and_the_connection_gains_nothing(
+def test_a_name_that_changes_between_check_and_connection_is_refused(
     servers: Servers, resolver: Resolver, tmp_path: Path
 ) -> None:
     public, inner = servers
@@ -309,14 +309,14 @@ def test_a_name_that_is_unknown_for_a_moment_is_tried_again(
     assert fill(guarded(public), tmp_path, rows("a"), access=GUARDED) == [["yes"]]
 
 
-def test_plain_http_is_refused_where_only_public_servers_are_asked(tmp_path: Path) -> None:
+def test_plain_http_is_refused_where_only_public_servers_are_allowed(tmp_path: Path) -> None:
     given = {"base_url": "http://93.184.216.34/v1", "type": "openai", "model": "m"}
     with pytest.raises(SpecError, match="must begin with https") as caught:
         fill(spec().model_copy(update={"teacher": spec_teacher(given)}), tmp_path, rows("a"), access=GUARDED)
     assert caught.value.param == "teacher.base_url"
 
 
-def test_a_secret_that_was_not_handed_over_is_named(servers: Servers, tmp_path: Path) -> None:
+def test_a_missing_secret_is_named(servers: Servers, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no secret 'other'") as caught:
         fill(guarded(servers[0], api_key_secret="other"), tmp_path, rows("a"), access=GUARDED)
     assert caught.value.param == "teacher.api_key_secret"

@@ -144,7 +144,7 @@ def test_compiled_blocks_train_with_kernels_on_every_processor(amd: bool, monkey
     assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_blocks_that_cannot_be_told_apart_are_neither_recomputed_nor_compiled_in_silence() -> None:
+def test_a_student_without_identifiable_blocks_is_refused() -> None:
     for name in ("gradient_checkpointing", "compile_blocks"):
         with pytest.raises(SpecError, match="identifies no decoder blocks") as refused:
             wrap_blocks(torch.nn.Linear(2, 2), Resources.model_validate({name: True}))

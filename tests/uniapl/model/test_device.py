@@ -37,7 +37,7 @@ def answer(program: Path, script: str) -> None:
     program.chmod(0o755)
 
 
-def test_a_run_ends_by_name_and_the_spec_is_not_to_blame(driver: Path, tmp_path: Path) -> None:
+def test_an_unusable_gpu_is_a_device_error_without_a_spec_field(driver: Path, tmp_path: Path) -> None:
     path = run_file(tmp_path / "run")
     status, errors = finish(path)
     assert status == 69, errors
@@ -65,7 +65,7 @@ def test_a_hidden_gpu_leaves_the_cpu(
 
 
 @pytest.mark.parametrize("shown", ["0", "7", "1,0", "GPU-8932f937", "MIG-1"])
-def test_a_card_that_was_asked_for_is_named_where_torch_cannot_use_it(
+def test_an_unusable_gpu_in_cuda_visible_devices_is_named(
     driver: Path, monkeypatch: pytest.MonkeyPatch, shown: str
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)

@@ -71,7 +71,7 @@ STUDENTS = {
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_a_student_gets_the_layout_it_supports_and_the_log_probabilities_it_has(name: str) -> None:
+def test_a_student_gets_the_layout_it_supports_and_keeps_its_log_probabilities(name: str) -> None:
     torch.manual_seed(0)
     make, kind, reason = STUDENTS[name]
     policy, found = with_layout(student(make()))
@@ -97,7 +97,7 @@ def test_the_bundled_student_shares_prompts_with_adapters_too(policy: Policy) ->
         assert (chosen.layout.kind, reason) == ("trees", None)
 
 
-def test_the_check_leaves_weights_gradients_and_random_numbers_alone(policy: Policy) -> None:
+def test_the_check_changes_no_weights_gradients_or_random_numbers(policy: Policy) -> None:
     before = {name: p.clone() for name, p in policy.model.named_parameters()}
     state = torch.random.get_rng_state()
     with_layout(policy)
@@ -106,14 +106,14 @@ def test_the_check_leaves_weights_gradients_and_random_numbers_alone(policy: Pol
     assert all(p.grad is None for p in policy.model.parameters())
 
 
-def test_a_mask_that_the_model_ignores_is_found_out(policy: Policy, monkeypatch: Any) -> None:
+def test_a_mask_that_the_model_ignores_is_detected(policy: Policy, monkeypatch: Any) -> None:
     monkeypatch.setattr(forward, "tree_mask", lambda packed: None)  # every branch sees those before
     chosen, reason = with_layout(policy)
     assert chosen.layout.kind == "rows"
     assert "log-probabilities differ by" in (reason or "")
 
 
-def test_a_gradient_that_differs_is_found_out(policy: Policy, monkeypatch: Any) -> None:
+def test_a_gradient_that_differs_is_detected(policy: Policy, monkeypatch: Any) -> None:
     right = layout_check.completion_logprobs
 
     def scaled(model: Any, packed: Any, *, temperature: Any) -> Any:
@@ -165,7 +165,7 @@ def test_what_a_model_raises_for_the_mask_is_the_reason(policy: Policy, monkeypa
         ),
     ],
 )
-def test_positions_that_follow_the_longest_of_a_batch_are_told(rotary: dict[str, Any], found: str | None) -> None:
+def test_rotary_positions_that_depend_on_the_batch_are_reported(rotary: dict[str, Any], found: str | None) -> None:
     pretrained = 32 if rotary["rope_type"] == "dynamic" else 64  # the others tell it themselves
     config = Qwen3Config(
         **LLAMA_LIKE, max_position_embeddings=pretrained, rope_parameters={"rope_theta": 1e4, **rotary}
@@ -191,7 +191,7 @@ def test_a_student_whose_plain_forward_fails_is_refused(policy: Policy, monkeypa
     assert refused.value.param == "student"
 
 
-def test_memory_that_runs_out_is_no_fault_of_the_layout(policy: Policy, monkeypatch: Any) -> None:
+def test_out_of_memory_is_not_a_reason_against_a_layout(policy: Policy, monkeypatch: Any) -> None:
     def full(packed: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -202,7 +202,7 @@ def test_memory_that_runs_out_is_no_fault_of_the_layout(policy: Policy, monkeypa
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own compiler uses what it deprecates
 @pytest.mark.filterwarnings("ignore:flex_attention called without:UserWarning")
-def test_flex_attention_gives_the_log_probabilities_of_attention_along_branches(policy: Policy) -> None:
+def test_flex_attention_gives_the_log_probabilities_of_tree_attention(policy: Policy) -> None:
     """In eager mode and without a gradient, which is all that a CPU can do of it."""
     prompt = [5, 9, 400]
     group = [Sequence(prompt, [7, 8, 9]), Sequence(prompt, [11]), Sequence([3], [4, 5], demonstration=True)]

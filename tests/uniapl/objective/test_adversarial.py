@@ -108,7 +108,7 @@ SCORES = st.lists(st.lists(st.floats(-20, 20), min_size=3, max_size=3), min_size
 
 
 @given(SCORES, st.floats(-50, 50))
-def test_leave_one_out_forgets_any_constant_and_sums_to_zero(scores: list[list[float]], shift: float) -> None:
+def test_leave_one_out_ignores_a_constant_and_sums_to_zero(scores: list[list[float]], shift: float) -> None:
     d = torch.tensor(scores, dtype=torch.float64)
     options = Adversarial(coef_clip=None)
     kept = coefficients(d, scale=1.0, options=options)

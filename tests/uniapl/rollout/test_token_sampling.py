@@ -39,7 +39,7 @@ def running_sum(logits: Tensor, draws: Tensor, temperature: float) -> Tensor:
     seed=st.integers(0, 2**31),
 )
 @settings(max_examples=60)
-def test_the_choice_is_that_of_a_running_sum(vocabulary: int, temperature: float, spread: float, seed: int) -> None:
+def test_the_token_is_that_of_a_cumulative_sum(vocabulary: int, temperature: float, spread: float, seed: int) -> None:
     source = torch.Generator().manual_seed(seed)
     logits = spread * torch.randn(64, vocabulary, generator=source)
     draws = torch.rand(64, generator=source)
@@ -55,7 +55,7 @@ def test_the_choice_is_that_of_a_running_sum(vocabulary: int, temperature: float
     assert_close(logprobs.double(), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_the_ends_of_the_draws_choose_tokens_that_can_be_chosen() -> None:
+def test_the_extreme_draws_give_tokens_of_non_zero_probability() -> None:
     logits = torch.full((3, 700), -torch.inf)
     logits[:, [300, 650]] = 0.0
     draws = torch.tensor([0.0, 1 - 2**-24, 1 - 2**-53], dtype=torch.float64)
@@ -64,7 +64,7 @@ def test_the_ends_of_the_draws_choose_tokens_that_can_be_chosen() -> None:
     assert_close(logprobs, torch.full((3,), 0.5).log())
 
 
-def test_rounding_does_not_lead_to_before_a_stretch() -> None:
+def test_rounding_does_not_select_the_segment_before() -> None:
     segments = torch.zeros(1, 3, SEGMENT, dtype=torch.float64)
     segments[0, 0, 0] = segments[0, 2, 0] = 128.0
     segments[0, 1, 5] = 1.5 * 2**-45  # its running sum is rounded up by more than the draw is beyond the segment before
@@ -84,7 +84,7 @@ def test_greedy_takes_the_likeliest_token() -> None:
     assert_close(logprobs, torch.log_softmax(logits / 0.5, dim=-1)[[0, 1], [1, 0]])
 
 
-def test_a_layer_with_room_holds_what_one_without_does() -> None:
+def test_a_growing_layer_equals_a_dynamic_layer() -> None:
     source = torch.Generator().manual_seed(0)
     with_room, without = GrowingLayer(), DynamicLayer()
     rows = 2
@@ -110,7 +110,7 @@ def test_a_layer_with_room_holds_what_one_without_does() -> None:
     assert with_room.get_mask_sizes(1) == without.get_mask_sizes(1)
 
 
-def test_a_further_token_moves_none_of_those_before() -> None:
+def test_appending_a_token_copies_no_earlier_token() -> None:
     layer = GrowingLayer()
     layer.update(torch.zeros(2, 1, 3, 4), torch.zeros(2, 1, 3, 4))
     layer.batch_repeat_interleave(2)

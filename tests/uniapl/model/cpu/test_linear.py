@@ -64,7 +64,7 @@ def test_frozen_layers_pass_the_gradient_on_and_keep_no_states(frozen: bool) -> 
 
 @pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("lora", [True, False])
-def test_a_students_gradient_is_that_of_its_usual_layers(policy: Policy, lora: bool, checkpointing: bool) -> None:
+def test_a_students_gradient_is_that_of_its_original_layers(policy: Policy, lora: bool, checkpointing: bool) -> None:
     policy = with_lora(policy, Lora(rank=4), seed=0) if lora else policy
     wrap_blocks(policy.model, Resources(gradient_checkpointing=checkpointing))
     found = gradient_of_a_group(policy)
@@ -75,7 +75,7 @@ def test_a_students_gradient_is_that_of_its_usual_layers(policy: Policy, lora: b
     assert_close(found, gradient_of_a_group(policy), rtol=1e-4, atol=1e-5)
 
 
-def test_other_types_are_pytorchs() -> None:
+def test_other_dtypes_use_pytorchs_product() -> None:
     layer = Linear(5, 7).double()
     states = torch.randn(3, 5, dtype=torch.float64)
     assert_close(layer(states), states @ layer.weight.T + layer.bias, rtol=1e-12, atol=1e-12)
@@ -94,7 +94,7 @@ def test_every_linear_layer_of_a_loaded_student_is_one_where_that_is_faster(
     assert all((type(layer) is Linear) == faster for layer in layers)
 
 
-def test_elsewhere_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onednn_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, states = Linear(5, 7), torch.randn(3, 5)
     found = layer(states)
     monkeypatch.setattr(linear, "CHOSEN", False)
@@ -106,7 +106,7 @@ def test_elsewhere_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     ("cpuinfo", "expected"),
     [("vendor_id\t: AuthenticAMD\n", True), ("vendor_id\t: GenuineIntel\n", False), (None, False)],
 )
-def test_it_is_faster_on_amds_processors(
+def test_onednn_is_selected_on_amd_processors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str | None, expected: bool
 ) -> None:
     monkeypatch.setattr(linear, "CPUINFO", tmp_path / "cpuinfo")
