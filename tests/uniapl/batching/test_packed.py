@@ -1,4 +1,4 @@
-"""Shared packs against the plain forward and against a float64 loop over single sequences."""
+"""Packed batches against the plain forward and against a float64 loop over single sequences."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ POLICIES = {lora: tiny(lora=lora) for lora in (False, True)}
 
 @st.composite
 def steps(draw: Any) -> list[Sequence]:
-    """Groups of rollouts, with or without the teacher's answer, and lone answers.
+    """Groups of rollouts, with or without the teacher's answer, and single answers.
 
     Prompts are what a limit leaves of longer ones, their end; completions what a limit leaves, their beginning.
     """
@@ -90,7 +90,7 @@ def naive_gradient(policy: Policy, sequences: list[Sequence]) -> tuple[Tensor, l
 
 
 def packed_gradient(policy: Policy, sequences: list[Sequence], budget: int) -> tuple[Tensor, list[Tensor]]:
-    """The same through packs and the objective."""
+    """The same gradient through packed batches and the objective."""
     spec, counts = objective(), Counts.of(sequences)
     gradient = [torch.zeros_like(p) for p in trained(policy)]
     total = torch.zeros((), dtype=torch.float64)
@@ -160,7 +160,7 @@ def test_a_packed_batch_holds_the_prompt_once_and_branches_continue_at_its_end()
 
 
 class Tokens:
-    """Counts the tokens that go into a model."""
+    """Counts the tokens that a model processes."""
 
     def __init__(self, policy: Policy) -> None:
         self.seen = 0
@@ -177,7 +177,7 @@ def update(
     everything: bool = False,
     measure: bool = False,
 ) -> tuple[list[Tensor], dict[str, float], int]:
-    """The gradient of one update, its metrics, and the tokens that went through the model."""
+    """The gradient of one update, its metrics, and the number of tokens that the model processed."""
     policy = tiny()
     wrap_blocks(policy.model, spec.resources)
     frozen = tiny().model

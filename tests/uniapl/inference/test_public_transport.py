@@ -1,4 +1,4 @@
-"""Servers that users name: only public addresses, the address that was checked, and the server's own name in TLS.
+"""Connections to servers that users name: public addresses only, the checked address, and the server's name in TLS.
 
 Names are resolved by a stub, since no test may own a name; the servers and their TLS are real.
 """
@@ -35,7 +35,7 @@ Resolver = Callable[..., None]
 
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
-    """Sets what each look at the name answers, one list of addresses after the other; the last one stays."""
+    """Sets the result of each resolution of the name, a list of addresses; the last list repeats."""
     real = socket.getaddrinfo
 
     def answer(*looks: list[str]) -> None:
@@ -61,7 +61,7 @@ NOT_PUBLIC = {
     "private 10": "10.0.0.1",
     "private 172": "172.16.0.1",
     "private 192": "192.168.1.1",
-    "link-local, where clouds tell secrets": "169.254.169.254",
+    "link-local, with the metadata service of clouds": "169.254.169.254",
     "Azure's platform": "168.63.129.16",
     "Alibaba's metadata, carrier-grade NAT": "100.100.100.200",
     "this network": "0.0.0.0",
@@ -86,7 +86,7 @@ NOT_PUBLIC = {
     "IPv6 link-local": "fe80::1",
     "IPv6 link-local with a zone": "fe80::1%1",
     "site-local": "fec0::1",
-    "unique local, where AWS tells secrets": "fd00:ec2::254",
+    "unique local, with the metadata service of AWS": "fd00:ec2::254",
     "IPv6 multicast": "ff02::1",
     "IPv6 documentation": "2001:db8::1",
     "newer IPv6 documentation": "3fff::1",
@@ -112,7 +112,7 @@ def test_public_addresses_are_accepted(resolver: Resolver, address: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "message"),
     [
         ("https://127.0.0.1/v1", "not public"),
         ("https://[::1]/v1", "not public"),
@@ -121,7 +121,7 @@ def test_public_addresses_are_accepted(resolver: Resolver, address: str) -> None
         ("https://localhost/v1", "not public"),
         ("https://localhost./v1", "not public|does not resolve"),
         ("https://2130706433/v1", "four decimal numbers"),
-        ("https://134744072/v1", "four decimal numbers"),  # 8.8.8.8: public, and still not how one writes it
+        ("https://134744072/v1", "four decimal numbers"),  # 8.8.8.8: public, but not in decimal notation
         ("https://0x7f000001/v1", "four decimal numbers"),
         ("https://0x7F.1/v1", "four decimal numbers"),
         ("https://127.1/v1", "four decimal numbers"),
@@ -139,9 +139,9 @@ def test_public_addresses_are_accepted(resolver: Resolver, address: str) -> None
         ("https://" + "a" * 70 + "/v1", "invalid URL|does not resolve"),
     ],
 )
-def test_addresses_that_are_refused_without_resolving(resolver: Resolver, url: str, says: str) -> None:
+def test_addresses_that_are_refused_without_resolving(resolver: Resolver, url: str, message: str) -> None:
     resolver([PUBLIC])
-    with pytest.raises(AddressRefused, match=says):
+    with pytest.raises(AddressRefused, match=message):
         check(url)
 
 
@@ -155,7 +155,7 @@ def test_a_name_that_does_not_resolve_is_an_error(resolver: Resolver) -> None:
 
 
 def _certificate(folder: Path) -> Path:
-    """A certificate of the name, which is its own authority, and its key."""
+    """A self-signed certificate of the name, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     today = datetime.datetime.now(datetime.UTC)
@@ -174,7 +174,7 @@ def _certificate(folder: Path) -> Path:
 
 
 class TlsTeacher(Teacher):
-    """At a loopback address that the test declares public."""
+    """A server at a loopback address that the test declares public."""
 
     def __init__(self, certificate: Path, address: str, port: int) -> None:
         super().__init__(address, port)
@@ -189,7 +189,7 @@ class TlsTeacher(Teacher):
 def servers(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[TlsTeacher, TlsTeacher]]:
-    """One at 127.0.0.2, which counts as public here, and one at 127.0.0.1, which does not; at the same port."""
+    """A server at 127.0.0.2, declared public, and one at 127.0.0.1, which is not, at the same port."""
     certificate = _certificate(tmp_path_factory.mktemp("tls"))
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     really = public_transport.is_public
@@ -296,7 +296,7 @@ def test_the_next_address_is_tried_when_one_does_not_answer(
 ) -> None:
     public, _ = servers
     monkeypatch.setattr(public_transport, "is_public", lambda _: True)
-    resolver(["127.0.0.3", "127.0.0.2"])  # nobody listens at the first
+    resolver(["127.0.0.3", "127.0.0.2"])  # no server listens at the first
     assert fill(guarded(public), tmp_path, rows("a"), access=GUARDED) == [["Re: a"]]
 
 

@@ -1,4 +1,4 @@
-"""What a run trains on, and a GPU that torch cannot use."""
+"""Selection of the training device, and errors for a GPU that torch cannot use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LISTED = "echo 'NVIDIA A100-SXM4-80GB, 570.86.10'; echo 'NVIDIA A100-SXM4-80GB, 
 
 @pytest.fixture
 def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program in the place of `nvidia-smi` that lists two cards; what runs here is no choice of this machine's."""
+    """A stand-in for `nvidia-smi` that lists two cards, independent of this machine."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     program = tmp_path / "bin" / "nvidia-smi"

@@ -1,4 +1,4 @@
-"""What is written is the student: merged adapters, the names of its own checkpoints, a config that agrees."""
+"""An exported checkpoint equals the student: merged adapters, weight names, config."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TRAINABLE = sorted(KINDS.keys() - {"laguna", "phimoe"})
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folder of a student of an architecture."""
+    """Folder of a student with the given architecture."""
     return cache(lambda kind: save_student(kind, tmp_path_factory.mktemp(kind)))
 
 
@@ -51,7 +51,7 @@ def logits(model: Any) -> Tensor:
 
 
 def adapted(folder: Path, **options: Any) -> Policy:
-    """A student in this folder with adapters that act."""
+    """The student in this folder with non-zero adapters."""
     policy = with_lora(load_student(folder), Lora(rank=4, **options), seed=0)
     let_adapters_act(policy)
     return policy

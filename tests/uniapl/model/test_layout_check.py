@@ -1,4 +1,4 @@
-"""What the trainer finds out about a student before it shares prompts, and what it falls back to."""
+"""The check whether a student supports shared prompts, and the fallback layouts."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_student_gets_the_layout_it_supports_and_keeps_its_log_probabilities(n
     assert (reason or "") in (found or "")
     prompt = [5, 9, 40, 31, 7, 8]
     group = [Sequence(prompt, [7, 8, 2]), Sequence(prompt, [11] * 5), Sequence([3, 1] * 3, [4, 5])]
-    for sequence in group:  # one by one, as the library would
+    for sequence in group:  # one by one, as transformers would
         ids = torch.tensor([sequence.prompt_ids + sequence.completion_ids])
         with torch.no_grad():
             expected = torch.log_softmax(policy.model(ids).logits[0, len(prompt) - 1 : -1], dim=-1)
@@ -107,7 +107,7 @@ def test_the_check_changes_no_weights_gradients_or_random_numbers(policy: Policy
 
 
 def test_a_mask_that_the_model_ignores_is_detected(policy: Policy, monkeypatch: Any) -> None:
-    monkeypatch.setattr(forward, "tree_mask", lambda packed: None)  # every branch sees those before
+    monkeypatch.setattr(forward, "tree_mask", lambda packed: None)  # every branch attends to those before
     chosen, reason = with_layout(policy)
     assert chosen.layout.kind == "rows"
     assert "log-probabilities differ by" in (reason or "")
@@ -166,7 +166,7 @@ def test_what_a_model_raises_for_the_mask_is_the_reason(policy: Policy, monkeypa
     ],
 )
 def test_rotary_positions_that_depend_on_the_batch_are_reported(rotary: dict[str, Any], found: str | None) -> None:
-    pretrained = 32 if rotary["rope_type"] == "dynamic" else 64  # the others tell it themselves
+    pretrained = 32 if rotary["rope_type"] == "dynamic" else 64  # the others have a field for it
     config = Qwen3Config(
         **LLAMA_LIKE, max_position_embeddings=pretrained, rope_parameters={"rope_theta": 1e4, **rotary}
     )
@@ -203,7 +203,7 @@ def test_out_of_memory_is_not_a_reason_against_a_layout(policy: Policy, monkeypa
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own compiler uses what it deprecates
 @pytest.mark.filterwarnings("ignore:flex_attention called without:UserWarning")
 def test_flex_attention_gives_the_log_probabilities_of_tree_attention(policy: Policy) -> None:
-    """In eager mode and without a gradient, which is all that a CPU can do of it."""
+    """In eager mode and without a gradient, since a CPU supports no more."""
     prompt = [5, 9, 400]
     group = [Sequence(prompt, [7, 8, 9]), Sequence(prompt, [11]), Sequence([3], [4, 5], demonstration=True)]
     packed = one_pack(group, "blocks")
@@ -214,4 +214,4 @@ def test_flex_attention_gives_the_log_probabilities_of_tree_attention(policy: Po
         plain, _ = completion_logprobs(policy.model, one_pack(group, "plain"), temperature=0.8)
     assert block_mask(packed).shape == (1, 1, 128, 128)
     assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    assert_close(found.sum(), plain.sum(), atol=1e-4, rtol=1e-5)  # without tiles it is the ordinary kernel
+    assert_close(found.sum(), plain.sum(), atol=1e-4, rtol=1e-5)  # without a block mask it is the ordinary kernel

@@ -1,4 +1,4 @@
-"""Adapters: what is trained, what the reference is, what a checkpoint of them can be loaded as."""
+"""Adapters: trained parameters, the reference policy, merged and loaded checkpoints."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ OBJECTIVES = [
 
 
 def sequences_for(spec: JobSpec) -> list[Sequence]:
-    """What the trainer would hand to the objective: rollouts only where some term has weight for them."""
+    """The sequences that the trainer passes to the objective: rollouts only where a term has weight for them."""
     sequences = make_sequences(7, weighted_teacher=spec.adversarial.target == "teacher_response")
     return sequences if spec.uses_rollouts else [s for s in sequences if s.demonstration]
 

@@ -1,4 +1,4 @@
-"""How rollouts are sampled fast: the choice of a token in two looks, and a cache with room to grow."""
+"""Token sampling with a two-level search, and the growing key-value cache."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROMPTS = [[5, 9, 400, 31], [77], [5, 9, 400, 31, 8, 1000, 12]]
 
 
 def running_sum(logits: Tensor, draws: Tensor, temperature: float) -> Tensor:
-    """The same choice the plain way: one running sum over the whole vocabulary, in float64."""
+    """The reference: one cumulative sum over the whole vocabulary, in float64."""
     running = torch.softmax(logits.double() / temperature, dim=-1).cumsum(dim=-1)
     return torch.searchsorted(running, draws.double()[:, None] * running[:, -1:], right=True).squeeze(1)
 
@@ -152,7 +152,7 @@ def test_a_student_whose_states_cannot_be_repeated_is_refused(policy: Policy, co
 
 
 def one_by_one(policy: Policy, prompt: list[int], draws: Tensor, temperature: float) -> Completion:
-    """The plain path: the whole sequence again for every token, no cache, no batch, no padding."""
+    """The reference: a forward of the whole sequence for every token, without cache, batch or padding."""
     ids: list[int] = []
     logprobs: list[float] = []
     for draw in draws:

@@ -1,4 +1,4 @@
-"""Rollouts from a vLLM server: it has the newest weights, or nobody samples from it."""
+"""Rollouts from a vLLM server, which samples with the newest weights only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OPTIONS = Rollout(
 
 @dataclass
 class Sampler:
-    """A server that keeps what it is given, and answers with the version of it: token 10 + version, then the end."""
+    """A server that records the weights it loads, and samples token 10 + their version, then the end token."""
 
     stop_id: int
     orders: list[tuple[str, Any]] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Sampler:
 
 
 class Place:
-    """Where the server is; a test moves it."""
+    """The address of the server, which a test changes."""
 
     def __init__(self) -> None:
         self.address: Address | None = None

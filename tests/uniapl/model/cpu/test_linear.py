@@ -1,4 +1,4 @@
-"""Linear layers multiplied by oneDNN: the numbers and gradients of PyTorch's own."""
+"""Linear layers multiplied by oneDNN have the numbers and gradients of PyTorch's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from uniapl.spec.training import Lora, Resources
 
 @pytest.fixture(autouse=True)
 def chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on AMD's processors."""
+    """oneDNN, as on AMD's processors."""
     monkeypatch.setattr(linear, "CHOSEN", True)
 
 
@@ -30,13 +30,13 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("shape", [(5,), (1, 5), (2, 3, 5)])
 def test_the_same_numbers_and_gradients(bias: bool, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    usual = torch.nn.Linear(5, 7, bias=bias)
+    layer = torch.nn.Linear(5, 7, bias=bias)
     states, out = torch.randn(shape, requires_grad=True), torch.randn(*shape[:-1], 7)
-    wanted = [states, *usual.parameters()]
-    expected = usual(states)
+    wanted = [states, *layer.parameters()]
+    expected = layer(states)
     gradients = torch.autograd.grad((expected * out).sum(), wanted)
-    usual.__class__ = Linear
-    found = usual(states)
+    layer.__class__ = Linear
+    found = layer(states)
     assert "_Product" in type(found.grad_fn).__name__
     assert_close(found, expected)
     assert_close(torch.autograd.grad((found * out).sum(), wanted), gradients)

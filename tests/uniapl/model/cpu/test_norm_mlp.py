@@ -1,4 +1,4 @@
-"""Norms and gates that keep less: the numbers and gradients of transformers' own."""
+"""Memory-efficient norms and gates have the numbers and gradients of transformers'."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def gate(**changes: Any) -> LlamaMLP:
 
 
 def ours(layer: torch.nn.Module) -> torch.nn.Module:
-    """A copy that keeps less."""
+    """A copy with the memory-efficient forward."""
     found: Any = copy.deepcopy(layer)
     use_memory_efficient_norm_and_mlp(found)
     return found
 
 
 def kept(layer: torch.nn.Module, states: Tensor) -> int:
-    """Numbers that a token leaves behind for the backward, but for parameters."""
+    """Numbers saved for the backward per token, without parameters."""
     own = {parameter.data_ptr() for parameter in layer.parameters()}
     found: dict[int, int] = {}
 
@@ -120,7 +120,7 @@ def test_other_dtypes_use_the_original_forward() -> None:
 
 
 def changed(model: Any) -> set[str]:
-    """Kinds of layers with a forward of ours."""
+    """Types of layers whose forward is replaced."""
     use_memory_efficient_norm_and_mlp(model)
     return {type(m).__name__ for m in model.modules() if isinstance(vars(m).get("forward"), MethodType)}
 
