@@ -189,7 +189,7 @@ def test_a_hand_over_of_weights_that_stalls_starts_both_sides_again(
     assert any("resumed after step 4" in m for m in messages(client, job.id))
     left = "service/**/jobs/*/fence-*/sampler"  # twice the student's size, and no use to anybody
     wait_for(lambda: not list(tmp_path.glob(left)), timeout_s=30)  # the row says first that the job is over
-    assert any("no answer within 10 s" in str(e.data) + e.message for e in client.jobs.list_events(job.id))
+    assert any("no complete reply within 10 s" in str(e.data) + e.message for e in client.jobs.list_events(job.id))
 
 
 @BREAKS

@@ -90,8 +90,8 @@ class Learner:
     def _by_weight(self, sequences: Seq[Sequence], weights: Weights) -> tuple[list[Sequence], list[Sequence]]:
         """The sequences that the gradient feels, and the others, which no forward needs."""
         kl_penalty = self._spec.grpo.kl_coef > 0
-        felt = [s for s in sequences if s.weighs(weights, kl_penalty=kl_penalty)]
-        return felt, [s for s in sequences if not s.weighs(weights, kl_penalty=kl_penalty)]
+        felt = [s for s in sequences if s.has_loss_weight(weights, kl_penalty=kl_penalty)]
+        return felt, [s for s in sequences if not s.has_loss_weight(weights, kl_penalty=kl_penalty)]
 
     def _accumulate(
         self,

@@ -328,7 +328,7 @@ def test_a_student_that_cannot_share_prompts_trains_all_the_same_and_says_so(tmp
     assert status == 0, errors
     (event,) = [r for r in reports(tmp_path / "run") if isinstance(r, EventReport) and r.level == "warning"]
     assert event.message.endswith(
-        "without sharing their prompt, more slowly: the student attends to 16 tokens back only"
+        "without sharing their prompt, more slowly: the student has a sliding window of 16 tokens"
     )
 
 

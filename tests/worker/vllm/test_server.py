@@ -168,11 +168,11 @@ def test_a_hung_server_is_stopped_at_once(run: Callable[..., Sidecar], tmp_path:
 
 
 FAULTS = {
-    "hang": "no answer within 5 s",
+    "hang": "no complete reply within 5 s",
     "exit0": "ended with status 0, which nobody asked for",
     "html": "unusable answer",
     "truncated": "unusable answer",
-    "count": "asked about 1 texts, answered about 2",
+    "count": "expected 1 results, got 2",
     "nan": "not finite",
     "null": "not finite",
     "model": "somebody-else answered",
@@ -220,7 +220,7 @@ def test_a_busy_server_that_processes_tokens_is_not_killed_and_one_that_stops_is
     behave(tmp_path, "hang")
     wait_until(lambda: sidecar.restarts == 1)
     told = next(item for item in sidecar.news if "starting it again" in item.message)
-    assert "no answer within 2 s, and processed no token meanwhile" in told.message
+    assert "no complete reply within 2 s, and processed no token meanwhile" in told.message
     behave(tmp_path, "ok")
     wait_until(lambda: sidecar.state == "ready")
 
