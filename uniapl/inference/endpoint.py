@@ -6,11 +6,12 @@ secret: only the owner can read the file.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from uniapl.run import atomic
 
 
 class Address(BaseModel):
@@ -31,12 +32,8 @@ class Address(BaseModel):
 
 
 def write_address(path: Path, address: Address) -> None:
-    """Replace the file atomically."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(address.model_dump_json())
-    new.replace(path)
+    """Replace the file's content; a reader sees the old or the new."""
+    atomic.write(path, address.model_dump_json().encode(), mode=0o600)
 
 
 def read_address(path: Path) -> Address | None:

@@ -26,6 +26,7 @@ from uniapl.model.lora import save_adapter
 from uniapl.model.merge import merged
 from uniapl.model.policy import Policy
 from uniapl.rollout.generator import Completion, OnGroup
+from uniapl.run import atomic
 from uniapl.run.config import SAMPLER_START
 from uniapl.spec.training import Rollout
 
@@ -162,11 +163,8 @@ class VllmGenerator:
 
 
 def write_weights(policy: Policy, folder: Path) -> None:
-    """Write the weights for vLLM, with a separate output head; the folder appears atomically."""
-    new = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    export.save_as(policy.model, merged(policy.model), export.untied(policy.model.config), new)
-    policy.tokenizer.save_pretrained(new)
-    shutil.rmtree(folder, ignore_errors=True)
-    new.rename(folder)
+    """Write what vLLM loads, with an output head of its own; the folder appears whole."""
+    with atomic.new_folder(folder) as new:
+        export.save_as(policy.model, merged(policy.model), export.untied(policy.model.config), new)
+        policy.tokenizer.save_pretrained(new)
+        shutil.rmtree(folder, ignore_errors=True)

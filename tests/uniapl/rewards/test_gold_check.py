@@ -20,7 +20,7 @@ from uniapl.run.reports import REPORT, EventReport
 from uniapl.run.signals import Signals
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.reward import RewardOptions
-from uniapl.training.setup import _load_data
+from uniapl.training.rows import load_data
 
 pytestmark = pytest.mark.integration
 
@@ -94,14 +94,14 @@ def test_golds_that_hang_end_the_check_after_some(pool: RewardPool, monkeypatch:
 
 
 def load(folder: Path, rows: list[DatasetRow], pool: RewardPool, **fields: Any) -> tuple[Any, list[EventReport]]:
-    """What `_load_data` gives and reports of rows without a model."""
+    """What `load_data` gives and reports of rows without a model."""
     (folder / "rows.jsonl").write_text("\n".join(row.model_dump_json(exclude_none=True) for row in rows))
     mix = [{"dataset": str(folder / "rows.jsonl"), "role": fields.pop("role", "rl")}]
     spec = {"student": "s", "dataset_mix": mix, "alpha": 0, "lambda_adv": 0, **fields}
     run = RunConfig.model_validate({"spec": spec, "run_dir": str(folder)})
     try:
         with Reporter(folder / "reports.jsonl") as reporter:
-            (loaded,), held_out = _load_data(run, reporter, Signals(), pool, Credentials({}))
+            (loaded,), held_out = load_data(run, reporter, Signals(), pool, Credentials({}))
     finally:
         lines = (folder / "reports.jsonl").read_text().splitlines()
     reports = [REPORT.validate_json(line) for line in lines]
@@ -134,7 +134,7 @@ def test_held_out_rows_stay_without_their_reward(tmp_path: Path, pool: RewardPoo
     (_, kept), (event,) = load(tmp_path, [row(math("1"))], pool, evaluation={"dataset": str(held_out)})
     assert [r.reward is None for r in kept] == [True, False]
     assert "1 of 2 rows" in event.message
-    assert "answers to the rows are not verified" in event.message
+    assert "answers to these rows are not verified" in event.message
 
 
 def test_the_share_of_references_that_fail_their_own_reward_is_reported(tmp_path: Path, pool: RewardPool) -> None:
