@@ -21,14 +21,14 @@ _WITHOUT_BODY = ("GET", "HEAD", "DELETE")
 """Methods of which no route reads a body."""
 
 
-class Guarded(APIRoute):
+class AuthenticatedRoute(APIRoute):
     """A route that answers 401 before a byte of the body is read, and 408 when the body does not come in time."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What handles a request of this route."""
         handle = super().get_route_handler()
 
-        async def guarded(request: Request) -> Response:
+        async def authenticated(request: Request) -> Response:
             if request.method in _WITHOUT_BODY:
                 return await handle(request)
             service: Service = request.app.state.service
@@ -36,7 +36,7 @@ class Guarded(APIRoute):
             streamed = (request.method, self.path) in STREAMED
             return await handle(await _bounded(request, service, streamed))
 
-        return guarded
+        return authenticated
 
 
 async def _bounded(request: Request, service: Service, streamed: bool) -> Request:

@@ -1,4 +1,4 @@
-"""What routes are given: settings, the database, the doorbell.
+"""What routes are given: settings, the database, the job notifier.
 
 A route opens and ends its transaction itself, in one thread. As a dependency, a session would be closed in whatever
 thread is free next; when requests that wait for a lock or a connection have taken them all, its holder never gets one.
@@ -12,12 +12,12 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 
-from api.event_feed import Live
+from api.event_feed import EventFeed
 from api.http.rate_limits import Limits
-from api.worker_cache import Fleet
+from api.worker_cache import WorkerCache
 from store.access.keyring import SecretKey
 from store.artifacts.paths import Artifacts
-from store.broker.celery_app import Doorbell
+from store.broker.celery_app import JobNotifier
 from store.model_registry import Registry
 from store.settings import Settings
 
@@ -30,11 +30,11 @@ class Service:
     engine: Engine
     secret_key: SecretKey
     limits: Limits
-    live: Live
-    fleet: Fleet
+    event_feed: EventFeed
+    worker_cache: WorkerCache
     artifacts: Artifacts
     registry: Registry
-    doorbell: Doorbell
+    notifier: JobNotifier
 
 
 async def get_service(request: Request) -> Service:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+from fastapi.sse import format_sse_event
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
@@ -27,13 +28,13 @@ BATCH = 500
 
 
 class Line(NamedTuple):
-    """An event as it goes over the wire, written once for all its readers."""
+    """An event in the format of server-sent events, written once for all its readers."""
 
     seq: int
-    text: str
+    wire: bytes
 
 
-class News(NamedTuple):
+class Update(NamedTuple):
     """What a look found of one job."""
 
     lines: Sequence[Line]
@@ -41,7 +42,7 @@ class News(NamedTuple):
     """Whether the job is over, and these lines are its last."""
 
 
-class Feed:
+class JobFeed:
     """The newest events of one job that somebody reads."""
 
     def __init__(self, last: int) -> None:
@@ -68,28 +69,28 @@ class Feed:
             return False
         return True
 
-    def take(self, news: News) -> None:
+    def take(self, update: Update) -> None:
         """Add what was found, and wake the readers. Numbers have no gaps, and neither has what is remembered."""
-        for line in news.lines:
+        for line in update.lines:
             if line.seq > self.last:
                 self._tail.append(line)
                 self.last = line.seq
-        self.over = news.over
+        self.over = update.over
         self._change.set()
         self._change = asyncio.Event()
 
 
-class Live:
-    """All feeds of a process, and the task that looks for their news."""
+class EventFeed:
+    """All feeds of a process, and the task that polls for their updates."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._feeds: dict[str, Feed] = {}
+        self._feeds: dict[str, JobFeed] = {}
 
     @asynccontextmanager
-    async def watch(self, job_id: str, last: int) -> AsyncIterator[Feed]:
+    async def watch(self, job_id: str, last: int) -> AsyncIterator[JobFeed]:
         """The job's feed while the block runs; `last` is the number of its newest event now."""
-        feed = self._feeds.setdefault(job_id, Feed(last))
+        feed = self._feeds.setdefault(job_id, JobFeed(last))
         feed.readers += 1
         try:
             yield feed
@@ -108,12 +109,12 @@ class Live:
                 except SQLAlchemyError as error:  # readers get heartbeats, and the events when it is back
                     logger.warning("the database does not answer: %s", getattr(error, "orig", error))
                     found = {}
-                for job_id, news in found.items():
+                for job_id, update in found.items():
                     if job_id in self._feeds:
-                        self._feeds[job_id].take(news)
+                        self._feeds[job_id].take(update)
             await asyncio.sleep(POLL_S)
 
-    def _look(self, known: dict[str, int]) -> dict[str, News]:
+    def _look(self, known: dict[str, int]) -> dict[str, Update]:
         found = {}
         ids = list(known)
         with reading(self._engine) as session:
@@ -125,14 +126,14 @@ class Live:
                     if newest > known[job_id] or over:
                         lines = [line_of(row) for row in events.after(session, job_id, known[job_id], BATCH)]
                         all_told = not lines or lines[-1].seq >= newest
-                        found[job_id] = News(lines, over=over and all_told)
+                        found[job_id] = Update(lines, over=over and all_told)
         return found
 
 
 def line_of(row: Event) -> Line:
     """An event for the wire."""
     event = to_event(row)
-    return Line(event.id, f"id: {event.id}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n")
+    return Line(event.id, format_sse_event(id=str(event.id), event=event.type, data_str=event.model_dump_json()))
 
 
 def to_event(row: Event) -> JobEvent:

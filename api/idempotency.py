@@ -44,15 +44,15 @@ class Once:
         """The same in a transaction of the caller's."""
         if self.key is None:
             return effect(session)
-        known = idempotency.earlier(session, self.key, self.request)
+        known = idempotency.find(session, self.key, self.request)
         if known is not None:
             self.response.headers[REPLAYED] = "true"
             return model.model_validate(known)
         made = effect(session)
-        idempotency.keep(session, self.key, made.model_dump(mode="json"))
+        idempotency.save(session, self.key, made.model_dump(mode="json"))
         return made
 
-    def about(self, *parts: str) -> Once:
+    def with_body(self, *parts: str) -> Once:
         """The same key for a request whose body is described by these, since it cannot be held in memory."""
         return Once(self.key, hashlib.sha256("\0".join((self.request, *parts)).encode()).hexdigest(), self.response)
 
@@ -81,7 +81,7 @@ def replayed(request: Request) -> JSONResponse | None:
     if not isinstance(caller, Caller) or not isinstance(once, Once) or once.key is None:
         return None
     with caller.reading() as session:
-        known = idempotency.known(session, once.key, once.request)
+        known = idempotency.peek(session, once.key, once.request)
         if known is None:
             return None
         known = getattr(request.state, "view", _as_stored)(session, known)
@@ -105,4 +105,4 @@ def _fingerprint(request: Request, body: bytes) -> str:
 
 OnceDep = Annotated[Once, Depends(_of_body)]
 OnceStreamed = Annotated[Once, Depends(_of_stream)]
-"""For routes that read the body as a stream; they add what they have read with `about`."""
+"""For routes that read the body as a stream; they add what they have read with `with_body`."""

@@ -6,22 +6,24 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from sqlalchemy import Engine
 
 from api import error_handlers
 from api.deps import Service
-from api.event_feed import Live
-from api.http.middleware import PAGES, Envelope
+from api.event_feed import EventFeed
+from api.http.middleware import PAGES, RequestMiddleware
 from api.http.rate_limits import Limits
 from api.openai import files, fine_tuning
 from api.routes import checkpoints, datasets, estimates, jobs, secrets, service, uploads
-from api.worker_cache import Fleet
+from api.worker_cache import WorkerCache
 from store.access import keyring
 from store.artifacts.paths import Artifacts
-from store.broker.celery_app import Doorbell, make_celery
+from store.broker.celery_app import JobNotifier, make_celery
 from store.db import make_engine
 from store.model_registry import Registry
 from store.settings import Settings
@@ -36,43 +38,48 @@ Upload a dataset, `POST /jobs` with a spec, follow `/jobs/{id}/events`, take the
 """
 
 
+ROUTERS = (estimates, jobs, datasets, uploads, checkpoints, secrets, fine_tuning, files, service)
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application; settings come from the environment by default."""
-    settings = settings or Settings()
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        tracing.start("uniapl-api")
-        engine = make_engine(settings.database)
-        live = Live(engine)
-        app.state.service = Service(
-            settings=settings,
-            engine=engine,
-            secret_key=keyring.load(settings),
-            limits=Limits(settings),
-            live=live,
-            fleet=Fleet(engine, settings.lease_s),
-            artifacts=Artifacts.of(settings),
-            registry=Registry(settings),
-            doorbell=Doorbell(make_celery(settings)),
-        )
-        looking = asyncio.create_task(live.run())
-        gc.collect()
-        gc.freeze()  # what is loaded stays: a full collection would look through it with every request waiting
-        yield
-        looking.cancel()
-        engine.dispose()
-
     app = FastAPIOffline(
         title="UniAPL",
         version=version("uniapl"),
         description=DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=partial(_lifespan, settings or Settings()),
         static_url=f"{PAGES[0]}/assets",
     )
     error_handlers.install(app)
-    app.add_middleware(Envelope)
-
-    for module in (estimates, jobs, datasets, uploads, checkpoints, secrets, fine_tuning, files, service):
+    app.add_middleware(RequestMiddleware)
+    for module in ROUTERS:
         app.include_router(module.router)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
+    """Open what the process holds, poll for events while it serves, and close everything."""
+    tracing.start("uniapl-api")
+    engine = make_engine(settings.database)
+    app.state.service = service = _open(settings, engine)
+    polling = asyncio.create_task(service.event_feed.run())
+    gc.collect()
+    gc.freeze()  # a full collection would traverse what stays loaded while every request waits
+    yield
+    polling.cancel()
+    engine.dispose()
+
+
+def _open(settings: Settings, engine: Engine) -> Service:
+    return Service(
+        settings=settings,
+        engine=engine,
+        secret_key=keyring.load(settings),
+        limits=Limits(settings),
+        event_feed=EventFeed(engine),
+        worker_cache=WorkerCache(engine, settings.lease_s),
+        artifacts=Artifacts.of(settings),
+        registry=Registry(settings),
+        notifier=JobNotifier(make_celery(settings)),
+    )

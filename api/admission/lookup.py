@@ -10,6 +10,7 @@ from store.model_registry import Registry
 from store.tables import Dataset
 from uniapl.errors import SpecError
 from uniapl.run.config import ModelSource
+from uniapl.run.registry import Kind
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import DatasetContents
 
@@ -41,22 +42,12 @@ def contents(session: Session, dataset_id: str, param: str, *, hold: bool = Fals
     return DatasetContents(dataset.rows, dataset.references, dataset.rewards)
 
 
-def find_models(registry: Registry, spec: JobSpec) -> dict[str, ModelSource]:
-    """Where the models of a spec are.
+def find_student(registry: Registry, name: str) -> dict[str, ModelSource]:
+    """Where the student is.
 
     Raises:
-        SpecError: one is unknown, or of another kind.
+        SpecError: it is unknown, or of another kind.
     """
-    models = find_student(registry, spec.student)
-    check_sampler(spec, models[spec.student])
-    name = spec.discriminator.model
-    if spec.uses_discriminator and name is not None:
-        models |= find_discriminator(registry, name, spec.discriminator.type)
-    return models
-
-
-def find_student(registry: Registry, name: str) -> dict[str, ModelSource]:
-    """Where the student is; raises as `find_models`."""
     return {name: registry.resolve(name, "student", "student")}
 
 
@@ -70,6 +61,14 @@ def check_sampler(spec: JobSpec, student: ModelSource) -> None:
         )
 
 
-def find_discriminator(registry: Registry, name: str, type_: str) -> dict[str, ModelSource]:
-    """Where the discriminator is; a learned one starts from a language model, as students do."""
-    return {name: registry.resolve(name, "student" if type_ == "learned" else "discriminator", "discriminator.model")}
+def find_discriminator(registry: Registry, spec: JobSpec) -> dict[str, ModelSource]:
+    """Where the discriminator is, if the spec uses one; a learned one starts from a language model, as students do.
+
+    Raises:
+        SpecError: it is unknown, or of another kind.
+    """
+    name = spec.discriminator.model
+    if not spec.uses_discriminator or name is None:
+        return {}
+    kind: Kind = "student" if spec.discriminator.type == "learned" else "discriminator"
+    return {name: registry.resolve(name, kind, "discriminator.model")}

@@ -9,14 +9,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.admission import estimate, lookup
-from api.admission.server_policy import check_discriminator, check_teacher, need_secret
+from api.admission.checks import Checks
 from api.auth import Caller
 from api.http.problems import field_problems
 from uniapl.errors import UniaplError
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import SpecProblem, Validation
 from uniapl.spec.job import JobSpec
-from uniapl.spec.requirements import DatasetContents, mix_problems
 
 INVALID_FIELD = "invalid_request"
 """Code of a field that is wrong by itself or against others, as `POST /jobs` answers it."""
@@ -66,35 +65,15 @@ def _look_up(caller: Caller, given: dict[str, Any], problems: list[SpecProblem])
 
 
 def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[str]:
-    """What a whole spec names, and whether it fits; returns what may not be meant."""
-    models: dict[str, ModelSource] = {}
-    with _noting(problems):
-        check_teacher(caller.service.settings, spec)
-    with _noting(problems):
-        check_discriminator(caller.service.settings, spec)
-    with _noting(problems):
-        models |= lookup.find_student(caller.service.registry, spec.student)
-        lookup.check_sampler(spec, models[spec.student])
-    if spec.uses_discriminator and spec.discriminator.model is not None:
-        with _noting(problems):
-            models |= lookup.find_discriminator(
-                caller.service.registry, spec.discriminator.model, spec.discriminator.type
-            )
-    contents: list[DatasetContents] = []
+    """Add the problems of a spec with valid fields; returns warnings."""
+    checks = Checks(caller, spec)
+    found = list(checks.remote())
     with caller.reading() as session:
-        for param, name in lookup.mixed(spec):
-            with _noting(problems):
-                contents.append(lookup.contents(session, name, param))
-        if spec.evaluation is not None:
-            with _noting(problems):
-                lookup.find_dataset(session, spec.evaluation.dataset, "evaluation.dataset")
-        with _noting(problems):
-            need_secret(session, spec)
-    if len(contents) == len(spec.dataset_mix):
-        problems += [_told(problem) for problem in mix_problems(spec, contents)]
-    if not problems and (misfit := estimate.misfit(caller, spec, models)) is not None:
-        problems.append(_told(misfit))
-    return [] if problems else _warnings(caller, spec, models)
+        found += checks.stored(session)
+    if not found:
+        found += checks.capacity()
+    problems += map(_told, found)
+    return [] if found else _warnings(caller, spec, checks.models)
 
 
 def _warnings(caller: Caller, spec: JobSpec, models: dict[str, ModelSource]) -> list[str]:

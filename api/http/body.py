@@ -1,4 +1,8 @@
-"""How a request's body comes in: within how long, and, where it is held in memory, how long and how deep it may be."""
+"""Limits of a request's body: time, and, where it is held in memory, length and depth of its JSON.
+
+FastAPI's `max_body_size` is not used: it replaces every answer to a body announced too long, the 401 of a request
+without a key included, by a plain text 413 (`test_of_a_body_announced_too_long_the_key_is_checked_first_…`).
+"""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _ASKED_BY_MACHINES = ("/healthz", "/readyz", "/metrics")
 """Every few seconds; the log tells of their failures only."""
 
 
-class Envelope:
+class RequestMiddleware:
     """Wraps the application."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import Caller, ReadsJobs, WritesDatasets
-from api.authenticated_route import Guarded
+from api.authenticated_route import AuthenticatedRoute
 from api.http import file_response
 from api.http.problems import RESPONSES
 from api.idempotency import OnceStreamed
@@ -19,14 +19,14 @@ from api.openai.mapping import file_view
 from api.openai.multipart import Form
 from api.routes.datasets import add, delete_dataset, keep
 from store.datasets import repository as datasets
-from store.datasets.ingest import Ingest, Stated
+from store.datasets.ingest import Expected, Ingest
 from store.errors import NotFound
 from store.paging import newest_first
 from store.tables import Dataset as Row
 from store.tables import new_id
 from uniapl.errors import SpecError
 
-router = APIRouter(prefix="/v1/files", tags=["OpenAI's view"], responses=RESPONSES, route_class=Guarded)
+router = APIRouter(prefix="/v1/files", tags=["OpenAI's view"], responses=RESPONSES, route_class=AuthenticatedRoute)
 FileId = Annotated[str, Path(alias="file_id")]
 PURPOSE = "fine-tune"
 NAME_LENGTH = 200
@@ -99,8 +99,8 @@ async def create_file(request: Request, caller: WritesDatasets, once: OnceStream
             given = form.fields.get("purpose")
             raise SpecError(f"files for {given!r} are not taken", param="purpose", hint=f"send purpose={PURPOSE}")
         name = (form.filename or "file")[:NAME_LENGTH]
-        row = await run_in_threadpool(ingest.finish, name, Stated())
-        made = await run_in_threadpool(keep, caller, once.about(row.sha256, name), row, add)
+        row = await run_in_threadpool(ingest.finish, name, Expected())
+        made = await run_in_threadpool(keep, caller, once.with_body(row.sha256, name), row, add)
     return _get(caller, made.id)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from api.admission import admit
 from api.auth import Caller, ReadsJobs, WritesJobs
-from api.authenticated_route import Guarded
+from api.authenticated_route import AuthenticatedRoute
 from api.http.problems import RESPONSES
 from api.idempotency import Once, OnceDep
 from api.openai import mapping
@@ -34,7 +34,7 @@ router = APIRouter(
     prefix="/v1/fine_tuning/jobs",
     tags=["OpenAI's view"],
     responses=RESPONSES,
-    route_class=Guarded,
+    route_class=AuthenticatedRoute,
     dependencies=[Depends(_replays_show_this_view)],
 )
 JobId = Annotated[str, Path(alias="fine_tuning_job_id")]
@@ -82,7 +82,7 @@ def create_fine_tuning_job(
         except NotFound as error:
             raise SpecError(str(error), param="training_file", hint="upload it with POST /v1/files") from None
     job = admit.admit(caller, once, mapping.to_spec(request, rows))
-    background.add_task(caller.service.doorbell.ring, job.id)
+    background.add_task(caller.service.notifier.notify, job.id)
     with caller.reading() as session:
         return _view(session, job.id)
 
@@ -126,7 +126,7 @@ def resume_fine_tuning_job(
     job_id: JobId, caller: WritesJobs, once: OnceDep, background: BackgroundTasks
 ) -> FineTuningJob:
     """Let a paused job go on."""
-    background.add_task(caller.service.doorbell.ring, job_id)
+    background.add_task(caller.service.notifier.notify, job_id)
     return _change(caller, once, job_id, lifecycle.request_resume)
 
 

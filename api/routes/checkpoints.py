@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Path, Request, Response
 from fastapi.responses import FileResponse
 
 from api.auth import ReadsCheckpoints, WritesJobs
-from api.authenticated_route import Guarded
+from api.authenticated_route import AuthenticatedRoute
 from api.deps import Service
 from api.http import file_response
 from api.http.problems import RESPONSES
@@ -19,7 +19,7 @@ from store.tables import Checkpoint as Row
 from uniapl.run.manifest import MANIFEST
 from uniapl.spec.resources import Alias, Checkpoint, Page
 
-router = APIRouter(tags=["checkpoints"], responses=RESPONSES, route_class=Guarded)
+router = APIRouter(tags=["checkpoints"], responses=RESPONSES, route_class=AuthenticatedRoute)
 AliasName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$", description="Lower case.")]
 
 

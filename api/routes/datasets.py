@@ -10,14 +10,14 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import Caller, ReadsJobs, WritesDatasets
-from api.authenticated_route import Guarded
+from api.authenticated_route import AuthenticatedRoute
 from api.deps import After, Limit
 from api.http.problems import RESPONSES
 from api.idempotency import Once, OnceStreamed
-from store.artifacts.base import ObjectsAway
+from store.artifacts.base import StorageUnavailable
 from store.datasets import repository as datasets
 from store.datasets import statistics
-from store.datasets.ingest import Ingest, Stated
+from store.datasets.ingest import Expected, Ingest
 from store.errors import Conflict, NotFound
 from store.paging import newest_first
 from store.tables import Dataset as Row
@@ -25,7 +25,7 @@ from store.tables import new_id
 from uniapl.spec.resources import Dataset, DatasetStatistics, Page
 from uniapl.spec.stored import StoredRow
 
-router = APIRouter(prefix="/datasets", tags=["datasets"], responses=RESPONSES, route_class=Guarded)
+router = APIRouter(prefix="/datasets", tags=["datasets"], responses=RESPONSES, route_class=AuthenticatedRoute)
 Sha256 = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Hash of the body, in hex; checked.")]
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -64,8 +64,8 @@ async def upload_dataset(
     ):
         async for chunk in request.stream():
             await run_in_threadpool(ingest.feed, chunk)
-        row = await run_in_threadpool(ingest.finish, name, Stated(size, sha256))
-        return await run_in_threadpool(keep, caller, once.about(row.sha256), row, add)
+        row = await run_in_threadpool(ingest.finish, name, Expected(size, sha256))
+        return await run_in_threadpool(keep, caller, once.with_body(row.sha256), row, add)
 
 
 def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], Row]) -> Dataset:
@@ -74,14 +74,14 @@ def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], 
     The file goes again if another request was faster, or none may come.
 
     Raises:
-        ObjectsAway: nothing is kept.
+        StorageUnavailable: nothing is kept.
     """
     artifacts = caller.service.artifacts
     name = artifacts.relative(artifacts.dataset(row.id))
     try:
         artifacts.objects.publish(name)
         stored = once.answer(caller, Dataset, lambda session: Dataset.model_validate(settle(session, row)))
-    except (Conflict, NotFound, ObjectsAway):
+    except (Conflict, NotFound, StorageUnavailable):
         artifacts.objects.remove(name)
         raise
     if stored.id != row.id:

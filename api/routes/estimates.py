@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 
-from api.admission import estimate, lookup, validate
-from api.admission.server_policy import check_discriminator, check_teacher
+from api.admission import estimate, validate
+from api.admission.checks import Checks, raise_first
 from api.auth import Admin, ReadsJobs
-from api.authenticated_route import Guarded
+from api.authenticated_route import AuthenticatedRoute
 from api.examples import JOB_EXAMPLES
 from api.http.problems import RESPONSES
 from store import workers
@@ -17,7 +17,7 @@ from uniapl.spec.estimate import Estimate, Validation, Worker
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Page
 
-router = APIRouter(responses=RESPONSES, route_class=Guarded)
+router = APIRouter(responses=RESPONSES, route_class=AuthenticatedRoute)
 
 
 @router.post("/jobs/validate", tags=["jobs"])
@@ -36,9 +36,9 @@ def estimate_job(spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)], 
     Memory is computed from the sizes of the models and the lengths of the rows, for the trainer's own way of working;
     docs/estimate.md sets it against measurements. Nothing is queued or stored.
     """
-    check_discriminator(caller.service.settings, spec)
-    check_teacher(caller.service.settings, spec)
-    return estimate.estimate(caller, spec, lookup.find_models(caller.service.registry, spec))
+    checks = Checks(caller, spec)
+    raise_first(checks.remote())
+    return estimate.estimate(caller, spec, checks.models)
 
 
 @router.get("/workers", tags=["service"])

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from api import sse
 from api.admission import admit
 from api.auth import Caller, ReadsJobs, WritesJobs
-from api.authenticated_route import Guarded
+from api.authenticated_route import AuthenticatedRoute
 from api.deps import After, Limit, Service
 from api.event_feed import to_event
 from api.examples import JOB_EXAMPLES
@@ -31,7 +31,7 @@ from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
 
 MAX = 2**31 - 1
-router = APIRouter(prefix="/jobs", tags=["jobs"], responses=RESPONSES, route_class=Guarded)
+router = APIRouter(prefix="/jobs", tags=["jobs"], responses=RESPONSES, route_class=AuthenticatedRoute)
 
 
 @router.post("", status_code=201)
@@ -48,7 +48,7 @@ def create_job(
     with every default filled in; the same is stored beside each checkpoint.
     """
     job = admit.admit(caller, once, spec)
-    background.add_task(caller.service.doorbell.ring, job.id)  # runs after the commit
+    background.add_task(caller.service.notifier.notify, job.id)  # runs after the commit
     response.headers["location"] = f"/jobs/{job.id}"
     return job
 
@@ -97,7 +97,7 @@ def resume_job(job_id: str, caller: WritesJobs, once: OnceDep, background: Backg
     again. Resuming a job that is not paused is harmless; a job that has ended is a 409.
     """
     job = _change(caller, once, job_id, lifecycle.request_resume)
-    background.add_task(caller.service.doorbell.ring, job_id)  # runs after the commit
+    background.add_task(caller.service.notifier.notify, job_id)  # runs after the commit
     return job
 
 

@@ -7,14 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path
 
 from api.auth import ReadsJobs, WritesJobs
-from api.authenticated_route import Guarded
+from api.authenticated_route import AuthenticatedRoute
 from api.http.problems import RESPONSES
 from store.access import secrets
 from uniapl.spec.resources import Page, Secret
 from uniapl.spec.secret import NewSecret
 from uniapl.spec.teacher import SECRET_NAME
 
-router = APIRouter(prefix="/secrets", tags=["secrets"], responses=RESPONSES, route_class=Guarded)
+router = APIRouter(prefix="/secrets", tags=["secrets"], responses=RESPONSES, route_class=AuthenticatedRoute)
 SecretName = Annotated[str, Path(pattern=SECRET_NAME, description="Lower case.")]
 
 

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.auth import ReadsJobs, ReadsMetrics
-from api.authenticated_route import Guarded
+from api.authenticated_route import AuthenticatedRoute
 from api.deps import ServiceDep
 from api.http.problems import RESPONSES, Problem, problem
 from api.metrics import exposition
@@ -19,7 +19,7 @@ from store.db import reading
 from store.jobs import stats
 from uniapl.spec.resources import Model, Page
 
-router = APIRouter(tags=["service"], route_class=Guarded)
+router = APIRouter(tags=["service"], route_class=AuthenticatedRoute)
 
 
 @router.get("/models", responses=RESPONSES)

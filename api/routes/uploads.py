@@ -10,13 +10,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from api.auth import Caller, ReadsJobs, WritesDatasets
-from api.authenticated_route import Guarded
+from api.authenticated_route import AuthenticatedRoute
 from api.http.problems import RESPONSES, BodyRefused
 from api.idempotency import Once, OnceDep
 from api.routes.datasets import BODY, keep
 from store.datasets import repository as datasets
 from store.datasets import uploads
-from store.datasets.ingest import Ingest, Stated
+from store.datasets.ingest import Expected, Ingest
 from store.datasets.jsonl import InvalidDataset
 from store.errors import Conflict, TooLarge
 from store.tables import Upload as Row
@@ -25,7 +25,7 @@ from uniapl.errors import DatasetError
 from uniapl.spec.base import Name
 from uniapl.spec.resources import Dataset, Upload
 
-router = APIRouter(prefix="/uploads", tags=["uploads"], responses=RESPONSES, route_class=Guarded)
+router = APIRouter(prefix="/uploads", tags=["uploads"], responses=RESPONSES, route_class=AuthenticatedRoute)
 BLOCK = 4 * 1024 * 1024
 """Bytes held in memory before they are written and counted."""
 
@@ -121,7 +121,7 @@ def _become(caller: Caller, once: Once, upload: Row) -> Dataset:
         with path.open("rb") as file, Ingest(service.artifacts, service.settings, dataset_id, caller.tenant) as ingest:
             while chunk := file.read(64 * 1024):
                 ingest.feed(chunk)
-            row = ingest.finish(upload.name, Stated(upload.bytes, upload.sha256))
+            row = ingest.finish(upload.name, Expected(upload.bytes, upload.sha256))
     except (InvalidDataset, DatasetError, TooLarge):
         _remove(caller, upload.id)
         raise

@@ -19,6 +19,8 @@ from tests.conftest import fresh_postgres
 from tests.e2e.conftest import CHANCE, IMPATIENT, trainers, wait_for
 from tests.worker.vllm.test_server import begin, behave, lives, nothing_lives, started
 
+pytestmark = pytest.mark.integration
+
 PROBES_MEET_IT = ["hang", "exit0", "nan"]
 ANSWERS_MEET_IT = ["html", "truncated", "count", "model"]
 PATIENCE_S = 900.0
@@ -187,7 +189,7 @@ def test_a_hand_over_of_weights_that_stalls_starts_both_sides_again(
     assert any("resumed after step 4" in m for m in messages(client, job.id))
     left = "service/**/jobs/*/fence-*/sampler"  # twice the student's size, and no use to anybody
     wait_for(lambda: not list(tmp_path.glob(left)), timeout_s=30)  # the row says first that the job is over
-    assert any("no answer within 10 s" in str(e.data) + e.message for e in client.jobs.list_events(job.id))
+    assert any("no complete reply within 10 s" in str(e.data) + e.message for e in client.jobs.list_events(job.id))
 
 
 @BREAKS

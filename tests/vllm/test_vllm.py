@@ -1,4 +1,4 @@
-"""The real vLLM beside a trainer, on CPU (`make vllm`): what it says is what the same models say in this process."""
+"""The real vLLM beside a trainer, on CPU (`make vllm`), compared with the same models in this process."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ GROUPS: set[int] = set()
 
 
 def vllms() -> list[psutil.Process]:
-    """Living processes of vLLM; some give themselves another name and overwrite their environment."""
+    """Running processes of vLLM; some change their name and overwrite their environment."""
     found = []
     for process in psutil.process_iter(["status"]):
         try:
@@ -153,7 +153,7 @@ def test_minilm_scores_as_in_process_and_its_engine_may_be_killed(client: Client
     check_scores(client, job.id, here)
 
 
-def test_a_reward_model_scores_as_in_process_by_polars_road(
+def test_a_reward_model_scores_as_in_process(
     client: Client, service: EmbeddedService, spec: dict[str, Any], reward_model: ModelSource
 ) -> None:
     served = {"type": "polar", "model": "tiny-reward-model", "backend": vllm(), "batch_size": 4}
@@ -167,10 +167,12 @@ def test_a_reward_model_scores_as_in_process_by_polars_road(
 
 
 @pytest.mark.parametrize("lora", [None, {"rank": 8}], ids=["weights", "adapters"])
-def test_the_newest_weights_answer(client: Client, spec: dict[str, Any], lora: dict[str, Any] | None) -> None:
+def test_completions_come_from_the_newest_weights(
+    client: Client, spec: dict[str, Any], lora: dict[str, Any] | None
+) -> None:
     rollout = {"max_new_tokens": 12, "backend": vllm()}
     job_id = finished(client, {**spec, "rollout": rollout, "lora": lora})
-    wait_for(lambda: vllms() == [], timeout_s=30)  # nobody else can use a server that has this job's weights
+    wait_for(lambda: vllms() == [], timeout_s=30)  # no other job can use a server with this job's weights
     print(*[message for message in told(client, job_id) if "server" in message], sep="\n")
     found = metrics(client, job_id)
     for name in ("time/sync_weights", "time/generate", "time/scoring_hidden", "sampling/sampling_logp_difference/mean"):

@@ -112,7 +112,7 @@ class RemotePolar(FrozenDiscriminator):
             path,
             lambda model: score_request(self._api, model, texts, raw=raw)[1],
             lambda content, model: read_scores(self._api, content, model=model, count=len(texts)),
-            is_whole=lambda scores: all(map(math.isfinite, scores)),
+            is_complete=lambda scores: all(map(math.isfinite, scores)),
         )
 
     def _check_raw(self) -> None:
@@ -180,7 +180,7 @@ class RemoteEmbedding(FrozenDiscriminator):
             path,
             lambda model: embed_request(model, rows)[1],
             lambda content, model: read_embeddings(content, model=model, count=len(rows)),
-            is_whole=lambda vectors: all(math.isfinite(vector[0]) for vector in vectors),
+            is_complete=lambda vectors: all(math.isfinite(vector[0]) for vector in vectors),
         )
 
 

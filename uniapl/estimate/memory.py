@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from uniapl.batching.packing import CACHE_ROOM, CHUNK_LOGITS, cut, prompts_at_once, row_length, usual
-from uniapl.estimate.model_shape import Shape
+from uniapl.batching.packing import CACHE_ROOM, CHUNK_LOGITS, cut, fastest_layout, prompts_at_once, row_length
+from uniapl.estimate.model_shape import ModelShape
 from uniapl.estimate.workload import Level, Step
 from uniapl.spec.backend import InProcess
 from uniapl.spec.job import JobSpec
@@ -77,7 +77,7 @@ class _Conditions:
 
 
 def peak(
-    spec: JobSpec, student: Shape, judge: Shape | None, step: Step, level: Level, device: Device = "cpu"
+    spec: JobSpec, student: ModelShape, judge: ModelShape | None, step: Step, level: Level, device: Device = "cpu"
 ) -> tuple[Parts, float]:
     """Bytes of each part at its largest, and of the largest moment, in which not all parts are alive.
 
@@ -97,7 +97,9 @@ def peak(
     return parts, total
 
 
-def _moments(spec: JobSpec, student: Shape, judge: Shape | None, step: Step, on: _Conditions) -> Iterator[Parts]:
+def _moments(
+    spec: JobSpec, student: ModelShape, judge: ModelShape | None, step: Step, on: _Conditions
+) -> Iterator[Parts]:
     trained = student.adapters(spec.lora) if spec.lora else student.parameters
     resident: Parts = {
         "runtime": on.runtime(spec),
@@ -141,11 +143,11 @@ def _terms(stage: Stage) -> int:
     return (high > 0) + (low < 1) + (bounds(stage.lambda_adv)[1] > 0)
 
 
-def largest(spec: JobSpec, student: Shape, step: Step, device: Device = "cpu") -> PackSize:
+def largest(spec: JobSpec, student: ModelShape, step: Step, device: Device = "cpu") -> PackSize:
     """The pack that takes the most memory, of those that the trainer would cut."""
     sequences = step.demonstrations + step.rollouts
     limit, width = spec.resources.micro_batch_tokens, kept(spec, student, device)
-    layout = usual(gpu=device == "gpu")
+    layout = fastest_layout(gpu=device == "gpu")
     found, count = PackSize(0, 0, True), 0
     for rows in cut(sequences, limit, layout):
         count += 1
@@ -164,7 +166,7 @@ def _size(pack: PackSize, width: int) -> int:
     return pack.tokens * width + FLOAT * LOGITS * pack.logits
 
 
-def per_token(shape: Shape, lora: Lora | None = None, device: Device = "cpu", *, ours: bool = False) -> int:
+def per_token(shape: ModelShape, lora: Lora | None = None, device: Device = "cpu", *, ours: bool = False) -> int:
     """Bytes that a token leaves behind for the backward pass, over all layers.
 
     Of each layer: both norms' inputs, normalised values and outputs; queries, repeated keys and values, attention's
@@ -182,7 +184,7 @@ def per_token(shape: Shape, lora: Lora | None = None, device: Device = "cpu", *,
     return shape.layers * (FLOAT * norms + PRODUCT[device] * products)
 
 
-def kept(spec: JobSpec, student: Shape, device: Device) -> int:
+def kept(spec: JobSpec, student: ModelShape, device: Device) -> int:
     """The same, or with `gradient_checkpointing` each layer's input, and the rest of the one that is recomputed."""
     everything = per_token(student, spec.lora, device, ours=device == "cpu")
     if not spec.resources.gradient_checkpointing:
@@ -190,12 +192,12 @@ def kept(spec: JobSpec, student: Shape, device: Device) -> int:
     return student.layers * FLOAT * student.hidden + everything // student.layers
 
 
-def _cast(student: Shape, device: Device) -> int:
+def _cast(student: ModelShape, device: Device) -> int:
     """The weights in bfloat16, which autocast keeps from the forward to the backward."""
     return PRODUCT["gpu"] * student.parameters if device == "gpu" else 0
 
 
-def _rollouts(spec: JobSpec, student: Shape, step: Step) -> float:
+def _rollouts(spec: JobSpec, student: ModelShape, step: Step) -> float:
     """Keys and values of the sequences sampled at once, and what drawing a token from the vocabulary takes.
 
     The cache makes room by copying, one layer at a time. Held-out rows are answered in the same way; their prompts are
@@ -219,14 +221,14 @@ def _at_once(spec: JobSpec, prompts: int, group_size: int) -> int:
     return min(prompts_at_once(spec.rollout.batch_size, max(group_size, 1)), prompts) * group_size
 
 
-def _judge_resident(spec: JobSpec, judge: Shape | None) -> float:
+def _judge_resident(spec: JobSpec, judge: ModelShape | None) -> float:
     """A judge's weights; of one that learns its moments too."""
     if judge is None:
         return 0
     return FLOAT * judge.parameters * (3 if spec.discriminator.type == "learned" else 1)
 
 
-def _judging(spec: JobSpec, judge: Shape, step: Step) -> float:
+def _judging(spec: JobSpec, judge: ModelShape, step: Step) -> float:
     """What scoring takes beyond the judge's weights; for one that learns, a batch of pairs and the gradient."""
     sequences = step.rollouts or step.demonstrations
     longest = max((s.prompt + s.completion for s in sequences), default=0)
@@ -237,7 +239,7 @@ def _judging(spec: JobSpec, judge: Shape, step: Step) -> float:
     return FLOAT * rows * min(longest, judge.positions) * (2 * judge.intermediate + 4 * judge.hidden)
 
 
-def _loading(student: Shape) -> float:
+def _loading(student: ModelShape) -> float:
     """What reading the weights takes beside them.
 
     A GGUF file's are dequantised, then copied into a fresh model; float32 is mapped as it is, other types converted.
@@ -247,6 +249,6 @@ def _loading(student: Shape) -> float:
     return student.stored_bytes if student.stored_bytes < FLOAT * student.parameters else 0
 
 
-def _linear(student: Shape) -> int:
+def _linear(student: ModelShape) -> int:
     """Weights of the layers that adapters are merged into when a checkpoint is written."""
     return student.parameters - student.vocab * student.hidden

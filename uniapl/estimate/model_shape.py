@@ -22,7 +22,7 @@ class ShapeUnknown(Exception):
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """What a transformer's memory depends on. Widths are in numbers per token."""
 
     parameters: int
@@ -65,7 +65,7 @@ class Shape:
 
 
 @lru_cache(maxsize=64)
-def read_shape(source: ModelSource) -> Shape:
+def read_shape(source: ModelSource) -> ModelShape:
     """The shape of a model on this machine.
 
     Raises:
@@ -87,7 +87,7 @@ def read_shape(source: ModelSource) -> Shape:
     return from_config(config, parameters=parameters, stored_bytes=sum(file.stat().st_size for file in files))
 
 
-def from_config(config: Any, *, parameters: int | None = None, stored_bytes: int = 0) -> Shape:
+def from_config(config: Any, *, parameters: int | None = None, stored_bytes: int = 0) -> ModelShape:
     """The shape that a `config.json` describes; without `parameters`, counted as for a dense Llama-like decoder.
 
     Raises:
@@ -100,7 +100,7 @@ def from_config(config: Any, *, parameters: int | None = None, stored_bytes: int
     try:
         hidden, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
         size = int(text.get("head_dim") or hidden // heads)
-        shape = Shape(
+        shape = ModelShape(
             parameters=parameters or 0,
             vocab=int(text["vocab_size"]),
             hidden=hidden,
@@ -132,7 +132,7 @@ def _parameters(file: Path) -> int:
     return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
-def _from_gguf(file: Path) -> Shape:
+def _from_gguf(file: Path) -> ModelShape:
     from gguf import GGUFReader  # takes a quarter of a second, and seconds to read: only where it is needed
 
     reader = GGUFReader(str(file))
@@ -143,7 +143,7 @@ def _from_gguf(file: Path) -> Shape:
     kind = str(reader.fields["general.architecture"].contents())
     hidden, heads = value(f"{kind}.embedding_length"), value(f"{kind}.attention.head_count")
     size = value(f"{kind}.attention.key_length") if f"{kind}.attention.key_length" in reader.fields else hidden // heads
-    return Shape(
+    return ModelShape(
         parameters=sum(int(tensor.n_elements) for tensor in reader.tensors),
         vocab=max(int(n) for n in next(t for t in reader.tensors if t.name == "token_embd.weight").shape),
         hidden=hidden,

@@ -17,7 +17,7 @@ UNKNOWN, MOST = 0.3, 0.95
 
 
 @dataclass(frozen=True)
-class Card:
+class GpuPlan:
     """A memory, a GPU's or the machine's own, with what would lie in it."""
 
     device: Device
@@ -26,7 +26,7 @@ class Card:
     taken: dict[Process, Bytes]
     shares: dict[ServerRole, float]
     """Of the card, for vLLM's `--gpu-memory-utilization`."""
-    cramped: dict[ServerRole, int]
+    undersized: dict[ServerRole, int]
     """Servers whose share, as the spec says it, is less than these bytes, without which they do not start."""
 
     @property
@@ -35,17 +35,17 @@ class Card:
         return reduce(_plus, self.taken.values())
 
 
-def cards(hardware: Hardware, trainer: Bytes, servers: Mapping[ServerRole, Server]) -> list[Card]:
+def place(hardware: Hardware, trainer: Bytes, servers: Mapping[ServerRole, Server]) -> list[GpuPlan]:
     """The memories of a worker that a job would use.
 
     Servers of a machine without GPU are left out: they go by an environment that is not known.
     """
     if not hardware.gpus:
-        return [Card("cpu", hardware.memory_bytes, {"trainer": trainer}, {}, {})]
+        return [GpuPlan("cpu", hardware.memory_bytes, {"trainer": trainer}, {}, {})]
     order: list[Process] = ["trainer", *servers]
-    places = {process: place(process, hardware.gpus) for process in order}
+    places = {process: gpu_index(process, hardware.gpus) for process in order}
     return [
-        _card(
+        _gpu_plan(
             gpu.memory_bytes,
             trainer if places["trainer"] == index else None,
             {role: server for role, server in servers.items() if places[role] == index},
@@ -55,16 +55,16 @@ def cards(hardware: Hardware, trainer: Bytes, servers: Mapping[ServerRole, Serve
     ]
 
 
-def place(process: Process, gpus: Sequence[Gpu]) -> int:
+def gpu_index(process: Process, gpus: Sequence[Gpu]) -> int:
     """Number of the card that a process uses: the largest that it may, which the driver counts first."""
     allowed = [i for i, gpu in enumerate(gpus) if process in gpu.processes] or range(len(gpus))
     return max(allowed, key=lambda i: (gpus[i].memory_bytes, -i))
 
 
-def _card(memory: int, trainer: Bytes | None, servers: Mapping[ServerRole, Server]) -> Card:
+def _gpu_plan(memory: int, trainer: Bytes | None, servers: Mapping[ServerRole, Server]) -> GpuPlan:
     shares = _shares(memory - (trainer.high if trainer else 0), memory, servers)
     taken: dict[Process, Bytes] = {"trainer": trainer} if trainer else {}
-    cramped: dict[ServerRole, int] = {}
+    undersized: dict[ServerRole, int] = {}
     for role, server in servers.items():
         size = round(shares[role] * memory)
         least = server.need.low if server.need else size
@@ -72,8 +72,8 @@ def _card(memory: int, trainer: Bytes | None, servers: Mapping[ServerRole, Serve
             taken[role] = Bytes(low=least, expected=max(least, size), high=max(least, size))
         else:
             taken[role] = Bytes(low=size, expected=size, high=size)
-            cramped |= {role: least} if size < least else {}
-    return Card("gpu", memory, taken, shares, cramped)
+            undersized |= {role: least} if size < least else {}
+    return GpuPlan("gpu", memory, taken, shares, undersized)
 
 
 def _shares(free: int, memory: int, servers: Mapping[ServerRole, Server]) -> dict[ServerRole, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uniapl.estimate.memory import Device, peak
-from uniapl.estimate.model_shape import Shape
+from uniapl.estimate.model_shape import ModelShape
 from uniapl.estimate.tokens import count
 from uniapl.estimate.workload import Entry, Level, RowLengths, Sample, Step, step_of
 from uniapl.run.config import ModelSource
@@ -23,12 +23,14 @@ ROLES: tuple[Role, ...] = ("sft", "rl", "both")
 class Models:
     """The shapes of the models of a job."""
 
-    student: Shape
-    judge: Shape | None
+    student: ModelShape
+    judge: ModelShape | None
     """The discriminator's; `None` where the trainer loads none."""
 
 
-def read_models(spec: JobSpec, source_of: Callable[[str], ModelSource], read: Callable[[ModelSource], Shape]) -> Models:
+def read_models(
+    spec: JobSpec, source_of: Callable[[str], ModelSource], read: Callable[[ModelSource], ModelShape]
+) -> Models:
     """The shapes of the models that the trainer loads.
 
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from uniapl.estimate.memory import FLOAT, RUNTIME
-from uniapl.estimate.model_shape import Shape, ShapeUnknown
+from uniapl.estimate.model_shape import ModelShape, ShapeUnknown
 from uniapl.estimate.workload import Level
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole, VllmSampler
@@ -33,7 +33,7 @@ class Server:
 
 
 def servers_of(
-    spec: JobSpec, source_of: Callable[[str], ModelSource], read: Callable[[ModelSource], Shape]
+    spec: JobSpec, source_of: Callable[[str], ModelSource], read: Callable[[ModelSource], ModelShape]
 ) -> dict[ServerRole, Server]:
     """The servers that a worker starts for a job."""
     found: dict[ServerRole, Server] = {}
@@ -55,7 +55,7 @@ def sequences(spec: JobSpec, sampler: VllmSampler) -> int:
     return sampler.concurrency * max(spec.grpo.group_size, profiled)
 
 
-def _need(spec: JobSpec, shape: Shape, options: ManagedVllm, level: Level) -> int:
+def _need(spec: JobSpec, shape: ModelShape, options: ManagedVllm, level: Level) -> int:
     size = FLOAT if options.dtype == "float32" else FLOAT // 2
     tokens = longest = min(options.max_model_tokens or shape.positions, shape.positions)
     parameters, logits = shape.parameters, 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from uniapl.estimate.memory import Device
-from uniapl.estimate.placement import Card
+from uniapl.estimate.placement import GpuPlan
 from uniapl.spec.estimate import Hardware, Verdict
 
-Placed = tuple[Hardware, list[Card]]
+Placed = tuple[Hardware, list[GpuPlan]]
 """A worker, with its memories that a job would use."""
 
 
@@ -22,27 +22,27 @@ def best(placed: Sequence[Placed]) -> Placed:
     return max(placed, key=lambda pair: (misfit_of(pair[1]) is None, _room(_fullest(pair[1]))))
 
 
-def misfit_of(cards: Sequence[Card]) -> tuple[str, str] | None:
+def misfit_of(plans: Sequence[GpuPlan]) -> tuple[str, str] | None:
     """Why a worker cannot hold even the least of a job: the field at fault, and that in words."""
-    for card in cards:
-        for role, least in card.cramped.items():
-            given = f"{card.shares[role]:g} of {gigabytes(card.memory)}"
+    for plan in plans:
+        for role, least in plan.undersized.items():
+            given = f"{plan.shares[role]:g} of {gigabytes(plan.memory)}"
             why = f"the {role} server needs at least {gigabytes(least)}, and its gpu_memory_fraction gives it {given}"
             return f"{role}.backend.gpu_memory_fraction", why
-        if card.total.low > card.memory:
-            need = f"it needs at least {gigabytes(card.total.low)}{_parts(card, 'low')}"
-            return "resources", f"{need}, and {_where(card)} has {gigabytes(card.memory)}"
+        if plan.total.low > plan.memory:
+            need = f"it needs at least {gigabytes(plan.total.low)}{_parts(plan, 'low')}"
+            return "resources", f"{need}, and {_where(plan)} has {gigabytes(plan.memory)}"
     return None
 
 
-def judge(hardware: Hardware, cards: Sequence[Card]) -> tuple[Verdict, str]:
+def judge(hardware: Hardware, plans: Sequence[GpuPlan]) -> tuple[Verdict, str]:
     """The verdict on a worker, by the fullest of its memories that a job would use, and that in words."""
-    if (found := misfit_of(cards)) is not None:
+    if (found := misfit_of(plans)) is not None:
         return "does_not_fit", found[1]
-    card = _fullest(cards)
-    has, total, where = card.memory, card.total, _where(card)
+    plan = _fullest(plans)
+    has, total, where = plan.memory, plan.total, _where(plan)
     range_ = f"between {gigabytes(total.low)} and {gigabytes(total.high)}"
-    expected = f"{gigabytes(total.expected)} are expected, {range_}{_parts(card, 'expected')}"
+    expected = f"{gigabytes(total.expected)} are expected, {range_}{_parts(plan, 'expected')}"
     if total.high > has:
         likely = "probably will" if total.expected > has else "may"
         return "tight", f"{expected}, and {where} has {gigabytes(has)}: it {likely} run out of memory"
@@ -56,21 +56,21 @@ def gigabytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-def _fullest(cards: Sequence[Card]) -> Card:
-    return min(cards, key=_room)
+def _fullest(plans: Sequence[GpuPlan]) -> GpuPlan:
+    return min(plans, key=_room)
 
 
-def _room(card: Card) -> int:
-    return card.memory - card.total.expected
+def _room(plan: GpuPlan) -> int:
+    return plan.memory - plan.total.expected
 
 
-def _where(card: Card) -> str:
-    return "the largest worker's GPU" if card.device == "gpu" else "the largest worker"
+def _where(plan: GpuPlan) -> str:
+    return "the largest worker's GPU" if plan.device == "gpu" else "the largest worker"
 
 
-def _parts(card: Card, level: str) -> str:
-    """Whose it is, where several processes share a card, or a server has it for itself."""
-    if list(card.taken) == ["trainer"]:
+def _parts(plan: GpuPlan, level: str) -> str:
+    """Whose it is, where several processes share a memory, or a server has it for itself."""
+    if list(plan.taken) == ["trainer"]:
         return ""
-    sizes = {process: getattr(size, level) for process, size in card.taken.items()}
+    sizes = {process: getattr(size, level) for process, size in plan.taken.items()}
     return f" ({', '.join(f'{process} {gigabytes(size)}' for process, size in sizes.items())})"

@@ -1,7 +1,7 @@
-"""Where a model's server is: a fixed address, or a file in which the worker keeps that of the server it looks after.
+"""The endpoint of a model server: a fixed address, or a file in which the worker publishes that of a managed server.
 
-A server that is started again has another port and another token, so whoever asks looks into the file before each
-request. The token is a secret: the file is its owner's alone.
+A restarted server has another port and another token, so clients read the file before each request. The token is a
+secret: only the owner can read the file.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from uniapl.run import atomic
 
 
 class Address(BaseModel):
-    """A server as of now."""
+    """Address and state of a server."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
-    """Name of the model there."""
+    """Name of the model at the server."""
     url: str
     """Without a path such as `/v1`."""
     token: str | None = None
-    """Bearer token, where it wants one."""
+    """Bearer token, where the server requires one."""
     state: Literal["starting", "ready"] = "ready"
-    """While a server starts, nobody but its worker asks it."""
+    """While a server starts, only its worker sends requests."""
     life: int = 0
-    """Grows with each start of a managed server."""
+    """Increases with each start of a managed server."""
 
 
 def write_address(path: Path, address: Address) -> None:
@@ -37,7 +37,7 @@ def write_address(path: Path, address: Address) -> None:
 
 
 def read_address(path: Path) -> Address | None:
-    """What the file says; `None` where there is none that is whole."""
+    """The address in the file; `None` if it is missing or incomplete."""
     try:
         return Address.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):

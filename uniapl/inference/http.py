@@ -1,39 +1,36 @@
-"""One question to a server over HTTP: one deadline, an answer of bounded size, and what another try may mend.
+"""One HTTP request to a model server: one deadline, a reply of bounded size, and transient errors.
 
-The retries of whoever asks are its own lines rather than a library's: what is spent, what ends them early, and where
-the server is by then differ.
+The clients loop over retries themselves rather than through a library: budgets, reasons to stop early and the address
+of the next attempt differ. `uniapl.inference.retry` has the waits.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-import random
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
 from uniapl.inference.public_transport import PublicTransport
+from uniapl.inference.retry import retry_after_s
 
-FIRST_WAIT_S, LONGEST_BACKOFF_S = 0.5, 60.0
 SHOWN_CHARACTERS = 200
-"""How much of a server's own words goes into ours."""
+"""Characters of a server's text that messages quote."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server has answered."""
+    """A complete reply of a server."""
 
     status: int
-    retry_after: str | None
+    retry_after_s: float
+    """The wait that its `Retry-After` header asks for; 0 without one."""
     content: bytes
 
 
-class Passing(Exception):
-    """A failure that another attempt may not meet."""
+class TransientError(Exception):
+    """A transient failure; the request may be retried."""
 
     def __init__(self, problem: str, retry_after_s: float = 0.0) -> None:
         super().__init__(problem)
@@ -41,12 +38,12 @@ class Passing(Exception):
         self.retry_after_s = retry_after_s
 
 
-class Silence(Passing):
-    """No whole answer in time, on a connection that held."""
+class ReplyTimeout(TransientError):
+    """No complete reply within the deadline, on an open connection."""
 
 
-class TooLong(Exception):
-    """An answer of more bytes than are read."""
+class ReplyTooLong(Exception):
+    """A reply of more bytes than the limit."""
 
 
 async def exchange(
@@ -59,21 +56,21 @@ async def exchange(
     body: Any = None,
     token: str | None = None,
 ) -> Reply:
-    """Send one request and read the whole answer.
+    """Send one request and read the complete reply.
 
     Args:
-        http: the connections; its own timeouts are off, since a trickle of bytes extends those.
+        http: the connection pool; without timeouts of its own, which slow streams would extend.
         method: `GET` or `POST`.
-        url: where.
-        timeout_s: the one deadline.
-        largest: bytes of an answer that are read at most.
+        url: the absolute URL.
+        timeout_s: deadline for the complete reply.
+        largest: maximal bytes of the reply.
         body: sent as JSON.
         token: sent as bearer token.
 
     Raises:
-        Passing: there was no whole answer in time (`Silence`), or the connection broke.
-        TooLong: it is longer than `largest`.
-        AddressRefused: the connections are to one public server, and this is not it.
+        TransientError: there was no complete reply in time (`ReplyTimeout`), or the connection failed.
+        ReplyTooLong: the reply exceeds `largest`.
+        AddressRefused: the pool is restricted to a public server, and `url` is on another.
     """
     content = bytearray()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -85,57 +82,38 @@ async def exchange(
             async for chunk in response.aiter_bytes():
                 content += chunk
                 if len(content) > largest:
-                    raise TooLong(f"sent more than {largest} bytes")
+                    raise ReplyTooLong(f"the reply exceeds {largest} bytes")
     except TimeoutError:
-        raise Silence(f"no answer within {timeout_s:g} s") from None
+        raise ReplyTimeout(f"no complete reply within {timeout_s:g} s") from None
     except httpx.RequestError as error:
-        raise Passing(f"{type(error).__name__}: {error}") from None
-    return Reply(response.status_code, response.headers.get("Retry-After"), bytes(content))
+        raise TransientError(f"{type(error).__name__}: {error}") from None
+    return Reply(response.status_code, retry_after_s(response.headers.get("Retry-After")), bytes(content))
 
 
 def connections(most: int, *, proxies: bool, public: str | None = None) -> httpx.AsyncClient:
-    """A pool of at most `most` connections that follows no redirect, so that no token goes anywhere else.
+    """A connection pool that follows no redirects, so that tokens reach no other server.
 
     Args:
-        most: connections at once.
-        proxies: whether to go through those that the environment names.
-        public: address of the one server to connect to, if it may only be at public addresses; then without proxies.
+        most: maximal number of connections.
+        proxies: whether to use the proxies that the environment names.
+        public: URL of the only server to connect to, which must be at public addresses; then without proxies.
 
     Raises:
-        AddressRefused: `public` is no such address, whatever it resolves to.
+        AddressRefused: `public` is not a URL to connect to, whatever it resolves to.
     """
     limits = httpx.Limits(max_connections=most)
     return httpx.AsyncClient(
         headers={"Accept-Encoding": "identity"},
         follow_redirects=False,
         trust_env=proxies,
-        timeout=None,  # one deadline per request instead, which a trickle of bytes does not extend
+        timeout=None,  # `exchange` has one deadline per request, which slow streams do not extend
         limits=limits,
         transport=None if public is None else PublicTransport(public, limits=limits),
     )
 
 
-def backoff_s(attempt: int) -> float:
-    """Wait after failure number `attempt`, from 0: doubling, and shortened by up to a half, so that clients spread."""
-    return min(FIRST_WAIT_S * 2.0**attempt, LONGEST_BACKOFF_S) * random.Random().uniform(0.5, 1.0)
-
-
-def retry_after_s(header: str | None) -> float:
-    """Seconds that a `Retry-After` header asks for, given as such or as a date (RFC 9110, 10.2.3); else 0."""
-    if header is None:
-        return 0.0
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            until = parsedate_to_datetime(header)
-        except ValueError:
-            return 0.0
-        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
-
-
-def shown(text: str) -> str:
-    """A short part of what came from outside, on one line."""
+def truncate_for_message(text: str | bytes) -> str:
+    """At most `SHOWN_CHARACTERS` printable characters of untrusted text, on one line."""
+    text = text.decode(errors="replace") if isinstance(text, bytes) else text
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from uniapl.batching.batch import Sequence
-from uniapl.batching.packed import packs
+from uniapl.batching.packed import pack
 from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Discriminator
 from uniapl.model.logprobs import completion_logprobs, precision
@@ -157,11 +157,11 @@ def reference_logprobs(
     sequences = [Sequence(row.prompt_ids, row.reference_ids or [], demonstration=True) for row in rows]
     found: list[list[float]] = []
     budget = spec.resources.micro_batch_tokens
-    for pack in packs(sequences, budget, policy.pad_id, policy.device, policy.layout):
+    for packed in pack(sequences, budget, policy.pad_id, policy.device, policy.layout):
         raise_if_stopped()
         with precision(policy.device):
-            logprobs, _ = completion_logprobs(policy.model, pack, temperature=temperature)
-        found += [row[mask].tolist() for row, mask in zip(logprobs, pack.batch.completion_mask, strict=True)]
+            logprobs, _ = completion_logprobs(policy.model, packed, temperature=temperature)
+        found += [row[mask].tolist() for row, mask in zip(logprobs, packed.batch.completion_mask, strict=True)]
     return found
 
 

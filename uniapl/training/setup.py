@@ -15,7 +15,8 @@ from uniapl.errors import SpecError
 from uniapl.inference.client import ModelServer
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.device import Found, find_device
-from uniapl.model.layout_check import stretches, with_layout
+from uniapl.model.kernels import kernels_for
+from uniapl.model.layout_check import batch_dependence, with_layout
 from uniapl.model.lora import load_adapter, with_lora
 from uniapl.model.policy import Policy, Reference, load_policy, with_chat_template
 from uniapl.rewards.pool import RewardPool
@@ -47,6 +48,7 @@ def prepare(
     """
     spec = run.spec
     found = find_device()
+    kernels_for(found.device).prepare_process()
     mix_rows, held_out_rows = load_data(run, reporter, signals, rewards, credentials)
     server = _warm_discriminator(run, reporter)  # before the student takes memory that the server counts on
     _report_device(found, reporter)
@@ -156,9 +158,9 @@ def _load_student(run: RunConfig, device: torch.device, reporter: Reporter) -> t
         )
     data, sampled = run.spec.data, run.spec.rollout.max_new_tokens
     longest = data.max_prompt_tokens + max(data.max_reference_tokens, sampled)
-    if (stretch := stretches(policy, longest)) is not None:
+    if (limit := batch_dependence(policy, longest)) is not None:
         reporter.event(
-            f"the student's {stretch}, and this spec allows {longest}: samples and gradients then depend on how "
+            f"the student's {limit}, and this spec allows {longest}: samples and gradients then depend on how "
             "sequences are batched; lower data.max_prompt_tokens, data.max_reference_tokens and rollout.max_new_tokens",
             level="warning",
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from uniapl.estimate import plan
 from uniapl.estimate.model_shape import ShapeUnknown, read_shape
-from uniapl.estimate.placement import cards
+from uniapl.estimate.placement import place
 from uniapl.estimate.servers import servers_of
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ServerRole
@@ -27,5 +27,5 @@ def shares(spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu]
     except ShapeUnknown:
         return {}
     here = Hardware(cpus=1, memory_bytes=0, gpus=list(gpus), slots=1)
-    placed = cards(here, trainer.total, servers_of(spec, models.__getitem__, read_shape))
+    placed = place(here, trainer.total, servers_of(spec, models.__getitem__, read_shape))
     return {role: share for card in placed for role, share in card.shares.items()}

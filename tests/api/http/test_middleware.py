@@ -11,6 +11,8 @@ from fastapi.testclient import TestClient
 
 from api.http.body import MAX_DEPTH
 
+pytestmark = pytest.mark.integration
+
 
 def test_every_answer_has_an_id_the_version_and_the_security_headers(client: TestClient) -> None:
     for url, status in (("/healthz", 200), ("/jobs", 200), ("/jobs/nobody", 404), ("/nowhere", 404)):
@@ -78,6 +80,16 @@ def test_a_body_that_is_too_long_is_not_read_to_its_end(client: TestClient, path
 
     answer = client.request("PUT" if "aliases" in path else "POST", path, content=endless())
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+
+
+def test_of_a_body_announced_too_long_the_key_is_checked_first_and_the_problem_has_our_shape(
+    client: TestClient,
+) -> None:
+    body = b" " * (2 << 20)
+    for headers, expected in (({}, (413, "too_large")), ({"authorization": "Bearer x"}, (401, "not_authenticated"))):
+        answer = client.post("/jobs", content=body, headers=headers)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert (answer.status_code, answer.json()["error"]["code"]) == expected
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])

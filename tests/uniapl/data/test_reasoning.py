@@ -23,6 +23,8 @@ from uniapl.spec.training import DataOptions
 from uniapl.training.group_scoring import comparison
 from uniapl.training.rows import encode
 
+pytestmark = pytest.mark.integration
+
 TURNS = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
 PROMPT = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' + OPEN }}{% endif %}"
 PLAIN = TURNS + PROMPT.replace("OPEN", "''")

@@ -22,6 +22,8 @@ from uniapl.errors import ModelError, ScoreError
 from uniapl.run.config import ModelSource, RunConfig
 from uniapl.spec.job import JobSpec
 
+pytestmark = pytest.mark.integration
+
 CPU = torch.device("cpu")
 
 

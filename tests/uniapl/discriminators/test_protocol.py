@@ -7,6 +7,7 @@ from collections.abc import Sequence as Seq
 from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -22,6 +23,8 @@ from uniapl.training.health import HealthMonitor
 from uniapl.training.learner import Learner
 from uniapl.training.rollout_collector import RolloutCollector
 from uniapl.training.trainer import Trainer
+
+pytestmark = pytest.mark.integration
 
 
 class Length:

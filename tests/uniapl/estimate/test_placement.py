@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from uniapl.estimate.memory import RUNTIME
-from uniapl.estimate.model_shape import Shape, ShapeUnknown
-from uniapl.estimate.placement import cards
+from uniapl.estimate.model_shape import ModelShape, ShapeUnknown
+from uniapl.estimate.placement import place
 from uniapl.estimate.servers import BATCHED_TOKENS, Server, servers_of
 from uniapl.estimate.verdict import best, judge, misfit_of
 from uniapl.run.config import ModelSource
@@ -16,8 +16,10 @@ from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Bytes, Gpu, Hardware
 from uniapl.spec.job import JobSpec
 
+pytestmark = pytest.mark.integration
+
 GB = 10**9
-SHAPE = Shape(
+SHAPE = ModelShape(
     parameters=10_000, vocab=50, hidden=8, layers=3, intermediate=16, queries=8, keys=4, positions=4096, stored_bytes=0
 )
 VLLM = {"type": "vllm"}
@@ -49,7 +51,7 @@ def served(spec: JobSpec) -> dict[ServerRole, Server]:
 
 
 def test_on_one_card_each_server_gets_all_that_it_can_use() -> None:
-    (found,) = cards(box(card(80)), size(10, 20), {"discriminator": needs(4, 8), "rollout": needs(6, 32)})
+    (found,) = place(box(card(80)), size(10, 20), {"discriminator": needs(4, 8), "rollout": needs(6, 32)})
     assert found.shares == {"discriminator": 0.1, "rollout": 0.4}
     assert found.total == Bytes(low=20 * GB, expected=60 * GB, high=60 * GB)
     assert judge(box(card(80)), [found]) == (
@@ -61,70 +63,70 @@ def test_on_one_card_each_server_gets_all_that_it_can_use() -> None:
 
 def test_where_that_is_too_much_they_divide_what_the_trainer_leaves() -> None:
     # 40 - 20 - (4 + 6) = 10 are left; of 4 + 26 more that they could use, a third each
-    (found,) = cards(box(card(40)), size(10, 20), {"discriminator": needs(4, 8), "rollout": needs(6, 32)})
+    (found,) = place(box(card(40)), size(10, 20), {"discriminator": needs(4, 8), "rollout": needs(6, 32)})
     assert found.shares == {"discriminator": pytest.approx(0.134), "rollout": pytest.approx(0.367)}
-    (found,) = cards(box(card(20)), size(10, 30), {"rollout": needs(6, 32)})  # nothing is left: the least
+    (found,) = place(box(card(20)), size(10, 30), {"rollout": needs(6, 32)})  # nothing is left: the least
     assert found.shares == {"rollout": 0.3}
     assert judge(box(card(20)), [found])[0] == "tight"
 
 
 def test_each_process_lies_on_the_card_that_is_meant_for_it() -> None:
     hardware = box(card(80, "trainer"), card(24, "discriminator"), card(40, "rollout"), card(16, "rollout"))
-    found = cards(hardware, size(10, 60), {"discriminator": needs(4, 12), "rollout": needs(6, 30)})
+    found = place(hardware, size(10, 60), {"discriminator": needs(4, 12), "rollout": needs(6, 30)})
     assert [list(used.taken) for used in found] == [["trainer"], ["discriminator"], ["rollout"]]
     assert [used.shares for used in found] == [{}, {"discriminator": 0.5}, {"rollout": 0.75}]
     assert judge(hardware, found)[0] == "fits"
 
 
 def test_without_settings_all_of_them_lie_on_the_card_that_the_driver_counts_first() -> None:
-    found = cards(box(card(16), card(80), card(80)), size(10), {"rollout": needs(6, 8)})
+    found = place(box(card(16), card(80), card(80)), size(10), {"rollout": needs(6, 8)})
     assert [(used.memory, list(used.taken)) for used in found] == [(80 * GB, ["trainer", "rollout"])]
 
 
 def test_a_share_that_the_spec_gives_is_taken_as_it_is() -> None:
     servers = {"discriminator": needs(4, 8, 0.25), "rollout": needs(6, 60)}
-    (found,) = cards(box(card(80)), size(10, 20), servers)
+    (found,) = place(box(card(80)), size(10, 20), servers)
     assert found.shares == {"discriminator": 0.25, "rollout": 0.5}
     assert found.taken["discriminator"] == size(20)
     assert found.taken["rollout"] == size(6, 40)
 
 
 def test_a_share_that_is_too_small_to_start_with_is_refused_with_the_numbers() -> None:
-    found = cards(box(card(80)), size(10), {"rollout": needs(6, 60, 0.05)})
+    found = place(box(card(80)), size(10), {"rollout": needs(6, 60, 0.05)})
     assert misfit_of(found) == (
         "rollout.backend.gpu_memory_fraction",
         "the rollout server needs at least 6.0 GB, and its gpu_memory_fraction gives it 0.05 of 80.0 GB",
     )
     assert judge(box(card(80)), found)[0] == "does_not_fit"
     other = box(card(20, "trainer"), card(130, "rollout"))  # has less room, but 0.05 of 130 is enough
-    able = cards(other, size(10), {"rollout": needs(6, 60, 0.05)})
+    able = place(other, size(10), {"rollout": needs(6, 60, 0.05)})
     assert best([(box(card(80)), found), (other, able)]) == (other, able)
 
 
 def test_what_cannot_lie_on_one_card_together_is_refused_with_the_numbers_of_each() -> None:
     servers = {"discriminator": needs(4, 8), "rollout": needs(8, 60)}
-    together = cards(box(card(20)), size(10, 12), servers)
+    together = place(box(card(20)), size(10, 12), servers)
     assert misfit_of(together) == (
         "resources",
         "it needs at least 22.0 GB (trainer 10.0 GB, discriminator 4.0 GB, rollout 8.0 GB), and the largest worker's "
         "GPU has 20.0 GB",
     )
     apart = box(card(20, "trainer", "discriminator"), card(20, "rollout"))
-    assert misfit_of(cards(apart, size(10, 12), servers)) is None
-    chosen, used = best([(box(card(20)), together), (apart, cards(apart, size(10, 12), servers))])
+    assert misfit_of(place(apart, size(10, 12), servers)) is None
+    chosen, used = best([(box(card(20)), together), (apart, place(apart, size(10, 12), servers))])
     assert (chosen, judge(chosen, used)[0]) == (apart, "fits")
 
 
 def test_one_card_that_overflows_is_seen_beside_another_that_is_fuller_as_expected() -> None:
     hardware = box(card(20, "trainer"), card(10, "discriminator"))
-    found = cards(hardware, size(1, 60), {"discriminator": needs(11, 12)})
+    found = place(hardware, size(1, 60), {"discriminator": needs(11, 12)})
     assert misfit_of(found) is not None
 
 
 def test_a_server_of_unknown_size_gets_three_tenths_and_a_machine_without_gpu_divides_nothing() -> None:
-    (found,) = cards(box(card(80)), size(10), {"rollout": Server(None, None)})
+    (found,) = place(box(card(80)), size(10), {"rollout": Server(None, None)})
     assert (found.shares, found.taken["rollout"]) == ({"rollout": 0.3}, size(24))
-    (found,) = cards(box(), size(1), {"rollout": needs(6, 60)})
+    (found,) = place(box(), size(1), {"rollout": needs(6, 60)})
     assert (found.memory, list(found.taken), found.shares) == (8 * GB, ["trainer"], {})
 
 
@@ -164,7 +166,7 @@ def test_only_servers_that_the_worker_starts_are_counted_and_an_unknown_model_is
     assert served(job(discriminator=elsewhere)) == {}
     assert served(job(discriminator={"type": "embedding", "backend": VLLM}, lambda_adv=0)) == {}
 
-    def unknown(source: ModelSource) -> Shape:
+    def unknown(source: ModelSource) -> ModelShape:
         raise ShapeUnknown("it is not here")
 
     spec = job(rollout={"backend": {**VLLM, "gpu_memory_fraction": 0.4}})

@@ -1,4 +1,4 @@
-"""What is written is the student: merged adapters, the names of its own checkpoints, a config that agrees."""
+"""An exported checkpoint equals the student: merged adapters, weight names, config."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ from uniapl.spec.training import Lora
 from uniapl.training import checkpoint
 from uniapl.training.learner import Learner
 
+pytestmark = pytest.mark.integration
+
 IDS = torch.tensor([[3, 400, 5, 6, 77, 8, 9, 10, 11, 12]])
 MIXTURES = ("qwen3_moe", "qwen2_moe", "mixtral", "deepseek_v3", "gpt_oss")
 Student = Callable[[str], Path]
@@ -41,7 +43,7 @@ TRAINABLE = sorted(KINDS.keys() - {"laguna", "phimoe"})
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folder of a student of an architecture."""
+    """Folder of a student with the given architecture."""
     return cache(lambda kind: save_student(kind, tmp_path_factory.mktemp(kind)))
 
 
@@ -51,7 +53,7 @@ def logits(model: Any) -> Tensor:
 
 
 def adapted(folder: Path, **options: Any) -> Policy:
-    """A student in this folder with adapters that act."""
+    """The student in this folder with non-zero adapters."""
     policy = with_lora(load_student(folder), Lora(rank=4, **options), seed=0)
     let_adapters_act(policy)
     return policy
@@ -100,13 +102,13 @@ def test_experts_that_were_quantized_are_saved_as_plain_ones(lora: bool, tmp_pat
 
 @pytest.mark.parametrize("kind", MIXTURES)
 def test_the_reference_has_no_adapters_at_experts_either(kind: str, student: Student) -> None:
-    pack = one_pack([Sequence([3, 4], [5, 6, 7], demonstration=True)], "plain")
+    packed = one_pack([Sequence([3, 4], [5, 6, 7], demonstration=True)], "plain")
     policy = load_student(student(kind))
-    before, _ = completion_logprobs(policy.model, pack, temperature=0.7)
+    before, _ = completion_logprobs(policy.model, packed, temperature=0.7)
     policy = with_lora(policy, Lora(rank=4), seed=0)
     let_adapters_act(policy)
-    assert torch.equal(Reference(policy.model, adapted=True).logprobs(pack, temperature=0.7), before)
-    assert not torch.allclose(completion_logprobs(policy.model, pack, temperature=0.7)[0], before)
+    assert torch.equal(Reference(policy.model, adapted=True).logprobs(packed, temperature=0.7), before)
+    assert not torch.allclose(completion_logprobs(policy.model, packed, temperature=0.7)[0], before)
 
 
 def test_adapters_of_experts_are_resumed_bit_for_bit(student: Student, tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_adapters_of_experts_are_resumed_bit_for_bit(student: Student, tmp_path:
 
 def test_an_adapter_of_other_layers_is_not_resumed(student: Student, tmp_path: Path) -> None:
     save_merged(adapted(student("qwen3_moe"), target_modules=["q_proj"]).model, tmp_path / "merged")
-    with pytest.raises(CheckpointError, match="its layers are not those of this job"):
+    with pytest.raises(CheckpointError, match="its layers differ from this job's"):
         load_adapter(adapted(student("qwen3_moe")).model, tmp_path / "merged")
 
 
@@ -171,7 +173,7 @@ def misshapen(model: Any) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (foreign, r"2 foreign \(model.layers.0.extra.bias\)"),
+        (foreign, r"2 unexpected \(model.layers.0.extra.bias\)"),
         (missing, r"\d+ missing \(model.layers.1."),
         (misshapen, r"1 of another shape \(model.norm.weight\)"),
     ],
@@ -194,7 +196,10 @@ def test_weights_of_another_student_are_never_published(
     ("kind", "message"),
     [
         ("phimoe", "PhimoeForCausalLM cannot be trained with `lora`: AttributeError"),  # its router gives a tuple
-        ("laguna", "LagunaForCausalLM cannot be trained with `lora`: peft cannot load .*shared_experts.*, which it"),
+        (
+            "laguna",
+            "LagunaForCausalLM cannot be trained with `lora`: peft saves .*shared_experts.*, but cannot load it",
+        ),
     ],
 )
 def test_a_student_that_adapters_do_not_fit_is_refused_before_training(
@@ -210,7 +215,7 @@ def test_a_student_that_adapters_do_not_fit_is_refused_before_training(
 def test_a_layer_whose_weight_is_read_without_its_adapter_is_refused(policy: Policy) -> None:
     mlp = policy.model.get_decoder().layers[1].mlp
     mlp.forward = lambda x: linear(mlp.act_fn(mlp.gate_proj(x)) * mlp.up_proj(x), mlp.down_proj.weight)
-    with pytest.raises(SpecError, match=r"the weight of model.layers.1.mlp.down_proj is read without its adapter"):
+    with pytest.raises(SpecError, match=r"the weight of model.layers.1.mlp.down_proj directly, without its adapter"):
         with_lora(policy, Lora(rank=4), seed=0)
 
 

@@ -22,6 +22,8 @@ from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.reward import RewardOptions
 from uniapl.training.rows import load_data
 
+pytestmark = pytest.mark.integration
+
 USABLE = [r"\$36", r"\$32,\!348", r"-\$5", "1,234", r"2\,000", r"\frac12", "$x^2+1$", r"\boxed{5}", "(1,2)", "36%"]
 USABLE += [r"5\text{ cm}", r"90^\circ", r"\text{(A)}", r"\{1, 2\}", "3:4", "x<5", r"\begin{pmatrix}1\\2\end{pmatrix}"]
 UNUSABLE = ["$$", "}{", r"\boxed{", r"\frac{1}{", r"\!"]

@@ -9,6 +9,8 @@ import pytest
 
 from uniapl.run import atomic
 
+pytestmark = pytest.mark.unit
+
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())

@@ -17,6 +17,8 @@ from uniapl.errors import CheckpointError
 from uniapl.run import manifest
 from uniapl.run.atomic import no_space
 
+pytestmark = pytest.mark.integration
+
 CRASH = """
 import os, signal, sys
 from pathlib import Path

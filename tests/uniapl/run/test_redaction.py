@@ -16,6 +16,8 @@ from uniapl.run.credentials import parse_secrets
 from uniapl.run.redaction import Redactor
 from uniapl.run.reporter import Reporter
 
+pytestmark = pytest.mark.integration
+
 SECRET = 'sk-\\"/+0123456789'
 
 

@@ -13,6 +13,8 @@ from uniapl.run.config import ModelSource, RunConfig
 from uniapl.run.registry import read_registry
 from uniapl.run.resolve import resolve
 
+pytestmark = pytest.mark.unit
+
 
 def run(dataset: str = "rows.jsonl", **fields: Any) -> RunConfig:
     spec = {"student": "stu", "dataset_mix": [{"dataset": dataset}], "lambda_adv": 0.1, **fields.pop("spec", {})}

@@ -28,6 +28,8 @@ from uniapl.run.reports import CheckpointReport, ErrorReport
 from uniapl.run.signals import Signals
 from uniapl.training.setup import prepare
 
+pytestmark = pytest.mark.integration
+
 MIB = 1 << 20
 SHORT: dict[str, Any] = {
     "alpha": 1,
@@ -143,11 +145,11 @@ def test_what_is_gone_is_named(gone: str, tmp_path: Path) -> None:
         shutil.copytree(MODELS / "tiny-random-llama", student, ignore=shutil.ignore_patterns("*.safetensors"))
     judge = {"discriminator": {"type": "embedding", "model": nowhere}, "lambda_adv": 0.1}
     fields, code, says = {
-        "student": ({"student": nowhere}, "model_not_loadable", f"cannot load {nowhere}: there is no such folder"),
+        "student": ({"student": nowhere}, "model_not_loadable", f"cannot load {nowhere}: the folder does not exist"),
         "discriminator": (
             judge,
             "model_not_loadable",
-            f"cannot load the discriminator {nowhere}: there is no such folder",
+            f"cannot load the discriminator {nowhere}: the folder does not exist",
         ),
         "weights": ({"student": str(student)}, "model_not_loadable", "no file named model.safetensors"),
         "dataset": ({"dataset_mix": [{"dataset": nowhere}]}, "invalid_dataset", f"cannot read dataset {nowhere}"),

@@ -39,6 +39,8 @@ from uniapl.spec.reward import (
 from uniapl.training.group_scoring import Prompt
 from uniapl.training.rollout_collector import RolloutCollector
 
+pytestmark = pytest.mark.integration
+
 NO_COMMA = IfevalReward(instruction_id_list=["punctuation:no_comma"], kwargs=[{}])
 
 

@@ -27,6 +27,8 @@ from uniapl.run.reports import CheckpointReport, EventReport
 from uniapl.run.signals import Signals
 from uniapl.training.setup import prepare
 
+pytestmark = pytest.mark.integration
+
 STEPS = 4
 SPEC: dict[str, Any] = {
     "student": str(MODELS / "tiny-random-llama"),
@@ -44,7 +46,7 @@ SPEC: dict[str, Any] = {
     "seed": 5,
 }
 PLACES = [  # what the trainer is at, the function that it calls again and again there, and the last finished step
-    ("tokens of a rollout", "uniapl.rollout.transformers:choose", 1),
+    ("tokens of a rollout", "uniapl.rollout.transformers:sample_tokens", 1),
     ("scores", "uniapl.discriminators.learned:LearnedDiscriminator._logits", 1),
     ("rewards", "uniapl.rewards.pool:RewardPool._collect", 2),
     ("micro-batches", "uniapl.training.learner:completion_logprobs", 2),

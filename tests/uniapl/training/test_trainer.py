@@ -33,6 +33,8 @@ from uniapl.training.group_scoring import Prompt
 from uniapl.training.health import HealthMonitor
 from uniapl.training.trainer import Trainer
 
+pytestmark = pytest.mark.integration
+
 ROW = EncodedRow("r1", "a prompt", [5, 6], "an answer", [7, 2], None)
 
 

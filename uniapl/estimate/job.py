@@ -1,0 +1,136 @@
+"""The resource estimate of one job against the live workers: memory, verdict, time, and the reasons in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uniapl.errors import MisfitError
+from uniapl.estimate import plan
+from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings
+from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, from_config, read_shape
+from uniapl.estimate.placement import place
+from uniapl.estimate.servers import servers_of
+from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
+from uniapl.estimate.verdict import best, device_of, judge, misfit_of
+from uniapl.estimate.workload import Entry
+from uniapl.run.config import ModelSource
+from uniapl.spec.estimate import Bytes, Estimate, Hardware, MemoryEstimate, Verdict
+from uniapl.spec.job import JobSpec
+from uniapl.spec.teacher import OpenAITeacher
+
+MISFIT_HINT = (
+    "lower resources.micro_batch_tokens, rollout.max_new_tokens or rollout.batch_size, train adapters with `lora`, or "
+    "take a smaller student; lower backend.max_model_tokens of a server, or give it a card of its own; "
+    "POST /jobs/estimate shows each part"
+)
+
+
+@dataclass(frozen=True)
+class JobInputs:
+    """A job, with the location of everything that its spec names."""
+
+    spec: JobSpec
+    sources: Mapping[str, ModelSource]
+    """Each model of the spec, by its name."""
+    datasets: Callable[[], Sequence[tuple[Path, int]]]
+    """Returns the validated file and the number of rows of each entry of the mix; it may download the files."""
+    hub_config: Callable[[ModelSource], Any]
+    """Returns the parsed `config.json` of a model on a hub."""
+
+    @property
+    def student(self) -> ModelSource:
+        """Location of the model that is trained."""
+        return self.sources[self.spec.student]
+
+    def shape(self, source: ModelSource) -> ModelShape:
+        """The shape of a model on this machine or on a hub.
+
+        Raises:
+            ShapeUnknown: its files do not give what is needed.
+        """
+        return from_config(self.hub_config(source)) if source.hub is not None else read_shape(source)
+
+    def models(self) -> plan.Models:
+        """The shapes of the models that the trainer loads; raises as `shape`."""
+        return plan.read_models(self.spec, self.sources.__getitem__, self.shape)
+
+    def entries(self) -> list[Entry]:
+        """The rows of the mix."""
+        return plan.read_entries(self.spec, self.student, self.datasets())
+
+
+def estimate_job(job: JobInputs, hardware: Sequence[Hardware], measured: MeasuredRate | None) -> Estimate:
+    """What a job will need, and whether a worker has it.
+
+    Args:
+        job: the job; its datasets are read.
+        hardware: the workers that are alive.
+        measured: speed of comparable jobs on these workers, where some have run.
+    """
+    spec, entries = job.spec, job.entries()
+    memory, verdict, why = _memory(job, entries, hardware)
+    usual = plan.usual_step(spec, entries, measured.completion_tokens if measured else None)
+    time = duration(spec, usual, lambda: job.shape(job.student), hardware, measured)
+    return Estimate(
+        verdict=verdict,
+        reasons=[why, *slow_warnings(spec, time), *_caveats(spec, memory)],
+        roles=plan.roles(spec, entries),
+        tokens_counted_by="tokenizer" if Counter(job.student).exact else "characters",
+        steps=spec.schedule.steps,
+        rollouts_per_step=round(len(usual.rollouts) * usual.each),
+        tokens_per_step=round(usual.tokens),
+        memory=memory,
+        hardware=list(hardware),
+        time=time,
+    )
+
+
+def find_misfit(job: JobInputs, hardware: Sequence[Hardware]) -> MisfitError | None:
+    """The error for a job that not even the best of some workers, at least one, can hold at its lowest.
+
+    Raises:
+        ShapeUnknown: the size of a model is not known.
+    """
+    models = job.models()
+    entries = job.entries()
+    least = {device: plan.least(job.spec, models, entries, device) for device in {device_of(w) for w in hardware}}
+    servers = servers_of(job.spec, job.sources.__getitem__, read_shape)
+    placed = []
+    for worker in hardware:
+        size = least[device_of(worker)]
+        placed.append((worker, place(worker, Bytes(low=size, expected=size, high=size), servers)))
+    lacking = misfit_of(best(placed)[1])
+    return lacking and MisfitError(f"the job does not fit: {lacking[1]}", param=lacking[0], hint=MISFIT_HINT)
+
+
+def _memory(
+    job: JobInputs, entries: Sequence[Entry], hardware: Sequence[Hardware]
+) -> tuple[MemoryEstimate | None, Verdict, str]:
+    spec = job.spec
+    try:
+        models = job.models()
+    except ShapeUnknown as unknown:
+        return None, "unknown", f"the size of a model is not known: {unknown}"
+    if not hardware:
+        found = plan.memory(spec, models, entries, "cpu")
+        return found, "unknown", "no worker is alive to compare with; the memory is that of a machine without GPU"
+    by_device = {device: plan.memory(spec, models, entries, device) for device in {device_of(w) for w in hardware}}
+    servers = servers_of(spec, job.sources.__getitem__, read_shape)
+    placed = [(worker, place(worker, by_device[device_of(worker)].total, servers)) for worker in hardware]
+    worker, used = best(placed)
+    taken = {process: size for gpu in used for process, size in gpu.taken.items() if process != "trainer"}
+    memory = by_device[device_of(worker)].model_copy(update={"servers": taken})
+    return memory, *judge(worker, used)
+
+
+def _caveats(spec: JobSpec, memory: MemoryEstimate | None) -> list[str]:
+    """What the numbers leave out."""
+    caveats = [f"the chat template counts as {TEMPLATE_TOKENS} tokens a prompt"]
+    if isinstance(spec.teacher, OpenAITeacher):
+        caveats.append("answers that the teacher has yet to write are not counted")
+    if memory is not None and memory.device == "cpu":
+        caveats += [f"the memory of the {role} server beside the trainer is not counted" for role in spec.servers]
+    return caveats
