@@ -1,4 +1,4 @@
-"""POLAR: the exact text it reads, and the raw logit at its last token."""
+"""POLAR: the exact input text, and the raw logit at its last token."""
 
 from __future__ import annotations
 
