@@ -516,4 +516,4 @@ def test_the_sdk_and_the_command_line_understand_the_answers(database_url: str, 
         assert command("estimate", str(tmp_path / "spec.json")).startswith("unknown: no worker is alive")
         assert command("validate", str(tmp_path / "spec.json")).endswith("valid\n")
         assert json.loads(command("estimate", str(tmp_path / "spec.json"), "--json")) == found.model_dump(mode="json")
-        assert "waits, number 1 in the queue: no worker is connected" in command("show", job.id)
+        assert "Queued, position 1 (no worker is connected)" in command("show", job.id)

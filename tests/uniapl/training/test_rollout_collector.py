@@ -232,7 +232,7 @@ def test_answers_that_cannot_be_judged_earn_nothing_and_are_counted(policy: Poli
 
 def test_a_row_whose_gold_is_no_mathematics_is_named(policy: Policy) -> None:
     prompts = [Prompt(replace(row(), reward=MathReward(answer="$$")), explored=True, compared=False)]
-    with pytest.raises(RewardError, match=r"row r1: .*'\$\$' is no mathematics"):
+    with pytest.raises(RewardError, match=r"row r1: .*'\$\$' is not mathematics"):
         explore(policy, SCORES, prompts=prompts, alpha=0, lambda_adv=0)
 
 
