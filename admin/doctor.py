@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from store import migrate
-from store.artifacts.base import ObjectsAway
+from store.artifacts.base import StorageUnavailable
 from store.artifacts.paths import Artifacts
 from store.db import make_engine, reading
 from store.jobs import stats
@@ -71,7 +71,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield from _artifacts(session, artifacts)
     except SQLAlchemyError as error:
         yield Finding(f"the database does not answer: {error}", "start it, or mend UNIAPL_DATABASE_URL")
-    except ObjectsAway as error:
+    except StorageUnavailable as error:
         yield Finding(
             str(error), "mend UNIAPL_ARTIFACTS_URL and the AWS_… variables, or wait; trainers go on meanwhile"
         )

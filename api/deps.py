@@ -17,7 +17,7 @@ from api.http.rate_limits import Limits
 from api.worker_cache import WorkerCache
 from store.access.keyring import SecretKey
 from store.artifacts.paths import Artifacts
-from store.broker.celery_app import Doorbell
+from store.broker.celery_app import JobNotifier
 from store.model_registry import Registry
 from store.settings import Settings
 
@@ -34,7 +34,7 @@ class Service:
     worker_cache: WorkerCache
     artifacts: Artifacts
     registry: Registry
-    doorbell: Doorbell
+    notifier: JobNotifier
 
 
 async def get_service(request: Request) -> Service:

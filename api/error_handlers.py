@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from api.http.problems import BodyRefused, Forbidden, Unauthenticated, field_problems, problem
 from api.http.rate_limits import LimitReached
 from api.idempotency import replayed
-from store.artifacts.base import ObjectsAway
+from store.artifacts.base import StorageUnavailable
 from store.datasets.jsonl import InvalidDataset
 from store.errors import Conflict, Gone, NotFound, TooLarge
 from uniapl.errors import UniaplError
@@ -103,7 +103,7 @@ def _database_unavailable(_: Request, error: SQLAlchemyError) -> JSONResponse:
     return problem(503, "database_unavailable", "the database does not answer; try again", headers={"retry-after": "5"})
 
 
-def _storage_unavailable(_: Request, error: ObjectsAway) -> JSONResponse:
+def _storage_unavailable(_: Request, error: StorageUnavailable) -> JSONResponse:
     logger.error("%s", error)
     return problem(503, "storage_unavailable", "the bucket does not answer; try again", headers={"retry-after": "5"})
 
@@ -126,5 +126,5 @@ HANDLERS: dict[type[Exception], Callable[..., JSONResponse]] = {
     OperationalError: _database_unavailable,
     InterfaceError: _database_unavailable,
     TimeoutError: _database_unavailable,  # SQLAlchemy's: no connection became free
-    ObjectsAway: _storage_unavailable,
+    StorageUnavailable: _storage_unavailable,
 }

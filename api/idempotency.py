@@ -44,12 +44,12 @@ class Once:
         """As `answer`, in the caller's transaction."""
         if self.key is None:
             return effect(session)
-        known = idempotency.earlier(session, self.key, self.request)
+        known = idempotency.find(session, self.key, self.request)
         if known is not None:
             self.response.headers[REPLAYED] = "true"
             return model.model_validate(known)
         made = effect(session)
-        idempotency.keep(session, self.key, made.model_dump(mode="json"))
+        idempotency.save(session, self.key, made.model_dump(mode="json"))
         return made
 
     def with_body(self, *parts: str) -> Once:
@@ -81,7 +81,7 @@ def replayed(request: Request) -> JSONResponse | None:
     if not isinstance(caller, Caller) or not isinstance(once, Once) or once.key is None:
         return None
     with caller.reading() as session:
-        known = idempotency.known(session, once.key, once.request)
+        known = idempotency.peek(session, once.key, once.request)
         if known is None:
             return None
         known = getattr(request.state, "view", _as_stored)(session, known)

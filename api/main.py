@@ -24,7 +24,7 @@ from api.routes import checkpoints, datasets, estimates, jobs, secrets, service,
 from api.worker_cache import WorkerCache
 from store.access import keyring
 from store.artifacts.paths import Artifacts
-from store.broker.celery_app import Doorbell, make_celery
+from store.broker.celery_app import JobNotifier, make_celery
 from store.db import make_engine
 from store.model_registry import Registry
 from store.settings import Settings
@@ -77,5 +77,5 @@ def _open(settings: Settings, engine: Engine) -> Service:
         worker_cache=WorkerCache(engine, settings.lease_s),
         artifacts=Artifacts.of(settings),
         registry=Registry(settings),
-        doorbell=Doorbell(make_celery(settings)),
+        notifier=JobNotifier(make_celery(settings)),
     )

@@ -13,7 +13,7 @@ from prometheus_client import PROCESS_COLLECTOR, CollectorRegistry, Histogram, g
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from store.jobs.stats import Vitals
+from store.jobs.stats import ServiceStats
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _requests = Histogram(
@@ -38,10 +38,10 @@ def count_request(method: str, route: str | None, status: int, seconds: float) -
     _requests.labels(known, route or "none", f"{status // 100}xx").observe(seconds)
 
 
-def exposition(vitals: Vitals, data_dir: Path) -> bytes:
+def exposition(stats: ServiceStats, data_dir: Path) -> bytes:
     """The text format."""
     registry = CollectorRegistry()
-    for collector in (_Vitals(vitals), _Disk(data_dir), _requests, PROCESS_COLLECTOR):
+    for collector in (_ServiceStats(stats), _Disk(data_dir), _requests, PROCESS_COLLECTOR):
         registry.register(collector)
     return generate_latest(registry)
 
@@ -56,31 +56,28 @@ class _Disk(Collector):
         yield GaugeMetricFamily("uniapl_data_size_bytes", "Of the disk where the data folder is.", usage.total)
 
 
-class _Vitals(Collector):
-    def __init__(self, vitals: Vitals) -> None:
-        self._vitals = vitals
+class _ServiceStats(Collector):
+    def __init__(self, stats: ServiceStats) -> None:
+        self._stats = stats
 
     def collect(self) -> Iterator[Metric]:
-        vitals = self._vitals
+        stats = self._stats
         jobs = GaugeMetricFamily("uniapl_jobs", "Jobs by state.", labels=["state"])
-        for state, count in vitals.jobs.items():
+        for state, count in stats.jobs.items():
             jobs.add_metric([state], count)
         yield jobs
         yield GaugeMetricFamily(
-            "uniapl_queue_age_seconds", "Age of the oldest queued job; 0 when none waits.", vitals.queue_age_s
+            "uniapl_queue_age_seconds", "Age of the oldest queued job; 0 when none waits.", stats.queue_age_s
         )
         yield GaugeMetricFamily(
-            "uniapl_expired_leases", "Active jobs whose holder has been silent for too long.", vitals.expired_leases
+            "uniapl_expired_leases", "Active jobs whose holder has been silent for too long.", stats.expired_leases
         )
         yield GaugeMetricFamily(
-            "uniapl_oldest_expired_lease_seconds", "Since the most overdue lease ran out.", vitals.oldest_lease_s
+            "uniapl_oldest_expired_lease_seconds", "Since the most overdue lease ran out.", stats.oldest_lease_s
         )
         ended = CounterMetricFamily("uniapl_attempts_ended", "Attempts that ended, by how.", labels=["how"])
-        for how, count in vitals.attempts.items():
+        for how, count in stats.attempts.items():
             ended.add_metric([how], count)
         yield ended
-        yield CounterMetricFamily("uniapl_claims", "Claims that were granted.", vitals.fences)
-        yield CounterMetricFamily(
-            "uniapl_metric_points_dropped", "Points that came too fast to be stored.", vitals.dropped_points
-        )
-        yield GaugeMetricFamily("uniapl_steps", "Policy updates of all jobs.", vitals.steps)
+        yield CounterMetricFamily("uniapl_claims", "Claims that were granted.", stats.fences)
+        yield GaugeMetricFamily("uniapl_steps", "Policy updates of all jobs.", stats.steps)

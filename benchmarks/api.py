@@ -95,10 +95,10 @@ async def read_stream(api: Api, job_id: str, expected: int, late: list[float], o
 async def stream(api: Api, readers: int, followed: Sequence[str]) -> tuple[int, list[float]]:
     """Many readers; returns how many missed something, and how late each event came, in seconds."""
     engine = make_engine(api.settings.database)
-    holds = []
+    granted = []
     for job_id in followed:
         with unit_of_work(engine) as session:
-            holds.append(lifecycle.claim(session, job_id, owner="benchmark", host="x", boot_id="x", lease_s=3600))
+            granted.append(lifecycle.claim(session, job_id, owner="benchmark", host="x", boot_id="x", lease_s=3600))
     late: list[float] = []
     opened = asyncio.Semaphore(0)
     expected = BEFORE + EVENTS
@@ -110,18 +110,18 @@ async def stream(api: Api, readers: int, followed: Sequence[str]) -> tuple[int, 
         await opened.acquire()
     late.clear()
     for number in range(EVENTS):
-        for hold in holds:
-            assert hold is not None
-            await asyncio.to_thread(_say, engine, hold, f"event {number}")
+        for claim in granted:
+            assert claim is not None
+            await asyncio.to_thread(_say, engine, claim, f"event {number}")
         await asyncio.sleep(EVERY_S)
     whole = await asyncio.wait_for(asyncio.gather(*tasks), timeout=60)
     engine.dispose()
     return whole.count(False), late
 
 
-def _say(engine: object, hold: claims.Hold, message: str) -> None:
+def _say(engine: object, claim: claims.Claim, message: str) -> None:
     with unit_of_work(engine) as session:  # type: ignore[arg-type]
-        claims.say(session, hold, message)
+        claims.add_event(session, claim, message)
 
 
 def _row(what: str, api: Api, took: Sequence[float], lost: int) -> Row:

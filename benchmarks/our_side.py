@@ -12,7 +12,7 @@ import torch
 from benchmarks.fresh import MODEL, Result, Steps
 from benchmarks.replay import Case
 from uniapl.batching.batch import Sequence
-from uniapl.batching.packed import packs
+from uniapl.batching.packed import pack
 from uniapl.batching.packing import Layout
 from uniapl.model.cpu.malloc import keep_freed_memory
 from uniapl.model.layout_check import with_layout
@@ -74,9 +74,9 @@ def rollouts(case: Case, *, compared: bool) -> list[Sequence]:
 def sampled(policy: Policy, sequences: list[Sequence]) -> list[Sequence]:
     """As if the policy had sampled them just now: TRL takes all importance ratios of a fresh rollout for 1."""
     found = {}
-    for pack in packs(sequences, 4096, policy.pad_id, policy.device, policy.layout):
-        logprobs, _ = completion_logprobs(policy.model, pack, temperature=1.0)
-        rows = zip(pack.batch.completion_ids, pack.batch.completion_mask, logprobs, strict=True)
+    for packed in pack(sequences, 4096, policy.pad_id, policy.device, policy.layout):
+        logprobs, _ = completion_logprobs(policy.model, packed, temperature=1.0)
+        rows = zip(packed.batch.completion_ids, packed.batch.completion_mask, logprobs, strict=True)
         found |= {tuple(ids[mask].tolist()): row[mask].tolist() for ids, mask, row in rows}
     return [replace(s, old_logprobs=found[tuple(s.completion_ids)]) for s in sequences]
 

@@ -26,7 +26,9 @@ from uniapl.training.learner import Learner
 
 PARTS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::addmm_", "mkldnn::_linear_pointwise"),
-    "attention": ("aten::bmm", "aten::_softmax", "aten::_softmax_backward_data", "_Along", "_AlongBackward"),
+    "attention": (
+        "aten::bmm", "aten::_softmax", "aten::_softmax_backward_data", "_TreeAttention", "_TreeAttentionBackward",
+    ),
     "softmax over the vocabulary": (
         "aten::_log_softmax", "aten::exp", "aten::div_", "aten::gather", "aten::scatter_add_",
     ),

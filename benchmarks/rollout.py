@@ -20,7 +20,7 @@ from benchmarks import samplers
 from benchmarks.fresh import MODEL, Result, Steps, alternate, child, conditions, median
 from benchmarks.replay import LENGTHS
 from uniapl.batching.batch import Sequence
-from uniapl.batching.packed import packs
+from uniapl.batching.packed import pack
 from uniapl.model.cpu.linear import Linear
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.policy import Policy, load_policy
@@ -69,9 +69,9 @@ def disagreement(policy: Policy, prompts: list[list[int]], groups: list[list[Com
     told = zip(prompts, groups, strict=True)
     sequences = [Sequence(p, c.ids[:-1], old_logprobs=c.logprobs[:-1]) for p, group in told for c in group]
     worst = 0.0
-    for pack in packs(sequences, 4096, policy.pad_id, policy.device, policy.layout):
-        logprobs, _ = completion_logprobs(policy.model, pack, temperature=1.0)
-        difference = (logprobs - pack.batch.old_logprobs)[pack.batch.completion_mask]
+    for packed in pack(sequences, 4096, policy.pad_id, policy.device, policy.layout):
+        logprobs, _ = completion_logprobs(policy.model, packed, temperature=1.0)
+        difference = (logprobs - packed.batch.old_logprobs)[packed.batch.completion_mask]
         worst = max(worst, difference.abs().max().item())
     return worst
 

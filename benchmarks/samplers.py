@@ -14,7 +14,7 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from uniapl.model.policy import Policy
 from uniapl.rollout import transformers
 from uniapl.rollout.generator import Completion
-from uniapl.rollout.token_sampling import choose
+from uniapl.rollout.token_sampling import sample_tokens
 
 ENDS = 2.0
 """In the place of a uniform number: the sequence ends here."""
@@ -42,11 +42,11 @@ def ours(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> list[l
             return draws
 
     def scheduled(logits: Tensor, draws: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
-        tokens, logprobs = choose(logits, draws.masked_fill(draws == ENDS, 0.0), **options)
+        tokens, logprobs = sample_tokens(logits, draws.masked_fill(draws == ENDS, 0.0), **options)
         return tokens.masked_fill(draws == ENDS, policy.stop_ids[0]), logprobs
 
     sampler = Scheduled(policy, temperature=1.0, max_new_tokens=max(lengths), batch_size=len(lengths))
-    with patch.object(transformers, "choose", scheduled):
+    with patch.object(transformers, "sample_tokens", scheduled):
         return sampler.sample(prompts, group_size=len(lengths) // len(prompts), seed=0)
 
 

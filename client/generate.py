@@ -24,6 +24,7 @@ NAMES = {
     "aclose": "close",
     "aread": "read",
     "aiter_bytes": "iter_bytes",
+    "aiter_sse": "iter_sse",
     "_async": "_sync",
 }
 

@@ -5,8 +5,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 ENV PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
-COPY Makefile constraints.txt pyproject.toml README.md ./
-COPY client/pyproject.toml client/README.md client/
+COPY Makefile constraints.txt pyproject.toml README.md LICENSE ./
+COPY client/pyproject.toml client/README.md client/LICENSE client/
 # Enough for pip to know where the packages lie: the layer below stays when only code changes.
 COPY uniapl/__init__.py uniapl/
 COPY client/uniapl_client/__init__.py client/uniapl_client/

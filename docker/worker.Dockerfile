@@ -1,7 +1,7 @@
 # The worker with the trainer beside it. The install steps are the Makefile's.
 #
 # torch's wheels carry the CUDA runtime they were built for, and the driver comes from the host: a CUDA base image would
-# put a second runtime of another version beside it (docs/adr/0017).
+# put a second runtime of another version beside it (docs/adr/0012).
 FROM python:3.11-slim-bookworm AS build
 ARG PIP_EXTRA_INDEX_URL=""
 RUN apt-get update \
@@ -9,8 +9,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 ENV PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
-COPY Makefile constraints.txt pyproject.toml README.md ./
-COPY client/pyproject.toml client/README.md client/
+COPY Makefile constraints.txt pyproject.toml README.md LICENSE ./
+COPY client/pyproject.toml client/README.md client/LICENSE client/
 # Enough for pip to know where the packages lie: the layer below stays when only code changes.
 COPY uniapl/__init__.py uniapl/
 COPY client/uniapl_client/__init__.py client/uniapl_client/

@@ -22,7 +22,7 @@ from uniapl_client.watch import watch
 
 from embedded.service import EmbeddedService, interrupt
 from uniapl.spec.job import JobSpec
-from uniapl.spec.weights import shown
+from uniapl.spec.weights import format_weight
 
 Change = tuple[Sample, Sample]
 """The answers to one row before and after training."""
@@ -85,7 +85,7 @@ def _train(service: EmbeddedService, client: Client, console: Console) -> Job:
     job = client.jobs.create(_with_all_samples(read_spec(SPEC, client)))
     spec = job.spec
     console.print(
-        f"{job.id}: {spec.student}, alpha={shown(spec.alpha)}, lambda_adv={shown(spec.lambda_adv)}, "
+        f"{job.id}: {spec.student}, alpha={format_weight(spec.alpha)}, lambda_adv={format_weight(spec.lambda_adv)}, "
         f"{spec.schedule.steps} steps of {spec.schedule.prompts_per_step} prompts x {spec.grpo.group_size} rollouts",
         soft_wrap=True,
     )

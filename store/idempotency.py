@@ -1,4 +1,4 @@
-"""Idempotency: the answer to a POST is kept under its caller's key, in the transaction of its effect."""
+"""Idempotent responses: the response to a POST, stored under its `Idempotency-Key` in the transaction of its effect."""
 
 from __future__ import annotations
 
@@ -10,58 +10,58 @@ from sqlalchemy.orm import Session
 from store import tenants
 from store.db import insert, now
 from store.errors import Conflict
-from store.tables import Answer, Json
+from store.tables import IdempotentResponse, Json
 
-_ANSWERS = cast(Table, Answer.__table__)
-"""The table and not its class: the mapper's part of a statement took a third of its time."""
-_TAKING: dict[str, Executable] = {}
-"""The INSERT of a key by the database's kind: to put a statement together takes as long as to send it."""
-_KEEPING = (
-    update(_ANSWERS)
-    .where(_ANSWERS.c.tenant == bindparam("of"), _ANSWERS.c.key == bindparam("under"))
+_RESPONSES = cast(Table, IdempotentResponse.__table__)
+"""The table and not its class: the mapper took a third of a statement's time."""
+_INSERTS: dict[str, Executable] = {}
+"""The INSERT of a key by database dialect, built once: building a statement takes as long as sending it."""
+_SAVE = (
+    update(_RESPONSES)
+    .where(_RESPONSES.c.tenant == bindparam("of"), _RESPONSES.c.key == bindparam("under"))
     .values(body=bindparam("answer"))
 )
 KEPT_S = 7 * 24 * 3600.0
-"""So long at least; then the workers clear them away."""
+"""Seconds for which a response is kept at least; then the workers' cleanup deletes it."""
 
 
-def earlier(session: Session, key: str, request: str) -> Json | None:
-    """What an equal request was answered; `None` when this one is the first, and goes on to `keep` its answer.
+def find(session: Session, key: str, request: str) -> Json | None:
+    """The stored response to an equal request; `None` for the first one, whose response the caller then `save`s.
 
-    Whoever asks at the same moment waits here until the first one's transaction has ended.
+    A concurrent request with the same key blocks here until the transaction of the first one has ended.
 
     Raises:
         Conflict: the key was used for another request.
     """
     tenant = tenants.of(session)
     row = {"tenant": tenant, "key": key, "request": request, "body": {}}
-    if session.execute(_taking(session), row).one_or_none() is not None:
+    if session.execute(_insert_statement(session), row).one_or_none() is not None:
         return None
-    known = session.get_one(Answer, (tenant, key))
+    known = session.get_one(IdempotentResponse, (tenant, key))
     if known.request != request:
-        message = f"idempotency key {key!r} was used for another request; take a new one"
+        message = f"idempotency key {key!r} was used for another request; send a new key"
         raise Conflict("idempotency_key_reused", message)
     return known.body
 
 
-def known(session: Session, key: str, request: str) -> Json | None:
-    """What an equal request was answered; `None` without one, also where the key was used for another."""
-    answer = session.get(Answer, (tenants.of(session), key))
+def peek(session: Session, key: str, request: str) -> Json | None:
+    """The stored response to an equal request; `None` without one, or where the key belongs to another request."""
+    answer = session.get(IdempotentResponse, (tenants.of(session), key))
     return answer.body or None if answer is not None and answer.request == request else None
 
 
-def _taking(session: Session) -> Executable:
+def _insert_statement(session: Session) -> Executable:
     kind = session.get_bind().dialect.name
-    if kind not in _TAKING:
-        _TAKING[kind] = insert(session, _ANSWERS).on_conflict_do_nothing().returning(_ANSWERS.c.key)
-    return _TAKING[kind]
+    if kind not in _INSERTS:
+        _INSERTS[kind] = insert(session, _RESPONSES).on_conflict_do_nothing().returning(_RESPONSES.c.key)
+    return _INSERTS[kind]
 
 
-def keep(session: Session, key: str, body: Json) -> None:
-    """Keep the answer of the request that was the first."""
-    session.execute(_KEEPING, {"of": tenants.of(session), "under": key, "answer": body})
+def save(session: Session, key: str, body: Json) -> None:
+    """Store the response of the request for which `find` returned `None`."""
+    session.execute(_SAVE, {"of": tenants.of(session), "under": key, "answer": body})
 
 
-def forget_old(session: Session) -> None:
-    """Drop the answers that are no longer kept."""
-    session.execute(delete(Answer).where(Answer.created_at < now() - KEPT_S))
+def delete_expired(session: Session) -> None:
+    """Delete the responses that are older than `KEPT_S`."""
+    session.execute(delete(IdempotentResponse).where(IdempotentResponse.created_at < now() - KEPT_S))

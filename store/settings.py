@@ -106,8 +106,6 @@ class Settings(BaseSettings):
     sidecar_idle_s: float = Field(default=600.0, ge=0)
     """How long a server without a job is kept for the next job that asks for the same model. One that asks for another,
     or for none, has it stopped at once."""
-    metric_points_per_s: int = Field(default=2000, ge=1)
-    """Metric points that one job may store a second; of a flood, whole steps are left out and counted."""
     garbage_s: float = Field(default=600.0, gt=0)
     """How often every worker removes what unfinished checkpoints and deletions have left on disk."""
     max_line_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)

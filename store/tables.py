@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any, Literal
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Double, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Double, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from store.db import now
@@ -98,6 +98,10 @@ class Attempt(Base):
     """One worker's hold on a job."""
 
     __tablename__ = "attempts"
+    __table_args__ = (Column("dropped_points", BigInteger(), nullable=False, server_default="0"),)
+    __mapper_args__ = {"exclude_properties": ["dropped_points"]}
+    """Unused since this release; the one before still writes it, so only a later migration may drop it
+    (docs/deployment.md, "Upgrades")."""
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     fence: Mapped[int] = mapped_column(primary_key=True)
@@ -115,8 +119,6 @@ class Attempt(Base):
     """Last report of this attempt that is in the database."""
     relay_closed: Mapped[bool] = mapped_column(default=False)
     """Whether nothing is left to relay; if not, the next claimant does it."""
-    dropped_points: Mapped[int] = mapped_column(default=0)
-    """Metric points that came too fast to be stored."""
     started_at: Mapped[float] = mapped_column(insert_default=now())
     ended_at: Mapped[float | None]
     exit_kind: Mapped[str | None]
@@ -255,8 +257,12 @@ class Key(Base):
     revoked_at: Mapped[float | None]
 
 
-class Answer(Base):
-    """What a POST with an idempotency key was answered, written in the transaction of its effect."""
+class IdempotentResponse(Base):
+    """The response to a POST with an idempotency key, written in the transaction of its effect.
+
+    The table keeps its first name, `answers`: databases on users' disks have it, and releases share one database
+    during a rolling upgrade.
+    """
 
     __tablename__ = "answers"
 

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import event, select
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 
-from store.tables import Alias, Answer, Checkpoint, Dataset, Job, Secret, Upload
+from store.tables import Alias, Checkpoint, Dataset, IdempotentResponse, Job, Secret, Upload
 
-OWNED = (Job, Dataset, Alias, Answer, Secret, Upload)
+OWNED = (Job, Dataset, Alias, IdempotentResponse, Secret, Upload)
 """Tables that name their tenant. Events, metrics, samples and attempts are reached through their job."""
 DEFAULT = "default"
 """Whose everything is where nobody has made keys for others."""

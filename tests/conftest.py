@@ -15,6 +15,8 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import Engine, text
 
+from tests import tiers, unit_guard
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: tests never ask a hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
 settings.register_profile("patient", deadline=None)  # a machine may stall for longer than an example takes
@@ -24,11 +26,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jo
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "data" / "models"
-LONG = ("tests/e2e/", "uniapl/test_train_command.py", "uniapl/test_killed.py", "uniapl/test_experiments.py")
+LONG = ("tests/e2e/", "training/test_train_command.py", "training/test_killed.py", "test_experiments.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, so that no process of several is left alone with one at the end."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Guard the unit tier in the processes that run its tests."""
+    runs_tests = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
+    if runs_tests and config.option.markexpr == "unit":
+        unit_guard.install()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the files of other tiers: to import all of them takes longer than the unit tests."""
+    return tiers.is_unselected(collection_path, config) or None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Select the tests of the wanted tiers, long files first, so that no process is left alone with one at the end."""
+    tiers.select(config, items)
     items.sort(key=lambda item: not any(part in item.nodeid for part in LONG))
 
 

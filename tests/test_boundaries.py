@@ -9,6 +9,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.integration
+
 
 def loaded_by(module: str) -> set[str]:
     """Top-level packages in `sys.modules` after a bare import."""

@@ -17,7 +17,9 @@ import pytest
 
 from embedded.service import EmbeddedService
 from tests.e2e.conftest import IMPATIENT, wait_for
-from tests.uniapl.teachers.test_chat import Reply, Teacher, completion
+from tests.uniapl.teachers.openai_server import Reply, Teacher, completion
+
+pytestmark = pytest.mark.integration
 
 RANDOM = secrets.token_hex(24)
 CANARY = f'sk-canary-"{RANDOM}'

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from uniapl_client import Sample
 
 from examples.demo import extremes
+
+pytestmark = pytest.mark.unit
 
 
 def sample(row: str, reward: float | None, score: float | None) -> Sample:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+import pytest
+
 from tests.conftest import ROOT
 from uniapl import errors
+
+pytestmark = pytest.mark.unit
 
 TRAINERS = {value.code for value in vars(errors).values() if isinstance(value, type) and hasattr(value, "code")}
 TRAINERS -= {errors.UniaplError.code, errors.MisfitError.code}

@@ -7,11 +7,14 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+
+pytestmark = pytest.mark.integration
 
 IMPORTLINTER = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
 LAYERED = {c["containers"][0]: c["layers"] for c in IMPORTLINTER["contracts"] if "containers" in c}
@@ -35,7 +38,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> str:
         shutil.copytree(source, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", copy)
     for package, layers in LAYERED.items():
-        for above, layer in zip(layers, layers[1:], strict=False):
+        for above, layer in pairwise(layers):
             for module in modules(layer):
                 with file_of(copy, f"{package}.{module}").open("a") as file:
                     file.write(f"\nimport {package}.{modules(above)[0]}\n")
@@ -50,7 +53,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("package", LAYERED)
 def test_an_upward_import_is_refused_in_every_layer(package: str, refused: str) -> None:
     layers = LAYERED[package]
-    for above, layer in zip(layers, layers[1:], strict=False):
+    for above, layer in pairwise(layers):
         for module in modules(layer):
             assert f"{package}.{module} -> {package}.{modules(above)[0]} " in refused, (module, above)
 

@@ -14,14 +14,13 @@ from pydantic import ValidationError
 
 from uniapl import tracing
 from uniapl.errors import DeviceError, DiskFullError, DivergedError, UnhealthyError, UniaplError
-from uniapl.model.cpu.malloc import keep_freed_memory
 from uniapl.run.atomic import no_space
 from uniapl.run.config import RunConfig
-from uniapl.run.credentials import Access, handed
+from uniapl.run.credentials import Credentials, parse_secrets
 from uniapl.run.exit_status import ExitStatus
-from uniapl.run.located import located
 from uniapl.run.progress import print_end
 from uniapl.run.ranks import launcher_problem
+from uniapl.run.resolve import resolve
 from uniapl.run.signals import Signals, die_with_parent
 from uniapl.spec.base import field_path
 
@@ -31,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m uniapl", description="Train with UniAPL.")
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train as run.json says")
-    train.add_argument("run", type=Path, help="a RunConfig as JSON; see docs/method.md")
+    train.add_argument("run", type=Path, help="a RunConfig as JSON; see docs/train.md")
     train.add_argument("--parent-pid", type=int, help="die when this parent process does")
     train.add_argument("--secrets-stdin", action="store_true", help="read a JSON object of secrets from the input")
     arguments = parser.parse_args(argv)
@@ -55,14 +54,13 @@ def main(argv: list[str] | None = None) -> int:
             reason = problem["msg"].removeprefix("Value error, ")
             print(f"  {field_path(problem, given) or 'file'}: {reason}", file=sys.stderr)
         return ExitStatus.USER_ERROR
-    secrets = handed(sys.stdin.read()) if arguments.secrets_stdin else {}
-    return _train(run, arguments.run.parent, signals, Access(secrets, run.public_addresses_only))
+    secrets = parse_secrets(sys.stdin.read()) if arguments.secrets_stdin else {}
+    return _train(run, arguments.run.parent, signals, Credentials(secrets, run.public_addresses_only))
 
 
-def _train(run: RunConfig, folder: Path, signals: Signals, access: Access) -> int:
-    redactor = access.redactor(run.spec)
+def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credentials) -> int:
+    redactor = credentials.redactor(run.spec)
     redactor.guard_outputs()
-    keep_freed_memory()
     gc.disable()  # torch and transformers bring a million objects, none of which is garbage
     with signals.loading():
         import transformers  # they load here, after the arguments are known to be good
@@ -84,7 +82,7 @@ def _train(run: RunConfig, folder: Path, signals: Signals, access: Access) -> in
         ):
             try:
                 with signals.loading():
-                    trainer = prepare(located(run, folder), reporter, signals, rewards, access)
+                    trainer = prepare(resolve(run, folder), reporter, signals, rewards, credentials)
                 finished = trainer.train()
                 print_end(run, trainer.done)
             except Exception as raised:

@@ -20,13 +20,13 @@ from store.settings import Settings
 from uniapl import tracing
 from worker import metrics
 from worker.attempt import run_attempt
-from worker.slots import Worker
+from worker.slots import WorkerProcess
 from worker.sweeper import Sweeper
 
 settings = Settings()
 app = make_celery(settings)
 app.conf.update(worker_concurrency=1, worker_pool="threads")
-worker = Worker(settings, make_engine(settings.database))
+worker = WorkerProcess(settings, make_engine(settings.database))
 
 
 @app.task(name=RUN_JOB)

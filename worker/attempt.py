@@ -29,7 +29,7 @@ from store.checkpoints import repository as checkpoints
 from store.db import reading, unit_of_work
 from store.errors import FenceLost
 from store.jobs import claims, lifecycle
-from store.jobs.claims import Hold, Intents
+from store.jobs.claims import Claim, Intents
 from store.tables import Checkpoint
 from uniapl import tracing
 from uniapl.errors import CheckpointError
@@ -37,8 +37,8 @@ from uniapl.run.config import RunConfig
 from uniapl.run.exit_status import ExitStatus
 from uniapl.spec.teacher import OpenAITeacher
 from worker import metrics, process, recovery
-from worker.attempt_servers import Companions
-from worker.claim import OUTAGE, claim
+from worker.attempt_servers import AttemptServers
+from worker.claim import OUTAGE, claim_job
 from worker.failures import (
     Failure,
     classify,
@@ -50,8 +50,8 @@ from worker.failures import (
 )
 from worker.lease import Lease
 from worker.report_relay import Relay
-from worker.slots import Worker
-from worker.stop import Stop
+from worker.slots import WorkerProcess
+from worker.stop import TrainerStop
 from worker.vllm.command import visible
 from worker.watchdog import Watchdog
 
@@ -62,7 +62,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def run_attempt(worker: Worker, job_id: str) -> bool:
+def run_attempt(worker: WorkerProcess, job_id: str) -> bool:
     """Take the job if it is there to be taken, and see one attempt through.
 
     A job that another worker holds, that is over, or that does not exist is left alone.
@@ -70,70 +70,70 @@ def run_attempt(worker: Worker, job_id: str) -> bool:
     Returns:
         Whether it was there to be taken.
     """
-    hold = claim(worker, job_id)
-    if hold is None:
+    claim = claim_job(worker, job_id)
+    if claim is None:
         logger.info("%s is not there to be taken", job_id)
         return False
-    facts: dict[str, str | int] = {"job_id": job_id, "attempt": hold.attempt, "fence": hold.fence}
-    with logs.about(**facts), tracing.span("attempt", parent=hold.traceparent, **facts):
-        logger.info("%s: attempt %d under fence %d", job_id, hold.attempt, hold.fence)
-        _see_through(worker, hold)
+    facts: dict[str, str | int] = {"job_id": job_id, "attempt": claim.attempt, "fence": claim.fence}
+    with logs.about(**facts), tracing.span("attempt", parent=claim.traceparent, **facts):
+        logger.info("%s: attempt %d under fence %d", job_id, claim.attempt, claim.fence)
+        _run_attempt(worker, claim)
     return True
 
 
-def _see_through(worker: Worker, hold: Hold) -> None:
+def _run_attempt(worker: WorkerProcess, claim: Claim) -> None:
     try:
-        _Attempt(worker, hold).run()
+        _Attempt(worker, claim).run()
     except FenceLost as lost:
         metrics.fences_lost.inc()
         logger.warning("%s", lost)
     except SecretUnusable as error:
-        logger.warning("%s: %s", hold.job_id, error)
-        _refuse(worker, hold, secret_unusable(error))
+        logger.warning("%s: %s", claim.job_id, error)
+        _refuse(worker, claim, secret_unusable(error))
     except Exception as error:  # a bug or a broken machine: say so now, rather than fall silent for a lease
-        logger.exception("%s: attempt %d failed on our side", hold.job_id, hold.attempt)
-        _give_up(worker, hold, error)
+        logger.exception("%s: attempt %d failed on our side", claim.job_id, claim.attempt)
+        _give_up(worker, claim, error)
 
 
-def _give_up(worker: Worker, hold: Hold, error: Exception) -> None:
+def _give_up(worker: WorkerProcess, claim: Claim, error: Exception) -> None:
     """The attempt failed on the worker's side; if even this cannot be written, the lease will run out."""
     failure = worker_error(error)
     try:
         with unit_of_work(worker.engine) as session:
             told = failure.model_dump(mode="json")
-            lifecycle.retry_or_fail(session, hold.job_id, hold.fence, told, worker.settings.retry_backoff_s)
-            claims.end_attempt(session, hold.job_id, hold.fence, failure.code)
+            lifecycle.retry_or_fail(session, claim.job_id, claim.fence, told, worker.settings.retry_backoff_s)
+            claims.end_attempt(session, claim.job_id, claim.fence, failure.code)
     except (FenceLost, SQLAlchemyError) as error:
-        logger.warning("%s: %s", hold.job_id, error)
+        logger.warning("%s: %s", claim.job_id, error)
 
 
-def _refuse(worker: Worker, hold: Hold, failure: Failure) -> None:
+def _refuse(worker: WorkerProcess, claim: Claim, failure: Failure) -> None:
     """No attempt can go better; if even this cannot be written, the lease will run out, and another one tries."""
     try:
         with unit_of_work(worker.engine) as session:
-            lifecycle.fail(session, hold.job_id, hold.fence, failure.error.model_dump(mode="json"))
-            claims.end_attempt(session, hold.job_id, hold.fence, failure.error.code)
+            lifecycle.fail(session, claim.job_id, claim.fence, failure.error.model_dump(mode="json"))
+            claims.end_attempt(session, claim.job_id, claim.fence, failure.error.code)
     except (FenceLost, SQLAlchemyError) as error:
-        logger.warning("%s: %s", hold.job_id, error)
+        logger.warning("%s: %s", claim.job_id, error)
 
 
 class _Attempt:
-    def __init__(self, worker: Worker, hold: Hold) -> None:
+    def __init__(self, worker: WorkerProcess, claim: Claim) -> None:
         self._worker = worker
         self._settings = settings = worker.settings
         self._engine = worker.engine
-        self._hold = hold
-        self._folder = worker.artifacts.attempt(hold.job_id, hold.fence).absolute()
-        self._log = worker.artifacts.log(hold.job_id, hold.fence).absolute()
-        self._relay = Relay(worker.engine, hold, worker.artifacts, points_per_s=settings.metric_points_per_s)
-        self._lease = Lease(worker.engine, hold, lease_s=settings.lease_s, heartbeat_s=settings.heartbeat_s)
-        self._watchdog = Watchdog(worker.artifacts.reports(hold.job_id, hold.fence), settings)
-        self._companions = Companions(worker, hold)
+        self._claim = claim
+        self._folder = worker.artifacts.attempt(claim.job_id, claim.fence).absolute()
+        self._log = worker.artifacts.log(claim.job_id, claim.fence).absolute()
+        self._relay = Relay(worker.engine, claim, worker.artifacts)
+        self._lease = Lease(worker.engine, claim, lease_s=settings.lease_s, heartbeat_s=settings.heartbeat_s)
+        self._watchdog = Watchdog(worker.artifacts.reports(claim.job_id, claim.fence), settings)
+        self._servers = AttemptServers(worker, claim)
         self._resumed: Checkpoint | None = None
         self._intents = Intents(cancel=False, pause=False)
         self._hung: str | None = None
-        self._stop = Stop(settings.drain_s)
-        self._deserted: Failure | None = None
+        self._stop = TrainerStop(settings.drain_s)
+        self._server_failure: Failure | None = None
         self._oom_kills = oom_kills()
 
     def run(self) -> None:
@@ -145,33 +145,33 @@ class _Attempt:
         """
         with self._lease:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._insist(lambda: recovery.take_over(self._worker, self._hold))
-            with self._companions:
+            self._retry_through_outage(lambda: recovery.recover_previous_attempts(self._worker, self._claim))
+            with self._servers:
                 self._run_trainer()
 
     def _run_trainer(self) -> None:
-        run = self._insist(self._run_config)
+        run = self._retry_through_outage(self._run_config)
         (self._folder / "run.json").write_text(run.model_dump_json(indent=2))
-        child = self._start(self._insist(self._secrets))
+        child = self._start(self._retry_through_outage(self._secrets))
         try:
-            self._insist(lambda: self._record_group(child))
+            self._retry_through_outage(lambda: self._record_group(child))
             status = self._follow(child)
             process.kill_group(child.pid)  # its children too, before the row says that it is over
-            self._insist(self._relay_the_rest)
-            self._insist(self._companions.tell)
-            self._insist(lambda: self._settle(status))
+            self._retry_through_outage(self._relay_the_rest)
+            self._retry_through_outage(self._servers.report_news)
+            self._retry_through_outage(lambda: self._record_outcome(status))
         finally:
             process.kill_group(child.pid)  # also when we fail: nothing may be left
             child.wait()
 
     def _run_config(self) -> RunConfig:
         """The trainer's input: the spec, and where its parts lie here."""
-        spec, artifacts = self._hold.spec, self._worker.artifacts
+        spec, artifacts = self._claim.spec, self._worker.artifacts
         names = {entry.dataset for entry in spec.dataset_mix}
         if spec.evaluation is not None:
             names.add(spec.evaluation.dataset)
         with unit_of_work(self._engine) as session:
-            found = self._resumed = recovery.resume_point(self._worker, self._hold, session)
+            found = self._resumed = recovery.resume_point(self._worker, self._claim, session)
         for name in names:
             with suppress(FileNotFoundError):  # the trainer says so, and which
                 artifacts.fetched(name)
@@ -181,28 +181,28 @@ class _Attempt:
             spec=spec,
             run_dir=str(self._folder),
             datasets={name: str(artifacts.dataset(name).absolute()) for name in names},
-            models=self._hold.models,
+            models=self._claim.models,
             resume_from=str((artifacts.root / found.path).absolute()) if found else None,
-            teacher_cache=str(artifacts.teacher_cache(self._hold.tenant).absolute()),
+            teacher_cache=str(artifacts.teacher_cache(self._claim.tenant).absolute()),
             public_addresses_only=not self._may_be_anywhere(),
-            servers=self._companions.addresses,
+            servers=self._servers.addresses,
             keep_all_checkpoints=True,  # retention is the relay's, under the fence
         )
 
     def _may_be_anywhere(self) -> bool:
         """Whether the operator vouches for the server that the spec names."""
-        teacher = self._hold.spec.teacher
+        teacher = self._claim.spec.teacher
         return isinstance(teacher, OpenAITeacher) and is_listed(teacher.base_url, self._settings.teacher_urls)
 
     def _secrets(self) -> dict[str, str]:
         """What the spec's names stand for; in memory for as long as the trainer takes to start."""
-        teacher = self._hold.spec.teacher
+        teacher = self._claim.spec.teacher
         name = teacher.api_key_secret if isinstance(teacher, OpenAITeacher) else None
         if name is None:
             return {}
         key = keyring.load(self._settings)
         with reading(self._engine) as session:
-            return {name: secrets.value(session, key, self._hold.tenant, name)}
+            return {name: secrets.value(session, key, self._claim.tenant, name)}
 
     def _start(self, handed: dict[str, str]) -> subprocess.Popen[bytes]:
         command = [*TRAINER, str(self._folder / "run.json"), "--parent-pid", str(os.getpid())]
@@ -225,8 +225,8 @@ class _Attempt:
         """So that a later claimant can bury what we leave behind."""
         started = process.start_time(child.pid)
         with unit_of_work(self._engine) as session:
-            claims.touch(session, self._hold)
-            claims.note(session, self._hold.job_id, self._hold.fence, pgid=child.pid, pid_starttime=started)
+            claims.update_job(session, self._claim)
+            claims.update_attempt(session, self._claim.job_id, self._claim.fence, pgid=child.pid, pid_starttime=started)
 
     def _follow(self, child: subprocess.Popen[bytes]) -> int:
         """Relay, heed intents and watch, until the trainer has ended; returns its exit status."""
@@ -239,31 +239,31 @@ class _Attempt:
                 if time.monotonic() > look_at:
                     look_at = time.monotonic() + INTENT_S
                     if self._lease.certain:
-                        self._companions.tell()
+                        self._servers.report_news()
                     with reading(self._engine) as session:
-                        self._intents = claims.intents(session, self._hold.job_id)
+                        self._intents = claims.intents(session, self._claim.job_id)
             except OUTAGE as error:  # the trainer goes on; its reports wait in their file
-                logger.warning("%s: what it reports cannot be passed on: %s", self._hold.job_id, error)
+                logger.warning("%s: what it reports cannot be passed on: %s", self._claim.job_id, error)
                 time.sleep(INTENT_S)
-            self._stop.obey(child, self._intents, draining=self._worker.stopping.is_set())
-            self._watch(child)
+            self._stop.apply_intents(child, self._intents, draining=self._worker.stopping.is_set())
+            self._check_progress(child)
             if not more:
                 time.sleep(POLL_S)
         return child.returncode
 
-    def _watch(self, child: subprocess.Popen[bytes]) -> None:
+    def _check_progress(self, child: subprocess.Popen[bytes]) -> None:
         """End a trainer that gets nowhere, or whose server is given up."""
-        if self._companions.awaited:
-            self._watchdog.excuse()
-        if self._deserted is None and (failure := self._companions.failure) is not None:
-            self._deserted = failure
+        if self._servers.awaited:
+            self._watchdog.reset_silence()
+        if self._server_failure is None and (failure := self._servers.failure) is not None:
+            self._server_failure = failure
             process.kill_group(child.pid)  # it would wait for ever
         if self._hung is None and (wrong := self._watchdog.look()) is not None:
             self._end_hung(child, wrong)
 
     def _end_hung(self, child: subprocess.Popen[bytes], wrong: str) -> None:
         """Have the trainer write where it hangs into its log, and kill it."""
-        logger.warning("%s: %s", self._hold.job_id, wrong)
+        logger.warning("%s: %s", self._claim.job_id, wrong)
         self._hung = wrong
         os.kill(child.pid, signal.SIGUSR2)
         time.sleep(DUMP_S)
@@ -274,7 +274,7 @@ class _Attempt:
             self._lease.check()
         self._relay.publish_log()
 
-    def _insist(self, ask: Callable[[], T]) -> T:
+    def _retry_through_outage(self, ask: Callable[[], T]) -> T:
         """Try until the database answers, or the job is no longer ours; `ask` may have succeeded unheard.
 
         Raises:
@@ -284,49 +284,49 @@ class _Attempt:
             try:
                 return ask()
             except OUTAGE as error:
-                logger.warning("%s: not passed on yet, trying again: %s", self._hold.job_id, error)
+                logger.warning("%s: not passed on yet, trying again: %s", self._claim.job_id, error)
             self._lease.lost.wait(INTENT_S)
             self._lease.check()
 
-    def _settle(self, status: int) -> None:
+    def _record_outcome(self, status: int) -> None:
         """Turn the trainer's end into the job's next state."""
-        hold = self._hold
+        claim = self._claim
         with unit_of_work(self._engine) as session:
-            recovery.report_lost(session, hold, recovery.newest_step(self._worker, hold, session))
+            recovery.report_lost(session, claim, recovery.newest_step(self._worker, claim, session))
             kind = self._move_on(status, session)
             told_all = status in (
                 ExitStatus.DONE,
                 ExitStatus.REQUEUE,
             )  # else it may have died before it told of a checkpoint
-            claims.end_attempt(session, hold.job_id, hold.fence, kind, relay_closed=told_all)
-        logger.info("%s: attempt %d ended: %s", hold.job_id, hold.attempt, kind)
+            claims.end_attempt(session, claim.job_id, claim.fence, kind, relay_closed=told_all)
+        logger.info("%s: attempt %d ended: %s", claim.job_id, claim.attempt, kind)
 
     def _move_on(self, status: int, session: Session) -> str:
         """The transition; returns how the attempt ended, in a word."""
-        hold = self._hold
-        if status == ExitStatus.DONE and checkpoints.has_final(session, hold.job_id):
-            lifecycle.succeed(session, hold)
+        claim = self._claim
+        if status == ExitStatus.DONE and checkpoints.has_final(session, claim.job_id):
+            lifecycle.succeed(session, claim)
             return "done"
         if self._intents.cancel:
-            lifecycle.cancelled(session, hold.job_id, hold.fence)
+            lifecycle.cancelled(session, claim.job_id, claim.fence)
             return "cancelled"
         if self._stop.caused(status) or self._worker.stopping.is_set() or self._intents.pause:
-            lifecycle.preempt(session, hold, self._stop.reason)
+            lifecycle.preempt(session, claim, self._stop.reason)
             return "preempted"
         failure = self._failure(status)
         error = failure.error.model_dump(mode="json")
         if failure.error.code == CheckpointError.code and self._resumed is not None:
             checkpoints.mark_deleted(session, self._resumed)  # the next attempt goes further back
         if failure.may_pass:
-            lifecycle.retry_or_fail(session, hold.job_id, hold.fence, error, self._settings.retry_backoff_s)
+            lifecycle.retry_or_fail(session, claim.job_id, claim.fence, error, self._settings.retry_backoff_s)
         else:
-            lifecycle.fail(session, hold.job_id, hold.fence, error)
+            lifecycle.fail(session, claim.job_id, claim.fence, error)
         return failure.error.code
 
     def _failure(self, status: int) -> Failure:
         log = process.tail(self._log)
-        if self._deserted is not None:
-            return self._deserted
+        if self._server_failure is not None:
+            return self._server_failure
         if self._hung is not None:
             return hung(self._hung, process.tail(self._log, lines=60))
         if status == ExitStatus.DONE:

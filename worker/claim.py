@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 
-from store.artifacts.base import ObjectsAway
+from store.artifacts.base import StorageUnavailable
 from store.db import unit_of_work
 from store.jobs import lifecycle
-from store.jobs.claims import Hold
+from store.jobs.claims import Claim
 from worker import process
-from worker.slots import Worker
+from worker.slots import WorkerProcess
 
-OUTAGE = (OperationalError, InterfaceError, TimeoutError, ObjectsAway)
+OUTAGE = (OperationalError, InterfaceError, TimeoutError, StorageUnavailable)
 """What is raised while the database is out of reach or its pool exhausted, or the bucket is out of reach."""
 
 
-def claim(worker: Worker, job_id: str) -> Hold | None:
+def claim_job(worker: WorkerProcess, job_id: str) -> Claim | None:
     """The claim of a queued job; `None` when it is not there to be taken.
 
     A job whose claim cannot be written, since its rows are broken, is set aside; no event could be written either.
@@ -29,7 +29,7 @@ def claim(worker: Worker, job_id: str) -> Hold | None:
         raise
 
 
-def _claim(worker: Worker, job_id: str) -> Hold | None:
+def _claim(worker: WorkerProcess, job_id: str) -> Claim | None:
     fences = worker.artifacts.fences(job_id)
     with unit_of_work(worker.engine) as session:
         return lifecycle.claim(

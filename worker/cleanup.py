@@ -44,7 +44,7 @@ def clear(engine: Engine, artifacts: Artifacts) -> None:
             artifacts.objects.evict(name)
     _clear_datasets(engine, artifacts)
     with unit_of_work(engine) as session:
-        idempotency.forget_old(session)
+        idempotency.delete_expired(session)
 
 
 def _clear_datasets(engine: Engine, artifacts: Artifacts) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from store.db import unit_of_work
 from store.errors import FenceLost
 from store.jobs import claims
-from store.jobs.claims import Hold
+from store.jobs.claims import Claim
 from worker import metrics
 
 MARGIN = 1 / 6
@@ -30,8 +30,8 @@ class Lease:
     meanwhile only time is lost, and if nobody could take it nothing is.
     """
 
-    def __init__(self, engine: Engine, hold: Hold, *, lease_s: float, heartbeat_s: float) -> None:
-        self._engine, self._hold = engine, hold
+    def __init__(self, engine: Engine, claim: Claim, *, lease_s: float, heartbeat_s: float) -> None:
+        self._engine, self._claim = engine, claim
         self._lease_s, self._heartbeat_s = lease_s, heartbeat_s
         self._renewed = time.monotonic()
         self._done = threading.Event()
@@ -39,7 +39,7 @@ class Lease:
         """Set once the job is no longer ours."""
         beat = copy_context()  # so that its messages say what they are about
         self._thread = threading.Thread(
-            target=beat.run, args=(self._beat,), name=f"heartbeat-{hold.job_id}", daemon=True
+            target=beat.run, args=(self._beat,), name=f"heartbeat-{claim.job_id}", daemon=True
         )
 
     @property
@@ -50,7 +50,7 @@ class Lease:
     def check(self) -> None:
         """Raises `FenceLost` once the job is no longer ours."""
         if self.lost.is_set():
-            raise FenceLost(self._hold.job_id, self._hold.fence)
+            raise FenceLost(self._claim.job_id, self._claim.fence)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -67,7 +67,7 @@ class Lease:
             asked = time.monotonic()  # the lease counts from before the question: the answer may have taken long
             try:
                 with unit_of_work(self._engine) as session:
-                    claims.renew(session, self._hold, self._lease_s)
+                    claims.renew(session, self._claim, self._lease_s)
                 self._renewed = asked
                 metrics.renewals.labels("renewed").inc()
             except FenceLost:
@@ -76,4 +76,4 @@ class Lease:
                 return
             except SQLAlchemyError as error:
                 metrics.renewals.labels("failed").inc()
-                logger.warning("%s: could not renew the lease: %s", self._hold.job_id, error)
+                logger.warning("%s: could not renew the lease: %s", self._claim.job_id, error)

@@ -11,19 +11,19 @@ from sqlalchemy.orm import Session
 from store.checkpoints import repository as checkpoints
 from store.db import reading, unit_of_work
 from store.jobs import claims
-from store.jobs.claims import Hold
+from store.jobs.claims import Claim
 from store.tables import Attempt, Checkpoint, Job
 from uniapl.errors import CheckpointError
 from uniapl.run import manifest
 from uniapl.run.manifest import SavedCheckpoint
 from worker import process
 from worker.report_relay import Relay
-from worker.slots import Worker
+from worker.slots import WorkerProcess
 
 logger = logging.getLogger(__name__)
 
 
-def take_over(worker: Worker, hold: Hold) -> None:
+def recover_previous_attempts(worker: WorkerProcess, claim: Claim) -> None:
     """Make the earlier attempts end, and their reports and checkpoints count.
 
     Raises:
@@ -32,79 +32,73 @@ def take_over(worker: Worker, hold: Hold) -> None:
     with reading(worker.engine) as session:
         unfinished = session.scalars(
             select(Attempt)
-            .where(Attempt.job_id == hold.job_id, Attempt.fence < hold.fence, Attempt.relay_closed.is_(False))
+            .where(Attempt.job_id == claim.job_id, Attempt.fence < claim.fence, Attempt.relay_closed.is_(False))
             .order_by(Attempt.fence)
         ).all()
     for attempt in unfinished:
-        bury(attempt)
-        relay = Relay(
-            worker.engine,
-            hold,
-            worker.artifacts,
-            points_per_s=worker.settings.metric_points_per_s,
-            of_fence=attempt.fence,
-        )
+        kill_leftover_processes(attempt)
+        relay = Relay(worker.engine, claim, worker.artifacts, of_fence=attempt.fence)
         while relay.pump():
             pass
-        found = _unreported(worker, hold.job_id, attempt.fence)
+        found = _unreported(worker, claim.job_id, attempt.fence)
         for checkpoint in found:
             worker.artifacts.objects.publish(worker.artifacts.relative(checkpoint.path))
         with unit_of_work(worker.engine) as session:
-            claims.touch(session, hold)
+            claims.update_job(session, claim)
             for checkpoint in found:
-                _adopt(worker, hold, attempt.fence, checkpoint, session)
-            claims.note(session, hold.job_id, attempt.fence, relay_closed=True)
+                _adopt(worker, claim, attempt.fence, checkpoint, session)
+            claims.update_attempt(session, claim.job_id, attempt.fence, relay_closed=True)
 
 
-def bury(attempt: Attempt) -> None:
+def kill_leftover_processes(attempt: Attempt) -> None:
     """Kill what a dead or cut-off worker may have left of an attempt on this machine."""
     here = attempt.host == process.HOST and attempt.boot_id == process.boot_id()
     if here and attempt.pgid is not None:
         process.kill_group(attempt.pgid, started=attempt.pid_starttime)
 
 
-def resume_point(worker: Worker, hold: Hold, session: Session) -> Checkpoint | None:
+def resume_point(worker: WorkerProcess, claim: Claim, session: Session) -> Checkpoint | None:
     """The newest checkpoint that is really there, recorded as what this attempt has begun from."""
-    claims.touch(session, hold)  # locks the job: nobody deletes the checkpoint before the choice is recorded
+    claims.update_job(session, claim)  # locks the job: nobody deletes the checkpoint before the choice is recorded
     found = None
-    for row in checkpoints.of_job(session, hold.job_id):
+    for row in checkpoints.of_job(session, claim.job_id):
         if worker.artifacts.objects.checkpoint_files(row.path) is not None:
             found = row
             break
         checkpoints.mark_deleted(session, row)
         text = f"the checkpoint after step {row.step} cannot be used: files are missing or torn"
-        claims.say(session, hold, text, level="warning", data={"step": row.step})
-    claims.note(session, hold.job_id, hold.fence, resumed_from=found.id if found else None)
-    report_lost(session, hold, found.step if found else 0)
+        claims.add_event(session, claim, text, level="warning", data={"step": row.step})
+    claims.update_attempt(session, claim.job_id, claim.fence, resumed_from=found.id if found else None)
+    report_lost(session, claim, found.step if found else 0)
     return found
 
 
-def report_lost(session: Session, hold: Hold, kept: int) -> None:
+def report_lost(session: Session, claim: Claim, kept: int) -> None:
     """Set the job back to the step from which it continues; an event counts the finished steps that this costs.
 
     Args:
         session: what is written commits with it.
-        hold: of the job.
+        claim: on the job.
         kept: step of the newest checkpoint; 0 without one.
 
     Raises:
         FenceLost: the job is no longer this holder's.
     """
-    finished = session.scalars(select(Job.step).where(Job.id == hold.job_id)).one()
+    finished = session.scalars(select(Job.step).where(Job.id == claim.job_id)).one()
     if finished > kept:
         numbers = {"lost_steps": finished - kept, "finished_step": finished, "checkpoint_step": kept}
         text = f"steps lost: {finished - kept} (step {finished} was finished, the last checkpoint is of step {kept})"
-        claims.say(session, hold, text, level="warning", data=numbers)
-    claims.touch(session, hold, step=kept)
+        claims.add_event(session, claim, text, level="warning", data=numbers)
+    claims.update_job(session, claim, step=kept)
 
 
-def newest_step(worker: Worker, hold: Hold, session: Session) -> int:
+def newest_step(worker: WorkerProcess, claim: Claim, session: Session) -> int:
     """Step of the job's newest checkpoint, also of one that this attempt's trainer died before reporting; or 0."""
-    reported = [row.step for row in checkpoints.of_job(session, hold.job_id)[:1]]
-    return max([*reported, *manifest.steps_in(worker.artifacts.checkpoints(hold.job_id, hold.fence))], default=0)
+    reported = [row.step for row in checkpoints.of_job(session, claim.job_id)[:1]]
+    return max([*reported, *manifest.steps_in(worker.artifacts.checkpoints(claim.job_id, claim.fence))], default=0)
 
 
-def _unreported(worker: Worker, job_id: str, fence: int) -> list[SavedCheckpoint]:
+def _unreported(worker: WorkerProcess, job_id: str, fence: int) -> list[SavedCheckpoint]:
     """Checkpoints that were complete on disk when their trainer died before it could report them."""
     folder = worker.artifacts.checkpoints(job_id, fence)
     with reading(worker.engine) as session:
@@ -122,16 +116,16 @@ def _unreported(worker: Worker, job_id: str, fence: int) -> list[SavedCheckpoint
     return found
 
 
-def _adopt(worker: Worker, hold: Hold, fence: int, found: SavedCheckpoint, session: Session) -> None:
+def _adopt(worker: WorkerProcess, claim: Claim, fence: int, found: SavedCheckpoint, session: Session) -> None:
     checkpoints.commit(
         session,
-        hold.job_id,
+        claim.job_id,
         fence,
         step=found.step,
         path=worker.artifacts.relative(found.path),
         manifest_sha256=found.manifest_sha256,
         size=found.bytes,
     )
-    claims.touch(session, hold, fruitless_attempts=0)
+    claims.update_job(session, claim, fruitless_attempts=0)
     text = f"checkpoint after step {found.step} found, and taken over"
-    claims.say(session, hold, text, data={"step": found.step})
+    claims.add_event(session, claim, text, data={"step": found.step})

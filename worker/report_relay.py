@@ -20,7 +20,7 @@ from store.checkpoints import repository as checkpoints
 from store.checkpoints import retention
 from store.db import unit_of_work
 from store.jobs import claims, lifecycle, metrics
-from store.jobs.claims import Hold
+from store.jobs.claims import Claim
 from store.tables import Attempt, Checkpoint
 from uniapl.run.reports import (
     REPORT,
@@ -33,37 +33,32 @@ from uniapl.run.reports import (
     SampleReport,
 )
 from worker import metrics as measured
-from worker.downsample import Downsampler
 
 BATCH_BYTES = 1 << 20
 logger = logging.getLogger(__name__)
 
 
-class _Forgotten(Exception):
+class _DatabaseRestored(Exception):
     """The database knows less than it did: a backup has been restored."""
 
 
 class Relay:
     """Moves reports of one attempt, in order, each exactly once in effect."""
 
-    def __init__(
-        self, engine: Engine, hold: Hold, artifacts: Artifacts, *, points_per_s: int, of_fence: int | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, claim: Claim, artifacts: Artifacts, *, of_fence: int | None = None) -> None:
         """
         Args:
             engine: the database.
-            hold: under which is written.
+            claim: under which is written.
             artifacts: where the reports are.
-            points_per_s: metric points to store at most.
             of_fence: the attempt whose reports these are, if it is not the holder's own.
         """
         self._engine = engine
-        self._hold = hold
+        self._claim = claim
         self._artifacts = artifacts
-        self._fence = of_fence or hold.fence
-        self._own = self._fence == hold.fence
-        self._path = artifacts.reports(hold.job_id, self._fence)
-        self._downsampler = Downsampler(points_per_s)
+        self._fence = of_fence or claim.fence
+        self._own = self._fence == claim.fence
+        self._path = artifacts.reports(claim.job_id, self._fence)
         self._offset = self._told = self._published = 0
         self.error: ErrorReport | None = None
         """The trainer's last word, when it ended badly."""
@@ -76,7 +71,7 @@ class Relay:
 
         Raises:
             FenceLost: the job is no longer this holder's; nothing was written.
-            ObjectsAway: a checkpoint could not be published; the next call tries again.
+            StorageUnavailable: a checkpoint could not be published; the next call tries again.
         """
         try:
             with self._path.open("rb") as file:
@@ -93,12 +88,11 @@ class Relay:
         expired: Sequence[Checkpoint] = []
         self._publish(reports)
         if reports:
-            kept, dropped = self._downsampler.thin(reports)
             try:
                 with unit_of_work(self._engine) as session:
-                    expired = self._write(session, kept, dropped, last=reports[-1].seq)
-            except _Forgotten:
-                logger.warning("%s: the database has forgotten reports; telling them again", self._hold.job_id)
+                    expired = self._write(session, reports)
+            except _DatabaseRestored:
+                logger.warning("%s: the database has forgotten reports; telling them again", self._claim.job_id)
                 self._offset = self._told = 0
                 return True
             self._measure(reports)
@@ -117,7 +111,7 @@ class Relay:
 
     def publish_log(self) -> None:
         """As far as it is written."""
-        log = self._artifacts.log(self._hold.job_id, self._fence)
+        log = self._artifacts.log(self._claim.job_id, self._fence)
         if log.exists():
             self._artifacts.objects.publish(self._artifacts.relative(log))
 
@@ -134,59 +128,56 @@ class Relay:
 
     @property
     def behind(self) -> bool:
-        """Whether a whole batch waits: less than that can wait for the next look, or a flood would be written in
-        hundreds of small transactions a second."""
+        """Whether a whole batch waits: a smaller rest waits for the next call, since a flood would otherwise
+        be written in hundreds of small transactions a second."""
         return self._path.exists() and self._path.stat().st_size - self._offset > BATCH_BYTES
 
-    def _write(self, session: Session, reports: list[Report], dropped: int, *, last: int) -> Sequence[Checkpoint]:
+    def _write(self, session: Session, reports: Sequence[Report]) -> Sequence[Checkpoint]:
         """Apply reports; returns the checkpoints that retention gives up for new ones."""
-        hold = self._hold
-        claims.touch(session, hold)  # takes the row lock, and proves the hold before anything is written
-        attempt = session.get_one(Attempt, (hold.job_id, self._fence), populate_existing=True)
+        claim = self._claim
+        claims.update_job(session, claim)  # takes the row lock, and proves the hold before anything is written
+        attempt = session.get_one(Attempt, (claim.job_id, self._fence), populate_existing=True)
         if attempt.relayed_seq < self._told:
-            raise _Forgotten
+            raise _DatabaseRestored
+        last = reports[-1].seq
         if last <= attempt.relayed_seq:  # all of it was written before, in a commit whose answer was lost
             return []
-        if dropped and not attempt.dropped_points:
-            text = "metrics come faster than they are stored; of some steps none are kept"
-            claims.say(session, hold, text, level="warning", data={"points_per_s": self._downsampler.points_per_s})
         fresh = [report for report in reports if report.seq > attempt.relayed_seq]
         for report in fresh:
             self._apply(session, report)
-        values = {"relayed_seq": last, "dropped_points": attempt.dropped_points + dropped}
-        claims.note(session, hold.job_id, self._fence, **values)
+        claims.update_attempt(session, claim.job_id, self._fence, relayed_seq=last)
         if any(isinstance(report, CheckpointReport) for report in fresh):
-            return retention.expire(session, hold.job_id, hold.spec.schedule.keep_checkpoints)
+            return retention.expire(session, claim.job_id, claim.spec.schedule.keep_checkpoints)
         return []
 
     def _apply(self, session: Session, report: Report) -> None:
-        hold, artifacts = self._hold, self._artifacts
+        claim, artifacts = self._claim, self._artifacts
         match report:
             case MetricReport():
                 points = [(name, report.step, value) for name, value in report.values.items()]
-                metrics.put_metrics(session, hold.job_id, hold.fence, points)
-                claims.touch(session, hold, step=report.step)
+                metrics.put_metrics(session, claim.job_id, claim.fence, points)
+                claims.update_job(session, claim, step=report.step)
             case SampleReport():
                 fields = report.model_dump(exclude={"seq", "ts", "kind"})
-                metrics.put_sample(session, hold.job_id, hold.fence, **fields)
+                metrics.put_sample(session, claim.job_id, claim.fence, **fields)
             case CheckpointReport():
                 checkpoints.commit(
                     session,
-                    hold.job_id,
+                    claim.job_id,
                     self._fence,
                     step=report.step,
                     path=artifacts.relative(Path(report.path)),
                     manifest_sha256=report.manifest_sha256,
                     size=report.bytes,
                 )
-                claims.touch(session, hold, fruitless_attempts=0)
-                claims.say(session, hold, f"checkpoint after step {report.step}", data={"step": report.step})
+                claims.update_job(session, claim, fruitless_attempts=0)
+                claims.add_event(session, claim, f"checkpoint after step {report.step}", data={"step": report.step})
             case EventReport():
-                claims.say(session, hold, report.message, level=report.level, data=report.data)
+                claims.add_event(session, claim, report.message, level=report.level, data=report.data)
             case PhaseReport() if self._own:
-                claims.touch(session, hold, phase=report.phase)
+                claims.update_job(session, claim, phase=report.phase)
                 if report.phase == "training":
-                    lifecycle.begin(session, hold)
+                    lifecycle.begin(session, claim)
             case ErrorReport() if self._own:
                 self.error = report
 

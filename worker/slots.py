@@ -13,12 +13,12 @@ from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from store.tables import new_id
 from worker import metrics
-from worker.vllm.pool import Sidecars
+from worker.vllm.pool import SidecarPool
 
 logger = logging.getLogger(__name__)
 
 
-class Worker:
+class WorkerProcess:
     """What every attempt of one worker process shares.
 
     An attempt has a thread of its own, whatever woke the worker: a message, or the sweeper's look into the database.
@@ -31,7 +31,7 @@ class Worker:
         self.artifacts = Artifacts.of(settings)
         self.owner = new_id("worker")
         """Random for each process: a host name would let a restarted worker pass for its predecessor."""
-        self.sidecars = Sidecars(settings, self.artifacts)
+        self.sidecars = SidecarPool(settings, self.artifacts)
         """Models' servers, which outlive attempts."""
         self.stopping = threading.Event()
         """Set when the worker drains."""
@@ -40,7 +40,7 @@ class Worker:
         self._freed = threading.Event()
         self._lock = threading.Lock()
 
-    def take(self, job_id: str, run: Callable[[Worker, str], bool]) -> bool:
+    def take(self, job_id: str, run: Callable[[WorkerProcess, str], bool]) -> bool:
         """Have `run` see the job through in a thread of its own; it returns whether the job was there to be taken.
 
         Returns:
@@ -82,7 +82,7 @@ class Worker:
             thread.join()
         self.sidecars.stop_all()
 
-    def _run(self, job_id: str, run: Callable[[Worker, str], bool]) -> None:
+    def _run(self, job_id: str, run: Callable[[WorkerProcess, str], bool]) -> None:
         metrics.active.inc()
         taken = False
         try:

@@ -11,7 +11,7 @@ from uniapl.run.exit_status import ExitStatus
 from worker import process
 
 
-class Stop:
+class TrainerStop:
     """Of one trainer. It is asked once and cannot be asked to continue: a pause may be withdrawn meanwhile."""
 
     def __init__(self, drain_s: float) -> None:
@@ -24,7 +24,7 @@ class Stop:
         self._ends_at: float | None = None
         self._overdue = False
 
-    def obey(self, child: subprocess.Popen[bytes], intents: Intents, *, draining: bool) -> None:
+    def apply_intents(self, child: subprocess.Popen[bytes], intents: Intents, *, draining: bool) -> None:
         """Do what the job's owner, or a worker that drains, wants of the trainer."""
         if intents.cancel:
             process.kill_group(child.pid)  # checkpoints are atomic, so no grace is needed

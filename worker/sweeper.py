@@ -19,8 +19,8 @@ from store.tables import Attempt
 from worker import cleanup, hardware, metrics
 from worker.attempt import run_attempt
 from worker.failures import lost_holder
-from worker.recovery import bury
-from worker.slots import Worker
+from worker.recovery import kill_leftover_processes
+from worker.slots import WorkerProcess
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 class Sweeper:
     """Runs in a thread until `stopping` is set."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: WorkerProcess) -> None:
         self._worker = worker
         self._settings = worker.settings
         self._engine = worker.engine
@@ -51,7 +51,7 @@ class Sweeper:
         """One round."""
         with unit_of_work(self._engine) as session:
             workers.report(session, self._worker.owner, self._hardware, self._settings.lease_s)
-            lifecycle.heed_intents_of_given_back(session)
+            lifecycle.apply_pending_intents(session)
             lifecycle.requeue_due(session)
             if self._may_reap():
                 silent = lifecycle.expired(session)
@@ -89,7 +89,7 @@ class Sweeper:
     def _reap(self, job_id: str, fence: int, session: Session) -> None:
         logger.warning("%s: the holder of fence %d fell silent", job_id, fence)
         metrics.reaped.inc()
-        bury(session.get_one(Attempt, (job_id, fence)))  # before the row says that nothing runs
+        kill_leftover_processes(session.get_one(Attempt, (job_id, fence)))  # before the row says that nothing runs
         error = lost_holder()
         if claims.intents(session, job_id).cancel:
             lifecycle.cancelled(session, job_id, fence)

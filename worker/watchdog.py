@@ -58,7 +58,7 @@ class Watchdog:
         doing = "while it was training" if self._phase == "training" else f"in its phase {self._phase!r}"
         return f"the trainer has made no progress for {self._silent_s:.0f} s {doing}"
 
-    def excuse(self) -> None:
+    def reset_silence(self) -> None:
         """The trainer waits for somebody else: its silence so far does not count."""
         self._silent_s = 0.0
 

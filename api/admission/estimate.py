@@ -11,7 +11,7 @@ from api.admission import lookup
 from api.auth import Caller
 from api.deps import Service
 from store import workers
-from store.artifacts.base import ObjectsAway
+from store.artifacts.base import StorageUnavailable
 from store.jobs import step_rates
 from store.tables import Dataset
 from uniapl.errors import MisfitError, SpecError
@@ -41,7 +41,7 @@ def estimate(caller: Caller, spec: JobSpec, sources: Sources) -> Estimate:
         alive = workers.alive(session, service.settings.lease_s)
         rate = step_rates.rate(session, spec, sorted({row.host for row in alive}))
     hardware = [Hardware.model_validate(row) for row in alive]
-    measured = rate and MeasuredRate(rate.token_s, rate.completion_tokens, rate.steps)
+    measured = MeasuredRate(rate.token_s, rate.completion_tokens, rate.steps) if rate is not None else None
     return estimate_job(_inputs(service, spec, sources, datasets), hardware, measured)
 
 
@@ -62,7 +62,7 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | Non
         with caller.reading() as session:
             datasets = _datasets(session, spec)
         error = find_misfit(_inputs(service, spec, sources, datasets), snapshot.hardware)
-    except (SpecError, ShapeUnknown, OSError, ObjectsAway):
+    except (SpecError, ShapeUnknown, OSError, StorageUnavailable):
         return None
     if error is None:
         snapshot.fitting.add(key)

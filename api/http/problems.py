@@ -143,7 +143,7 @@ def field_problems(error: ErrorDetails, body: Any) -> list[dict[str, Any]]:
         return [{"param": None, "reason": reason}]
     if error["type"] == "value_error":
         raised = error.get("ctx", {}).get("error")
-        told = raised.told if isinstance(raised, Contradictions) else [reason]
+        told = raised.messages if isinstance(raised, Contradictions) else [reason]
         return [_named(location, each) for each in told]
     return [{"param": ".".join(location) or None, "reason": reason}]
 

@@ -19,7 +19,7 @@ from api.openai.mapping import file_view
 from api.openai.multipart import Form
 from api.routes.datasets import add, delete_dataset, keep
 from store.datasets import repository as datasets
-from store.datasets.ingest import Ingest, Stated
+from store.datasets.ingest import Expected, Ingest
 from store.errors import NotFound
 from store.paging import newest_first
 from store.tables import Dataset as Row
@@ -99,7 +99,7 @@ async def create_file(request: Request, caller: WritesDatasets, once: OnceStream
             given = form.fields.get("purpose")
             raise SpecError(f"unsupported purpose {given!r}", param="purpose", hint=f"send purpose={PURPOSE}")
         name = (form.filename or "file")[:NAME_LENGTH]
-        row = await run_in_threadpool(ingest.finish, name, Stated())
+        row = await run_in_threadpool(ingest.finish, name, Expected())
         made = await run_in_threadpool(keep, caller, once.with_body(row.sha256, name), row, add)
     return _get(caller, made.id)
 

@@ -84,7 +84,7 @@ def create_fine_tuning_job(
         except NotFound as error:
             raise SpecError(str(error), param="training_file", hint="upload it with POST /v1/files") from None
     job = admit.admit(caller, once, mapping.to_spec(request, rows))
-    background.add_task(caller.service.doorbell.ring, job.id)
+    background.add_task(caller.service.notifier.notify, job.id)
     with caller.reading() as session:
         return _view(session, job.id)
 
@@ -128,7 +128,7 @@ def resume_fine_tuning_job(
     job_id: JobId, caller: WritesJobs, once: OnceDep, background: BackgroundTasks
 ) -> FineTuningJob:
     """Queue a paused job again; it continues from its last checkpoint."""
-    background.add_task(caller.service.doorbell.ring, job_id)
+    background.add_task(caller.service.notifier.notify, job_id)
     return _change(caller, once, job_id, lifecycle.request_resume)
 
 

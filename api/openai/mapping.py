@@ -15,7 +15,7 @@ from uniapl.errors import SpecError
 from uniapl.spec.base import field_path
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Checkpoint
-from uniapl.spec.stored import STORED_SPEC, Kept
+from uniapl.spec.stored import STORED_SPEC, RawObject
 from uniapl.spec.training import usual_learning_rate
 from uniapl.spec.weights import bounds
 
@@ -190,8 +190,8 @@ def _at(value: Any, *path: str | int) -> Any:
     return value
 
 
-def _method(spec: JobSpec | Kept) -> Json:
-    if isinstance(spec, Kept):
+def _method(spec: JobSpec | RawObject) -> Json:
+    if isinstance(spec, RawObject):
         return {"type": "uniapl", "uniapl": spec.model_dump(mode="json", include={"alpha", "lambda_adv"})}
     low, high = bounds(spec.alpha)
     if low == high and low in (0.0, 1.0) and not spec.uses_adv:

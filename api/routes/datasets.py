@@ -14,10 +14,10 @@ from api.authenticated_route import AuthenticatedRoute
 from api.deps import After, Limit
 from api.http.problems import RESPONSES
 from api.idempotency import Once, OnceStreamed
-from store.artifacts.base import ObjectsAway
+from store.artifacts.base import StorageUnavailable
 from store.datasets import repository as datasets
 from store.datasets import statistics
-from store.datasets.ingest import Ingest, Stated
+from store.datasets.ingest import Expected, Ingest
 from store.errors import Conflict, NotFound
 from store.paging import newest_first
 from store.tables import Dataset as Row
@@ -68,7 +68,7 @@ async def upload_dataset(
     ):
         async for chunk in request.stream():
             await run_in_threadpool(ingest.feed, chunk)
-        row = await run_in_threadpool(ingest.finish, name, Stated(size, sha256))
+        row = await run_in_threadpool(ingest.finish, name, Expected(size, sha256))
         return await run_in_threadpool(keep, caller, once.with_body(row.sha256), row, add)
 
 
@@ -78,14 +78,14 @@ def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], 
     The file is removed again where an equal request was faster, or the row cannot be stored.
 
     Raises:
-        ObjectsAway: the bucket does not answer; nothing is stored.
+        StorageUnavailable: the bucket does not answer; nothing is stored.
     """
     artifacts = caller.service.artifacts
     name = artifacts.relative(artifacts.dataset(row.id))
     try:
         artifacts.objects.publish(name)
         stored = once.answer(caller, Dataset, lambda session: Dataset.model_validate(settle(session, row)))
-    except (Conflict, NotFound, ObjectsAway):
+    except (Conflict, NotFound, StorageUnavailable):
         artifacts.objects.remove(name)
         raise
     if stored.id != row.id:

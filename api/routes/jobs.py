@@ -48,7 +48,7 @@ def create_job(
     the spec with every default filled in, as it is stored beside each checkpoint.
     """
     job = admit.admit(caller, once, spec)
-    background.add_task(caller.service.doorbell.ring, job.id)  # runs after the commit
+    background.add_task(caller.service.notifier.notify, job.id)  # runs after the commit
     response.headers["location"] = f"/jobs/{job.id}"
     return job
 
@@ -96,7 +96,7 @@ def resume_job(job_id: str, caller: WritesJobs, once: OnceDep, background: Backg
     checkpoint is saved. Resuming a job that is not paused changes nothing; a job that has ended is a 409.
     """
     job = _change(caller, once, job_id, lifecycle.request_resume)
-    background.add_task(caller.service.doorbell.ring, job_id)  # runs after the commit
+    background.add_task(caller.service.notifier.notify, job_id)  # runs after the commit
     return job
 
 

@@ -17,7 +17,7 @@ from api.idempotency import Once, OnceDep
 from api.routes.datasets import BODY, keep
 from store.datasets import repository as datasets
 from store.datasets import uploads
-from store.datasets.ingest import Ingest, Stated
+from store.datasets.ingest import Expected, Ingest
 from store.datasets.jsonl import InvalidDataset
 from store.errors import Conflict, TooLarge
 from store.tables import Upload as Row
@@ -135,7 +135,7 @@ def _create_dataset(caller: Caller, once: Once, upload: Row) -> Dataset:
         with path.open("rb") as file, Ingest(service.artifacts, service.settings, dataset_id, caller.tenant) as ingest:
             while chunk := file.read(64 * 1024):
                 ingest.feed(chunk)
-            row = ingest.finish(upload.name, Stated(upload.bytes, upload.sha256))
+            row = ingest.finish(upload.name, Expected(upload.bytes, upload.sha256))
     except (InvalidDataset, DatasetError, TooLarge):
         _remove(caller, upload.id)
         raise

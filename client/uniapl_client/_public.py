@@ -15,7 +15,7 @@ from uniapl.spec.resources import (
     Sample,
     Secret,
 )
-from uniapl.spec.stored import Kept
+from uniapl.spec.stored import RawObject
 from uniapl_client._async.client import AsyncClient
 from uniapl_client._sync.client import Client
 from uniapl_client.errors import (
@@ -60,12 +60,12 @@ __all__ = [
     "JobFailed",
     "JobSpec",
     "JobTimeout",
-    "Kept",
     "MetricPoint",
     "Model",
     "NotFoundError",
     "PermissionDeniedError",
     "RateLimitError",
+    "RawObject",
     "Reported",
     "Sample",
     "Secret",

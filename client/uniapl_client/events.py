@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from httpx_sse import ServerSentEvent
 from pydantic import Field, TypeAdapter, ValidationError
 
 from uniapl.spec.resources import JobEvent, JobState, Output
-from uniapl_client._sse import ServerSentEvent
 from uniapl_client.errors import APIResponseValidationError
 
 
@@ -57,8 +57,8 @@ def parse(event: ServerSentEvent) -> StreamEvent | None:
         APIResponseValidationError: it knows the kind, and not what the event says.
     """
     try:
-        if event.name == "reset":
+        if event.event == "reset":
             return StreamReset.model_validate_json(event.data)
-        return _EVENT.validate_json(event.data) if event.name in ("state", "message") else None
+        return _EVENT.validate_json(event.data) if event.event in ("state", "message") else None
     except ValidationError as error:
-        raise APIResponseValidationError(f"an event of kind {event.name!r} cannot be understood") from error
+        raise APIResponseValidationError(f"an event of kind {event.event!r} cannot be understood") from error

@@ -18,18 +18,18 @@ _FENCE = re.compile(r"fence-([1-9][0-9]{0,17})")
 DATASETS = "datasets/*.jsonl"
 
 
-class ObjectsAway(Exception):
+class StorageUnavailable(Exception):
     """The bucket does not answer; what was asked of it can be asked again."""
 
 
-class Objects(Protocol):
+class ArtifactStore(Protocol):
     """The files that are shared."""
 
     def publish(self, name: str) -> None:
         """Let everybody have a file or folder that is whole here. Doing so again changes nothing.
 
         Raises:
-            ObjectsAway: it may be there in part, which nobody takes for the whole.
+            StorageUnavailable: it may be there in part, which nobody takes for the whole.
         """
 
     def fetch(self, name: str) -> None:
@@ -37,7 +37,7 @@ class Objects(Protocol):
 
         Raises:
             FileNotFoundError: nothing was published under this name.
-            ObjectsAway: nothing has changed here.
+            StorageUnavailable: nothing has changed here.
         """
 
     def checkpoint_files(self, name: str) -> list[CheckpointFile] | None:
@@ -46,7 +46,7 @@ class Objects(Protocol):
         Whoever restores a database, or loses a disk, has rows that outlive their folders.
 
         Raises:
-            ObjectsAway: it cannot be known.
+            StorageUnavailable: it cannot be known.
         """
 
     def local(self, name: str) -> Path | None:
@@ -68,21 +68,21 @@ class Objects(Protocol):
         """Names of the folders of all checkpoints.
 
         Raises:
-            ObjectsAway: they cannot be known.
+            StorageUnavailable: they cannot be known.
         """
 
     def datasets(self) -> set[str]:
         """Names of the files of all datasets, those of which only a copy is left here included.
 
         Raises:
-            ObjectsAway: they cannot be known.
+            StorageUnavailable: they cannot be known.
         """
 
     def fences(self, job_id: str) -> set[int]:
         """Fences under which something lies of a job.
 
         Raises:
-            ObjectsAway: they cannot be known.
+            StorageUnavailable: they cannot be known.
         """
 
 

@@ -11,7 +11,7 @@ from uniapl.run.manifest import MANIFEST
 from uniapl.spec.resources import CheckpointFile
 
 
-class Folder:
+class LocalStore:
     """The data folder, which all processes see: a directory on one machine, or one that several have mounted."""
 
     def __init__(self, root: Path) -> None:
@@ -21,12 +21,12 @@ class Folder:
         """It is where everybody looks."""
 
     def fetch(self, name: str) -> None:
-        """See `Objects`."""
+        """See `ArtifactStore`."""
         if not (self._root / name).exists():
             raise FileNotFoundError(name)
 
     def checkpoint_files(self, name: str) -> list[CheckpointFile] | None:
-        """See `Objects`."""
+        """See `ArtifactStore`."""
         return files_here(self._root / name)
 
     def local(self, name: str) -> Path | None:
@@ -34,7 +34,7 @@ class Folder:
         return self._root / name
 
     def size(self, name: str) -> int | None:
-        """See `Objects`."""
+        """See `ArtifactStore`."""
         path = self._root / name
         return path.stat().st_size if path.is_file() else None
 
@@ -45,23 +45,23 @@ class Folder:
             yield file.read(end - start)
 
     def remove(self, name: str) -> None:
-        """See `Objects`."""
+        """See `ArtifactStore`."""
         remove_here(self._root / name)
 
     def evict(self, name: str) -> None:
         """What lies here is no copy."""
 
     def checkpoints(self) -> set[str]:
-        """See `Objects`."""
+        """See `ArtifactStore`."""
         found = (path.relative_to(self._root).as_posix() for path in self._root.glob(CHECKPOINTS))
         return {name for name in found if fence_of(name) is not None}
 
     def datasets(self) -> set[str]:
-        """See `Objects`."""
+        """See `ArtifactStore`."""
         return {path.relative_to(self._root).as_posix() for path in self._root.glob(DATASETS)}
 
     def fences(self, job_id: str) -> set[int]:
-        """See `Objects`."""
+        """See `ArtifactStore`."""
         found = (fence_of(f"jobs/{job_id}/{path.name}") for path in (self._root / "jobs" / job_id).glob("fence-*"))
         return {fence for fence in found if fence is not None}
 

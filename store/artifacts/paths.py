@@ -16,8 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from store.artifacts.base import Objects
-from store.artifacts.local import Folder
+from store.artifacts.base import ArtifactStore
+from store.artifacts.local import LocalStore
 from store.settings import Settings
 from uniapl.run.config import SAMPLER
 
@@ -27,7 +27,7 @@ class Artifacts:
     """Paths under one data folder."""
 
     root: Path
-    shared: Objects | None = None
+    shared: ArtifactStore | None = None
     """Where others find the files; the data folder itself by default."""
 
     @classmethod
@@ -38,15 +38,15 @@ class Artifacts:
             ValueError: they name something else than a bucket, or a secret that cannot be read.
         """
         if not settings.artifacts_url:
-            return cls(settings.data_dir, Folder(settings.data_dir.absolute()))
-        from store.artifacts.s3 import Bucket  # a compiled library, which embedded use does not need
+            return cls(settings.data_dir, LocalStore(settings.data_dir.absolute()))
+        from store.artifacts.s3 import BucketStore  # a compiled library, which embedded use does not need
 
-        return cls(settings.data_dir, Bucket(settings))
+        return cls(settings.data_dir, BucketStore(settings))
 
     @cached_property
-    def objects(self) -> Objects:
+    def objects(self) -> ArtifactStore:
         """Where others find the files."""
-        return self.shared or Folder(self.root.absolute())
+        return self.shared or LocalStore(self.root.absolute())
 
     def dataset(self, dataset_id: str) -> Path:
         """The validated JSONL file."""
@@ -57,7 +57,7 @@ class Artifacts:
 
         Raises:
             FileNotFoundError: it is nowhere.
-            ObjectsAway: it may be in the bucket, which does not answer.
+            StorageUnavailable: it may be in the bucket, which does not answer.
         """
         path = self.dataset(dataset_id)
         self.objects.fetch(self.relative(path))

@@ -16,8 +16,8 @@ import obstore
 from obstore.exceptions import GenericError, NotFoundError
 from obstore.store import S3Store
 
-from store.artifacts.base import CHECKPOINTS, DATASETS, ObjectsAway, fence_of, listed
-from store.artifacts.local import Folder, files_here, remove_here
+from store.artifacts.base import CHECKPOINTS, DATASETS, StorageUnavailable, fence_of, listed
+from store.artifacts.local import LocalStore, files_here, remove_here
 from store.settings import Settings, read_secret
 from uniapl.run.manifest import MANIFEST
 from uniapl.spec.resources import CheckpointFile
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Bucket:
+class BucketStore:
     """Objects have the names of the files. A folder is there once its manifest is, which is published last."""
 
     def __init__(self, settings: Settings) -> None:
@@ -45,7 +45,7 @@ class Bucket:
             raise ValueError(f"UNIAPL_ARTIFACTS_URL: {url!r} is no address of a bucket, such as s3://bucket/prefix")
         file = settings.artifacts_secret_file
         self._root = settings.data_dir.absolute()
-        self._here = Folder(self._root)
+        self._here = LocalStore(self._root)
         config: S3Config = {"checksum_algorithm": "SHA256"}  # the server refuses what was altered on its way
         if file is not None:
             config["secret_access_key"] = read_secret(file)
@@ -57,7 +57,7 @@ class Bucket:
         )
 
     def publish(self, name: str) -> None:
-        """See `Objects`."""
+        """See `ArtifactStore`."""
         path = self._root / name
         if path.is_dir():
             files = sorted((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.name == MANIFEST)
@@ -68,7 +68,7 @@ class Bucket:
                 obstore.put(self._store, self._name(file), file, chunk_size=PART_BYTES, max_concurrency=AT_ONCE)
 
     def fetch(self, name: str) -> None:
-        """See `Objects`. What is whole here is not asked for again; whoever reads a checkpoint checks its hashes."""
+        """See `ArtifactStore`. A complete local copy is not fetched again; readers of a checkpoint verify hashes."""
         path = self._root / name
         if path.is_file() or (path.is_dir() and files_here(path) is not None):
             return
@@ -92,7 +92,7 @@ class Bucket:
                 raise
 
     def checkpoint_files(self, name: str) -> list[CheckpointFile] | None:
-        """See `Objects`. The manifest is published last and removed first, so that with it everything is there."""
+        """See `ArtifactStore`. The manifest is published last and removed first: with it, every file exists."""
         try:
             with _answering():
                 return listed(bytes(obstore.get(self._store, f"{name}/{MANIFEST}").bytes()))
@@ -104,7 +104,7 @@ class Bucket:
         return None
 
     def size(self, name: str) -> int | None:
-        """See `Objects`."""
+        """See `ArtifactStore`."""
         try:
             with _answering():
                 return int(obstore.head(self._store, name)["size"])
@@ -112,7 +112,7 @@ class Bucket:
             return None
 
     def stream(self, name: str, start: int, end: int) -> Iterator[bytes]:
-        """See `Objects`."""
+        """See `ArtifactStore`."""
         if start == end:
             return
         with _answering():
@@ -120,7 +120,7 @@ class Bucket:
                 yield bytes(chunk)
 
     def remove(self, name: str) -> None:
-        """See `Objects`. An object that cannot be removed is garbage for the next round."""
+        """See `ArtifactStore`. An object that cannot be removed is garbage for the next round."""
         remove_here(self._root / name)
         try:
             with _answering():
@@ -130,27 +130,27 @@ class Bucket:
                     obstore.delete(self._store, files[1:])
                 elif self.size(name) is not None:
                     obstore.delete(self._store, name)
-        except ObjectsAway as error:
+        except StorageUnavailable as error:
             logger.warning("could not remove %s: %s", name, error)
 
     def evict(self, name: str) -> None:
-        """See `Objects`."""
+        """See `ArtifactStore`."""
         remove_here(self._root / name)
 
     def checkpoints(self) -> set[str]:
-        """See `Objects`."""
+        """See `ArtifactStore`."""
         with _answering():
             folders = {"/".join(file.split("/")[:5]) for file in self._files("jobs/")}
         there = {name for name in folders if fnmatch(name, CHECKPOINTS) and fence_of(name) is not None}
         return there | self._here.checkpoints()
 
     def datasets(self) -> set[str]:
-        """See `Objects`."""
+        """See `ArtifactStore`."""
         with _answering():
             return {name for name in self._files("datasets/") if fnmatch(name, DATASETS)} | self._here.datasets()
 
     def fences(self, job_id: str) -> set[int]:
-        """See `Objects`."""
+        """See `ArtifactStore`."""
         with _answering():
             found = obstore.list_with_delimiter(self._store, f"jobs/{job_id}/")["common_prefixes"]
         there = {fence for name in found if (fence := fence_of(name.rstrip("/"))) is not None}
@@ -177,11 +177,11 @@ def _answering() -> Iterator[None]:
 
     Raises:
         FileNotFoundError: there is no such object.
-        ObjectsAway: the server does not answer.
+        StorageUnavailable: the server does not answer.
     """
     try:
         yield
     except (NotFoundError, FileNotFoundError) as error:
         raise FileNotFoundError(str(error)) from None
     except GenericError as error:
-        raise ObjectsAway(f"the bucket does not answer: {error}") from error
+        raise StorageUnavailable(f"the bucket does not answer: {error}") from error

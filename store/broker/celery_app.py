@@ -54,7 +54,7 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
-class Doorbell:
+class JobNotifier:
     """Tells the workers that a job waits."""
 
     def __init__(self, celery: Celery) -> None:
@@ -62,7 +62,7 @@ class Doorbell:
         self._silent_until = 0.0
         self._under_way = threading.BoundedSemaphore(AT_ONCE)
 
-    def ring(self, job_id: str) -> None:
+    def notify(self, job_id: str) -> None:
         """Send the message, or log that it could not be sent; then for a while none is tried, since each may wait."""
         if time.monotonic() < self._silent_until or not self._under_way.acquire(timeout=PATIENCE_S):
             return

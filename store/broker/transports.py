@@ -35,7 +35,7 @@ class _Properties(BaseModel):
     body_encoding: Literal["base64"]
 
 
-class _Envelope(BaseModel):
+class _Message(BaseModel):
     """What kombu and Celery take for granted in a message, and what ours have in common."""
 
     model_config = ConfigDict(strict=True)
@@ -57,12 +57,12 @@ _BODY = TypeAdapter(tuple[tuple[str], Annotated[dict[str, Any], Field(max_length
 """Positional and named arguments, and what should happen afterwards: nothing."""
 
 
-class _Doorkeeper:
+class _MessageFilter:
     """For a transport: only what looks like a message is delivered."""
 
     def _deliver(self, message: Any, queue: str) -> None:
         try:
-            _Envelope.model_validate(message)
+            _Message.model_validate(message)
         except ValidationError as error:
             logger.warning("dropped a message that is none of ours: %s", error)
         else:
@@ -81,7 +81,7 @@ class _RedisChannel(redis.Channel):
         return _unless_unreadable(super()._get, queue)
 
 
-class RedisTransport(_Doorkeeper, redis.Transport):  # type: ignore[misc]
+class RedisTransport(_MessageFilter, redis.Transport):  # type: ignore[misc]
     """`redis://`"""
 
     Channel = _RedisChannel
@@ -92,7 +92,7 @@ class _FolderChannel(filesystem.Channel):
         return _unless_unreadable(super()._get, queue)
 
 
-class FolderTransport(_Doorkeeper, filesystem.Transport):  # type: ignore[misc]
+class FolderTransport(_MessageFilter, filesystem.Transport):  # type: ignore[misc]
     """`filesystem://`"""
 
     Channel = _FolderChannel

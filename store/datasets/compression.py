@@ -19,7 +19,7 @@ _WINDOW = 8 * 1024 * 1024
 _HINT = "compress it again and send it again"
 
 
-class Gzip:
+class GzipDecoder:
     """One gzip stream, or several after one another."""
 
     def __init__(self, then: Sink) -> None:
@@ -53,7 +53,7 @@ class Gzip:
         self._then.finish()
 
 
-class Zstd:
+class ZstdDecoder:
     """One zstd frame, or several after one another."""
 
     def __init__(self, then: Sink) -> None:

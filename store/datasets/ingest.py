@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from store.artifacts.paths import Artifacts
-from store.datasets.compression import GZIP, ZSTD, Gzip, Zstd
-from store.datasets.jsonl import Lines
-from store.datasets.parquet import MAGIC, Parquet
-from store.datasets.pipeline import Allowance, Metered, Recognised, Sink
+from store.datasets.compression import GZIP, ZSTD, GzipDecoder, ZstdDecoder
+from store.datasets.jsonl import JsonlParser
+from store.datasets.parquet import MAGIC, ParquetReader
+from store.datasets.pipeline import FormatDetector, Sink, SizeLimit, SizeLimited
 from store.settings import Settings
 from store.tables import Dataset
 from store.tenants import DEFAULT
@@ -22,7 +22,7 @@ from uniapl.errors import DatasetError
 
 
 @dataclass(frozen=True)
-class Stated:
+class Expected:
     """What a sender says of what he sends."""
 
     bytes: int | None = None
@@ -44,10 +44,10 @@ class Ingest:
         self._open = ExitStack()
         self._file = self._create(self._path)
         self._settings = settings
-        self._allowance = Allowance(settings.max_dataset_bytes)
+        self._limit = SizeLimit(settings.max_dataset_bytes)
         self._hash = hashlib.sha256()
-        self._lines = Lines(self._file, settings.max_line_bytes)
-        self._sink = Recognised(self._unpacked)
+        self._lines = JsonlParser(self._file, settings.max_line_bytes)
+        self._sink = FormatDetector(self._unpacked)
 
     def __enter__(self) -> Self:
         return self
@@ -66,21 +66,21 @@ class Ingest:
             TooLarge: they are more than the operator allows.
         """
         self._hash.update(chunk)
-        self._allowance.send(len(chunk))
+        self._limit.send(len(chunk))
         self._sink.feed(chunk)
 
-    def finish(self, name: str, stated: Stated) -> Dataset:
+    def finish(self, name: str, expected: Expected) -> Dataset:
         """Move the file into place and describe it; the caller adds the row to a session.
 
         Raises:
             InvalidDataset: a line is bad, or there is none.
-            DatasetError: the data cannot be unpacked, or are not what was stated.
+            DatasetError: the data cannot be unpacked, or are not what was expected.
         """
-        sent, sha256 = self._allowance.sent, self._hash.hexdigest()
-        if stated.bytes not in (None, sent):
+        sent, sha256 = self._limit.sent, self._hash.hexdigest()
+        if expected.bytes not in (None, sent):
             hint = "the upload broke off; send it again"
-            raise DatasetError(f"{stated.bytes} bytes were announced and {sent} came", param="bytes", hint=hint)
-        if stated.sha256 not in (None, sha256):
+            raise DatasetError(f"{expected.bytes} bytes were announced and {sent} came", param="bytes", hint=hint)
+        if expected.sha256 not in (None, sha256):
             hint = "the upload was altered on its way, or the hash is another file's"
             raise DatasetError(f"what came has the hash {sha256}", param="sha256", hint=hint)
         self._sink.finish()
@@ -100,11 +100,11 @@ class Ingest:
         )
 
     def _unpacked(self, head: bytes) -> Sink:
-        inside = Recognised(self._read)
+        inside = FormatDetector(self._read)
         if head.startswith(GZIP):
-            return Gzip(Metered(inside, self._allowance))
+            return GzipDecoder(SizeLimited(inside, self._limit))
         if head.startswith(ZSTD):
-            return Zstd(Metered(inside, self._allowance))
+            return ZstdDecoder(SizeLimited(inside, self._limit))
         return inside
 
     def _read(self, head: bytes) -> Sink:
@@ -112,8 +112,8 @@ class Ingest:
             raise DatasetError("the data are compressed more than once", hint="compress them once")
         if not head.startswith(MAGIC):
             return self._lines
-        self._lines = Lines(self._file, self._settings.max_line_bytes, "row")
-        return Parquet(self._create(self._spool), Metered(self._lines, self._allowance))
+        self._lines = JsonlParser(self._file, self._settings.max_line_bytes, "row")
+        return ParquetReader(self._create(self._spool), SizeLimited(self._lines, self._limit))
 
     def _create(self, path: Path) -> BinaryIO:
         """A file that is closed and, if it is still there, removed in the end."""

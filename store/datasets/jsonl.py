@@ -31,7 +31,7 @@ class InvalidDataset(Exception):
         self.problems = problems
 
 
-class Lines:
+class JsonlParser:
     """Takes JSON lines in pieces, and writes those that are rows to a file. Memory holds one line and one piece."""
 
     def __init__(self, target: BinaryIO, max_line_bytes: int, unit: Literal["line", "row"] = "line") -> None:

@@ -20,7 +20,7 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_DEFA
 """Memory pools reserve what they do not use, and would reach the limit with it."""
 
 
-class Parquet:
+class ParquetReader:
     """Keeps a Parquet file on disk until it is whole, since it is read from its end; then hands on its rows."""
 
     def __init__(self, file: BinaryIO, then: Sink) -> None:

@@ -26,7 +26,7 @@ class Sink(Protocol):
         """There are no more bytes."""
 
 
-class Recognised:
+class FormatDetector:
     """Chooses the sink by the first bytes."""
 
     def __init__(self, choose: Callable[[bytes], Sink]) -> None:
@@ -51,7 +51,7 @@ class Recognised:
         self._sink.finish()
 
 
-class Allowance:
+class SizeLimit:
     """What one upload may send, and unfold to."""
 
     def __init__(self, max_bytes: int) -> None:
@@ -82,18 +82,18 @@ class Allowance:
             )
 
 
-class Metered:
+class SizeLimited:
     """Hands pieces on for as long as the allowance lasts."""
 
-    def __init__(self, then: Sink, allowance: Allowance) -> None:
+    def __init__(self, then: Sink, limit: SizeLimit) -> None:
         self._then = then
-        self._allowance = allowance
+        self._limit = limit
         self._bytes = 0
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes."""
         self._bytes += len(piece)
-        self._allowance.check(self._bytes)
+        self._limit.check(self._bytes)
         self._then.feed(piece)
 
     def finish(self) -> None:

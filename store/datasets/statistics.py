@@ -17,8 +17,8 @@ from store.tables import Dataset
 from uniapl.data import token_count
 from uniapl.errors import SpecError
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.resources import DatasetStatistics, Spread, TextStatistics
-from uniapl.spec.stored import STORED_ROW, Kept
+from uniapl.spec.resources import DatasetStatistics, Quantiles, TextStatistics
+from uniapl.spec.stored import STORED_ROW, RawObject
 
 SAMPLE = 2000
 """Rows."""
@@ -31,9 +31,9 @@ Count = Callable[[str], int]
 """How many tokens a text has."""
 
 
-def first_rows(path: Path, count: int) -> list[DatasetRow | Kept]:
+def first_rows(path: Path, count: int) -> list[DatasetRow | RawObject]:
     """Up to `count` rows from the beginning, fewer if they are long: one at least, and `PREVIEW_BYTES` of them."""
-    rows: list[DatasetRow | Kept] = []
+    rows: list[DatasetRow | RawObject] = []
     size = 0
     with path.open("rb") as file:
         for line in file:
@@ -44,7 +44,7 @@ def first_rows(path: Path, count: int) -> list[DatasetRow | Kept]:
     return rows
 
 
-def _row(line: bytes) -> DatasetRow | Kept:
+def _row(line: bytes) -> DatasetRow | RawObject:
     try:
         return DatasetRow.model_validate_json(line)
     except ValidationError:
@@ -110,15 +110,15 @@ def _text_statistics(lengths: Sequence[tuple[int, int]], with_tokens: bool) -> T
         return None
     characters, tokens = zip(*lengths, strict=True)
     return TextStatistics(
-        count=len(lengths), characters=_spread(characters), tokens=_spread(tokens) if with_tokens else None
+        count=len(lengths), characters=_quantiles(characters), tokens=_quantiles(tokens) if with_tokens else None
     )
 
 
-def _spread(values: Sequence[int]) -> Spread:
+def _quantiles(values: Sequence[int]) -> Quantiles:
     """Mean, and the nearest ranks."""
     ordered = sorted(values)
     last = len(ordered) - 1
-    return Spread(
+    return Quantiles(
         mean=sum(ordered) / len(ordered),
         p50=ordered[round(0.5 * last)],
         p95=ordered[round(0.95 * last)],

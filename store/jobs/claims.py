@@ -27,7 +27,7 @@ _MODELS = TypeAdapter(dict[str, ModelSource])
 
 
 @dataclass(frozen=True)
-class Hold:
+class Claim:
     """A claim that was granted."""
 
     job_id: str
@@ -63,32 +63,32 @@ class Intents:
     pause: bool
 
 
-def renew(session: Session, hold: Hold, lease_s: float) -> None:
+def renew(session: Session, claim: Claim, lease_s: float) -> None:
     """Extend the lease.
 
     Raises:
         FenceLost: the job is no longer this holder's.
     """
-    _write(session, hold, lease_expires_at=now() + lease_s)
+    _write(session, claim, lease_expires_at=now() + lease_s)
 
 
-def touch(session: Session, hold: Hold, **values: Any) -> None:
+def update_job(session: Session, claim: Claim, **values: Any) -> None:
     """Set columns of a held job (`step`, `phase`, `fruitless_attempts`), or just prove that it is still held.
 
     Raises:
         FenceLost: the job is no longer this holder's.
     """
-    _write(session, hold, **(values or {"fence": Job.fence}))
+    _write(session, claim, **(values or {"fence": Job.fence}))
 
 
-def say(session: Session, hold: Hold, message: str, *, level: Level = "info", data: Json | None = None) -> None:
+def add_event(session: Session, claim: Claim, message: str, *, level: Level = "info", data: Json | None = None) -> None:
     """Add an event.
 
     Raises:
         FenceLost: the job is no longer this holder's.
     """
-    seq = _write(session, hold, event_seq=Job.event_seq + 1).event_seq
-    events.add(session, hold.job_id, seq, hold.fence, message, level=level, type_="message", data=data)
+    seq = _write(session, claim, event_seq=Job.event_seq + 1).event_seq
+    events.add(session, claim.job_id, seq, claim.fence, message, level=level, type_="message", data=data)
 
 
 def intents(session: Session, job_id: str) -> Intents:
@@ -97,36 +97,36 @@ def intents(session: Session, job_id: str) -> Intents:
     return Intents(cancel=row.cancel_requested_at is not None, pause=row.pause_requested_at is not None)
 
 
-def note(session: Session, job_id: str, fence: int, **values: Any) -> None:
+def update_attempt(session: Session, job_id: str, fence: int, **values: Any) -> None:
     """Set columns of an attempt's own row (`pgid`, `resumed_from`, `relay_closed`, …), which no later claim writes."""
     session.execute(update(Attempt).where(Attempt.job_id == job_id, Attempt.fence == fence).values(**values))
 
 
 def end_attempt(session: Session, job_id: str, fence: int, exit_kind: str, *, relay_closed: bool = False) -> None:
     """Note how an attempt ended, and whether all its reports are relayed."""
-    note(session, job_id, fence, ended_at=now(), exit_kind=exit_kind, relay_closed=relay_closed)
+    update_attempt(session, job_id, fence, ended_at=now(), exit_kind=exit_kind, relay_closed=relay_closed)
 
 
-def held(row: T | None, hold: Hold) -> T:
+def require_claim(row: T | None, claim: Claim) -> T:
     """The row of a guarded statement.
 
     Raises:
         FenceLost: there is none, so the job is no longer this holder's.
     """
     if row is None:
-        raise FenceLost(hold.job_id, hold.fence)
+        raise FenceLost(claim.job_id, claim.fence)
     return row
 
 
-def _write(session: Session, hold: Hold, **values: Any) -> Row[int]:
+def _write(session: Session, claim: Claim, **values: Any) -> Row[int]:
     row = session.execute(
         update(Job)
-        .where(Job.id == hold.job_id, Job.state.in_(ACTIVE), Job.fence == hold.fence)
+        .where(Job.id == claim.job_id, Job.state.in_(ACTIVE), Job.fence == claim.fence)
         .values(**values)
         .returning(Job.event_seq)
         .execution_options(synchronize_session=False)
     ).one_or_none()
-    return held(row, hold)
+    return require_claim(row, claim)
 
 
 def fence_of(session: Session, job_id: str, attempt: int | None) -> int:

@@ -18,14 +18,14 @@ from store.states import ACTIVE, DUE, TERMINAL, State
 from store.tables import Job
 from store.tables import Worker as WorkerRow
 from uniapl.spec.job import SPEC_VERSION, JobSpec
-from uniapl.spec.stored import Kept
+from uniapl.spec.stored import RawObject
 
 _JOBS = Job.__table__.c
 """Of all tenants, who share the workers: only numbers are made of them."""
 
 
 @dataclass(frozen=True)
-class Outlook:
+class JobForecast:
     """Of one job; see the fields of `uniapl.spec.resources.Job`."""
 
     queue_position: int | None = None
@@ -44,8 +44,8 @@ class _Service:
     clock: float
 
 
-def of(session: Session, jobs: Mapping[str, tuple[Job, JobSpec | Kept]], lease_s: float) -> dict[str, Outlook]:
-    """The outlook of jobs, by id.
+def of(session: Session, jobs: Mapping[str, tuple[Job, JobSpec | RawObject]], lease_s: float) -> dict[str, JobForecast]:
+    """The forecast of jobs, by id.
 
     Args:
         session: a tenant's; speeds are taken from that tenant's jobs alone.
@@ -54,7 +54,7 @@ def of(session: Session, jobs: Mapping[str, tuple[Job, JobSpec | Kept]], lease_s
     """
     rows = [row for row, _ in jobs.values() if row.state not in TERMINAL]
     if not rows:
-        return {job_id: Outlook() for job_id in jobs}
+        return {job_id: JobForecast() for job_id in jobs}
     alive = workers.alive(session, lease_s)
     service, places = _look(session, alive), _places(session, rows)
     step_s = step_rates.own(session, [row.id for row in rows if row.step > 0])
@@ -63,14 +63,14 @@ def of(session: Session, jobs: Mapping[str, tuple[Job, JobSpec | Kept]], lease_s
     if new and alive:
         step_s |= step_rates.of_twins(session, new, sorted({worker.host for worker in alive}))
     found = {
-        row.id: Outlook(
+        row.id: JobForecast(
             queue_position=places.get(row.id),
             queue_reason=_reason(row, places.get(row.id), service),
             eta_s=(row.steps - row.step) * step_s[row.id] if row.id in step_s else None,
         )
         for row in rows
     }
-    return {job_id: found.get(job_id, Outlook()) for job_id in jobs}
+    return {job_id: found.get(job_id, JobForecast()) for job_id in jobs}
 
 
 def _look(session: Session, alive: Sequence[WorkerRow]) -> _Service:

@@ -17,7 +17,7 @@ from store.checkpoints import repository as checkpoints
 from store.db import now
 from store.errors import Conflict, FenceLost, NotFound
 from store.jobs import events
-from store.jobs.claims import Hold, held
+from store.jobs.claims import Claim, require_claim
 from store.states import ACTIVE, TERMINAL, State, Transition
 from store.tables import Attempt, Job, Json, new_id
 from uniapl.run.config import ModelSource
@@ -68,7 +68,7 @@ def get(session: Session, job_id: str) -> Job:
 
 def claim(
     session: Session, job_id: str, *, owner: str, host: str, boot_id: str, lease_s: float, above: int = 0
-) -> Hold | None:
+) -> Claim | None:
     """Take a queued job; `None` when it is not there to be taken, which is no error.
 
     `above` is a fence that has been given out already, whatever a database restored from a backup says.
@@ -91,23 +91,23 @@ def claim(
     session.refresh(job)
     session.add(Attempt(job_id=job_id, fence=job.fence, attempt=job.attempt, owner=owner, host=host, boot_id=boot_id))
     session.flush()
-    return Hold(job_id, job.fence, job.attempt, job.spec, job.models, job.tenant, job.traceparent)
+    return Claim(job_id, job.fence, job.attempt, job.spec, job.models, job.tenant, job.traceparent)
 
 
-def begin(session: Session, hold: Hold) -> None:
+def begin(session: Session, claim: Claim) -> None:
     """The trainer makes steps now. Saying so twice is harmless."""
-    _move(session, hold.job_id, states.BEGIN, Job.fence == hold.fence)
+    _move(session, claim.job_id, states.BEGIN, Job.fence == claim.fence)
 
 
-def succeed(session: Session, hold: Hold) -> None:
+def succeed(session: Session, claim: Claim) -> None:
     """The trainer has ended well, and the last step's checkpoint is recorded.
 
     Raises:
         FenceLost: the job is no longer this holder's, or there is no such checkpoint (`checkpoints.has_final`).
     """
-    guards = (Job.fence == hold.fence, checkpoints.final_exists())
-    held(_move(session, hold.job_id, states.FINALIZE, *guards), hold)
-    _leave(session, hold.job_id, hold.fence, states.SUCCEED, finished_at=now())
+    guards = (Job.fence == claim.fence, checkpoints.final_exists())
+    require_claim(_move(session, claim.job_id, states.FINALIZE, *guards), claim)
+    _leave(session, claim.job_id, claim.fence, states.SUCCEED, finished_at=now())
 
 
 def fail(session: Session, job_id: str, fence: int, error: Json) -> None:
@@ -131,16 +131,16 @@ def cancelled(session: Session, job_id: str, fence: int) -> None:
     _leave(session, job_id, fence, states.CANCEL_ACTIVE, asked, finished_at=now())
 
 
-def preempt(session: Session, hold: Hold, reason: str) -> None:
+def preempt(session: Session, claim: Claim, reason: str) -> None:
     """Give the job back, saying why: paused if its owner asked for that alone, else queued. Spends no retry.
 
     Raises:
         FenceLost: the job is no longer this holder's.
     """
-    guards = (Job.fence == hold.fence, *_PAUSE_ALONE)
-    if _move(session, hold.job_id, states.PAUSE_ACTIVE, *guards, **_RELEASED) is None:
+    guards = (Job.fence == claim.fence, *_PAUSE_ALONE)
+    if _move(session, claim.job_id, states.PAUSE_ACTIVE, *guards, **_RELEASED) is None:
         message = f"{reason}; the job is queued again"
-        _leave(session, hold.job_id, hold.fence, states.PREEMPT, message=message, preemptions=Job.preemptions + 1)
+        _leave(session, claim.job_id, claim.fence, states.PREEMPT, message=message, preemptions=Job.preemptions + 1)
 
 
 def retry_or_fail(session: Session, job_id: str, fence: int, error: Json, backoff_s: float) -> State:
@@ -201,7 +201,7 @@ def request_cancel(session: Session, job_id: str) -> Job:
         raise Conflict("job_is_over", f"job {job_id} has {job.state}; it cannot be cancelled")
     if not job.cancel_requested:
         _intend(session, job, "cancellation requested", cancel_requested_at=now())
-        _heed_intents(session, job_id)
+        _apply_intents(session, job_id)
         session.refresh(job)
     return job
 
@@ -218,7 +218,7 @@ def request_pause(session: Session, job_id: str) -> Job:
         raise Conflict("job_is_over", f"job {job_id} is {job.state}; it cannot be paused")
     if not job.pause_requested:
         _intend(session, job, "pause requested", pause_requested_at=now())
-        _heed_intents(session, job_id)
+        _apply_intents(session, job_id)
         session.refresh(job)
     return job
 
@@ -241,12 +241,12 @@ def request_resume(session: Session, job_id: str) -> Job:
     return job
 
 
-def heed_intents_of_given_back(session: Session) -> None:
+def apply_pending_intents(session: Session) -> None:
     """Cancel and pause the jobs whose holder gave them back, or was lost, before it saw that they should be."""
     asked = Job.cancel_requested_at.is_not(None) | Job.pause_requested_at.is_not(None)
     wanted = select(Job.id).where(Job.state.in_(states.DUE), asked)
     for job_id in session.scalars(wanted.with_for_update(skip_locked=True)).all():
-        _heed_intents(session, job_id)
+        _apply_intents(session, job_id)
 
 
 def expired(session: Session) -> Sequence[Row[str, int]]:
@@ -298,7 +298,7 @@ def _intend(session: Session, job: Job, message: str, **values: Any) -> None:
         events.add(session, job.id, seq, job.fence, message, type_="message")
 
 
-def _heed_intents(session: Session, job_id: str) -> None:
+def _apply_intents(session: Session, job_id: str) -> None:
     """Move a job that no worker has to where its owner wants it; cancelling outweighs pausing."""
     asked = Job.cancel_requested_at.is_not(None)
     if _move(session, job_id, states.CANCEL_WAITING, asked, finished_at=now(), not_before=None) is None:

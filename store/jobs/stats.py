@@ -15,7 +15,7 @@ from store.tables import Attempt, Job
 
 
 @dataclass(frozen=True)
-class Vitals:
+class ServiceStats:
     """Counted in the database, so that they hold whatever process has been restarted."""
 
     jobs: Mapping[str, int]
@@ -30,13 +30,11 @@ class Vitals:
     """Attempts that have ended, by how: `done`, `preempted`, `worker_lost`, `trainer_killed`, …"""
     fences: int
     """Claims that were granted."""
-    dropped_points: int
-    """Metric points that came too fast to be stored."""
     steps: int
     """Policy updates of all jobs."""
 
 
-def read(session: Session) -> Vitals:
+def read(session: Session) -> ServiceStats:
     """Look."""
     counted = {str(state): n for state, n in session.execute(select(Job.state, func.count()).group_by(Job.state))}
     overdue = select(func.count(), func.min(Job.lease_expires_at)).where(
@@ -46,14 +44,13 @@ def read(session: Session) -> Vitals:
     oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state == State.QUEUED))
     clock = session.scalar(select(now())) or 0.0
     ends = select(Attempt.exit_kind, func.count()).where(Attempt.exit_kind.is_not(None)).group_by(Attempt.exit_kind)
-    return Vitals(
+    return ServiceStats(
         jobs=dict.fromkeys(map(str, STATES), 0) | counted,
         queue_age_s=max(0.0, clock - oldest) if oldest is not None else 0.0,
         expired_leases=expired,
         oldest_lease_s=max(0.0, clock - since) if since is not None else 0.0,
         attempts={str(kind): count for kind, count in session.execute(ends)},
         fences=session.scalar(select(func.count()).select_from(Attempt)) or 0,
-        dropped_points=session.scalar(select(func.coalesce(func.sum(Attempt.dropped_points), 0))) or 0,
         steps=session.scalar(select(func.coalesce(func.sum(Job.step), 0))) or 0,
     )
 

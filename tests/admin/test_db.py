@@ -17,6 +17,8 @@ from store.db import make_engine
 from store.settings import Settings
 from tests.conftest import ROOT, fresh_postgres
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:

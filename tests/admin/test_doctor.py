@@ -18,7 +18,9 @@ from store.db import make_engine, unit_of_work
 from store.migrate import alembic_config
 from store.settings import Settings
 from store.tables import Dataset, Job
-from tests.store.jobs.test_lifecycle import held, make_job
+from tests.store.jobs.test_lifecycle import claimed, make_job
+
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
@@ -35,10 +37,10 @@ def test_a_fresh_service_is_well(settings: Settings) -> None:
 
 
 def test_jobs_without_a_living_holder_are_found(settings: Settings, engine: Engine) -> None:
-    hold = held(engine, make_job(engine))
+    claim = claimed(engine, make_job(engine))
     assert found(settings) == []
     with unit_of_work(engine) as session:
-        session.execute(update(Job).where(Job.id == hold.job_id).values(lease_expires_at=Job.lease_expires_at - 100))
+        session.execute(update(Job).where(Job.id == claim.job_id).values(lease_expires_at=Job.lease_expires_at - 100))
     (what,) = found(settings)
     assert "1 active jobs have no living holder" in what
 

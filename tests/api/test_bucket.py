@@ -17,6 +17,8 @@ from store.settings import Settings
 from tests.api.conftest import ROW, new_key, upload
 from tests.faults.servers import free_port
 
+pytestmark = pytest.mark.integration
+
 LINES = (json.dumps(ROW) + "\n").encode() * 3
 SPEC = {"student": "tiny", "alpha": 1.0, "lambda_adv": 0.0, "schedule": {"steps": 1, "prompts_per_step": 1}}
 Api = Callable[[str], TestClient]

@@ -15,6 +15,8 @@ from store.db import unit_of_work
 from store.settings import Settings
 from tests.api.conftest import new_key
 
+pytestmark = pytest.mark.integration
+
 TOKEN = "a-token-for-prometheus"
 
 

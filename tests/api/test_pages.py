@@ -8,6 +8,8 @@ from urllib.parse import urljoin
 import pytest
 from fastapi.testclient import TestClient
 
+pytestmark = pytest.mark.integration
+
 KINDS = {"stylesheet": "text/css", "shortcut icon": "image/png", "script": "text/javascript"}
 PAGES = ["/docs", "/redoc"]
 

@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks.fresh import TOLERANCE, alternate, require_agreement
 
+pytestmark = pytest.mark.unit
+
 
 def test_gradients_that_agree_in_every_step_are_told_by_how_much_they_differ() -> None:
     norms = {"TRL": [2.0, 3.0], "ours": [2.0, 3.0 * (1 + TOLERANCE / 2)]}

@@ -23,6 +23,8 @@ from tests.client.test_resources import ERROR, ROW, STATISTICS, page
 from tests.client.test_streams import END, log_script, sse
 from tests.client.test_transfers import CONTENT, checkpoint, files
 
+pytestmark = pytest.mark.integration
+
 UNIAPL = [sys.executable, "-c", "from uniapl_client.cli import main; main()"]
 WRONG = (("alpha", "less"), (None, None))
 SPEC = {"student": "tiny", "dataset_mix": [{"dataset": "ds_1"}]}
@@ -328,7 +330,7 @@ def test_a_file_is_looked_for_beside_the_spec_and_then_in_the_working_directory(
     with serving(script) as server:
         shown = uniapl(server.url, "submit", "../beside/spec.json")
         assert (shown.returncode, server.seen, sent) == (1, [], [])
-        assert "dataset_mix.1.dataset: cannot read dataset data/rows.jsonl: there is no file" in shown.stderr
+        assert "dataset_mix.1.dataset: cannot read dataset data/rows.jsonl: no file at" in shown.stderr
         assert str(here / "data/rows.jsonl") in shown.stderr
         assert "beside/data/rows.jsonl" in shown.stderr
         (here / "data").mkdir()

@@ -43,7 +43,7 @@ def checkout(tmp_path: Path) -> Path:
     copy, left_out = tmp_path / "checkout", shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     for folder in ("uniapl", "client"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=left_out)
-    for file in ("pyproject.toml", "README.md"):
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, copy)
     return copy
 

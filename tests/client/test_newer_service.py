@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from uniapl_client import JobFailed, JobSpec, Kept
+from uniapl_client import JobFailed, JobSpec, RawObject
 from uniapl_client.cli import main
 
 from tests.client.conftest import Ask
 from tests.client.scripted import Answer, Request, Server, estimate, event, in_turn, job, serving, validation
 from tests.client.test_resources import STATISTICS, page
+
+pytestmark = pytest.mark.integration
 
 SPEC = {
     "student": "tiny",
@@ -77,7 +79,7 @@ def server() -> Iterator[Server]:
 def test_jobs_are_understood_beside_those_that_are_not_known_whole(ask: Ask, server: Server) -> None:
     newer, known = ask(server.url, lambda client: client.jobs.list())
     assert (newer.id, newer.state, newer.cost) == ("job_2", "archived", {"usd": 3})
-    assert isinstance(newer.spec, Kept)
+    assert isinstance(newer.spec, RawObject)
     assert (newer.spec.student, newer.spec.dataset_mix[0].filter.tags) == ("tiny", ["a"])
     assert (newer.spec.alpha.type, newer.spec.schedule.phases[0].until) == ("sigmoid", 2)
     assert newer.spec.model_dump() == SPEC

@@ -28,6 +28,8 @@ from uniapl_client._version import check, client_version
 from tests.client.conftest import Ask
 from tests.client.scripted import CUT, Answer, Request, in_turn, job, problem, serving
 
+pytestmark = pytest.mark.integration
+
 GOOD = Answer(job())
 
 

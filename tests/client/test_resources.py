@@ -12,6 +12,8 @@ from uniapl_client import JobFailed, JobTimeout
 from tests.client.conftest import Ask
 from tests.client.scripted import Answer, Request, estimate, event, in_turn, job, serving, validation
 
+pytestmark = pytest.mark.integration
+
 ERROR = {
     "code": "out_of_memory",
     "message": "the policy does not fit",

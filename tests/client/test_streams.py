@@ -22,12 +22,18 @@ from uniapl_client import (
 from tests.client.conftest import Ask
 from tests.client.scripted import CUT, Answer, Request, event, in_turn, job, problem, serving
 
+pytestmark = pytest.mark.integration
+
 END = "event: end\ndata: {}\n\n"
+HEARTBEAT = ": still here\n\n"
 
 
 def sse(*events: dict[str, Any], end: str = "", cut_after: int | None = None) -> Answer:
     lines = [f"id: {e['id']}\nevent: {e['type']}\ndata: {json.dumps(e, ensure_ascii=False)}\n\n" for e in events]
-    body = ": still here\n\n" + "".join(lines) + end
+    return stream(HEARTBEAT + "".join(lines) + end, cut_after)
+
+
+def stream(body: str, cut_after: int | None = None) -> Answer:
     return Answer(body.encode(), headers={"content-type": "text/event-stream"}, cut_after=cut_after)
 
 
@@ -62,7 +68,7 @@ def test_a_cursor_that_is_gone_is_told_and_the_stream_goes_on_behind_it(ask: Ask
 def test_a_reset_and_what_follows_it_may_come_in_one_connection(ask: Ask) -> None:
     reset = 'event: reset\ndata: {"after": 40, "reason": "gone"}\n\n'
     body = reset + sse(event(41), end=END).body.decode()
-    with serving(in_turn(Answer(body.encode()))) as server:
+    with serving(in_turn(stream(body))) as server:
         found = ask(server.url, lambda client: client.jobs.stream("job_1"))
     assert [e.type for e in found] == ["reset", "message"]
 
@@ -76,16 +82,36 @@ def test_texts_may_hold_what_python_takes_for_line_ends(ask: Ask) -> None:
 
 def test_kinds_of_events_that_are_not_known_are_passed_over(ask: Ask) -> None:
     strange = "event: fanfare\ndata: tusch\n\n" + sse(event(1), end=END).body.decode().replace("\n", "\r\n")
-    with serving(in_turn(Answer(strange.encode()))) as server:
+    with serving(in_turn(stream(strange))) as server:
         assert [e.id for e in ask(server.url, lambda client: client.jobs.stream("job_1"))] == [1]
 
 
 def test_an_event_that_is_nonsense_is_an_error(ask: Ask) -> None:
     with (
-        serving(in_turn(Answer(b"event: state\ndata: {}\n\n"))) as server,
+        serving(in_turn(stream("event: state\ndata: {}\n\n"))) as server,
         pytest.raises(APIResponseValidationError, match="'state'"),
     ):
         ask(server.url, lambda client: client.jobs.stream("job_1"))
+
+
+def test_heartbeats_between_events_are_no_events(ask: Ask) -> None:
+    body = sse(event(1), end=HEARTBEAT).body.decode() + sse(event(2), end=HEARTBEAT + END).body.decode()
+    with serving(in_turn(stream(body))) as server:
+        assert [e.id for e in ask(server.url, lambda client: client.jobs.stream("job_1"))] == [1, 2]
+
+
+def test_a_connection_that_delivered_heartbeats_alone_counts_as_no_failed_attempt(ask: Ask) -> None:
+    answers = [*[sse(cut_after=len(HEARTBEAT) + 1)] * 5, sse(event(1), end=END)]
+    with serving(in_turn(*answers)) as server:
+        found = ask(server.url, lambda client: client.jobs.stream("job_1"), max_retries=2)
+    assert [e.id for e in found] == [1]
+
+
+def test_an_answer_of_another_content_type_is_given_up(ask: Ask) -> None:
+    with serving(in_turn(Answer(b"<html>Sign in</html>", headers={"content-type": "text/html"}))) as server:
+        with pytest.raises(APIConnectionError, match="text/html"):
+            ask(server.url, lambda client: client.jobs.stream("job_1"), max_retries=2)
+        assert len(server.seen) == 3
 
 
 def test_a_stream_that_stays_away_is_given_up(ask: Ask) -> None:

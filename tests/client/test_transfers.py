@@ -14,6 +14,8 @@ from tests.client.conftest import Ask
 from tests.client.scripted import CUT, Answer, Request, problem, serving
 from tests.client.test_streams import ranged
 
+pytestmark = pytest.mark.integration
+
 PIECE = 1000
 CONTENT = bytes(range(256)) * 20
 

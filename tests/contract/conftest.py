@@ -23,7 +23,7 @@ from store.settings import Settings
 from tests.api.conftest import ROW
 from tests.api.server import Server
 from tests.conftest import fresh_postgres
-from tests.store.jobs.test_lifecycle import held
+from tests.store.jobs.test_lifecycle import claimed
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,14 @@ def _ids(server: Server) -> dict[str, list[str]]:
 
 def _checkpoint(server: Server, job_id: str) -> str:
     """A checkpoint of a running job, which has told numbers and written a log."""
-    hold = held(server.engine, job_id)
+    claim = claimed(server.engine, job_id)
     artifacts = server.app.state.service.artifacts
-    folder = artifacts.checkpoints(job_id, hold.fence) / "step-00000002"
+    folder = artifacts.checkpoints(job_id, claim.fence) / "step-00000002"
     folder.mkdir(parents=True)
     (folder / "model.bin").write_bytes(b"m")
     (folder / "manifest.json").write_text('{"files": {"model.bin": {"bytes": 1, "sha256": "x"}}}')
     path = str(folder.relative_to(artifacts.root))
     with unit_of_work(server.engine) as session:
         metrics.put_metrics(session, job_id, 1, [("loss", step, 0.5) for step in range(100)])
-        checkpoints.commit(session, job_id, hold.fence, step=2, path=path, manifest_sha256="0", size=1)
+        checkpoints.commit(session, job_id, claim.fence, step=2, path=path, manifest_sha256="0", size=1)
         return checkpoints.of_job(session, job_id)[0].id

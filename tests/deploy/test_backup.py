@@ -1,4 +1,4 @@
-"""A backup made as docs/deployment.md says, restored into an empty system, continues a paused job."""
+"""A backup made as docs/operate.md describes, restored into an empty system, continues a paused job."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from embedded.service import EmbeddedService
 from tests.deploy.conftest import Config
 from tests.deploy.stack import DATABASE, Stack
 from tests.e2e.conftest import CHANCE, IMPATIENT, wait_for
+
+pytestmark = pytest.mark.integration
 
 SPEC: dict[str, Any] = {
     "student": "tiny-random-llama",

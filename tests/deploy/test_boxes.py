@@ -14,6 +14,8 @@ from tests.deploy.conftest import Config
 from tests.deploy.stack import Stack
 from tests.e2e.conftest import CHANCE, wait_for
 
+pytestmark = pytest.mark.integration
+
 SPEC: dict[str, Any] = {
     "student": "tiny-random-llama",
     "alpha": 1.0,

@@ -13,6 +13,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.deploy.conftest import dockerfile
 
+pytestmark = pytest.mark.integration
+
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 

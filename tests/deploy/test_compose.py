@@ -12,6 +12,8 @@ from store.settings import Settings
 from tests.conftest import ROOT
 from tests.deploy.conftest import COMPOSE_FILES, PROFILES, Config, dockerfile, make_targets
 
+pytestmark = pytest.mark.unit
+
 OURS = {"migrate": "api.Dockerfile", "api": "api.Dockerfile", "worker": "worker.Dockerfile"}
 SETTINGS = {f"UNIAPL_{name.upper()}" for name in Settings.model_fields}
 SECONDS = {"s": 1, "m": 60}

@@ -26,6 +26,8 @@ from tests.deploy.stack import Stack
 from tests.e2e.conftest import CHANCE, wait_for
 from tests.faults.servers import free_port
 
+pytestmark = pytest.mark.integration
+
 WORKERS = ("worker", "worker-2")
 
 

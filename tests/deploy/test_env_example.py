@@ -5,8 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 
+import pytest
+
 from store.settings import Settings
 from tests.conftest import ROOT
+
+pytestmark = pytest.mark.unit
 
 FILE = ROOT / ".env.example"
 SECRET = re.compile("password|secret|token|key", re.IGNORECASE)

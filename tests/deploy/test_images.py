@@ -13,6 +13,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.deploy.conftest import Config, dockerfile, make_targets, tool
 
+pytestmark = pytest.mark.integration
+
 FILES = ["api.Dockerfile", "worker.Dockerfile"]
 
 

@@ -20,6 +20,8 @@ from tests.conftest import ROOT
 from tests.deploy.conftest import tool, written
 from worker import metrics as of_worker
 
+pytestmark = pytest.mark.integration
+
 ALERTS = ROOT / "docker/prometheus/alerts.yml"
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"]}
 
@@ -27,14 +29,13 @@ SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_cou
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Names of the samples on both pages."""
-    found = stats.Vitals(
+    found = stats.ServiceStats(
         jobs=dict.fromkeys(states.STATES, 0),
         queue_age_s=0,
         expired_leases=0,
         oldest_lease_s=0,
         attempts={"done": 1},
         fences=1,
-        dropped_points=0,
         steps=1,
     )
     page = metrics.exposition(found, tmp_path_factory.mktemp("data")).decode()
@@ -78,18 +79,23 @@ def test_labels_that_alerts_select_by_are_labels_of_the_metric() -> None:
 
 
 def test_every_alert_is_explained_and_no_other() -> None:
-    section = (ROOT / "docs" / "deployment.md").read_text().partition("## What to watch")[2]
+    section = (ROOT / "docs" / "operate.md").read_text().partition("## What to watch")[2]
     explained = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
     assert explained == {rule["alert"] for rule in rules()}
 
 
-def test_the_docs_name_metrics_files_and_settings_that_exist(shown: set[str]) -> None:
-    text = (ROOT / "docs" / "deployment.md").read_text()
-    assert named(text) - {"uniapl_client"} <= shown
-    for file in re.findall(r"`?((?:docker|docs)/[\w./-]+\.\w+)`?", text):
-        assert (ROOT / file).exists(), file
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OF_CLIENTS = {"UNIAPL_URL", "UNIAPL_API_KEY"}
+"""Variables that are read by the client, not by the service."""
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_docs_name_metrics_and_settings_that_exist(shown: set[str], page: Path) -> None:
+    text = page.read_text()
+    assert named(text) - {"uniapl_client", "uniapl_guard"} <= shown
     example = (ROOT / ".env.example").read_text()
-    for variable in re.findall(r"\b(?:UNIAPL|DISCRIMINATOR|SHARED|COMPOSE)_[A-Z_]+\b", text):
+    variables = set(re.findall(r"\b(?:UNIAPL|DISCRIMINATOR|SHARED|COMPOSE)_[A-Z_]+\b", text))
+    for variable in variables - OF_CLIENTS:
         assert f"# {variable}=" in example, variable
 
 

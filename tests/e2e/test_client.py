@@ -21,9 +21,8 @@ from embedded.service import EmbeddedService
 from tests.conftest import ROOT
 from tests.e2e.conftest import wait_for
 
-pytestmark = pytest.mark.parametrize(  # the database is nothing to a client
-    "service", ["embedded", pytest.param("production", marks=pytest.mark.faults)], indirect=True, scope="module"
-)
+BOTH = ["embedded", pytest.param("production", marks=pytest.mark.faults)]  # the database is nothing to a client
+pytestmark = [pytest.mark.integration, pytest.mark.parametrize("service", BOTH, indirect=True, scope="module")]
 
 
 def test_the_async_client_drives_a_job_to_a_checkpoint(

@@ -18,6 +18,8 @@ from embedded.first_key import key_file
 from tests.conftest import ROOT
 from tests.e2e.conftest import CHANCE, IMPATIENT, trainers, wait_for
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:

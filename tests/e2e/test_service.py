@@ -17,6 +17,8 @@ from embedded.service import EmbeddedService
 from tests.conftest import ROOT
 from tests.e2e.conftest import trainers, wait_for
 
+pytestmark = pytest.mark.integration
+
 LONG = {"steps": 500, "prompts_per_step": 2, "checkpoint_every": 3}
 SLOW = pytest.mark.parametrize(
     "service", ["production", pytest.param("embedded", marks=pytest.mark.faults)], indirect=True, scope="module"

@@ -19,6 +19,8 @@ from tests.conftest import fresh_postgres
 from tests.e2e.conftest import CHANCE, IMPATIENT, trainers, wait_for
 from tests.worker.vllm.test_server import begin, behave, lives, nothing_lives, started
 
+pytestmark = pytest.mark.integration
+
 PROBES_MEET_IT = ["hang", "exit0", "nan"]
 ANSWERS_MEET_IT = ["html", "truncated", "count", "model"]
 PATIENCE_S = 900.0

@@ -13,6 +13,8 @@ import pytest
 from embedded.service import EmbeddedService, free_port, in_address, is_loopback
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
 def test_without_keys_it_does_not_listen_beyond_loopback(tmp_path: Path, host: str) -> None:

@@ -88,6 +88,6 @@ def test_the_documented_restore_continues_a_paused_job(stack: Checkout, key: str
 
 
 def documented(heading: str) -> list[str]:
-    """The indented blocks of commands in a section of docs/deployment.md."""
-    section = (ROOT / "docs" / "deployment.md").read_text().split(f"{heading}\n")[1].split("\n## ")[0]
+    """The indented blocks of commands in a section of docs/operate.md."""
+    section = (ROOT / "docs" / "operate.md").read_text().split(f"{heading}\n")[1].split("\n## ")[0]
     return re.findall(r"(?:^    .+\n)+", section, re.MULTILINE)

@@ -34,6 +34,8 @@ from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Stage
 
+pytestmark = pytest.mark.integration
+
 DATA = ROOT / "examples" / "data"
 COMMAND = [sys.executable, "-m", "experiments"]
 

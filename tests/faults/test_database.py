@@ -96,7 +96,9 @@ def test_a_trainer_that_ends_while_the_database_is_away_is_settled_afterwards(cl
     assert (job.state, job.attempt, job.infra_failures) == ("succeeded", 1, 0)
 
 
-@pytest.mark.parametrize("where", ["worker.recovery:take_over:before", "worker.recovery:resume_point:before"])
+@pytest.mark.parametrize(
+    "where", ["worker.recovery:recover_previous_attempts:before", "worker.recovery:resume_point:before"]
+)
 def test_an_attempt_that_begins_while_the_database_is_away_is_not_lost(
     cluster: Cluster, tmp_path: Path, where: str
 ) -> None:

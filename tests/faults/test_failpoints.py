@@ -23,7 +23,7 @@ WORKER = [  # while the job is …
     # … starting
     ("store.jobs.lifecycle:claim:after", 1),
     ("worker.attempt:_Attempt.run:before", 1),
-    ("worker.recovery:take_over:after", 1),
+    ("worker.recovery:recover_previous_attempts:after", 1),
     ("worker.recovery:resume_point:after", 1),
     ("worker.process:start:before", 1),
     ("worker.process:start:after", 1),
@@ -42,10 +42,10 @@ WORKER = [  # while the job is …
     # … finalizing
     ("worker.attempt:_Attempt._relay_the_rest:before", 1),
     ("worker.attempt:_Attempt._relay_the_rest:after", 1),
-    ("worker.attempt:_Attempt._settle:before", 1),
+    ("worker.attempt:_Attempt._record_outcome:before", 1),
     ("store.jobs.lifecycle:succeed:before", 1),
     ("store.jobs.lifecycle:succeed:after", 1),
-    ("worker.attempt:_Attempt._settle:after", 1),
+    ("worker.attempt:_Attempt._record_outcome:after", 1),
 ]
 TRAINER = [
     ("uniapl.run.config:RunConfig.model_validate_json:before", 1),

@@ -9,6 +9,8 @@ from sqlalchemy import Engine, create_engine, text
 
 from store.db import make_engine, reading, unit_of_work
 
+pytestmark = pytest.mark.integration
+
 _END_OTHERS = text(
     "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity "
     "WHERE pid <> pg_backend_pid() AND datname = current_database()"

@@ -8,6 +8,8 @@ import pytest
 
 from store.settings import Settings
 
+pytestmark = pytest.mark.integration
+
 
 def settings(**fields: object) -> Settings:
     return Settings.model_validate(fields)
@@ -24,6 +26,12 @@ def test_a_password_is_read_from_its_file_and_quoted(tmp_path: Path) -> None:
     )
     assert found.database == "postgresql+psycopg://uniapl:a%40b%2Fc@db:5432/uniapl?connect_timeout=3"
     assert found.broker == "redis://default:a%40b%2Fc@redis:6379/0"
+
+
+def test_a_setting_that_a_release_has_removed_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator's `.env` outlives releases: metric points were limited once."""
+    monkeypatch.setenv("UNIAPL_METRIC_POINTS_PER_S", "2000")
+    assert not hasattr(Settings(), "metric_points_per_s")
 
 
 def test_without_files_the_urls_are_as_they_are_set(tmp_path: Path) -> None:

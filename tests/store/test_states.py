@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from store import states
 from store.states import ACTIVE, STATES, TERMINAL, TRANSITIONS, WAITING
+
+pytestmark = pytest.mark.unit
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "reliability.md"
 

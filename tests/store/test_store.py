@@ -23,6 +23,8 @@ from store.settings import Settings
 from tests.store.jobs.test_lifecycle import make_job
 from uniapl.errors import SpecError
 
+pytestmark = pytest.mark.integration
+
 GOOD = {"messages": [{"role": "user", "content": "Say hello."}], "reference": "Hello!"}
 
 

@@ -14,6 +14,8 @@ from store.tables import Job, Worker
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 
+pytestmark = pytest.mark.integration
+
 LEASE_S = 10.0
 FACTS: dict[str, Any] = {
     "host": "h", "cpus": 2, "memory_bytes": 24 * 10**9, "gpus": [{"name": "G", "memory_bytes": 80 * 10**9}], "slots": 1,
@@ -72,14 +74,14 @@ def run(engine: Engine, given: JobSpec, *, host: str = "h", step_s: float = 2.0)
     with unit_of_work(engine) as session:
         job_id = lifecycle.create(session, given, {"tiny": ModelSource(path="/models/tiny")}).id
     with unit_of_work(engine) as session:
-        hold = lifecycle.claim(session, job_id, owner="w", host=host, boot_id="b", lease_s=60)
-        assert hold is not None
+        claim = lifecycle.claim(session, job_id, owner="w", host=host, boot_id="b", lease_s=60)
+        assert claim is not None
         points = [
             (name, step, value)
             for step in (1, 2)
             for name, value in (("step_time", step_s), ("num_tokens", 100.0), ("completions/mean_length", 10.0))
         ]
-        metrics.put_metrics(session, job_id, hold.fence, points)
+        metrics.put_metrics(session, job_id, claim.fence, points)
         session.execute(update(Job).where(Job.id == job_id).values(step=2))
     return job_id
 

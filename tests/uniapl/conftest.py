@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 from tests.conftest import MODELS
-from uniapl.model.policy import Policy, load_policy
-from uniapl.run.config import ModelSource
 from uniapl.run.signals import Signals
+
+if TYPE_CHECKING:
+    from uniapl.model.policy import Policy
 
 Listening = Callable[[], Signals]
 
@@ -19,6 +20,11 @@ Listening = Callable[[], Signals]
 @pytest.fixture
 def policy() -> Policy:
     """The tiny random Llama, fresh for each test."""
+    import torch
+
+    from uniapl.model.policy import load_policy
+    from uniapl.run.config import ModelSource
+
     return load_policy(ModelSource(path=str(MODELS / "tiny-random-llama")), torch.device("cpu"))
 
 

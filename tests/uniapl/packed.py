@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from uniapl.batching.batch import Sequence
-from uniapl.batching.packed import Pack, packs
+from uniapl.batching.packed import PackedBatch, pack
 from uniapl.batching.packing import Layout
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.lora import with_lora
@@ -63,14 +63,14 @@ def trained(policy: Policy) -> list[Tensor]:
     return [p for p in policy.model.parameters() if p.requires_grad]
 
 
-def one_pack(sequences: list[Sequence], kind: Any = "trees") -> Pack:
+def one_pack(sequences: list[Sequence], kind: Any = "trees") -> PackedBatch:
     """All of them; those of the same length in their order, longer trees first."""
-    (pack,) = packs(sequences, 10_000, pad_id=0, device=torch.device("cpu"), layout=Layout(kind))
-    return pack
+    (packed,) = pack(sequences, 10_000, pad_id=0, device=torch.device("cpu"), layout=Layout(kind))
+    return packed
 
 
 def gradient_of_a_group(policy: Policy) -> tuple[Tensor, ...]:
     """Of the summed log-probabilities of four answers to one prompt, by the parameters that are trained."""
-    pack = one_pack([Sequence([5, 6, 7], [i, 8, 9]) for i in range(4)], "trees")
+    packed = one_pack([Sequence([5, 6, 7], [i, 8, 9]) for i in range(4)], "trees")
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
-    return torch.autograd.grad(completion_logprobs(policy.model, pack, temperature=1.0)[0].sum(), parameters)
+    return torch.autograd.grad(completion_logprobs(policy.model, packed, temperature=1.0)[0].sum(), parameters)

@@ -19,19 +19,24 @@ from store.jobs import lifecycle
 from store.settings import Settings
 from store.tables import Attempt
 from tests.e2e.conftest import trainers
-from tests.store.jobs.test_lifecycle import SPEC, claim, held, make_job
+from tests.store.jobs.test_lifecycle import SPEC, claimed, make_job, try_claim
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 from worker import attempt as supervisor
-from worker.attempt import Worker, run_attempt
+from worker.attempt import run_attempt
+from worker.slots import WorkerProcess
+
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def worker(engine: Engine, tmp_path: Path) -> Worker:
-    return Worker(Settings(data_dir=tmp_path, retry_backoff_s=0.1), engine)
+def worker(engine: Engine, tmp_path: Path) -> WorkerProcess:
+    return WorkerProcess(Settings(data_dir=tmp_path, retry_backoff_s=0.1), engine)
 
 
-def test_a_worker_that_cannot_run_the_attempt_says_so_at_once(worker: Worker, engine: Engine, tmp_path: Path) -> None:
+def test_a_worker_that_cannot_run_the_attempt_says_so_at_once(
+    worker: WorkerProcess, engine: Engine, tmp_path: Path
+) -> None:
     job_id = make_job(engine)
     (tmp_path / "jobs").write_text("a file where a folder should be")
     run_attempt(worker, job_id)
@@ -43,7 +48,7 @@ def test_a_worker_that_cannot_run_the_attempt_says_so_at_once(worker: Worker, en
 
 
 def test_a_trainer_whose_group_cannot_be_recorded_does_not_live_on(
-    worker: Worker, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: WorkerProcess, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = make_job(engine)
 
@@ -59,7 +64,7 @@ def test_a_trainer_whose_group_cannot_be_recorded_does_not_live_on(
 
 @pytest.mark.parametrize("step", ["_run_config", "_secrets", "_record_group"])
 def test_an_attempt_that_begins_waits_for_the_database(
-    worker: Worker, engine: Engine, monkeypatch: pytest.MonkeyPatch, step: str
+    worker: WorkerProcess, engine: Engine, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     job_id = make_job(engine)
     monkeypatch.setattr(supervisor, "INTENT_S", 0.01)
@@ -79,12 +84,14 @@ def test_an_attempt_that_begins_waits_for_the_database(
         assert session.scalars(select(Attempt.exit_kind)).one() != "worker_error"
 
 
-def test_a_tenants_jobs_share_one_folder_of_teachers_answers(worker: Worker, engine: Engine, tmp_path: Path) -> None:
+def test_a_tenants_jobs_share_one_folder_of_teachers_answers(
+    worker: WorkerProcess, engine: Engine, tmp_path: Path
+) -> None:
     folders = []
     for tenant in ("acme", "acme", "other"):
         with unit_of_work(engine, tenant) as session:
             job_id = lifecycle.create(session, SPEC, {"tiny": ModelSource(path="/models/tiny")}).id
-        folders.append(supervisor._Attempt(worker, held(engine, job_id))._run_config().teacher_cache)
+        folders.append(supervisor._Attempt(worker, claimed(engine, job_id))._run_config().teacher_cache)
     cache = (tmp_path / "teacher_cache").absolute()
     assert folders == [str(cache / "acme"), str(cache / "acme"), str(cache / "other")]
 
@@ -99,7 +106,7 @@ def with_teacher(engine: Engine, **teacher: Any) -> str:
 
 @pytest.mark.parametrize("harm", ["gone", "sealed with another key", "whole"])
 def test_a_trainer_starts_with_its_secret_in_its_input_or_not_at_all(
-    worker: Worker, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+    worker: WorkerProcess, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
     received = tmp_path / "received"
     copy = f"import sys; open({str(received)!r}, 'w').write(sys.stdin.read() + ' '.join(sys.argv[1:]))"
@@ -127,21 +134,21 @@ def test_a_trainer_starts_with_its_secret_in_its_input_or_not_at_all(
         assert "PUT /secrets/big" in job.error["hint"]
 
 
-def test_only_addresses_that_the_operator_has_listed_may_be_anywhere(worker: Worker, engine: Engine) -> None:
+def test_only_addresses_that_the_operator_has_listed_may_be_anywhere(worker: WorkerProcess, engine: Engine) -> None:
     worker.settings.teacher_urls = ["http://127.0.0.1:9/v1", "https://*"]
     found = {}
     for url in ("http://127.0.0.1:9/v1", "https://teacher.example/v1"):
-        hold = held(engine, with_teacher(engine, base_url=url))
-        found[url] = supervisor._Attempt(worker, hold)._run_config().public_addresses_only
+        claim = claimed(engine, with_teacher(engine, base_url=url))
+        found[url] = supervisor._Attempt(worker, claim)._run_config().public_addresses_only
     assert found == {"http://127.0.0.1:9/v1": False, "https://teacher.example/v1": True}
 
 
 def test_an_attempt_resumes_from_the_newest_checkpoint_that_is_really_there(
-    worker: Worker, engine: Engine, tmp_path: Path
+    worker: WorkerProcess, engine: Engine, tmp_path: Path
 ) -> None:
     job_id = make_job(engine)
-    hold = claim(engine, job_id)
-    assert hold is not None
+    claim = try_claim(engine, job_id)
+    assert claim is not None
     folder = tmp_path / "jobs" / "whole"
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text('{"files": {}}')
@@ -150,11 +157,11 @@ def test_an_attempt_resumes_from_the_newest_checkpoint_that_is_really_there(
     (torn / "manifest.json").write_text('{"files": {"model.safetensors": {"bytes": 5, "sha256": "x"}}}')
     with unit_of_work(engine) as session:
         for step, path in ((1, "jobs/whole"), (2, "jobs/torn"), (3, "jobs/gone")):
-            checkpoints.commit(session, job_id, hold.fence, step=step, path=path, manifest_sha256="x", size=1)
-    run = supervisor._Attempt(worker, hold)._run_config()
+            checkpoints.commit(session, job_id, claim.fence, step=step, path=path, manifest_sha256="x", size=1)
+    run = supervisor._Attempt(worker, claim)._run_config()
     assert run.resume_from == str((tmp_path / "jobs" / "whole").absolute())
     assert run.spec == SPEC
     assert run.keep_all_checkpoints  # deleting is ours, under our fence
-    assert Artifacts(tmp_path).attempt(job_id, hold.fence).absolute() == Path(run.run_dir)
+    assert Artifacts(tmp_path).attempt(job_id, claim.fence).absolute() == Path(run.run_dir)
     with unit_of_work(engine) as session:
         assert [c.step for c in checkpoints.of_job(session, job_id)] == [1]

@@ -16,12 +16,14 @@ from store.datasets import repository as datasets
 from store.datasets import uploads
 from store.db import now, unit_of_work
 from store.jobs import lifecycle
-from store.jobs.claims import Hold
+from store.jobs.claims import Claim
 from store.settings import Settings
-from store.tables import Answer, Dataset, Job, Upload
-from tests.store.jobs.test_lifecycle import held, make_job
+from store.tables import Dataset, IdempotentResponse, Job, Upload
+from tests.store.jobs.test_lifecycle import claimed, make_job
 from uniapl.run import manifest
 from worker import cleanup
+
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
@@ -29,48 +31,48 @@ def artifacts(tmp_path: Path) -> Artifacts:
     return Artifacts(tmp_path)
 
 
-def checkpoint(artifacts: Artifacts, hold: Hold, step: int) -> Path:
-    folder = artifacts.checkpoints(hold.job_id, hold.fence)
+def checkpoint(artifacts: Artifacts, claim: Claim, step: int) -> Path:
+    folder = artifacts.checkpoints(claim.job_id, claim.fence)
     return manifest.publish(folder, step, lambda path: (path / "model.bin").write_text("m") and None, {}).path
 
 
-def unfinished(artifacts: Artifacts, hold: Hold) -> Path:
-    path = artifacts.checkpoints(hold.job_id, hold.fence) / ".step-00000099.tmp"
+def unfinished(artifacts: Artifacts, claim: Claim) -> Path:
+    path = artifacts.checkpoints(claim.job_id, claim.fence) / ".step-00000099.tmp"
     path.mkdir(parents=True)
     (path / "model.bin").write_text("m")
     return path
 
 
-def handed_over(artifacts: Artifacts, hold: Hold) -> Path:
-    path = artifacts.handed_over(hold.job_id, hold.fence) / "version-3"
+def handed_over(artifacts: Artifacts, claim: Claim) -> Path:
+    path = artifacts.handed_over(claim.job_id, claim.fence) / "version-3"
     path.mkdir(parents=True)
     (path / "model.safetensors").write_text("m")
     return path
 
 
-def commit(engine: Engine, artifacts: Artifacts, hold: Hold, step: int, path: Path, *, deleted: bool = False) -> None:
+def commit(engine: Engine, artifacts: Artifacts, claim: Claim, step: int, path: Path, *, deleted: bool = False) -> None:
     with unit_of_work(engine) as session:
         name = artifacts.relative(path)
-        checkpoints.commit(session, hold.job_id, hold.fence, step=step, path=name, manifest_sha256="x", size=1)
+        checkpoints.commit(session, claim.job_id, claim.fence, step=step, path=name, manifest_sha256="x", size=1)
         if deleted:
-            row = next(row for row in checkpoints.of_job(session, hold.job_id) if row.path == name)
+            row = next(row for row in checkpoints.of_job(session, claim.job_id) if row.path == name)
             checkpoints.mark_deleted(session, row)
 
 
-def end(engine: Engine, hold: Hold) -> None:
+def end(engine: Engine, claim: Claim) -> None:
     with unit_of_work(engine) as session:
-        session.get_one(Job, hold.job_id).state = "failed"
+        session.get_one(Job, claim.job_id).state = "failed"
 
 
 def test_of_a_living_job_only_what_is_deleted_or_left_by_earlier_attempts(engine: Engine, artifacts: Artifacts) -> None:
-    old = held(engine, make_job(engine))
+    old = claimed(engine, make_job(engine))
     left = unfinished(artifacts, old)
     kept, deleted, unreported = (checkpoint(artifacts, old, step) for step in (1, 2, 3))
     commit(engine, artifacts, old, 1, kept)
     commit(engine, artifacts, old, 2, deleted, deleted=True)
     with unit_of_work(engine) as session:
         lifecycle.preempt(session, old, "stopping")
-    new = held(engine, old.job_id)
+    new = claimed(engine, old.job_id)
     handed, handing = handed_over(artifacts, old), handed_over(artifacts, new)
     fresh = checkpoint(artifacts, new, 4)
     writing = unfinished(artifacts, new)
@@ -89,13 +91,13 @@ def test_of_a_living_job_only_what_is_deleted_or_left_by_earlier_attempts(engine
 
 
 def test_of_a_job_that_is_over_everything_without_a_row(engine: Engine, artifacts: Artifacts) -> None:
-    hold = held(engine, make_job(engine))
-    kept, unreported = (checkpoint(artifacts, hold, step) for step in (1, 2))
-    left = unfinished(artifacts, hold)
-    commit(engine, artifacts, hold, 1, kept)
-    log = artifacts.attempt(hold.job_id, hold.fence) / "trainer.log"
+    claim = claimed(engine, make_job(engine))
+    kept, unreported = (checkpoint(artifacts, claim, step) for step in (1, 2))
+    left = unfinished(artifacts, claim)
+    commit(engine, artifacts, claim, 1, kept)
+    log = artifacts.attempt(claim.job_id, claim.fence) / "trainer.log"
     log.write_text("a log")
-    end(engine, hold)
+    end(engine, claim)
     cleanup.clear(engine, artifacts)
     assert kept.exists()
     assert log.exists()
@@ -106,11 +108,11 @@ def test_of_a_job_that_is_over_everything_without_a_row(engine: Engine, artifact
 @pytest.mark.parametrize("name", ["fence-1.bak", "fence-x", "fence-01"])
 def test_a_folder_that_is_no_attempts_is_left_alone(engine: Engine, artifacts: Artifacts, name: str) -> None:
     """The copy that somebody has made before he tried something."""
-    hold = held(engine, make_job(engine))
-    whole, left = checkpoint(artifacts, hold, 1), unfinished(artifacts, hold)
-    artifacts.attempt(hold.job_id, hold.fence).rename(artifacts.root / "jobs" / hold.job_id / name)
-    fresh = unfinished(artifacts, hold)
-    end(engine, hold)
+    claim = claimed(engine, make_job(engine))
+    whole, left = checkpoint(artifacts, claim, 1), unfinished(artifacts, claim)
+    artifacts.attempt(claim.job_id, claim.fence).rename(artifacts.root / "jobs" / claim.job_id / name)
+    fresh = unfinished(artifacts, claim)
+    end(engine, claim)
     cleanup.clear(engine, artifacts)
     assert not fresh.exists()
     for path in (whole, left):
@@ -119,8 +121,8 @@ def test_a_folder_that_is_no_attempts_is_left_alone(engine: Engine, artifacts: A
 
 def test_a_job_that_the_database_does_not_know_is_left_alone(engine: Engine, artifacts: Artifacts) -> None:
     """Another database may, or a backup that is restored next."""
-    hold = held(engine, make_job(engine))
-    stranger = Hold("job_stranger", 1, 1, hold.stored_spec, {}, hold.tenant)
+    claim = claimed(engine, make_job(engine))
+    stranger = Claim("job_stranger", 1, 1, claim.stored_spec, {}, claim.tenant)
     path = checkpoint(artifacts, stranger, 1)
     left = unfinished(artifacts, stranger)
     cleanup.clear(engine, artifacts)
@@ -202,17 +204,17 @@ def test_answers_to_idempotent_requests_are_forgotten_after_a_week(engine: Engin
     with unit_of_work(engine) as session:
         for tenant in ("acme", "other"):
             for key, age in (("old", idempotency.KEPT_S + 60), ("young", idempotency.KEPT_S - 60)):
-                session.add(Answer(tenant=tenant, key=key, request="r", body={}, created_at=now() - age))
+                session.add(IdempotentResponse(tenant=tenant, key=key, request="r", body={}, created_at=now() - age))
     cleanup.clear(engine, artifacts)
     with unit_of_work(engine) as session:
-        assert set(session.scalars(select(Answer.key))) == {"young"}
-        assert session.scalar(select(func.count()).select_from(Answer)) == 2
+        assert set(session.scalars(select(IdempotentResponse.key))) == {"young"}
+        assert session.scalar(select(func.count()).select_from(IdempotentResponse)) == 2
 
 
 def test_a_second_time_nothing_is_left_to_do(engine: Engine, artifacts: Artifacts) -> None:
-    hold = held(engine, make_job(engine))
-    unfinished(artifacts, hold)
-    end(engine, hold)
+    claim = claimed(engine, make_job(engine))
+    unfinished(artifacts, claim)
+    end(engine, claim)
     cleanup.clear(engine, artifacts)
     before = sorted(artifacts.root.rglob("*"))
     cleanup.clear(engine, artifacts)

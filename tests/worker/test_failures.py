@@ -9,6 +9,8 @@ from uniapl.run.reports import ErrorReport
 from worker import failures
 from worker.failures import classify
 
+pytestmark = pytest.mark.unit
+
 REPORT = ErrorReport(seq=1, ts=0.0, code="invalid_spec", message="no rows", hint="add rows", param="dataset_mix")
 
 FULL = ErrorReport(seq=1, ts=0.0, code="disk_full", message="full", hint=None, param=None)

@@ -12,6 +12,8 @@ from store.settings import Settings
 from worker import hardware
 from worker.hardware import _limits as limits
 
+pytestmark = pytest.mark.integration
+
 MIB = 1 << 20
 
 

@@ -14,8 +14,10 @@ from store.errors import FenceLost
 from store.jobs import claims, lifecycle
 from store.tables import Job
 from tests.e2e.conftest import wait_for
-from tests.store.jobs.test_lifecycle import held, make_job
+from tests.store.jobs.test_lifecycle import claimed, make_job
 from worker.lease import MARGIN, Lease
+
+pytestmark = pytest.mark.integration
 
 
 def expires_in(engine: Engine, job_id: str) -> float:
@@ -24,11 +26,11 @@ def expires_in(engine: Engine, job_id: str) -> float:
 
 
 def test_a_heartbeat_renews_the_lease(engine: Engine) -> None:
-    hold = held(engine, make_job(engine))
-    with Lease(engine, hold, lease_s=30, heartbeat_s=0.05) as lease:
+    claim = claimed(engine, make_job(engine))
+    with Lease(engine, claim, lease_s=30, heartbeat_s=0.05) as lease:
         with unit_of_work(engine) as session:
             session.execute(update(Job).values(lease_expires_at=now() + 1))
-        wait_for(lambda: expires_in(engine, hold.job_id) > 25, timeout_s=10)
+        wait_for(lambda: expires_in(engine, claim.job_id) > 25, timeout_s=10)
         assert lease.certain
         lease.check()
 
@@ -36,9 +38,9 @@ def test_a_heartbeat_renews_the_lease(engine: Engine) -> None:
 def test_a_holder_that_cannot_renew_counts_on_its_lease_no_longer_than_it_may(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hold = held(engine, make_job(engine))
+    claim = claimed(engine, make_job(engine))
     began = time.monotonic()
-    lease = Lease(engine, hold, lease_s=2.0, heartbeat_s=0.05)
+    lease = Lease(engine, claim, lease_s=2.0, heartbeat_s=0.05)
 
     def broken(*_: object) -> None:
         raise OperationalError("UPDATE", {}, Exception("the database went away"))
@@ -55,7 +57,7 @@ def test_a_holder_that_cannot_renew_counts_on_its_lease_no_longer_than_it_may(
 
 
 def test_the_lease_counts_from_before_the_question(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    hold = held(engine, make_job(engine))
+    claim = claimed(engine, make_job(engine))
     asked: list[float] = []
     over = threading.Event()
 
@@ -64,7 +66,7 @@ def test_the_lease_counts_from_before_the_question(engine: Engine, monkeypatch: 
         over.wait(60 if len(asked) > 1 else 0.05)  # the second has no answer before we have looked
 
     monkeypatch.setattr(claims, "renew", slow)
-    with Lease(engine, hold, lease_s=60, heartbeat_s=0.01) as lease:
+    with Lease(engine, claim, lease_s=60, heartbeat_s=0.01) as lease:
         try:
             wait_for(lambda: len(asked) == 2, timeout_s=60)
             renewed = lease._renewed
@@ -74,11 +76,11 @@ def test_the_lease_counts_from_before_the_question(engine: Engine, monkeypatch: 
 
 
 def test_a_holder_hears_that_its_job_was_taken(engine: Engine) -> None:
-    hold = held(engine, make_job(engine))
+    claim = claimed(engine, make_job(engine))
     with unit_of_work(engine) as session:
-        lifecycle.preempt(session, hold, "stopping")
-    taken = held(engine, hold.job_id)
-    with Lease(engine, hold, lease_s=30, heartbeat_s=0.05) as lease:
+        lifecycle.preempt(session, claim, "stopping")
+    taken = claimed(engine, claim.job_id)
+    with Lease(engine, claim, lease_s=30, heartbeat_s=0.05) as lease:
         assert lease.lost.wait(10)
         with pytest.raises(FenceLost):
             lease.check()
@@ -88,10 +90,10 @@ def test_a_holder_hears_that_its_job_was_taken(engine: Engine) -> None:
 
 
 def test_nothing_beats_after_the_end(engine: Engine) -> None:
-    hold = held(engine, make_job(engine))
-    with Lease(engine, hold, lease_s=30, heartbeat_s=0.05):
+    claim = claimed(engine, make_job(engine))
+    with Lease(engine, claim, lease_s=30, heartbeat_s=0.05):
         pass
     with unit_of_work(engine) as session:
         session.execute(update(Job).values(lease_expires_at=now() + 1))
     time.sleep(0.3)
-    assert expires_in(engine, hold.job_id) < 1
+    assert expires_in(engine, claim.job_id) < 1

@@ -19,25 +19,27 @@ from store.settings import Settings
 from store.tables import Attempt, Event, Job
 from tests.e2e.conftest import wait_for
 from tests.store.jobs.test_lifecycle import ERROR, SPEC, history, make_job, state
-from tests.store.jobs.test_lifecycle import claim as claim_again
+from tests.store.jobs.test_lifecycle import try_claim as claim_again
 from uniapl.spec.job import SPEC_VERSION
 from worker import attempt
-from worker.slots import Worker
+from worker.slots import WorkerProcess
 from worker.sweeper import Sweeper
+
+pytestmark = pytest.mark.integration
 
 Harm = Callable[[Engine, Artifacts, str], Any]
 
 
 @pytest.fixture
-def worker(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+def worker(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerProcess]:
     """With one slot, whose trainer only waits."""
     monkeypatch.setattr(attempt, "TRAINER", ("/bin/sh", "-c", "sleep 60"))
-    worker = Worker(Settings(data_dir=tmp_path, worker_slots=1, retry_backoff_s=0.1, drain_s=0.1), engine)
+    worker = WorkerProcess(Settings(data_dir=tmp_path, worker_slots=1, retry_backoff_s=0.1, drain_s=0.1), engine)
     yield worker
     worker.drain()
 
 
-def sweep_until(worker: Worker, reached: Callable[[], bool], timeout_s: float = 60.0) -> int:
+def sweep_until(worker: WorkerProcess, reached: Callable[[], bool], timeout_s: float = 60.0) -> int:
     """Sweep whenever the slot is free until the condition holds; returns how often."""
     sweeper, deadline = Sweeper(worker), time.monotonic() + timeout_s
     for number in count(1):
@@ -74,13 +76,13 @@ def a_file_for_a_folder(_: Engine, artifacts: Artifacts, job_id: str) -> None:
 
 def a_folder_for_reports(engine: Engine, artifacts: Artifacts, job_id: str) -> None:
     """An earlier attempt's, which the next one takes over."""
-    hold = claim_again(engine, job_id)
-    assert hold is not None
+    claim = claim_again(engine, job_id)
+    assert claim is not None
     with unit_of_work(engine) as session:
-        lifecycle.retry_or_fail(session, job_id, hold.fence, ERROR, 0.0)
-        claims.end_attempt(session, job_id, hold.fence, "trainer_crashed")
+        lifecycle.retry_or_fail(session, job_id, claim.fence, ERROR, 0.0)
+        claims.end_attempt(session, job_id, claim.fence, "trainer_crashed")
         lifecycle.requeue_due(session)
-    artifacts.reports(job_id, hold.fence).mkdir(parents=True)
+    artifacts.reports(job_id, claim.fence).mkdir(parents=True)
 
 
 UNKNOWN_KEY = SPEC.model_dump_json()[:-1] + ', "speculative": 1}'
@@ -95,7 +97,7 @@ HARM: dict[str, tuple[Harm, str]] = {
 
 @pytest.mark.parametrize("what", HARM)
 def test_a_job_that_cannot_be_taken_fails_by_its_own_budget_and_the_next_is_taken_at_once(
-    engine: Engine, worker: Worker, what: str
+    engine: Engine, worker: WorkerProcess, what: str
 ) -> None:
     poisoned, healthy = make_job(engine), make_job(engine)
     harm, reason = HARM[what]
@@ -121,7 +123,7 @@ def test_a_job_that_cannot_be_taken_fails_by_its_own_budget_and_the_next_is_take
     assert not started(engine, poisoned)
 
 
-def test_text_that_is_no_json_is_a_failed_attempt_too(engine: Engine, worker: Worker) -> None:
+def test_text_that_is_no_json_is_a_failed_attempt_too(engine: Engine, worker: WorkerProcess) -> None:
     if engine.dialect.name == "postgresql":
         pytest.skip("Postgres stores JSON only")
     poisoned, healthy = make_job(engine), make_job(engine)
@@ -130,7 +132,7 @@ def test_text_that_is_no_json_is_a_failed_attempt_too(engine: Engine, worker: Wo
     assert state(engine, poisoned) == "retry_wait"
 
 
-def test_the_next_job_does_not_wait_for_the_next_sweep(engine: Engine, worker: Worker) -> None:
+def test_the_next_job_does_not_wait_for_the_next_sweep(engine: Engine, worker: WorkerProcess) -> None:
     worker.settings.sweep_s = worker.settings.retry_backoff_s = 3600
     poisoned, healthy = make_job(engine), make_job(engine)
     rewrite("spec", UNKNOWN_KEY)(engine, worker.artifacts, poisoned)
@@ -144,7 +146,7 @@ def test_the_next_job_does_not_wait_for_the_next_sweep(engine: Engine, worker: W
 
 
 def test_a_job_whose_claim_cannot_be_written_is_set_aside(
-    engine: Engine, worker: Worker, caplog: pytest.LogCaptureFixture
+    engine: Engine, worker: WorkerProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     poisoned, healthy = make_job(engine), make_job(engine)
     with unit_of_work(engine) as session:  # where the claim's own event belongs
@@ -158,7 +160,7 @@ def test_a_job_whose_claim_cannot_be_written_is_set_aside(
     assert caplog.text.count("could not be taken") == 1
 
 
-def test_a_spec_of_a_newer_version_is_left_alone(engine: Engine, worker: Worker) -> None:
+def test_a_spec_of_a_newer_version_is_left_alone(engine: Engine, worker: WorkerProcess) -> None:
     newer, healthy = make_job(engine), make_job(engine)
     with unit_of_work(engine) as session:
         values = {"spec": {"student": ["tiny"]}, "spec_version": SPEC_VERSION + 1}
@@ -170,7 +172,7 @@ def test_a_spec_of_a_newer_version_is_left_alone(engine: Engine, worker: Worker)
 @pytest.mark.parametrize(
     "name", ["fence-1.bak", "fence-x", "fence-", "fence--3", "fence-²", "fence-99999999999999999999", "lost+found"]
 )
-def test_a_folder_that_is_no_attempts_is_no_hindrance(engine: Engine, worker: Worker, name: str) -> None:
+def test_a_folder_that_is_no_attempts_is_no_hindrance(engine: Engine, worker: WorkerProcess, name: str) -> None:
     job_id = make_job(engine)
     (worker.artifacts.root / "jobs" / job_id / name / "checkpoints" / "step-00000001").mkdir(parents=True)
     assert sweep_until(worker, lambda: started(engine, job_id)) == 1
@@ -179,7 +181,7 @@ def test_a_folder_that_is_no_attempts_is_no_hindrance(engine: Engine, worker: Wo
 
 
 def test_one_silent_holder_that_cannot_be_reaped_does_not_keep_others(
-    engine: Engine, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, silent = make_job(engine), make_job(engine)
     for job_id in (broken, silent):

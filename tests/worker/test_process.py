@@ -10,8 +10,11 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from worker import process
+
+pytestmark = pytest.mark.integration
 
 FORKING = """
 import subprocess, sys, time

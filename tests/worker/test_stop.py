@@ -23,7 +23,9 @@ from tests.e2e.conftest import wait_for
 from tests.store.jobs.test_lifecycle import make_job
 from worker import attempt as supervisor
 from worker.attempt import run_attempt
-from worker.slots import Worker
+from worker.slots import WorkerProcess
+
+pytestmark = pytest.mark.integration
 
 TRAINER = """
 import json, os, signal, sys, time
@@ -65,7 +67,7 @@ DRAIN_S = 0.2
 class Attempting:
     """An attempt in a thread of its own."""
 
-    def __init__(self, worker: Worker, how: str, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, worker: WorkerProcess, how: str, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(supervisor, "TRAINER", (sys.executable, "-c", TRAINER, how))
         patch.setattr(supervisor, "INTENT_S", 0.05)
         self.worker, self.job_id = worker, make_job(worker.engine)
@@ -112,7 +114,7 @@ class Attempting:
 
 @pytest.fixture
 def start(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Attempting]:
-    worker = Worker(Settings(data_dir=tmp_path, drain_s=DRAIN_S, retry_backoff_s=0.1), engine)
+    worker = WorkerProcess(Settings(data_dir=tmp_path, drain_s=DRAIN_S, retry_backoff_s=0.1), engine)
     return lambda how: Attempting(worker, how, monkeypatch)
 
 

@@ -11,10 +11,12 @@ from store.db import now, unit_of_work
 from store.jobs import lifecycle
 from store.settings import Settings
 from store.tables import Job
-from tests.store.jobs.test_lifecycle import claim, make_job
+from tests.store.jobs.test_lifecycle import make_job, try_claim
 from worker import sweeper
-from worker.slots import Worker
+from worker.slots import WorkerProcess
 from worker.sweeper import Sweeper
+
+pytestmark = pytest.mark.integration
 
 LEASE_S = 90.0
 
@@ -38,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def silent(engine: Engine) -> str:
     """A job whose holder's lease has run out."""
     job_id = make_job(engine)
-    assert claim(engine, job_id) is not None
+    assert try_claim(engine, job_id) is not None
     with unit_of_work(engine) as session:
         session.execute(update(Job).values(lease_expires_at=now() - 1))
     return job_id
@@ -46,7 +48,7 @@ def silent(engine: Engine) -> str:
 
 @pytest.fixture
 def sweeping(engine: Engine, tmp_path: Path, clock: Clock) -> Sweeper:
-    worker = Worker(Settings(data_dir=tmp_path, lease_s=LEASE_S, sweep_s=5.0, retry_backoff_s=3600), engine)
+    worker = WorkerProcess(Settings(data_dir=tmp_path, lease_s=LEASE_S, sweep_s=5.0, retry_backoff_s=3600), engine)
     worker.stopping.set()  # it takes no jobs
     return Sweeper(worker)
 

@@ -11,6 +11,8 @@ from store.settings import Settings
 from uniapl.run.reporter import Reporter
 from worker.watchdog import GLANCE_S, Watchdog
 
+pytestmark = pytest.mark.unit
+
 SETTINGS = Settings(hang_factor=10, hang_min_s=30, phase_limit_s=600)
 
 

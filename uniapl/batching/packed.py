@@ -23,7 +23,7 @@ from uniapl.batching.packing import Layout, Lengths, Rows, cut, row_length
 
 
 @dataclass(frozen=True)
-class Pack:
+class PackedBatch:
     """The rows of one forward and backward pass."""
 
     input_ids: Tensor  # (R, W)
@@ -37,7 +37,7 @@ class Pack:
     layout: Layout
 
 
-def visible(tree: Tensor, branch: Tensor, row: Tensor, query: Tensor, key: Tensor) -> Tensor:
+def can_attend(tree: Tensor, branch: Tensor, row: Tensor, query: Tensor, key: Tensor) -> Tensor:
     """Whether tokens `query` of rows `row` see tokens `key` of the same: bool, in the shape the indices broadcast to.
 
     Padding sees padding, so that no softmax is over nothing. `tree` and `branch` are a pack's.
@@ -47,16 +47,16 @@ def visible(tree: Tensor, branch: Tensor, row: Tensor, query: Tensor, key: Tenso
     return same_tree & on_path & (key <= query)
 
 
-def packs(
+def pack(
     sequences: Seq[Sequence], max_tokens: int, pad_id: int, device: torch.device, layout: Layout
-) -> Iterator[Pack]:
+) -> Iterator[PackedBatch]:
     """Cut a step into packs of at most `max_tokens` tokens; see `uniapl.batching.packing.cut`."""
     lengths = [Lengths(tuple(s.prompt_ids), len(s.prompt_ids), len(s.completion_ids)) for s in sequences]
     for rows in cut(lengths, max_tokens, layout):
-        yield _lay(rows, sequences, pad_id, device, layout)
+        yield _to_tensors(rows, sequences, pad_id, device, layout)
 
 
-def _lay(rows: Rows, sequences: Seq[Sequence], pad_id: int, device: torch.device, layout: Layout) -> Pack:
+def _to_tensors(rows: Rows, sequences: Seq[Sequence], pad_id: int, device: torch.device, layout: Layout) -> PackedBatch:
     """Rows as tensors."""
     W = row_length(rows, layout)
     batch = collate([sequences[i] for row in rows for tree in row for i in tree.branches], pad_id, device)
@@ -77,7 +77,7 @@ def _lay(rows: Rows, sequences: Seq[Sequence], pad_id: int, device: torch.device
                 tokens += [(token, P + at, t, b) for at, token in enumerate(completion_ids)]
         columns.append(tokens + [(pad_id, 0, -1, 0)] * (W - len(tokens)))
     input_ids, position_ids, tree_of, branch_of = torch.tensor(columns, device=device).unbind(dim=-1)
-    return Pack(
+    return PackedBatch(
         input_ids=input_ids.contiguous(),
         position_ids=position_ids.contiguous(),
         tree=tree_of.contiguous(),

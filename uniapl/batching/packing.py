@@ -41,7 +41,7 @@ class Layout:
 PLAIN = Layout()
 
 
-def usual(*, gpu: bool) -> Layout:
+def fastest_layout(*, gpu: bool) -> Layout:
     """The fastest layout for a device."""
     return Layout("blocks" if gpu else "trees")
 

@@ -1,17 +1,18 @@
-"""What a discriminator is: a judge of how close an output is to the teacher's answer."""
+"""The discriminator protocol, a base class for frozen discriminators, and a cache of batched inference."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from uniapl.errors import ScoreError
-from uniapl.run.signals import heed_stop
+from uniapl.run.signals import raise_if_stopped
 
 CACHED_ITEMS = 2**15
 """Items whose results are remembered, at most: 48 MiB of 384 floats each."""
@@ -28,27 +29,88 @@ class Comparison(NamedTuple):
 
 
 class Discriminator(Protocol):
-    """Scores outputs against references; higher is closer to the teacher."""
+    """Scores outputs against references; higher is closer to the teacher.
+
+    A discriminator that is never trained inherits all but `default_scale` and `score` from `FrozenDiscriminator`.
+    """
 
     default_scale: float
-    """Factor that brings the within-group spread of its scores to the order of one."""
+    """Factor that brings the within-group spread of the scores to the order of one."""
+    remote: bool
+    """Whether another process computes the scores, so that scoring can overlap with sampling."""
+
+    @property
+    def version(self) -> int | None:
+        """Number of updates so far; `None` for a discriminator that is never trained."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether scores may be used; false while a discriminator warms up."""
+        ...
 
     def score(self, comparisons: Sequence[Comparison]) -> Tensor:
-        """(N,) float32 on the CPU, in the order asked; NaN where there is no finite score.
+        """(N,) float32 on the CPU, in the order of `comparisons`; NaN where there is no finite score.
 
-        Nothing is ever put in the place of a missing score: 0 is a high one to a logit discriminator. Who asks leaves
-        such rows out, counts them, and gives up above `adversarial.max_failed_fraction`.
+        A missing score is never replaced by a number: 0 is a high score to a logit discriminator. The caller leaves
+        such rows out, counts them, and fails above `adversarial.max_failed_fraction`.
 
         Raises:
-            ScoreError: there are more or fewer answers than questions.
+            ScoreError: the model returns more or fewer scores than there are comparisons.
         """
         ...
+
+    def learn(self, comparisons: Sequence[Comparison]) -> dict[str, float]:
+        """Train on the comparisons of one step, after the policy's update; returns metrics named `disc/…`.
+
+        Raises:
+            DivergedError: the loss is not finite.
+        """
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the state into `folder`, which is created; without a state, do nothing."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Restore the state that `save` wrote.
+
+        Raises:
+            CheckpointError: a file is missing or does not fit the model.
+        """
+        ...
+
+
+class FrozenDiscriminator:
+    """Base class of discriminators that are never trained: always ready, and without a state to save."""
+
+    remote = False
+
+    @property
+    def version(self) -> int | None:
+        """See `Discriminator.version`."""
+        return None
+
+    @property
+    def ready(self) -> bool:
+        """See `Discriminator.ready`."""
+        return True
+
+    def learn(self, comparisons: Sequence[Comparison]) -> dict[str, float]:
+        """See `Discriminator.learn`; does nothing."""
+        return {}
+
+    def save(self, folder: Path) -> None:
+        """See `Discriminator.save`; does nothing."""
+
+    def load(self, folder: Path) -> None:
+        """See `Discriminator.load`; does nothing."""
 
 
 Item = TypeVar("Item", bound=tuple[str, ...])
 
 
-class Batches(Generic[Item]):
+class BatchCache(Generic[Item]):
     """Runs a model over texts: each once per call, in batches, and not again for a batch it has seen.
 
     The unit of the cache is the batch, not the item. A float32 result depends in its last bits on what else is in the
@@ -90,7 +152,7 @@ class Batches(Generic[Item]):
         if key in self._seen:
             self._seen.move_to_end(key)
             return self._seen[key]
-        heed_stop()
+        raise_if_stopped()
         result = self._compute(batch).float().cpu()
         if result.shape[:1] != (len(batch),):
             raise ScoreError(f"asked for {len(batch)} scores, got {tuple(result.shape)}", param="discriminator")

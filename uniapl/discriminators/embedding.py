@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from uniapl.discriminators.base import Batches, Comparison
+from uniapl.discriminators.base import BatchCache, Comparison, FrozenDiscriminator
 from uniapl.errors import ModelError
 from uniapl.model.policy import LOAD_ERRORS, load_problem
 from uniapl.run.config import ModelSource
 
 
-class EmbeddingDiscriminator:
+class EmbeddingDiscriminator(FrozenDiscriminator):
     """D(x, y*, y) = cos(embed(y*), embed(y)), mean-pooled (Sentence-BERT, arXiv:1908.10084).
 
     The prompt is not read.
@@ -38,8 +38,8 @@ class EmbeddingDiscriminator:
             ) from error
         self._model.eval().requires_grad_(False).to(device)
         self._max_tokens = min(self._tokenizer.model_max_length, self._model.config.max_position_embeddings)
-        self._outputs = Batches(self._embed, batch_size)
-        self._references = Batches(self._embed, 1)  # they come back every epoch: each is remembered by itself
+        self._outputs = BatchCache(self._embed, batch_size)
+        self._references = BatchCache(self._embed, 1)  # they come back every epoch: each is remembered by itself
 
     def score(self, comparisons: Sequence[Comparison]) -> Tensor:
         """See `Discriminator.score`; in [-1, 1]."""

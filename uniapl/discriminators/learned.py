@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from uniapl.discriminators.base import Batches, Comparison
+from uniapl.discriminators.base import BatchCache, Comparison
 from uniapl.discriminators.last_token import last_token_scores
 from uniapl.errors import CheckpointError, DivergedError, ModelError
 from uniapl.model.policy import load_policy
@@ -34,6 +34,7 @@ class LearnedDiscriminator:
     """
 
     default_scale = 1.0
+    remote = False
 
     def __init__(self, source: ModelSource, *, options: Options, seed: int, device: torch.device) -> None:
         """
@@ -58,7 +59,7 @@ class LearnedDiscriminator:
             list(self._parameters().values()), lr=options.learning_rate, weight_decay=0.0, fused=True
         )
         self._options = options
-        self._batches = Batches(self._logits, options.batch_size)
+        self._batches = BatchCache(self._logits, options.batch_size)
         self.version = 0
         """Updates made; every score is one of this version."""
 
@@ -122,7 +123,7 @@ class LearnedDiscriminator:
                     self._optimizer.state[parameter] = {key: moments[f"{name}.{key}"] for key in MOMENTS}
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(f"the discriminator in {folder} cannot be read: {error}") from error
-        self._batches = Batches(self._logits, self._options.batch_size)  # the old one knew other weights
+        self._batches = BatchCache(self._logits, self._options.batch_size)  # the old one knew other weights
 
     def _apply(self, loss: float) -> None:
         gradients = [p.grad for p in self._parameters().values() if p.grad is not None]

@@ -10,7 +10,7 @@ from uniapl.discriminators.base import Discriminator
 from uniapl.discriminators.embedding import EmbeddingDiscriminator
 from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.discriminators.polar import PolarDiscriminator
-from uniapl.discriminators.remote import ServedEmbedding, ServedPolar
+from uniapl.discriminators.remote import RemoteEmbedding, RemotePolar
 from uniapl.errors import SpecError
 from uniapl.inference.client import ModelServer
 from uniapl.inference.endpoint import Address, read_address
@@ -42,12 +42,12 @@ def load_discriminator(
         case "embedding":
             if server is not None:
                 limit = chosen.backend.max_model_tokens if isinstance(chosen.backend, ManagedVllm) else None
-                return ServedEmbedding(source, server, batch_size=chosen.batch_size, max_tokens=limit)
+                return RemoteEmbedding(source, server, batch_size=chosen.batch_size, max_tokens=limit)
             return EmbeddingDiscriminator(source, batch_size=chosen.batch_size, device=device)
         case "polar":
             if server is not None:
                 api = chosen.backend.api if isinstance(chosen.backend, ExternalServer) else "vllm"
-                return ServedPolar(source, server, api=api, wrapper=chosen.wrapper, batch_size=chosen.batch_size)
+                return RemotePolar(source, server, api=api, wrapper=chosen.wrapper, batch_size=chosen.batch_size)
             return PolarDiscriminator(source, wrapper=chosen.wrapper, batch_size=chosen.batch_size, device=device)
         case "learned":
             return LearnedDiscriminator(source, options=chosen, seed=spec.seed, device=device)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from uniapl.discriminators.base import Batches, Comparison
+from uniapl.discriminators.base import BatchCache, Comparison, FrozenDiscriminator
 from uniapl.discriminators.last_token import last_token_scores
 from uniapl.discriminators.polar_encoding import BETWEEN, END, encode
 from uniapl.errors import ModelError
@@ -22,7 +22,7 @@ NO_CODE = (
 )
 
 
-class PolarDiscriminator:
+class PolarDiscriminator(FrozenDiscriminator):
     """D(x, y*, y): the logit at the last token of POLAR's text of prompt, reference and output (arXiv:2507.05197).
 
     It comes from a ranking loss, P(y before y') = σ(D(x, y*, y) - D(x, y*, y')), so differences mean something and the
@@ -43,7 +43,7 @@ class PolarDiscriminator:
         model.eval().requires_grad_(False).to(device)
         self._backbone, self._head = model.base_model, model.score
         self._wrapper = wrapper
-        self._batches = Batches(self._logits, batch_size)
+        self._batches = BatchCache(self._logits, batch_size)
 
     def score(self, comparisons: Sequence[Comparison]) -> Tensor:
         """See `Discriminator.score`; an unbounded logit."""

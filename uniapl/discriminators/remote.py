@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer
 
-from uniapl.discriminators.base import CACHED_ITEMS, Comparison
+from uniapl.discriminators.base import CACHED_ITEMS, Comparison, FrozenDiscriminator
 from uniapl.discriminators.polar_encoding import encode
 from uniapl.errors import ModelError, ServerError
 from uniapl.inference.client import ModelServer, Question
@@ -29,10 +29,10 @@ PROBES = ("a", "The sky is blue.", "1 + 1 = 3")
 Item = TypeVar("Item", bound=tuple[str, ...])
 
 
-class Remembered(Generic[Item]):
+class ItemCache(Generic[Item]):
     """Asks about each item once, all that is new in one go, and remembers the finite results.
 
-    `Batches` remembers whole batches, so that what is computed never depends on what was asked before; of a server's
+    `BatchCache` caches whole batches, so that results never depend on earlier requests; of a server's
     results nobody can promise that, and references come back every epoch.
     """
 
@@ -60,10 +60,11 @@ class Remembered(Generic[Item]):
         return torch.stack([known[item] for item in asked])
 
 
-class ServedPolar:
+class RemotePolar(FrozenDiscriminator):
     """`PolarDiscriminator` on a server: the raw logit, in no way squashed."""
 
     default_scale = 1.0
+    remote = True
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class ServedPolar:
         """
         self._tokenizer, _ = _tokenizer_and_config(source)
         self._server, self._api, self._wrapper, self._batch_size = server, api, wrapper, batch_size
-        self._known = Remembered(self._scores)
+        self._known = ItemCache(self._scores)
         server.check_model()
         if api == "vllm":
             self._check_raw()
@@ -113,7 +114,7 @@ class ServedPolar:
             path,
             lambda model: score_request(self._api, model, texts, raw=raw)[1],
             lambda content, model: read_scores(self._api, content, model=model, count=len(texts)),
-            is_whole=lambda scores: all(map(math.isfinite, scores)),
+            is_complete=lambda scores: all(map(math.isfinite, scores)),
         )
 
     def _check_raw(self) -> None:
@@ -127,10 +128,11 @@ class ServedPolar:
             )
 
 
-class ServedEmbedding:
+class RemoteEmbedding(FrozenDiscriminator):
     """`EmbeddingDiscriminator` on a server."""
 
     default_scale = 10.0
+    remote = True
 
     def __init__(
         self, source: ModelSource, server: ModelServer, *, batch_size: int, max_tokens: int | None = None
@@ -150,7 +152,7 @@ class ServedEmbedding:
         limits = (max_tokens, self._tokenizer.model_max_length, config.max_position_embeddings)
         self._max_tokens = min(limit for limit in limits if limit is not None)
         self._server, self._batch_size = server, batch_size
-        self._known = Remembered(self._embed)
+        self._known = ItemCache(self._embed)
         server.check_model()
 
     def score(self, comparisons: Sequence[Comparison]) -> Tensor:
@@ -180,7 +182,7 @@ class ServedEmbedding:
             path,
             lambda model: embed_request(model, rows)[1],
             lambda content, model: read_embeddings(content, model=model, count=len(rows)),
-            is_whole=lambda vectors: all(math.isfinite(vector[0]) for vector in vectors),
+            is_complete=lambda vectors: all(math.isfinite(vector[0]) for vector in vectors),
         )
 
 

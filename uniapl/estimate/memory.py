@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from uniapl.batching.packing import CACHE_ROOM, CHUNK_LOGITS, cut, prompts_at_once, row_length, usual
+from uniapl.batching.packing import CACHE_ROOM, CHUNK_LOGITS, cut, fastest_layout, prompts_at_once, row_length
 from uniapl.estimate.model_shape import ModelShape
 from uniapl.estimate.workload import Level, Step
 from uniapl.spec.backend import InProcess
@@ -147,7 +147,7 @@ def largest(spec: JobSpec, student: ModelShape, step: Step, device: Device = "cp
     """The pack that takes the most memory, of those that the trainer would cut."""
     sequences = step.demonstrations + step.rollouts
     limit, width = spec.resources.micro_batch_tokens, kept(spec, student, device)
-    layout = usual(gpu=device == "gpu")
+    layout = fastest_layout(gpu=device == "gpu")
     found, count = PackSize(0, 0, True), 0
     for rows in cut(sequences, limit, layout):
         count += 1

@@ -15,21 +15,29 @@ from typing import Any, Generic, TypeVar
 
 from uniapl.errors import ServerError
 from uniapl.inference.endpoint import Address
-from uniapl.inference.http import Passing, Reply, TooLong, backoff_s, connections, exchange, retry_after_s, shown
-from uniapl.inference.protocol import Garbage, read_models
-from uniapl.run.signals import heed_stop
-from uniapl.spec.backend import Asked
+from uniapl.inference.http import (
+    Reply,
+    ReplyTooLong,
+    TransientError,
+    connections,
+    exchange,
+    truncate_for_message,
+)
+from uniapl.inference.protocol import InvalidReply, read_models
+from uniapl.inference.retry import wait_s
+from uniapl.run.signals import raise_if_stopped
+from uniapl.spec.backend import RequestOptions
 
 LARGEST_REPLY = 256 * 2**20
 """Bytes of an answer: 64 embeddings of 4096 numbers are 6 MB."""
-LOOK_S, LONGEST_PAUSE_S = 0.1, 10.0
+LOOK_S, LONGEST_BACKOFF_S = 0.1, 10.0
 TRIES_FOR_HOLES = 6
 """An answer in which some numbers are missing may be true of the texts: after so many it is taken as it is."""
 Answer = TypeVar("Answer")
 Find = Callable[[], Address | None]
 
 
-class Restarted(Exception):
+class ServerRestarted(Exception):
     """The server has been started again, and has forgotten what it was told."""
 
 
@@ -41,8 +49,8 @@ class Question(Generic[Answer]):
     body: Callable[[str], Any]
     """From the model's name at the server."""
     read: Callable[[bytes, str], Answer]
-    """From what it answered and that name; raises `Garbage`."""
-    is_whole: Callable[[Answer], bool] = lambda _: True
+    """From what it answered and that name; raises `InvalidReply`."""
+    is_complete: Callable[[Answer], bool] = lambda _: True
     """Whether nothing is missing in an answer; one with holes is taken only if it gets no better."""
     method: str = "POST"
 
@@ -50,7 +58,7 @@ class Question(Generic[Answer]):
 class ModelServer:
     """The connections to one server, wherever it is by now."""
 
-    def __init__(self, find: Find, options: Asked, *, param: str) -> None:
+    def __init__(self, find: Find, options: RequestOptions, *, param: str) -> None:
         """
         Args:
             find: where the server is; `None` while it is not there.
@@ -86,7 +94,7 @@ class ModelServer:
 
         Raises:
             ServerError: one of them found no usable answer for `retry_s`, or was refused.
-            Restarted: the server's `life` is over.
+            ServerRestarted: the server's `life` is over.
             Stopped: this process is asked to stop; requests under way are given up.
         """
         return self._runner.run(_unless_stopped(self._ask_all(questions, life, within_s, on_answer)))
@@ -102,7 +110,7 @@ class ModelServer:
 
         def read(content: bytes, model: str) -> None:
             if model not in (names := read_models(content)):
-                raise self._refusal(f"has no model {model}, but {shown(', '.join(names)) or 'none'}")
+                raise self._refusal(f"has no model {model}, but {truncate_for_message(', '.join(names)) or 'none'}")
 
         self.ask([Question("/v1/models", lambda _: None, read, method="GET")])
 
@@ -113,7 +121,7 @@ class ModelServer:
             Stopped: this process is asked to stop.
         """
         while self._ready() is None:
-            heed_stop()
+            raise_if_stopped()
             time.sleep(LOOK_S)
 
     def _ready(self) -> Address | None:
@@ -150,17 +158,19 @@ class ModelServer:
         while True:
             try:
                 answer = question.read(await self._reply(question, address, timeout_s), address.model)
-                if question.is_whole(answer) or attempt + 1 >= TRIES_FOR_HOLES:
+                if question.is_complete(answer) or attempt + 1 >= TRIES_FOR_HOLES:
                     return answer
-                problem, wait = "numbers are missing in its answer", 0.0
-            except Passing as error:
-                problem, wait = error.problem, error.retry_after_s
-            except (Garbage, TooLong) as error:
-                problem, wait = f"sent an unusable answer: {error}", 0.0
-            wait += min(backoff_s(attempt), LONGEST_PAUSE_S)
+                problem, after_s = "numbers are missing in its answer", 0.0
+            except TransientError as error:
+                problem, after_s = error.problem, error.retry_after_s
+            except (InvalidReply, ReplyTooLong) as error:
+                problem, after_s = f"sent an unusable answer: {error}", 0.0
+            wait = wait_s(attempt, retry_after_s=after_s, longest_backoff_s=LONGEST_BACKOFF_S)
             if time.monotonic() + wait > deadline:
                 await self._found(life)
-                raise self._refusal(f"gave no usable answer in {attempt + 1} requests, the last: {shown(problem)}")
+                raise self._refusal(
+                    f"gave no usable answer in {attempt + 1} requests, the last: {truncate_for_message(problem)}"
+                )
             await asyncio.sleep(wait)
             self.retries, attempt = self.retries + 1, attempt + 1
             if (found := await self._found(life)) != address:  # started again: the time until then does not count
@@ -170,14 +180,14 @@ class ModelServer:
         """Where the server is, once it is there.
 
         Raises:
-            Restarted: it is no longer in this life.
+            ServerRestarted: it is no longer in this life.
         """
         while (address := self._ready()) is None:
             if life is not None:
-                raise Restarted
+                raise ServerRestarted
             await asyncio.sleep(LOOK_S)
         if life is not None and address.life != life:
-            raise Restarted
+            raise ServerRestarted
         return address
 
     async def _reply(self, question: Question[Answer], address: Address, timeout_s: float) -> bytes:
@@ -192,9 +202,9 @@ class ModelServer:
         )
         if reply.status == 200:
             return reply.content
-        said = f"status {reply.status}: {shown(reply.content.decode(errors='replace'))}"
+        said = f"status {reply.status}: {truncate_for_message(reply.content)}"
         if _may_pass(reply):
-            raise Passing(said, retry_after_s(reply.retry_after))
+            raise TransientError(said, reply.retry_after_s)
         raise self._refusal(f"refused {question.path}: {said}")
 
     def _refusal(self, problem: str) -> ServerError:
@@ -208,7 +218,7 @@ async def _unless_stopped(work: Coroutine[Any, Any, Answer]) -> Answer:
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait([task], timeout=LOOK_S))[0]:
-            heed_stop()
+            raise_if_stopped()
         return task.result()
     finally:
         if task.cancel():

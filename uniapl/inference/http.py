@@ -7,18 +7,14 @@ the server is by then differ.
 from __future__ import annotations
 
 import asyncio
-import math
-import random
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
 from uniapl.inference.public_transport import PublicTransport
+from uniapl.inference.retry import retry_after_s
 
-FIRST_WAIT_S, LONGEST_BACKOFF_S = 0.5, 60.0
 SHOWN_CHARACTERS = 200
 """How much of a server's own words goes into ours."""
 
@@ -28,11 +24,12 @@ class Reply:
     """What a server has answered."""
 
     status: int
-    retry_after: str | None
+    retry_after_s: float
+    """The wait that its `Retry-After` header asks for; 0 without one."""
     content: bytes
 
 
-class Passing(Exception):
+class TransientError(Exception):
     """A failure that another attempt may not meet."""
 
     def __init__(self, problem: str, retry_after_s: float = 0.0) -> None:
@@ -41,11 +38,11 @@ class Passing(Exception):
         self.retry_after_s = retry_after_s
 
 
-class Silence(Passing):
+class ReplyTimeout(TransientError):
     """No whole answer in time, on a connection that held."""
 
 
-class TooLong(Exception):
+class ReplyTooLong(Exception):
     """An answer of more bytes than are read."""
 
 
@@ -71,8 +68,8 @@ async def exchange(
         token: sent as bearer token.
 
     Raises:
-        Passing: there was no whole answer in time (`Silence`), or the connection broke.
-        TooLong: it is longer than `largest`.
+        TransientError: there was no whole answer in time (`ReplyTimeout`), or the connection broke.
+        ReplyTooLong: it is longer than `largest`.
         AddressRefused: the connections are to one public server, and this is not it.
     """
     content = bytearray()
@@ -85,12 +82,12 @@ async def exchange(
             async for chunk in response.aiter_bytes():
                 content += chunk
                 if len(content) > largest:
-                    raise TooLong(f"sent more than {largest} bytes")
+                    raise ReplyTooLong(f"sent more than {largest} bytes")
     except TimeoutError:
-        raise Silence(f"no answer within {timeout_s:g} s") from None
+        raise ReplyTimeout(f"no answer within {timeout_s:g} s") from None
     except httpx.RequestError as error:
-        raise Passing(f"{type(error).__name__}: {error}") from None
-    return Reply(response.status_code, response.headers.get("Retry-After"), bytes(content))
+        raise TransientError(f"{type(error).__name__}: {error}") from None
+    return Reply(response.status_code, retry_after_s(response.headers.get("Retry-After")), bytes(content))
 
 
 def connections(most: int, *, proxies: bool, public: str | None = None) -> httpx.AsyncClient:
@@ -115,27 +112,8 @@ def connections(most: int, *, proxies: bool, public: str | None = None) -> httpx
     )
 
 
-def backoff_s(attempt: int) -> float:
-    """Wait after failure number `attempt`, from 0: doubling, and shortened by up to a half, so that clients spread."""
-    return min(FIRST_WAIT_S * 2.0**attempt, LONGEST_BACKOFF_S) * random.Random().uniform(0.5, 1.0)
-
-
-def retry_after_s(header: str | None) -> float:
-    """Seconds that a `Retry-After` header asks for, given as such or as a date (RFC 9110, 10.2.3); else 0."""
-    if header is None:
-        return 0.0
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            until = parsedate_to_datetime(header)
-        except ValueError:
-            return 0.0
-        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
-
-
-def shown(text: str) -> str:
-    """A short part of what came from outside, on one line."""
+def truncate_for_message(text: str | bytes) -> str:
+    """At most `SHOWN_CHARACTERS` printable characters of untrusted text, on one line."""
+    text = text.decode(errors="replace") if isinstance(text, bytes) else text
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

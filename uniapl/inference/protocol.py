@@ -19,7 +19,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from uniapl.inference.http import shown
+from uniapl.inference.http import truncate_for_message
 from uniapl.spec.backend import Api
 
 LARGEST_LOGIT = 1e4
@@ -29,7 +29,7 @@ SLACK = 1e-3
 Found = TypeVar("Found")
 
 
-class Garbage(Exception):
+class InvalidReply(Exception):
     """An answer with status 200 that is not one."""
 
 
@@ -48,7 +48,7 @@ def read_scores(api: Api, content: bytes, *, model: str, count: int) -> list[flo
     """The scores in the order asked, NaN for one that is null, not finite or out of range.
 
     Raises:
-        Garbage: the answer has another shape, another number of scores, or is another model's.
+        InvalidReply: the answer has another shape, another number of scores, or is another model's.
     """
     if api == "sglang":
         scored = _parsed(_SGLANG, content)
@@ -69,13 +69,13 @@ def read_embeddings(content: bytes, *, model: str, count: int) -> list[list[floa
     """The embeddings in the order asked, all of one length; NaN throughout for one that has a fault.
 
     Raises:
-        Garbage: as above, or their lengths differ.
+        InvalidReply: as above, or their lengths differ.
     """
     found = _parsed(_EMBEDDINGS, content)
     _check_model(found.model, model)
     vectors = _in_order({item.index: item.embedding for item in found.data}, len(found.data), count)
     if len({len(vector) for vector in vectors}) > 1:
-        raise Garbage("embeddings of different lengths in one answer")
+        raise InvalidReply("embeddings of different lengths in one answer")
     return [
         [_number(x) for x in vector] if _points_somewhere(vector) else [math.nan] * len(vector) for vector in vectors
     ]
@@ -126,7 +126,7 @@ def read_completions(content: bytes, *, model: str, count: int) -> list[Sampled]
     """The answers in order.
 
     Raises:
-        Garbage: as above, or one has no token, or not one finite log-probability for each.
+        InvalidReply: as above, or one has no token, or not one finite log-probability for each.
     """
     found = _parsed(_COMPLETIONS, content)
     _check_model(found.model, model)
@@ -134,9 +134,9 @@ def read_completions(content: bytes, *, model: str, count: int) -> list[Sampled]
     for choice in choices:
         logprobs = choice.logprobs.token_logprobs
         if not choice.token_ids or len(logprobs) != len(choice.token_ids):
-            raise Garbage(f"{len(choice.token_ids)} tokens with {len(logprobs)} log-probabilities")
+            raise InvalidReply(f"{len(choice.token_ids)} tokens with {len(logprobs)} log-probabilities")
         if not all(math.isfinite(x) and x < SLACK for x in logprobs):
-            raise Garbage("log-probabilities that are none")
+            raise InvalidReply("log-probabilities that are none")
     return [Sampled(choice.token_ids, [min(x, 0.0) for x in choice.logprobs.token_logprobs]) for choice in choices]
 
 
@@ -144,7 +144,7 @@ def read_version(content: bytes, model: str) -> str:
     """Version of a sampler's weights, from `GET /weight_info`; `model` is not named there.
 
     Raises:
-        Garbage: the answer has another shape.
+        InvalidReply: the answer has another shape.
     """
     return _parsed(_VERSION, content).weight_version
 
@@ -157,7 +157,7 @@ def read_models(content: bytes) -> list[str]:
     """Names of the models that a server says it has.
 
     Raises:
-        Garbage: the answer has another shape.
+        InvalidReply: the answer has another shape.
     """
     return [entry.id for entry in _parsed(_MODELS, content).data]
 
@@ -168,23 +168,23 @@ def _parsed(shape: TypeAdapter[Found], content: bytes) -> Found:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise Garbage(f"{where}: {first['msg']}: {shown(content.decode(errors='replace'))}") from None
+        raise InvalidReply(f"{where}: {first['msg']}: {truncate_for_message(content)}") from None
 
 
 def _check_count(got: int, asked: int) -> None:
     if got != asked:
-        raise Garbage(f"asked about {asked} texts, answered about {got}")
+        raise InvalidReply(f"asked about {asked} texts, answered about {got}")
 
 
 def _check_model(found: str | None, asked: str) -> None:
     if found is not None and found != asked:
-        raise Garbage(f"asked the model {asked}, and {shown(found)} answered")
+        raise InvalidReply(f"asked the model {asked}, and {truncate_for_message(found)} answered")
 
 
 def _in_order(by_index: dict[int, Found], given: int, count: int) -> list[Found]:
     _check_count(given, count)
     if set(by_index) != set(range(count)):
-        raise Garbage(f"indices {sorted(by_index)} instead of 0 to {count - 1}")
+        raise InvalidReply(f"indices {sorted(by_index)} instead of 0 to {count - 1}")
     return [by_index[i] for i in range(count)]
 
 
@@ -195,7 +195,9 @@ def _score(value: Any, api: Api) -> float | None:
     if isinstance(value, list) and value and isinstance(value[-1], list):
         value = value[-1]  # one list per token: the score is read at the last
     if not isinstance(value, list) or len(value) != 1:
-        raise Garbage(f"a score should be one number, and is {shown(str(value))}; is this a model with one output?")
+        raise InvalidReply(
+            f"a score should be one number, and is {truncate_for_message(str(value))}; is this a model with one output?"
+        )
     return value[0]  # type: ignore[no-any-return]
 
 

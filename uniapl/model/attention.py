@@ -15,18 +15,18 @@ from transformers import AttentionInterface
 from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from uniapl.batching.packed import Pack, visible
+from uniapl.batching.packed import PackedBatch, can_attend
 from uniapl.batching.packing import BLOCK
 from uniapl.model.compiler import keep_buffers
-from uniapl.model.cpu.tree_attention import attend_along
+from uniapl.model.kernels import kernels_for
 
 
-def paths(pack: Pack) -> Tensor:  # (1, 1, 2, W)
+def tree_mask(packed: PackedBatch) -> Tensor:  # (1, 1, 2, W)
     """Tree and branch of each token of the only row, in the shape of a mask, which models hand on as it is."""
-    return torch.stack([pack.tree, pack.branch], dim=1)[:, None]
+    return torch.stack([packed.tree, packed.branch], dim=1)[:, None]
 
 
-def tiles(pack: Pack) -> BlockMask:
+def block_mask(packed: PackedBatch) -> BlockMask:
     """The same for FlexAttention (arXiv:2412.05496), which leaves out tiles in which nothing is seen.
 
     Which tiles those are is told by the first and last tree and branch of each `BLOCK` tokens, so that nothing of the
@@ -35,7 +35,7 @@ def tiles(pack: Pack) -> BlockMask:
     FlexAttention is compiled at its first call, and none comes before the tiles that it needs.
     """
     keep_buffers()
-    tree, branch = pack.tree, pack.branch
+    tree, branch = packed.tree, packed.branch
     last_tree = torch.where(tree < 0, tree.amax(dim=1, keepdim=True) + 1, tree)  # padding stands last
     t0, t1 = _range(last_tree)
     b0, b1 = _range(branch)
@@ -48,7 +48,7 @@ def tiles(pack: Pack) -> BlockMask:
     whole = earlier.tril(-1) & one_tree & on_path
 
     def mask_mod(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return visible(tree, branch, row, query, key)
+        return can_attend(tree, branch, row, query, key)
 
     found: BlockMask = BlockMask.from_kv_blocks(
         *_listed(seen & ~whole), *_listed(whole), BLOCK_SIZE=BLOCK, mask_mod=mask_mod
@@ -93,7 +93,7 @@ def attend(
         return flex_attention_forward(module, query, key, value, attention_mask, **options)
     if attention_mask is not None and attention_mask.dtype == torch.long:
         scale = options.get("scaling") or query.shape[-1] ** -0.5
-        return attend_along(query, key, value, attention_mask, scale), None
+        return kernels_for(query.device).tree_attention(query, key, value, attention_mask, scale), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 

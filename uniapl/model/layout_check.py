@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from uniapl.batching.batch import Sequence
-from uniapl.batching.packed import packs
-from uniapl.batching.packing import PLAIN, Layout, usual
+from uniapl.batching.packed import pack
+from uniapl.batching.packing import PLAIN, Layout
 from uniapl.errors import ModelError
+from uniapl.model.kernels import kernels_for
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.policy import Policy
 
@@ -41,7 +42,7 @@ def with_layout(policy: Policy) -> tuple[Policy, str | None]:
     Raises:
         ModelError: the student's forward fails in the plain layout too.
     """
-    preferred = usual(gpu=policy.device.type == "cuda")
+    preferred = kernels_for(policy.device).layout
     config = policy.model.config.get_text_config()
     if getattr(config, "final_logit_softcapping", None):
         return replace(policy, layout=PLAIN), "the student caps its logits"
@@ -87,12 +88,12 @@ def _plain(policy: Policy) -> tuple[Tensor, list[Tensor]]:
 def _measure(policy: Policy, layout: Layout) -> tuple[Tensor, list[Tensor]]:
     """Log-probabilities of some random sequences, and the gradient of their sum with random weights."""
     sequences = _probe(policy.model.config.get_text_config().vocab_size)
-    (pack,) = packs(sequences, 10_000, policy.pad_id, policy.device, layout)
-    logprobs, _ = completion_logprobs(policy.model, pack, temperature=0.8)
-    weights = pack.batch.coef[:, None]
+    (packed,) = pack(sequences, 10_000, policy.pad_id, policy.device, layout)
+    logprobs, _ = completion_logprobs(policy.model, packed, temperature=0.8)
+    weights = packed.batch.coef[:, None]
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     gradient = torch.autograd.grad((weights * logprobs).sum(), parameters, allow_unused=True)
-    order = pack.batch.coef.argsort()  # the layouts order sequences differently
+    order = packed.batch.coef.argsort()  # the layouts order sequences differently
     known = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradient, strict=True)]
     return logprobs.detach()[order], known
 
@@ -119,7 +120,7 @@ def _window(config: Any) -> str | None:
     return None
 
 
-def stretches(policy: Policy, longest: int) -> str | None:
+def batch_dependence(policy: Policy, longest: int) -> str | None:
     """Why a sequence's numbers depend on what it is batched with; `None` when they do not.
 
     Args:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from uniapl.batching.packing import CHUNK_LOGITS
-from uniapl.model.cpu.linear import product
+from uniapl.model.kernels import kernels_for
 
 
 def token_logprobs(
@@ -64,7 +64,7 @@ class _TokenLogprobs(torch.autograd.Function):
         grad_states = torch.empty_like(states) if wants_states else None
         grad_weight = torch.zeros_like(weight) if wants_weight else None
         grad_bias = torch.zeros_like(bias) if wants_bias else None
-        head = _in(ctx.precision, weight, bias)
+        head, linear = _in(ctx.precision, weight, bias), kernels_for(states.device).linear
         for part in reversed(_chunks(states, weight)):
             grad = _distribution(states[part], head, temperature[part, None]) if last is None else last  # (n, V)
             last = None
@@ -74,7 +74,7 @@ class _TokenLogprobs(torch.autograd.Function):
                 grad_bias += grad.sum(dim=0)
             grad = grad.to(ctx.precision)
             if grad_states is not None:
-                grad_states[part] = grad if head[0] is None else product(grad, head[0].T)
+                grad_states[part] = grad if head[0] is None else linear(grad, head[0].T, None)
             if grad_weight is not None:
                 _add_product(grad_weight, grad.T, states[part].to(ctx.precision))
             del grad  # with it the chunk's room, which the next takes
@@ -95,7 +95,8 @@ def _distribution(
 ) -> Tensor:  # (n, V)
     """Log-softmax of a chunk's logits over the temperature."""
     weight, bias = head
-    logits = states if weight is None else product(states.to(weight.dtype), weight, bias)
+    linear = kernels_for(states.device).linear
+    logits = states if weight is None else linear(states.to(weight.dtype), weight, bias)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return torch.log_softmax(logits / temperature if weight is None else logits.div_(temperature), dim=-1)
 

@@ -9,16 +9,16 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from uniapl.batching.packed import Pack
+from uniapl.batching.packed import PackedBatch
 from uniapl.errors import ModelError
-from uniapl.model.attention import paths, tiles
-from uniapl.model.cpu.linear import USUAL
+from uniapl.model.attention import block_mask, tree_mask
+from uniapl.model.kernels import kernels_for
 from uniapl.model.lm_head import token_logprobs
 
 
 def completion_logprobs(
     model: Any,
-    pack: Pack,
+    packed: PackedBatch,
     *,
     temperature: Tensor | float,  # (B,), or one for all
 ) -> tuple[Tensor, Tensor]:  # (B, C), (B, C)
@@ -28,20 +28,20 @@ def completion_logprobs(
 
     Args:
         model: the policy, or the reference.
-        pack: B sequences.
+        packed: B sequences.
         temperature: divides the logits: of rollouts as it did when sampling (trl#4159 shows the mismatch otherwise), of
             demonstrations 1.
     """
-    mask = pack.batch.completion_mask
-    at = pack.predictors[mask]  # (N,)
+    mask = packed.batch.completion_mask
+    at = packed.predictors[mask]  # (N,)
     model = model.get_base_model() if isinstance(model, PeftModel) else model
-    if pack.layout.kind == "plain":
-        states, weight, bias = _logits(model, pack, at), None, None
+    if packed.layout.kind == "plain":
+        states, weight, bias = _logits(model, packed, at), None, None
     else:
-        states = _hidden_states(model, pack).flatten(0, 1)[at]  # (N, D)
+        states = _hidden_states(model, packed).flatten(0, 1)[at]  # (N, D)
         weight, bias = _head(model)
     divisor = torch.as_tensor(temperature, device=states.device).expand(len(mask))[:, None].expand(mask.shape)[mask]
-    logprobs, entropy = token_logprobs(states, weight, bias, pack.batch.completion_ids[mask], divisor)
+    logprobs, entropy = token_logprobs(states, weight, bias, packed.batch.completion_ids[mask], divisor)
     empty = logprobs.new_zeros(mask.shape)
     return empty.masked_scatter(mask, logprobs), empty.masked_scatter(mask, entropy)
 
@@ -53,18 +53,18 @@ def _head(model: Any) -> tuple[Tensor, Tensor | None]:  # (V, D), (V,)
         TypeError: the head is more than that.
     """
     head = model.get_output_embeddings()
-    if type(head) not in USUAL:
+    if type(head) not in kernels_for(model.device).plain_linear:
         raise TypeError(f"the head is a {type(head).__name__}, not a linear layer")
     return head.weight, head.bias
 
 
-def _logits(model: Any, pack: Pack, at: Tensor) -> Tensor:  # (N, V)
+def _logits(model: Any, packed: PackedBatch, at: Tensor) -> Tensor:  # (N, V)
     """The model's own logits at the tokens `at`; those before the shortest prompt's end are never computed."""
-    W = pack.input_ids.shape[1]
+    W = packed.input_ids.shape[1]
     first = int((at % W).min())
     logits: Tensor = model(
-        input_ids=pack.input_ids,
-        attention_mask=(pack.tree >= 0).long(),
+        input_ids=packed.input_ids,
+        attention_mask=(packed.tree >= 0).long(),
         logits_to_keep=W - first,
         use_cache=False,
     ).logits  # (R, W - first, V)
@@ -73,17 +73,17 @@ def _logits(model: Any, pack: Pack, at: Tensor) -> Tensor:  # (N, V)
     return logits[at // W, at % W - first]
 
 
-def _hidden_states(model: Any, pack: Pack) -> Tensor:  # (R, W, D)
+def _hidden_states(model: Any, packed: PackedBatch) -> Tensor:  # (R, W, D)
     """What the head reads."""
     body = model.get_decoder()
-    if pack.layout.kind == "rows":
-        mask = (pack.tree >= 0).long()
-        states: Tensor = body(input_ids=pack.input_ids, attention_mask=mask, use_cache=False).last_hidden_state
+    if packed.layout.kind == "rows":
+        mask = (packed.tree >= 0).long()
+        states: Tensor = body(input_ids=packed.input_ids, attention_mask=mask, use_cache=False).last_hidden_state
         return states
     states = body(
-        input_ids=pack.input_ids,
-        attention_mask=paths(pack) if pack.layout.kind == "trees" else tiles(pack),
-        position_ids=pack.position_ids,
+        input_ids=packed.input_ids,
+        attention_mask=tree_mask(packed) if packed.layout.kind == "trees" else block_mask(packed),
+        position_ids=packed.position_ids,
         use_cache=False,
     ).last_hidden_state
     return states

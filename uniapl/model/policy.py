@@ -15,11 +15,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from uniapl.batching.packed import Pack
+from uniapl.batching.packed import PackedBatch
 from uniapl.batching.packing import PLAIN, Layout
 from uniapl.errors import ModelError
-from uniapl.model.cpu.linear import multiply_by_onednn
-from uniapl.model.cpu.norm_mlp import keep_less
+from uniapl.model.kernels import kernels_for
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.run.config import ModelSource
 
@@ -86,10 +85,10 @@ class Reference:
     adapted: bool
 
     @torch.no_grad()
-    def logprobs(self, pack: Pack, *, temperature: Tensor | float) -> Tensor:  # (B, C)
+    def logprobs(self, packed: PackedBatch, *, temperature: Tensor | float) -> Tensor:  # (B, C)
         """Log-probability of each completion token; see `completion_logprobs`."""
         with self.model.disable_adapter() if self.adapted else nullcontext():
-            return completion_logprobs(self.model, pack, temperature=temperature)[0]
+            return completion_logprobs(self.model, packed, temperature=temperature)[0]
 
 
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
@@ -134,9 +133,7 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
     if source.gguf is not None:
         model = _without_quantization(model)
     model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
-    if device.type == "cpu":
-        multiply_by_onednn(model)
-        keep_less(model)
+    kernels_for(device).prepare_model(model)
     model.eval()  # no dropout, ever: the policy that is trained must be the one that sampled
     return Policy(model, tokenizer)
 

@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from uniapl.errors import RewardError
 from uniapl.rewards.worker import NOT_LOADED, RETIRED
-from uniapl.run.signals import heed_stop
+from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.reward import Reward, RewardOptions
 
 STARTS = 3
@@ -190,7 +190,7 @@ class RewardPool:
         at = _Round(questions, deque(range(len(questions))), verdicts={}, died=set())
         try:
             while at.left:
-                heed_stop()
+                raise_if_stopped()
                 while len(self._workers) < min(self.options.processes, at.left):
                     self._workers.append(_Worker(self.options))
                 self._ask(at)

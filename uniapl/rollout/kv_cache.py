@@ -12,7 +12,7 @@ from transformers.cache_utils import DynamicLayer
 from uniapl.batching.packing import CACHE_ROOM
 
 
-class RoomyLayer(DynamicLayer):
+class GrowingLayer(DynamicLayer):
     """Keys and values (B, heads, T, size) of one layer: the first T tokens of tensors that hold some more."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
 
-def roomy(cache: DynamicCache) -> DynamicCache:
+def with_growing_layers(cache: DynamicCache) -> DynamicCache:
     """A new cache with room in the layers that attend to all tokens; others, such as windows, stay what they are."""
-    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache

@@ -1,6 +1,6 @@
 """Which token comes next: the distribution's inverse at a uniform number, found in two looks.
 
-The vocabulary is cut into stretches. Their sums say in which one the token lies, and only that one is added up token by
+The vocabulary is cut into segments. Their sums say in which one the token lies, and only that one is added up token by
 token: a running sum over the whole vocabulary would cost a quarter of a small model's step.
 """
 
@@ -11,11 +11,11 @@ import math
 import torch
 from torch import Tensor
 
-STRETCH = 256
+SEGMENT = 256
 """Tokens of the vocabulary whose sum is looked at first."""
 
 
-def choose(
+def sample_tokens(
     logits: Tensor,  # (B, V)
     draws: Tensor,  # (B,) in [0, 1)
     *,
@@ -33,22 +33,22 @@ def choose(
     B, V = logits.shape
     logits = logits.float() / temperature
     top = logits.amax(dim=-1, keepdim=True)  # (B, 1)
-    weights = logits.new_zeros(B, math.ceil(V / STRETCH) * STRETCH)
+    weights = logits.new_zeros(B, math.ceil(V / SEGMENT) * SEGMENT)
     torch.sub(logits, top, out=weights[:, :V]).exp_()  # tokens beyond the vocabulary weigh nothing
-    stretches = weights.view(B, -1, STRETCH)
-    sums = stretches.sum(dim=-1).double()  # (B, V / STRETCH)
-    tokens = logits.argmax(dim=-1) if greedy else _invert(stretches, sums, draws.double()[:, None])
+    segments = weights.view(B, -1, SEGMENT)
+    sums = segments.sum(dim=-1).double()  # (B, V / SEGMENT)
+    tokens = logits.argmax(dim=-1) if greedy else _invert(segments, sums, draws.double()[:, None])
     tokens = tokens.clamp(max=V - 1)  # no running sum of NaN passes anything: the learner tells of a run that diverged
     logprobs = (logits.gather(-1, tokens[:, None]) - top).double() - sums.sum(dim=-1, keepdim=True).log()
     return tokens, logprobs.float().squeeze(1)
 
 
-def _invert(stretches: Tensor, sums: Tensor, draws: Tensor) -> Tensor:  # (B, N, STRETCH), (B, N), (B, 1) -> (B,)
+def _invert(segments: Tensor, sums: Tensor, draws: Tensor) -> Tensor:  # (B, N, SEGMENT), (B, N), (B, 1) -> (B,)
     running = sums.cumsum(dim=-1)
     target = draws * running[:, -1:]
     chosen = torch.searchsorted(running, target, right=True).clamp(max=running.shape[1] - 1)  # (B, 1)
     here = sums.gather(1, chosen)
     share = ((target - running.gather(1, chosen) + here) / here).clamp(min=0)  # rounding may lead to before it
     rows = torch.arange(len(draws), device=draws.device)
-    within = stretches[rows, chosen.squeeze(1)].double().cumsum(dim=-1)  # (B, STRETCH)
-    return (chosen * STRETCH + torch.searchsorted(within, share * within[:, -1:], right=True)).squeeze(1)
+    within = segments[rows, chosen.squeeze(1)].double().cumsum(dim=-1)  # (B, SEGMENT)
+    return (chosen * SEGMENT + torch.searchsorted(within, share * within[:, -1:], right=True)).squeeze(1)

@@ -18,9 +18,9 @@ from uniapl.errors import ModelError
 from uniapl.model.logprobs import precision
 from uniapl.model.policy import Policy
 from uniapl.rollout.generator import Completion, OnGroup
-from uniapl.rollout.kv_cache import roomy
-from uniapl.rollout.token_sampling import choose
-from uniapl.run.signals import heed_stop
+from uniapl.rollout.kv_cache import with_growing_layers
+from uniapl.rollout.token_sampling import sample_tokens
+from uniapl.run.signals import raise_if_stopped
 
 REPEATED = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 """Whose rows can be repeated and chosen. Layers derived from them inherit how, and do it to keys and values alone: the
@@ -96,8 +96,10 @@ class TransformersGenerator:
         ended = [False] * len(draws)
         active = torch.arange(len(draws), device=device)  # rows still in the batch
         for t in range(self._max_new_tokens):
-            heed_stop()
-            tokens, token_logprobs = choose(logits, draws[active, t], temperature=self._temperature, greedy=greedy)
+            raise_if_stopped()
+            tokens, token_logprobs = sample_tokens(
+                logits, draws[active, t], temperature=self._temperature, greedy=greedy
+            )
             stopping = torch.isin(tokens, stop)
             for row, token, logprob, is_end in zip(
                 active.tolist(), tokens.tolist(), token_logprobs.tolist(), stopping.tolist(), strict=True
@@ -133,7 +135,7 @@ class TransformersGenerator:
             [[self._policy.pad_id] * n + prompt for n, prompt in zip(left, prompts, strict=True)], device=device
         )
         mask = torch.tensor([[0] * n + [1] * (width - n) for n in left], device=device)
-        cache = roomy(DynamicCache(config=self._policy.model.config))
+        cache = with_growing_layers(DynamicCache(config=self._policy.model.config))
         output = self._policy.model(
             input_ids=input_ids,
             attention_mask=mask,

@@ -20,7 +20,7 @@ from typing import Any
 from peft import PeftModel
 
 from uniapl.errors import ServerError
-from uniapl.inference.client import ModelServer, Question, Restarted
+from uniapl.inference.client import ModelServer, Question, ServerRestarted
 from uniapl.inference.protocol import Sampled, completion_request, read_completions, read_nothing, read_version
 from uniapl.model import export
 from uniapl.model.lora import save_adapter
@@ -58,7 +58,7 @@ class VllmGenerator:
         while self._handed != (target := (self._server.life(), version)):
             try:
                 self._hand_over(*target)
-            except Restarted:
+            except ServerRestarted:
                 continue
             self._handed = target
 
@@ -82,7 +82,7 @@ class VllmGenerator:
                 found = self._server.ask(questions, life=life, on_answer=self._telling(on_group))
                 self._check_version(life, version)
                 return [self._completions(group) * (group_size // number) for group in found]
-            except Restarted:
+            except ServerRestarted:
                 self.sync(version)
 
     def _telling(self, on_group: OnGroup | None) -> Callable[[int, list[Sampled]], None] | None:
@@ -118,7 +118,7 @@ class VllmGenerator:
         """Give the server the policy's weights.
 
         Raises:
-            Restarted: that life of it is over.
+            ServerRestarted: that life of it is over.
             ServerError: it has not taken them in time.
         """
         folder = self._folder / f"version-{version}"
@@ -151,7 +151,7 @@ class VllmGenerator:
 
         Raises:
             ServerError: the server has others.
-            Restarted: that life of it is over.
+            ServerRestarted: that life of it is over.
         """
         if self._has_adapter:
             return

@@ -14,7 +14,7 @@ from uniapl.spec.teacher import OpenAITeacher
 
 
 @dataclass(frozen=True)
-class Access:
+class Credentials:
     """What the launcher of a run has given it."""
 
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -45,7 +45,7 @@ class Access:
         return None if teacher.api_key_env is None else _from_environment(teacher.api_key_env)
 
 
-def handed(text: str) -> dict[str, str]:
+def parse_secrets(text: str) -> dict[str, str]:
     """The secrets that a launcher wrote: a JSON object, from name to value.
 
     Raises:

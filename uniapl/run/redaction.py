@@ -27,15 +27,15 @@ class Redactor:
         """The text with its secrets blacked out."""
         return self._pattern.sub(BLACKED_OUT, text) if self._pattern else text
 
-    def inside(self, value: Any) -> Any:
+    def json(self, value: Any) -> Any:
         """The same for every text in a value of JSON; numbers stay numbers."""
         match value:
             case str():
                 return self.text(value)
             case list() | tuple():
-                return [self.inside(part) for part in value]
+                return [self.json(part) for part in value]
             case dict():
-                return {self.inside(key): self.inside(part) for key, part in value.items()}
+                return {self.json(key): self.json(part) for key, part in value.items()}
             case _:
                 return value
 

@@ -75,7 +75,7 @@ class Reporter:
 
     def _write(self, kind: type[Report], **fields: Any) -> None:
         self._seq += 1
-        told = kind(seq=self._seq, ts=time.time(), **self._redactor.inside(fields))
+        told = kind(seq=self._seq, ts=time.time(), **self._redactor.json(fields))
         self._file.write(told.model_dump_json() + "\n")
         self._file.flush()
 

@@ -23,7 +23,7 @@ class Stopped(Exception):
 
 
 class Signals:
-    """What signals have asked for: `heed_stop` looks wherever work can end, `take_checkpoint` at a step's edge."""
+    """Requests received as signals; `raise_if_stopped` and `take_checkpoint` act on them."""
 
     def __init__(self) -> None:
         self.stop = False
@@ -44,20 +44,20 @@ class Signals:
         return asked
 
     @contextmanager
-    def loading(self, *, breaks_off: bool = True) -> Iterator[None]:
+    def loading(self, *, abort: bool = True) -> Iterator[None]:
         """Within the block nothing needs to be saved: a stop ends the process, in the middle of imports too.
 
-        With `breaks_off` false, for a block within such a block: what it holds ends by itself, and the process then.
+        With `abort` false, for a block within such a block: what it holds ends by itself, and the process then.
 
         Raises:
             SystemExit: a stop is asked for; with the status `ExitStatus.REQUEUE`.
         """
-        before, self._ends_at_once = self._ends_at_once, breaks_off
+        before, self._ends_at_once = self._ends_at_once, abort
         try:
             self._end_if_asked()
             yield
         finally:
-            self._ends_at_once = before or breaks_off
+            self._ends_at_once = before or abort
             self._end_if_asked()  # also in place of what was raised: foreign code may have caught the first one
             self._ends_at_once = before
 
@@ -78,18 +78,18 @@ _installed: Signals | None = None
 """Those of this process."""
 
 
-def stop_asked() -> bool:
+def stop_requested() -> bool:
     """Whether this process is asked to stop; never, where no `Signals` are installed."""
     return _installed is not None and _installed.stop
 
 
-def heed_stop() -> None:
+def raise_if_stopped() -> None:
     """To be called where work can end without a trace: between tokens, batches and requests; not while weights change.
 
     Raises:
         Stopped: this process is asked to stop.
     """
-    if stop_asked():
+    if stop_requested():
         raise Stopped
 
 

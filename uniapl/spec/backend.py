@@ -1,4 +1,4 @@
-"""Where a model that is only asked, a discriminator or the sampler, runs: in the trainer, beside it, or elsewhere."""
+"""Inference backends of the discriminator and the sampler: in process, a managed vLLM server, an external server."""
 
 from __future__ import annotations
 
@@ -9,68 +9,68 @@ from pydantic import Field
 from uniapl.spec.base import Count, Input, Name, ServerAddress
 
 Api = Literal["vllm", "sglang", "lmdeploy"]
-"""Whose requests and answers a server of scores speaks."""
+"""Protocol of a scoring server."""
 
 ServerRole = Literal["discriminator", "rollout"]
-"""What a server beside the trainer is for."""
+"""Role of a server that the worker starts for a job."""
 
 
 class InProcess(Input):
-    """In the trainer's own process, with transformers."""
+    """Transformers in the trainer's process."""
 
     type: Literal["transformers"] = "transformers"
 
 
-class Asked(Input):
-    """How a server is asked."""
+class RequestOptions(Input):
+    """Concurrency, timeout and retries of requests to a server."""
 
     concurrency: Annotated[int, Field(ge=1, le=256)] = 4
-    """Requests in flight."""
+    """Maximum number of concurrent requests."""
     timeout_s: float = Field(default=60.0, gt=0)
-    """Longest wait for the answer to one request, in seconds."""
+    """Timeout of one request, in seconds."""
     retry_s: float = Field(default=300.0, gt=0)
-    """A request that fails or is answered with garbage is repeated for so many seconds, then the attempt fails. The
-    time in which the worker starts a server of ours again does not count."""
+    """Seconds during which a failed request, or one with an invalid reply, is retried before the attempt fails.
+    Restarts of a managed server do not count."""
 
 
-class ManagedVllm(Asked):
-    """On a vLLM server that the worker starts beside the trainer, watches, and stops again."""
+class ManagedVllm(RequestOptions):
+    """A vLLM server that the worker starts, monitors and stops."""
 
     type: Literal["vllm"] = "vllm"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Type of the weights; `auto` leaves the choice to vLLM, which takes 16 bits for most models."""
+    """Data type of the weights; with `auto` vLLM chooses, 16 bits for most models."""
     gpu_memory_fraction: float | None = Field(default=None, gt=0, le=0.95)
-    """Share of its GPU's memory that the server takes for weights, activations, keys and values. By default what it can
-    use, as far as the trainer and other servers on the same card leave it; 0.3 where a model's size is not known. A
-    server on CPU goes by its environment's VLLM_CPU_KVCACHE_SPACE, if there is one."""
+    """Fraction of GPU memory that the server reserves for weights, activations and KV cache. By default the service
+    computes it from what the trainer and other servers on the same GPU leave free; 0.3 if a model's size is unknown. A
+    CPU server uses VLLM_CPU_KVCACHE_SPACE from its environment, if set."""
     max_model_tokens: Count | None = None
-    """Longest sequence that the server takes; by default the model's own limit. Less saves memory. A discriminator's
-    server refuses longer texts, and the attempt fails; texts to embed are cut to it."""
+    """Maximum sequence length of the server; by default the model's own limit. A smaller value saves memory. Longer
+    inputs of a scoring server fail the attempt; texts to embed are truncated."""
 
 
 class VllmSampler(ManagedVllm):
-    """On a vLLM server that the worker starts beside the trainer, and to which each update's weights are handed."""
+    """A vLLM server that the worker starts, and that receives the policy's weights after each update."""
 
     concurrency: Annotated[int, Field(ge=1, le=256)] = 64
-    """Prompts in flight, each with its whole group."""
+    """Maximum number of concurrent prompts, each with its group of completions."""
     timeout_s: float = Field(default=1800.0, gt=0)
-    """Longest wait for all answers to one prompt, in seconds. A server that hangs is found much earlier."""
+    """Timeout of all completions of one prompt, in seconds. Health checks detect a hung server much earlier."""
 
 
-class ExternalServer(Asked):
-    """On a server that runs already, somewhere the operator allows."""
+class ExternalServer(RequestOptions):
+    """A running server at an address that the operator allows."""
 
     type: Literal["server"] = "server"
     url: ServerAddress
-    """Its address without a path such as `/v1`; no user, password or query."""
+    """Address without a path such as `/v1`; no user, password or query."""
     api: Api = "vllm"
-    """Which server it is: vLLM (`/pooling`, `/v1/embeddings`), sglang (`/classify`) or lmdeploy (`/pooling`)."""
+    """Protocol of the server: vLLM (`/pooling`, `/v1/embeddings`), sglang (`/classify`) or lmdeploy (`/pooling`)."""
     served_model: Name | None = None
-    """The model's name there, which its list of models must have; by default `discriminator.model`. The tokenizer is
-    still read from `discriminator.model`, since texts are cut to length before they are sent."""
+    """Model name on the server, which the server's model list must contain; by default `discriminator.model`. The
+    tokenizer always comes from `discriminator.model`, because texts are truncated before they are sent."""
 
 
 Backend = Annotated[InProcess | ManagedVllm | ExternalServer, Field(discriminator="type")]
-"""Where a discriminator runs."""
+"""Backend of a discriminator."""
 SamplerBackend = Annotated[InProcess | VllmSampler, Field(discriminator="type")]
-"""Where rollouts are sampled: a server must be able to take the trainer's weights, so it is one of ours."""
+"""Backend of the sampler; a server has to be managed, since it must accept the trainer's weights."""

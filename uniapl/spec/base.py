@@ -1,4 +1,4 @@
-"""The base of everything a caller may send: unknown keys are refused, values never change."""
+"""Base classes and types of request bodies: unknown keys are rejected, instances are immutable."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pydantic_core import ErrorDetails
 
 def _without_nul(text: str) -> str:
     if "\x00" in text:
-        raise ValueError("NUL characters cannot be stored; remove them")
+        raise ValueError("contains a NUL character, which databases cannot store; remove it")
     return text
 
 
 Text = Annotated[str, AfterValidator(_without_nul)]
-"""Text that every database can store."""
+"""Text without NUL characters, which every supported database can store."""
 Name = Annotated[Text, Field(min_length=1, max_length=200)]
-"""Name of a model or dataset, an id, or a path."""
+"""Name of a model or dataset, an id, or a path; 1 to 200 characters."""
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
-"""A number of things."""
+"""A positive 32-bit integer."""
 ServerAddress = Annotated[Text, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$", max_length=500)]
-"""Address of a server, without user, password or query."""
+"""HTTP or HTTPS address of a server, without user, password or query."""
 
 
 def field_path(error: ErrorDetails, given: Any) -> str:
-    """Dotted name of the field that a validation error is about, as the caller wrote it.
+    """Dotted path of the field that a validation error refers to, as the caller wrote it.
 
-    Pydantic's locations also name the member of a union that was tried (`discriminator.polar.model`,
-    `alpha.number`); what `given` does not contain is left out, unless it is the missing key itself.
+    Pydantic's locations include the member of a union that was tried (`discriminator.polar.model`,
+    `alpha.number`). Parts that `given` does not contain are dropped, except the missing key itself.
     """
     parts: list[str] = []
     for i, part in enumerate(error["loc"]):
@@ -43,7 +43,7 @@ def field_path(error: ErrorDetails, given: Any) -> str:
 
 
 class Input(BaseModel):
-    """A part of a request. Docstrings under the fields become the OpenAPI text."""
+    """A part of a request. Docstrings below the fields become the OpenAPI descriptions."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -53,6 +53,6 @@ class Input(BaseModel):
     )
 
     def model_post_init(self, context: Any) -> None:
-        """Count `type` as given: without it a dump of what was given could not be read back."""
+        """Mark `type` as set: a dump with `exclude_unset` needs it to be parsed again."""
         if "type" in type(self).model_fields:
             self.__pydantic_fields_set__.add("type")

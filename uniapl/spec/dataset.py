@@ -1,4 +1,4 @@
-"""One line of a dataset: a prompt, perhaps the teacher's answer, perhaps a way to verify an answer."""
+"""Dataset rows: a prompt with an optional reference answer and an optional verifiable reward."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from uniapl.spec.reward import Reward
 
 
 def first_problem(error: ValidationError, line: str | bytes | dict[str, Any]) -> str:
-    """What is wrong with a line, or with what stood there, that is no `DatasetRow`: field and reason."""
+    """The first validation error of a row, as `field: reason`.
+
+    Args:
+        error: from validating `line` as a `DatasetRow`.
+        line: JSON text, or the parsed object.
+    """
     first = error.errors()[0]
     given = line if isinstance(line, dict) or first["type"] == "json_invalid" else from_json(line)
     where = field_path(first, given)
@@ -21,34 +26,34 @@ def first_problem(error: ValidationError, line: str | bytes | dict[str, Any]) ->
 
 
 class Message(Input):
-    """One turn of the conversation that forms the prompt."""
+    """One turn of a prompt."""
 
     role: Literal["system", "user", "assistant"]
-    """Who speaks."""
+    """Role of the turn's author."""
     content: Annotated[Text, Field(min_length=1)]
-    """What is said."""
+    """Text of the turn."""
 
 
 class DatasetRow(Input):
     """One JSON object of a JSONL dataset.
 
-    A row with a `reference` can be imitated (role `sft`); a row with a `reward` can be explored (role `rl`); a
-    row with both serves both, and lets the discriminator compare the student's answer with the teacher's.
+    A row with a `reference` can be used for imitation (role `sft`), a row with a `reward` for exploration (role `rl`),
+    a row with both for both. The discriminator needs rows with a `reference`.
     """
 
     id: Annotated[Text, Field(min_length=1, max_length=128)] | None = None
-    """The caller's own name for the row; shown in errors and samples."""
+    """Identifier chosen by the caller; appears in errors and samples."""
     messages: Annotated[list[Message], Field(min_length=1)]
-    """The prompt, as chat turns; the last one is the user's."""
+    """The prompt as chat turns; the last turn has role `user`."""
     reference: Annotated[Text, Field(min_length=1)] | None = None
-    """The teacher's answer."""
+    """Reference answer of the teacher."""
     reward: Reward | None = None
-    """How an answer is verified."""
+    """Verifiable reward of an answer to the prompt."""
     tags: list[Text] = []
-    """Free labels, kept with the row."""
+    """Free labels, stored with the row."""
 
     @model_validator(mode="after")
     def _a_prompt_ends_with_the_user(self) -> Self:
         if self.messages[-1].role != "user":
-            raise ValueError("messages: the last turn must have role 'user'; put the teacher's answer into `reference`")
+            raise ValueError("messages: the last turn must have role 'user'; move the teacher's answer to `reference`")
         return self

@@ -1,4 +1,4 @@
-"""The discriminators a job may choose from: judges of how close a rollout is to the teacher's answer."""
+"""Discriminators: models that score a rollout against the teacher's answer."""
 
 from __future__ import annotations
 
@@ -11,49 +11,50 @@ from uniapl.spec.base import Count, Input, Name
 
 
 class EmbeddingDiscriminator(Input):
-    """Cosine similarity between sentence embeddings of the student's answer and of the teacher's."""
+    """Cosine similarity of the sentence embeddings of the student's and the teacher's answer."""
 
     type: Literal["embedding"] = "embedding"
     model: Name = "all-MiniLM-L6-v2"
-    """Name of a sentence-embedding model in the registry, a hub id, or a local folder."""
+    """Sentence-embedding model: name from `GET /models`, hub id, or local folder."""
     batch_size: Count = 64
-    """Texts embedded at once; on a server, texts of one request."""
+    """Texts per batch; with a server, texts per request."""
     backend: Backend = InProcess()
-    """Where it runs."""
+    """Inference backend."""
 
     @model_validator(mode="after")
     def _is_served_by_vllm(self) -> Self:
         if isinstance(self.backend, ExternalServer) and self.backend.api != "vllm":
-            raise ValueError("backend.api: embeddings are asked for with vLLM's requests; leave it at 'vllm'")
+            raise ValueError(f"backend.api: {self.backend.api!r} is not supported for embeddings; set it to 'vllm'")
         return self
 
 
 class PolarDiscriminator(Input):
-    """POLAR: a reward model that compares an answer with a reference (arXiv:2507.05197)."""
+    """POLAR, a reward model that compares an answer with a reference (arXiv:2507.05197)."""
 
     type: Literal["polar"] = "polar"
     model: Name
-    """Name, hub id or folder of a sequence classifier with one output, of an architecture that its backend knows."""
+    """Sequence classifier with one output: name from `GET /models`, hub id, or local folder. Its backend must support
+    the architecture."""
     wrapper: Literal["sft", "pretrain"] = "sft"
-    """How prompt and answers are joined: `sft` for the fine-tuned models, `pretrain` for the base."""
+    """Format that joins prompt and answers: `sft` for fine-tuned models, `pretrain` for base models."""
     batch_size: Count = 8
-    """Pairs scored at once; on a server, pairs of one request."""
+    """Pairs per batch; with a server, pairs per request."""
     backend: Backend = InProcess()
-    """Where it runs."""
+    """Inference backend."""
 
 
 class LearnedDiscriminator(Input):
-    """A scalar head on the student's own base, trained beside the policy to prefer the teacher's answer."""
+    """A scalar head on the student's base model, trained during the run to prefer the teacher's answer."""
 
     type: Literal["learned"] = "learned"
     model: Name | None = None
-    """What it starts from; by default the student as it was at the job's first step."""
+    """Initial model; by default the student before the job's first step."""
     learning_rate: float = Field(default=1e-5, gt=0)
-    """AdamW's, constant."""
+    """Constant learning rate of AdamW."""
     warmup_steps: int = Field(default=10, ge=0, le=2**31 - 1)
-    """Updates of its own before its scores are used: L_ADV has no rows until then."""
+    """Discriminator updates before its scores are used; L_ADV has no rows until then."""
     batch_size: Count = 8
-    """Answers scored, or pairs learned from, at once."""
+    """Answers per scoring batch, or pairs per training batch."""
 
 
 Discriminator = Annotated[

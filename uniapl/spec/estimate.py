@@ -1,4 +1,4 @@
-"""What the API answers about a spec before it is queued: whether it is valid, what it will need, on which machines."""
+"""Response models of validation and estimation: problems of a spec, resource needs, workers."""
 
 from __future__ import annotations
 
@@ -10,155 +10,158 @@ from uniapl.spec.stored import StoredSpec
 
 Verdict = Literal["fits", "tight", "does_not_fit", "unknown"]
 Process = Literal["trainer", "discriminator", "rollout"]
-"""What takes memory of a GPU: the trainer, and the servers that its worker starts beside it."""
+"""A process of a job that uses GPU memory: the trainer, or a server that the worker starts."""
 ALL: list[Process | str] = ["trainer", "discriminator", "rollout"]
 
 
 class SpecProblem(Output):
-    """One thing that is wrong with a spec."""
+    """One problem of a spec."""
 
     param: str | None
-    """The field at fault, dotted: `dataset_mix.0.role`."""
+    """Path of the field at fault, such as `dataset_mix.0.role`."""
     code: str
-    """Stable identifier, as `POST /jobs` would answer it."""
+    """Error code that `POST /jobs` would return."""
     message: str
-    """What is wrong."""
+    """Description of the problem."""
     hint: str | None
-    """What to do about it."""
+    """Suggested fix."""
 
 
 class Validation(Output):
-    """Everything that is wrong with a spec."""
+    """All problems of a spec."""
 
     object: Literal["validation"] = "validation"
     valid: bool
-    """Whether `POST /jobs` would take it now."""
+    """Whether `POST /jobs` would accept the spec now."""
     problems: list[SpecProblem]
-    """All of them. Fields are checked before what they name, and what they name before how it fits together."""
+    """All problems of the first failing stage: fields, then referenced datasets and models, then their combination."""
     warnings: list[str]
-    """What is allowed, but may not be meant."""
+    """Settings that are valid but may be unintended."""
     spec: StoredSpec | None
-    """The spec with every default filled in; `null` where a field is wrong."""
+    """The spec with all defaults; `null` if a field is invalid."""
 
 
 class Bytes(Output):
-    """An amount of memory, in bytes."""
+    """A memory estimate in bytes."""
 
     low: int
-    """With usual rows and short answers, and allocators at their best; a worker that has less cannot run the job."""
+    """Lower bound: typical rows, short answers, best-case allocation. A worker with less memory cannot run the job."""
     expected: int
-    """The most likely peak of the run."""
+    """Expected peak of the run."""
     high: int
-    """With every row as long as the longest, and allocators at their worst."""
+    """Upper bound: all rows as long as the longest, worst-case allocation."""
 
 
 class MemoryEstimate(Output):
-    """Memory of the trainer's process and of those that verify answers."""
+    """Memory of the trainer, including the processes that verify answers."""
 
     device: Literal["cpu", "gpu"] | str
-    """Where the models lie."""
+    """Device of the models."""
     parts: dict[str, Bytes]
-    """`weights`, `gradients`, `optimizer`, `activations`, `logits`, `rollouts` (key-value cache and sampling),
-    `discriminator`, `reference`, `runtime`: each at its own peak."""
+    """Peak of each part: `weights`, `gradients`, `optimizer`, `activations`, `logits`, `rollouts` (KV cache and
+    sampling), `discriminator`, `reference`, `runtime`."""
     total: Bytes
-    """At the run's peak; less than the sum of the parts, since not all are alive at once."""
+    """Peak of the run; less than the sum of the parts, which do not all peak at the same time."""
     servers: dict[Process | str, Bytes] = {}
-    """What servers take of the best worker's GPUs, beyond that total: at least, and what they would be started with."""
+    """Memory of servers on the best worker's GPUs, in addition to the total: the minimum, and the reservation at
+    start."""
 
 
 class Gpu(Output):
-    """An accelerator."""
+    """A GPU of a worker."""
 
     name: str
-    """As its driver calls it."""
+    """Device name reported by the driver."""
     memory_bytes: int
-    """All of its memory."""
+    """Total memory in bytes."""
     processes: list[Process | str] = ALL
-    """Those that may lie there."""
+    """Processes that may use this device."""
 
 
 class Hardware(Output):
-    """What a worker runs on."""
+    """Hardware of a worker."""
 
     cpus: int
-    """Processors that it may use."""
+    """Available processors."""
     memory_bytes: int
-    """Memory that it may use: the machine's, or less by a container's limit."""
+    """Available memory in bytes: that of the machine, or the container's limit."""
     gpus: list[Gpu]
-    """The accelerators; each process of a job uses one of them."""
+    """GPUs; each process of a job uses one."""
     slots: int
-    """Jobs that it runs at once."""
+    """Maximum number of concurrent jobs."""
 
 
 class Worker(Hardware):
-    """A worker that has lately been heard of."""
+    """A live worker: its last heartbeat is recent."""
 
     id: str
-    """Random for each process."""
+    """Random id of the worker process."""
     object: Literal["worker"] = "worker"
     host: str
-    """The machine's name."""
+    """Host name."""
     version: str
-    """Of its UniAPL."""
+    """UniAPL version of the worker."""
     started_at: float
-    """When it started."""
+    """Start time."""
     seen_at: float
-    """When it was last heard of."""
+    """Time of the last heartbeat."""
 
 
 class RoleEstimate(Output):
-    """The rows of one role."""
+    """Rows and tokens of one role."""
 
     role: Role | str
-    """What the rows are used for."""
+    """Role of the rows."""
     rows: int
-    """In the datasets."""
+    """Number of rows in the datasets."""
     prompt_tokens: int
-    """Of all prompts, the chat template's allowance included."""
+    """Tokens of all prompts, including an allowance for the chat template."""
     reference_tokens: int
-    """Of all references that some term reads."""
+    """Tokens of all references that a loss term uses."""
     passes: float
-    """How often the job goes through these rows."""
+    """Number of passes over these rows in the job."""
     left_out: float
-    """Share of the rows that are beyond the limits of `data`, and not used."""
+    """Fraction of the rows that exceed the limits of `data` and are skipped."""
 
 
 class TimeEstimate(Output):
-    """Duration, from steps that earlier jobs made on these workers, or roughly from what the workers run on."""
+    """Duration, from earlier jobs on these workers, or a rough estimate from their hardware."""
 
     step_s: float | None
-    """Of one step; `null` where it is not known."""
+    """Seconds per step; `null` if unknown."""
     total_s: float | None
-    """Of all steps, without evaluations and checkpoints."""
+    """Seconds of all steps, excluding evaluations and checkpoints."""
     basis: str
-    """What it rests on, or why it is unknown."""
+    """Basis of the estimate, or the reason for its absence."""
     rough: bool = False
-    """Whether no job like it has run on these workers, and the time is computed from the student's size, the tokens and
-    a few rates: right to a factor of 3 or so."""
+    """Whether no similar job has run on these workers. The time is then computed from model size, tokens and typical
+    rates, and accurate to about a factor of 3."""
 
 
 class Estimate(Output):
-    """What a job will need."""
+    """Estimated resource needs of a job."""
 
     object: Literal["estimate"] = "estimate"
     verdict: Verdict | str
-    """Against the best worker alive. `fits`: also at its highest; `tight`: as expected, but not at its highest;
-    `does_not_fit`: not even at its lowest, and `POST /jobs` refuses it; `unknown`: see the reasons."""
+    """Comparison with the best live worker. `fits`: the upper bound fits. `tight`: the expected value fits, the upper
+    bound does not. `does_not_fit`: the lower bound does not fit, and `POST /jobs` rejects the spec. `unknown`: see the
+    reasons."""
     reasons: list[str]
-    """The verdict in words, and what the numbers leave out."""
+    """Explanation of the verdict, and what the estimate excludes."""
     roles: list[RoleEstimate]
     """Rows and tokens by role."""
     tokens_counted_by: Literal["tokenizer", "characters"] | str
-    """The student's own tokenizer on a sample of the rows, or four characters a token where it is not at hand."""
+    """`tokenizer`: the student's tokenizer on a sample of the rows. `characters`: four characters per token, if the
+    tokenizer is not available."""
     steps: int
-    """Policy updates."""
+    """Number of policy updates."""
     rollouts_per_step: int
-    """Answers sampled in a step."""
+    """Rollouts per step."""
     tokens_per_step: int
-    """Of all sequences in a step with usual rows and answers."""
+    """Tokens of all sequences of a step, for typical rows and answers."""
     memory: MemoryEstimate | None
-    """`null` where the model's size is not known."""
+    """Memory estimate; `null` if the model's size is unknown."""
     hardware: list[Hardware]
-    """Of the workers that are alive."""
+    """Hardware of the live workers."""
     time: TimeEstimate
-    """How long it will take."""
+    """Duration estimate."""

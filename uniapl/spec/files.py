@@ -1,4 +1,4 @@
-"""The files that a spec file names its datasets by: relative to its own folder, or else to the working directory."""
+"""Dataset files of a spec file, relative to its folder or else to the working directory."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from uniapl.spec.job import JobSpec
 
 
 def datasets_of(spec: JobSpec) -> dict[str, str]:
-    """The name of each dataset of a spec, by its field."""
+    """Dataset names of a spec, by field path."""
     found = {f"dataset_mix.{i}.dataset": entry.dataset for i, entry in enumerate(spec.dataset_mix)}
     return found | ({"evaluation.dataset": spec.evaluation.dataset} if spec.evaluation else {})
 
 
 def find(name: str, folder: Path) -> Path | None:
-    """The file of a dataset; `None` where there is none.
+    """The file of a dataset; `None` if it does not exist.
 
     Args:
-        name: as the spec has it.
-        folder: the one that the spec file is in.
+        name: dataset name in the spec.
+        folder: folder of the spec file.
     """
     return next((path for path in (folder / name, Path(name)) if os.path.isfile(path)), None)
 
 
 def is_path(name: str) -> bool:
-    """Whether a name can be nothing but a file's path: ids of datasets have neither folder nor ending."""
+    """Whether a name must be a path: dataset ids have no folder and no suffix."""
     return Path(name).name != name or bool(Path(name).suffix)
 
 
 def not_found(name: str, folder: Path) -> str:
-    """Where `find` has looked, in words."""
+    """Error message with the paths that `find` tried."""
     places = dict.fromkeys(str(path.absolute()) for path in (folder / name, Path(name)))
-    return f"cannot read dataset {name}: there is no file {' and no file '.join(places)}"
+    return f"cannot read dataset {name}: no file at {' or '.join(places)}"
 
 
 def renamed(spec: JobSpec, name_of: Callable[[str], str]) -> JobSpec:
-    """A spec whose datasets have other names."""
+    """The spec with each dataset name replaced by `name_of(name)`."""
     mix = [entry.model_copy(update={"dataset": name_of(entry.dataset)}) for entry in spec.dataset_mix]
     evaluation = spec.evaluation
     if evaluation is not None:

@@ -1,16 +1,17 @@
-"""The job spec: request body, JSON column, trainer's input and SDK argument in one type.
+"""The job spec: one type for request body, JSON column, trainer input and SDK argument.
 
-The five fields that name the method (student, teacher, dataset_mix, alpha, lambda_adv) stand at the top level; the
-rest has defaults. Modes are not a switch: SFT is `alpha=1, lambda_adv=0`, GRPO is `alpha=0, lambda_adv=0`, their
-adversarial forms have `lambda_adv > 0`, and UniAPL is what lies between. Both weights may change over the steps.
+The five fields that define the method (student, teacher, dataset_mix, alpha, lambda_adv) are at the top level; all
+other fields have defaults. The weights select the mode: SFT is `alpha=1, lambda_adv=0`, GRPO is
+`alpha=0, lambda_adv=0`, their adversarial forms have `lambda_adv > 0`, and UniAPL has `0 < alpha < 1`. Both weights may
+be schedules.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from uniapl.spec.backend import InProcess, ManagedVllm, ServerRole, VllmSampler
 from uniapl.spec.base import Input, Name, Text
@@ -30,10 +31,11 @@ from uniapl.spec.training import (
     usual_learning_rate,
     without_default,
 )
-from uniapl.spec.weights import Alpha, Stage, Weight, Weights, bounds, shown, value_at
+from uniapl.spec.trl_names import with_fields_named
+from uniapl.spec.weights import Alpha, Stage, Weight, Weights, bounds, format_weight, value_at
 
 SPEC_VERSION = 3
-"""Grows with every change that an older worker could not run."""
+"""Incremented with every change that an older worker cannot run."""
 
 Role = Literal["sft", "rl", "both"]
 
@@ -43,79 +45,79 @@ def _either(roles: set[Role]) -> str:
 
 
 class Contradictions(ValueError):
-    """Fields that are right by themselves do not fit together."""
+    """Valid fields contradict each other."""
 
-    def __init__(self, told: list[str]) -> None:
-        super().__init__(told[0])
-        self.told = told
-        """Each begins with the field: `grpo.group_size: a group of one …`."""
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__(messages[0])
+        self.messages = messages
+        """Each begins with a field path: `grpo.group_size: …`."""
 
 
 class MixEntry(Input):
-    """One dataset of the mix."""
+    """One dataset of the mix, with its role and weight."""
 
     dataset: Name
-    """Id of an uploaded dataset (`ds_…`); for `python -m uniapl`, a path to a JSONL file does too."""
+    """Id of an uploaded dataset (`ds_…`), or the path of a JSONL file for `python -m uniapl train`."""
     role: Role = "both"
-    """`sft` rows are imitated and need a reference; `rl` rows are explored and need a reward; `both` do both."""
+    """`sft`: imitation, rows need a reference. `rl`: exploration, rows need a reward. `both`: both."""
     weight: float = Field(default=1.0, gt=0)
-    """Share of each step's prompts, relative to the other entries."""
+    """Sampling weight relative to the other entries."""
 
 
 class JobSpec(Input):
     """A training job: `L = alpha·L_SFT + (1 - alpha)·L_GRPO + lambda_adv·L_ADV` (arXiv:2509.25148)."""
 
     student: Name
-    """Model to train: a name from `GET /models`, or a hub id such as `Qwen/Qwen3-0.6B`."""
+    """Model to train: name from `GET /models`, or hub id such as `Qwen/Qwen3-0.6B`."""
     teacher: Teacher = DatasetTeacher()
-    """Where the reference answers come from."""
+    """Source of reference answers."""
     dataset_mix: Annotated[list[MixEntry], Field(min_length=1, max_length=64)]
     """Datasets with their roles and weights."""
     alpha: Alpha = 0.1
-    """Weight of imitation, 0 to 1; exploration gets `1 - alpha`. A number, or a schedule over steps."""
+    """Weight of L_SFT, 0 to 1; L_GRPO has `1 - alpha`. A number, or a schedule over steps."""
     lambda_adv: Weight = 1e-3
-    """Weight of the adversarial term; the published search range is 1e-4 to 1e-2. A number, or a schedule."""
+    """Weight of L_ADV; the published search range is 1e-4 to 1e-2. A number, or a schedule over steps."""
     sft: Sft = Sft()
-    """Imitation."""
+    """Options of L_SFT, imitation."""
     grpo: Grpo = Grpo()
-    """Exploration."""
+    """Options of L_GRPO, exploration."""
     adversarial: Adversarial = Adversarial()
-    """The adversarial coefficient."""
+    """Options of L_ADV, the adversarial term."""
     discriminator: Discriminator = EmbeddingDiscriminator()
-    """The model that compares a rollout with the teacher's answer."""
+    """Model that scores a rollout against the teacher's answer."""
     reward: RewardOptions = RewardOptions()
-    """Verifiable reward."""
+    """Computation of verifiable rewards."""
     rollout: Rollout = Rollout()
-    """Sampling."""
+    """Sampling of rollouts."""
     data: DataOptions = DataOptions()
-    """Length limits, chat template, which references count."""
+    """Length limits, chat template and filters of rows."""
     lora: Lora | None = None
-    """Train adapters only; by default all weights are trained."""
+    """LoRA adapters; by default all weights are trained."""
     optimizer: Optimizer = Field(default=Optimizer(), json_schema_extra=without_default)
-    """The update."""
+    """AdamW and the learning rate."""
     schedule: Schedule = Schedule()
-    """Steps and intervals."""
+    """Number of steps, intervals and stages."""
     evaluation: Evaluation | None = None
-    """Held-out evaluation; none by default."""
+    """Evaluation on held-out rows; none by default."""
     resources: Resources = Resources()
-    """Memory bounds."""
+    """Memory and speed options of the trainer."""
     health: Health = Health()
-    """What counts as a failing run, and whether to stop it."""
+    """Detectors of failing runs, and which of them stop the job."""
     seed: int = Field(default=0, ge=0, lt=2**31)
-    """Decides the order of rows and every sampled token."""
+    """Seed of the row order and of sampling."""
     name: Annotated[Text, Field(max_length=100)] | None = None
-    """Free title."""
+    """Title of the job."""
     tags: Annotated[dict[Text, Annotated[Text, Field(max_length=512)]], Field(max_length=16)] = {}
     """Free labels."""
 
     @property
     def stages(self) -> list[Stage]:
-        """The stages; one for a run without any."""
+        """The stages; a single one for a spec without `schedule.stages`."""
         whole = Stage(steps=self.schedule.steps, alpha=self.alpha, lambda_adv=self.lambda_adv)
         return self.schedule.stages or [whole]
 
     def weights_at(self, step: int) -> Weights:
-        """alpha and lambda_adv at `step`, 0 for the first policy update."""
+        """alpha and lambda_adv at `step`, counted from 0."""
         stages = self.stages
         for stage in stages[:-1]:
             if step < stage.steps:
@@ -127,39 +129,39 @@ class JobSpec(Input):
 
     @property
     def uses_sft(self) -> bool:
-        """Whether the imitation term ever has any weight."""
+        """Whether L_SFT has a non-zero weight at any step."""
         return any(bounds(stage.alpha)[1] > 0 for stage in self.stages)
 
     @property
     def uses_grpo(self) -> bool:
-        """Whether the exploration term ever has any weight."""
+        """Whether L_GRPO has a non-zero weight at any step."""
         return any(bounds(stage.alpha)[0] < 1 for stage in self.stages)
 
     @property
     def uses_adv(self) -> bool:
-        """Whether the adversarial term ever has any weight."""
+        """Whether L_ADV has a non-zero weight at any step."""
         return any(bounds(stage.lambda_adv)[1] > 0 for stage in self.stages)
 
     @property
     def uses_rollouts(self) -> bool:
-        """Whether the policy has to be sampled."""
+        """Whether any term samples the policy."""
         return self.uses_grpo or self.uses_adv
 
     @property
     def uses_discriminator(self) -> bool:
-        """Whether anything is scored against the teacher's answers: rollouts, or held-out answers only."""
+        """Whether rollouts or held-out answers are scored by the discriminator."""
         scored = self.evaluation is not None and self.evaluation.score
         return self.uses_adv or self.reward.discriminator_weight > 0 or scored
 
     @property
     def loads_discriminator(self) -> bool:
-        """Whether a discriminator lies in the trainer's own memory, rather than on a server."""
+        """Whether the trainer loads the discriminator in its own process."""
         judge = self.discriminator
         return self.uses_discriminator and (judge.type == "learned" or isinstance(judge.backend, InProcess))
 
     @property
     def servers(self) -> dict[ServerRole, ManagedVllm]:
-        """The servers that the worker starts beside the trainer."""
+        """Servers that the worker starts for the job."""
         found: dict[ServerRole, ManagedVllm] = {}
         judge, sampler = self.discriminator, self.rollout.backend
         if self.uses_discriminator and judge.type != "learned" and isinstance(judge.backend, ManagedVllm):
@@ -169,8 +171,16 @@ class JobSpec(Input):
         return found
 
     def compared_roles(self) -> set[Role]:
-        """Roles of the rows whose rollouts L_ADV compares."""
+        """Roles of the rows whose rollouts L_ADV scores."""
         return {"both", "rl", "sft"} if self.adversarial.rows == "both" else {"both", self.adversarial.rows}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _names_of_trl_have_ours(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(given)
+        except ValidationError as error:
+            raise with_fields_named(error) from None
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -190,22 +200,22 @@ class JobSpec(Input):
     def _learning_rate_follows_the_mode(self) -> Self:
         if "learning_rate" not in self.optimizer.model_fields_set:
             rate = usual_learning_rate(sampled=self.uses_rollouts, lora=self.lora is not None)
-            optimizer = self.optimizer.model_copy()  # the default is every spec's
-            object.__setattr__(optimizer, "learning_rate", rate)  # and still counts as not given
+            optimizer = self.optimizer.model_copy()  # the default instance is shared by all specs
+            object.__setattr__(optimizer, "learning_rate", rate)  # still counts as unset
             object.__setattr__(self, "optimizer", optimizer)
         return self
 
     def _weights_are_in_range(self) -> Iterator[str]:
         for i, stage in enumerate(self.schedule.stages):
             if bounds(stage.alpha)[1] > 1:
-                yield f"schedule.stages.{i}.alpha: {shown(stage.alpha)} is more than 1"
+                yield f"schedule.stages.{i}.alpha: {format_weight(stage.alpha)} exceeds 1; use values from 0 to 1"
         for name in ("alpha", "lambda_adv") if self.schedule.stages else ():
             first = getattr(self.schedule.stages[0], name)
             if name in self.model_fields_set and getattr(self, name) != first:
-                yield f"{name}: with schedule.stages each stage has its own; leave this one out"
-            object.__setattr__(self, name, first)  # frozen: nobody has seen the default yet
+                yield f"{name}: differs from the first stage of schedule.stages; omit it"
+            object.__setattr__(self, name, first)  # frozen; during validation the default is not visible yet
         if bounds(self.alpha)[1] > 1:
-            yield f"alpha: {shown(self.alpha)} is more than 1"
+            yield f"alpha: {format_weight(self.alpha)} exceeds 1; use values from 0 to 1"
 
     def _every_term_has_rows_and_every_entry_a_term(self) -> Iterator[str]:
         served: set[Role] = set()
@@ -220,42 +230,47 @@ class JobSpec(Input):
             served |= roles
             if not roles & {entry.role for entry in self.dataset_mix}:
                 yield (
-                    f"dataset_mix: {self._shown_weights()} {term}, but no entry has role "
+                    f"dataset_mix: {self._format_weights()} {term}, but no entry has role "
                     f"{_either(roles)}; add one, or change the weights"
                 )
         for i, entry in enumerate(self.dataset_mix):
             if entry.role not in served:
                 yield (
-                    f"dataset_mix.{i}.role: with {self._shown_weights()} no term uses rows of role {entry.role!r}; "
+                    f"dataset_mix.{i}.role: no term uses rows of role {entry.role!r} with {self._format_weights()}; "
                     f"use {_either(served)}, or change the weights"
                 )
 
-    def _shown_weights(self) -> str:
-        return ", then ".join(f"alpha={shown(s.alpha)}, lambda_adv={shown(s.lambda_adv)}" for s in self.stages)
+    def _format_weights(self) -> str:
+        return ", then ".join(
+            f"alpha={format_weight(s.alpha)}, lambda_adv={format_weight(s.lambda_adv)}" for s in self.stages
+        )
 
     def _options_fit_the_weights(self) -> Iterator[str]:
         grpo, adversarial = self.grpo, self.adversarial
         if grpo.group_size == 1 and self.uses_grpo:
-            yield "grpo.group_size: a group of one has no siblings to be better than; take at least 2"
+            yield "grpo.group_size: GRPO needs at least 2 completions per prompt; set grpo.group_size to 2 or more"
         if grpo.group_size == 1 and self.uses_adv and adversarial.coef == "group_whiten":
-            yield ("adversarial.coef: 'group_whiten' has no spread to divide by in a group of one; take 'loo'")
+            yield (
+                "adversarial.coef: 'group_whiten' needs at least 2 completions per prompt; use 'loo', or raise "
+                "grpo.group_size"
+            )
         for field, given in (
             ("grpo.kl_coef", grpo.kl_coef),
             ("reward.discriminator_weight", self.reward.discriminator_weight),
         ):
             if given > 0 and not self.uses_grpo:
-                yield f"{field}: is part of L_GRPO, which has no weight with alpha=1; set it to 0"
+                yield f"{field}: {given:g} has no effect, because L_GRPO has no weight with alpha=1; set it to 0"
         learned = self.discriminator if self.discriminator.type == "learned" else None
         if learned and self.uses_discriminator and learned.warmup_steps >= self._steps_compared():
             yield (
-                f"discriminator.warmup_steps: {learned.warmup_steps} updates leave none of the "
-                f"{self._steps_compared()} steps in which rollouts are compared; lower it, or choose another type"
+                f"discriminator.warmup_steps: {learned.warmup_steps} is not less than {self._steps_compared()}, the "
+                "number of steps in which rollouts are scored; lower it, or use another discriminator.type"
             )
         if self.sft.token_weight == "phi" and not self.uses_sft:
-            yield "sft.token_weight: with alpha=0 nothing is imitated; leave it at 'none'"
+            yield "sft.token_weight: 'phi' has no effect, because L_SFT has no weight with alpha=0; set it to 'none'"
 
     def _steps_compared(self) -> int:
-        """Steps in which a discriminator scores rollouts."""
+        """Number of steps in which the discriminator scores rollouts."""
         in_reward = self.reward.discriminator_weight > 0
         return sum(s.steps for s in self.stages if in_reward or bounds(s.lambda_adv)[1] > 0)
 
@@ -267,21 +282,22 @@ class JobSpec(Input):
         share = sum(entry.weight for entry in self.dataset_mix if entry.role in self.compared_roles()) / total
         if adversarial.coef in ("loo", "bt_margin") and share * self.schedule.prompts_per_step < 2 - 1e-9:
             yield (
-                "adversarial.single_baseline: 'batch_loo' compares a rollout with the step's others, and with "
-                f"grpo.group_size=1 and schedule.prompts_per_step={self.schedule.prompts_per_step} there is none; take "
-                "'ema', or more prompts"
+                "adversarial.single_baseline: 'batch_loo' needs at least 2 scored rollouts per step, and "
+                f"grpo.group_size=1 with schedule.prompts_per_step={self.schedule.prompts_per_step} gives fewer; use "
+                "'ema', or raise schedule.prompts_per_step"
             )
 
     def _a_group_fits_into_a_sampling_batch(self) -> Iterator[str]:
         if self.evaluation and self.rollout.batch_size < self.evaluation.profile_completions:
             yield (
-                f"evaluation.profile_completions: {self.evaluation.profile_completions} answers to a prompt are "
-                f"sampled together, and rollout.batch_size is {self.rollout.batch_size}; lower one or raise the other"
+                f"evaluation.profile_completions: {self.evaluation.profile_completions} exceeds "
+                f"rollout.batch_size={self.rollout.batch_size}, and the completions of a prompt are sampled in one "
+                "batch; lower it, or raise rollout.batch_size"
             )
         if self.uses_rollouts and self.rollout.batch_size < self.grpo.group_size:
             yield (
-                f"rollout.batch_size: {self.rollout.batch_size} is less than grpo.group_size={self.grpo.group_size}; "
-                "a group is sampled together"
+                f"rollout.batch_size: {self.rollout.batch_size} is less than grpo.group_size={self.grpo.group_size}, "
+                "and a group is sampled in one batch; raise it, or lower grpo.group_size"
             )
 
     def _a_server_takes_the_longest_answer(self) -> Iterator[str]:
@@ -289,8 +305,8 @@ class JobSpec(Input):
         longest = self.data.max_prompt_tokens + self.rollout.max_new_tokens
         if sampler and sampler.max_model_tokens and sampler.max_model_tokens < longest:
             yield (
-                f"rollout.backend.max_model_tokens: {sampler.max_model_tokens} is less than the {longest} of "
-                "data.max_prompt_tokens and rollout.max_new_tokens together; raise it, or lower one of them"
+                f"rollout.backend.max_model_tokens: {sampler.max_model_tokens} is less than {longest}, the sum of "
+                "data.max_prompt_tokens and rollout.max_new_tokens; raise it, or lower one of them"
             )
 
     def _every_entry_gets_a_row_each_step(self) -> Iterator[str]:
@@ -299,7 +315,7 @@ class JobSpec(Input):
             share = entry.weight / total * self.schedule.prompts_per_step
             if share < 1 - 1e-9:
                 yield (
-                    f"dataset_mix.{i}.weight: {entry.weight:g} of {total:g} gives this entry {share:.2g} rows of the "
-                    f"{self.schedule.prompts_per_step} per step; raise it, or schedule.prompts_per_step, until it is "
-                    "at least 1, so that every term is alive in every step"
+                    f"dataset_mix.{i}.weight: {entry.weight:g} of {total:g} gives {share:.2g} of the "
+                    f"{self.schedule.prompts_per_step} prompts per step, and every entry needs at least 1; raise it, "
+                    "or schedule.prompts_per_step"
                 )

@@ -1,4 +1,4 @@
-"""What a spec asks of its datasets: one rule for the API, before anything is queued, and for the trainer."""
+"""Requirements of a spec on its datasets, checked by the API at submission and by the trainer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from uniapl.errors import SpecError
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec, Role
 from uniapl.spec.teacher import OpenAITeacher
-from uniapl.spec.weights import shown
+from uniapl.spec.weights import format_weight
 
 
 @dataclass(frozen=True)
 class DatasetContents:
-    """How many rows a dataset has, and how many of them carry what."""
+    """Numbers of rows of a dataset: all, with a reference, with a reward."""
 
     rows: int
     references: int
@@ -32,10 +32,10 @@ class DatasetContents:
 
 
 def uses_references(spec: JobSpec, role: Role) -> bool:
-    """Whether some term reads the references of rows of this role; the others' are neither asked for nor missed.
+    """Whether any term reads the references of rows of this role.
 
-    L_SFT imitates them, L_ADV compares rollouts with them, and so does L_GRPO's reward when the discriminator is part
-    of it.
+    L_SFT imitates them; L_ADV compares rollouts with them, and so does L_GRPO's reward if `reward.discriminator_weight`
+    is positive.
     """
     imitated = spec.uses_sft and role in ("sft", "both")
     compared = spec.uses_adv and role in spec.compared_roles()
@@ -44,17 +44,17 @@ def uses_references(spec: JobSpec, role: Role) -> bool:
 
 
 def check_mix(spec: JobSpec, contents: Sequence[DatasetContents]) -> None:
-    """Refuse a spec whose datasets cannot feed its terms.
+    """Check that the datasets have the references and rewards that the loss terms need.
 
     Raises:
-        SpecError: with the entry at fault in `param`.
+        SpecError: the first problem, with the field at fault in `param`.
     """
     for problem in mix_problems(spec, contents):
         raise problem
 
 
 def mix_problems(spec: JobSpec, contents: Sequence[DatasetContents]) -> Iterator[SpecError]:
-    """Why datasets cannot feed the terms; an `openai` teacher writes the references that rows lack.
+    """Missing references and rewards; an `openai` teacher generates missing references.
 
     Args:
         spec: the job.
@@ -68,15 +68,15 @@ def mix_problems(spec: JobSpec, contents: Sequence[DatasetContents]) -> Iterator
         references = has.rows if isinstance(spec.teacher, OpenAITeacher) else has.references
         if imitated and references < has.rows:
             yield SpecError(
-                f"role {entry.role!r} with alpha={shown(spec.alpha)} imitates references, but "
+                f"role {entry.role!r} with alpha={format_weight(spec.alpha)} needs a reference in every row, but "
                 f"{has.rows - references} of {has.rows} rows of {entry.dataset} have none",
                 param=where,
-                hint="add a `reference` to every row, name an `openai` teacher, use role 'rl', or set alpha to 0",
+                hint="add a `reference` to every row, use an `openai` teacher, use role 'rl', or set alpha to 0",
             )
         if explored and has.rewards < has.rows:
             yield SpecError(
-                f"role {entry.role!r} with alpha={shown(spec.alpha)} verifies answers, but "
-                f"{has.rows - has.rewards} of {has.rows} rows of {entry.dataset} have no reward",
+                f"role {entry.role!r} with alpha={format_weight(spec.alpha)} needs a reward in every row, but "
+                f"{has.rows - has.rewards} of {has.rows} rows of {entry.dataset} have none",
                 param=where,
                 hint="add a `reward` to every row, use role 'sft', or set alpha to 1",
             )
@@ -84,14 +84,15 @@ def mix_problems(spec: JobSpec, contents: Sequence[DatasetContents]) -> Iterator
         rewarded += references if explored else 0
     if spec.uses_adv and comparable == 0:
         yield SpecError(
-            f"lambda_adv={shown(spec.lambda_adv)} compares rollouts with references, but no sampled row has one",
+            f"lambda_adv={format_weight(spec.lambda_adv)} compares rollouts with references, but no sampled row has a "
+            "reference",
             param="lambda_adv",
-            hint="add references to the rows, name an `openai` teacher, or set lambda_adv to 0",
+            hint="add a `reference` to the rows, use an `openai` teacher, or set lambda_adv to 0",
         )
     if spec.reward.discriminator_weight > 0 and rewarded == 0:
         yield SpecError(
-            f"reward.discriminator_weight={spec.reward.discriminator_weight:g} rewards closeness to references, but no "
-            "explored row has one",
+            f"reward.discriminator_weight={spec.reward.discriminator_weight:g} compares rollouts with references, but "
+            "no row of role 'rl' or 'both' has a reference",
             param="reward.discriminator_weight",
-            hint="add references to the rows, name an `openai` teacher, or set it to 0",
+            hint="add a `reference` to the rows, use an `openai` teacher, or set it to 0",
         )

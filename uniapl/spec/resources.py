@@ -1,7 +1,7 @@
-"""What the API answers and the SDK returns. Times are Unix seconds.
+"""Response models of the API and return types of the SDK. Times are Unix seconds.
 
-Service and client may be of different releases: unknown fields are kept, a field with named values takes any other text
-too (`JobState | str`), and a spec or row that this release does not know all of is `Kept` as it is.
+Service and client may be of different releases: unknown fields are kept, enumerations accept unknown values
+(`JobState | str`), and a spec or row that this release cannot parse is a `RawObject`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TERMINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "cancel
 
 
 class Output(BaseModel):
-    """A part of an answer. Docstrings under the fields become the OpenAPI text."""
+    """A part of a response. Docstrings below the fields become the OpenAPI descriptions."""
 
     model_config = ConfigDict(extra="allow", frozen=True, from_attributes=True, use_attribute_docstrings=True)
 
@@ -29,17 +29,17 @@ class JobError(Output):
     """Why a job failed."""
 
     code: str
-    """Stable identifier."""
+    """Stable identifier of the error."""
     message: str
-    """What happened, in words."""
+    """Description of the error."""
     category: Literal["user", "resource", "infra", "internal"] | str
-    """Who can mend it: the job's owner, a spec that needs less memory, the operator, or the developers."""
+    """Who can fix it: the user, a smaller resource request, the operator, or the developers."""
     hint: str | None
-    """What to do about it."""
+    """Suggested fix."""
     param: str | None
-    """The field of the spec at fault."""
+    """Path of the spec field at fault."""
     log_tail: str
-    """The last lines of the trainer's log, or of its server's where that is to blame."""
+    """Last lines of the trainer's log, or of the server's log if a server failed."""
 
 
 class Job(Output):
@@ -49,91 +49,90 @@ class Job(Output):
     """`job_…`"""
     object: Literal["job"] = "job"
     state: JobState | str
-    """`queued → starting → running → finalizing → succeeded`; beside them `retry_wait`, `paused`, `failed`,
+    """Current state: `queued → starting → running → finalizing → succeeded`, or `retry_wait`, `paused`, `failed`,
     `cancelled`."""
     phase: str | None
-    """What the trainer is doing now: loading, training, evaluating, saving."""
+    """Current phase of the trainer: loading, training, evaluating, saving."""
     name: str | None
-    """Title given in the spec."""
+    """Title from the spec."""
     spec: StoredSpec
-    """The spec with every default filled in; one that a newer release has stored is answered as it is."""
+    """The spec with all defaults; a spec of a newer release is returned unchanged."""
     step: int
-    """Policy updates made."""
+    """Policy updates done."""
     steps: int
-    """Policy updates wanted."""
+    """Total number of policy updates."""
     attempt: int
-    """How many times a worker has taken the job."""
+    """Number of attempts started by workers."""
     cancel_requested: bool
-    """Whether a cancellation is under way."""
+    """Whether cancellation was requested."""
     pause_requested: bool
-    """Whether it is paused, or will be once its last finished step is saved."""
+    """Whether the job is paused, or will be after its last finished step is saved."""
     error: JobError | None
-    """Why it failed."""
+    """The error of a failed job."""
     queue_position: int | None = None
-    """1 for the queued job that is taken next, of all that the workers share; `null` when it is not queued.
-    This and the next two are told when a job is looked up or listed, not by answers to a POST."""
+    """Position in the queue shared by all workers, from 1; `null` if the job is not queued. This field and the next two
+    are set in responses to GET, not to POST."""
     queue_reason: str | None = None
-    """In words, what it waits for: jobs before it, a worker, the time of its next attempt; `null` when it does not wait
-    for any of these."""
+    """Reason for waiting: earlier jobs, no available worker, or the time of the next attempt; `null` otherwise."""
     eta_s: float | None = None
-    """Seconds that the steps still to be made will take, without the wait for a worker, evaluations and checkpoints:
-    by the median of its last 20 steps, or before the first by earlier jobs of yours whose steps do the same work on
-    the workers that are alive. `null` when neither is known, and when the job is over."""
+    """Estimated seconds of the remaining steps, excluding queueing, evaluations and checkpoints. Based on the median of
+    the last 20 steps, or before the first step on your earlier jobs with equal steps on the live workers. `null` if
+    unknown, and for finished jobs."""
     created_at: float
-    """When it was accepted."""
+    """Time of submission."""
     started_at: float | None
-    """When a worker first took it."""
+    """Time of the first attempt."""
     finished_at: float | None
-    """When it reached a terminal state."""
+    """Time of the terminal state."""
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, also in a state that only a newer release knows."""
+        """Whether the state is terminal, including terminal states of newer releases."""
         return self.state in TERMINAL_STATES or self.finished_at is not None
 
 
 class JobEvent(Output):
-    """Something that happened to a job."""
+    """An event of a job: a state transition or a message."""
 
     id: int
-    """Counts from 1 within the job, without gaps; also the SSE event id."""
+    """Sequence number within the job, from 1 without gaps; also the SSE event id."""
     object: Literal["job.event"] = "job.event"
     created_at: float
-    """When it was recorded."""
+    """Time of recording."""
     level: Literal["info", "warning", "error"] | str
-    """How serious it is."""
+    """Severity."""
     type: Literal["state", "message"] | str
-    """`state` for a transition, `message` for a report of the trainer."""
+    """`state` for a transition, `message` for a report of the trainer or the worker."""
     message: str
-    """In words."""
+    """Text of the event."""
     data: dict[str, Any]
-    """Evidence; for a transition, the new `state`."""
+    """Structured data; for a transition, the new `state`."""
 
 
 class MetricPoint(Output):
-    """One number at one step."""
+    """Value of a metric at a step."""
 
     name: str
     """Metric name, such as `reward`, `uniapl/loss_adv` or `eval/score`."""
     step: int
-    """Policy updates made when it was measured."""
+    """Policy updates done at the measurement."""
     value: float
-    """The number."""
+    """Value of the metric."""
 
 
 class Sample(Output):
-    """The policy's greedy answer to one held-out row."""
+    """The policy's greedy answer to a held-out row."""
 
     step: int
-    """Policy updates made when it was sampled."""
+    """Policy updates done at sampling."""
     row: str
-    """The row's id."""
+    """Id of the row."""
     prompt: str
-    """What was asked."""
+    """Text of the prompt."""
     completion: str
-    """What the policy answered."""
+    """Answer of the policy."""
     reference: str | None
-    """What the teacher answered."""
+    """Reference answer of the teacher."""
     reward: float | None
     """Verified reward of the completion."""
     score: float | None
@@ -144,55 +143,55 @@ class CheckpointFile(Output):
     """One file of a checkpoint."""
 
     name: str
-    """File name, as in `GET /checkpoints/{id}/files/{name}`."""
+    """File name, for `GET /checkpoints/{id}/files/{name}`."""
     bytes: int
-    """Size."""
+    """Size in bytes."""
     sha256: str
-    """Hash of the contents."""
+    """SHA-256 of the contents."""
 
 
 class Checkpoint(Output):
-    """A saved policy that plain transformers can load."""
+    """A saved policy in transformers' format."""
 
     id: str
     """`ckpt_…`"""
     object: Literal["checkpoint"] = "checkpoint"
     job_id: str
-    """The job that wrote it."""
+    """Id of the job."""
     step: int
-    """Policy updates it contains."""
+    """Policy updates done."""
     bytes: int
-    """Size of all files."""
+    """Total size in bytes."""
     manifest_sha256: str
-    """Hash of the manifest, which holds the hash of every file."""
+    """SHA-256 of the manifest, which contains the hash of every file."""
     created_at: float
-    """When it was committed."""
+    """Time of the commit."""
     files: list[CheckpointFile]
-    """Its files, the optimizer's state included."""
+    """All files, including the optimizer state."""
 
 
 class Alias(Output):
-    """A name for a checkpoint, such as the one that is served."""
+    """A movable name of a checkpoint, such as `production`."""
 
     name: str
-    """The name."""
+    """Name of the alias."""
     object: Literal["alias"] = "alias"
     checkpoint_id: str
-    """What it stands for now."""
+    """Id of the current checkpoint."""
     version: int
-    """Grows by one with each change; to be named with the next."""
+    """Incremented with each change; required for the next change."""
     updated_at: float
-    """When it was changed."""
+    """Time of the last change."""
 
 
 class Secret(Output):
-    """A key for somebody else's server; its value is never shown."""
+    """An API key for an external server; its value is never returned."""
 
     name: str
-    """The name, for `teacher.api_key_secret`."""
+    """Name, for `teacher.api_key_secret`."""
     object: Literal["secret"] = "secret"
     updated_at: float
-    """When its value was stored."""
+    """Time of the last change of the value."""
 
 
 class Dataset(Output):
@@ -202,107 +201,107 @@ class Dataset(Output):
     """`ds_…`"""
     object: Literal["dataset"] = "dataset"
     name: str
-    """Title given at upload."""
+    """Title from the upload."""
     rows: int
-    """Lines."""
+    """Number of rows."""
     references: int
-    """Rows with a teacher's answer."""
+    """Number of rows with a reference answer."""
     rewards: int
-    """Rows with a verifiable reward."""
+    """Number of rows with a verifiable reward."""
     ignored_fields: dict[str, int] = {}
-    """Fields of the uploaded rows that are not read, each with the number of rows that have it; up to 100 are named,
-    and `(further fields)` counts rows with more. Inside lists they are written `messages[].name`."""
+    """Fields of the uploaded rows that are ignored, with the number of rows of each. At most 100 names; `(further
+    fields)` counts rows with others. Fields inside lists are written as `messages[].name`."""
     bytes: int
-    """Size as uploaded: compressed, or Parquet, if that was sent."""
+    """Size of the uploaded file in bytes, before decompression."""
     sha256: str
-    """Hash of what was uploaded."""
+    """SHA-256 of the uploaded file."""
     created_at: float
-    """When the upload was complete."""
+    """Time of completion of the upload."""
 
 
 class Upload(Output):
-    """A dataset on its way in, in as many requests as it takes."""
+    """A resumable upload of a dataset in several requests."""
 
     id: str
     """`up_…`"""
     object: Literal["upload"] = "upload"
     name: str
-    """Title of the dataset to be."""
+    """Title of the dataset."""
     bytes: int
-    """Size announced."""
+    """Announced size in bytes."""
     offset: int
-    """Bytes that have come; the next ones are sent with `Upload-Offset` set to this."""
+    """Bytes received; the value of `Upload-Offset` for the next request."""
     dataset_id: str | None
-    """What it has become."""
+    """Id of the resulting dataset; `null` before completion."""
     created_at: float
-    """When it was begun."""
+    """Time of creation."""
     expires_at: float
-    """When it is given up unless more is sent."""
+    """Time of expiry; extended by each request with data."""
 
 
-class Spread(Output):
-    """How a quantity is distributed over rows."""
+class Quantiles(Output):
+    """Mean and quantiles of a quantity over rows."""
 
     mean: float
     """Arithmetic mean."""
     p50: int
     """Median."""
     p95: int
-    """Only a twentieth of the rows has more."""
+    """95th percentile."""
     max: int
-    """The most."""
+    """Maximum."""
 
 
 class TextStatistics(Output):
-    """How long the texts of a kind are."""
+    """Length statistics of prompts or references."""
 
     count: int
-    """Rows of the sample that have such a text."""
-    characters: Spread
+    """Number of sampled rows with such a text."""
+    characters: Quantiles
     """Lengths in characters."""
-    tokens: Spread | None
-    """Lengths in the student's tokens, without those of its chat template; null when no student is named."""
+    tokens: Quantiles | None
+    """Lengths in tokens of the student, excluding its chat template; `null` without a student."""
 
 
 class DatasetStatistics(Output):
-    """What a dataset is made of."""
+    """Statistics of a dataset."""
 
     object: Literal["dataset.statistics"] = "dataset.statistics"
     rows: int
-    """Rows in all."""
+    """Number of rows."""
     references: int
-    """Rows with a teacher's answer."""
+    """Number of rows with a reference answer."""
     rewards: int
-    """Rows with a verifiable reward."""
+    """Number of rows with a verifiable reward."""
     sampled_rows: int
-    """Rows that everything below is about, evenly spread over the dataset; `rows` if that is all of them."""
+    """Number of rows in the evenly spaced sample on which the fields below are based; at most `rows`."""
     reward_types: dict[str, int]
-    """Rows of the sample by type of reward."""
+    """Number of sampled rows by reward type."""
     tags: dict[str, int]
-    """The 50 most frequent tags of the sample, with their numbers of rows."""
+    """The 50 most frequent tags of the sample, with the number of rows of each."""
     prompt: TextStatistics | None
-    """The prompts: all turns together."""
+    """Prompts, all turns together."""
     reference: TextStatistics | None
-    """The teacher's answers; null when the sample has none."""
+    """Reference answers; `null` if the sample has none."""
 
 
 class Model(Output):
-    """A model that a spec may name."""
+    """A model that job specs can use."""
 
     id: str
-    """The name."""
+    """Name of the model."""
     object: Literal["model"] = "model"
     kind: Literal["student", "discriminator"] | str
-    """What it may be used for."""
+    """Supported use."""
     source: str
     """Hub id with revision, or `local`."""
 
 
 class Page(Output, Generic[T]):
-    """One page of a list; ask for the next with `?after=<id of the last item>`."""
+    """One page of a list; request the next one with `?after=<id of the last item>`."""
 
     object: Literal["list"] = "list"
     data: list[T]
-    """The items."""
+    """Items of the page."""
     has_more: bool
-    """Whether there are items after the last one."""
+    """Whether more items follow."""

@@ -1,4 +1,4 @@
-"""A key for somebody else's server, as it is handed to the service."""
+"""Request body that stores a secret."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from uniapl.spec.base import Input
 def _fits_a_header(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("a secret is made of visible ASCII characters, without blanks or line ends")
+        raise ValueError("contains characters that an HTTP header cannot hold; use visible ASCII without spaces")
     return value
 
 
 class NewSecret(Input):
-    """A secret to store."""
+    """Value of a secret to store."""
 
     value: Annotated[SecretStr, Field(min_length=8, max_length=4096), AfterValidator(_fits_a_header)]
-    """Visible ASCII characters; at least 8, so that it can be told from other text where it must not be shown."""
+    """8 to 4096 visible ASCII characters. Shorter values could not be redacted from logs reliably."""

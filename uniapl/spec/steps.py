@@ -1,4 +1,4 @@
-"""One step of a run as one line of text."""
+"""The progress line of a training step."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ TERMS = {"sft": "uniapl/loss_sft", "grpo": "uniapl/loss_grpo", "adv": "uniapl/lo
 OTHERS = {"|g|": "grad_norm", "reward": "reward", "score": "disc/score_student"}
 STEP_TIME = "step_time"
 SHOWN = (LOSS, ALPHA, LAMBDA, *TERMS.values(), *OTHERS.values(), STEP_TIME)
-"""Names of the metrics that a line is made of."""
+"""Names of the metrics in a progress line."""
 
 
 def step_line(step: int, steps: int, values: Mapping[str, float], eta_s: float | None) -> str:
-    """The loss, its terms as they are weighted in it, further numbers, seconds, and the time that is left.
+    """Loss, weighted loss terms, further metrics, step time and remaining time.
 
     Args:
-        step: updates made so far.
-        steps: of the whole run.
-        values: metrics of the step by name; those that a mode has not are left out.
-        eta_s: seconds that the steps that are left will take; `None` where it is not known.
+        step: policy updates done.
+        steps: policy updates of the whole run.
+        values: metrics of the step by name; missing ones are skipped.
+        eta_s: seconds of the remaining steps; `None` if unknown.
     """
     numbers = {"loss": values.get(LOSS), **_weighted(values), **{k: values.get(name) for k, name in OTHERS.items()}}
     parts = [f"{label} {value + 0.0:.4g}" for label, value in numbers.items() if value is not None]

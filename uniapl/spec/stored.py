@@ -1,7 +1,7 @@
-"""What another release may have stored or answered: read as it is where this one does not know it.
+"""Forward-compatible types: specs and rows of another release, kept as they are if this release cannot parse them.
 
-Requests are read by `JobSpec` and `DatasetRow`, which refuse unknown keys. What is stored is a fact: to refuse it would
-take down every answer that shows it.
+`JobSpec` and `DatasetRow` reject unknown keys in requests. For stored objects a rejection would fail every response
+that contains one.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.job import JobSpec
 
 
-def _kept(given: Any) -> Any:
+def _raw(given: Any) -> Any:
     if isinstance(given, dict):
-        return Kept.model_validate(given)
-    return [_kept(item) for item in given] if isinstance(given, list) else given
+        return RawObject.model_validate(given)
+    return [_raw(item) for item in given] if isinstance(given, list) else given
 
 
-class Kept(BaseModel):
-    """An object that this release does not know all of, with everything that it holds; its keys are attributes."""
+class RawObject(BaseModel):
+    """A JSON object that this release cannot parse, unchanged; its keys are attributes."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_kept)]] = Field(init=False)
+    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_raw)]] = Field(init=False)
 
     if TYPE_CHECKING:
 
@@ -36,9 +36,9 @@ def _as_object(given: Any) -> Any:
     return given if isinstance(given, dict | BaseModel) else {"unreadable": given}
 
 
-StoredSpec = Annotated[JobSpec | Kept, Field(union_mode="left_to_right"), BeforeValidator(_as_object)]
-"""A `JobSpec` where this release knows every part of it, else `Kept`."""
-StoredRow = Annotated[DatasetRow | Kept, Field(union_mode="left_to_right"), BeforeValidator(_as_object)]
-"""A `DatasetRow` where this release knows every part of it, else `Kept`."""
-STORED_SPEC: TypeAdapter[JobSpec | Kept] = TypeAdapter(StoredSpec)
-STORED_ROW: TypeAdapter[DatasetRow | Kept] = TypeAdapter(StoredRow)
+StoredSpec = Annotated[JobSpec | RawObject, Field(union_mode="left_to_right"), BeforeValidator(_as_object)]
+"""A `JobSpec` if this release can parse it, else a `RawObject`."""
+StoredRow = Annotated[DatasetRow | RawObject, Field(union_mode="left_to_right"), BeforeValidator(_as_object)]
+"""A `DatasetRow` if this release can parse it, else a `RawObject`."""
+STORED_SPEC: TypeAdapter[JobSpec | RawObject] = TypeAdapter(StoredSpec)
+STORED_ROW: TypeAdapter[DatasetRow | RawObject] = TypeAdapter(StoredRow)

@@ -1,4 +1,4 @@
-"""The weights alpha and lambda_adv over the steps of a run: constants, schedules, stages."""
+"""Loss weights alpha and lambda_adv: constants, schedules and stages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 
 
 class Linear(Input):
-    """From `start` to `end` in a straight line, then `end`."""
+    """Linear change from `start` to `end`, then constant."""
 
     type: Literal["linear"] = "linear"
     start: NonNegative
@@ -22,11 +22,11 @@ class Linear(Input):
     end: NonNegative
     """Weight after `steps`."""
     steps: Count
-    """Length of the change."""
+    """Number of steps of the change."""
 
 
 class Cosine(Input):
-    """From `start` to `end` along half a cosine, then `end`; CHORD-mu goes from 0.9 to 0.05 (arXiv:2508.11408)."""
+    """Half-cosine change from `start` to `end`, then constant; CHORD-mu uses 0.9 to 0.05 (arXiv:2508.11408)."""
 
     type: Literal["cosine"] = "cosine"
     start: NonNegative
@@ -34,17 +34,17 @@ class Cosine(Input):
     end: NonNegative
     """Weight after `steps`."""
     steps: Count
-    """Length of the change."""
+    """Number of steps of the change."""
 
 
 class Warmup(Input):
-    """From nearly 0 up to `value` in a straight line, then `value`; never 0, so that the term is alive throughout."""
+    """Linear rise to `value`, then constant. The first step has a positive weight, so the term is never inactive."""
 
     type: Literal["warmup"] = "warmup"
     value: NonNegative
     """Weight after `steps`."""
     steps: Count
-    """Length of the rise."""
+    """Number of steps of the rise."""
 
 
 def _is_number(value: Any) -> str:
@@ -60,11 +60,11 @@ Alpha = Annotated[
     Annotated[float, Field(ge=0, le=1), Tag("number")] | Annotated[_Schedule, Tag("schedule")],
     Discriminator(_is_number),
 ]
-"""A `Weight` of at most 1; `JobSpec` checks that schedules stay within."""
+"""A `Weight` of at most 1; `JobSpec` checks the bound for schedules."""
 
 
 def value_at(weight: Weight, step: int) -> float:
-    """The weight at `step`, 0 for the first."""
+    """The weight at `step`, counted from 0."""
     match weight:
         case Linear(start=start, end=end, steps=steps):
             return start + (end - start) * min(step / steps, 1.0)
@@ -77,7 +77,7 @@ def value_at(weight: Weight, step: int) -> float:
 
 
 def bounds(weight: Weight) -> tuple[float, float]:
-    """Least and greatest value over all steps."""
+    """Minimum and maximum over all steps."""
     match weight:
         case Linear(start=start, end=end) | Cosine(start=start, end=end):
             return min(start, end), max(start, end)
@@ -87,8 +87,8 @@ def bounds(weight: Weight) -> tuple[float, float]:
             return float(weight), float(weight)
 
 
-def shown(weight: Weight) -> str:
-    """For messages and tables: `0.3`, or `cosine 0.9→0.05`."""
+def format_weight(weight: Weight) -> str:
+    """Short text for messages and tables: `0.3`, or `cosine 0.9→0.05`."""
     match weight:
         case Linear(start=start, end=end) | Cosine(start=start, end=end):
             return f"{weight.type} {start:g}→{end:g}"
@@ -99,7 +99,7 @@ def shown(weight: Weight) -> str:
 
 
 class Stage(Input):
-    """A part of the run with weights of its own, such as SFT before GRPO."""
+    """A part of the run with its own weights, such as SFT before GRPO."""
 
     steps: Count
     """Policy updates of this stage."""

@@ -14,10 +14,18 @@ import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from uniapl.errors import SpecError, TeacherError
-from uniapl.inference.http import Passing, Reply, TooLong, backoff_s, connections, exchange, retry_after_s, shown
+from uniapl.inference.http import (
+    Reply,
+    ReplyTooLong,
+    TransientError,
+    connections,
+    exchange,
+    truncate_for_message,
+)
 from uniapl.inference.public_transport import AddressRefused
+from uniapl.inference.retry import wait_s
 from uniapl.rewards.verify import final_answer
-from uniapl.run.credentials import Access
+from uniapl.run.credentials import Credentials
 from uniapl.run.redaction import Redactor
 from uniapl.spec.base import Text
 from uniapl.spec.dataset import Message
@@ -37,13 +45,13 @@ class Chat:
     """The connection to one teacher, and what has been spent on it."""
 
     def __init__(
-        self, teacher: OpenAITeacher, access: Access, *, on_event: Callable[[str], None] = lambda _: None
+        self, teacher: OpenAITeacher, credentials: Credentials, *, on_event: Callable[[str], None] = lambda _: None
     ) -> None:
         """Make the connection pool; nothing is sent.
 
         Args:
             teacher: the server.
-            access: its key, and where it may be.
+            credentials: its key, and where it may be.
             on_event: gets a line for each parameter that the server refuses.
 
         Raises:
@@ -55,10 +63,10 @@ class Chat:
         self._parameters = Parameters(teacher)
         self._on_event = on_event
         self._url = _url(teacher)
-        self._key = access.teacher_key(teacher)
+        self._key = credentials.teacher_key(teacher)
         self._redactor = Redactor([self._key] if self._key else [])
         self._stopped = asyncio.Event()
-        self._http = _connections(teacher, self._url if access.public_only else None)
+        self._http = _connections(teacher, self._url if credentials.public_only else None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,8 +91,8 @@ class Chat:
         for attempt in range(self._teacher.max_retries + 1):
             try:
                 return self._answer(await self._reply(messages, where), where)
-            except Passing as error:
-                problem, wait = error.problem, error.retry_after_s + backoff_s(attempt)
+            except TransientError as error:
+                problem, wait = error.problem, wait_s(attempt, retry_after_s=error.retry_after_s)
             if wait > LONGEST_WAIT_S:
                 problem += f"; it asks to wait {wait:.0f} s"
                 break
@@ -137,20 +145,20 @@ class Chat:
                 self._http, "POST", self._url, body=asked, token=self._key,
                 timeout_s=teacher.timeout_s, largest=LARGEST_REPLY,
             )  # fmt: skip
-        except TooLong as error:
+        except ReplyTooLong as error:
             raise self._refused(where, str(error)) from None
         except AddressRefused as error:
             hint = "give the address of a public server, or ask the operator to list this one"
             raise self._refused(where, f"is not asked: {error}", "teacher.base_url", hint) from None
-        except Passing as error:
-            raise Passing(self._shown(error.problem)) from None
+        except TransientError as error:
+            raise TransientError(self._shown(error.problem)) from None
 
     def _answer(self, reply: Reply, where: str) -> str:
         """What the teacher wrote, once it is known to be whole."""
         if reply.status != 200:
             said = f"status {reply.status}: {self._shown(_message(reply.content))}"
             if reply.status == 429 or reply.status >= 500:
-                raise Passing(said, retry_after_s(reply.retry_after))
+                raise TransientError(said, reply.retry_after_s)
             raise self._refused(where, f"answered with {said}", *self._remedy(reply.status))
         try:
             completion = _Completion.model_validate_json(reply.content)
@@ -202,7 +210,7 @@ class Chat:
 
     def _shown(self, text: str) -> str:
         """A short part of what came from outside, on one line and without the key, should the server repeat it."""
-        return shown(self._redactor.text(text))
+        return truncate_for_message(self._redactor.text(text))
 
 
 def _url(teacher: OpenAITeacher) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from uniapl.errors import TeacherError
 from uniapl.rewards.gold_check import failing_references, row_name
 from uniapl.rewards.pool import RewardPool
-from uniapl.run.credentials import Access
-from uniapl.run.signals import heed_stop, stop_asked
+from uniapl.run.credentials import Credentials
+from uniapl.run.signals import raise_if_stopped, stop_requested
 from uniapl.spec.dataset import DatasetRow, Message
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import uses_references
@@ -33,7 +33,7 @@ class _Question:
 
 
 def fill_references(
-    spec: JobSpec, mix: list[Rows], held_out: Rows, *, cache: Path, on_event: OnEvent, access: Access
+    spec: JobSpec, mix: list[Rows], held_out: Rows, *, cache: Path, on_event: OnEvent, credentials: Credentials
 ) -> tuple[list[Rows], Rows]:
     """Ask the teacher for the references that a run will use and that its rows lack.
 
@@ -45,7 +45,7 @@ def fill_references(
         held_out: rows of the evaluation; all of them are filled.
         cache: folder of answers, shared by runs.
         on_event: told what is asked, how it goes, and what it took.
-        access: the teacher's key, and where it may be.
+        credentials: the teacher's key, and where it may be.
 
     Returns:
         mix and held_out, with references.
@@ -65,7 +65,7 @@ def fill_references(
     ]
     if spec.evaluation is not None:
         asking.append((spec.evaluation.dataset, held_out))
-    answers = _answers(_questions(asking, teacher), teacher, AnswerCache(cache), on_event, access)
+    answers = _answers(_questions(asking, teacher), teacher, AnswerCache(cache), on_event, credentials)
 
     def filled(rows: Rows) -> Rows:
         return [
@@ -101,18 +101,26 @@ def _questions(datasets: Iterable[tuple[str, Rows]], teacher: OpenAITeacher) -> 
 
 
 def _answers(
-    questions: dict[str, _Question], teacher: OpenAITeacher, cache: AnswerCache, on_event: OnEvent, access: Access
+    questions: dict[str, _Question],
+    teacher: OpenAITeacher,
+    cache: AnswerCache,
+    on_event: OnEvent,
+    credentials: Credentials,
 ) -> dict[str, str]:
     """Answers by key: those in the cache, and those that the teacher gives."""
     answers = {key: answer for key in questions if (answer := cache.get(key)) is not None}
     missing = {key: question for key, question in questions.items() if key not in answers}
     if questions:
         on_event(f"the teacher {teacher.model} is asked for {len(missing)} answers; {len(answers)} are in the cache")
-    return answers | (asyncio.run(_ask_all(missing, teacher, cache, on_event, access)) if missing else {})
+    return answers | (asyncio.run(_ask_all(missing, teacher, cache, on_event, credentials)) if missing else {})
 
 
 async def _ask_all(
-    questions: dict[str, _Question], teacher: OpenAITeacher, cache: AnswerCache, on_event: OnEvent, access: Access
+    questions: dict[str, _Question],
+    teacher: OpenAITeacher,
+    cache: AnswerCache,
+    on_event: OnEvent,
+    credentials: Credentials,
 ) -> dict[str, str]:
     """Ask with `concurrency` requests in flight; after a failure or a stop those in flight finish, and it is raised."""
     waiting = iter(questions.items())  # shared: each asker takes the next
@@ -123,7 +131,7 @@ async def _ask_all(
     async def ask_on() -> None:
         nonlocal told
         for key, question in waiting:
-            if failures or stop_asked():
+            if failures or stop_requested():
                 return
             try:
                 answers[key] = await chat.ask(question.messages, question.where)
@@ -135,13 +143,13 @@ async def _ask_all(
                 told = time.monotonic()
                 on_event(f"{len(answers)} of {len(questions)} answers came")
 
-    async with Chat(teacher, access, on_event=on_event) as chat, asyncio.TaskGroup() as askers:
+    async with Chat(teacher, credentials, on_event=on_event) as chat, asyncio.TaskGroup() as askers:
         asking = [askers.create_task(ask_on()) for _ in range(min(teacher.concurrency, len(questions)))]
         while (await asyncio.wait(asking, timeout=LOOK_S))[1]:
-            if stop_asked():
+            if stop_requested():
                 chat.stop()
     on_event(f"{len(answers)} answers came, for {chat.requests} requests and {chat.tokens} tokens")
-    heed_stop()  # first: it makes failures of those that wait for another try
+    raise_if_stopped()  # first: it makes failures of those that wait for another try
     if failures:
         raise failures[0]
     return answers

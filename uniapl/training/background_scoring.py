@@ -1,46 +1,55 @@
-"""Judges answers while others are still being sampled.
-
-What is judged ahead is only remembered; whoever needs it asks the same question again and finds the answer there, so
-nothing depends on how far this came. One thread for the whole run: processes that it starts end with it.
-"""
+"""A background thread that scores completions while others are still being sampled."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from typing import Generic, TypeVar
 
-from uniapl.errors import UniaplError
+Key = TypeVar("Key", bound=Hashable)
+Result = TypeVar("Result")
 
 
-class Ahead:
-    """A thread that judges in the order in which answers come."""
+class BackgroundScorer(Generic[Key, Result]):
+    """Runs scoring functions one at a time, in the order of submission.
+
+    One thread serves the whole run: child processes that it starts may end with the thread that started them.
+    """
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-        self._under_way: list[Future[tuple[float, float]]] = []
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="scoring")
+        self._futures: dict[Key, Future[Result]] = {}
+        self._spans: list[tuple[float, float]] = []
 
-    def put(self, judge: Callable[[], None]) -> None:
-        """Judge something soon; an error is not told, since the question will be asked again."""
+    def submit(self, key: Key, score: Callable[[], Result]) -> None:
+        """Schedule `score`; its result is found under `key`. A key that is scheduled already is not scored again."""
+        if key not in self._futures:
+            self._futures[key] = self._executor.submit(self._timed, score)
 
-        def timed() -> tuple[float, float]:
-            started = time.monotonic()
-            with suppress(UniaplError):
-                judge()
-            return started, time.monotonic()
+    def drain(self, sampled_at: float) -> tuple[dict[Key, Future[Result]], float]:
+        """Wait for everything submitted, and forget it.
 
-        self._under_way.append(self._executor.submit(timed))
+        Returns:
+            The finished futures, of which each raises what its scoring function raised when its result is taken; and
+            the seconds of scoring that fell before `sampled_at` (monotonic).
+        """
+        futures, self._futures = self._futures, {}
+        wait(futures.values())
+        spans, self._spans = self._spans, []
+        return futures, sum(max(0.0, min(end, sampled_at) - start) for start, end in spans)
 
-    def finish(self, sampled_at: float) -> float:
-        """Wait for all that was put; returns the seconds of it that fell before `sampled_at` (monotonic)."""
-        spans = [future.result() for future in self._under_way]
-        self._under_way.clear()
-        return sum(max(0.0, min(end, sampled_at) - start) for start, end in spans)
-
-    def drop(self) -> None:
-        """Give up what was put and has not begun, and wait for what has."""
-        for future in self._under_way:
+    def cancel(self) -> None:
+        """Discard what has not begun, and wait for what has."""
+        for future in self._futures.values():
             future.cancel()
-        wait(self._under_way)
-        self._under_way.clear()
+        wait(self._futures.values())
+        self._futures.clear()
+        self._spans.clear()
+
+    def _timed(self, score: Callable[[], Result]) -> Result:
+        started = time.monotonic()
+        try:
+            return score()
+        finally:
+            self._spans.append((started, time.monotonic()))

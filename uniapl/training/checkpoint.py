@@ -39,7 +39,8 @@ from uniapl.model.policy import Policy
 from uniapl.run.manifest import SavedCheckpoint, folder_of, publish, steps_in
 from uniapl.spec.job import JobSpec
 
-STATE = "state.json"
+FOLDER, STATE = "checkpoints", "state.json"
+"""The folder of all checkpoints in a run directory; the trainer's state in a checkpoint."""
 
 
 def save(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from uniapl.batching.batch import Sequence
-from uniapl.batching.packed import packs
+from uniapl.batching.packed import pack
 from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Discriminator
 from uniapl.model.logprobs import completion_logprobs, precision
@@ -18,11 +18,11 @@ from uniapl.model.policy import Policy
 from uniapl.rewards.pool import Question, RewardPool
 from uniapl.rewards.verify import final_answer
 from uniapl.rollout.generator import Completion, Generator
-from uniapl.run.signals import heed_stop
+from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Adversarial
 from uniapl.training.behaviour_profile import Profile, measure
-from uniapl.training.rollout_collector import comparison
+from uniapl.training.group_scoring import comparison
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def evaluate(
         prompts = [row.prompt_ids for row in rows]
         groups = generator.sample(prompts, group_size=group_size, seed=0, greedy=greedy)
         asked = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
-        return _judge(asked, spec.adversarial, policy, rewards, discriminator)
+        return _score_answers(asked, spec.adversarial, policy, rewards, discriminator)
 
     referenced, temperature = [row for row in rows if row.reference_ids], spec.rollout.temperature
     plain = reference_logprobs(referenced, policy, spec, temperature=1.0)
@@ -116,7 +116,7 @@ def evaluate(
     )
 
 
-def _judge(
+def _score_answers(
     asked: list[tuple[EncodedRow, Completion]],
     options: Adversarial,
     policy: Policy,
@@ -157,11 +157,11 @@ def reference_logprobs(
     sequences = [Sequence(row.prompt_ids, row.reference_ids or [], demonstration=True) for row in rows]
     found: list[list[float]] = []
     budget = spec.resources.micro_batch_tokens
-    for pack in packs(sequences, budget, policy.pad_id, policy.device, policy.layout):
-        heed_stop()
+    for packed in pack(sequences, budget, policy.pad_id, policy.device, policy.layout):
+        raise_if_stopped()
         with precision(policy.device):
-            logprobs, _ = completion_logprobs(policy.model, pack, temperature=temperature)
-        found += [row[mask].tolist() for row, mask in zip(logprobs, pack.batch.completion_mask, strict=True)]
+            logprobs, _ = completion_logprobs(policy.model, packed, temperature=temperature)
+        found += [row[mask].tolist() for row, mask in zip(logprobs, packed.batch.completion_mask, strict=True)]
     return found
 
 

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from uniapl.batching.batch import Counts, MicroBatch, Sequence
-from uniapl.batching.packed import Pack, packs
+from uniapl.batching.packed import PackedBatch, pack
 from uniapl.errors import DivergedError
 from uniapl.model.logprobs import completion_logprobs, precision
 from uniapl.model.policy import Policy, Reference
 from uniapl.objective.losses import bounded_anchor, kl_penalty, unified_terms
-from uniapl.run.signals import heed_stop
+from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Weights
 
@@ -69,9 +69,9 @@ class Learner:
         felt, unfelt = self._by_weight(sequences, weights)
         totals = _sampled_totals(unfelt)
         by_term = {name: self._zeros() for name in alive} if measure_terms else None
-        for pack in packs(felt, self._spec.resources.micro_batch_tokens, policy.pad_id, policy.device, policy.layout):
-            heed_stop()
-            self._accumulate(pack, counts, weights, totals, by_term)
+        for packed in pack(felt, self._spec.resources.micro_batch_tokens, policy.pad_id, policy.device, policy.layout):
+            raise_if_stopped()
+            self._accumulate(packed, counts, weights, totals, by_term)
         metrics = self._loss_metrics(totals, counts, weights)
         if by_term:
             metrics |= self._merge_terms(by_term)
@@ -83,6 +83,10 @@ class Learner:
         metrics["perf/forward_tokens"] = totals["forward_tokens"]
         return metrics
 
+    def discard_gradients(self) -> None:
+        """Drop the gradients of an update that was stopped."""
+        self.optimizer.zero_grad()
+
     def _by_weight(self, sequences: Seq[Sequence], weights: Weights) -> tuple[list[Sequence], list[Sequence]]:
         """The sequences that the gradient feels, and the others, which no forward needs."""
         kl_penalty = self._spec.grpo.kl_coef > 0
@@ -91,19 +95,19 @@ class Learner:
 
     def _accumulate(
         self,
-        pack: Pack,
+        packed: PackedBatch,
         counts: Counts,
         weights: Weights,
         totals: defaultdict[str, float],
         by_term: dict[str, list[Tensor]] | None,
     ) -> None:
         """Forward and backward of one pack; adds to the gradients and to the sums of the metrics."""
-        spec, batch = self._spec, pack.batch
+        spec, batch = self._spec, packed.batch
         temperature = torch.where(batch.sampled, spec.rollout.temperature, 1.0)  # (B,)
         with precision(self._policy.device):
             if self._reference is not None and batch.explored.any():
-                batch = replace(batch, ref_logprobs=self._reference.logprobs(pack, temperature=temperature))
-            logprobs, entropy = completion_logprobs(self._policy.model, pack, temperature=temperature)
+                batch = replace(batch, ref_logprobs=self._reference.logprobs(packed, temperature=temperature))
+            logprobs, entropy = completion_logprobs(self._policy.model, packed, temperature=temperature)
         sampler_logprobs = batch.old_logprobs
         batch = replace(batch, old_logprobs=bounded_anchor(logprobs, sampler_logprobs, spec.rollout.max_ratio))
         terms = unified_terms(logprobs, batch, counts, spec)
@@ -114,7 +118,7 @@ class Learner:
             self._backward_by_term(weighted, batch, by_term)
         for name in TERMS:
             totals[name] += getattr(terms, name).item()
-        totals["forward_tokens"] += pack.input_ids.numel()
+        totals["forward_tokens"] += packed.input_ids.numel()
         if batch.ref_logprobs is not None:
             explored = batch.completion_mask & batch.explored[:, None]
             totals["kl"] += kl_penalty(logprobs.detach(), batch.ref_logprobs, explored, "k3").sum().item()

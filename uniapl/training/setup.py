@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +14,8 @@ from uniapl.discriminators.load import discriminator_server, load_discriminator,
 from uniapl.errors import DatasetError, SpecError
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.device import Found, find_device
-from uniapl.model.layout_check import stretches, with_layout
+from uniapl.model.kernels import kernels_for
+from uniapl.model.layout_check import batch_dependence, with_layout
 from uniapl.model.lora import load_adapter, with_lora
 from uniapl.model.policy import Policy, Reference, load_policy, with_chat_template
 from uniapl.rewards.gold_check import Checked, failing_references, row_name, unusable_golds
@@ -22,7 +25,7 @@ from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.rollout.vllm import VllmGenerator
 from uniapl.run import manifest
 from uniapl.run.config import SAMPLER, ModelSource, RunConfig
-from uniapl.run.credentials import Access
+from uniapl.run.credentials import Credentials
 from uniapl.run.reporter import Reporter
 from uniapl.run.signals import Signals
 from uniapl.spec.backend import VllmSampler
@@ -31,13 +34,17 @@ from uniapl.spec.importers.rows import IgnoredFields
 from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.requirements import DatasetContents, check_mix, uses_references
 from uniapl.teachers.references import fill_references, without_failing_references
+from uniapl.training import checkpoint
+from uniapl.training.evaluation import Evaluation, evaluate
 from uniapl.training.health import HealthMonitor
 from uniapl.training.learner import Learner
-from uniapl.training.rollout_collector import Explorer
+from uniapl.training.rollout_collector import RolloutCollector
 from uniapl.training.trainer import Trainer
 
 
-def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: RewardPool, access: Access) -> Trainer:
+def prepare(
+    run: RunConfig, reporter: Reporter, signals: Signals, rewards: RewardPool, credentials: Credentials
+) -> Trainer:
     """Load models and data, from the checkpoint where there is one to resume from.
 
     Raises:
@@ -46,7 +53,8 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
     spec = run.spec
     found = find_device()
     device = found.device
-    mix_rows, held_out_rows = _load_data(run, reporter, signals, rewards, access)
+    kernels_for(device).prepare_process()
+    mix_rows, held_out_rows = _load_data(run, reporter, signals, rewards, credentials)
     if (server := discriminator_server(spec, run) if spec.uses_discriminator else None) is not None:
         reporter.phase("warming_discriminator")
         server.wait()  # before the student takes memory that the server counts on
@@ -68,9 +76,9 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
             f"completions are trained without sharing their prompt, more slowly: {obstacle}", level="warning"
         )
     longest = spec.data.max_prompt_tokens + max(spec.data.max_reference_tokens, spec.rollout.max_new_tokens)
-    if (stretch := stretches(policy, longest)) is not None:
+    if (dependence := batch_dependence(policy, longest)) is not None:
         reporter.event(
-            f"the student's {stretch}, and this spec allows {longest}: samples and gradients then depend on how "
+            f"the student's {dependence}, and this spec allows {longest}: samples and gradients then depend on how "
             "sequences are batched; lower data.max_prompt_tokens, data.max_reference_tokens and rollout.max_new_tokens",
             level="warning",
         )
@@ -89,12 +97,35 @@ def prepare(run: RunConfig, reporter: Reporter, signals: Signals, rewards: Rewar
         reporter.phase("loading_discriminator")
         discriminator = load_discriminator(spec, run, device, server)
     generator = _generator(run, policy, reporter)
-    explorer = Explorer(spec, policy, generator, rewards, discriminator)
-    health = HealthMonitor(spec.health)
-    trainer = Trainer(run, reporter, signals, policy, learner, explorer, health, mix, held_out, done)
+    collector = RolloutCollector(spec, policy, generator, rewards, discriminator)
+    trainer = Trainer(
+        run,
+        reporter,
+        signals,
+        learner,
+        collector,
+        HealthMonitor(spec.health),
+        partial(checkpoint.save, Path(run.run_dir) / checkpoint.FOLDER, policy, learner.optimizer, spec),
+        _evaluation(held_out, collector) if held_out else None,
+        mix,
+        done,
+    )
     if run.resume_from is not None:
+        checkpoint.load_optimizer(Path(run.resume_from), policy, learner.optimizer)
         trainer.resume(Path(run.resume_from))
     return trainer
+
+
+def _evaluation(held_out: list[EncodedRow], collector: RolloutCollector) -> Callable[[], Evaluation]:
+    return partial(
+        evaluate,
+        held_out,
+        spec=collector.spec,
+        policy=collector.policy,
+        generator=collector.generator,
+        rewards=collector.rewards,
+        discriminator=collector.discriminator,
+    )
 
 
 def _report_device(found: Found, reporter: Reporter) -> None:
@@ -126,7 +157,7 @@ def _generator(run: RunConfig, policy: Policy, reporter: Reporter) -> Generator:
 
 
 def _load_data(
-    run: RunConfig, reporter: Reporter, signals: Signals, rewards: RewardPool, access: Access
+    run: RunConfig, reporter: Reporter, signals: Signals, rewards: RewardPool, credentials: Credentials
 ) -> tuple[list[list[DatasetRow]], list[DatasetRow]]:
     """Rows of each entry of the mix and of the evaluation, with the teacher's answers where they lack references.
 
@@ -147,8 +178,10 @@ def _load_data(
     if spec.teacher.type == "openai":
         reporter.phase("asking_teacher")
         cache = run.teacher_cache_path()
-        with signals.loading(breaks_off=False):  # answers under way are paid for
-            mix, held_out = fill_references(spec, mix, held_out, cache=cache, on_event=reporter.event, access=access)
+        with signals.loading(abort=False):  # answers under way are paid for
+            mix, held_out = fill_references(
+                spec, mix, held_out, cache=cache, on_event=reporter.event, credentials=credentials
+            )
     if spec.data.filter_teacher:
         entries = zip(mix, spec.dataset_mix, strict=True)
         mix = [_filter(rows, entry, spec, rewards, reporter) for rows, entry in entries]

@@ -1,4 +1,4 @@
-"""The loop: demonstrations and rollouts in every step, one gradient, one update.
+"""The training loop: each step combines demonstrations and rollouts into one gradient and one update.
 
 for each step k:
     rows        <- the dataset mix, a function of (seed, k)
@@ -11,51 +11,92 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 from uniapl import tracing
 from uniapl.batching.batch import Sequence
 from uniapl.data.encoding import EncodedRow
 from uniapl.data.mixture import rows_of_step
-from uniapl.discriminators.learned import LearnedDiscriminator
+from uniapl.discriminators.base import Discriminator
 from uniapl.errors import DivergedError, SpecError, UnhealthyError
-from uniapl.model.policy import Policy
+from uniapl.objective.adversarial import RunningBaseline
 from uniapl.run import manifest
 from uniapl.run.config import RunConfig
+from uniapl.run.manifest import SavedCheckpoint
 from uniapl.run.progress import Progress
 from uniapl.run.reporter import Reporter
-from uniapl.run.signals import Signals, Stopped, heed_stop
+from uniapl.run.signals import Signals, Stopped, raise_if_stopped
 from uniapl.training import checkpoint
 from uniapl.training.behaviour_profile import draw, file_of, save
-from uniapl.training.evaluation import evaluate
+from uniapl.training.evaluation import Evaluation
+from uniapl.training.group_scoring import Prompt
 from uniapl.training.health import HealthMonitor
-from uniapl.training.learner import Learner
-from uniapl.training.rollout_collector import Explorer, Metrics, Prompt
+from uniapl.training.learner import Metrics
 
 DISCRIMINATOR, PROFILE = "discriminator", "profile"
-"""Folders within a checkpoint: a learned discriminator, the measurements so far."""
+"""Folders within a checkpoint: a learned discriminator, the behaviour profiles so far."""
+SaveCheckpoint = Callable[[int, dict[str, Any], Mapping[str, Callable[[Path], None]]], SavedCheckpoint]
+"""Writes the policy and its optimizer, with the trainer's step, its state and further folders by name."""
+
+
+class PolicyLearner(Protocol):
+    """The part of `Learner` that the loop calls."""
+
+    def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool) -> Metrics:
+        """One optimizer step over all sequences."""
+        ...
+
+    def discard_gradients(self) -> None:
+        """Drop the gradients of an update that was stopped."""
+        ...
+
+
+class Collector(Protocol):
+    """The part of `RolloutCollector` that the loop calls."""
+
+    baseline: RunningBaseline
+    discriminator: Discriminator | None
+
+    def sync(self, version: int) -> None:
+        """Give the sampler the policy's weights after `version` updates."""
+        ...
+
+    def collect(self, prompts: Seq[Prompt], step: int) -> tuple[list[Sequence], Metrics]:
+        """Sample, verify and score completions of each prompt."""
+        ...
+
+    def learn(self, metrics: Metrics) -> None:
+        """Train the discriminator on the step's comparisons."""
+        ...
+
+    def cancel(self) -> None:
+        """Discard background scoring."""
+        ...
 
 
 @dataclass
 class Trainer:
-    """Everything a run needs, loaded."""
+    """The loop over steps, with everything it needs loaded."""
 
     run: RunConfig
     reporter: Reporter
     signals: Signals
-    policy: Policy
-    learner: Learner
-    explorer: Explorer
+    learner: PolicyLearner
+    collector: Collector
     health: HealthMonitor
+    save_checkpoint: SaveCheckpoint
+    evaluate: Callable[[], Evaluation] | None
+    """`None` where no rows are held out."""
     mix: list[list[EncodedRow]]
-    held_out: list[EncodedRow]
     done: int
-    """Updates made so far."""
+    """Updates so far."""
     progress: Progress = field(default_factory=Progress)
     _saved: int = field(init=False)
-    """Step of the newest checkpoint: the one that this run began from, or one that it has written."""
+    """Step of the newest checkpoint: the one that this run started from, or one that it has written."""
 
     def __post_init__(self) -> None:
         self._saved = self.done
@@ -66,25 +107,24 @@ class Trainer:
 
     @property
     def _checkpoints(self) -> Path:
-        return Path(self.run.run_dir) / "checkpoints"
+        return Path(self.run.run_dir) / checkpoint.FOLDER
 
     def resume(self, path: Path) -> None:
-        """Take up the optimizer and the running means of a checkpoint; its weights are loaded already.
+        """Restore the trainer's state from a checkpoint; weights and optimizer are restored already.
 
         Raises:
-            CheckpointError: the checkpoint lacks something.
-            SpecError: it is beyond the job's last step.
+            CheckpointError: the checkpoint is incomplete.
+            SpecError: the checkpoint is beyond the job's last step.
         """
         steps = self.run.spec.schedule.steps
         if self.done > steps:
             raise SpecError(f"the checkpoint is already at step {self.done} of {steps}", param="schedule.steps")
-        checkpoint.load_optimizer(path, self.policy, self.learner.optimizer)
         state = checkpoint.load_state(path)
-        self.explorer.baseline.mean = state["score_baseline"]
+        self.collector.baseline.mean = state["score_baseline"]
         self.health.restore(state["health"])
-        if isinstance(self.explorer.discriminator, LearnedDiscriminator):
-            self.explorer.discriminator.load(path / DISCRIMINATOR)
-        if (path / PROFILE).is_dir():  # another attempt's: its picture begins where the job did
+        if self.collector.discriminator is not None:
+            self.collector.discriminator.load(path / DISCRIMINATOR)
+        if (path / PROFILE).is_dir():  # from an earlier attempt: the picture covers the whole job
             _copy_profiles(path / PROFILE, self._profiles)
         self.reporter.event(f"resumed after step {self.done}", step=self.done)
 
@@ -92,7 +132,7 @@ class Trainer:
         """Run to the last step.
 
         Returns:
-            False when a signal asked to stop before that; the last finished step has a checkpoint then too.
+            False when the run was stopped on request before that; the last finished step then has a checkpoint too.
         """
         try:
             self._train()
@@ -111,7 +151,7 @@ class Trainer:
             self._evaluate()
         self.reporter.phase("training")
         while self.done < schedule.steps:
-            heed_stop()
+            raise_if_stopped()
             try:
                 with tracing.span("step", step=self.done + 1):
                     metrics = self._step(self.done)
@@ -121,7 +161,7 @@ class Trainer:
             self.done += 1
             self.reporter.metrics(self.done, metrics)
             self.progress.print_step(self.done, schedule.steps, metrics)
-            self._judge(metrics)
+            self._check_health(metrics)
             last = self.done == schedule.steps
             if last or self.done % schedule.eval_every == 0:
                 self._evaluate()
@@ -129,27 +169,42 @@ class Trainer:
                 self._save()
 
     def _stop(self) -> None:
-        """Drop what is under way, and see that the last finished step has a checkpoint."""
-        self.learner.optimizer.zero_grad()
+        """Discard the unfinished step, and save the last finished one if it has no checkpoint."""
+        self.learner.discard_gradients()
         if self.done > self._saved:
             self._save()
-        self.explorer.ahead.drop()
-        finished = (
-            f"after step {self.done}, the last finished one" if self.done else "before the first step was finished"
+        self.collector.cancel()
+        self.reporter.event(
+            f"stopped on request; checkpoint saved at step {self.done}"
+            if self.done
+            else "stopped on request before the first step finished"
         )
-        self.reporter.event(f"stopped on request {finished}")
 
     def _step(self, step: int) -> Metrics:
-        """Policy update number `step`, counted from 0; a stop within it changes nothing that a checkpoint holds."""
-        baseline = self.explorer.baseline.mean
+        """Policy update number `step`, counted from 0; a stop within it leaves the state in checkpoints as it was."""
+        baseline = self.collector.baseline.mean
         try:
             return self._update(step)
         except Stopped:
-            self.explorer.baseline.mean = baseline
+            self.collector.baseline.mean = baseline
             raise
 
     def _update(self, step: int) -> Metrics:
         started = time.monotonic()
+        sequences, prompts = self._inputs(step)
+        metrics: Metrics = {}
+        if prompts:
+            synced = self._sync()
+            rollouts, metrics = self.collector.collect(prompts, step)
+            metrics |= synced
+            sequences += rollouts
+        measure = step % self.run.spec.schedule.term_norms_every == 0
+        metrics |= self.learner.update(sequences, step, measure_terms=measure)
+        self.collector.learn(metrics)
+        return metrics | {"step_time": time.monotonic() - started}
+
+    def _inputs(self, step: int) -> tuple[list[Sequence], list[Prompt]]:
+        """The step's demonstrations, and its prompts to sample from."""
         spec = self.run.spec
         chosen = rows_of_step(
             step,
@@ -159,38 +214,28 @@ class Trainer:
             seed=spec.seed,
         )
         weights = spec.weights_at(step)
-        sequences: list[Sequence] = []
+        demonstrations: list[Sequence] = []
         prompts: list[Prompt] = []
         for entry, index in chosen:
             row, role = self.mix[entry][index], spec.dataset_mix[entry].role
             if weights.alpha > 0 and role in ("sft", "both") and row.reference_ids:
-                sequences.append(Sequence(row.prompt_ids, row.reference_ids, demonstration=True))
+                demonstrations.append(Sequence(row.prompt_ids, row.reference_ids, demonstration=True))
             explored = weights.alpha < 1 and role in ("rl", "both")
             compared = weights.lambda_adv > 0 and role in spec.compared_roles() and row.reference is not None
             if explored or compared:
                 prompts.append(Prompt(row, explored, compared))
-        metrics: Metrics = {}
-        if prompts:
-            synced = self._sync()
-            rollouts, metrics = self.explorer.explore(prompts, step)
-            metrics |= synced
-            sequences += rollouts
-        measure = step % spec.schedule.term_norms_every == 0
-        metrics |= self.learner.update(sequences, step, measure_terms=measure)
-        self.explorer.learn(metrics)
-        return metrics | {"step_time": time.monotonic() - started}
+        return demonstrations, prompts
 
     def _sync(self) -> Metrics:
-        """Have the sampler take the policy's weights as they are."""
         started = time.monotonic()
-        self.explorer.generator.sync(self.done)
+        self.collector.sync(self.done)
         return {"time/sync_weights": time.monotonic() - started}
 
-    def _judge(self, metrics: Metrics) -> None:
-        """Tell the failure signatures that begin at this step.
+    def _check_health(self, metrics: Metrics) -> None:
+        """Report the failure signatures that begin at this step.
 
         Raises:
-            UnhealthyError: one of those that the job stops on; a checkpoint has been written then.
+            UnhealthyError: the job stops on one of them; a checkpoint is written first.
         """
         for finding in self.health.observe(self.done, metrics):
             self.reporter.event(
@@ -205,11 +250,11 @@ class Trainer:
                 raise UnhealthyError(
                     f"{finding.signature} at step {finding.step}: {finding.message}",
                     param="health.stop_on",
-                    hint="the last checkpoint is from this step",
+                    hint="inspect the checkpoint of this step, change the spec, and resume from an earlier checkpoint",
                 )
 
     def _evaluate_at_the_end(self) -> None:
-        """Make up for the last evaluation, in which the run was stopped; what it measures belongs in a checkpoint."""
+        """Repeat the last evaluation, during which the run was stopped; a new profile belongs in a checkpoint."""
         profile = file_of(self._profiles, self.done)
         known = profile.exists()
         self._evaluate()
@@ -217,19 +262,11 @@ class Trainer:
             self._save()
 
     def _evaluate(self) -> None:
-        if not self.held_out:
+        if self.evaluate is None:
             return
         self.reporter.phase("evaluating")
         self._sync()
-        spec = self.run.spec
-        found = evaluate(
-            self.held_out,
-            spec=spec,
-            policy=self.policy,
-            generator=self.explorer.generator,
-            rewards=self.explorer.rewards,
-            discriminator=self.explorer.discriminator,
-        )
+        spec, found = self.run.spec, self.evaluate()
         profile = found.profile(self.done)
         self.reporter.metrics(self.done, found.metrics() | (profile.metrics() if profile else {}))
         if profile is not None:
@@ -249,22 +286,20 @@ class Trainer:
 
     def _save(self) -> None:
         self.reporter.phase("saving")
-        spec = self.run.spec
-        state = {"score_baseline": self.explorer.baseline.mean, "health": self.health.state()}
-        judge = self.explorer.discriminator
+        state = {"score_baseline": self.collector.baseline.mean, "health": self.health.state()}
         parts: dict[str, Callable[[Path], None]] = {}
-        if isinstance(judge, LearnedDiscriminator):
-            parts[DISCRIMINATOR] = judge.save
+        if self.collector.discriminator is not None:
+            parts[DISCRIMINATOR] = self.collector.discriminator.save
         if self._profiles.is_dir():
             parts[PROFILE] = lambda folder: _copy_profiles(self._profiles, folder)
-        saved = checkpoint.save(self._checkpoints, self.policy, self.learner.optimizer, spec, self.done, state, parts)
+        saved = self.save_checkpoint(self.done, state, parts)
         self._saved = saved.step
         self.reporter.checkpoint(saved.step, saved.path, saved.manifest_sha256, saved.bytes)
         if not self.run.keep_all_checkpoints:
-            checkpoint.prune(self._checkpoints, spec.schedule.keep_checkpoints)
+            checkpoint.prune(self._checkpoints, self.run.spec.schedule.keep_checkpoints)
         self.reporter.phase("training")
 
 
 def _copy_profiles(source: Path, target: Path) -> None:
-    """The measurements, without the picture: that is drawn from them."""
+    """Copy the profiles without the picture, which is drawn from them."""
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.png"), dirs_exist_ok=True)

@@ -48,7 +48,7 @@ class Plan:
         return self.role == "discriminator"
 
     @property
-    def what(self) -> str:
+    def label(self) -> str:
         """For messages."""
         name = "discriminator" if self.role == "discriminator" else "sampler"
         return f"the {name}'s server ({self.model})"

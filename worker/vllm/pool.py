@@ -29,7 +29,7 @@ class _Kept:
     idle_since: float = field(default_factory=time.monotonic)
 
 
-class Sidecars:
+class SidecarPool:
     """Starts and stops servers; attempts take and give them back."""
 
     def __init__(self, settings: Settings, artifacts: Artifacts) -> None:
@@ -37,7 +37,7 @@ class Sidecars:
         self._folder = artifacts.sidecars()
         self._kept: list[_Kept] = []
         self._lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._start_lock = threading.Lock()
 
     def take(self, plans: Iterable[Plan]) -> list[Sidecar]:
         """One server per plan, running or starting; those that nobody uses or wants are stopped first.
@@ -46,7 +46,7 @@ class Sidecars:
         """
         wanted = list(plans)
         with self._lock:
-            self._bury_orphans()
+            self._remove_orphans()
             for kept in list(self._kept):
                 if kept.users == 0 and kept.sidecar.plan not in wanted:
                     self._stop(kept)
@@ -67,10 +67,10 @@ class Sidecars:
     def tidy(self) -> None:
         """Stop servers that have had no job for `sidecar_idle_s`, and what dead workers have left."""
         with self._lock:
-            self._bury_orphans()
+            self._remove_orphans()
             for kept in list(self._kept):
                 if kept.users == 0 and time.monotonic() - kept.idle_since > self._settings.sidecar_idle_s:
-                    logger.info("%s has no job; stopping it", kept.sidecar.plan.what)
+                    logger.info("%s has no job; stopping it", kept.sidecar.plan.label)
                     self._stop(kept)
 
     def stop_all(self) -> None:
@@ -95,7 +95,7 @@ class Sidecars:
                     kept.sidecar.restarts = 0
                 kept.users += 1
                 return kept.sidecar
-        sidecar = Sidecar(plan, self._settings, self._folder / new_id("sidecar"), self._turn)
+        sidecar = Sidecar(plan, self._settings, self._folder / new_id("sidecar"), self._start_lock)
         sidecar.start()
         self._kept.append(_Kept(sidecar, users=1))
         return sidecar
@@ -104,7 +104,7 @@ class Sidecars:
         self._kept.remove(kept)
         kept.sidecar.stop()
 
-    def _bury_orphans(self) -> None:
+    def _remove_orphans(self) -> None:
         """Kill what workers of this machine that are gone have left, should the kernel not have told it to end."""
         for folder in self._folder.glob("*/"):
             owner = _owner(folder)

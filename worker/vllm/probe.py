@@ -14,9 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from uniapl.inference.endpoint import Address
-from uniapl.inference.http import Passing, Reply, Silence, TooLong, connections, exchange, shown
+from uniapl.inference.http import (
+    Reply,
+    ReplyTimeout,
+    ReplyTooLong,
+    TransientError,
+    connections,
+    exchange,
+    truncate_for_message,
+)
 from uniapl.inference.protocol import (
-    Garbage,
+    InvalidReply,
     completion_request,
     embed_request,
     read_completions,
@@ -56,7 +64,7 @@ async def pulse(plan: Plan, address: Address, timeout_s: float) -> str:
     after = await tokens(address)
     if after is None or after <= before:
         return f"{answer.problem}, and processed no token meanwhile"
-    logger.info("%s gave a real request %s, and processed %.0f tokens", plan.what, answer.problem, after - before)
+    logger.info("%s gave a real request %s, and processed %.0f tokens", plan.label, answer.problem, after - before)
     return ""
 
 
@@ -68,12 +76,13 @@ async def ask(plan: Plan, address: Address, timeout_s: float) -> Answer:
             address, "POST", path, body=body | {"priority": FIRST}, timeout_s=timeout_s, largest=LARGEST_REPLY
         )
         if reply.status != 200:
-            return Answer(f"answered with status {reply.status}: {shown(reply.content.decode(errors='replace'))}")
+            return Answer(f"answered with status {reply.status}: {truncate_for_message(reply.content)}")
         numbers = _numbers(plan, reply.content, address.model)
-    except Passing as error:
-        return Answer(f"gave a real request {shown(error.problem)}", silent=isinstance(error, Silence))
-    except (Garbage, TooLong) as error:
-        return Answer(f"sent an unusable answer: {shown(str(error))}")
+    except TransientError as error:
+        problem = truncate_for_message(error.problem)
+        return Answer(f"gave a real request {problem}", silent=isinstance(error, ReplyTimeout))
+    except (InvalidReply, ReplyTooLong) as error:
+        return Answer(f"sent an unusable answer: {truncate_for_message(str(error))}")
     return Answer("" if all(map(math.isfinite, numbers)) else "answered with numbers that are not finite")
 
 
@@ -81,7 +90,7 @@ async def tokens(address: Address) -> float | None:
     """Tokens that the server has read and generated since its start; `None` where it does not count them."""
     try:
         reply = await _exchange(address, "GET", "/metrics", timeout_s=METRICS_S, largest=LARGEST_METRICS)
-    except (Passing, TooLong):
+    except (TransientError, ReplyTooLong):
         return None
     counted = [float(number) for number in COUNTER.findall(reply.content)] if reply.status == 200 else []
     return math.fsum(counted) if counted else None

@@ -44,7 +44,7 @@ State = Literal["waiting", "starting", "ready", "failed", "stopped"]
 
 
 @dataclass(frozen=True)
-class News:
+class ServerEvent:
     """Something the owners of the jobs that use a server should read."""
 
     level: Level
@@ -58,25 +58,25 @@ class Sidecar:
     The thread starts the server too and lives as long: the kernel's death signal watches the thread.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, folder: Path, turn: threading.Lock) -> None:
+    def __init__(self, plan: Plan, settings: Settings, folder: Path, start_lock: threading.Lock) -> None:
         """
         Args:
             plan: what to serve.
             settings: how to start vLLM, and how patient to be.
             folder: for its log and address; made.
-            turn: held while one starts: vLLM takes what others take of a card meanwhile for its own.
+            start_lock: held while one starts: vLLM takes what others take of a card meanwhile for its own.
         """
         self.plan, self.folder = plan, folder
         self.state: State = "waiting"
-        self.news: list[News] = []
+        self.news: list[ServerEvent] = []
         """Grows; who tells it remembers how far."""
         self.problem = ""
         """Why it failed, once it has."""
         self.restarts = 0
         """Starts beyond the first since a job has taken it up."""
         self._settings = settings
-        self._turn = turn
-        self._life = 0
+        self._start_lock = start_lock
+        self._generation = 0
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"sidecar-{folder.name}", daemon=True)
@@ -131,7 +131,7 @@ class Sidecar:
                 return
             self.restarts += 1
             self._say(
-                f"{self.plan.what} {self.problem}; starting it again "
+                f"{self.plan.label} {self.problem}; starting it again "
                 f"({self.restarts} of {self._settings.sidecar_restarts})",
                 level="warning",
                 log_tail=process.tail(self.log),
@@ -141,18 +141,18 @@ class Sidecar:
 
     def _live(self) -> str:
         """Start the server and look after it; returns what went wrong with it."""
-        while not self._turn.acquire(timeout=LOOK_S):
+        while not self._start_lock.acquire(timeout=LOOK_S):
             if self._stopping.is_set():
                 return "was stopped"
-        with ExitStack() as turn:
-            turn.callback(self._turn.release)
-            return self._live_one(turn)
+        with ExitStack() as start_lock:
+            start_lock.callback(self._start_lock.release)
+            return self._live_one(start_lock)
 
-    def _live_one(self, turn: ExitStack) -> str:
-        self._life += 1
+    def _live_one(self, start_lock: ExitStack) -> str:
+        self._generation += 1
         began = time.monotonic()
         port, token = _free_port(), secrets.token_urlsafe(32)
-        address = Address(model=self.plan.model, url=f"http://127.0.0.1:{port}", token=token, life=self._life)
+        address = Address(model=self.plan.model, url=f"http://127.0.0.1:{port}", token=token, life=self._generation)
         scratch = Path(tempfile.mkdtemp(prefix="uniapl-"))  # short: sockets lie in it
         try:
             child = self._child = self._start(port, token, scratch)
@@ -163,7 +163,7 @@ class Sidecar:
             self._sign(child.pid)
             if (problem := self._warm_up(child, address, began)) is not None:
                 return problem
-            turn.close()
+            start_lock.close()
             return self._watch(child, address)
         finally:
             process.kill_group(child.pid)
@@ -205,7 +205,7 @@ class Sidecar:
             if _listens(address) and not (problem := self._ask(address)):
                 self._announce("ready", address)
                 seconds = time.monotonic() - began
-                self._say(f"{self.plan.what} is ready after {seconds:.0f} s", seconds=round(seconds, 1))
+                self._say(f"{self.plan.label} is ready after {seconds:.0f} s", seconds=round(seconds, 1))
                 return None
         return "was stopped"
 
@@ -229,13 +229,13 @@ class Sidecar:
 
     def _announce(self, state: Literal["starting", "ready"], address: Address | None = None) -> None:
         """Tell trainers first, and then whoever looks at `state`."""
-        found = address or Address(model=self.plan.model, url="", state=state, life=self._life)
+        found = address or Address(model=self.plan.model, url="", state=state, life=self._generation)
         write_address(self.folder / ADDRESS, found)
         self.state = state
 
     def _say(self, message: str, *, level: Level = "info", **data: object) -> None:
         logger.info("%s: %s", self.folder.name, message)
-        self.news.append(News(level, message, data))
+        self.news.append(ServerEvent(level, message, data))
 
 
 def _ended(child: subprocess.Popen[bytes], *, within_s: float) -> int | None:

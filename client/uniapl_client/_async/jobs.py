@@ -10,7 +10,7 @@ from typing import Any
 from uniapl.spec.estimate import Estimate, Validation
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
-from uniapl.spec.stored import Kept
+from uniapl.spec.stored import RawObject
 from uniapl_client._async.logs import follow, piece
 from uniapl_client._async.paging import pages
 from uniapl_client._async.stream import stream
@@ -27,7 +27,7 @@ class AsyncJobs:
         self._transport = transport
 
     async def create(
-        self, spec: JobSpec | Kept | None = None, *, idempotency_key: str | None = None, **fields: Any
+        self, spec: JobSpec | RawObject | None = None, *, idempotency_key: str | None = None, **fields: Any
     ) -> Job:
         """Queue a job, from a `JobSpec`, another job's `spec`, or its fields.
 
@@ -44,7 +44,7 @@ class AsyncJobs:
 
     async def create_and_wait(
         self,
-        spec: JobSpec | Kept | None = None,
+        spec: JobSpec | RawObject | None = None,
         *,
         timeout_s: float | None = None,
         on_event: Callable[[JobEvent], None] | None = None,
@@ -55,11 +55,11 @@ class AsyncJobs:
         job = await self.create(spec, idempotency_key=idempotency_key, **fields)
         return await self.wait(job.id, timeout_s=timeout_s, on_event=on_event)
 
-    async def validate(self, spec: JobSpec | Kept | None = None, **fields: Any) -> Validation:
+    async def validate(self, spec: JobSpec | RawObject | None = None, **fields: Any) -> Validation:
         """Whether a spec would be accepted; every problem is listed."""
         return await self._transport.request(Validation, "POST", "/jobs/validate", json=_body(spec, fields))
 
-    async def estimate(self, spec: JobSpec | Kept | None = None, **fields: Any) -> Estimate:
+    async def estimate(self, spec: JobSpec | RawObject | None = None, **fields: Any) -> Estimate:
         """Rows, tokens, memory and time that a spec would take.
 
         Raises:
@@ -222,5 +222,5 @@ class AsyncJobs:
         return (await self._transport.request(Page[Checkpoint], "GET", f"/jobs/{job_id}/checkpoints")).data
 
 
-def _body(spec: JobSpec | Kept | None, fields: dict[str, Any]) -> dict[str, Any]:
+def _body(spec: JobSpec | RawObject | None, fields: dict[str, Any]) -> dict[str, Any]:
     return spec.model_dump(mode="json", exclude_unset=True) if spec is not None else fields

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.resources import Dataset, DatasetStatistics, Page
-from uniapl.spec.stored import Kept, StoredRow
+from uniapl.spec.stored import RawObject, StoredRow
 from uniapl_client._sync import uploads
 from uniapl_client._sync.paging import pages
 from uniapl_client._sync.transport import Transport
@@ -67,7 +67,7 @@ class Datasets:
         """All datasets, newest first; pages are fetched as needed."""
         return pages(self._transport, "/datasets", Page[Dataset])
 
-    def preview(self, dataset_id: str, *, rows: int = 5) -> Sequence[DatasetRow | Kept]:
+    def preview(self, dataset_id: str, *, rows: int = 5) -> Sequence[DatasetRow | RawObject]:
         """The first rows, as they are trained on; fewer if they are very long."""
         path = f"/datasets/{dataset_id}/preview"
         return (self._transport.request(Page[StoredRow], "GET", path, params={"rows": rows})).data

@@ -11,7 +11,7 @@ from typing import Any
 from uniapl.spec.estimate import Estimate, Validation
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
-from uniapl.spec.stored import Kept
+from uniapl.spec.stored import RawObject
 from uniapl_client._blocking import sleep
 from uniapl_client._sync.logs import follow, piece
 from uniapl_client._sync.paging import pages
@@ -27,7 +27,9 @@ class Jobs:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def create(self, spec: JobSpec | Kept | None = None, *, idempotency_key: str | None = None, **fields: Any) -> Job:
+    def create(
+        self, spec: JobSpec | RawObject | None = None, *, idempotency_key: str | None = None, **fields: Any
+    ) -> Job:
         """Queue a job, from a `JobSpec`, another job's `spec`, or its fields.
 
         Args:
@@ -43,7 +45,7 @@ class Jobs:
 
     def create_and_wait(
         self,
-        spec: JobSpec | Kept | None = None,
+        spec: JobSpec | RawObject | None = None,
         *,
         timeout_s: float | None = None,
         on_event: Callable[[JobEvent], None] | None = None,
@@ -54,11 +56,11 @@ class Jobs:
         job = self.create(spec, idempotency_key=idempotency_key, **fields)
         return self.wait(job.id, timeout_s=timeout_s, on_event=on_event)
 
-    def validate(self, spec: JobSpec | Kept | None = None, **fields: Any) -> Validation:
+    def validate(self, spec: JobSpec | RawObject | None = None, **fields: Any) -> Validation:
         """Whether a spec would be accepted; every problem is listed."""
         return self._transport.request(Validation, "POST", "/jobs/validate", json=_body(spec, fields))
 
-    def estimate(self, spec: JobSpec | Kept | None = None, **fields: Any) -> Estimate:
+    def estimate(self, spec: JobSpec | RawObject | None = None, **fields: Any) -> Estimate:
         """Rows, tokens, memory and time that a spec would take.
 
         Raises:
@@ -221,5 +223,5 @@ class Jobs:
         return (self._transport.request(Page[Checkpoint], "GET", f"/jobs/{job_id}/checkpoints")).data
 
 
-def _body(spec: JobSpec | Kept | None, fields: dict[str, Any]) -> dict[str, Any]:
+def _body(spec: JobSpec | RawObject | None, fields: dict[str, Any]) -> dict[str, Any]:
     return spec.model_dump(mode="json", exclude_unset=True) if spec is not None else fields

@@ -40,11 +40,11 @@ def _line(job: Job) -> str:
 
 def _weight(job: Job, name: str) -> str:
     """In a word; of a schedule that only a newer release knows, its type."""
-    from uniapl.spec.weights import shown
+    from uniapl.spec.weights import format_weight
     from uniapl_client import JobSpec
 
     if isinstance(job.spec, JobSpec):
-        return shown(getattr(job.spec, name))
+        return format_weight(getattr(job.spec, name))
     given = getattr(job.spec, name, "-")
     return str(getattr(given, "type", given))
 

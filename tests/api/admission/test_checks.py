@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 
 from tests.api.conftest import upload
 from tests.api.routes.test_jobs import body, without
+
+pytestmark = pytest.mark.integration
 
 Upload = Callable[..., str]
 EVIL = {"type": "server", "url": "http://evil.test"}

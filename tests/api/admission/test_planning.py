@@ -29,6 +29,8 @@ from uniapl.estimate import plan
 from uniapl.estimate.plan import least
 from uniapl.spec.job import JobSpec
 
+pytestmark = pytest.mark.integration
+
 GB = 10**9
 EVIL = {"type": "server", "url": "http://evil.test"}
 SMALL = {"rollout": {"max_new_tokens": 16}, "schedule": {"prompts_per_step": 2, "steps": 3}, "grpo": {"group_size": 2}}

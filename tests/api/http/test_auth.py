@@ -16,6 +16,8 @@ from store.db import unit_of_work
 from store.settings import Settings
 from tests.api.conftest import new_key, upload
 
+pytestmark = pytest.mark.integration
+
 OPEN = {("get", "/healthz"), ("get", "/readyz")}
 
 

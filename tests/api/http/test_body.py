@@ -19,6 +19,8 @@ from store.settings import Settings
 from tests.api.conftest import ROW
 from tests.api.server import Server
 
+pytestmark = pytest.mark.integration
+
 MB = 1 << 20
 WAIT_S = 1.5
 SOON_S = 15.0

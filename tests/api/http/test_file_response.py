@@ -12,6 +12,8 @@ from api.http import file_response
 from store.artifacts.paths import Artifacts
 from store.settings import Settings
 
+pytestmark = pytest.mark.integration
+
 CONTENT = bytes(range(256)) * 10
 
 

@@ -9,10 +9,12 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select, text
 
-from store import idempotency as answers
+from store import idempotency
 from store.db import reading, unit_of_work
-from store.tables import Answer, Dataset, Job
+from store.tables import Dataset, IdempotentResponse, Job
 from tests.api.conftest import new_key, upload
+
+pytestmark = pytest.mark.integration
 
 KEY = {"idempotency-key": "order-1"}
 
@@ -108,6 +110,6 @@ def test_after_seven_days_a_key_is_free_again(client: TestClient) -> None:
     engine = client.app.state.service.engine  # type: ignore[attr-defined]
     with unit_of_work(engine) as session:
         session.execute(text("UPDATE answers SET created_at = created_at - 604801"))
-        answers.forget_old(session)
+        idempotency.delete_expired(session)
     assert "idempotency-replayed" not in client.post("/jobs", json=spec, headers=KEY).headers
-    assert (count(client, Job), count(client, Answer)) == (2, 1)
+    assert (count(client, Job), count(client, IdempotentResponse)) == (2, 1)

@@ -11,6 +11,8 @@ from fastapi.testclient import TestClient
 
 from api.http.body import MAX_DEPTH
 
+pytestmark = pytest.mark.integration
+
 
 def test_every_answer_has_an_id_the_version_and_the_security_headers(client: TestClient) -> None:
     for url, status in (("/healthz", 200), ("/jobs", 200), ("/jobs/nobody", 404), ("/nowhere", 404)):

@@ -16,6 +16,8 @@ from store.settings import Settings
 from tests.api.server import Server
 from uniapl.errors import SpecError
 
+pytestmark = pytest.mark.integration
+
 CHAT = {"messages": [{"role": "user", "content": "Say hi."}, {"role": "assistant", "content": "hi"}]}
 LINES = (json.dumps(CHAT) + "\n").encode() * 3
 TYPE = "multipart/form-data; boundary=x"

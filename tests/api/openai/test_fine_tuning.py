@@ -17,7 +17,9 @@ from store.jobs import lifecycle, metrics
 from store.settings import Settings
 from tests.api.conftest import ROW
 from tests.api.server import Server
-from tests.store.jobs.test_lifecycle import held
+from tests.store.jobs.test_lifecycle import claimed
+
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def test_events_are_listed_newest_first(client: openai.OpenAI, file: str) -> Non
 
 def test_checkpoints_carry_the_numbers_of_their_step(server: Server, client: openai.OpenAI, file: str) -> None:
     job = create(client, file)
-    hold = held(server.engine, job.id)
+    claim = claimed(server.engine, job.id)
     artifacts = server.app.state.service.artifacts
     with unit_of_work(server.engine) as session:
         metrics.put_metrics(session, job.id, 1, [("loss", 2, 0.5), ("eval/reward", 2, 0.25), ("loss", 4, 0.4)])
@@ -138,7 +140,7 @@ def test_checkpoints_carry_the_numbers_of_their_step(server: Server, client: ope
             folder.mkdir(parents=True)
             (folder / "manifest.json").write_text('{"files": {}}')
             path = str(folder.relative_to(artifacts.root))
-            checkpoints.commit(session, job.id, hold.fence, step=step, path=path, manifest_sha256="0", size=1)
+            checkpoints.commit(session, job.id, claim.fence, step=step, path=path, manifest_sha256="0", size=1)
     found = list(client.fine_tuning.jobs.checkpoints.list(job.id, limit=1))
     assert [checkpoint.step_number for checkpoint in found] == [4, 2]
     assert (found[1].metrics.train_loss, found[1].metrics.model_extra) == (0.5, {"eval/reward": 0.25, "loss": 0.5})

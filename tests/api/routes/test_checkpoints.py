@@ -16,6 +16,8 @@ from store.jobs import claims, lifecycle
 from store.tables import Job
 from tests.api.conftest import upload
 
+pytestmark = pytest.mark.integration
+
 
 @dataclass
 class Saved:
@@ -87,13 +89,13 @@ def test_the_checkpoint_that_a_job_will_resume_from_stays(saved: Saved) -> None:
 
 def test_the_checkpoint_that_an_attempt_has_begun_from_stays_while_it_runs(saved: Saved) -> None:
     with unit_of_work(engine_of(saved.client)) as session:
-        hold = lifecycle.claim(session, saved.job_id, owner="w", host="h", boot_id="b", lease_s=60)
-        assert hold is not None
-        claims.note(session, saved.job_id, hold.fence, resumed_from=saved.ids[1])
+        claim = lifecycle.claim(session, saved.job_id, owner="w", host="h", boot_id="b", lease_s=60)
+        assert claim is not None
+        claims.update_attempt(session, saved.job_id, claim.fence, resumed_from=saved.ids[1])
     assert saved.delete(2).status_code == 409
     assert saved.delete(1).status_code == 204
     with unit_of_work(engine_of(saved.client)) as session:
-        lifecycle.preempt(session, hold, "stopping")
+        lifecycle.preempt(session, claim, "stopping")
     assert saved.delete(2).status_code == 204
 
 

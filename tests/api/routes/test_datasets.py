@@ -29,6 +29,8 @@ from tests.api.conftest import ROW, upload
 from tests.conftest import MODELS, ROOT
 from uniapl.spec.job import JobSpec
 
+pytestmark = pytest.mark.integration
+
 
 def test_an_upload_is_described_by_its_contents(client: TestClient, tmp_path: Path) -> None:
     content = (json.dumps(ROW) + "\n" + json.dumps({"messages": ROW["messages"]}) + "\n").encode()

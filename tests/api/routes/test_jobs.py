@@ -15,6 +15,8 @@ from store.tables import Job
 from tests.api.conftest import ROW, upload
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.integration
+
 
 def without(*keys: str) -> dict[str, Any]:
     return {key: value for key, value in ROW.items() if key not in keys}

@@ -18,9 +18,11 @@ from store.jobs import lifecycle, metrics
 from store.model_registry import Registry
 from store.tables import Event, Job, Worker
 from tests.api.conftest import ROW, TEACHER, new_key, upload
-from tests.store.jobs.test_lifecycle import held
+from tests.store.jobs.test_lifecycle import claimed
 from tests.store.test_workers import report
 from uniapl.spec.job import SPEC_VERSION
+
+pytestmark = pytest.mark.integration
 
 Json = dict[str, Any]
 
@@ -288,10 +290,10 @@ def test_a_repeated_post_whose_body_is_not_understood_any_more_is_answered(clien
 
 def test_metrics_of_a_running_newer_job_make_no_difference_to_others(client: TestClient, job: Json) -> None:
     """Speeds are taken from earlier jobs; what cannot be read is no earlier job."""
-    hold = held(_engine(client), job["id"])
+    claim = claimed(_engine(client), job["id"])
     with unit_of_work(_engine(client)) as session:
-        lifecycle.begin(session, hold)
-        metrics.put_metrics(session, job["id"], hold.fence, [("step_time", step, 1.0) for step in (1, 2)])
+        lifecycle.begin(session, claim)
+        metrics.put_metrics(session, job["id"], claim.fence, [("step_time", step, 1.0) for step in (1, 2)])
         session.execute(update(Job).where(Job.id == job["id"]).values(step=2))
     rewrite(client, job, job["spec"] | {"speculative": 1})
     report(_engine(client), "worker_a")

@@ -22,6 +22,8 @@ from store.tables import Secret
 from tests.api.conftest import TEACHER, new_key, upload
 from uniapl.spec.job import JobSpec
 
+pytestmark = pytest.mark.integration
+
 VALUE = "sk-canary-0123456789-abcdef"
 
 

@@ -17,10 +17,12 @@ from sqlalchemy import Engine, event
 from api import event_feed, sse
 from store.db import unit_of_work
 from store.jobs import claims, lifecycle
-from store.jobs.claims import Hold
+from store.jobs.claims import Claim
 from store.settings import Settings
 from tests.api.server import Server
-from tests.store.jobs.test_lifecycle import held, make_job
+from tests.store.jobs.test_lifecycle import claimed, make_job
+
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
@@ -30,10 +32,10 @@ def server(database_url: str, tmp_path: Path) -> Iterator[Server]:
         yield running
 
 
-def say(engine: Engine, hold: Hold, *messages: str) -> None:
+def say(engine: Engine, claim: Claim, *messages: str) -> None:
     for message in messages:
         with unit_of_work(engine) as session:
-            claims.say(session, hold, message)
+            claims.add_event(session, claim, message)
 
 
 def parse(text: str) -> list[tuple[str, Any]]:
@@ -50,17 +52,17 @@ def ids(found: list[tuple[str, Any]]) -> list[int]:
     return [data["id"] for name, data in found if name in ("state", "message")]
 
 
-def end(engine: Engine, hold: Hold) -> None:
+def end(engine: Engine, claim: Claim) -> None:
     with unit_of_work(engine) as session:
-        lifecycle.request_cancel(session, hold.job_id)
-        lifecycle.cancelled(session, hold.job_id, hold.fence)
+        lifecycle.request_cancel(session, claim.job_id)
+        lifecycle.cancelled(session, claim.job_id, claim.fence)
 
 
 def test_a_reader_gets_what_was_and_what_comes_in_order_until_the_end(server: Server) -> None:
     job_id = make_job(server.engine)
-    hold = held(server.engine, job_id)
-    say(server.engine, hold, "one", "two")
-    later = threading.Timer(0.6, lambda: (say(server.engine, hold, "three"), end(server.engine, hold)))
+    claim = claimed(server.engine, job_id)
+    say(server.engine, claim, "one", "two")
+    later = threading.Timer(0.6, lambda: (say(server.engine, claim, "three"), end(server.engine, claim)))
     later.start()
     answer = httpx.get(f"{server.url}/jobs/{job_id}/events", headers=server.headers, timeout=30, trust_env=False)
     later.join()
@@ -72,9 +74,9 @@ def test_a_reader_gets_what_was_and_what_comes_in_order_until_the_end(server: Se
 
 def test_a_reader_that_comes_back_goes_on_where_it_was(server: Server) -> None:
     job_id = make_job(server.engine)
-    hold = held(server.engine, job_id)
-    say(server.engine, hold, "one", "two")
-    end(server.engine, hold)
+    claim = claimed(server.engine, job_id)
+    say(server.engine, claim, "one", "two")
+    end(server.engine, claim)
     headers = {**server.headers, "last-event-id": "3"}
     found = parse(httpx.get(f"{server.url}/jobs/{job_id}/events", headers=headers, timeout=30, trust_env=False).text)
     assert ids(found)[0] == 4
@@ -82,8 +84,8 @@ def test_a_reader_that_comes_back_goes_on_where_it_was(server: Server) -> None:
 
 def test_a_cursor_beyond_the_newest_event_is_reset(server: Server) -> None:
     job_id = make_job(server.engine)
-    hold = held(server.engine, job_id)
-    end(server.engine, hold)
+    claim = claimed(server.engine, job_id)
+    end(server.engine, claim)
     headers = {**server.headers, "last-event-id": "99"}
     found = parse(httpx.get(f"{server.url}/jobs/{job_id}/events", headers=headers, timeout=30, trust_env=False).text)
     assert found[0][0] == "reset"
@@ -98,7 +100,7 @@ def test_a_reader_far_behind_what_is_remembered_reads_the_table(
     monkeypatch.setattr(event_feed, "BATCH", 4)
     monkeypatch.setattr(sse, "BATCH", 4)
     job_id = make_job(server.engine)
-    hold = held(server.engine, job_id)
+    claim = claimed(server.engine, job_id)
     url = f"{server.url}/jobs/{job_id}/events"
     texts: list[str] = []
     readers = [
@@ -109,8 +111,8 @@ def test_a_reader_far_behind_what_is_remembered_reads_the_table(
     ]
     for i, reader in enumerate(readers):
         reader.start()
-        say(server.engine, hold, *(f"{i}-{j}" for j in range(10)))
-    end(server.engine, hold)
+        say(server.engine, claim, *(f"{i}-{j}" for j in range(10)))
+    end(server.engine, claim)
     for reader in readers:
         reader.join()
     for text in texts:
@@ -133,7 +135,7 @@ def test_silence_is_broken_by_comments(server: Server, monkeypatch: pytest.Monke
 
 def test_many_readers_cost_one_look(server: Server) -> None:
     """200 readers of 20 jobs: the number of queries does not grow with the readers."""
-    holds = [held(server.engine, make_job(server.engine)) for _ in range(20)]
+    granted = [claimed(server.engine, make_job(server.engine)) for _ in range(20)]
     service = server.app.state.service
     begun, looks, took = 0, 0, 0.0
 
@@ -150,16 +152,16 @@ def test_many_readers_cost_one_look(server: Server) -> None:
         nonlocal looks, took
         limits = httpx.Limits(max_connections=300)
         async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits, trust_env=False) as client:
-            readers = [asyncio.create_task(read(client, hold.job_id)) for hold in holds for _ in range(10)]
+            readers = [asyncio.create_task(read(client, claim.job_id)) for claim in granted for _ in range(10)]
             while begun < 200:  # each has read what was there, with a query of its own
                 await asyncio.sleep(0.05)
             count, since = [0], time.monotonic()
             event.listen(service.engine, "before_cursor_execute", lambda *_: count.__setitem__(0, count[0] + 1))
             await asyncio.sleep(2)
             looks, took = count[0], time.monotonic() - since
-            for hold in holds:
-                await asyncio.to_thread(say, server.engine, hold, "a", "b")
-                await asyncio.to_thread(end, server.engine, hold)
+            for claim in granted:
+                await asyncio.to_thread(say, server.engine, claim, "a", "b")
+                await asyncio.to_thread(end, server.engine, claim)
             return await asyncio.gather(*readers)
 
     found = asyncio.run(all_of_them())

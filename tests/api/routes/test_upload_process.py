@@ -13,6 +13,8 @@ from benchmarks.server import Api
 from benchmarks.upload import KINDS, MB, lines, measure
 from tests.e2e.conftest import wait_for
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_does_not_grow_with_an_upload(tmp_path: Path, kind: str) -> None:

@@ -21,6 +21,8 @@ from tests.api.conftest import ROW
 from tests.conftest import ROOT
 from worker import cleanup
 
+pytestmark = pytest.mark.integration
+
 DATA = gzip.compress((ROOT / "examples" / "data" / "train.jsonl").read_bytes(), mtime=0)
 SHA256 = hashlib.sha256(DATA).hexdigest()
 

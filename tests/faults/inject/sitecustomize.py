@@ -86,17 +86,17 @@ def _swap_trainer(supervisor: ModuleType) -> None:
     supervisor.TRAINER = (sys.executable, "-m", "tests.faults.trainer")  # type: ignore[attr-defined]
 
 
-def _writes_name_no_fence(holding: ModuleType) -> None:
+def _writes_name_no_fence(claims: ModuleType) -> None:
     """What a holder writes no longer names its fence …"""
     from sqlalchemy import update
 
     from store.tables import Job
 
-    def unfenced(session: Any, hold: Any, **values: Any) -> Any:
-        statement = update(Job).where(Job.id == hold.job_id).values(**values).returning(Job.event_seq)
+    def unfenced(session: Any, claim: Any, **values: Any) -> Any:
+        statement = update(Job).where(Job.id == claim.job_id).values(**values).returning(Job.event_seq)
         return session.execute(statement.execution_options(synchronize_session=False)).one()
 
-    holding._write = unfenced  # type: ignore[attr-defined]
+    claims._write = unfenced  # type: ignore[attr-defined]
 
 
 def _ends_name_no_fence(jobs: ModuleType) -> None:
@@ -108,9 +108,9 @@ def _ends_name_no_fence(jobs: ModuleType) -> None:
     jobs._leave = unfenced  # type: ignore[attr-defined]
 
 
-def _nobody_is_buried(recovery: ModuleType) -> None:
-    """A claimant leaves the group of the attempt before it alive."""
-    recovery.bury = lambda attempt: None  # type: ignore[attr-defined]
+def _leftovers_survive(recovery: ModuleType) -> None:
+    """The process group of the previous attempt is not killed."""
+    recovery.kill_leftover_processes = lambda attempt: None  # type: ignore[attr-defined]
 
 
 def _claim_ignores_state(jobs: ModuleType) -> None:
@@ -125,7 +125,7 @@ def _claim_ignores_state(jobs: ModuleType) -> None:
 SABOTAGES: dict[str, dict[str, Hook]] = {
     "no-fence": {"store.jobs.claims": _writes_name_no_fence, "store.jobs.lifecycle": _ends_name_no_fence},
     "claim-ignores-state": {"store.jobs.lifecycle": _claim_ignores_state},
-    "nobody-is-buried": {"worker.recovery": _nobody_is_buried},
+    "nobody-is-buried": {"worker.recovery": _leftovers_survive},
 }
 
 if os.environ.get("UNIAPL_TEST_SCRIPTED"):

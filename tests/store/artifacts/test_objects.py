@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 
-from store.artifacts.base import ObjectsAway
+from store.artifacts.base import StorageUnavailable
 from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from tests.faults.servers import free_port
 from uniapl.run.manifest import MANIFEST
+
+pytestmark = pytest.mark.integration
 
 CHECKPOINT = "jobs/job_1/fence-2/checkpoints/step-00000005"
 FILES = {"model.safetensors": b"w" * 100_000, "config.json": b"{}", "tokenizer/chat.jinja": b"{{ x }}", "empty": b""}
@@ -237,7 +239,7 @@ def test_a_server_that_does_not_answer_is_no_missing_file(
         lambda: artifacts.objects.size(CHECKPOINT),
         artifacts.objects.checkpoints,
     ):
-        with pytest.raises(ObjectsAway):
+        with pytest.raises(StorageUnavailable):
             call()
     artifacts.objects.remove(CHECKPOINT)  # here at least
     assert not (tmp_path / CHECKPOINT).exists()

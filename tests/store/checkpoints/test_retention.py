@@ -14,20 +14,22 @@ from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
 from store.errors import Conflict, NotFound
 from store.jobs import claims, lifecycle, metrics
-from store.jobs.claims import Hold
+from store.jobs.claims import Claim
 from store.tables import Alias, Attempt, Checkpoint, Job
-from tests.store.jobs.test_lifecycle import ERROR, given_back, held, make_job
+from tests.store.jobs.test_lifecycle import ERROR, claimed, given_back, make_job
+
+pytestmark = pytest.mark.integration
 
 ROUNDS = 10
 
 
-def save(engine: Engine, hold: Hold, *steps: int) -> list[str]:
+def save(engine: Engine, claim: Claim, *steps: int) -> list[str]:
     """Record checkpoints; returns their ids."""
     with unit_of_work(engine) as session:
         for step in steps:
-            path = f"p{step}-{hold.fence}"
-            checkpoints.commit(session, hold.job_id, hold.fence, step=step, path=path, manifest_sha256="x", size=1)
-        return [row.id for row in reversed(checkpoints.of_job(session, hold.job_id)) if row.step in steps]
+            path = f"p{step}-{claim.fence}"
+            checkpoints.commit(session, claim.job_id, claim.fence, step=step, path=path, manifest_sha256="x", size=1)
+        return [row.id for row in reversed(checkpoints.of_job(session, claim.job_id)) if row.step in steps]
 
 
 def measure(engine: Engine, job_id: str, name: str, values: dict[int, float]) -> None:
@@ -35,16 +37,16 @@ def measure(engine: Engine, job_id: str, name: str, values: dict[int, float]) ->
         metrics.put_metrics(session, job_id, 1, [(name, step, value) for step, value in values.items()])
 
 
-def resume(session: Session, hold: Hold, *, broken: str | None = None) -> str | None:
+def resume(session: Session, claim: Claim, *, broken: str | None = None) -> str | None:
     """Choose what to resume from, as `worker.recovery` does it."""
-    claims.touch(session, hold)
+    claims.update_job(session, claim)
     chosen = None
-    for row in checkpoints.of_job(session, hold.job_id):
+    for row in checkpoints.of_job(session, claim.job_id):
         if row.id != broken:
             chosen = row.id
             break
         checkpoints.mark_deleted(session, row)
-    claims.note(session, hold.job_id, hold.fence, resumed_from=chosen)
+    claims.update_attempt(session, claim.job_id, claim.fence, resumed_from=chosen)
     return chosen
 
 
@@ -61,71 +63,71 @@ def expire(engine: Engine, job_id: str, keep: int) -> list[int]:
 
 
 def test_the_newest_stay(engine: Engine) -> None:
-    hold = held(engine, make_job(engine))
-    save(engine, hold, 1, 2, 3, 4, 5)
-    assert expire(engine, hold.job_id, 2) == [4, 5]
-    assert expire(engine, hold.job_id, 2) == [4, 5]
+    claim = claimed(engine, make_job(engine))
+    save(engine, claim, 1, 2, 3, 4, 5)
+    assert expire(engine, claim.job_id, 2) == [4, 5]
+    assert expire(engine, claim.job_id, 2) == [4, 5]
 
 
 @pytest.mark.parametrize("name", retention.QUALITY)
 def test_the_best_stays_too_and_of_equals_the_later(engine: Engine, name: str) -> None:
-    hold = held(engine, make_job(engine))
-    save(engine, hold, 1, 2, 3, 4, 5)
-    measure(engine, hold.job_id, name, {0: 9.0, 1: 0.2, 2: 0.7, 3: 0.7, 4: 0.1, 5: 0.3})
-    assert expire(engine, hold.job_id, 1) == [3, 5]
+    claim = claimed(engine, make_job(engine))
+    save(engine, claim, 1, 2, 3, 4, 5)
+    measure(engine, claim.job_id, name, {0: 9.0, 1: 0.2, 2: 0.7, 3: 0.7, 4: 0.1, 5: 0.3})
+    assert expire(engine, claim.job_id, 1) == [3, 5]
 
 
 def test_the_reward_decides_before_the_likeness_to_the_reference(engine: Engine) -> None:
-    hold = held(engine, make_job(engine))
-    save(engine, hold, 1, 2, 3, 4)
-    measure(engine, hold.job_id, "eval/reference_logprob", {1: -1.0, 2: -2.0, 3: -3.0, 4: -4.0})
-    measure(engine, hold.job_id, "eval/reward", {2: 0.5, 3: 0.1})
-    assert expire(engine, hold.job_id, 1) == [2, 4]
+    claim = claimed(engine, make_job(engine))
+    save(engine, claim, 1, 2, 3, 4)
+    measure(engine, claim.job_id, "eval/reference_logprob", {1: -1.0, 2: -2.0, 3: -3.0, 4: -4.0})
+    measure(engine, claim.job_id, "eval/reward", {2: 0.5, 3: 0.1})
+    assert expire(engine, claim.job_id, 1) == [2, 4]
 
 
 def test_what_an_alias_names_stays_until_it_names_another(engine: Engine) -> None:
-    hold = held(engine, make_job(engine))
-    first, second = save(engine, hold, 1, 2)[:2]
-    save(engine, hold, 3, 4)
+    claim = claimed(engine, make_job(engine))
+    first, second = save(engine, claim, 1, 2)[:2]
+    save(engine, claim, 3, 4)
     with unit_of_work(engine) as session:
         aliases.promote(session, "served", first, 0)
-    assert expire(engine, hold.job_id, 2) == [1, 3, 4]
+    assert expire(engine, claim.job_id, 2) == [1, 3, 4]
     with unit_of_work(engine) as session, pytest.raises(Conflict, match="served"):
         retention.delete(session, first)
     with unit_of_work(engine) as session, pytest.raises(NotFound):
         aliases.promote(session, "other", second, 0)  # it has gone
     with unit_of_work(engine) as session:
-        aliases.promote(session, "served", checkpoints.of_job(session, hold.job_id)[0].id, 1)
-    assert expire(engine, hold.job_id, 2) == [3, 4]
+        aliases.promote(session, "served", checkpoints.of_job(session, claim.job_id)[0].id, 1)
+    assert expire(engine, claim.job_id, 2) == [3, 4]
 
 
 def test_what_the_running_attempt_has_begun_from_stays_until_it_ends(engine: Engine) -> None:
-    hold = held(engine, make_job(engine))
-    (first,) = save(engine, hold, 1)
-    given_back(engine, hold)
-    hold = held(engine, hold.job_id)
+    claim = claimed(engine, make_job(engine))
+    (first,) = save(engine, claim, 1)
+    given_back(engine, claim)
+    claim = claimed(engine, claim.job_id)
     with unit_of_work(engine) as session:
-        assert resume(session, hold) == first
-    save(engine, hold, 2, 3)
-    assert expire(engine, hold.job_id, 1) == [1, 3]
+        assert resume(session, claim) == first
+    save(engine, claim, 2, 3)
+    assert expire(engine, claim.job_id, 1) == [1, 3]
     with unit_of_work(engine) as session, pytest.raises(Conflict, match="resumes"):
         retention.delete(session, first)
-    given_back(engine, hold)
-    hold = held(engine, hold.job_id)
+    given_back(engine, claim)
+    claim = claimed(engine, claim.job_id)
     with unit_of_work(engine) as session:
-        resume(session, hold)
-    assert expire(engine, hold.job_id, 1) == [3]
+        resume(session, claim)
+    assert expire(engine, claim.job_id, 1) == [3]
 
 
 def test_a_job_that_is_not_over_keeps_its_newest_checkpoint(engine: Engine) -> None:
-    hold = held(engine, make_job(engine))
-    older, newest = save(engine, hold, 1, 2)
+    claim = claimed(engine, make_job(engine))
+    older, newest = save(engine, claim, 1, 2)
     with unit_of_work(engine) as session, pytest.raises(Conflict, match="resumes"):
         retention.delete(session, newest)
     with unit_of_work(engine) as session:
         assert retention.delete(session, older).id == older
     with unit_of_work(engine) as session:
-        lifecycle.fail(session, hold.job_id, hold.fence, ERROR)
+        lifecycle.fail(session, claim.job_id, claim.fence, ERROR)
     with unit_of_work(engine) as session:
         retention.delete(session, newest)
     for deleted in (older, newest):
@@ -163,8 +165,8 @@ def promotion(engine: Engine, checkpoint_id: str, seen: int) -> Callable[[], int
 
 @pytest.mark.parametrize("seen", [0, 1])
 def test_of_fifty_who_have_seen_the_same_version_one_wins(engine: Engine, seen: int) -> None:
-    hold = held(engine, make_job(engine))
-    ids = save(engine, hold, *range(51))
+    claim = claimed(engine, make_job(engine))
+    ids = save(engine, claim, *range(51))
     if seen:
         promotion(engine, ids[50], 0)()
     answers = together(*(promotion(engine, checkpoint_id, seen) for checkpoint_id in ids[:50]))
@@ -180,8 +182,8 @@ def test_of_fifty_who_have_seen_the_same_version_one_wins(engine: Engine, seen: 
 
 @pytest.mark.parametrize("seen", [0, 1])
 def test_fifty_who_ask_for_the_same_all_get_it_once(engine: Engine, seen: int) -> None:
-    hold = held(engine, make_job(engine))
-    wanted, other = save(engine, hold, 1, 2)
+    claim = claimed(engine, make_job(engine))
+    wanted, other = save(engine, claim, 1, 2)
     if seen:
         promotion(engine, other, 0)()
     assert together(*[promotion(engine, wanted, seen)] * 50) == [seen + 1] * 50
@@ -190,11 +192,11 @@ def test_fifty_who_ask_for_the_same_all_get_it_once(engine: Engine, seen: int) -
 
 def over(engine: Engine, steps: Sequence[int]) -> tuple[str, list[str]]:
     """A job that is over, and its checkpoints."""
-    hold = held(engine, make_job(engine))
-    ids = save(engine, hold, *steps)
+    claim = claimed(engine, make_job(engine))
+    ids = save(engine, claim, *steps)
     with unit_of_work(engine) as session:
-        lifecycle.fail(session, hold.job_id, hold.fence, ERROR)
-    return hold.job_id, ids
+        lifecycle.fail(session, claim.job_id, claim.fence, ERROR)
+    return claim.job_id, ids
 
 
 def deletion(engine: Engine, checkpoint_id: str) -> Callable[[], str]:
@@ -229,14 +231,14 @@ def test_a_checkpoint_is_deleted_or_promoted_but_not_both(engine: Engine) -> Non
 
 def test_a_checkpoint_is_deleted_or_resumed_from_but_not_both(engine: Engine) -> None:
     for _ in range(ROUNDS):
-        hold = held(engine, make_job(engine))
-        older, newest = save(engine, hold, 1, 2)
-        given_back(engine, hold)
-        hold = held(engine, hold.job_id)
+        claim = claimed(engine, make_job(engine))
+        older, newest = save(engine, claim, 1, 2)
+        given_back(engine, claim)
+        claim = claimed(engine, claim.job_id)
 
-        def choose(hold: Hold = hold, newest: str = newest) -> str | None:
+        def choose(claim: Claim = claim, newest: str = newest) -> str | None:
             with unit_of_work(engine) as session:
-                return resume(session, hold, broken=newest)
+                return resume(session, claim, broken=newest)
 
         told = together(deletion(engine, older), choose)
         assert isinstance(told[0], Conflict) == (told[1] == older), told

@@ -18,7 +18,7 @@ from store.checkpoints import repository as checkpoints
 from store.db import make_engine, reading, unit_of_work
 from store.errors import FenceLost
 from store.jobs import claims, lifecycle
-from store.jobs.claims import Hold
+from store.jobs.claims import Claim
 from store.states import TERMINAL
 from store.tables import Job
 from tests.store.jobs import sweeping
@@ -52,48 +52,48 @@ class Claimer:
             if over:
                 return
             for job_id in waiting[:ROUND]:
-                hold = self._transact(lambda session, job_id=job_id: self._claim(session, job_id))  # type: ignore[misc]
-                if hold is not None:
+                claim = self._transact(lambda session, job_id=job_id: self._claim(session, job_id))  # type: ignore[misc]
+                if claim is not None:
                     last = self.finished == die_after
                     with suppress(FenceLost):
-                        self._finish(hold, die_at if last else None, sleeps=last and sleeps)
+                        self._finish(claim, die_at if last else None, sleeps=last and sleeps)
                         self.finished += 1
                         continue
                     self.lost += 1
             if not waiting:
                 time.sleep(0.02)
 
-    def _claim(self, session: Session, job_id: str) -> Hold | None:
+    def _claim(self, session: Session, job_id: str) -> Claim | None:
         return lifecycle.claim(session, job_id, owner=self._name, host="h", boot_id=self._name, lease_s=self._lease_s)
 
-    def _finish(self, hold: Hold, die_at: str | None, *, sleeps: bool) -> None:
+    def _finish(self, claim: Claim, die_at: str | None, *, sleeps: bool) -> None:
         if die_at == "claimed":
             die()
         if sleeps:
-            while self._mine(hold):  # until another has taken it
+            while self._mine(claim):  # until another has taken it
                 time.sleep(0.05)
-        self._transact(lambda session: lifecycle.begin(session, hold))
+        self._transact(lambda session: lifecycle.begin(session, claim))
         if die_at == "begun":
             die()
-        self._transact(lambda session: self._save(session, hold))
+        self._transact(lambda session: self._save(session, claim))
         if die_at == "saved":
             die()
         with unit_of_work(self._engine) as session:
-            lifecycle.succeed(session, hold)
+            lifecycle.succeed(session, claim)
             if die_at == "succeeding":
                 die()
-            claims.end_attempt(session, hold.job_id, hold.fence, "done", relay_closed=True)
+            claims.end_attempt(session, claim.job_id, claim.fence, "done", relay_closed=True)
 
-    def _mine(self, hold: Hold) -> bool:
+    def _mine(self, claim: Claim) -> bool:
         with reading(self._engine) as session:
-            return session.scalar(select(Job.fence).where(Job.id == hold.job_id)) == hold.fence
+            return session.scalar(select(Job.fence).where(Job.id == claim.job_id)) == claim.fence
 
-    def _save(self, session: Session, hold: Hold) -> None:
-        claims.touch(session, hold)
-        step = hold.spec.schedule.steps
-        checkpoints.commit(session, hold.job_id, hold.fence, step=step, path="p", manifest_sha256="x", size=1)
-        claims.touch(session, hold, step=step, fruitless_attempts=0)
-        claims.say(session, hold, f"checkpoint after step {step}")
+    def _save(self, session: Session, claim: Claim) -> None:
+        claims.update_job(session, claim)
+        step = claim.spec.schedule.steps
+        checkpoints.commit(session, claim.job_id, claim.fence, step=step, path="p", manifest_sha256="x", size=1)
+        claims.update_job(session, claim, step=step, fruitless_attempts=0)
+        claims.add_event(session, claim, f"checkpoint after step {step}")
 
     def _transact(self, action: Callable[[Session], T]) -> T:
         started = time.monotonic()

@@ -11,7 +11,7 @@ LOST = {"code": "worker_lost", "message": "the worker that held the job fell sil
 
 def sweep(session: Session, backoff_s: float) -> None:
     """One round, without the claims that follow it."""
-    lifecycle.heed_intents_of_given_back(session)
+    lifecycle.apply_pending_intents(session)
     lifecycle.requeue_due(session)
     reap(session, backoff_s)
 

@@ -17,6 +17,8 @@ from store.tables import Attempt, Event, Job
 from tests.store.jobs import claimer
 from tests.store.jobs.test_lifecycle import make_job
 
+pytestmark = pytest.mark.integration
+
 CLAIMERS = 8
 DYING = len(claimer.DIE_AT)
 

@@ -10,15 +10,17 @@ from sqlalchemy import Engine, event, update
 from store import tenants
 from store.db import now, reading, unit_of_work
 from store.jobs import forecast, lifecycle, metrics
-from store.jobs.forecast import Outlook
+from store.jobs.forecast import JobForecast
 from store.tables import Job
-from tests.store.jobs.test_lifecycle import ERROR, held, make_job
+from tests.store.jobs.test_lifecycle import ERROR, claimed, make_job
 from tests.store.test_workers import FACTS, LEASE_S, report, run, silent_for, spec
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 
+pytestmark = pytest.mark.integration
 
-def looked(engine: Engine, *job_ids: str, tenant: str | None = tenants.DEFAULT) -> list[Outlook]:
+
+def looked(engine: Engine, *job_ids: str, tenant: str | None = tenants.DEFAULT) -> list[JobForecast]:
     with reading(engine, tenant) as session:
         rows = [lifecycle.get(session, job_id) for job_id in job_ids]
         asked = {row.id: (row, JobSpec.model_validate(row.spec)) for row in rows}
@@ -48,21 +50,21 @@ def test_the_queue_is_in_the_order_in_which_workers_take_jobs(engine: Engine) ->
     ]
     with reading(engine) as session:
         assert list(lifecycle.queued(session)) == made
-    held(engine, made[1])
+    claimed(engine, made[1])
     with unit_of_work(engine) as session:
         lifecycle.request_pause(session, made[2])
     assert [each.queue_position for each in looked(engine, *made)] == [1, None, None, 2]
     assert looked(engine, made[3])[0].queue_position == 2
-    assert looked(engine, made[1], made[2]) == [Outlook(), Outlook()]
+    assert looked(engine, made[1], made[2]) == [JobForecast(), JobForecast()]
 
 
 def test_a_job_that_is_to_be_cancelled_has_no_place(engine: Engine) -> None:
     first, second = make_job(engine), make_job(engine)
-    hold = held(engine, first)
+    claim = claimed(engine, first)
     with unit_of_work(engine) as session:
         lifecycle.request_cancel(session, first)
-        lifecycle.preempt(session, hold, "the worker drains")  # queued, until a sweeper heeds what its owner wants
-    assert looked(engine, first, second) == [Outlook(), Outlook(1, "no worker is connected")]
+        lifecycle.preempt(session, claim, "the worker drains")  # queued, until a sweeper heeds what its owner wants
+    assert looked(engine, first, second) == [JobForecast(), JobForecast(1, "no worker is connected")]
 
 
 def test_jobs_of_other_tenants_count_and_are_not_seen(engine: Engine) -> None:
@@ -81,7 +83,7 @@ def test_a_job_waits_for_a_worker_that_lives_and_has_a_slot(engine: Engine) -> N
     assert reason(engine, first) == "no worker is connected"
     report(engine, "worker_a", slots=1)
     assert reason(engine, first) == "a worker is about to take it"
-    held(engine, first)
+    claimed(engine, first)
     assert reason(engine, second) == "every worker is busy"
     report(engine, "worker_b", slots=1)
     assert reason(engine, second) == "a worker is about to take it"
@@ -89,16 +91,16 @@ def test_a_job_waits_for_a_worker_that_lives_and_has_a_slot(engine: Engine) -> N
 
 def test_a_worker_that_has_a_job_but_tells_nothing_of_itself_is_busy_and_not_absent(engine: Engine) -> None:
     first, second = make_job(engine), make_job(engine)
-    held(engine, first)
+    claimed(engine, first)
     assert reason(engine, second) == "every worker is busy"
 
 
 def test_a_retry_waits_for_its_time(engine: Engine) -> None:
     job_id = make_job(engine)
     report(engine, "worker_a")
-    hold = held(engine, job_id)
+    claim = claimed(engine, job_id)
     with unit_of_work(engine) as session:
-        lifecycle.retry_or_fail(session, job_id, hold.fence, ERROR, backoff_s=100)
+        lifecycle.retry_or_fail(session, job_id, claim.fence, ERROR, backoff_s=100)
     [found] = looked(engine, job_id)
     assert found.queue_position is None
     assert found.queue_reason in {f"an attempt failed; the next begins in {s} s or later" for s in range(90, 101)}
@@ -109,19 +111,19 @@ def test_a_retry_waits_for_its_time(engine: Engine) -> None:
 
 def test_the_time_left_is_the_median_of_the_last_steps_times_those_to_be_made(engine: Engine) -> None:
     job_id = make_job(engine)
-    hold = held(engine, job_id)
+    claim = claimed(engine, job_id)
     assert looked(engine, job_id)[0].eta_s is None
     # Of 30 steps the first ten took 100 s; of the last twenty, eleven took 2 s and nine 50 s: the median is 2 s.
     times = [100.0] * 10 + [2.0] * 11 + [50.0] * 9
     points = [("step_time", step, seconds) for step, seconds in enumerate(times, 1)] + [("loss", 30, 7.0)]
     with unit_of_work(engine) as session:
-        metrics.put_metrics(session, job_id, hold.fence, points)
+        metrics.put_metrics(session, job_id, claim.fence, points)
         session.execute(update(Job).values(step=30, steps=100))
     assert looked(engine, job_id)[0].eta_s == 70 * 2.0
     with unit_of_work(engine) as session:
         lifecycle.request_cancel(session, job_id)
-        lifecycle.cancelled(session, job_id, hold.fence)
-    assert looked(engine, job_id) == [Outlook()]
+        lifecycle.cancelled(session, job_id, claim.fence)
+    assert looked(engine, job_id) == [JobForecast()]
 
 
 def test_before_the_first_step_earlier_jobs_that_do_the_same_work_tell_the_time(engine: Engine) -> None:

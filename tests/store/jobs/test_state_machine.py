@@ -21,7 +21,7 @@ from store.checkpoints import repository as checkpoints
 from store.db import now, reading, unit_of_work
 from store.errors import Conflict, FenceLost
 from store.jobs import claims, lifecycle
-from store.jobs.claims import Hold
+from store.jobs.claims import Claim
 from store.states import ACTIVE, DUE, TERMINAL, WAITING, State
 from store.tables import Attempt, Base, Checkpoint, Event, Job
 from store.tenants import DEFAULT
@@ -29,6 +29,8 @@ from tests.store.jobs import sweeping
 from tests.store.jobs.test_lifecycle import SPEC
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import SPEC_VERSION
+
+pytestmark = pytest.mark.integration
 
 EXAMPLES = int(os.environ.get("UNIAPL_TEST_EXAMPLES", "0"))
 PROFILE = settings(
@@ -103,9 +105,9 @@ class Model:
     """Whether a retry's time has come."""
     checkpoints: set[tuple[int, int]] = field(default_factory=set)
 
-    def holds(self, hold: Hold) -> bool:
+    def holds(self, claim: Claim) -> bool:
         """Whether this hold is the live one."""
-        return self.state in ACTIVE and hold.fence == self.fence
+        return self.state in ACTIVE and claim.fence == self.fence
 
     def move(self, to: State) -> None:
         """What every transition does."""
@@ -158,7 +160,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.engine = engine
         self.jobs: dict[str, Model] = {}
-        self.granted: dict[str, list[Hold]] = {}
+        self.granted: dict[str, list[Claim]] = {}
         self.touched: set[str] = set()
         """Jobs that the last rule may have changed."""
         self.seen: dict[str, tuple[object, ...]] = {}
@@ -176,8 +178,8 @@ class Machine(RuleBasedStateMachine):
         by_life = sorted(self.jobs.values(), key=lambda job: job.state in TERMINAL)
         return by_life[choice.which % len(by_life)]
 
-    def hold(self, choice: Choice) -> Hold:
-        """A hold that was granted once; for the newest, all is done that it takes to be granted one now."""
+    def earlier_claim(self, choice: Choice) -> Claim:
+        """A claim that was granted once; for the newest, all is done that it takes to be granted one now."""
         if choice.back == 0 and self.job(choice).state in TERMINAL:
             self.create(choice)
         job = self.job(choice)
@@ -186,10 +188,10 @@ class Machine(RuleBasedStateMachine):
             self.wait(choice)
             self.requeue(choice)
             self.claim(choice)
-        holds = self.granted[job.id] or [
-            Hold(job.id, 0, 0, SPEC.model_dump(mode="json"), {}, DEFAULT)
+        granted = self.granted[job.id] or [
+            Claim(job.id, 0, 0, SPEC.model_dump(mode="json"), {}, DEFAULT)
         ]  # or one that never was
-        return holds[-1 - choice.back % len(holds)]
+        return granted[-1 - choice.back % len(granted)]
 
     def act(self, action: Callable[[Session], object], *, refused: type[Exception] | None = None) -> None:
         """One transaction, which must be refused, or not."""
@@ -200,10 +202,10 @@ class Machine(RuleBasedStateMachine):
             with pytest.raises(refused), unit_of_work(self.engine) as session:
                 action(session)
 
-    def write(self, hold: Hold, action: Callable[[Session], object], *, allowed: bool = True) -> Model | None:
+    def write(self, claim: Claim, action: Callable[[Session], object], *, allowed: bool = True) -> Model | None:
         """A holder's transaction: refused, and without effect, unless the hold is live. The model is then returned."""
-        job = self.jobs[hold.job_id]
-        allowed = allowed and job.holds(hold)
+        job = self.jobs[claim.job_id]
+        allowed = allowed and job.holds(claim)
         self.act(action, refused=None if allowed else FenceLost)
         if not allowed:
             return None
@@ -225,14 +227,14 @@ class Machine(RuleBasedStateMachine):
         self.touched.add(job_id)
 
     def cancel(self, choice: Choice) -> None:
-        job = self.jobs[self.hold(choice).job_id]
+        job = self.jobs[self.earlier_claim(choice).job_id]
         if self.ask(job, lifecycle.request_cancel, refused=job.state in (State.SUCCEEDED, State.FAILED)):
             job.seq += job.state in ACTIVE and not job.cancel
             job.cancel = True
             job.heed(WAITING)
 
     def pause(self, choice: Choice) -> None:
-        job = self.jobs[self.hold(choice).job_id]
+        job = self.jobs[self.earlier_claim(choice).job_id]
         if self.ask(job, lifecycle.request_pause, refused=job.state in TERMINAL) and not job.pause:
             job.seq += job.state in ACTIVE
             job.pause = True
@@ -258,82 +260,82 @@ class Machine(RuleBasedStateMachine):
         job, above, owner = self.job(choice), choice.number - 5, f"worker_{choice.number % 3}"
         self.touched.add(job.id)
         with unit_of_work(self.engine) as session:
-            hold = lifecycle.claim(
+            claim = lifecycle.claim(
                 session, job.id, owner=owner, host="h", boot_id="b", lease_s=UNHEARD, above=max(above, 0)
             )
         free = job.state == State.QUEUED and not (job.cancel or job.pause or job.too_new)
-        assert (hold is not None) == free
-        if hold is not None:
-            assert all(earlier.fence < hold.fence for earlier in self.granted[job.id])
+        assert (claim is not None) == free
+        if claim is not None:
+            assert all(earlier.fence < claim.fence for earlier in self.granted[job.id])
             job.fence, job.attempt, job.owner = max(job.fence, above) + 1, job.attempt + 1, owner
             job.move(State.STARTING)
-            assert (hold.fence, hold.attempt) == (job.fence, job.attempt)
-            self.granted[job.id].append(hold)
+            assert (claim.fence, claim.attempt) == (job.fence, job.attempt)
+            self.granted[job.id].append(claim)
 
     def begin(self, choice: Choice) -> None:
-        hold = self.hold(choice)
-        job = self.jobs[hold.job_id]
-        self.act(lambda session: lifecycle.begin(session, hold))
-        if job.holds(hold) and job.state == State.STARTING:
+        claim = self.earlier_claim(choice)
+        job = self.jobs[claim.job_id]
+        self.act(lambda session: lifecycle.begin(session, claim))
+        if job.holds(claim) and job.state == State.STARTING:
             self.touched.add(job.id)
             job.move(State.RUNNING)
 
     def renew(self, choice: Choice) -> None:
-        hold = self.hold(choice)
-        if job := self.write(hold, lambda session: claims.renew(session, hold, UNHEARD)):
+        claim = self.earlier_claim(choice)
+        if job := self.write(claim, lambda session: claims.renew(session, claim, UNHEARD)):
             job.expired = False
 
     def touch(self, choice: Choice) -> None:
-        hold = self.hold(choice)
-        if job := self.write(hold, lambda session: claims.touch(session, hold, step=choice.number)):
+        claim = self.earlier_claim(choice)
+        if job := self.write(claim, lambda session: claims.update_job(session, claim, step=choice.number)):
             job.step = choice.number
 
     def say(self, choice: Choice) -> None:
-        hold = self.hold(choice)
-        if job := self.write(hold, lambda session: claims.say(session, hold, "I am still here")):
+        claim = self.earlier_claim(choice)
+        if job := self.write(claim, lambda session: claims.add_event(session, claim, "I am still here")):
             job.seq += 1
 
     def checkpoint(self, choice: Choice) -> None:
-        hold, step = self.hold(choice), STEPS if choice.later else 1
+        claim, step = self.earlier_claim(choice), STEPS if choice.later else 1
 
         def relay(session: Session) -> None:
-            claims.touch(session, hold)
-            checkpoints.commit(session, hold.job_id, hold.fence, step=step, path="p", manifest_sha256="x", size=1)
-            claims.touch(session, hold, fruitless_attempts=0)
-            claims.say(session, hold, f"checkpoint after step {step}")
+            claims.update_job(session, claim)
+            checkpoints.commit(session, claim.job_id, claim.fence, step=step, path="p", manifest_sha256="x", size=1)
+            claims.update_job(session, claim, fruitless_attempts=0)
+            claims.add_event(session, claim, f"checkpoint after step {step}")
 
-        if job := self.write(hold, relay):
+        if job := self.write(claim, relay):
             job.fruitless, job.seq, job.final = 0, job.seq + 1, job.final or step == STEPS
-            job.checkpoints.add((step, hold.fence))
+            job.checkpoints.add((step, claim.fence))
 
     def have_failed_often(self, choice: Choice) -> None:
-        hold, infra, user = self.hold(choice), 10 + choice.number, int(choice.later)
+        claim, infra, user = self.earlier_claim(choice), 10 + choice.number, int(choice.later)
         spent = {"infra_failures": infra, "user_failures": user}
-        if job := self.write(hold, lambda session: claims.touch(session, hold, **spent)):
+        if job := self.write(claim, lambda session: claims.update_job(session, claim, **spent)):
             job.infra, job.user = infra, user
 
     def succeed(self, choice: Choice) -> None:
-        hold = self.hold(choice)
-        final = self.jobs[hold.job_id].final
-        if job := self.write(hold, lambda session: lifecycle.succeed(session, hold), allowed=final):
+        claim = self.earlier_claim(choice)
+        final = self.jobs[claim.job_id].final
+        if job := self.write(claim, lambda session: lifecycle.succeed(session, claim), allowed=final):
             job.move(State.FINALIZING)
             job.move(State.SUCCEEDED)
 
     def fail(self, choice: Choice) -> None:
-        hold, error = self.hold(choice), {"code": "broken", "message": "it cannot work", "category": "user"}
-        if job := self.write(hold, lambda session: lifecycle.fail(session, hold.job_id, hold.fence, error)):
+        claim, error = self.earlier_claim(choice), {"code": "broken", "message": "it cannot work", "category": "user"}
+        if job := self.write(claim, lambda session: lifecycle.fail(session, claim.job_id, claim.fence, error)):
             job.error = "broken"
             job.move(State.FAILED)
 
     def retry_or_fail(self, choice: Choice) -> None:
-        hold, backoff_s = self.hold(choice), LATER * choice.later
+        claim, backoff_s = self.earlier_claim(choice), LATER * choice.later
         error = {"code": choice.category, "message": "it crashed", "category": choice.category}
         ended: list[State] = []
 
         def retry(session: Session) -> None:
-            ended.append(lifecycle.retry_or_fail(session, hold.job_id, hold.fence, error, backoff_s))
+            ended.append(lifecycle.retry_or_fail(session, claim.job_id, claim.fence, error, backoff_s))
 
-        if job := self.write(hold, retry):
+        if job := self.write(claim, retry):
             job.end_badly(choice.category, later=choice.later)
             assert ended == [job.state]
             if job.state == State.RETRY_WAIT:
@@ -342,8 +344,8 @@ class Machine(RuleBasedStateMachine):
                 assert wait == pytest.approx(backoff_s * 2 ** (job.fruitless - 1), abs=300)
 
     def preempt(self, choice: Choice) -> None:
-        hold = self.hold(choice)
-        if job := self.write(hold, lambda session: lifecycle.preempt(session, hold, "stopping")):
+        claim = self.earlier_claim(choice)
+        if job := self.write(claim, lambda session: lifecycle.preempt(session, claim, "stopping")):
             if job.pause and not job.cancel:
                 job.move(State.PAUSED)
             else:
@@ -351,32 +353,32 @@ class Machine(RuleBasedStateMachine):
                 job.move(State.QUEUED)
 
     def cancelled(self, choice: Choice) -> None:
-        hold = self.hold(choice)
-        asked = self.jobs[hold.job_id].cancel
-        end = self.write(hold, lambda session: lifecycle.cancelled(session, hold.job_id, hold.fence), allowed=asked)
+        claim = self.earlier_claim(choice)
+        asked = self.jobs[claim.job_id].cancel
+        end = self.write(claim, lambda session: lifecycle.cancelled(session, claim.job_id, claim.fence), allowed=asked)
         if end is not None:
             end.move(State.CANCELLED)
 
     def every_stale_hold_tries_to_write(self, choice: Choice) -> None:
-        writes: list[Callable[[Session, Hold], object]] = [
-            lambda session, hold: claims.renew(session, hold, UNHEARD),
-            lambda session, hold: claims.touch(session, hold, step=STEPS),
-            lambda session, hold: claims.say(session, hold, "I am still here"),
-            lambda session, hold: lifecycle.succeed(session, hold),
-            lambda session, hold: lifecycle.preempt(session, hold, "stopping"),
-            lambda session, hold: lifecycle.fail(session, hold.job_id, hold.fence, sweeping.LOST),
-            lambda session, hold: lifecycle.retry_or_fail(session, hold.job_id, hold.fence, sweeping.LOST, 0.0),
-            lambda session, hold: lifecycle.cancelled(session, hold.job_id, hold.fence),
+        writes: list[Callable[[Session, Claim], object]] = [
+            lambda session, claim: claims.renew(session, claim, UNHEARD),
+            lambda session, claim: claims.update_job(session, claim, step=STEPS),
+            lambda session, claim: claims.add_event(session, claim, "I am still here"),
+            lambda session, claim: lifecycle.succeed(session, claim),
+            lambda session, claim: lifecycle.preempt(session, claim, "stopping"),
+            lambda session, claim: lifecycle.fail(session, claim.job_id, claim.fence, sweeping.LOST),
+            lambda session, claim: lifecycle.retry_or_fail(session, claim.job_id, claim.fence, sweeping.LOST, 0.0),
+            lambda session, claim: lifecycle.cancelled(session, claim.job_id, claim.fence),
         ]
         job = self.job(choice)
-        stale = [hold for hold in self.granted[job.id] if not job.holds(hold)]
+        stale = [claim for claim in self.granted[job.id] if not job.holds(claim)]
         assert len(self.granted[job.id]) - len(stale) == (job.state in ACTIVE)
-        for hold in stale:
+        for claim in stale:
             with unit_of_work(self.engine) as session:  # one transaction, committed: what is refused changes nothing
-                lifecycle.begin(session, hold)  # which says nothing, and does nothing
+                lifecycle.begin(session, claim)  # which says nothing, and does nothing
                 for write in writes:
                     with pytest.raises(FenceLost):
-                        write(session, hold)
+                        write(session, claim)
 
     # what passes, and what sweepers make of it
 
@@ -397,7 +399,7 @@ class Machine(RuleBasedStateMachine):
             job.due = True
 
     def heed(self, _: Choice) -> None:
-        self.swept(lifecycle.heed_intents_of_given_back, Model.heed)
+        self.swept(lifecycle.apply_pending_intents, Model.heed)
 
     def requeue(self, _: Choice) -> None:
         self.swept(lifecycle.requeue_due, Model.requeue)

@@ -15,15 +15,17 @@ from torch.testing import assert_close
 
 from tests.uniapl.packed import ALIKE, PROMPT, VOCABULARY, objective, one_pack, tiny, trained
 from uniapl.batching.batch import Counts, Sequence
-from uniapl.batching.packed import packs, visible
+from uniapl.batching.packed import can_attend, pack
 from uniapl.batching.packing import BLOCK, Layout
-from uniapl.model.attention import tiles
+from uniapl.model.attention import block_mask
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.policy import Policy, Reference
 from uniapl.objective.losses import unified_terms
 from uniapl.spec.job import JobSpec
 from uniapl.training.learner import Learner
+
+pytestmark = pytest.mark.integration
 
 CPU = torch.device("cpu")
 KINDS = ["plain", "rows", "trees"]
@@ -94,10 +96,10 @@ def packed_gradient(policy: Policy, sequences: list[Sequence], budget: int) -> t
     spec, counts = objective(), Counts.of(sequences)
     gradient = [torch.zeros_like(p) for p in trained(policy)]
     total = torch.zeros((), dtype=torch.float64)
-    for pack in packs(sequences, budget, policy.pad_id, CPU, policy.layout):
-        temperature = torch.where(pack.batch.sampled, 0.5, 1.0)
-        logprobs, _ = completion_logprobs(policy.model, pack, temperature=temperature)
-        terms = unified_terms(logprobs, pack.batch, counts, spec)
+    for packed in pack(sequences, budget, policy.pad_id, CPU, policy.layout):
+        temperature = torch.where(packed.batch.sampled, 0.5, 1.0)
+        logprobs, _ = completion_logprobs(policy.model, packed, temperature=temperature)
+        terms = unified_terms(logprobs, packed.batch, counts, spec)
         loss = torch.stack(list(terms.weighted(spec.weights_at(0)).values())).sum()
         total += loss.detach()
         for sum_, g in zip(gradient, torch.autograd.grad(loss, trained(policy)), strict=True):
@@ -121,8 +123,8 @@ def test_packs_give_the_loss_and_gradient_of_single_sequences(
 
 def test_trees_in_one_row_do_not_see_each_other() -> None:
     sequences = [Sequence([1] * p, [2] * c, demonstration=True) for p, c in ((9, 11), (5, 7), (4, 4))]
-    (pack,) = packs(sequences, 40, 0, CPU, Layout("trees"))
-    assert pack.tree.amax(dim=1).tolist() == [2]
+    (packed,) = pack(sequences, 40, 0, CPU, Layout("trees"))
+    assert packed.tree.amax(dim=1).tolist() == [2]
     loss, gradient = packed_gradient(POLICIES[False], sequences, 40)
     expected, wanted = naive_gradient(POLICIES[False], sequences)
     assert_close(loss, expected, rtol=1e-10, atol=1e-12)
@@ -135,16 +137,16 @@ def test_every_sequence_is_in_one_pack_and_packs_keep_to_the_budget(
     sequences: list[Sequence], budget: int, kind: Any
 ) -> None:
     found: list[tuple[list[int], float]] = []
-    for pack in packs(sequences, budget, 0, CPU, Layout(kind)):
-        R, W = pack.input_ids.shape
-        useful = int((pack.tree >= 0).sum())
-        lone = R == 1 and len(pack.batch.coef) == 1
+    for packed in pack(sequences, budget, 0, CPU, Layout(kind)):
+        R, W = packed.input_ids.shape
+        useful = int((packed.tree >= 0).sum())
+        lone = R == 1 and len(packed.batch.coef) == 1
         allowed = max(budget, BLOCK) if kind == "blocks" else budget
         assert lone or allowed >= R * W
         assert 2 * useful >= R * W or kind == "blocks"  # rows are dense
         assert useful == R * W or kind != "trees"
         for ids, mask, coef in zip(
-            pack.batch.completion_ids, pack.batch.completion_mask, pack.batch.coef.tolist(), strict=True
+            packed.batch.completion_ids, packed.batch.completion_mask, packed.batch.coef.tolist(), strict=True
         ):
             found.append((ids[mask].tolist(), coef))
     expected = [(s.completion_ids, pytest.approx(s.coef or 0.0)) for s in sequences]
@@ -153,11 +155,11 @@ def test_every_sequence_is_in_one_pack_and_packs_keep_to_the_budget(
 
 def test_a_pack_holds_the_prompt_once_and_branches_go_on_where_it_ends() -> None:
     group = [Sequence([5, 6, 7], [8, 9]), Sequence([5, 6, 7], [10]), Sequence([5, 6, 7], [11, 12, 13])]
-    pack = one_pack(group)
-    assert pack.input_ids.tolist()[0] == [5, 6, 7, 11, 12, 13, 8, 9, 10]
-    assert pack.position_ids.tolist()[0] == [0, 1, 2, 3, 4, 5, 3, 4, 3]
-    assert pack.predictors.tolist() == [[2, 3, 4], [2, 6, 0], [2, 0, 0]]
-    seen = visible(pack.tree, pack.branch, torch.tensor(0), torch.arange(9)[:, None], torch.arange(9))
+    packed = one_pack(group)
+    assert packed.input_ids.tolist()[0] == [5, 6, 7, 11, 12, 13, 8, 9, 10]
+    assert packed.position_ids.tolist()[0] == [0, 1, 2, 3, 4, 5, 3, 4, 3]
+    assert packed.predictors.tolist() == [[2, 3, 4], [2, 6, 0], [2, 0, 0]]
+    seen = can_attend(packed.tree, packed.branch, torch.tensor(0), torch.arange(9)[:, None], torch.arange(9))
     assert seen[7].nonzero().flatten().tolist() == [0, 1, 2, 6, 7]  # the 9 of the second branch
 
 
@@ -233,16 +235,16 @@ def test_a_step_without_weight_still_lets_the_moments_decay_and_tells_the_entrop
 
 def test_flex_attention_sees_the_prompt_and_the_own_branch() -> None:
     group = [Sequence([5, 6, 7], [8, 9]), Sequence([5, 6, 7], [10]), Sequence([1], [2, 3])]
-    pack = one_pack(group, "blocks")
-    assert pack.input_ids.shape == (1, 128)
-    assert pack.input_ids[0, :9].tolist() == [5, 6, 7, 8, 9, 10, 1, 2, 3]
+    packed = one_pack(group, "blocks")
+    assert packed.input_ids.shape == (1, 128)
+    assert packed.input_ids[0, :9].tolist() == [5, 6, 7, 8, 9, 10, 1, 2, 3]
     sees = {
         **{query: [*range(query + 1)] for query in range(5)},
         5: [0, 1, 2, 5],
         **{query: [*range(6, query + 1)] for query in (6, 7, 8)},
     }
     query, key = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
-    seen = tiles(pack).mask_mod(torch.zeros_like(key), torch.zeros_like(key), query, key)
+    seen = block_mask(packed).mask_mod(torch.zeros_like(key), torch.zeros_like(key), query, key)
     assert {query: seen[query].nonzero().flatten().tolist() for query in range(9)} == sees
 
 
@@ -260,12 +262,12 @@ def long_steps(draw: Any) -> list[Sequence]:
 @settings(max_examples=50)
 @given(sequences=long_steps())
 def test_no_tile_is_left_out_in_which_a_token_is_seen_and_whole_ones_are_seen_by_all(sequences: list[Sequence]) -> None:
-    pack = one_pack(sequences, "blocks")
-    W = pack.input_ids.shape[1]
+    packed = one_pack(sequences, "blocks")
+    W = packed.input_ids.shape[1]
     token = torch.arange(W)
-    seen = visible(pack.tree, pack.branch, torch.tensor(0), token[:, None], token)
+    seen = can_attend(packed.tree, packed.branch, torch.tensor(0), token[:, None], token)
     by_tile = seen.unflatten(1, (-1, BLOCK)).unflatten(0, (-1, BLOCK)).transpose(1, 2).flatten(2)  # (n, n, tokens)
-    found = tiles(pack)
+    found = block_mask(packed)
     computed, whole = found.to_dense()[0, 0].bool(), dense(found.full_kv_num_blocks, found.full_kv_indices)
     assert not (by_tile.any(dim=2) & ~computed).any()
     assert by_tile[whole].all()
@@ -281,8 +283,8 @@ def dense(numbers: Any, indices: Any) -> Tensor:
 
 def test_tiles_of_other_branches_and_trees_are_left_out_and_whole_ones_need_no_mask() -> None:
     group = [Sequence([1] * BLOCK * 2, [n] * BLOCK, demonstration=True) for n in (2, 3)]
-    pack = one_pack([*group, Sequence([4] * BLOCK, [5] * (BLOCK - 1), demonstration=True)], "blocks")  # and padding
-    found = tiles(pack)
+    packed = one_pack([*group, Sequence([4] * BLOCK, [5] * (BLOCK - 1), demonstration=True)], "blocks")  # and padding
+    found = block_mask(packed)
     by_hand = """
         o . . . . .
         x o . . . .

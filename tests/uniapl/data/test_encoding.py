@@ -13,6 +13,8 @@ from uniapl.model.policy import Policy, with_chat_template
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.training import DataOptions
 
+pytestmark = pytest.mark.integration
+
 
 def row(content: str = "Say hello.", reference: str | None = "Hello!") -> DatasetRow:
     return DatasetRow.model_validate({"messages": [{"role": "user", "content": content}], "reference": reference})

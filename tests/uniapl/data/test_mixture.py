@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from math import ceil
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from uniapl.data.mixture import rows_of_step
 from uniapl.spec.job import MixEntry
+
+pytestmark = pytest.mark.unit
 
 
 def mix(*weights: float) -> list[MixEntry]:

@@ -20,8 +20,10 @@ from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.objective import Adversarial
 from uniapl.spec.reward import ExactMatchReward, RewardOptions
 from uniapl.spec.training import DataOptions
-from uniapl.training.rollout_collector import comparison
+from uniapl.training.group_scoring import comparison
 from uniapl.training.setup import _encode
+
+pytestmark = pytest.mark.integration
 
 TURNS = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
 PROMPT = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' + OPEN }}{% endif %}"

@@ -14,13 +14,15 @@ from tests.conftest import MODELS, ROOT
 from uniapl.data.encoding import load_rows
 from uniapl.discriminators import base
 from uniapl.discriminators.auc import auc
-from uniapl.discriminators.base import Batches, Comparison
+from uniapl.discriminators.base import BatchCache, Comparison
 from uniapl.discriminators.embedding import EmbeddingDiscriminator
 from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.discriminators.load import load_discriminator
 from uniapl.errors import ModelError, ScoreError
 from uniapl.run.config import ModelSource, RunConfig
 from uniapl.spec.job import JobSpec
+
+pytestmark = pytest.mark.integration
 
 CPU = torch.device("cpu")
 
@@ -53,23 +55,23 @@ def texts(*lengths: int) -> list[tuple[str]]:
 
 def test_each_text_is_asked_once_and_answered_in_the_order_asked() -> None:
     model = Neighbourly()
-    found = Batches(model, 2)(texts(3, 1, 3, 2, 1, 3))
+    found = BatchCache(model, 2)(texts(3, 1, 3, 2, 1, 3))
     assert model.batches == [texts(1, 2), texts(3)]
     # a batch adds a thousandth of its letters: 1 and 2 together 0.003, the lone 3 also 0.003
     assert_close(found, torch.tensor([3.003, 1.003, 3.003, 2.003, 1.003, 3.003]))
 
 
 def test_what_was_asked_before_changes_no_score() -> None:
-    warm = Batches(Neighbourly(), 2)
+    warm = BatchCache(Neighbourly(), 2)
     for earlier in (texts(1), texts(2, 3), texts(1, 2, 4), texts(4, 5)):
         warm(earlier)
     later = texts(5, 1, 6, 3, 2)
-    assert torch.equal(warm(later), Batches(Neighbourly(), 2)(later))
+    assert torch.equal(warm(later), BatchCache(Neighbourly(), 2)(later))
 
 
 def test_the_same_batch_is_computed_once_for_each_version_of_the_model() -> None:
     model = Neighbourly()
-    batches = Batches(model, 2)
+    batches = BatchCache(model, 2)
     first = batches(texts(1, 2, 3))
     assert torch.equal(batches(texts(3, 2, 1)), first.flip(0))
     assert len(model.batches) == 2
@@ -80,7 +82,7 @@ def test_the_same_batch_is_computed_once_for_each_version_of_the_model() -> None
 def test_the_cache_forgets_the_batch_not_used_for_longest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "CACHED_ITEMS", 2)
     model = Neighbourly()
-    batches = Batches(model, 1)
+    batches = BatchCache(model, 1)
     for length in (1, 2, 1, 3, 1, 2):  # 3 drives out 2, for 1 was used since; 2 is computed again
         batches(texts(length))
     assert model.batches == [texts(1), texts(2), texts(3), texts(2)]
@@ -88,7 +90,7 @@ def test_the_cache_forgets_the_batch_not_used_for_longest(monkeypatch: pytest.Mo
 
 def test_an_infinite_score_becomes_nan_and_its_batch_is_tried_again() -> None:
     answers = iter([torch.tensor([0.1, math.inf, math.nan]), torch.tensor([0.1, 0.2, 0.3])])
-    batches = Batches(lambda _: next(answers), 8)
+    batches = BatchCache(lambda _: next(answers), 8)
     first = batches(texts(1, 2, 3))
     assert first.isnan().tolist() == [False, True, True]
     assert_close(first[0], torch.tensor(0.1))
@@ -98,7 +100,7 @@ def test_an_infinite_score_becomes_nan_and_its_batch_is_tried_again() -> None:
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_wrong_number_of_scores_is_an_error(count: int) -> None:
     with pytest.raises(ScoreError, match="asked for 2 scores"):
-        Batches(lambda _: torch.zeros(count), 8)(texts(1, 2))
+        BatchCache(lambda _: torch.zeros(count), 8)(texts(1, 2))
 
 
 def compare(reference: str, output: str) -> Comparison:

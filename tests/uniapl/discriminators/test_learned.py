@@ -21,6 +21,8 @@ from uniapl.errors import CheckpointError, DivergedError, ModelError
 from uniapl.run.config import ModelSource
 from uniapl.spec.discriminator import LearnedDiscriminator as Options
 
+pytestmark = pytest.mark.integration
+
 TINY = MODELS / "tiny-random-llama"
 NOUNS = ["river", "stone", "lamp", "tall", "seven", "music", "paper", "window", "cloud", "sugar", "train", "winter"]
 

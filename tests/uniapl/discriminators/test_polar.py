@@ -20,6 +20,8 @@ from uniapl.discriminators.polar_encoding import encode
 from uniapl.errors import ModelError
 from uniapl.run.config import ModelSource
 
+pytestmark = pytest.mark.integration
+
 CPU = torch.device("cpu")
 TINY = MODELS / "tiny-random-llama"
 TOKENS = ["<|reward|>", "[UNUSED_TOKEN_130]"]

@@ -25,24 +25,26 @@ from tests.worker.vllm.fake_vllm import embedding, logit
 from uniapl.discriminators.base import Comparison
 from uniapl.discriminators.load import discriminator_server, load_discriminator
 from uniapl.discriminators.polar_encoding import encode
-from uniapl.discriminators.remote import ServedEmbedding, ServedPolar
+from uniapl.discriminators.remote import RemoteEmbedding, RemotePolar
 from uniapl.errors import ServerError, SpecError
 from uniapl.inference.client import ModelServer, Question
 from uniapl.inference.endpoint import Address, read_address, write_address
-from uniapl.inference.protocol import Garbage, read_embeddings, read_scores
+from uniapl.inference.protocol import InvalidReply, read_embeddings, read_scores
 from uniapl.run.config import ModelSource, RunConfig
 from uniapl.run.signals import Stopped
-from uniapl.spec.backend import Api, Asked
+from uniapl.spec.backend import Api, RequestOptions
 from uniapl.spec.job import JobSpec
 
+pytestmark = pytest.mark.integration
+
 FEW = [Comparison("How many?", "Three.", output) for output in ("Three.", "", "Two.", "Three.")]
-ASKED = Asked(timeout_s=60, retry_s=60, concurrency=4)
+OPTIONS = RequestOptions(timeout_s=60, retry_s=60, concurrency=4)
 Script = Callable[[Request], Answer]
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uniapl.inference.http.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("uniapl.inference.retry.FIRST_BACKOFF_S", 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,7 @@ def well(request: Request, *, api: Api = "vllm", model: str = "judge") -> Answer
 
 
 @contextmanager
-def asking(script: Script, options: Asked = ASKED) -> Iterator[tuple[ModelServer, Server]]:
+def asking(script: Script, options: RequestOptions = OPTIONS) -> Iterator[tuple[ModelServer, Server]]:
     with serving(script) as running:
         address = Address(model="judge", url=running.url)
         server = ModelServer(lambda: address, options, param="discriminator.backend")
@@ -91,11 +93,11 @@ def asking(script: Script, options: Asked = ASKED) -> Iterator[tuple[ModelServer
             server.close()
 
 
-def polar(source: ModelSource, server: ModelServer, api: Api = "vllm", batch_size: int = 2) -> ServedPolar:
-    return ServedPolar(source, server, api=api, wrapper="sft", batch_size=batch_size)
+def polar(source: ModelSource, server: ModelServer, api: Api = "vllm", batch_size: int = 2) -> RemotePolar:
+    return RemotePolar(source, server, api=api, wrapper="sft", batch_size=batch_size)
 
 
-def expected(judge: ServedPolar) -> torch.Tensor:
+def expected(judge: RemotePolar) -> torch.Tensor:
     return torch.tensor([logit(encode(judge._tokenizer, c, "sft")) for c in FEW])
 
 
@@ -138,14 +140,14 @@ def test_texts_to_embed_are_cut_to_what_the_server_takes() -> None:
     long = [Comparison("", "word " * 1000, "One.")]
     for limit, longest in ((None, 512), (20, 20)):
         with asking(script) as (server, _):
-            ServedEmbedding(MINILM, server, batch_size=3, max_tokens=limit).score(long)
+            RemoteEmbedding(MINILM, server, batch_size=3, max_tokens=limit).score(long)
         assert max(lengths) == longest
         lengths.clear()
 
 
 def test_embeddings_are_compared_by_cosine() -> None:
     with asking(well) as (server, _):
-        judge = ServedEmbedding(MINILM, server, batch_size=3)
+        judge = RemoteEmbedding(MINILM, server, batch_size=3)
         ids = {text: judge._tokenizer(text)["input_ids"] for text in ("Three.", "", "Two.")}
         vectors = {
             text: torch.nn.functional.normalize(torch.tensor(embedding(row)), dim=0) for text, row in ids.items()
@@ -166,7 +168,7 @@ def test_texts_to_embed_are_cut_to_the_models_window() -> None:
         return well(Request(request.method, request.path, {}, {}, lambda _: content, len(content)))
 
     with asking(script) as (server, _):
-        judge = ServedEmbedding(MINILM, server, batch_size=3)
+        judge = RemoteEmbedding(MINILM, server, batch_size=3)
         judge.score([Comparison("p", "word " * 5000, "a")])
         assert longest == judge._max_tokens
 
@@ -217,7 +219,7 @@ def test_garbage_is_never_believed_and_the_question_is_put_again(source: ModelSo
 @pytest.mark.parametrize("kind", GARBAGE)
 def test_a_server_of_garbage_alone_ends_the_run(source: ModelSource, kind: str) -> None:
     spoiling = threading.Event()
-    options = Asked(timeout_s=60, retry_s=0.3)
+    options = RequestOptions(timeout_s=60, retry_s=0.3)
     with asking(lambda r: GARBAGE[kind](well(r)) if spoiling.is_set() else well(r), options) as (server, _):
         judge = polar(source, server, batch_size=3)
         spoiling.set()
@@ -270,7 +272,7 @@ def test_an_embedding_that_points_nowhere_gives_no_score(worth: float | None) ->
         return Answer(json.dumps(found).encode())
 
     with asking(script) as (server, _):
-        scores = ServedEmbedding(MINILM, server, batch_size=3).score(FEW)
+        scores = RemoteEmbedding(MINILM, server, batch_size=3).score(FEW)
         assert scores.isnan().tolist() == [False, False, True, False]
 
 
@@ -326,7 +328,7 @@ def test_requests_are_few_at_once_and_share_connections(source: ModelSource) -> 
         clients.add(threading.get_ident())  # one thread for each connection
         return answer
 
-    with asking(script, Asked(concurrency=3)) as (server, _):
+    with asking(script, RequestOptions(concurrency=3)) as (server, _):
         judge = polar(source, server, batch_size=1)
         judge.score([Comparison("p", "r", str(i)) for i in range(30)])
     assert most == 3
@@ -344,7 +346,7 @@ def test_a_hung_request_is_cut_at_its_deadline_and_put_again(source: ModelSource
                 waited.set()
         return answer
 
-    with asking(script, Asked(timeout_s=2)) as (server, _):
+    with asking(script, RequestOptions(timeout_s=2)) as (server, _):
         judge = polar(source, server)
         hang.set()
         assert_close(judge.score(FEW), expected(judge))
@@ -354,7 +356,7 @@ def test_a_hung_request_is_cut_at_its_deadline_and_put_again(source: ModelSource
 
 def test_who_asks_waits_while_a_server_of_ours_is_started_again(source: ModelSource, tmp_path: Path) -> None:
     path = tmp_path / "address.json"
-    down, options = threading.Event(), Asked(timeout_s=60, retry_s=0.4)
+    down, options = threading.Event(), RequestOptions(timeout_s=60, retry_s=0.4)
     with serving(lambda r: Answer(b"", 500) if down.is_set() else well(r)) as first, serving(well) as second:
         write_address(path, Address(model="judge", url=first.url, token="one", life=1))
         server = ModelServer(lambda: read_address(path), options, param="discriminator.backend")
@@ -385,7 +387,7 @@ def test_the_spec_names_the_server(source: ModelSource, tmp_path: Path) -> None:
         server = discriminator_server(run.spec, run)
         assert server is not None
         judge = load_discriminator(run.spec, run, torch.device("cpu"), server)
-        assert isinstance(judge, ServedPolar)
+        assert isinstance(judge, RemotePolar)
         assert_close(judge.score(FEW), expected(judge))
         server.close()
 
@@ -414,15 +416,15 @@ def test_embeddings_come_from_vllm_alone() -> None:
     [b"[1, 2]", b"null", b'{"data": 3}', b'{"data": [{"index": 0}]}', b'{"data": [{"index": 0, "data": []}]}'],
 )
 def test_other_shapes_are_garbage(content: bytes) -> None:
-    with pytest.raises(Garbage):
+    with pytest.raises(InvalidReply):
         read_scores("vllm", content, model="judge", count=1)
-    with pytest.raises(Garbage):
+    with pytest.raises(InvalidReply):
         read_embeddings(content, model="judge", count=1)
 
 
 def test_embeddings_of_different_lengths_are_garbage() -> None:
     data = [{"index": 0, "embedding": [1.0, 2.0]}, {"index": 1, "embedding": [1.0]}]
-    with pytest.raises(Garbage, match="different lengths"):
+    with pytest.raises(InvalidReply, match="different lengths"):
         read_embeddings(json.dumps({"data": data}).encode(), model="judge", count=2)
 
 
@@ -443,7 +445,7 @@ def test_a_stop_gives_up_the_requests_under_way_and_begins_no_other(listening: L
 
     signals = listening()
     questions = [Question("/pooling", lambda _: {"input": ["a"]}, lambda content, _: content)] * 4
-    with asking(silent, Asked(timeout_s=50, retry_s=50, concurrency=1)) as (server, running):
+    with asking(silent, RequestOptions(timeout_s=50, retry_s=50, concurrency=1)) as (server, running):
         with pytest.raises(Stopped):
             server.ask(questions)
         over.set()
@@ -451,7 +453,7 @@ def test_a_stop_gives_up_the_requests_under_way_and_begins_no_other(listening: L
 
 
 def test_a_stop_ends_the_wait_for_a_server_that_is_not_there(listening: Listening) -> None:
-    server = ModelServer(lambda: None, ASKED, param="rollout.backend")
+    server = ModelServer(lambda: None, OPTIONS, param="rollout.backend")
     listening()
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
     with pytest.raises(Stopped):

@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks.memory import MODELS, SMALL, estimated, measured, run_config, write_mid
 
+pytestmark = pytest.mark.integration
+
 TOLERANCE = 0.25
 
 

@@ -19,8 +19,8 @@ from tests.conftest import MODELS, ROOT
 from tests.uniapl.held import peak
 from tests.uniapl.packed import one_pack
 from uniapl.batching.batch import Sequence
-from uniapl.batching.packed import Pack, packs
-from uniapl.batching.packing import CHUNK_LOGITS, usual
+from uniapl.batching.packed import PackedBatch, pack
+from uniapl.batching.packing import CHUNK_LOGITS, fastest_layout
 from uniapl.estimate import plan
 from uniapl.estimate.memory import LOGITS, kept, largest
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, from_config, read_shape
@@ -29,7 +29,7 @@ from uniapl.estimate.tokens import ROWS, TEMPLATE_TOKENS, count
 from uniapl.estimate.verdict import best, judge
 from uniapl.estimate.workload import Entry, RowLengths, Sample, step_of
 from uniapl.model.block_wrappers import wrap_blocks
-from uniapl.model.cpu.norm_mlp import keep_less
+from uniapl.model.cpu.norm_mlp import use_memory_efficient_norm_and_mlp
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
@@ -37,6 +37,8 @@ from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Bytes, Gpu, Hardware
 from uniapl.spec.job import JobSpec
 from uniapl.spec.training import DataOptions, Lora
+
+pytestmark = pytest.mark.integration
 
 TINY = ModelSource(path=str(MODELS / "tiny-random-llama"))
 SMOL = ModelSource(path=str(MODELS / "smollm2-135m-instruct"))
@@ -129,7 +131,7 @@ def test_adapters_are_as_large_as_those_that_peft_makes(policy: Policy, modules:
     assert read_shape(TINY).adapters(lora) == sum(tensor.numel() for tensor in made.values())
 
 
-def pack_of(size: int) -> tuple[Pack, Any]:
+def pack_of(size: int) -> tuple[PackedBatch, Any]:
     """A tree of `size` answers, and a random student whose layers take more than its head."""
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -142,14 +144,14 @@ def pack_of(size: int) -> tuple[Pack, Any]:
         tie_word_embeddings=True,
     )
     model: Any = LlamaForCausalLM(config).eval()
-    keep_less(model)
+    use_memory_efficient_norm_and_mlp(model)
     return one_pack([Sequence([5] * 40, [7] * (20 + i)) for i in range(size)]), model
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("lora", [None, {"rank": 4}])
 def test_an_update_holds_what_the_arithmetic_says(lora: Any, checkpointing: bool) -> None:
-    pack, model = pack_of(30)
+    packed, model = pack_of(30)
     spec = job(lora=lora, resources={"gradient_checkpointing": checkpointing})
     shape = from_config(model.config.to_dict())
     tokenizer: Any = SimpleNamespace(pad_token_id=0, eos_token_id=0)
@@ -157,11 +159,11 @@ def test_an_update_holds_what_the_arithmetic_says(lora: Any, checkpointing: bool
     wrap_blocks(policy.model, spec.resources)
 
     def update() -> None:
-        completion_logprobs(policy.model, pack, temperature=1.0)[0].sum().backward()
+        completion_logprobs(policy.model, packed, temperature=1.0)[0].sum().backward()
 
     update()  # from here on the gradients exist
-    R, W = pack.input_ids.shape
-    logits = int(pack.batch.completion_mask.sum()) * shape.vocab
+    R, W = packed.input_ids.shape
+    logits = int(packed.batch.completion_mask.sum()) * shape.vocab
     expected = R * W * kept(spec, shape, "cpu") + 4 * LOGITS * logits
     assert peak(update) == pytest.approx(expected, rel=0.15)
 
@@ -176,8 +178,8 @@ def test_the_largest_pack_is_one_that_the_trainer_cuts(device: Any) -> None:
     sequences = [
         Sequence([int(str(s.group))] * s.prompt, [6] * s.completion) for s in step.demonstrations + step.rollouts
     ]
-    layout = usual(gpu=device == "gpu")
-    made = list(packs(sequences, 400, 2, torch.device("cpu"), layout))
+    layout = fastest_layout(gpu=device == "gpu")
+    made = list(pack(sequences, 400, 2, torch.device("cpu"), layout))
     found = largest(spec, shape, step, device)
     assert len(made) > 1
     assert not found.is_only_one

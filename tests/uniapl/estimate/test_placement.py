@@ -16,6 +16,8 @@ from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Bytes, Gpu, Hardware
 from uniapl.spec.job import JobSpec
 
+pytestmark = pytest.mark.integration
+
 GB = 10**9
 SHAPE = ModelShape(
     parameters=10_000, vocab=50, hidden=8, layers=3, intermediate=16, queries=8, keys=4, positions=4096, stored_bytes=0

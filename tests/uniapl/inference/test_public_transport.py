@@ -22,11 +22,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.uniapl.teachers.test_chat import Reply, Teacher, completion, fill, rows, spec
+from tests.uniapl.teachers.openai_server import Reply, Teacher, completion, fill, rows, spec
 from uniapl.errors import SpecError, TeacherError
 from uniapl.inference import public_transport
 from uniapl.inference.public_transport import AddressRefused, PublicTransport, check, is_public
-from uniapl.run.credentials import Access
+from uniapl.run.credentials import Credentials
+
+pytestmark = pytest.mark.integration
 
 NAME = "teacher.example"
 PUBLIC = "93.184.216.34"
@@ -209,7 +211,7 @@ def servers(
 
 
 Servers = tuple[TlsTeacher, TlsTeacher]
-GUARDED = Access({"big": "sk-0123456789"}, public_only=True)
+GUARDED = Credentials({"big": "sk-0123456789"}, public_only=True)
 
 
 def guarded(server: TlsTeacher, **teacher: Any) -> Any:
@@ -224,7 +226,7 @@ def test_a_public_server_is_asked_by_its_name_at_the_address_that_was_checked(
 ) -> None:
     public, inner = servers
     resolver(["127.0.0.2"])
-    assert fill(guarded(public), tmp_path, rows("a", "b"), access=GUARDED) == [["Re: a", "Re: b"]]
+    assert fill(guarded(public), tmp_path, rows("a", "b"), credentials=GUARDED) == [["Re: a", "Re: b"]]
     assert set(public.names) == {NAME}
     assert {h["Host"] for h in public.headers} == {f"{NAME}:{public.server_port}"}
     assert {h["Authorization"] for h in public.headers} == {"Bearer sk-0123456789"}
@@ -236,7 +238,7 @@ def test_a_name_that_points_inside_is_not_connected_to(servers: Servers, resolve
     resolver(["127.0.0.2"], ["127.0.0.1"])
     check(f"https://{NAME}:{public.server_port}/v1")  # as at POST; then the name is moved
     with pytest.raises(TeacherError, match="not, or not only, at public addresses") as caught:
-        fill(guarded(public), tmp_path, rows("a"), access=GUARDED)
+        fill(guarded(public), tmp_path, rows("a"), credentials=GUARDED)
     assert caught.value.param == "teacher.base_url"
     assert public.names == inner.names == []
 
@@ -246,7 +248,7 @@ def test_a_name_that_moves_between_the_look_and_the_connection_gains_nothing(
 ) -> None:
     public, inner = servers
     resolver(["127.0.0.2"], ["127.0.0.1"])
-    fill(guarded(public), tmp_path, rows("a"), access=GUARDED)
+    fill(guarded(public), tmp_path, rows("a"), credentials=GUARDED)
     assert public.questions() == ["a"]
     assert inner.names == []
 
@@ -276,7 +278,7 @@ def test_a_redirecting_teacher_fails_the_job(servers: Servers, resolver: Resolve
     resolver(["127.0.0.2"])
     public.reply = lambda *_: Reply(302, headers={"Location": f"https://{NAME}:{inner.server_port}/elsewhere"})
     with pytest.raises(TeacherError, match="status 302"):
-        fill(guarded(public), tmp_path, rows("a"), access=GUARDED)
+        fill(guarded(public), tmp_path, rows("a"), credentials=GUARDED)
     assert (len(public.asked), inner.names) == (1, [])
 
 
@@ -288,7 +290,7 @@ def test_proxies_of_the_environment_are_not_used(
         monkeypatch.setenv(name, f"http://127.0.0.1:{inner.server_port}")
     monkeypatch.delenv("NO_PROXY", raising=False)
     resolver(["127.0.0.2"])
-    assert fill(guarded(public), tmp_path, rows("a"), access=GUARDED) == [["Re: a"]]
+    assert fill(guarded(public), tmp_path, rows("a"), credentials=GUARDED) == [["Re: a"]]
 
 
 def test_the_next_address_is_tried_when_one_does_not_answer(
@@ -297,7 +299,7 @@ def test_the_next_address_is_tried_when_one_does_not_answer(
     public, _ = servers
     monkeypatch.setattr(public_transport, "is_public", lambda _: True)
     resolver(["127.0.0.3", "127.0.0.2"])  # nobody listens at the first
-    assert fill(guarded(public), tmp_path, rows("a"), access=GUARDED) == [["Re: a"]]
+    assert fill(guarded(public), tmp_path, rows("a"), credentials=GUARDED) == [["Re: a"]]
 
 
 def test_a_name_that_is_unknown_for_a_moment_is_tried_again(
@@ -306,19 +308,19 @@ def test_a_name_that_is_unknown_for_a_moment_is_tried_again(
     public, _ = servers
     public.reply = lambda *_: completion("yes")
     resolver([], ["127.0.0.2"])
-    assert fill(guarded(public), tmp_path, rows("a"), access=GUARDED) == [["yes"]]
+    assert fill(guarded(public), tmp_path, rows("a"), credentials=GUARDED) == [["yes"]]
 
 
 def test_plain_http_is_refused_where_only_public_servers_are_asked(tmp_path: Path) -> None:
     given = {"base_url": "http://93.184.216.34/v1", "type": "openai", "model": "m"}
     with pytest.raises(SpecError, match="must begin with https") as caught:
-        fill(spec().model_copy(update={"teacher": spec_teacher(given)}), tmp_path, rows("a"), access=GUARDED)
+        fill(spec().model_copy(update={"teacher": spec_teacher(given)}), tmp_path, rows("a"), credentials=GUARDED)
     assert caught.value.param == "teacher.base_url"
 
 
 def test_a_secret_that_was_not_handed_over_is_named(servers: Servers, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no secret 'other'") as caught:
-        fill(guarded(servers[0], api_key_secret="other"), tmp_path, rows("a"), access=GUARDED)
+        fill(guarded(servers[0], api_key_secret="other"), tmp_path, rows("a"), credentials=GUARDED)
     assert caught.value.param == "teacher.api_key_secret"
 
 

@@ -31,7 +31,8 @@ from uniapl.run.config import ModelSource
 from uniapl.spec.training import Resources
 from uniapl.training.learner import Learner, Metrics
 
-pytestmark = [  # torch's own compiler uses what torch deprecates, and looks at gradients
+pytestmark = [
+    pytest.mark.integration,  # the rest: torch's own compiler uses what torch deprecates, and looks at gradients
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),

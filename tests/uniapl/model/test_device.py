@@ -17,7 +17,10 @@ from uniapl.model.device import find_device
 from uniapl.run.reports import ErrorReport, EventReport
 from worker.failures import classify
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU of this machine can be used")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU of this machine can be used"),
+]
 LISTED = "echo 'NVIDIA A100-SXM4-80GB, 570.86.10'; echo 'NVIDIA A100-SXM4-80GB, 570.86.10'"
 
 

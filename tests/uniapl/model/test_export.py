@@ -33,6 +33,8 @@ from uniapl.spec.training import Lora
 from uniapl.training import checkpoint
 from uniapl.training.learner import Learner
 
+pytestmark = pytest.mark.integration
+
 IDS = torch.tensor([[3, 400, 5, 6, 77, 8, 9, 10, 11, 12]])
 MIXTURES = ("qwen3_moe", "qwen2_moe", "mixtral", "deepseek_v3", "gpt_oss")
 Student = Callable[[str], Path]
@@ -100,13 +102,13 @@ def test_experts_that_were_quantized_are_saved_as_plain_ones(lora: bool, tmp_pat
 
 @pytest.mark.parametrize("kind", MIXTURES)
 def test_the_reference_has_no_adapters_at_experts_either(kind: str, student: Student) -> None:
-    pack = one_pack([Sequence([3, 4], [5, 6, 7], demonstration=True)], "plain")
+    packed = one_pack([Sequence([3, 4], [5, 6, 7], demonstration=True)], "plain")
     policy = load_student(student(kind))
-    before, _ = completion_logprobs(policy.model, pack, temperature=0.7)
+    before, _ = completion_logprobs(policy.model, packed, temperature=0.7)
     policy = with_lora(policy, Lora(rank=4), seed=0)
     let_adapters_act(policy)
-    assert torch.equal(Reference(policy.model, adapted=True).logprobs(pack, temperature=0.7), before)
-    assert not torch.allclose(completion_logprobs(policy.model, pack, temperature=0.7)[0], before)
+    assert torch.equal(Reference(policy.model, adapted=True).logprobs(packed, temperature=0.7), before)
+    assert not torch.allclose(completion_logprobs(policy.model, packed, temperature=0.7)[0], before)
 
 
 def test_adapters_of_experts_are_resumed_bit_for_bit(student: Student, tmp_path: Path) -> None:

@@ -32,12 +32,14 @@ from uniapl.batching.packing import Layout
 from uniapl.errors import ModelError
 from uniapl.model import layout_check
 from uniapl.model import logprobs as forward
-from uniapl.model.attention import tiles
-from uniapl.model.layout_check import disagreement, stretches, with_layout
+from uniapl.model.attention import block_mask
+from uniapl.model.layout_check import batch_dependence, disagreement, with_layout
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
 from uniapl.spec.training import Lora
+
+pytestmark = pytest.mark.integration
 
 SIZES = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "pad_token_id": None}
 LLAMA_LIKE = {**SIZES, "intermediate_size": 24, "num_key_value_heads": 1, "head_dim": 8}
@@ -79,9 +81,9 @@ def test_a_student_gets_the_layout_it_supports_and_the_log_probabilities_it_has(
         ids = torch.tensor([sequence.prompt_ids + sequence.completion_ids])
         with torch.no_grad():
             expected = torch.log_softmax(policy.model(ids).logits[0, len(prompt) - 1 : -1], dim=-1)
-        pack = one_pack(group, policy.layout.kind)
-        logprobs, _ = completion_logprobs(policy.model, pack, temperature=1.0)
-        row = pack.batch.completion_ids[:, 0].tolist().index(sequence.completion_ids[0])
+        packed = one_pack(group, policy.layout.kind)
+        logprobs, _ = completion_logprobs(policy.model, packed, temperature=1.0)
+        row = packed.batch.completion_ids[:, 0].tolist().index(sequence.completion_ids[0])
         n = len(sequence.completion_ids)
         wanted = expected.gather(-1, torch.tensor(sequence.completion_ids)[:, None]).squeeze(1)
         assert_close(logprobs[row, :n], wanted, atol=1e-5, rtol=1e-5)
@@ -103,7 +105,7 @@ def test_the_check_leaves_weights_gradients_and_random_numbers_alone(policy: Pol
 
 
 def test_a_mask_that_the_model_ignores_is_found_out(policy: Policy, monkeypatch: Any) -> None:
-    monkeypatch.setattr(forward, "paths", lambda pack: None)  # every branch sees those before
+    monkeypatch.setattr(forward, "tree_mask", lambda packed: None)  # every branch sees those before
     chosen, reason = with_layout(policy)
     assert chosen.layout.kind == "rows"
     assert "log-probabilities differ by" in (reason or "")
@@ -112,9 +114,9 @@ def test_a_mask_that_the_model_ignores_is_found_out(policy: Policy, monkeypatch:
 def test_a_gradient_that_differs_is_found_out(policy: Policy, monkeypatch: Any) -> None:
     right = layout_check.completion_logprobs
 
-    def scaled(model: Any, pack: Any, *, temperature: Any) -> Any:
-        logprobs, entropy = right(model, pack, temperature=temperature)
-        return (logprobs * 2 - logprobs.detach() if pack.layout.kind == "trees" else logprobs), entropy
+    def scaled(model: Any, packed: Any, *, temperature: Any) -> Any:
+        logprobs, entropy = right(model, packed, temperature=temperature)
+        return (logprobs * 2 - logprobs.detach() if packed.layout.kind == "trees" else logprobs), entropy
 
     monkeypatch.setattr(layout_check, "completion_logprobs", scaled)
     assert "gradients differ by 1 of" in (disagreement(policy, Layout("trees")) or "")
@@ -136,10 +138,10 @@ def test_a_head_that_is_more_than_a_matrix_computes_its_own_logits(policy: Polic
 
 
 def test_what_a_model_raises_for_the_mask_is_the_reason(policy: Policy, monkeypatch: Any) -> None:
-    def refuse(pack: Any) -> None:
+    def refuse(packed: Any) -> None:
         raise NotImplementedError("no such masks here\nand more")
 
-    monkeypatch.setattr(forward, "paths", refuse)
+    monkeypatch.setattr(forward, "tree_mask", refuse)
     chosen, reason = with_layout(policy)
     assert (chosen.layout.kind, reason) == ("rows", "NotImplementedError: no such masks here")
 
@@ -173,9 +175,9 @@ def test_positions_that_follow_the_longest_of_a_batch_are_told(rotary: dict[str,
     with torch.no_grad():
         beside = policy.model(batch).logits[:1, :30]
     assert torch.allclose(alone, beside, atol=1e-5) == (found is None)
-    assert stretches(policy, 32) is None
-    assert (found or "") in (stretches(policy, 33) or "")
-    assert (stretches(policy, 33) is None) == (found is None)
+    assert batch_dependence(policy, 32) is None
+    assert (found or "") in (batch_dependence(policy, 33) or "")
+    assert (batch_dependence(policy, 33) is None) == (found is None)
 
 
 def test_a_student_whose_plain_forward_fails_is_refused(policy: Policy, monkeypatch: Any) -> None:
@@ -188,10 +190,10 @@ def test_a_student_whose_plain_forward_fails_is_refused(policy: Policy, monkeypa
 
 
 def test_memory_that_runs_out_is_no_fault_of_the_layout(policy: Policy, monkeypatch: Any) -> None:
-    def full(pack: Any) -> None:
+    def full(packed: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(forward, "paths", full)
+    monkeypatch.setattr(forward, "tree_mask", full)
     with pytest.raises(torch.OutOfMemoryError):
         with_layout(policy)
 
@@ -202,12 +204,12 @@ def test_flex_attention_gives_the_log_probabilities_of_attention_along_branches(
     """In eager mode and without a gradient, which is all that a CPU can do of it."""
     prompt = [5, 9, 400]
     group = [Sequence(prompt, [7, 8, 9]), Sequence(prompt, [11]), Sequence([3], [4, 5], demonstration=True)]
-    pack = one_pack(group, "blocks")
+    packed = one_pack(group, "blocks")
     with torch.no_grad():
-        expected, _ = completion_logprobs(policy.model, replace(pack, layout=Layout("trees")), temperature=0.8)
+        expected, _ = completion_logprobs(policy.model, replace(packed, layout=Layout("trees")), temperature=0.8)
         with torch.compiler.set_stance("force_eager"):
-            found, _ = completion_logprobs(policy.model, pack, temperature=0.8)
+            found, _ = completion_logprobs(policy.model, packed, temperature=0.8)
         plain, _ = completion_logprobs(policy.model, one_pack(group, "plain"), temperature=0.8)
-    assert tiles(pack).shape == (1, 1, 128, 128)
+    assert block_mask(packed).shape == (1, 1, 128, 128)
     assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert_close(found.sum(), plain.sum(), atol=1e-4, rtol=1e-5)  # without tiles it is the ordinary kernel

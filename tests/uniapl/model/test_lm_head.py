@@ -18,6 +18,8 @@ from uniapl.model.lm_head import token_logprobs
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.policy import Policy
 
+pytestmark = pytest.mark.integration
+
 
 def naive(weight: Tensor, bias: Tensor, states: Tensor, ids: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
     distribution = torch.log_softmax((states @ weight.T + bias) / temperature[:, None], dim=-1)
@@ -105,10 +107,10 @@ def test_memory_grows_with_tokens_but_not_with_tokens_times_vocabulary(
     monkeypatch.setattr(lm_head, "CHUNK_LOGITS", 8 * vocabulary)
 
     def step(length: int) -> Callable[[], None]:
-        pack = one_pack([Sequence([1, 2, 3], [i] * length) for i in range(4)], kind)
+        packed = one_pack([Sequence([1, 2, 3], [i] * length) for i in range(4)], kind)
 
         def work() -> None:
-            completion_logprobs(policy.model, pack, temperature=1.0)[0].sum().backward()
+            completion_logprobs(policy.model, packed, temperature=1.0)[0].sum().backward()
 
         return work
 

@@ -16,12 +16,14 @@ from uniapl.model.policy import Policy, Reference, load_policy
 from uniapl.run.config import ModelSource
 from uniapl.spec.training import Lora
 
+pytestmark = pytest.mark.integration
+
 
 def test_adapters_change_nothing_at_first_and_only_they_are_trained(policy: Policy) -> None:
-    pack = one_pack([Sequence([3, 4], [5, 6, 7], demonstration=True)])
-    before, _ = completion_logprobs(policy.model, pack, temperature=1.0)
+    packed = one_pack([Sequence([3, 4], [5, 6, 7], demonstration=True)])
+    before, _ = completion_logprobs(policy.model, packed, temperature=1.0)
     adapted = with_lora(policy, Lora(rank=4), seed=0)
-    after, _ = completion_logprobs(adapted.model, pack, temperature=1.0)
+    after, _ = completion_logprobs(adapted.model, packed, temperature=1.0)
     assert torch.equal(before, after)
     trained = [name for name, p in adapted.model.named_parameters() if p.requires_grad]
     assert trained
@@ -34,15 +36,15 @@ def test_a_layer_that_the_student_lacks_is_named(policy: Policy) -> None:
 
 
 def test_the_reference_is_the_student_without_its_adapters(policy: Policy) -> None:
-    pack = one_pack([Sequence([3, 4], [5, 6, 7], demonstration=True)])
-    before, _ = completion_logprobs(policy.model, pack, temperature=0.7)
+    packed = one_pack([Sequence([3, 4], [5, 6, 7], demonstration=True)])
+    before, _ = completion_logprobs(policy.model, packed, temperature=0.7)
     adapted = with_lora(policy, Lora(rank=4), seed=0)
     with torch.no_grad():
         for name, parameter in adapted.model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_()
-    assert torch.equal(Reference(adapted.model, adapted=True).logprobs(pack, temperature=0.7), before)
-    assert not torch.allclose(completion_logprobs(adapted.model, pack, temperature=0.7)[0], before)
+    assert torch.equal(Reference(adapted.model, adapted=True).logprobs(packed, temperature=0.7), before)
+    assert not torch.allclose(completion_logprobs(adapted.model, packed, temperature=0.7)[0], before)
 
 
 def test_the_merged_export_speaks_as_the_adapted_student_does(policy: Policy, tmp_path: Path) -> None:
@@ -53,8 +55,8 @@ def test_the_merged_export_speaks_as_the_adapted_student_does(policy: Policy, tm
                 parameter.normal_(std=0.1)
     save_merged(adapted.model, tmp_path)
     policy.tokenizer.save_pretrained(tmp_path)
-    pack = one_pack([Sequence([3, 4], [5, 6, 7], demonstration=True)])
-    expected, _ = completion_logprobs(adapted.model, pack, temperature=1.0)
+    packed = one_pack([Sequence([3, 4], [5, 6, 7], demonstration=True)])
+    expected, _ = completion_logprobs(adapted.model, packed, temperature=1.0)
     merged = load_policy(ModelSource(path=str(tmp_path)), torch.device("cpu"))
-    torch.testing.assert_close(completion_logprobs(merged.model, pack, temperature=1.0)[0], expected)
+    torch.testing.assert_close(completion_logprobs(merged.model, packed, temperature=1.0)[0], expected)
     assert (tmp_path / "adapter" / "adapter_config.json").exists()

@@ -15,6 +15,8 @@ from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.training import Optimizer, Resources, Rollout
 from uniapl.training.learner import Learner
 
+pytestmark = pytest.mark.integration
+
 PROMPTS = [[5, 9, 400, 31], [77], [5, 9, 400, 31, 8, 1000, 12]]
 
 
@@ -39,10 +41,10 @@ def test_logprobs_are_those_of_each_sequence_alone(policy: Policy, kind: str) ->
 def test_sampled_logprobs_are_those_of_the_training_forward(policy: Policy) -> None:
     groups = generator(policy).sample(PROMPTS, group_size=3, seed=1)
     sequences = [Sequence(p, c.ids, old_logprobs=c.logprobs) for p, g in zip(PROMPTS, groups, strict=True) for c in g]
-    pack = one_pack(sequences)
-    logprobs, _ = completion_logprobs(policy.model, pack, temperature=0.7)
-    mask = pack.batch.completion_mask
-    assert_close(logprobs[mask], pack.batch.old_logprobs[mask], atol=1e-4, rtol=1e-4)
+    packed = one_pack(sequences)
+    logprobs, _ = completion_logprobs(policy.model, packed, temperature=0.7)
+    mask = packed.batch.completion_mask
+    assert_close(logprobs[mask], packed.batch.old_logprobs[mask], atol=1e-4, rtol=1e-4)
 
 
 def make_the_end_likely(policy: Policy) -> None:

@@ -16,6 +16,8 @@ from uniapl.objective.adversarial import RunningBaseline, coefficients, leave_on
 from uniapl.objective.losses import clipped_surrogate
 from uniapl.spec.objective import Adversarial
 
+pytestmark = pytest.mark.integration
+
 NAN = math.nan
 
 

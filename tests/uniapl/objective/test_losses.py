@@ -15,12 +15,14 @@ from torch.testing import assert_close
 
 from tests.uniapl.packed import one_pack
 from uniapl.batching.batch import Counts, Sequence, collate
-from uniapl.batching.packed import Pack, packs
+from uniapl.batching.packed import PackedBatch, pack
 from uniapl.batching.packing import Layout
 from uniapl.objective.losses import clipped_surrogate, kl_penalty, sft_loss, unified_terms
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Sft
-from uniapl.spec.weights import shown
+from uniapl.spec.weights import format_weight
+
+pytestmark = pytest.mark.integration
 
 CPU = torch.device("cpu")
 
@@ -88,10 +90,10 @@ class Bigram(torch.nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.table = torch.nn.Parameter(torch.randn(vocabulary, vocabulary, dtype=torch.float64, generator=generator))
 
-    def logprobs(self, pack: Pack) -> Tensor:
+    def logprobs(self, packed: PackedBatch) -> Tensor:
         """(B, C)"""
         rows = torch.log_softmax(self.table, dim=-1)
-        return rows[pack.input_ids.flatten()[pack.predictors], pack.batch.completion_ids]
+        return rows[packed.input_ids.flatten()[packed.predictors], packed.batch.completion_ids]
 
 
 def make_sequences(seed: int, vocabulary: int = 11, *, weighted_teacher: bool = False) -> list[Sequence]:
@@ -214,17 +216,19 @@ def sequences_for(spec: JobSpec) -> list[Sequence]:
 def gradient(spec: JobSpec, sequences: list[Sequence], max_tokens: int = 1000, pad_id: int = 0) -> Tensor:  # (V, V)
     """The unified objective's gradient with respect to `Bigram`, as the learner accumulates it."""
     model, counts = Bigram(), Counts.of(sequences)
-    for pack in packs(sequences, max_tokens, pad_id, CPU, Layout("trees")):
+    for packed in pack(sequences, max_tokens, pad_id, CPU, Layout("trees")):
         with torch.no_grad():
-            batch = replace(pack.batch, ref_logprobs=REFERENCE.logprobs(pack))
-        terms = unified_terms(model.logprobs(pack), batch, counts, spec)
+            batch = replace(packed.batch, ref_logprobs=REFERENCE.logprobs(packed))
+        terms = unified_terms(model.logprobs(packed), batch, counts, spec)
         torch.stack(list(terms.weighted(spec.weights_at(0)).values())).sum().backward()
     assert model.table.grad is not None
     return model.table.grad
 
 
 @pytest.mark.parametrize(
-    "spec", OBJECTIVES, ids=lambda s: f"{shown(s.alpha)}-{shown(s.lambda_adv)}-{s.grpo.loss}-{s.adversarial.aggregate}"
+    "spec",
+    OBJECTIVES,
+    ids=lambda s: f"{format_weight(s.alpha)}-{format_weight(s.lambda_adv)}-{s.grpo.loss}-{s.adversarial.aggregate}",
 )
 @pytest.mark.parametrize("max_tokens", [1, 20, 1000])
 def test_gradient_is_the_naive_loops_however_the_step_is_cut(spec: JobSpec, max_tokens: int) -> None:
@@ -301,11 +305,11 @@ def test_the_kl_estimators_gradients_are_those_of_the_kl() -> None:
 )
 def test_no_gradient_reaches_what_the_batch_carries(spec: JobSpec) -> None:
     sequences = make_sequences(7)
-    pack = one_pack(sequences, "blocks")
-    batch = pack.batch
+    packed = one_pack(sequences, "blocks")
+    batch = packed.batch
     carried = [batch.coef.clone().requires_grad_(), batch.advantages.clone().requires_grad_()]
     batch = replace(batch, coef=carried[0], advantages=carried[1])
-    terms = unified_terms(Bigram().logprobs(pack), batch, Counts.of(sequences), spec)
+    terms = unified_terms(Bigram().logprobs(packed), batch, Counts.of(sequences), spec)
     (terms.sft + terms.grpo + terms.adv).backward()
     assert [tensor.grad for tensor in carried] == [None, None]
 
@@ -313,9 +317,9 @@ def test_no_gradient_reaches_what_the_batch_carries(spec: JobSpec) -> None:
 @pytest.mark.parametrize("form", ["none", "phi"])
 def test_no_gradient_reaches_prompt_or_padding(form: Any) -> None:
     sequences = make_sequences(7)
-    pack = one_pack(sequences, "blocks")
-    batch = pack.batch
-    logprobs = Bigram().logprobs(pack).detach().requires_grad_()
+    packed = one_pack(sequences, "blocks")
+    batch = packed.batch
+    logprobs = Bigram().logprobs(packed).detach().requires_grad_()
     terms = unified_terms(logprobs, batch, Counts.of(sequences), objective(sft={"token_weight": form}))
     sum(terms.weighted(objective().weights_at(0)).values()).backward()  # type: ignore[union-attr]
     assert logprobs.grad is not None
@@ -328,13 +332,13 @@ def test_no_gradient_reaches_prompt_or_padding(form: Any) -> None:
 @pytest.mark.parametrize("surrogate", ["ppo_clip", "reinforce"])
 def test_the_adversarial_term_reads_compared_rows_alone_whatever_lies_in_the_others(surrogate: Any) -> None:
     sequences = make_sequences(7)
-    pack = one_pack(sequences, "blocks")
-    batch = pack.batch
+    packed = one_pack(sequences, "blocks")
+    batch = packed.batch
     assert batch.compared.any()
     assert not batch.compared.all()
     strange = replace(batch, coef=torch.where(batch.compared, batch.coef, torch.full_like(batch.coef, 5.0)))
     spec = objective(adversarial={"surrogate": surrogate})
-    losses = [unified_terms(Bigram().logprobs(pack), b, Counts.of(sequences), spec).adv for b in (batch, strange)]
+    losses = [unified_terms(Bigram().logprobs(packed), b, Counts.of(sequences), spec).adv for b in (batch, strange)]
     assert_close(losses[1], losses[0])
 
 

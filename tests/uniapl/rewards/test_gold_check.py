@@ -14,13 +14,15 @@ from uniapl.rewards.gold_check import failing_references, unusable_golds
 from uniapl.rewards.math_answer import is_equal
 from uniapl.rewards.pool import RewardPool
 from uniapl.run.config import RunConfig
-from uniapl.run.credentials import Access
+from uniapl.run.credentials import Credentials
 from uniapl.run.reporter import Reporter
 from uniapl.run.reports import REPORT, EventReport
 from uniapl.run.signals import Signals
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.reward import RewardOptions
 from uniapl.training.setup import _load_data
+
+pytestmark = pytest.mark.integration
 
 USABLE = [r"\$36", r"\$32,\!348", r"-\$5", "1,234", r"2\,000", r"\frac12", "$x^2+1$", r"\boxed{5}", "(1,2)", "36%"]
 USABLE += [r"5\text{ cm}", r"90^\circ", r"\text{(A)}", r"\{1, 2\}", "3:4", "x<5", r"\begin{pmatrix}1\\2\end{pmatrix}"]
@@ -99,7 +101,7 @@ def load(folder: Path, rows: list[DatasetRow], pool: RewardPool, **fields: Any) 
     run = RunConfig.model_validate({"spec": spec, "run_dir": str(folder)})
     try:
         with Reporter(folder / "reports.jsonl") as reporter:
-            (loaded,), held_out = _load_data(run, reporter, Signals(), pool, Access({}))
+            (loaded,), held_out = _load_data(run, reporter, Signals(), pool, Credentials({}))
     finally:
         lines = (folder / "reports.jsonl").read_text().splitlines()
     reports = [REPORT.validate_json(line) for line in lines]

@@ -32,6 +32,8 @@ from uniapl.spec.reward import (
     WeightedSumReward,
 )
 
+pytestmark = pytest.mark.integration
+
 SLOW = Question("a" * 60 + "!", RegexReward(pattern="^(a+)+$"), "slow")
 """2^60 ways to split the letters: it outlives everybody, and holds the interpreter all the time."""
 EASY = Question("yes", RegexReward(pattern="yes"), "easy")

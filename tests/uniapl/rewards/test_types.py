@@ -27,6 +27,8 @@ from uniapl.spec.reward import (
     WeightedSumReward,
 )
 
+pytestmark = pytest.mark.unit
+
 PLAIN = RewardOptions()
 PERSON = {
     "type": "object",

@@ -19,9 +19,11 @@ from uniapl.batching.packing import CACHE_ROOM
 from uniapl.errors import ModelError
 from uniapl.model.policy import Policy
 from uniapl.rollout.generator import Completion
-from uniapl.rollout.kv_cache import RoomyLayer, roomy
-from uniapl.rollout.token_sampling import STRETCH, _invert, choose
+from uniapl.rollout.kv_cache import GrowingLayer, with_growing_layers
+from uniapl.rollout.token_sampling import SEGMENT, _invert, sample_tokens
 from uniapl.rollout.transformers import TransformersGenerator
+
+pytestmark = pytest.mark.integration
 
 PROMPTS = [[5, 9, 400, 31], [77], [5, 9, 400, 31, 8, 1000, 12]]
 
@@ -33,7 +35,7 @@ def running_sum(logits: Tensor, draws: Tensor, temperature: float) -> Tensor:
 
 
 @given(
-    vocabulary=st.sampled_from([3, STRETCH - 1, STRETCH, STRETCH + 1, 5 * STRETCH, 1000]),
+    vocabulary=st.sampled_from([3, SEGMENT - 1, SEGMENT, SEGMENT + 1, 5 * SEGMENT, 1000]),
     temperature=st.sampled_from([0.3, 1.0, 2.0]),
     spread=st.sampled_from([0.0, 1.0, 10.0]),
     seed=st.integers(0, 2**31),
@@ -43,7 +45,7 @@ def test_the_choice_is_that_of_a_running_sum(vocabulary: int, temperature: float
     source = torch.Generator().manual_seed(seed)
     logits = spread * torch.randn(64, vocabulary, generator=source)
     draws = torch.rand(64, generator=source)
-    tokens, logprobs = choose(logits, draws, temperature=temperature, greedy=False)
+    tokens, logprobs = sample_tokens(logits, draws, temperature=temperature, greedy=False)
     plain = running_sum(logits, draws, temperature)
     if not tokens.equal(plain):  # a draw within rounding of a border between two tokens
         probabilities = torch.softmax(logits.double() / temperature, dim=-1)
@@ -59,36 +61,34 @@ def test_the_ends_of_the_draws_choose_tokens_that_can_be_chosen() -> None:
     logits = torch.full((3, 700), -torch.inf)
     logits[:, [300, 650]] = 0.0
     draws = torch.tensor([0.0, 1 - 2**-24, 1 - 2**-53], dtype=torch.float64)
-    tokens, logprobs = choose(logits, draws, temperature=1.0, greedy=False)
+    tokens, logprobs = sample_tokens(logits, draws, temperature=1.0, greedy=False)
     assert tokens.tolist() == [300, 650, 650]
     assert_close(logprobs, torch.full((3,), 0.5).log())
 
 
 def test_rounding_does_not_lead_to_before_a_stretch() -> None:
-    stretches = torch.zeros(1, 3, STRETCH, dtype=torch.float64)
-    stretches[0, 0, 0] = stretches[0, 2, 0] = 128.0
-    stretches[0, 1, 5] = (
-        1.5 * 2**-45
-    )  # its running sum is rounded up by more than the draw is beyond the stretch before
+    segments = torch.zeros(1, 3, SEGMENT, dtype=torch.float64)
+    segments[0, 0, 0] = segments[0, 2, 0] = 128.0
+    segments[0, 1, 5] = 1.5 * 2**-45  # its running sum is rounded up by more than the draw is beyond the segment before
     draws = torch.tensor([[0.5 - 2**-54]], dtype=torch.float64)
-    assert _invert(stretches, stretches.sum(dim=-1), draws).tolist() == [STRETCH + 5]
+    assert _invert(segments, segments.sum(dim=-1), draws).tolist() == [SEGMENT + 5]
 
 
 def test_a_run_that_has_diverged_still_samples_tokens_of_the_vocabulary() -> None:
-    tokens, _ = choose(torch.full((1, 300), torch.nan), torch.tensor([0.5]), temperature=1.0, greedy=False)
+    tokens, _ = sample_tokens(torch.full((1, 300), torch.nan), torch.tensor([0.5]), temperature=1.0, greedy=False)
     assert 0 <= int(tokens) < 300
 
 
 def test_greedy_takes_the_likeliest_token() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0], [2.0, -1.0, 0.0]])
-    tokens, logprobs = choose(logits, torch.tensor([0.99, 0.99]), temperature=0.5, greedy=True)
+    tokens, logprobs = sample_tokens(logits, torch.tensor([0.99, 0.99]), temperature=0.5, greedy=True)
     assert tokens.tolist() == [1, 0]
     assert_close(logprobs, torch.log_softmax(logits / 0.5, dim=-1)[[0, 1], [1, 0]])
 
 
 def test_a_layer_with_room_holds_what_one_without_does() -> None:
     source = torch.Generator().manual_seed(0)
-    with_room, without = RoomyLayer(), DynamicLayer()
+    with_room, without = GrowingLayer(), DynamicLayer()
     rows = 2
 
     def append(tokens: int) -> None:
@@ -113,7 +113,7 @@ def test_a_layer_with_room_holds_what_one_without_does() -> None:
 
 
 def test_a_further_token_moves_none_of_those_before() -> None:
-    layer = RoomyLayer()
+    layer = GrowingLayer()
     layer.update(torch.zeros(2, 1, 3, 4), torch.zeros(2, 1, 3, 4))
     layer.batch_repeat_interleave(2)
     where = layer.keys.data_ptr()
@@ -125,12 +125,15 @@ def test_a_further_token_moves_none_of_those_before() -> None:
 
 def test_windows_keep_their_own_cache(policy: Policy) -> None:
     config = policy.model.config.__class__(num_hidden_layers=2, layer_types=["full_attention", "full_attention"])
-    assert [type(layer) for layer in roomy(DynamicCache(config=config)).layers] == [RoomyLayer, RoomyLayer]
+    assert [type(layer) for layer in with_growing_layers(DynamicCache(config=config)).layers] == [
+        GrowingLayer,
+        GrowingLayer,
+    ]
     config = policy.model.config.__class__(num_hidden_layers=2)
     config.layer_types, config.sliding_window = ["sliding_attention", "full_attention"], 8
-    first, second = roomy(DynamicCache(config=config)).layers
-    assert not isinstance(first, RoomyLayer)
-    assert isinstance(second, RoomyLayer)
+    first, second = with_growing_layers(DynamicCache(config=config)).layers
+    assert not isinstance(first, GrowingLayer)
+    assert isinstance(second, GrowingLayer)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ from uniapl.spec.backend import VllmSampler
 from uniapl.spec.training import Lora, Rollout
 from uniapl.training.rollout_collector import _check_fresh
 
+pytestmark = pytest.mark.integration
+
 PROMPTS = [[5, 6, 7], [8, 9]]
 OPTIONS = Rollout(
     temperature=0.7, max_new_tokens=3, sync_s=30, backend=VllmSampler(timeout_s=60, retry_s=60, concurrency=2)

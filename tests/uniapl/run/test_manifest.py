@@ -17,10 +17,12 @@ from uniapl.errors import CheckpointError
 from uniapl.run import manifest
 from uniapl.run.atomic import no_space
 
+pytestmark = pytest.mark.integration
+
 CRASH = """
 import os, signal, sys
 from pathlib import Path
-from uniapl import manifest
+from uniapl.run import manifest
 
 folder, fatal, calls = Path(sys.argv[1]), int(sys.argv[2]), 0
 

@@ -12,9 +12,11 @@ import pytest
 
 from tests.conftest import ROOT
 from uniapl.errors import TeacherError
-from uniapl.run.credentials import handed
+from uniapl.run.credentials import parse_secrets
 from uniapl.run.redaction import Redactor
 from uniapl.run.reporter import Reporter
+
+pytestmark = pytest.mark.integration
 
 SECRET = 'sk-\\"/+0123456789'
 
@@ -31,7 +33,7 @@ def test_a_secret_is_blacked_out_however_it_is_written() -> None:
 def test_without_secrets_nothing_changes() -> None:
     for redactor in (Redactor(), Redactor([""])):
         assert redactor.text("a text") == "a text"
-        assert redactor.inside({"a": [1, 2.5, None, "b"]}) == {"a": [1, 2.5, None, "b"]}
+        assert redactor.json({"a": [1, 2.5, None, "b"]}) == {"a": [1, 2.5, None, "b"]}
 
 
 def test_every_text_of_a_report_is_redacted_and_its_numbers_are_not(tmp_path: Path) -> None:
@@ -79,6 +81,6 @@ def test_nothing_that_a_process_prints_shows_it(unbuffered: str) -> None:
 
 
 def test_what_a_launcher_hands_over_is_whole_or_an_error() -> None:
-    assert handed('{"a": "b"}') == {"a": "b"}
+    assert parse_secrets('{"a": "b"}') == {"a": "b"}
     with pytest.raises(ValueError, match="Unterminated"):
-        handed('{"a": "b')
+        parse_secrets('{"a": "b')

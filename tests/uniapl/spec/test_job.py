@@ -19,6 +19,8 @@ from uniapl.spec.requirements import DatasetContents, check_mix
 from uniapl.spec.teacher import OpenAITeacher
 from uniapl.spec.weights import Cosine
 
+pytestmark = pytest.mark.unit
+
 MIX = [{"dataset": "ds_1"}]
 SFT_AND_RL = [{"dataset": "ds_1", "role": "sft"}, {"dataset": "ds_2", "role": "rl"}]
 OPENAI = {"type": "openai", "base_url": "https://host/v1", "model": "m"}
@@ -96,53 +98,57 @@ def test_the_schema_names_the_rule_of_the_learning_rate_and_no_number_as_its_def
         ({"alpha": float("nan")}, "alpha", "finite"),
         ({"dataset_mix": []}, "dataset_mix", "at least 1"),
         ({"lr": 1}, "lr", "Extra inputs"),
-        ({"alpha": {"type": "linear", "start": 0, "end": 2, "steps": 9}}, "", "alpha: linear 0→2 is more than 1"),
+        ({"alpha": {"type": "linear", "start": 0, "end": 2, "steps": 9}}, "", "alpha: linear 0→2 exceeds 1"),
         ({"alpha": {"type": "cosine", "start": 0.9, "end": 0.05}}, "alpha.steps", "Field required"),
-        ({"grpo": {"group_size": 1}}, "", "grpo.group_size: a group of one has no siblings"),
+        ({"grpo": {"group_size": 1}}, "", "grpo.group_size: GRPO needs at least 2 completions per prompt"),
         (
             {"alpha": 1, "grpo": {"group_size": 1}, "adversarial": {"coef": "group_whiten"}},
             "",
-            "adversarial.coef: 'group_whiten' has no spread",
+            "adversarial.coef: 'group_whiten' needs at least 2 completions",
         ),
-        ({"alpha": 1, "grpo": {"kl_coef": 0.1}}, "", "grpo.kl_coef: is part of L_GRPO"),
-        ({"alpha": 1, "reward": {"discriminator_weight": 1}}, "", "reward.discriminator_weight: is part of L_GRPO"),
-        ({"alpha": 0, "sft": {"token_weight": "phi"}}, "", "sft.token_weight: with alpha=0 nothing is imitated"),
+        ({"alpha": 1, "grpo": {"kl_coef": 0.1}}, "", "grpo.kl_coef: 0.1 has no effect"),
+        ({"alpha": 1, "reward": {"discriminator_weight": 1}}, "", "reward.discriminator_weight: 1 has no effect"),
+        ({"alpha": 0, "sft": {"token_weight": "phi"}}, "", "sft.token_weight: 'phi' has no effect"),
         (
             {"adversarial": {"target": "teacher_response"}},
             "adversarial",
-            "target: the teacher's answer was not sampled",
+            "target: 'teacher_response' has no group",
         ),
-        ({"adversarial": {"score_center": 1}}, "adversarial", "shape coef 'sigmoid' alone"),
+        ({"adversarial": {"score_center": 1}}, "adversarial", "require coef 'sigmoid', not 'loo'"),
         ({"discriminator": {"type": "polar"}}, "discriminator.model", "Field required"),
         (
             {"discriminator": {"type": "learned"}, "schedule": {"steps": 10}},
             "",
-            "discriminator.warmup_steps: 10 updates leave none of the 10 steps",
+            "discriminator.warmup_steps: 10 is not less than 10",
         ),
         (
             {"discriminator": {"type": "learned"}, "lambda_adv": 0, "evaluation": {"dataset": "e", "score": True}},
             "",
-            "discriminator.warmup_steps: 10 updates leave none of the 0 steps",
+            "discriminator.warmup_steps: 10 is not less than 0",
         ),
         (
             {"alpha": 1, "grpo": {"group_size": 1}, "schedule": {"prompts_per_step": 1}},
             "",
-            "adversarial.single_baseline: 'batch_loo' compares a rollout with the step's others",
+            "adversarial.single_baseline: 'batch_loo' needs at least 2 scored rollouts per step",
         ),
         (
             {"rollout": {"batch_size": 8}, "evaluation": {"dataset": "e", "profile_completions": 16}},
             "",
-            "evaluation.profile_completions: 16 answers",
+            "evaluation.profile_completions: 16 exceeds rollout.batch_size=8",
         ),
-        ({"schedule": {"stages": [{"steps": 2, "alpha": 1}], "steps": 3}}, "schedule", "the stages have 2 together"),
-        ({"schedule": {"stages": [{"steps": 2, "alpha": 1}]}, "alpha": 0.5}, "", "alpha: with schedule.stages each"),
-        ({"grpo": {"loss": "dr_grpo"}}, "grpo", "scale_rewards: Dr. GRPO goes without it"),
-        ({"grpo": {"loss": "gspo"}}, "grpo", "clip_high: a whole rollout's ratio"),
+        (
+            {"schedule": {"stages": [{"steps": 2, "alpha": 1}], "steps": 3}},
+            "schedule",
+            "steps: 3 differs from 2, the sum of the stages",
+        ),
+        ({"schedule": {"stages": [{"steps": 2, "alpha": 1}]}, "alpha": 0.5}, "", "alpha: differs from the first stage"),
+        ({"grpo": {"loss": "dr_grpo"}}, "grpo", "scale_rewards: true is not allowed with loss 'dr_grpo'"),
+        ({"grpo": {"loss": "gspo"}}, "grpo", "clip_high: GSPO's sequence-level ratio"),
         ({"rollout": {"batch_size": 4}}, "", "rollout.batch_size: 4 is less than grpo.group_size=8"),
         (
             {"rollout": {"max_new_tokens": 100, "backend": {"type": "vllm", "max_model_tokens": 1123}}},
             "",
-            "rollout.backend.max_model_tokens: 1123 is less than the 1124",
+            "rollout.backend.max_model_tokens: 1123 is less than 1124",
         ),
         (
             {"dataset_mix": [{"dataset": "d", "role": "rl"}]},
@@ -158,12 +164,12 @@ def test_the_schema_names_the_rule_of_the_learning_rate_and_no_number_as_its_def
         (
             {"alpha": 1, "lambda_adv": 0, "dataset_mix": [*MIX, {"dataset": "d", "role": "rl"}]},
             "",
-            "dataset_mix.1.role: with alpha=1, lambda_adv=0 no term uses rows of role 'rl'",
+            "dataset_mix.1.role: no term uses rows of role 'rl' with alpha=1, lambda_adv=0",
         ),
         (
             {"dataset_mix": [*MIX, {"dataset": "d", "weight": 0.1}], "schedule": {"prompts_per_step": 4}},
             "",
-            "dataset_mix.1.weight: 0.1 of 1.1 gives this entry 0.36 rows",
+            "dataset_mix.1.weight: 0.1 of 1.1 gives 0.36 of the 4 prompts",
         ),
     ],
 )

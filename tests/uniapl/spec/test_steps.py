@@ -10,6 +10,8 @@ import pytest
 from uniapl.run.progress import Progress
 from uniapl.spec.steps import step_line
 
+pytestmark = pytest.mark.unit
+
 VALUES = {
     "loss": 0.3 * 2.0 + 0.7 * 0.5 + 0.001 * -19.7,
     "uniapl/alpha": 0.3,

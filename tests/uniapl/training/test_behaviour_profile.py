@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from uniapl.errors import DivergedError
 from uniapl.training.behaviour_profile import LOGPROBS_KEPT, Profile, draw, measure, save, wasserstein
 
+pytestmark = pytest.mark.integration
+
 VALUES = st.lists(st.integers(-50, 50), min_size=1, max_size=12)
 
 

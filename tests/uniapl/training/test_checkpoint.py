@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.uniapl.model.test_policy import rollouts_and_demonstrations, spec
 from uniapl.errors import CheckpointError
 from uniapl.model.cpu import linear
-from uniapl.model.cpu.norm_mlp import keep_less
+from uniapl.model.cpu.norm_mlp import use_memory_efficient_norm_and_mlp
 from uniapl.model.policy import Policy, load_policy
 from uniapl.run import manifest
 from uniapl.run.config import ModelSource
@@ -24,6 +24,8 @@ from uniapl.run.reports import REPORT
 from uniapl.spec.job import JobSpec
 from uniapl.training import checkpoint
 from uniapl.training.learner import Learner
+
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_plain_transformers_load_it_and_the_spec_lies_beside_it(
         ids = torch.tensor([[5, 6, 7]])
         assert_close(model(ids).logits, policy.model.eval()(ids).logits)
         monkeypatch.setattr(linear, "CHOSEN", False)  # by the same library and functions, to the last bit
-        keep_less(model)
+        use_memory_efficient_norm_and_mlp(model)
         assert torch.equal(model(ids).logits, policy.model(ids).logits)
     assert JobSpec.model_validate_json((saved.path / "spec.json").read_text()) == spec(64)
     assert not [f for f in saved.path.iterdir() if f.suffix in (".bin", ".pt", ".pkl", ".pth")]

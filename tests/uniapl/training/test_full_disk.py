@@ -21,12 +21,14 @@ from uniapl.errors import UniaplError
 from uniapl.rewards.pool import RewardPool
 from uniapl.run import manifest
 from uniapl.run.config import ModelSource, RunConfig
-from uniapl.run.credentials import Access
+from uniapl.run.credentials import Credentials
 from uniapl.run.exit_status import ExitStatus
 from uniapl.run.reporter import Reporter
 from uniapl.run.reports import CheckpointReport, ErrorReport
 from uniapl.run.signals import Signals
 from uniapl.training.setup import prepare
+
+pytestmark = pytest.mark.integration
 
 MIB = 1 << 20
 SHORT: dict[str, Any] = {
@@ -162,6 +164,6 @@ def test_what_is_gone_is_named(gone: str, tmp_path: Path) -> None:
         RewardPool(run.spec.reward) as rewards,
         pytest.raises(UniaplError) as caught,
     ):
-        prepare(run, reporter, Signals(), rewards, Access())
+        prepare(run, reporter, Signals(), rewards, Credentials())
     assert caught.value.code == code
     assert says in caught.value.message

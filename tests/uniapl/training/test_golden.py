@@ -21,6 +21,8 @@ from uniapl.model.policy import Policy, Reference
 from uniapl.spec.job import JobSpec
 from uniapl.training.learner import Learner
 
+pytestmark = pytest.mark.integration
+
 CURVE = [
     9.658308,
     9.361585,

@@ -17,6 +17,8 @@ from uniapl.spec.health import Health, Signature
 from uniapl.training.health import Finding, HealthMonitor
 from uniapl.training.trend import change, mann_kendall, median_deviation
 
+pytestmark = pytest.mark.integration
+
 Metrics = Mapping[str, float]
 REAL = Path(__file__).parent / "fixtures" / "healthy_runs.json"
 

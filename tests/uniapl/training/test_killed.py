@@ -19,10 +19,12 @@ import pytest
 
 from tests.conftest import MODELS
 from tests.uniapl.killed import Job, kill_after, reports, trained
-from tests.uniapl.teachers.test_chat import Reply, Teacher, completion
+from tests.uniapl.teachers.openai_server import Reply, Teacher, completion
 from tests.uniapl.training.test_train_command import DATA
 from uniapl.run import manifest
 from uniapl.run.reports import EventReport, MetricReport, SampleReport
+
+pytestmark = pytest.mark.integration
 
 STEPS, EPOCH = 9, 4
 """Updates of the run, and updates in which its eight rows come once."""

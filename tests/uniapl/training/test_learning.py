@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from uniapl.batching.batch import Counts, Sequence, collate
@@ -10,6 +11,8 @@ from uniapl.objective.adversarial import coefficients
 from uniapl.objective.losses import unified_terms
 from uniapl.spec.job import JobSpec, MixEntry
 from uniapl.spec.objective import Adversarial
+
+pytestmark = pytest.mark.integration
 
 ARMS, GROUP, PROMPTS = 5, 8, 4
 REWARDED, CLOSEST, TAUGHT = 1, 2, 3

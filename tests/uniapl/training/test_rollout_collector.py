@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import replace
 from typing import Any
@@ -17,9 +18,9 @@ from tests.conftest import MODELS
 from tests.uniapl.discriminators.test_polar import write_model
 from tests.uniapl.discriminators.test_remote import asking, well
 from uniapl.data.encoding import EncodedRow
-from uniapl.discriminators.base import Comparison
-from uniapl.discriminators.remote import ServedPolar
-from uniapl.errors import RewardError, ScoreError
+from uniapl.discriminators.base import Comparison, FrozenDiscriminator
+from uniapl.discriminators.remote import RemotePolar
+from uniapl.errors import RewardError, ScoreError, ServerError
 from uniapl.model.policy import Policy
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.generator import Completion, OnGroup
@@ -31,10 +32,14 @@ from uniapl.spec.reward import (
     LengthBandReward,
     MathReward,
     RegexReward,
+    RewardOptions,
     RewardPart,
     WeightedSumReward,
 )
-from uniapl.training.rollout_collector import Explorer, Prompt
+from uniapl.training.group_scoring import Prompt
+from uniapl.training.rollout_collector import RolloutCollector
+
+pytestmark = pytest.mark.integration
 
 NO_COMMA = IfevalReward(instruction_id_list=["punctuation:no_comma"], kwargs=[{}])
 
@@ -53,7 +58,7 @@ class Scripted:
         ]
 
 
-class Table:
+class Table(FrozenDiscriminator):
     """Scores by output text; the rest is NaN, as when a server did not answer."""
 
     default_scale = 2.0
@@ -86,8 +91,8 @@ def explore(
     generator = Scripted(policy, texts, truncated or [False] * len(texts))
     spec = JobSpec.model_validate(given)
     with RewardPool(spec.reward) as pool:
-        explorer = Explorer(spec, policy, generator, pool, judge)
-        sequences, metrics = explorer.explore(prompts or [Prompt(row(), explored=True, compared=True)], 0)
+        collector = RolloutCollector(spec, policy, generator, pool, judge)
+        sequences, metrics = collector.collect(prompts or [Prompt(row(), explored=True, compared=True)], 0)
     return sequences, metrics, judge
 
 
@@ -272,12 +277,12 @@ def test_answers_are_judged_while_others_are_sampled_and_nothing_else_changes(
 
     def explored(generator: Scripted) -> tuple[list[Any], dict[str, float], list[float]]:
         with asking(well) as (server, running), RewardPool(spec.reward) as pool:
-            judge = ServedPolar(ModelSource(path=str(folder)), server, api="vllm", wrapper="sft", batch_size=8)
+            judge = RemotePolar(ModelSource(path=str(folder)), server, api="vllm", wrapper="sft", batch_size=8)
             when: list[float] = []
             verify = pool.verify
             pool.verify = lambda questions: (when.append(len(questions)), verify(questions))[1]  # type: ignore[method-assign]
-            explorer = Explorer(spec, policy, generator, pool, judge)
-            sequences, metrics = explorer.explore(prompts, 0)
+            collector = RolloutCollector(spec, policy, generator, pool, judge)
+            sequences, metrics = collector.collect(prompts, 0)
             assert len(running.seen) == 5 if isinstance(generator, OneByOne) else 4  # three of the check, then ours
             return sequences, metrics, when
 
@@ -287,4 +292,82 @@ def test_answers_are_judged_while_others_are_sampled_and_nothing_else_changes(
     assert plain["time/scoring_hidden"] == 0
     assert 0 < hidden["time/scoring_hidden"] <= hidden["time/generate"]
     assert asked_at_once == [6]
-    assert asked_by_group == [3, 3, 0]
+    assert asked_by_group == [3, 3]
+
+
+class Remote(Table):
+    """As on a server; `broken` makes it fail."""
+
+    remote, broken = True, False
+
+    def score(self, comparisons: Seq[Comparison]) -> Tensor:
+        if self.broken:
+            raise ServerError("no answer for 60 s")
+        return super().score(comparisons)
+
+
+class Announcing(Scripted):
+    """Announces some groups while it samples, and every group that it samples anew after a restart of its server."""
+
+    def __init__(self, policy: Policy, texts: Seq[str], announced: Seq[int], restarted_with: Seq[str] = ()) -> None:
+        super().__init__(policy, texts, [False] * len(texts))
+        self._announced = announced
+        self._restarted = Scripted(policy, restarted_with, [False] * len(texts)) if restarted_with else None
+
+    def sample(self, prompts: Seq[list[int]], *, on_group: OnGroup | None = None, **_: Any) -> list[list[Completion]]:
+        assert on_group is not None
+        for source in (super(), *([self._restarted] if self._restarted else [])):
+            groups = source.sample(prompts)
+            for i in self._announced:
+                on_group(i, groups[i])
+        return groups
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[RewardPool]:
+    with RewardPool(RewardOptions(processes=1)) as pool:
+        yield pool
+
+
+def background(
+    policy: Policy, pool: RewardPool, judge: Table, generator: Scripted, **fields: Any
+) -> tuple[list[Any], list[str]]:
+    """Rollouts of three prompts, and the answers that were verified."""
+    mix = {"student": "s", "dataset_mix": [{"dataset": "d"}], "grpo": {"group_size": 3}}
+    spec, verified, verify = JobSpec.model_validate(mix | fields), list[str](), pool.verify
+    prompts = [Prompt(replace(row(), id=name, prompt=name), explored=True, compared=True) for name in "abc"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            pool, "verify", lambda asked: (verified.extend(q.row + q.answer for q in asked), verify(asked))[1]
+        )
+        return RolloutCollector(spec, policy, generator, pool, judge).collect(prompts, 0)[0], verified
+
+
+@pytest.mark.parametrize("announced", [(), (2, 0), (0, 1, 2)])
+def test_every_answer_is_verified_and_scored_exactly_once(
+    policy: Policy, pool: RewardPool, announced: tuple[int, ...]
+) -> None:
+    options = {"adversarial": {"coef": "bt_margin"}}
+    scores = {**SCORES, "the answer": 6.0}
+    expected, _ = background(policy, pool, Table(scores), Scripted(policy, list(SCORES), [False] * 3), **options)
+    judge = Remote(scores)
+    sequences, verified = background(policy, pool, judge, Announcing(policy, list(SCORES), announced), **options)
+    assert sequences == expected
+    assert sorted(verified) == sorted(name + text for name in "abc" for text in SCORES)
+    assert sorted(c.prompt + c.output for c in judge.asked) == sorted(name + text for name in "abc" for text in scores)
+
+
+def test_a_group_that_is_sampled_anew_is_scored_anew(policy: Policy, pool: RewardPool) -> None:
+    judge = Remote({**SCORES, "four": 5.0})
+    generator = Announcing(policy, list(SCORES), (0, 1), restarted_with=["one", "two, or", "four"])
+    sequences, verified = background(policy, pool, judge, generator)
+    assert [s.coef for s in sequences] == [pytest.approx(c) for c in [-5, -2, 7]] * 3
+    stale = [name + text for name in "ab" for text in SCORES]
+    assert sorted(verified) == sorted(stale + [name + text for name in "abc" for text in ("one", "two, or", "four")])
+
+
+def test_what_fails_in_the_background_fails_when_it_is_taken(policy: Policy, pool: RewardPool) -> None:
+    judge = Remote(SCORES)
+    judge.broken = True
+    with pytest.raises(ServerError, match="no answer"):
+        background(policy, pool, judge, Announcing(policy, list(SCORES), (2,)))

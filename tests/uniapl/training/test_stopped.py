@@ -21,11 +21,13 @@ from tests.uniapl.training.test_train_command import DATA
 from uniapl.rewards.pool import RewardPool
 from uniapl.run import manifest
 from uniapl.run.config import RunConfig
-from uniapl.run.credentials import Access
+from uniapl.run.credentials import Credentials
 from uniapl.run.reporter import Reporter
 from uniapl.run.reports import CheckpointReport, EventReport
 from uniapl.run.signals import Signals
 from uniapl.training.setup import prepare
+
+pytestmark = pytest.mark.integration
 
 STEPS = 4
 SPEC: dict[str, Any] = {
@@ -44,7 +46,7 @@ SPEC: dict[str, Any] = {
     "seed": 5,
 }
 PLACES = [  # what the trainer is at, the function that it calls again and again there, and the last finished step
-    ("tokens of a rollout", "uniapl.rollout.transformers:choose", 1),
+    ("tokens of a rollout", "uniapl.rollout.transformers:sample_tokens", 1),
     ("scores", "uniapl.discriminators.learned:LearnedDiscriminator._logits", 1),
     ("rewards", "uniapl.rewards.pool:RewardPool._collect", 2),
     ("micro-batches", "uniapl.training.learner:completion_logprobs", 2),
@@ -89,7 +91,7 @@ def attempt(folder: Path, signals: Signals, resume_from: Path | None = None, **c
     fields = {"spec": {**SPEC, **changes}, "run_dir": str(folder), "resume_from": resume_from and str(resume_from)}
     run = RunConfig.model_validate_json(json.dumps(fields))
     with Reporter(folder / "reports.jsonl") as reporter, RewardPool(run.spec.reward) as rewards:
-        return prepare(run, reporter, signals, rewards, Access()).train()
+        return prepare(run, reporter, signals, rewards, Credentials()).train()
 
 
 def newest(folder: Path) -> Path:

@@ -28,6 +28,8 @@ from uniapl.run.reports import (
     SampleReport,
 )
 
+pytestmark = pytest.mark.integration
+
 DATA = ROOT / "examples" / "data"
 STOPPED = """
 import os, runpy, signal, sys

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.conftest import MODELS
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Gpu
 from uniapl.spec.job import JobSpec
 from worker.vllm.gpu_share import shares
+
+pytestmark = pytest.mark.unit
 
 GB = 10**9
 MODELS_HERE = {

@@ -24,10 +24,12 @@ from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole
 from uniapl.spec.job import JobSpec
 from worker import process
-from worker.attempt_servers import Companions
+from worker.attempt_servers import AttemptServers
 from worker.vllm.command import Plan, plans
-from worker.vllm.pool import Sidecars
+from worker.vllm.pool import SidecarPool
 from worker.vllm.server import Sidecar
+
+pytestmark = pytest.mark.integration
 
 
 def settings(tmp_path: Path, **changes: Any) -> Settings:
@@ -103,8 +105,8 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Sidecar]]:
 
 
 @pytest.fixture
-def pool(tmp_path: Path) -> Iterator[Sidecars]:
-    sidecars = Sidecars(settings(tmp_path, sidecar_idle_s=60), Artifacts(tmp_path / "data"))
+def pool(tmp_path: Path) -> Iterator[SidecarPool]:
+    sidecars = SidecarPool(settings(tmp_path, sidecar_idle_s=60), Artifacts(tmp_path / "data"))
     yield sidecars
     sidecars.stop_all()
     assert nothing_lives(tmp_path)
@@ -269,7 +271,7 @@ def test_a_program_that_is_not_there_is_named(run: Callable[..., Sidecar]) -> No
     assert "UNIAPL_VLLM_COMMAND" in sidecar.problem
 
 
-def test_servers_start_one_after_another(pool: Sidecars, tmp_path: Path) -> None:
+def test_servers_start_one_after_another(pool: SidecarPool, tmp_path: Path) -> None:
     begin(tmp_path, "slow")
     both = pool.take([plan(), plan("another")])
     wait_until(lambda: started(tmp_path))
@@ -282,7 +284,7 @@ def test_servers_start_one_after_another(pool: Sidecars, tmp_path: Path) -> None
     wait_until(lambda: third.state == "ready", timeout_s=60)
 
 
-def test_one_that_waits_for_its_turn_is_stopped_at_once(pool: Sidecars, tmp_path: Path) -> None:
+def test_one_that_waits_for_its_turn_is_stopped_at_once(pool: SidecarPool, tmp_path: Path) -> None:
     begin(tmp_path, "slow")
     both = pool.take([plan(), plan("another")])
     wait_until(lambda: started(tmp_path))
@@ -293,7 +295,7 @@ def test_one_that_waits_for_its_turn_is_stopped_at_once(pool: Sidecars, tmp_path
     assert time.monotonic() - began < 20
 
 
-def test_the_next_job_of_the_same_model_finds_it_warm(pool: Sidecars, tmp_path: Path) -> None:
+def test_the_next_job_of_the_same_model_finds_it_warm(pool: SidecarPool, tmp_path: Path) -> None:
     [first] = pool.take([plan()])
     wait_until(lambda: first.state == "ready")
     [shared] = pool.take([plan()])
@@ -307,7 +309,7 @@ def test_the_next_job_of_the_same_model_finds_it_warm(pool: Sidecars, tmp_path: 
     assert len(started(tmp_path)) == 1
 
 
-def test_the_next_job_of_another_model_has_it_stopped(pool: Sidecars, tmp_path: Path) -> None:
+def test_the_next_job_of_another_model_has_it_stopped(pool: SidecarPool, tmp_path: Path) -> None:
     [first] = pool.take([plan()])
     wait_until(lambda: first.state == "ready")
     pool.give_back([first])
@@ -319,7 +321,7 @@ def test_the_next_job_of_another_model_has_it_stopped(pool: Sidecars, tmp_path: 
     assert nothing_lives(tmp_path)
 
 
-def test_one_without_a_job_is_stopped_after_a_while(pool: Sidecars, tmp_path: Path) -> None:
+def test_one_without_a_job_is_stopped_after_a_while(pool: SidecarPool, tmp_path: Path) -> None:
     [sidecar] = pool.take([plan()])
     wait_until(lambda: sidecar.state == "ready")
     pool._kept[0].idle_since -= 61
@@ -333,7 +335,7 @@ def test_one_without_a_job_is_stopped_after_a_while(pool: Sidecars, tmp_path: Pa
     assert nothing_lives(tmp_path)
 
 
-def test_what_was_taken_before_one_cannot_be_made_is_given_back(pool: Sidecars, tmp_path: Path) -> None:
+def test_what_was_taken_before_one_cannot_be_made_is_given_back(pool: SidecarPool, tmp_path: Path) -> None:
     [first] = pool.take([plan()])
     wait_until(lambda: first.state == "ready")
     pool.give_back([first])
@@ -348,7 +350,7 @@ def test_what_was_taken_before_one_cannot_be_made_is_given_back(pool: Sidecars, 
     assert first.state == "stopped"  # nobody uses it
 
 
-def test_one_that_was_given_up_is_no_ones_warm_server(pool: Sidecars, tmp_path: Path) -> None:
+def test_one_that_was_given_up_is_no_ones_warm_server(pool: SidecarPool, tmp_path: Path) -> None:
     begin(tmp_path, *["exit0"] * 4)
     [sidecar] = pool.take([plan()])
     wait_until(lambda: sidecar.state == "failed")
@@ -364,12 +366,12 @@ from pathlib import Path
 import worker.vllm.server
 from store.artifacts.paths import Artifacts
 from tests.worker.vllm.test_server import plan, settings
-from worker.vllm.pool import Sidecars
+from worker.vllm.pool import SidecarPool
 folder = Path(sys.argv[1])
 if sys.argv[2] == "unleashed":
     code = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[2:]))"
     worker.vllm.server.LEASH = (sys.executable, "-c", code)
-[sidecar] = Sidecars(settings(folder), Artifacts(folder / "data")).take([plan()])
+[sidecar] = SidecarPool(settings(folder), Artifacts(folder / "data")).take([plan()])
 while sidecar.state != "ready":
     time.sleep(0.02)
 print("ready", flush=True)
@@ -400,7 +402,7 @@ def test_a_killed_worker_leaves_no_server(tmp_path: Path) -> None:
 
 def test_what_outlived_its_worker_is_buried_by_the_next(tmp_path: Path) -> None:
     child = owner(tmp_path, "unleashed")  # as where the kernel tells nobody
-    sidecars = Sidecars(settings(tmp_path), Artifacts(tmp_path / "data"))
+    sidecars = SidecarPool(settings(tmp_path), Artifacts(tmp_path / "data"))
     sidecars.tidy()
     assert not nothing_lives(tmp_path)  # its worker lives
     end(child)
@@ -436,7 +438,7 @@ def spec(**fields: Any) -> JobSpec:
 SOURCES = {"tiny": ModelSource(path="/models/tiny"), "all-MiniLM-L6-v2": ModelSource(path="/models/minilm")}
 
 
-def test_a_sampler_of_full_weights_begins_with_what_the_trainer_writes(pool: Sidecars, tmp_path: Path) -> None:
+def test_a_sampler_of_full_weights_begins_with_what_the_trainer_writes(pool: SidecarPool, tmp_path: Path) -> None:
     rollout = {"backend": {"type": "vllm", "concurrency": 10}}
     chosen = plans(spec(rollout=rollout, grpo={"group_size": 4}), SOURCES, tmp_path, {})["rollout"]
     assert "--max-num-seqs 41" in " ".join(chosen.command(settings(tmp_path), 1))
@@ -476,9 +478,9 @@ def test_of_two_servers_that_start_each_tells_a_line_of_its_log_once(
     monkeypatch.setattr("worker.attempt_servers.PROGRESS_S", 0.0)
     both: dict[ServerRole, Sidecar] = {"discriminator": run(), "rollout": run(plan("student"))}
     wait_until(lambda: all("loading" in process.tail(server.log) for server in both.values()))
-    companions: Any = Companions(None, None)  # type: ignore[arg-type]
-    companions._servers = both
-    told = [[item.message for item in companions._progress()] for _ in range(3)]
+    servers: Any = AttemptServers(None, None)  # type: ignore[arg-type]
+    servers._servers = both
+    told = [[item.message for item in servers._progress()] for _ in range(3)]
     assert sorted(line.split(":")[0] for line in told[0]) == [
         "waiting for the discriminator's server (judge)",
         "waiting for the discriminator's server (student)",

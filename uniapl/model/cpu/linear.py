@@ -40,11 +40,11 @@ class Linear(torch.nn.Linear):
         return found
 
 
-USUAL = (torch.nn.Linear, Linear)
+PLAIN_LINEAR = (torch.nn.Linear, Linear)
 """Layers that are a matrix and a bias and no more."""
 
 
-def multiply_by_onednn(model: PreTrainedModel) -> None:
+def use_onednn_linear(model: PreTrainedModel) -> None:
     """Make a model's linear layers into those above, where that is faster."""
     if not CHOSEN:
         return

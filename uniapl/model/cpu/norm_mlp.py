@@ -18,13 +18,13 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
-from uniapl.model.cpu.linear import USUAL, product
+from uniapl.model.cpu.linear import PLAIN_LINEAR, product
 
 FLOATS = (torch.float32, torch.float64)
 SILU = type(ACT2FN["silu"])
 
 
-def keep_less(model: PreTrainedModel) -> None:
+def use_memory_efficient_norm_and_mlp(model: PreTrainedModel) -> None:
     """Make a model's norms and gates into those below, where they are what Llama's are.
 
     transformers writes a model's layers out in its own file, so that many have the same ones under another name.
@@ -54,7 +54,8 @@ def _normalised(self: Any, hidden_states: Tensor) -> Tensor:
 def _gated(self: Any, x: Tensor) -> Tensor:
     """`LlamaMLP.forward`; one whose last layer is more than a matrix, as an adapter's, keeps what that reads."""
     gate, up, last = self.gate_proj(x), self.up_proj(x), self.down_proj
-    if type(last) not in USUAL or last.bias is not None or gate.dtype not in FLOATS or torch.is_autocast_enabled("cpu"):
+    is_plain = type(last) in PLAIN_LINEAR and last.bias is None and gate.dtype in FLOATS
+    if not is_plain or torch.is_autocast_enabled("cpu"):
         found: Tensor = last(self.act_fn(gate) * up)
         return found
     found = _Gate.apply(gate, up, last.weight)  # type: ignore[no-untyped-call]

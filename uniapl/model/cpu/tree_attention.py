@@ -24,7 +24,7 @@ Block = tuple[slice, list[slice]]
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # blocks differ from pack to pack
-def attend_along(query: Tensor, key: Tensor, value: Tensor, path: Tensor, scale: float) -> Tensor:
+def tree_attention(query: Tensor, key: Tensor, value: Tensor, path: Tensor, scale: float) -> Tensor:
     """Attention of the tokens of one row.
 
     Args:
@@ -37,11 +37,11 @@ def attend_along(query: Tensor, key: Tensor, value: Tensor, path: Tensor, scale:
     Returns:
         (1, W, H, D), D of the values.
     """
-    found: Tensor = _Along.apply(query, key, value, _blocks(path), scale)  # type: ignore[no-untyped-call]
+    found: Tensor = _TreeAttention.apply(query, key, value, _blocks(path), scale)  # type: ignore[no-untyped-call]
     return found
 
 
-class _Along(torch.autograd.Function):
+class _TreeAttention(torch.autograd.Function):
     """Softmax attention and its gradient, block by block."""
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The fields of a row as another tool wrote it, and the account of those that nothing reads."""
+"""Consumption of a row's fields, and counts of ignored fields."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MAX_NAMES = 100
-"""Names of unread fields that are counted one by one."""
+"""Maximum number of ignored field names that are counted separately."""
 OTHERS = "(further fields)"
-"""Counts rows in which fields beyond these are not read."""
+"""Counter of rows with ignored fields beyond these."""
 MAX_NAME = 100
-"""Longest name that is shown, in characters."""
+"""Maximum length of a reported name, in characters."""
 
 
 class RowError(ValueError):
-    """A line is no row; the text names the field and the reason."""
+    """A line is not a valid row; the message has the field and the reason."""
 
 
-class Given:
-    """Takes fields out of a row; nulls, with which tables fill what a row lacks, are none."""
+class FieldReader:
+    """Consumes fields of a row; null values, which tables use for missing fields, count as absent."""
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._left = {name: value for name, value in fields.items() if value is not None}
         self.ignored: set[str] = set()
-        """Paths of what nothing reads inside fields that are read, such as `messages[].name`."""
+        """Paths of ignored parts of consumed fields, such as `messages[].name`."""
 
     def __contains__(self, name: object) -> bool:
         return name in self._left
 
-    def see(self, name: str) -> Any:
-        """A field's value; `None` without it."""
+    def peek(self, name: str) -> Any:
+        """The value of a field, without consuming it; `None` if absent."""
         return self._left.get(name)
 
     def take(self, *names: str) -> Any:
-        """The value of the first of these that is there, which counts as read; `None` without any."""
+        """Consume the first of these fields that is present; `None` without any."""
         return next((self._left.pop(name) for name in names if name in self._left), None)
 
-    def names(self) -> list[str]:
-        """What nothing has read yet; an empty value has nothing to read."""
+    def unread(self) -> list[str]:
+        """Names of the fields not consumed, except those with empty values."""
         return [name for name, value in self._left.items() if value not in ("", [], {})]
 
 
 class IgnoredFields:
-    """In how many rows each field was not read; bounded, whatever names rows have."""
+    """Number of rows with each ignored field, with a bounded number of names."""
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Ground truths as other tools write them, as rewards of ours: constraints of IF-RLVR and IFEval, numbers."""
+"""Conversion of other tools' ground truths into rewards: IF-RLVR and IFEval constraints, mathematical values."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pydantic_core import from_json
 from uniapl.spec.importers.fields import RowError
 
 MAX_LITERAL = 100_000
-"""Longest text, in characters, that is read as a list of constraints."""
+"""Maximum length, in characters, of a text that is parsed as a list of constraints."""
 _MATHEMATICS = re.compile(r"(?<![a-z])(gsm8k|math)(?![a-z])", re.IGNORECASE)
-"""Names of datasets whose ground truths are values."""
+"""Names of datasets whose ground truths are mathematical values."""
 
-# Whatever strange literal a row holds, the compiler's opinion of it is nothing for our log.
+# `ast.literal_eval` warns about odd literals in rows; the warnings would only fill the log.
 warnings.filterwarnings("ignore", category=SyntaxWarning, module="<unknown>")
 
 
 def truth_reward(truth: Any, field: str, sources: list[Any], ignored: set[str]) -> dict[str, Any]:
-    """A reward of a ground truth.
+    """The reward of a ground truth.
 
     Args:
-        truth: constraints, or a value.
-        field: its name.
-        sources: what the row has about its origin; a value is one of mathematics if they name it.
-        ignored: gets the paths of what constraints have besides.
+        truth: constraints, or a mathematical value.
+        field: name of the field, for errors.
+        sources: fields of the row about its origin; they decide between constraints and mathematics.
+        ignored: receives the paths of ignored parts of constraints.
 
     Raises:
         RowError: it is neither.
@@ -41,8 +41,8 @@ def truth_reward(truth: Any, field: str, sources: list[Any], ignored: set[str]) 
         part = _literal(part, field)
         if not isinstance(part, dict) or not isinstance(part.get("instruction_id"), list):
             raise RowError(
-                f'{field}: must be a list of {{"instruction_id": […], "kwargs": […]}}, as in IF-RLVR; to verify '
-                f"mathematics name its source in `dataset` (gsm8k, math), or give the row "
+                f'{field}: must be a list of {{"instruction_id": […], "kwargs": […]}}, as in IF-RLVR; for mathematics '
+                f"set `dataset` to its source (gsm8k, math), or use "
                 f'`reward`: {{"type": "math", "answer": "…"}} instead'
             )
         reward = ifeval_reward(part["instruction_id"], part.get("kwargs"), field)
@@ -53,11 +53,11 @@ def truth_reward(truth: Any, field: str, sources: list[Any], ignored: set[str]) 
 
 
 def ifeval_reward(names: Any, kwargs: Any, field: str) -> dict[str, Any]:
-    """A reward of constraints; what other tools fill with nulls, or leave null as a whole, is left out."""
+    """An IFEval reward; null arguments, and null in place of all arguments, are dropped."""
     found = _literal(kwargs, field)
     found = [{}] * len(names) if found is None and isinstance(names, list) else found
     if not isinstance(found, list):
-        raise RowError(f"{field}: must be a list with the arguments of each constraint")
+        raise RowError(f"{field}: must be a list; write one object of arguments per constraint")
     without_nulls = [
         {name: value for name, value in arguments.items() if value is not None}
         if isinstance(arguments, dict)
@@ -68,7 +68,7 @@ def ifeval_reward(names: Any, kwargs: Any, field: str) -> dict[str, Any]:
 
 
 def _value(truth: Any, field: str) -> str:
-    """The text of a value, which may be the only one of a list."""
+    """The text of a mathematical value, or of the only item of a list."""
     if isinstance(truth, str) and truth.lstrip().startswith("["):
         try:
             found = _literal(truth, field)
@@ -78,16 +78,16 @@ def _value(truth: Any, field: str) -> str:
     if isinstance(truth, list) and len(truth) == 1:
         truth = truth[0]
     if isinstance(truth, bool) or not isinstance(truth, (str, int, float)):
-        raise RowError(f"{field}: must be one value of mathematics, as text or number")
+        raise RowError(f"{field}: must be one mathematical value; write it as text or number")
     return str(truth)
 
 
 def _literal(value: Any, field: str) -> Any:
-    """What a text of JSON or of a Python literal stands for; anything else is itself. Nothing is evaluated."""
+    """The value of a JSON text or a Python literal; other values unchanged. No code is evaluated."""
     if not isinstance(value, str):
         return value
     if len(value) > MAX_LITERAL:
-        raise RowError(f"{field}: is longer than {MAX_LITERAL} characters")
+        raise RowError(f"{field}: is longer than {MAX_LITERAL} characters; shorten it")
     try:
         return from_json(value)
     except ValueError:
@@ -95,4 +95,4 @@ def _literal(value: Any, field: str) -> Any:
     try:
         return ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        raise RowError(f"{field}: is neither JSON nor a Python literal") from None
+        raise RowError(f"{field}: is neither JSON nor a Python literal; write it as JSON") from None

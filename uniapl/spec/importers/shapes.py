@@ -1,4 +1,4 @@
-"""Sets of fields that only name theirs otherwise: Alpaca, Dolly, GSM8K, OpenAI's preferences."""
+"""Conversion of field names of Alpaca, Dolly, GSM8K and OpenAI's preferences."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ SHAPE_FIELDS = (
     *("instruction", "input", "context", "output", "response", "history", "question", "answer"),
     *("preferred_output",),
 )
-"""What is read of them."""
+"""Fields of these formats."""
 _GSM8K = re.compile(r"\n?####\s*(\S[^\n]*?)\s*$")
-"""The value at the end of an answer."""
+"""The final value of a GSM8K answer."""
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-"""A comma that parts thousands, and not the elements of a list."""
+"""A thousands separator, as opposed to a comma between list items."""
 
 
 def with_usual_names(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same row with `prompt`, `completion`, `chosen` and `reward`, if it is one of these; else the row itself.
+    """The row with `prompt`, `completion`, `chosen` and `reward` if it has one of these formats, else unchanged.
 
     Raises:
-        RowError: it is, and has what they cannot hold.
+        RowError: the row contains unsupported parts of such a format.
     """
     row = {name: value for name, value in fields.items() if value is not None}
     if any(name in row for name in ("prompt", "messages", "conversations", "completion", "chosen", "reference")):
@@ -38,7 +38,7 @@ def with_usual_names(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _alpaca(row: dict[str, Any]) -> dict[str, Any]:
     if row.get("history"):
-        raise RowError("history: earlier turns are not read; write the conversation as `messages`")
+        raise RowError("history: earlier turns are not supported; write the conversation as `messages`")
     texts = [row.pop("instruction")]
     for name in ("input", "context"):
         if isinstance(row.get(name), str):
@@ -48,7 +48,7 @@ def _alpaca(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gsm8k(row: dict[str, Any]) -> dict[str, Any]:
-    """An answer that ends with `#### 7`, which is both one to imitate and its value."""
+    """Use an answer that ends with `#### 7` as completion, and the value as reward."""
     value = _GSM8K.search(row["answer"])
     if value is None:
         return row
@@ -61,8 +61,8 @@ def _preference(row: dict[str, Any]) -> dict[str, Any]:
     asked, preferred = row.pop("input"), row.pop("preferred_output")
     if asked.get("tools"):
         raise RowError(
-            "input.tools: definitions of tools are no part of a prompt here; write them into a system turn and remove "
-            "the field, or leave the row out"
+            "input.tools: tool definitions are not supported; write them into a system turn and remove the field, or "
+            "remove the row"
         )
     left = {f"input.{name}": value for name, value in asked.items() if name not in ("messages", "tools")}
     return row | left | {"prompt": asked.get("messages"), "chosen": preferred}

@@ -1,4 +1,4 @@
-"""Turns of a conversation as other tools write them: OpenAI, TRL, ShareGPT."""
+"""Conversion of conversation turns of other tools: OpenAI, TRL, ShareGPT."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ ROLES = {
     **{"developer": "system", "human": "user"},
     **dict.fromkeys(("gpt", "chatgpt", "bot", "model"), "assistant"),
 }
-"""Other names of ours."""
+"""Alternative names of roles."""
 TOOL_ROLES = ("tool", "function", "tool_call", "function_call", "observation", "ipython", "environment")
 TRAINED = ("weight", "loss_weight", "loss", "train", "training", "trainable", "train_on_turn", "train_on")
-"""Fields with which tools mark what is trained on: 0 or false is not."""
+"""Fields that mark turns for training; 0 or false excludes a turn."""
 MASKED = ("mask", "masked")
-"""Fields that mark the contrary."""
+"""Fields that exclude a turn if set."""
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def switch(value: Any) -> bool | None:
-    """Whether a mark is set: true, 1, "true", "1.0"; `None` where it is neither that nor its contrary."""
+    """Boolean value of a mark such as true, 1, "true" or "1.0"; `None` if it is neither true nor false."""
     if isinstance(value, str):
         text = value.strip().lower()
         if text in WORDS:
@@ -35,10 +35,10 @@ def switch(value: Any) -> bool | None:
 
 
 def refuse_untrained(fields: dict[str, Any], where: str) -> None:
-    """Take the marks out of what describes an answer.
+    """Remove training marks from a turn's fields.
 
     Raises:
-        RowError: a mark forbids imitating the answer, or is neither 0 nor 1.
+        RowError: a mark excludes the answer from training, or is neither 0 nor 1.
     """
     for name in (*TRAINED, *MASKED):
         if fields.get(name) is None:
@@ -46,26 +46,26 @@ def refuse_untrained(fields: dict[str, Any], where: str) -> None:
         value = fields.pop(name)
         wanted = switch(value)
         if wanted is None:
-            raise RowError(f"{where}{name}: {value!r:.60} is neither 0 nor 1; write 1, or leave the row out")
+            raise RowError(f"{where}{name}: {value!r:.60} is neither 0 nor 1; write 1, or remove the row")
         if wanted is (name in MASKED):
             raise RowError(
                 f"{where}{name}: {value!r:.60} marks an answer that must not be imitated; remove the answer to keep "
-                "the prompt, or leave the row out"
+                "the prompt, or remove the row"
             )
 
 
 def read_turns(given: Any, field: str, ignored: set[str]) -> Any:
-    """A conversation as roles and contents; what is none is itself, for the row's own check to refuse.
+    """A conversation as a list of roles and contents; other values unchanged, for `DatasetRow` to reject.
 
-    An empty system turn is left out. A last turn of the assistant is one to imitate.
+    Empty system turns are dropped.
 
     Args:
-        given: the field's value.
-        field: its name.
-        ignored: gets the paths of what turns have besides.
+        given: value of the field.
+        field: name of the field.
+        ignored: receives the paths of ignored fields of turns.
 
     Raises:
-        RowError: a turn cannot be trained on as it is meant.
+        RowError: a turn is not supported, or excluded from training.
     """
     if not isinstance(given, list):
         return given
@@ -89,7 +89,7 @@ def _turn(turn: Any, field: str, where: str, ignored: set[str], *, last: bool) -
     content = left.pop("value", None) if content is None else content
     _refuse_tools(role, left, where)
     if content is None and left.get("refusal"):
-        raise RowError(f"{where}refusal: a refusal is no answer; write its text into `content`, or leave the row out")
+        raise RowError(f"{where}refusal: has no `content`; write its text into `content`, or remove the row")
     if last and role == "assistant":
         refuse_untrained(left, where)
     read = {"role": role, "content": _text(content, where, f"{field}[].content[].", ignored)}
@@ -99,19 +99,16 @@ def _turn(turn: Any, field: str, where: str, ignored: set[str], *, last: bool) -
 
 def _refuse_tools(role: Any, left: dict[str, Any], where: str) -> None:
     if role in TOOL_ROLES:
-        raise RowError(
-            f"{where}role: turns of a {role!r} are not known; write its content into a turn of the user, or leave the "
-            "row out"
-        )
+        raise RowError(f"{where}role: {role!r} is not supported; write the content into a user turn, or remove the row")
     for name in ("tool_calls", "function_call"):
         if left.get(name):
             raise RowError(
-                f"{where}{name}: calls of tools are not trained on; write the call into `content`, or leave the row out"
+                f"{where}{name}: tool calls are not supported; write the call into `content`, or remove the row"
             )
 
 
 def _text(content: Any, where: str, path: str, ignored: set[str]) -> Any:
-    """A content's text, which may come in parts."""
+    """The text of a content, joined from its parts."""
     if not isinstance(content, list):
         return content
     texts = []
@@ -119,9 +116,7 @@ def _text(content: Any, where: str, path: str, ignored: set[str]) -> Any:
         part = {"type": "text", "text": part} if isinstance(part, str) else part
         if not isinstance(part, dict) or not isinstance(part.get("text"), str):
             kind = part.get("type") if isinstance(part, dict) else part
-            raise RowError(
-                f"{where}content: a part {kind!r:.60} is no text; describe it in words, or leave the row out"
-            )
+            raise RowError(f"{where}content: part {kind!r:.60} is not text; replace it with text, or remove the row")
         texts.append(part["text"])
         ignored |= {path + name for name, value in part.items() if name not in ("type", "text") and value is not None}
     return "".join(texts)

@@ -1,7 +1,6 @@
-"""What a dataset row may ask to be verified, and how a job turns verdicts into rewards.
+"""Verifiable rewards of dataset rows: types and arguments.
 
-The package knows names and arguments only, so that an upload can be refused without torch; the checks themselves
-are in `uniapl.rewards`.
+The package contains only the schema, so that uploads are validated without torch; the checks are in `uniapl.rewards`.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ __all__ = [
 
 def _names_its_type(reward: Any) -> Any:
     if isinstance(reward, dict) and "type" not in reward:
-        raise ValueError("type: is missing; give `ifeval`, `math`, `json_schema` or another type of reward")
+        raise ValueError("type: is missing; set it to `ifeval`, `math`, `json_schema` or another reward type")
     return reward
 
 
@@ -43,24 +42,24 @@ SingleReward = Annotated[
     Field(discriminator="type"),
     BeforeValidator(_names_its_type),
 ]
-"""A reward that is no sum."""
+"""Any reward except a weighted sum."""
 
 
 class RewardPart(Input):
-    """One summand of a weighted sum."""
+    """One term of a weighted sum."""
 
     weight: float = Field(gt=0, le=1e6)
-    """wᵢ."""
+    """Weight wᵢ."""
     reward: SingleReward
-    """rᵢ."""
+    """Reward rᵢ."""
 
 
 class WeightedSumReward(Input):
-    """Several rewards of one answer: Σ wᵢ·rᵢ / Σ wᵢ."""
+    """Weighted mean of several rewards: Σ wᵢ·rᵢ / Σ wᵢ."""
 
     type: Literal["weighted_sum"] = "weighted_sum"
     parts: Annotated[list[RewardPart], Field(min_length=1, max_length=32)]
-    """The summands."""
+    """Terms of the sum."""
 
 
 Reward = Annotated[
@@ -74,4 +73,4 @@ Reward = Annotated[
     Field(discriminator="type"),
     BeforeValidator(_names_its_type),
 ]
-"""Any reward a row may carry. Each is a number from 0 to 1; a blank answer earns 0, whatever is asked."""
+"""Any reward of a row, in [0, 1]; the reward of a blank answer is 0 for every type."""

@@ -1,4 +1,4 @@
-"""Rewards that compare the final answer with a gold answer, a pattern or a length."""
+"""Rewards from a comparison of the final answer with a gold answer, a pattern or a length."""
 
 from __future__ import annotations
 
@@ -12,68 +12,68 @@ from uniapl.spec.reward.pattern import Pattern
 
 def _not_blank(text: str) -> str:
     if not text.strip():
-        raise ValueError("is blank, and a blank answer earns nothing; give the answer's text")
+        raise ValueError("is blank; write the text of the answer")
     return text
 
 
 Gold = Annotated[Text, Field(max_length=10_000), AfterValidator(_not_blank)]
-"""An answer known to be right."""
+"""A correct answer."""
 Length = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
 class MathReward(Input):
-    r"""Mathematical equality: 1 if the answer's last expression equals the gold one, else 0.
+    r"""Mathematical equality: 1 if the answer's last expression equals the gold answer, else 0.
 
-    Numbers, fractions, sets, intervals, equations and algebraic expressions are compared by value, as Math-Verify
-    does; the expression in the answer's `\boxed{…}` comes first.
+    Math-Verify compares numbers, fractions, sets, intervals, equations and algebraic expressions by value. An
+    expression in `\boxed{…}` has precedence.
     """
 
     type: Literal["math"] = "math"
     answer: Gold
-    r"""A number or LaTeX, such as `42`, `\frac{1}{2}` or `$x^2+1$`."""
+    r"""Gold answer as a number or LaTeX, such as `42`, `\frac{1}{2}` or `$x^2+1$`."""
 
 
 class RegexReward(Input):
-    """1 if the pattern is found in the answer, else 0."""
+    """Regular expression: 1 if the pattern matches the answer, else 0."""
 
     type: Literal["regex"] = "regex"
     pattern: Pattern
-    """Python's syntax; flags go inside, as in `(?i)yes`."""
+    """Pattern in Python's syntax; flags are inline, as in `(?i)yes`."""
     full: bool = False
-    """Whether the pattern must match the whole answer, surrounding whitespace apart."""
+    """Whether the pattern must match the whole answer, excluding surrounding whitespace."""
 
 
 class ExactMatchReward(Input):
-    """1 if the answer is one of the given texts, else 0; each run of whitespace counts as one space."""
+    """Exact match: 1 if the answer equals a gold answer, else 0; runs of whitespace are equivalent to one space."""
 
     type: Literal["exact_match"] = "exact_match"
     answer: Annotated[
         Annotated[Gold, Tag("one")] | Annotated[list[Gold], Field(min_length=1, max_length=1000), Tag("several")],
         Discriminator(lambda answer: "several" if isinstance(answer, list) else "one"),
     ]
-    """The right answer, or several."""
+    """Gold answer, or a list of alternatives."""
     ignore_case: bool = False
-    """Whether upper and lower case count as the same."""
+    """Whether the comparison ignores case."""
 
 
 class LengthBandReward(Input):
-    """1 while the answer's length n is within the band; outside it falls linearly, to 0 at none and at twice the most.
+    """Length band: 1 if the answer's length n is within the band, else a linearly smaller reward.
 
     Below the band the reward is n / at_least, above it max(0, 2 − n / at_most).
     """
 
     type: Literal["length_band"] = "length_band"
     unit: Literal["words", "characters"] = "words"
-    r"""A word is a run of `\w`, as in IFEval; characters are counted without surrounding whitespace."""
+    r"""Unit of length. A word is a run of `\w`, as in IFEval; characters exclude surrounding whitespace."""
     at_least: Length | None = None
-    """Shortest length that earns everything."""
+    """Lower end of the band."""
     at_most: Length | None = None
-    """Longest length that earns everything."""
+    """Upper end of the band."""
 
     @model_validator(mode="after")
     def _a_band_has_a_bound(self) -> Self:
         if self.at_least is None and self.at_most is None:
-            raise ValueError("at_least: give it, or at_most, or both")
+            raise ValueError("at_least: is missing, and so is at_most; set at least one of them")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
-            raise ValueError("at_least: is larger than at_most; exchange them")
+            raise ValueError(f"at_least: {self.at_least} exceeds at_most={self.at_most}; exchange them")
         return self

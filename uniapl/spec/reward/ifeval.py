@@ -1,4 +1,4 @@
-"""The IFEval constraints a row may name, with their arguments (arXiv:2311.07911, table 1)."""
+"""IFEval constraint types and their arguments (arXiv:2311.07911, table 1)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Ordinal = Annotated[int, Field(ge=1)]
 
 
 def _arguments(**fields: Any) -> TypeAdapter[Any]:
-    """A validator for exactly these keyword arguments."""
+    """Validator of an object with exactly these fields."""
     return TypeAdapter(TypedDict("Arguments", fields, closed=True))  # type: ignore[operator]
 
 
@@ -62,14 +62,14 @@ PATTERNS: dict[str, Callable[[str], str]] = {
     "section_spliter": lambda splitter: rf"\s?{splitter.strip()}\s?\d+\s?",
     "postscript_marker": lambda marker: rf"\s*{marker.strip().lower()}.*$",
 }
-"""Arguments that the original checkers put, unescaped, into a regular expression; and that expression."""
+"""Arguments that the original checkers insert unescaped into a regular expression, and that expression."""
 
 
 def _check_arguments(name: str, arguments: dict[str, Any]) -> None:
-    """Refuse what no answer could be checked against.
+    """Check argument values beyond their types.
 
     Raises:
-        ValueError: a pattern is no regular expression, or the arguments contradict each other.
+        ValueError: a pattern is not a regular expression, or the arguments contradict each other.
     """
     for key, as_used in PATTERNS.items():
         given = arguments.get(key, [])
@@ -79,35 +79,35 @@ def _check_arguments(name: str, arguments: dict[str, Any]) -> None:
             except ValueError as error:
                 raise ValueError(f"{key}: {error}") from None
     if name == "keywords:letter_frequency" and len(arguments["letter"].strip()) != 1:
-        raise ValueError("letter: must be a single character")
+        raise ValueError(f"letter: {arguments['letter']!r:.60} must be a single character")
     if (
         name == "length_constraints:nth_paragraph_first_word"
         and arguments["nth_paragraph"] > arguments["num_paragraphs"]
     ):
-        raise ValueError("nth_paragraph: is larger than num_paragraphs")
+        raise ValueError("nth_paragraph: is larger than num_paragraphs; lower it")
 
 
 class IfevalReward(Input):
-    """Verifiable instruction following: the answer is checked against each constraint of the prompt."""
+    """Verifiable instruction following: IFEval constraints on the answer."""
 
     type: Literal["ifeval"] = "ifeval"
     instruction_id_list: Annotated[list[str], Field(min_length=1, max_length=32)]
     """Constraint types, such as `length_constraints:number_words`."""
     kwargs: list[dict[str, Any]]
-    """One object of arguments per constraint, in the same order; `null` arguments are ignored."""
+    """Arguments of each constraint, in the same order; `null` values are ignored."""
 
     @model_validator(mode="after")
     def _every_constraint_is_known(self) -> Self:
         if len(self.kwargs) != len(self.instruction_id_list):
             raise ValueError(
                 f"kwargs has {len(self.kwargs)} entries for {len(self.instruction_id_list)} constraints; "
-                "give one object per constraint, {} for a constraint without arguments"
+                "write one object per constraint, {} for a constraint without arguments"
             )
         for i, (name, arguments) in enumerate(self._given()):
             validator = IFEVAL_ARGUMENTS.get(name)
             if validator is None:
                 raise ValueError(
-                    f"instruction_id_list[{i}]: unknown constraint {name!r}; known are {', '.join(IFEVAL_ARGUMENTS)}"
+                    f"instruction_id_list[{i}]: unknown constraint {name!r}; use one of {', '.join(IFEVAL_ARGUMENTS)}"
                 )
             try:
                 _check_arguments(name, validator.validate_python(arguments))
@@ -120,10 +120,10 @@ class IfevalReward(Input):
         return self
 
     def constraints(self) -> list[tuple[str, dict[str, Any]]]:
-        """Each constraint's type with its arguments, converted to their types."""
+        """Type and validated arguments of each constraint."""
         return [(name, IFEVAL_ARGUMENTS[name].validate_python(arguments)) for name, arguments in self._given()]
 
     def _given(self) -> list[tuple[str, dict[str, Any]]]:
-        """Each constraint's type with its arguments as they were sent, nulls dropped."""
+        """Type and unvalidated arguments of each constraint, without nulls."""
         given = [{k: v for k, v in arguments.items() if v is not None} for arguments in self.kwargs]
         return list(zip(self.instruction_id_list, given, strict=True))

@@ -1,7 +1,7 @@
-"""The reward for an answer that is JSON of a given form, and what makes its schema a valid one.
+"""JSON-schema reward, and validation of its schema.
 
-The rules are those of the 2020-12 meta-schema (https://json-schema.org/draft/2020-12/schema), written out so that a
-row can be refused with pydantic alone. References stay inside the schema: nothing is ever fetched.
+The rules are those of the 2020-12 meta-schema (https://json-schema.org/draft/2020-12/schema), implemented with pydantic
+so that uploads are validated without further dependencies. References must stay inside the schema: nothing is fetched.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_CHARACTERS = 100_000
 
 def _unique(values: list[str]) -> list[str]:
     if len(set(values)) < len(values):
-        raise ValueError("has an entry twice; remove one")
+        raise ValueError("contains a duplicate; remove it")
     return values
 
 
@@ -42,7 +42,7 @@ _KINDS: list[tuple[Any, list[str]]] = [
     (list[Any], ["enum", "examples"]),
 ]
 _VALUES: dict[str, TypeAdapter[Any]] = {key: TypeAdapter(kind) for kind, keys in _KINDS for key in keys}
-"""What a keyword's value must be."""
+"""Validator of each keyword's value."""
 _SCHEMA = {"not", "if", "then", "else", "items", "contains", "propertyNames", "contentSchema"}
 _SCHEMA |= {"additionalProperties", "unevaluatedItems", "unevaluatedProperties"}
 _SCHEMA_LIST = {"allOf", "anyOf", "oneOf", "prefixItems"}
@@ -50,7 +50,7 @@ _SCHEMA_DICT = {"$defs", "definitions", "properties", "patternProperties", "depe
 
 
 def _children(key: str, value: Any) -> list[tuple[str, Any]]:
-    """The schemas that a keyword holds, with their paths."""
+    """Subschemas of a keyword, with their paths."""
     if key in _SCHEMA:
         return [(key, value)]
     if key in _SCHEMA_LIST:
@@ -65,11 +65,11 @@ def _children(key: str, value: Any) -> list[tuple[str, Any]]:
 
 
 def _check_reference(reference: Any, root: Any) -> None:
-    """Refuse a reference that does not lead to a place in the schema."""
+    """Check that a reference points into the schema."""
     if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
         raise ValueError(
-            f"{reference!r} lies outside the schema and would have to be fetched; "
-            "copy it under $defs and refer to it as '#/$defs/name'"
+            f"{reference!r} points outside the schema, and references are not fetched; "
+            "copy the definition to $defs and refer to it as '#/$defs/name'"
         )
     place = root
     for part in reference.split("/")[1:]:
@@ -77,11 +77,11 @@ def _check_reference(reference: Any, root: Any) -> None:
         try:
             place = place[int(name)] if isinstance(place, list) else place[name]
         except (KeyError, IndexError, TypeError, ValueError):
-            raise ValueError(f"{reference!r} leads nowhere in the schema; define it under $defs") from None
+            raise ValueError(f"{reference!r} is not defined in the schema; define it in $defs") from None
 
 
 def _check_keyword(key: str, value: Any, root: Any) -> None:
-    """Refuse a keyword's value that is not of its kind."""
+    """Check the value of a keyword."""
     if key in ("$ref", "$dynamicRef"):
         _check_reference(value, root)
     elif key == "patternProperties" and isinstance(value, dict):
@@ -95,15 +95,15 @@ def _check_keyword(key: str, value: Any, root: Any) -> None:
 
 
 def check_schema(schema: Any, root: Any, path: str = "") -> None:
-    """Refuse what is no JSON schema of draft 2020-12, or refers beyond itself.
+    """Check that a schema is valid under draft 2020-12 and self-contained.
 
     Args:
-        schema: the schema, or a part of it.
-        root: the whole, in which references are looked up.
-        path: of the part, each key followed by a dot.
+        schema: the schema or a subschema.
+        root: the whole schema, in which references are resolved.
+        path: path of the subschema, each key followed by a dot.
 
     Raises:
-        ValueError: with the path to the first fault.
+        ValueError: the first error, with its path.
     """
     if isinstance(schema, bool):
         return
@@ -120,16 +120,16 @@ def check_schema(schema: Any, root: Any, path: str = "") -> None:
 
 
 class JsonSchemaReward(Input):
-    """1 if the answer, whole or in one code fence, is JSON that is valid under the schema, else 0."""
+    """JSON schema: 1 if the answer, optionally in one code fence, is JSON that is valid under the schema, else 0."""
 
     type: Literal["json_schema"] = "json_schema"
     json_schema: dict[str, Any] | bool
-    """A schema of draft 2020-12; `$ref` may point into the schema only."""
+    """JSON schema of draft 2020-12; `$ref` must point into the schema."""
 
     @field_validator("json_schema")
     @classmethod
     def _is_a_schema(cls, schema: dict[str, Any] | bool) -> dict[str, Any] | bool:
         if len(json.dumps(schema)) > MAX_CHARACTERS:
-            raise ValueError(f"the schema is longer than {MAX_CHARACTERS} characters; shorten it")
+            raise ValueError(f"the schema has more than {MAX_CHARACTERS} characters; shorten it")
         check_schema(schema, schema)
         return schema

@@ -1,4 +1,4 @@
-"""How rewards are computed, and how verdicts become one number."""
+"""Options of the reward computation of a job."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from uniapl.spec.base import Input
 
 
 class RewardOptions(Input):
-    """How rewards are computed, and how verdicts become one number."""
+    """Aggregation, time limit and failure limit of rewards."""
 
     aggregate: Literal["fraction", "strict"] = "fraction"
-    """Of a row's several constraints: the `fraction` followed (IF-RLVR), or `strict`: 1 if all are, else 0."""
+    """Aggregation over the constraints of a row. `fraction`: fraction followed (IF-RLVR). `strict`: 1 if all, else
+    0."""
     loose: bool = False
-    """IFEval's lenient reading: a constraint counts as followed if it is after dropping the first line, the last line,
-    or asterisks, in any combination."""
+    """IFEval's loose evaluation: a constraint is followed if it is after removing the first line, the last line or
+    asterisks, in any combination."""
     discriminator_weight: float = Field(default=0.0, ge=0)
-    """Weight of the scaled discriminator score added to each reward inside L_GRPO. Not UniAPL: the control in which
-    the discriminator is a reward instead of a term of its own."""
+    """Weight of the scaled discriminator score that is added to each reward in L_GRPO. A control experiment, not
+    UniAPL: the discriminator acts as a reward instead of a separate loss term."""
     processes: Annotated[int, Field(ge=1, le=256)] = 2
-    """Processes that verify answers side by side."""
+    """Number of processes that verify answers concurrently."""
     time_limit_s: float = Field(default=10.0, gt=0, le=3600)
-    """Longest time for one answer; after it the answer earns 0, is counted in `reward/timeouts`, and its process is
-    replaced."""
+    """Time limit per answer, in seconds. On expiry the reward is 0, `reward/timeouts` is incremented, and the process
+    is replaced."""
     max_failed_fraction: float = Field(default=0.1, ge=0, le=1)
-    """Share of a dataset's rows whose own gold answer may be unusable, so that no answer earns their reward: those rows
-    are left out, and named in an event before the first step. Above this share the job fails, naming them. An answer
-    that cannot be judged earns 0 and never ends a job."""
+    """Maximum fraction of a dataset's rows with an unusable gold answer. Such rows are skipped and listed in an event
+    before the first step; above this fraction the job fails and lists them. An answer that cannot be verified has
+    reward 0 and never fails a job."""

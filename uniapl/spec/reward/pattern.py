@@ -1,4 +1,4 @@
-"""Regular expressions in rows: Python's `re`, checked when the row is read."""
+"""Regular expressions in dataset rows, compiled with Python's `re` when the row is parsed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from uniapl.spec.base import Text
 
 
 def check_pattern(pattern: str) -> str:
-    """The pattern itself, if it compiles.
+    """The pattern, unchanged, if it compiles.
 
     Raises:
-        ValueError: it is no regular expression.
+        ValueError: it is not a regular expression.
     """
     try:
         re.compile(pattern)

@@ -19,6 +19,8 @@ from uniapl.model.policy import Policy, load_policy
 from uniapl.run.config import ModelSource
 from uniapl.spec.training import Lora, Resources
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(autouse=True)
 def chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,12 @@ from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
 from tests.uniapl.packed import gradient_of_a_group
 from uniapl.model.block_wrappers import wrap_blocks
-from uniapl.model.cpu.norm_mlp import keep_less
+from uniapl.model.cpu.norm_mlp import use_memory_efficient_norm_and_mlp
 from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
 from uniapl.spec.training import Lora, Resources
+
+pytestmark = pytest.mark.integration
 
 SMALL = {
     "vocab_size": 64,
@@ -47,7 +49,7 @@ def gate(**changes: Any) -> LlamaMLP:
 def ours(layer: torch.nn.Module) -> torch.nn.Module:
     """A copy that keeps less."""
     found: Any = copy.deepcopy(layer)
-    keep_less(found)
+    use_memory_efficient_norm_and_mlp(found)
     return found
 
 
@@ -121,7 +123,7 @@ def test_other_types_are_left_to_themselves() -> None:
 
 def changed(model: Any) -> set[str]:
     """Kinds of layers with a forward of ours."""
-    keep_less(model)
+    use_memory_efficient_norm_and_mlp(model)
     return {type(m).__name__ for m in model.modules() if isinstance(vars(m).get("forward"), MethodType)}
 
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from uniapl.batching.packed import visible
+from uniapl.batching.packed import can_attend
 from uniapl.model.cpu import tree_attention
+
+pytestmark = pytest.mark.integration
 
 trees = st.lists(
     st.tuples(st.integers(1, 9), st.lists(st.integers(1, 9), max_size=4)),  # a prompt's length, and its branches'
@@ -34,7 +36,7 @@ def paths_of(trees: list[tuple[int, list[int]]], padding: int) -> Tensor:
 def masked(query: Tensor, key: Tensor, value: Tensor, path: Tensor, scale: float) -> Tensor:
     tree, branch = path[0, :, 0], path[0, :, 1]
     at = torch.arange(path.shape[-1])
-    seen = visible(tree, branch, torch.zeros(1, dtype=torch.long), at[:, None], at[None])  # (W, W)
+    seen = can_attend(tree, branch, torch.zeros(1, dtype=torch.long), at[:, None], at[None])  # (W, W)
     key, value = (x.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for x in (key, value))
     products = (query @ key.mT * scale).masked_fill(~seen, -torch.inf)
     return (products.softmax(dim=-1) @ value).transpose(1, 2)
@@ -57,7 +59,7 @@ def test_the_same_as_masked_attention_with_its_gradient(
     wanted = [x.requires_grad_() for x in (query, key, value)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tree_attention, "QUERIES", queries)
-        found = tree_attention.attend_along(query, key, value, path, 0.3)
+        found = tree_attention.tree_attention(query, key, value, path, 0.3)
     expected = masked(query, key, value, path, 0.3)
     assert_close(found, expected)
     out = tensor(*found.shape)

@@ -16,6 +16,8 @@ from uniapl.spec.importers.fields import MAX_NAMES, OTHERS, IgnoredFields
 from uniapl.spec.importers.rows import ANSWERS, FIELDS, RowError, parse_row, read_row
 from uniapl.training.setup import _load_rows
 
+pytestmark = pytest.mark.integration
+
 ASKED = {"role": "user", "content": "What is 3 + 4?"}
 ANSWER = {"role": "assistant", "content": "7."}
 TALK = [ASKED, ANSWER]
@@ -136,16 +138,16 @@ def test_an_answer_of_weight_0_is_refused(row: dict[str, Any], mark: dict[str, A
             ({**PROMPT, "completion": [{"role": role, "content": "x"}]}, "completion.0.role: ")
             for role in ("user", "system", "tool", "function", "developer")
         ),
-        ({**PROMPT, "completion": [{"content": "x"}]}, "completion.0.role: is None"),
-        ({**PROMPT, "chosen": [{"role": "user", "content": "x"}]}, "chosen.0.role: is 'user'"),
+        ({**PROMPT, "completion": [{"content": "x"}]}, "completion.0.role: must be 'assistant', not None"),
+        ({**PROMPT, "chosen": [{"role": "user", "content": "x"}]}, "chosen.0.role: must be 'assistant', not 'user'"),
         ({"chosen": [ASKED, ANSWER, ASKED], "rejected": TALK}, "chosen: must be"),
         ({**PROMPT, "chosen": [{"role": "user", "content": "Another?"}, ANSWER]}, "chosen: must be"),
-        ({"prompt": "Another?", "messages": TALK}, "prompt: is no part of messages"),
+        ({"prompt": "Another?", "messages": TALK}, "prompt: does not occur in messages"),
         ({"messages": [ASKED, {**ANSWER, "tool_calls": CALL}]}, "messages.1.tool_calls: "),
         ({"messages": [ASKED, {**ANSWER, "content": None, "tool_calls": CALL}]}, "messages.1.tool_calls: "),
         ({"messages": [ASKED, {**ANSWER, "function_call": CALL[0]}]}, "messages.1.function_call: "),
         ({**PROMPT, "completion": [{"role": "assistant", "tool_calls": CALL}]}, "completion.0.tool_calls: "),
-        ({"messages": TALK, "tools": CALL}, "tools: definitions"),
+        ({"messages": TALK, "tools": CALL}, "tools: tool definitions"),
         ({"messages": [ASKED, {"role": "assistant", "content": None}]}, "reference: "),
         ({"messages": [ASKED, {"role": "assistant", "refusal": "No."}]}, "messages.1.refusal: "),
         ({"messages": [ASKED, {"role": "assistant", "content": [{"type": "image_url"}]}]}, "messages.1.content: "),
@@ -156,15 +158,18 @@ def test_an_answer_of_weight_0_is_refused(row: dict[str, Any], mark: dict[str, A
         ({"instruction": "Add.", "output": "7.", "history": [["a", "b"]]}, "history: "),
         ({"question": "3 + 4?", "answer": "7"}, "unknown fields 'question', 'answer'"),
         ({"problem": "3 + 4?", "solution": "\\boxed{7}", "level": "1"}, "unknown fields 'problem', 'solution'"),
-        ({**PROMPT, "solution": "$7$"}, "solution: is not read"),
-        ({**PROMPT, "answer": "7"}, "answer: is not read"),
+        ({**PROMPT, "solution": "$7$"}, "solution: ignored field"),
+        ({**PROMPT, "answer": "7"}, "answer: ignored field"),
         ({**PROMPT, "reward_model": {"ground_truth": "7"}}, "reward_model.ground_truth: must be"),
-        ({**PROMPT, "reward_model": {"style": "model"}}, "reward_model: is not read"),
+        ({**PROMPT, "reward_model": {"style": "model"}}, "reward_model: ignored field"),
         ({"messages": [ASKED], "reference_answer": "7"}, "reference_answer: "),
-        ({"messages": [ASKED], "label": 1}, "label: is not read"),
-        ({"messages": [ASKED], "ground_truth": ["7", "8"], "dataset": "math"}, "ground_truth: must be one value"),
+        ({"messages": [ASKED], "label": 1}, "label: ignored field"),
+        (
+            {"messages": [ASKED], "ground_truth": ["7", "8"], "dataset": "math"},
+            "ground_truth: must be one mathematical value",
+        ),
         ({"messages": [ASKED], "ground_truth": "7", "dataset": "code"}, "ground_truth: must be a list"),
-        ({"messages": [ASKED], "rewrad": SEVEN}, "name it `reward`"),
+        ({"messages": [ASKED], "rewrad": SEVEN}, "rename it to `reward`"),
         ({"prompt": 7, "completion": "7."}, "messages: Input should be a valid list"),
         ({**PROMPT, "completion": "7.", "label": 10**400}, "is neither true nor false"),
     ],

@@ -14,6 +14,8 @@ from uniapl.data.encoding import load_rows
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.importers.rows import RowError, parse_row
 
+pytestmark = pytest.mark.integration
+
 QUESTION = {"role": "user", "content": "What color is the sky?"}
 SYSTEM = {"role": "system", "content": "Be brief."}
 ANSWER = {"role": "assistant", "content": "Blue."}
@@ -115,9 +117,9 @@ def test_a_row_of_ours_is_kept_to_the_byte() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"text": "The sky is blue."}, "unknown fields 'text'; a row has `messages` with"),
-        ({"completion": "Blue."}, "unknown fields 'completion'; a row has"),
-        ({}, "unknown fields (none); a row has"),
+        ({"text": "The sky is blue."}, "unknown fields 'text'; use `messages` with"),
+        ({"completion": "Blue."}, "unknown fields 'completion'; use"),
+        ({}, "unknown fields (none); use"),
         ({"messages": [QUESTION], "refernce": "Blue."}, "refernce"),
         ({"messages": [QUESTION, ANSWER], "reference": "Blue."}, "the last turn must have role 'user'"),
         ({"messages": [ANSWER]}, "the last turn must have role 'user'"),
@@ -126,7 +128,7 @@ def test_a_row_of_ours_is_kept_to_the_byte() -> None:
         ({"messages": [QUESTION, {"role": "assistant"}]}, "reference: Value should have at least 1"),
         ({"prompt": 7}, "messages: Input should be a valid list"),
         ({"prompt": ""}, "messages.0.content: Value should have at least 1"),
-        ({"prompt": "?", "completion": [ANSWER, QUESTION]}, "completion: must be a text, or a list of one turn"),
+        ({"prompt": "?", "completion": [ANSWER, QUESTION]}, "completion: must be a text, a list of one assistant turn"),
         ({"prompt": "?", "completion": 7}, "completion: must be a text"),
         ({"prompt": "?", "completion": "Green.", "label": False}, "label: false marks a bad completion"),
         ({"messages": [QUESTION], "ground_truth": "42"}, "ground_truth: must be a list of"),

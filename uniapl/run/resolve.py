@@ -1,0 +1,42 @@
+"""What a run.json written by hand leaves open: where its models and datasets are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from uniapl.errors import DatasetError
+from uniapl.run.config import RunConfig
+from uniapl.run.registry import read_registry, registry_file, sources
+from uniapl.spec.files import datasets_of, find, not_found
+
+
+def resolve(run: RunConfig, folder: Path) -> RunConfig:
+    """The run with a place for every model and dataset; what its launcher has given stays as it is.
+
+    Args:
+        run: as it was read.
+        folder: the one that run.json is in.
+
+    Raises:
+        SpecError: the registry cannot be read, or a model is registered as something else.
+        DatasetError: a dataset's file is not there.
+    """
+    datasets = {name: _file(name, param, folder) for param, name in datasets_of(run.spec).items()
+                if name not in run.datasets}  # fmt: skip
+    models = run.models if _complete(run) else sources(run.spec, read_registry(registry_file())) | run.models
+    return run.model_copy(update={"datasets": datasets | run.datasets, "models": models})
+
+
+def _complete(run: RunConfig) -> bool:
+    """Whether the launcher has given every model, as the service does: its registry is not read again."""
+    judge = run.spec.discriminator.model if run.spec.uses_discriminator else None
+    return {run.spec.student, judge or run.spec.student} <= run.models.keys()
+
+
+def _file(name: str, param: str, folder: Path) -> str:
+    if Path(name).is_absolute():
+        return name
+    if (path := find(name, folder)) is None:
+        hint = "correct the path: it is relative to the folder of run.json, or else to the working directory"
+        raise DatasetError(not_found(name, folder), param=param, hint=hint)
+    return str(path)
