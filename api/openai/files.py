@@ -124,13 +124,18 @@ def get_file(file_id: FileId, caller: ReadsJobs) -> File:
     return _get(caller, file_id)
 
 
-@router.get("/{file_id}/content", response_class=FileResponse, responses={200: {"content": {"application/jsonl": {}}}})
+@router.get(
+    "/{file_id}/content",
+    response_class=FileResponse,
+    responses=file_response.REDIRECT | {200: {"content": {"application/jsonl": {}}}},
+)
 def get_file_content(file_id: FileId, caller: ReadsJobs, request: Request) -> Response:
     """Download the rows in the format that they are trained on: JSON Lines with the fields of `POST /datasets`."""
     _get(caller, file_id)
     artifacts = caller.service.artifacts
     name = artifacts.relative(artifacts.dataset(file_id))
-    rows = file_response.answer(request, artifacts, name, media_type="application/jsonl")
+    redirect = caller.service.settings.artifacts_redirect
+    rows = file_response.answer(request, artifacts, name, media_type="application/jsonl", redirect=redirect)
     if rows is None:
         raise NotFound("dataset", file_id)
     return rows

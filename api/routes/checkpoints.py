@@ -86,7 +86,9 @@ def get_checkpoint(checkpoint_id: str, caller: ReadsCheckpoints) -> Checkpoint:
     return found
 
 
-@router.get("/checkpoints/{checkpoint_id}/files/{name:path}", response_class=FileResponse)
+@router.get(
+    "/checkpoints/{checkpoint_id}/files/{name:path}", response_class=FileResponse, responses=file_response.REDIRECT
+)
 def download_file(checkpoint_id: str, name: str, caller: ReadsCheckpoints, request: Request) -> Response:
     """Download one file of a checkpoint, whole or by `Range`. `GET /checkpoints/{id}` has its hash.
 
@@ -107,6 +109,7 @@ def download_file(checkpoint_id: str, name: str, caller: ReadsCheckpoints, reque
         media_type="application/octet-stream",
         filename=name,
         headers={"x-checksum-sha256": hashes[name]},
+        redirect=caller.service.settings.artifacts_redirect,
     )
     if file is None:
         raise NotFound("file", name)
