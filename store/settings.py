@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     """`s3://bucket/prefix`: there API and workers share datasets, checkpoints and logs, and `data_dir` is each one's
     cache. Endpoint, region and key id are AWS_ENDPOINT_URL, AWS_REGION and AWS_ACCESS_KEY_ID, or the machine's role.
     By default they share `data_dir` itself."""
+    artifacts_redirect: bool = False
+    """Redirect downloads of checkpoints and datasets to URLs of the bucket that are valid for 15 minutes, instead of
+    streaming them through the API. Clients must be able to reach the endpoint in AWS_ENDPOINT_URL."""
     artifacts_secret_file: Path | None = None
     """File with the secret that belongs to AWS_ACCESS_KEY_ID."""
     database_url: str = ""

@@ -58,6 +58,14 @@ class ArtifactStore(Protocol):
     def stream(self, name: str, start: int, end: int) -> Iterator[bytes]:
         """The bytes of a file from `start` up to, without, `end`."""
 
+    def download_url(self, name: str, *, filename: str) -> str | None:
+        """A URL from which anyone can download a file for a short time; `None` where the store has no such URLs.
+
+        Args:
+            name: of the file.
+            filename: the name under which a browser should save it, where the store can set one.
+        """
+
     def remove(self, name: str) -> None:
         """Remove a file or folder, here and for everybody; nothing happens when it is gone."""
 

@@ -44,6 +44,10 @@ class LocalStore:
             file.seek(start)
             yield file.read(end - start)
 
+    def download_url(self, name: str, *, filename: str) -> str | None:
+        """None: a folder is no server."""
+        return None
+
     def remove(self, name: str) -> None:
         """See `ArtifactStore`."""
         remove_here(self._root / name)

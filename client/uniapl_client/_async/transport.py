@@ -111,6 +111,7 @@ class AsyncTransport:
             APIConnectionError: no response, no data within the timeout, or a connection failure.
         """
         timeout = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
+        options["follow_redirects"] = True  # to a URL of a bucket; httpx sends the API key to its own origin only
         with self._errors():
             async with self._client.stream("GET", path, headers=headers, timeout=timeout, **options) as response:
                 await self._check(response)

@@ -112,6 +112,7 @@ class Transport:
             APIConnectionError: no response, no data within the timeout, or a connection failure.
         """
         timeout = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
+        options["follow_redirects"] = True  # to a URL of a bucket; httpx sends the API key to its own origin only
         with self._errors():
             with self._client.stream("GET", path, headers=headers, timeout=timeout, **options) as response:
                 self._check(response)
