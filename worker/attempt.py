@@ -32,23 +32,14 @@ from store.jobs import claims, lifecycle
 from store.jobs.claims import Claim, Intents
 from store.tables import Checkpoint
 from uniapl import tracing
-from uniapl.errors import CheckpointError
 from uniapl.run.config import RunConfig
-from uniapl.run.exit_status import ExitStatus
 from uniapl.spec.teacher import OpenAITeacher
 from worker import metrics, process, recovery
 from worker.attempt_servers import AttemptServers
 from worker.claim import OUTAGE, claim_job
-from worker.failures import (
-    Failure,
-    classify,
-    hung,
-    no_final_checkpoint,
-    oom_kills,
-    secret_unusable,
-    worker_error,
-)
+from worker.failures import Failure, oom_kills, secret_unusable, worker_error
 from worker.lease import Lease
+from worker.outcome import Outcome, TrainerEnd, outcome
 from worker.report_relay import Relay
 from worker.slots import WorkerProcess
 from worker.stop import TrainerStop
@@ -56,6 +47,8 @@ from worker.vllm.command import visible
 from worker.watchdog import Watchdog
 
 POLL_S, INTENT_S, DUMP_S = 0.2, 1.0, 2.0
+LOG_LINES, HUNG_LOG_LINES = 20, 60
+"""Last lines of the trainer's log in a job's error; those of a hung trainer include the stacks of its threads."""
 ROOT = Path(__file__).parent.parent
 TRAINER = (sys.executable, "-m", "uniapl", "train")
 logger = logging.getLogger(__name__)
@@ -293,42 +286,40 @@ class _Attempt:
         claim = self._claim
         with unit_of_work(self._engine) as session:
             recovery.report_lost(session, claim, recovery.newest_step(self._worker, claim, session))
-            kind = self._move_on(status, session)
-            told_all = status in (
-                ExitStatus.DONE,
-                ExitStatus.REQUEUE,
-            )  # else it may have died before it told of a checkpoint
-            claims.end_attempt(session, claim.job_id, claim.fence, kind, relay_closed=told_all)
-        logger.info("%s: attempt %d ended: %s", claim.job_id, claim.attempt, kind)
+            found = outcome(self._end(status, session))
+            self._apply(found, session)
+            claims.end_attempt(session, claim.job_id, claim.fence, found.exit_kind, relay_closed=found.reports_complete)
+        logger.info("%s: attempt %d ended: %s", claim.job_id, claim.attempt, found.exit_kind)
 
-    def _move_on(self, status: int, session: Session) -> str:
-        """The transition; returns how the attempt ended, in a word."""
-        claim = self._claim
-        if status == ExitStatus.DONE and checkpoints.has_final(session, claim.job_id):
-            lifecycle.succeed(session, claim)
-            return "done"
-        if self._intents.cancel:
-            lifecycle.cancelled(session, claim.job_id, claim.fence)
-            return "cancelled"
-        if self._stop.caused(status) or self._worker.stopping.is_set() or self._intents.pause:
-            lifecycle.preempt(session, claim, self._stop.reason)
-            return "preempted"
-        failure = self._failure(status)
-        error = failure.error.model_dump(mode="json")
-        if failure.error.code == CheckpointError.code and self._resumed is not None:
-            checkpoints.mark_deleted(session, self._resumed)  # the next attempt goes further back
-        if failure.may_pass:
-            lifecycle.retry_or_fail(session, claim.job_id, claim.fence, error, self._settings.retry_backoff_s)
-        else:
-            lifecycle.fail(session, claim.job_id, claim.fence, error)
-        return failure.error.code
+    def _end(self, status: int, session: Session) -> TrainerEnd:
+        """The facts from which the outcome follows."""
+        return TrainerEnd(
+            status,
+            has_final_checkpoint=checkpoints.has_final(session, self._claim.job_id),
+            intents=self._intents,
+            draining=self._worker.stopping.is_set(),
+            stop_requested=self._stop.requested,
+            drain_expired=self._stop.overdue,
+            server_failure=self._server_failure,
+            hung=self._hung,
+            report=self._relay.error,
+            oom_killed=oom_kills() > self._oom_kills,
+            log_tail=process.tail(self._log, lines=LOG_LINES if self._hung is None else HUNG_LOG_LINES),
+        )
 
-    def _failure(self, status: int) -> Failure:
-        log = process.tail(self._log)
-        if self._server_failure is not None:
-            return self._server_failure
-        if self._hung is not None:
-            return hung(self._hung, process.tail(self._log, lines=60))
-        if status == ExitStatus.DONE:
-            return no_final_checkpoint(log)
-        return classify(status, self._relay.error, log, oom_killed=oom_kills() > self._oom_kills)
+    def _apply(self, found: Outcome, session: Session) -> None:
+        """The transition of the job."""
+        claim, error = self._claim, found.error.model_dump(mode="json") if found.error else {}
+        if found.resumed_from_unusable and self._resumed is not None:
+            checkpoints.mark_deleted(session, self._resumed)
+        match found.transition:
+            case "succeed":
+                lifecycle.succeed(session, claim)
+            case "cancel":
+                lifecycle.cancelled(session, claim.job_id, claim.fence)
+            case "preempt":
+                lifecycle.preempt(session, claim, self._stop.reason)
+            case "retry":
+                lifecycle.retry_or_fail(session, claim.job_id, claim.fence, error, self._settings.retry_backoff_s)
+            case "fail":
+                lifecycle.fail(session, claim.job_id, claim.fence, error)
