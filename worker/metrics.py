@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 
-import pynvml
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from worker.gpus import installed
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 slots = Gauge("uniapl_worker_slots", "Jobs that this worker runs at once.")
@@ -64,11 +64,8 @@ class Gpus(Collector):
         """Ask the driver."""
         used = GaugeMetricFamily("uniapl_gpu_memory_used_bytes", "By all processes.", labels=["gpu"])
         size = GaugeMetricFamily("uniapl_gpu_memory_bytes", "Of the GPU.", labels=["gpu"])
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlInit()
-            for index in range(pynvml.nvmlDeviceGetCount()):
-                memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(index))
-                used.add_metric([str(index)], memory.used)
-                size.add_metric([str(index)], memory.total)
+        for number, gpu in enumerate(installed()):
+            used.add_metric([str(number)], gpu.used_bytes)
+            size.add_metric([str(number)], gpu.memory_bytes)
         yield used
         yield size
