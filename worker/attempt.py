@@ -32,6 +32,7 @@ from store.jobs import claims, lifecycle
 from store.jobs.claims import Claim, Intents
 from store.tables import Checkpoint
 from uniapl import tracing
+from uniapl.run import atomic
 from uniapl.run.config import RunConfig
 from uniapl.spec.teacher import OpenAITeacher
 from worker import metrics, process, recovery
@@ -144,7 +145,7 @@ class _Attempt:
 
     def _run_trainer(self) -> None:
         run = self._retry_through_outage(self._run_config)
-        (self._folder / "run.json").write_text(run.model_dump_json(indent=2))
+        atomic.write(self._folder / "run.json", run.model_dump_json(indent=2).encode())
         child = self._start(self._retry_through_outage(self._secrets))
         try:
             self._retry_through_outage(lambda: self._record_group(child))

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, case, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from store import states, tenants
+from store import backoff, states, tenants
 from store.checkpoints import repository as checkpoints
 from store.db import now
 from store.errors import Conflict, FenceLost, NotFound
@@ -32,8 +32,6 @@ USER_LIMIT = 2
 """So many failures that the spec is to blame for (out of memory, diverged), and the job fails."""
 BLAMELESS = ("disk_full",)
 """Codes of failures that say nothing about the job: it waits longer each time, and is not called fruitless."""
-MAX_BACKOFF = 32
-"""The wait before a retry doubles up to this many times the first."""
 
 
 def create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> Job:
@@ -183,7 +181,7 @@ def retry_or_fail(session: Session, job_id: str, fence: int, error: Json, backof
         level="warning",
         data=error,
         fruitless_attempts=fruitless,
-        not_before=now() + backoff_s * min(2 ** ((spent if blameless else fruitless) - 1), MAX_BACKOFF),
+        not_before=now() + backoff.wait_s(backoff_s, spent if blameless else fruitless),
         **{column.key: spent},
     )
     return State.RETRY_WAIT

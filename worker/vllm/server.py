@@ -24,8 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from store import backoff
 from store.settings import Settings
 from uniapl.inference.endpoint import Address, write_address
+from uniapl.run import atomic
 from uniapl.run.reports import Level
 from worker import process
 from worker.vllm.command import Plan
@@ -136,7 +138,7 @@ class Sidecar:
                 level="warning",
                 log_tail=process.tail(self.log),
             )
-            if self._stopping.wait(self._settings.retry_backoff_s * 2 ** (self.restarts - 1)):
+            if self._stopping.wait(backoff.wait_s(self._settings.retry_backoff_s, self.restarts)):
                 return
 
     def _live(self) -> str:
@@ -192,7 +194,7 @@ class Sidecar:
             "pgid": pgid,
             "started": None if pgid is None else process.start_time(pgid),
         }
-        (self.folder / OWNER).write_text(json.dumps(owner))
+        atomic.write(self.folder / OWNER, json.dumps(owner).encode())
 
     def _warm_up(self, child: subprocess.Popen[bytes], address: Address, began: float) -> str | None:
         """Until it has answered a real request; returns what went wrong."""
