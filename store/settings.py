@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     By default they share `data_dir` itself."""
     artifacts_secret_file: Path | None = None
     """File with the secret that belongs to AWS_ACCESS_KEY_ID."""
+    artifacts_redirect: bool = True
+    """Whether checkpoint files are downloaded from the bucket itself: the API answers with a redirect to a signed URL
+    of AWS_ENDPOINT_URL, valid for 15 minutes. Set it to `false` where clients cannot reach that address."""
     database_url: str = ""
     """SQLAlchemy URL; by default a SQLite file in `data_dir`. Production: `postgresql+psycopg://…`."""
     database_password_file: Path | None = None

@@ -52,6 +52,21 @@ class ArtifactStore(Protocol):
     def local(self, name: str) -> Path | None:
         """Where this process can read a file itself; `None` when it has to be streamed."""
 
+    def download_url(self, name: str, *, filename: str) -> str | None:
+        """A URL from which a client can download a file for a limited time without credentials.
+
+        Args:
+            name: path relative to the data folder; whether it exists is not checked.
+            filename: the name under which the file has to be saved.
+
+        Returns:
+            `None` where the file has to be sent by this process: a folder has no URLs, clients cannot reach the
+            bucket, or the file would be saved under another name.
+
+        Raises:
+            StorageUnavailable: the credentials that sign the URL cannot be fetched.
+        """
+
     def size(self, name: str) -> int | None:
         """Bytes of a file; `None` when there is none."""
 

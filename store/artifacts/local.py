@@ -33,6 +33,10 @@ class LocalStore:
         """Always."""
         return self._root / name
 
+    def download_url(self, name: str, *, filename: str) -> str | None:
+        """Always `None`."""
+        return None
+
     def size(self, name: str) -> int | None:
         """See `ArtifactStore`."""
         path = self._root / name
