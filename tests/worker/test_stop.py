@@ -28,7 +28,7 @@ from worker.slots import WorkerProcess
 TRAINER = """
 import json, os, signal, sys, time
 from pathlib import Path
-from uniapl import manifest
+from uniapl.run import manifest
 from uniapl.run.reporter import Reporter
 
 how, folder = sys.argv[1], Path(json.loads(Path(sys.argv[2]).read_text())["run_dir"])
