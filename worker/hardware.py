@@ -19,7 +19,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def facts(settings: Settings) -> dict[str, Any]:
-    """The columns of `store.tables.Worker` that say what it runs on."""
+    """The hardware columns of `store.tables.Worker`."""
     return {
         "host": process.HOST,
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -31,7 +31,7 @@ def facts(settings: Settings) -> dict[str, Any]:
 
 
 def _limits(own: Path, root: Path) -> list[int]:
-    """Memory limits of the cgroup that a process is in and of those around it, version 2 and 1."""
+    """Memory limits in bytes of a process's cgroup and of its ancestors, for cgroup versions 2 and 1."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -51,7 +51,7 @@ def _limits(own: Path, root: Path) -> list[int]:
 
 
 def _number(file: Path) -> int | None:
-    """The number in a file; none where it says `max`, or is not there."""
+    """The number in a file; `None` for `max` or a missing file."""
     try:
         return int(file.read_text())
     except (OSError, ValueError):
