@@ -111,7 +111,7 @@ def test_two_jobs_of_one_model_share_a_warm_server(client: Client, spec: dict[st
     first = client.jobs.create(**spec)
     assert client.jobs.wait(first.id).step == 8
     said = messages(client, first.id)
-    assert any("the discriminator's server (all-MiniLM-L6-v2) is ready after" in m for m in said)
+    assert any("the discriminator server (all-MiniLM-L6-v2) is ready after" in m for m in said)
     assert {p.step for p in client.jobs.metrics(first.id, names=["disc/score_student"])} == set(range(1, 9))
     again = client.jobs.create_and_wait(**spec)
     assert again.step == 8
@@ -126,7 +126,7 @@ def test_a_server_that_goes_wrong_costs_nothing_but_time(
     expected = undisturbed(client, spec)
     job_id = disturb(client, spec, tmp_path, mode, seconds=0.5)
     assert losses(client, job_id) == expected  # bit for bit: no bad score has reached a gradient
-    assert any("starting it again (1 of 3)" in m for m in messages(client, job_id))
+    assert any("restarting it (1 of 3)" in m for m in messages(client, job_id))
 
 
 @BREAKS

@@ -148,7 +148,7 @@ def test_a_post_whose_commit_is_not_answered_makes_one_job(cluster: Cluster) -> 
     [
         ("job is starting", 2),  # the claim: nobody knows that it was granted, until the lease has run out
         ("job is running", 1),  # the relay
-        ("checkpoint after step 5", 1),
+        ("checkpoint saved at step 5", 1),
         ("job is succeeded", 1),  # the settlement
     ],
 )

@@ -146,7 +146,7 @@ def test_minilm_scores_as_in_process_and_its_engine_may_be_killed(client: Client
     assert (done.step, done.attempt) == (40, 1)
     said = [message for message in told(client, job.id) if "server" in message]
     print(*said, sep="\n")
-    assert any("starting it again (1 of 3)" in message for message in said)
+    assert any("restarting it (1 of 3)" in message for message in said)
     here = EmbeddingDiscriminator(
         ModelSource(path=str(MODELS / "all-minilm-l6-v2")), batch_size=8, device=torch.device("cpu")
     )

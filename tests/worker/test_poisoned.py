@@ -105,7 +105,7 @@ def test_a_job_that_cannot_be_taken_fails_by_its_own_budget_and_the_next_is_take
     assert sweep_until(worker, lambda: started(engine, healthy)) <= 4  # the budget's, on a machine that stalls
     failures = [message for _, message in history(engine, poisoned) if "failed" in message]
     assert reason in failures[-1], failures
-    assert failures[-1].endswith("; another follows")
+    assert failures[-1].endswith("; retrying")
     with unit_of_work(engine) as session:
         lifecycle.request_cancel(session, healthy)
     sweep_until(worker, lambda: state(engine, poisoned) == "failed")

@@ -74,7 +74,7 @@ def test_every_kind_of_report_arrives(engine: Engine, claim: Claim, folder: Path
     assert numbers == [("loss", 1, 0.5)]  # a number that is none is left out by the reporter
     assert samples == ["c"]
     assert saved == [(1, f"jobs/{claim.job_id}/fence-1/checkpoints/step-00000001")]
-    assert told[-2:] == [(4, "warning", "three rows are too long"), (5, "info", "checkpoint after step 1")]  # type: ignore[index]
+    assert told[-2:] == [(4, "warning", "three rows are too long"), (5, "info", "checkpoint saved at step 1")]  # type: ignore[index]
     assert running.error is not None
     assert running.error.param == "alpha"
 

@@ -476,8 +476,8 @@ def test_a_job_tells_its_place_and_the_time_left_and_a_page_of_them_takes_few_qu
     for_all, count[0] = count[0], 0
     assert [job["queue_position"] for job in listed] == list(range(12, 0, -1))
     assert (listed[-1]["queue_reason"], listed[-2]["queue_reason"]) == (
-        "a worker is about to take it",
-        "1 job is before it",
+        "a worker is about to claim it",
+        "1 job ahead",
     )
     assert client.get("/jobs", params={"limit": 1}).json()["data"] == listed[:1]
     assert count[0] == for_all <= 10  # two of them BEGIN on SQLite, one for the key

@@ -417,7 +417,7 @@ def test_each_kind_of_failure_has_its_own_budget(engine: Engine, category: str, 
     with unit_of_work(engine) as session:
         job = lifecycle.get(session, job_id)
         assert job.error is not None
-        assert (job.error["code"], f"{limit} attempts failed so" in job.error["message"]) == (ERROR["code"], True)
+        assert (job.error["code"], f"{limit} attempts failed this way" in job.error["message"]) == (ERROR["code"], True)
         other = "infra_failures" if column == "user_failures" else "user_failures"
         assert getattr(job, other) == 0
 
