@@ -106,6 +106,7 @@ def seen(tmp_path: Path) -> list[str]:
     return (tmp_path / "fake" / "seen").read_text().splitlines()
 
 
+@pytest.mark.full
 @ON_BOTH
 def test_two_jobs_of_one_model_share_a_warm_server(client: Client, spec: dict[str, Any], tmp_path: Path) -> None:
     first = client.jobs.create(**spec)

@@ -158,7 +158,9 @@ RESUMED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("changes", RESUMED.values(), ids=RESUMED)
+@pytest.mark.parametrize(
+    "changes", [pytest.param(c, marks=pytest.mark.full if c else (), id=name) for name, c in RESUMED.items()]
+)
 def test_a_run_stopped_and_resumed_ends_as_if_never_interrupted(
     unbroken: Path, changes: dict[str, Any], tmp_path: Path
 ) -> None:
