@@ -18,7 +18,7 @@ from store.db import make_engine, unit_of_work
 from store.migrate import alembic_config
 from store.settings import Settings
 from store.tables import Dataset, Job
-from tests.store.jobs.test_lifecycle import claimed, make_job
+from tests.store.jobs.factories import claimed, make_job
 
 pytestmark = pytest.mark.integration
 

@@ -22,7 +22,7 @@ from tests.worker.vllm.test_server import begin, behave, lives, nothing_lives, s
 pytestmark = pytest.mark.integration
 
 PROBES_MEET_IT = ["hang", "exit0", "nan"]
-ANSWERS_MEET_IT = ["html", "truncated", "count", "model"]
+ANSWERS_MEET_IT = [pytest.param("html", marks=pytest.mark.faults_short), "truncated", "count", "model"]
 PATIENCE_S = 900.0
 """For what takes a minute on an idle machine."""
 
@@ -106,6 +106,7 @@ def seen(tmp_path: Path) -> list[str]:
     return (tmp_path / "fake" / "seen").read_text().splitlines()
 
 
+@pytest.mark.full
 @ON_BOTH
 def test_two_jobs_of_one_model_share_a_warm_server(client: Client, spec: dict[str, Any], tmp_path: Path) -> None:
     first = client.jobs.create(**spec)

@@ -198,6 +198,7 @@ def test_a_paused_job_leaves_its_slot_to_another_and_goes_on_later(cluster: Clus
     assert cluster.lost_steps(job_id) == 0
 
 
+@pytest.mark.faults_short
 @pytest.mark.parametrize("when", ["queued", "starting", "saving"])
 def test_a_job_is_paused_whatever_it_does(cluster: Cluster, when: str) -> None:
     blocker = cluster.submit(steps=600) if when == "queued" else None

@@ -28,6 +28,7 @@ def test_a_trainer_killed_in_a_step_costs_at_most_one_interval(cluster: Cluster,
     assert found.max_lost_steps <= 5
 
 
+@pytest.mark.faults_short
 def test_a_killed_worker_takes_its_trainer_along_and_another_goes_on(cluster: Cluster) -> None:
     job_id = cluster.submit(steps=60)
     cluster.until(job_id, "running", step=6)
@@ -55,6 +56,7 @@ def test_grandchildren_of_a_killed_worker_are_buried_by_the_next_claimant(cluste
     assert cluster.finish(job_id)[0].state == "succeeded"
 
 
+@pytest.mark.faults_short
 def test_a_worker_that_was_frozen_past_its_lease_can_write_nothing(cluster: Cluster) -> None:
     job_id = cluster.submit(steps=150)
     cluster.until(job_id, "running", step=6)
@@ -120,6 +122,7 @@ def test_a_frozen_trainer_is_found_out_too(cluster: Cluster) -> None:
     assert (job.state, job.attempt, job.infra_failures) == ("succeeded", 2, 1)
 
 
+@pytest.mark.faults_short
 def test_three_sweepers_reap_a_lost_job_once(cluster: Cluster) -> None:
     job_id = cluster.submit(steps=60)
     cluster.until(job_id, "running", step=6)

@@ -20,7 +20,7 @@ from store.jobs import metrics
 from store.migrate import upgrade
 from store.model_registry import Registry
 from store.settings import Settings
-from tests.store.jobs.test_lifecycle import make_job
+from tests.store.jobs.factories import make_job
 from uniapl.errors import SpecError
 
 pytestmark = pytest.mark.integration

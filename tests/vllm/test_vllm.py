@@ -17,7 +17,7 @@ from uniapl_client import Client
 from embedded.service import EmbeddedService
 from tests.conftest import MODELS, ROOT
 from tests.e2e.conftest import CHANCE, IMPATIENT, wait_for
-from tests.uniapl.discriminators.test_polar import TOKENS, write_model
+from tests.uniapl.discriminators.polar_model import TOKENS, write_model
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.discriminators.embedding import EmbeddingDiscriminator
 from uniapl.discriminators.polar import PolarDiscriminator

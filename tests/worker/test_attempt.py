@@ -19,7 +19,7 @@ from store.jobs import lifecycle
 from store.settings import Settings
 from store.tables import Attempt
 from tests.e2e.conftest import trainers
-from tests.store.jobs.test_lifecycle import SPEC, claimed, make_job, try_claim
+from tests.store.jobs.factories import SPEC, claimed, make_job, try_claim
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 from worker import attempt as supervisor

@@ -18,8 +18,8 @@ from store.jobs import claims, events, lifecycle
 from store.settings import Settings
 from store.tables import Attempt, Event, Job
 from tests.e2e.conftest import wait_for
-from tests.store.jobs.test_lifecycle import ERROR, SPEC, history, make_job, state
-from tests.store.jobs.test_lifecycle import try_claim as claim_again
+from tests.store.jobs.factories import ERROR, SPEC, history, make_job, state
+from tests.store.jobs.factories import try_claim as claim_again
 from uniapl.spec.job import SPEC_VERSION
 from worker import attempt
 from worker.slots import WorkerProcess

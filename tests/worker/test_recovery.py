@@ -17,7 +17,7 @@ from store.jobs import claims, events, lifecycle, metrics
 from store.jobs.claims import Claim
 from store.settings import Settings
 from store.tables import Attempt, Job
-from tests.store.jobs.test_lifecycle import ERROR, make_job
+from tests.store.jobs.factories import ERROR, make_job
 from uniapl.run import manifest
 from uniapl.run.manifest import SavedCheckpoint
 from uniapl.run.reporter import Reporter

@@ -14,7 +14,7 @@ from store.errors import FenceLost
 from store.jobs import claims, events, lifecycle, metrics
 from store.jobs.claims import Claim
 from store.tables import Metric
-from tests.store.jobs.test_lifecycle import claimed, make_job
+from tests.store.jobs.factories import claimed, make_job
 from uniapl.errors import SpecError
 from uniapl.run.reporter import Reporter
 from worker.report_relay import Relay

@@ -20,7 +20,7 @@ from store.settings import Settings
 from store.states import State
 from store.tables import Attempt, Job
 from tests.e2e.conftest import wait_for
-from tests.store.jobs.test_lifecycle import make_job
+from tests.store.jobs.factories import make_job
 from worker import attempt as supervisor
 from worker.attempt import run_attempt
 from worker.slots import WorkerProcess

@@ -18,7 +18,7 @@ from store.jobs import lifecycle, metrics
 from store.model_registry import Registry
 from store.tables import Event, Job, Worker
 from tests.api.conftest import ROW, TEACHER, new_key, upload
-from tests.store.jobs.test_lifecycle import claimed
+from tests.store.jobs.factories import claimed
 from tests.store.test_workers import report
 from uniapl.spec.job import SPEC_VERSION
 

@@ -12,7 +12,7 @@ from store.db import now, reading, unit_of_work
 from store.jobs import forecast, lifecycle, metrics
 from store.jobs.forecast import JobForecast
 from store.tables import Job
-from tests.store.jobs.test_lifecycle import ERROR, claimed, make_job
+from tests.store.jobs.factories import ERROR, claimed, make_job
 from tests.store.test_workers import FACTS, LEASE_S, report, run, silent_for, spec
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec

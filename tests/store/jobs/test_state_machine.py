@@ -26,7 +26,7 @@ from store.states import ACTIVE, DUE, TERMINAL, WAITING, State
 from store.tables import Attempt, Base, Checkpoint, Event, Job
 from store.tenants import DEFAULT
 from tests.store.jobs import sweeping
-from tests.store.jobs.test_lifecycle import SPEC
+from tests.store.jobs.factories import SPEC
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import SPEC_VERSION
 

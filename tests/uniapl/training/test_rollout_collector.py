@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from tests.conftest import MODELS
-from tests.uniapl.discriminators.test_polar import write_model
+from tests.uniapl.discriminators.polar_model import write_model
 from tests.uniapl.discriminators.test_remote import asking, well
 from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Comparison, FrozenDiscriminator
