@@ -1,1 +1,1 @@
-"""Experiments: comparisons of training runs, each one command."""
+"""Experiments: comparisons of training runs, one command each."""

@@ -1,6 +1,6 @@
-"""`python -m experiments NAME spec.json`: launch the runs of an experiment on this machine, and write its table.
+"""Command line of experiments: `python -m experiments NAME spec.json` trains the runs and writes the table.
 
-It ends with an `ExitStatus`: FAILED when some runs failed, REQUEUE when it was stopped (the same command resumes it).
+The process ends with an `ExitStatus`: FAILED if some runs failed, REQUEUE if it was stopped (the same command resumes).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> ExitStatus:
         return ExitStatus.USER_ERROR
     except Stopped:
         again = shlex.join(["python", "-m", "experiments", *sys.argv[1:]])
-        print(f"stopped; finished runs and checkpoints are kept. To resume, run the same command:\n  {again}")
+        print(f"stopped; finished runs and checkpoints are kept. To resume, run the same command again:\n  {again}")
         return ExitStatus.REQUEUE
 
 
@@ -53,9 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("name", choices=questions, metavar="NAME", help="one of the experiments listed below")
     parser.add_argument("spec", type=Path, help="a job spec as JSON; datasets are paths")
-    parser.add_argument("--out", type=Path, help="folder for runs and table (default: data/experiments/NAME)")
-    parser.add_argument("--seeds", type=_seeds, help="such as 0,1,2 (default: the spec's own)")
-    parser.add_argument("--steps", type=int, help="policy updates per run (default: the spec's own)")
+    parser.add_argument("--out", type=Path, help="folder of runs and table (default: data/experiments/NAME)")
+    parser.add_argument("--seeds", type=_seeds, help="comma-separated, such as 0,1,2 (default: the spec's seed)")
+    parser.add_argument("--steps", type=int, help="policy updates per run (default: the spec's steps)")
     parser.add_argument("--models", type=Path, default=registry_file(), help="registry of model names")
     parser.add_argument("--keep", action="store_true", help="keep the checkpoints of finished runs")
     return parser

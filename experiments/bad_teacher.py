@@ -1,7 +1,7 @@
-"""Teachers with a bad profile: does the anchor to their answers spread it, or resist it?
+"""Bad-teacher experiment: whether the anchor to a bad teacher's answers spreads its faults or resists them.
 
-The arms train on modified references and are compared on held-out rows whose references are as they were: reward, and
-distance to the good teacher.
+The arms train on degraded references and are compared on held-out rows with the original ones: reward, and distance to
+the good teacher.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _BAD: Mapping[str, Callable[[Sequence[str]], list[str]]] = {
 
 
 def _arms(spec: JobSpec) -> list[Arm]:
-    """Imitation alone, UniAPL without its anchor, and UniAPL, from each teacher."""
+    """Imitation, UniAPL without its anchor, and UniAPL, for each teacher."""
     spec = with_all_terms(spec)
     if spec.teacher.type != "dataset":
-        raise SpecError("only references that stand in the rows can be made bad", param="teacher")
+        raise SpecError("the experiment needs references in the rows; set teacher.type to 'dataset'", param="teacher")
     return [
         Arm(f"{teacher}_{name}", weighted(_taught_by(spec, teacher), alpha, lambda_adv))
         for teacher in ("good", *_BAD)
@@ -46,8 +46,8 @@ def _taught_by(spec: JobSpec, teacher: str) -> JobSpec:
 
 
 def _datasets(spec: JobSpec) -> dict[str, list[DatasetRow]]:
-    """`verbose-0`: the mix's first dataset with bad references, and so on."""
-    from uniapl.data.encoding import load_rows  # loads torch
+    """Datasets with degraded references: `verbose-0` is the mix's first dataset, and so on."""
+    from uniapl.data.encoding import load_rows  # imports torch
 
     made = {}
     for i, entry in enumerate(spec.dataset_mix):

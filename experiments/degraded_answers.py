@@ -1,4 +1,4 @@
-"""Answers of known quality, made from the teacher's: for validating discriminators and for bad teachers."""
+"""Answers of known quality derived from the teacher's, for validating discriminators and for bad teachers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ _CONTRACTIONS = {"n't": " not", "'re": " are", "'ll": " will", "'ve": " have", "
 
 
 def rewritten(reference: str) -> str:
-    """Good: the same content on another surface.
+    """Good: the same content in another form.
 
-    A preamble as chat models write it, contractions spelt out, one line instead of several, all lower case. Nothing is
-    added, removed or reordered.
+    A chat model's preamble, contractions expanded, one line, lower case. No content is added, removed or reordered.
     """
     text = " ".join(reference.split()).lower()
     text = re.sub(r"\b(can)'t\b", r"\1not", text)
@@ -30,7 +29,7 @@ def rewritten(reference: str) -> str:
 
 
 def truncated(reference: str) -> str:
-    """Bad: the first half of the words; at least one."""
+    """Bad: the first half of the words, at least one."""
     words = reference.split()
     return " ".join(words[: max(1, len(words) // 2)])
 
@@ -43,17 +42,17 @@ def shuffled(reference: str, seed: int) -> str:
 
 
 def mismatched(references: Sequence[str], seed: int) -> list[str]:
-    """Bad: to each prompt the answer of another one, every answer used once.
+    """Bad: each prompt gets the answer to another prompt; every answer is used once.
 
     Raises:
-        DatasetError: there is only one.
+        DatasetError: there are fewer than two answers.
     """
     if len(references) < 2:
-        raise DatasetError("answers of other rows take at least two rows with a reference", param="dataset_mix")
+        raise DatasetError("the experiment needs at least 2 rows with a reference", param="dataset_mix")
     shift = 1 + seed % (len(references) - 1)
     return [*references[shift:], *references[:shift]]
 
 
 def verbose(reference: str) -> str:
-    """Bad: right, then three sentences that say nothing."""
+    """Bad: the answer, followed by three sentences without content."""
     return " ".join((reference, *_PADDING))

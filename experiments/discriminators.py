@@ -1,4 +1,4 @@
-"""Which discriminator anchors best."""
+"""Discriminator experiment: UniAPL with each discriminator, and without one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from uniapl.spec.job import JobSpec
 
 
 def _arms(spec: JobSpec) -> list[Arm]:
-    """The spec's own discriminator, beside it those that need no model of their own, and none."""
+    """The spec's discriminator, those that need no further model, and none."""
     spec = held_out(spec)
     if not spec.uses_adv:
-        raise SpecError("without L_ADV the discriminator has no part in training", param="lambda_adv")
-    # The learned one's scores count once it is warm; a short run should not be over by then.
+        raise SpecError("the experiment compares discriminators in L_ADV; set lambda_adv above 0", param="lambda_adv")
+    # A short run must outlast the learned discriminator's warm-up.
     learned = LearnedDiscriminator(warmup_steps=min(10, spec.schedule.steps // 4))
     chosen = {d.type: d for d in (EmbeddingDiscriminator(), learned, spec.discriminator)}
     arms = [Arm(name, changed(spec, discriminator=discriminator)) for name, discriminator in chosen.items()]
@@ -25,6 +25,11 @@ DISCRIMINATORS = Experiment(
     "discriminators",
     "UniAPL with each discriminator the spec can name, and with none",
     _arms,
-    (REWARD, REFERENCE_LOGPROB, LENGTH_DISTANCE, LOGPROB_DISTANCE),  # scores of different ones do not compare
+    (
+        REWARD,
+        REFERENCE_LOGPROB,
+        LENGTH_DISTANCE,
+        LOGPROB_DISTANCE,
+    ),  # scores of different discriminators are not comparable
     baseline="none",
 )

@@ -1,7 +1,6 @@
-"""What an experiment is, whoever launches its runs: a spec becomes arms, arms and seeds become runs.
+"""Experiment definitions: pure functions from a spec to arms, and from arms and seeds to runs.
 
-Everything here is a pure function of the spec. Launchers (`launch.py`) turn runs into results, `table.py` turns results
-into a table.
+`local_launcher.py` turns runs into results, `table.py` turns results into a table.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from uniapl.spec.job import JobSpec
 
 @dataclass(frozen=True)
 class Arm:
-    """One of the variants that are compared."""
+    """One of the compared variants."""
 
     name: str
     """Also the name of its folder."""
@@ -28,22 +27,22 @@ class Arm:
 
 @dataclass(frozen=True)
 class Run:
-    """An arm with a seed: what is launched."""
+    """An arm with a seed, launched as one training run."""
 
     arm: str
     spec: JobSpec
-    """The arm's, with the run's own seed."""
+    """The arm's spec with the run's seed."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A number of the table."""
+    """A column of the table."""
 
     title: str
     metric: str
-    """Name in the run's reports."""
+    """Name of the metric in the run's reports."""
     digits: int = 3
-    """After the decimal point."""
+    """Digits after the decimal point."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +51,20 @@ class Experiment:
 
     name: str
     question: str
-    """What its table answers, for the command's help and the table's title."""
+    """The question that the table answers; used in the command's help and the table's title."""
     arms: Callable[[JobSpec], list[Arm]]
-    """Pure; raises `SpecError` where the spec leaves nothing to compare."""
+    """A pure function; raises `SpecError` where the spec leaves nothing to compare."""
     columns: Sequence[Column]
     baseline: str | None = None
-    """The arm that the others' differences are taken to, when there are several seeds."""
+    """The arm that the others are compared with when there are several seeds."""
     datasets: Callable[[JobSpec], Mapping[str, list[DatasetRow]]] = lambda spec: {}
-    """Datasets that its arms name and the spec does not, by name; reads the spec's own."""
+    """Further datasets of the arms, by name, derived from the spec's datasets."""
 
     def runs(self, spec: JobSpec, seeds: Sequence[int]) -> list[Run]:
-        """Every arm with every seed, arm by arm. All begin with the same student: the first alone evaluates it.
+        """Every arm with every seed, arm by arm. All start from the same student, so only the first run evaluates it.
 
         Raises:
-            SpecError: the spec leaves nothing to compare, or one of its arms is no valid spec.
+            SpecError: the spec leaves nothing to compare, or an arm is not a valid spec.
         """
         runs = [Run(arm.name, changed(arm.spec, seed=seed)) for arm in self.arms(spec) for seed in seeds]
         return [runs[0], *(Run(run.arm, _begun(run.spec)) for run in runs[1:])]

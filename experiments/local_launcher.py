@@ -1,10 +1,10 @@
-"""Launchers turn runs into results. This one trains here, one run after the other, and goes on where it was stopped.
+"""Local launcher: trains runs one after the other on this machine, and resumes where it was stopped.
 
 out/<arm>/seed-<n>/
-    fingerprint     what the folder's contents belong to; another one empties the folder
+    fingerprint     hash of the run's inputs; a different one empties the folder
     run.json        the trainer's input
     reports.jsonl, checkpoints/, log.txt
-    result.json     written last: its presence means that the run is finished
+    result.json     written last, so its presence means that the run is finished
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from experiments.experiment import Run
-from experiments.results import Failure, RunResult, last_error, metrics_at, parsed, read_reports
+from experiments.results import Failure, RunResult, last_error, metrics_at, parse, read_reports
 from uniapl.errors import CheckpointError
 from uniapl.run import atomic, manifest
 from uniapl.run.config import ModelSource, RunConfig
@@ -33,23 +33,23 @@ POLL_S = 0.5
 
 
 class Stopped(Exception):
-    """Someone asked to stop; what is finished is kept."""
+    """Stopped on request; finished runs are kept."""
 
 
 class Launcher(Protocol):
-    """Whoever trains runs."""
+    """Trains runs."""
 
     def launch(self, runs: Sequence[Run]) -> Iterator[RunResult | Failure]:
-        """Each run's result, in order; runs that are finished already are not trained again.
+        """The result of each run, in order; finished runs are not trained again.
 
         Raises:
-            Stopped: before the last run, on request.
+            Stopped: on request, before the last run finished.
         """
         ...
 
 
 class LocalLauncher:
-    """`python -m uniapl train` as a subprocess per run."""
+    """Runs `python -m uniapl train` as one subprocess per run."""
 
     def __init__(
         self,
@@ -58,23 +58,23 @@ class LocalLauncher:
         registry: Mapping[str, RegisteredModel],
         datasets: Mapping[str, str],
         keep_checkpoints: bool,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
         """
         Args:
             out: folder of the experiment.
-            registry: the names of models.
-            datasets: dataset id to file, for ids that are no paths.
-            keep_checkpoints: keep those of finished runs; they are deleted by default, since disks fill.
-            say: told once per run begun and ended, and of every step.
+            registry: the model registry.
+            datasets: dataset id to file, for ids that are not paths.
+            keep_checkpoints: keep the checkpoints of finished runs.
+            log: receives one line per step, and at the start and end of each run.
         """
         self._out, self._registry, self._datasets = out, registry, datasets
-        self._keep, self._say = keep_checkpoints, say
+        self._keep, self._log = keep_checkpoints, log
         self._stop = False
         self._process: subprocess.Popen[bytes] | None = None
 
     def stop(self) -> None:
-        """Have the running trainer write a checkpoint and end; asked again, end it at once."""
+        """Stop the running trainer after a checkpoint; a second call kills it."""
         process, again = self._process, self._stop
         self._stop = True
         if process is not None:
@@ -82,7 +82,7 @@ class LocalLauncher:
 
     def launch(self, runs: Sequence[Run]) -> Iterator[RunResult | Failure]:
         """See `Launcher.launch`."""
-        configs = [self._config(run) for run in runs]  # all before the first is trained: a name may be unknown
+        configs = [self._config(run) for run in runs]  # all before the first run, so that unknown names fail early
         for number, (run, config) in enumerate(zip(runs, configs, strict=True), start=1):
             if self._stop:
                 raise Stopped
@@ -92,7 +92,7 @@ class LocalLauncher:
             if finished is None:
                 yield self._train(run.arm, config, mark, label)
             else:
-                self._say(f"{label}: finished before")
+                self._log(f"{label}: already finished")
                 yield finished
 
     def _config(self, run: Run) -> RunConfig:
@@ -111,8 +111,8 @@ class LocalLauncher:
         if status != 0:
             if self._stop:
                 raise Stopped
-            message = last_error(reports) or f"the trainer ended with status {status}; see {folder / 'log.txt'}"
-            self._say(f"{label}: FAILED: {message}")
+            message = last_error(reports) or f"the trainer exited with status {status}; see {folder / 'log.txt'}"
+            self._log(f"{label}: FAILED: {message}")
             return Failure(arm, seed, message)
         result = RunResult(
             arm=arm,
@@ -125,44 +125,44 @@ class LocalLauncher:
         atomic.write(folder / "result.json", result.model_dump_json(indent=2).encode())
         if not self._keep:
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        self._say(f"{label}: done in {result.seconds / 60:.1f} minutes")
+        self._log(f"{label}: done in {result.seconds / 60:.1f} minutes")
         return result
 
     def _wait(self, folder: Path, config: RunConfig, label: str) -> int:
-        """Train to the end; returns the exit status."""
+        """Run the trainer; returns its exit status."""
         command = [sys.executable, "-m", "uniapl", "train", str(folder / "run.json"), "--parent-pid", str(os.getpid())]
-        resumed = f", from {Path(config.resume_from).name}" if config.resume_from else ""
-        self._say(f"{label}: training{resumed}")
+        resumed = f", resumed from {Path(config.resume_from).name}" if config.resume_from else ""
+        self._log(f"{label}: training{resumed}")
         path = folder / "reports.jsonl"
         path.touch()
         with (folder / "log.txt").open("ab") as log, path.open(encoding="utf-8") as reports:
-            reports.seek(0, os.SEEK_END)  # what an earlier attempt reported has been told
-            # A session of its own: Ctrl-C at the terminal reaches the trainer through `stop` alone.
+            reports.seek(0, os.SEEK_END)  # skip the reports of earlier attempts
+            # A separate session: Ctrl-C at the terminal reaches the trainer only through `stop`.
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=_environment(config), start_new_session=True
             )
-            if self._stop:  # the signal came while it was being started
+            if self._stop:  # the signal arrived during the start
                 self._process.terminate()
-            told = False
+            announced = False
             while (status := self._process.poll()) is None:
                 time.sleep(POLL_S)
-                if self._stop and not told:
-                    told = True
-                    self._say(f"{label}: saving the last finished step and stopping; ask again to stop at once")
+                if self._stop and not announced:
+                    announced = True
+                    self._log(f"{label}: saving the last finished step and stopping; interrupt again to stop at once")
                 if (step := _last_step(reports)) is not None:
-                    self._say(f"{label}: step {step} of {config.spec.schedule.steps}")
+                    self._log(f"{label}: step {step} of {config.spec.schedule.steps}")
             self._process = None
         return status
 
 
 def _last_step(lines: Iterable[str]) -> int | None:
-    """The step of the newest metrics among reports that have not been read yet."""
-    steps = [report.step for report in parsed(lines) if isinstance(report, MetricReport)]
+    """The step of the newest metrics among unread reports."""
+    steps = [report.step for report in parse(lines) if isinstance(report, MetricReport)]
     return steps[-1] if steps else None
 
 
 def _prepared(folder: Path, config: RunConfig, mark: str) -> RunConfig:
-    """Make the folder ready: emptied if it is another run's or has no whole checkpoint to go on from."""
+    """Prepare the folder: emptied if it belongs to another run or has no complete checkpoint to resume from."""
     path = folder / "fingerprint"
     same = path.exists() and path.read_text() == mark
     newest = _newest_whole(folder / "checkpoints") if same else None
@@ -176,9 +176,9 @@ def _prepared(folder: Path, config: RunConfig, mark: str) -> RunConfig:
 
 
 def _newest_whole(checkpoints: Path) -> Path | None:
-    """The newest checkpoint whose files are what its manifest says; torn ones before it are deleted.
+    """The newest checkpoint that matches its manifest; torn ones of later steps are deleted.
 
-    They have to go: the trainer does not write into a folder with later steps than it resumes from.
+    The trainer refuses a folder with later checkpoints than the one it resumes from.
     """
     for step in reversed(manifest.steps_in(checkpoints)):
         path = manifest.folder_of(checkpoints, step)
@@ -205,7 +205,7 @@ def _dataset_names(spec: JobSpec) -> list[str]:
 
 
 def fingerprint(config: RunConfig) -> str:
-    """Hash of all that decides a run's result, code and machine aside."""
+    """Hash of a run's inputs: spec, sources of models, contents of datasets."""
     contents = {}
     for name in _dataset_names(config.spec):
         path = config.dataset_path(name)
@@ -215,7 +215,7 @@ def fingerprint(config: RunConfig) -> str:
 
 
 def _environment(config: RunConfig) -> dict[str, str]:
-    """Where every model is a folder, no hub is asked."""
+    """The trainer's environment, offline where every model is a local folder."""
 
     def is_local(source: ModelSource) -> bool:
         return source.path is not None

@@ -1,4 +1,4 @@
-"""What an experiment writes: `table.md` for people, `results.json` with every number and what it came from."""
+"""Output files of an experiment: `table.md`, and `results.json` with all numbers and their origin."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _JSON: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 def write(
     out: Path, name: str, spec: JobSpec, seeds: Sequence[int], tables: Sequence[Table], numbers: Mapping[str, Any]
 ) -> None:
-    """Print the tables, and write both files into `out`."""
+    """Print the tables and write both files into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     record = {
         "experiment": name,
@@ -36,11 +36,11 @@ def write(
     atomic.write(out / "table.md", ("\n\n".join(table.markdown() for table in tables) + "\n").encode())
     atomic.write(out / "results.json", _JSON.dump_json(record, indent=2) + b"\n")
     print("\n" + "\n\n".join(table.text() for table in tables))
-    print(f"\nwritten to {out / 'table.md'} and {out / 'results.json'}")
+    print(f"\nwrote {out / 'table.md'} and {out / 'results.json'}")
 
 
 def _machine() -> dict[str, Any]:
-    import torch  # slow to load, and needed only once the runs are done
+    import torch  # slow to import
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return {"cpus": os.cpu_count(), "device": device, "python": platform.python_version()}

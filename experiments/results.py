@@ -1,4 +1,4 @@
-"""What a run leaves behind: its held-out numbers before training and after the last step."""
+"""Results of runs: held-out metrics before training and after the last step."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class RunResult(BaseModel):
     fingerprint: str
     """Hash of the spec, the models' sources and the datasets' contents."""
     seconds: float
-    """Of the attempt that finished it."""
+    """Duration of the last attempt."""
     before: Metrics
-    """Before the first policy update."""
+    """Metrics before the first policy update."""
     after: Metrics
-    """Of the last step."""
+    """Metrics of the last step."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,18 @@ class Failure:
 
 def read_reports(run_dir: Path) -> list[Report]:
     """The reports of all attempts so far."""
-    return list(parsed((run_dir / "reports.jsonl").read_text(encoding="utf-8").split("\n")))
+    return list(parse((run_dir / "reports.jsonl").read_text(encoding="utf-8").split("\n")))
 
 
-def parsed(lines: Iterable[str]) -> Iterator[Report]:
-    """Lines that are whole reports; one that a killed attempt tore is passed over."""
+def parse(lines: Iterable[str]) -> Iterator[Report]:
+    """The reports of complete lines; lines torn by a killed attempt are skipped."""
     for line in lines:
         with suppress(ValidationError):
             yield REPORT.validate_json(line)
 
 
 def metrics_at(reports: list[Report], step: int) -> Metrics:
-    """Every metric of a step; the last attempt's where several made it."""
+    """All metrics of a step, those of the last attempt where several attempts ran it."""
     merged: Metrics = {}
     for report in reports:
         if isinstance(report, MetricReport) and report.step == step:
@@ -62,7 +62,7 @@ def metrics_at(reports: list[Report], step: int) -> Metrics:
 
 
 def last_error(reports: list[Report]) -> str | None:
-    """What the trainer gave as the reason why it ended."""
+    """The error in the trainer's last report; `None` without one."""
     if reports and isinstance(reports[-1], ErrorReport):
         return f"{reports[-1].code}: {reports[-1].message}"
     return None

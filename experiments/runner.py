@@ -1,4 +1,4 @@
-"""Runs of an experiment: launched here, and reported in tables."""
+"""Runner of an experiment: launches its runs on this machine and writes its tables."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from uniapl.spec.job import JobSpec
 
 
 def read_spec(path: Path, steps: int | None) -> JobSpec:
-    """The job spec in a file, its datasets as `files.find` finds them, with another number of steps if one is given.
+    """The job spec in a file, with dataset paths resolved by `files.find`, and `steps` replaced if given.
 
     Raises:
-        SpecError: the file cannot be read, or is no valid spec.
+        SpecError: the file cannot be read, or is not a valid spec.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -49,18 +49,18 @@ def run(
     seeds: Sequence[int],
     keep_checkpoints: bool,
 ) -> ExitStatus:
-    """Train what is not trained yet, and write the tables; returns the exit status.
+    """Train the unfinished runs and write the tables; returns the exit status.
 
     Raises:
-        UniaplError: the spec, a model's name or a dataset does not fit the experiment.
-        Stopped: by SIGINT or SIGTERM.
+        UniaplError: the spec, a model name or a dataset does not fit the experiment.
+        Stopped: on SIGINT or SIGTERM.
     """
     runs = experiment.runs(spec, seeds)
     datasets = {
         name: _write_dataset(out / "datasets" / f"{name}.jsonl", rows)
         for name, rows in experiment.datasets(spec).items()
     }
-    launcher = LocalLauncher(out, registry=registry, datasets=datasets, keep_checkpoints=keep_checkpoints, say=_say)
+    launcher = LocalLauncher(out, registry=registry, datasets=datasets, keep_checkpoints=keep_checkpoints, log=_log)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: launcher.stop())
     outcomes = list(launcher.launch(runs))
@@ -82,5 +82,5 @@ def _write_dataset(path: Path, rows: Sequence[DatasetRow]) -> str:
     return str(path)
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(f"{datetime.now():%H:%M:%S} {line}", flush=True)

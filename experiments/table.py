@@ -1,4 +1,4 @@
-"""The table of an experiment: a row before training, a row per arm, and with several seeds mean ± sample deviation."""
+"""Result tables: a row before training and a row per arm; with several seeds, mean ± sample standard deviation."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ class Table:
     notes: list[str]
 
     def text(self) -> str:
-        """For a terminal, columns aligned."""
+        """Plain text with aligned columns."""
         lines = [self.header, *self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.header))]
-        shown = [
+        formatted = [
             "  ".join(
                 [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
             )
             for line in lines
         ]
-        rule = "-" * len(shown[0])
-        return "\n".join([self.title, "", shown[0], rule, *shown[1:], *([""] if self.notes else []), *self.notes])
+        rule = "-" * len(formatted[0])
+        return "\n".join(
+            [self.title, "", formatted[0], rule, *formatted[1:], *([""] if self.notes else []), *self.notes]
+        )
 
     def markdown(self) -> str:
-        """For a document."""
+        """Markdown."""
         lines = [self.header, ["---"] + ["---:"] * (len(self.header) - 1), *self.rows]
         body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         return "\n\n".join([f"**{self.title}**", body, *self.notes])
@@ -47,19 +49,19 @@ def spread(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def cell(values: Sequence[float], digits: int, sign: str = "") -> str:
-    """`0.512`, `0.512 ± 0.031`, or nothing."""
+    """`0.512`, `0.512 ± 0.031`, or an empty string."""
     if not values:
         return ""
     mean, deviation = spread(values)
-    shown = f"{mean:{sign}.{digits}f}"
-    return shown if deviation is None else f"{shown} ± {deviation:.{digits}f}"
+    formatted = f"{mean:{sign}.{digits}f}"
+    return formatted if deviation is None else f"{formatted} ± {deviation:.{digits}f}"
 
 
 def results_table(
     experiment: Experiment, arms: Sequence[str], results: Sequence[RunResult], failures: Sequence[Failure]
 ) -> Table:
-    """Held-out numbers after the last step, by arm; the first row is before the first step."""
-    before = [result.before for result in results if result.before]  # of one run: all begin alike
+    """Held-out metrics after the last step, by arm; the first row is before the first step."""
+    before = [result.before for result in results if result.before]  # of one run: all start from the same student
     rows = [_row(BEFORE, before[:1], experiment.columns)] if before else []
     for arm in arms:
         after = [result.after for result in results if result.arm == arm]
@@ -72,9 +74,9 @@ def results_table(
 
 
 def differences_table(experiment: Experiment, arms: Sequence[str], results: Sequence[RunResult]) -> Table | None:
-    """Each arm less the baseline, seed by seed; a difference larger than its own spread over the seeds has a star.
+    """Differences to the baseline, seed by seed; a star marks a mean difference above its deviation over the seeds.
 
-    None without a baseline, or with fewer than two seeds, which have no spread.
+    `None` without a baseline or with fewer than two seeds.
     """
     base = {result.seed: result.after for result in results if result.arm == experiment.baseline}
     if len(base) < 2:
@@ -86,8 +88,8 @@ def differences_table(experiment: Experiment, arms: Sequence[str], results: Sequ
         pairs = [(result.after, base[result.seed]) for result in results if result.arm == arm and result.seed in base]
         rows.append([arm, *(_difference(pairs, column) for column in experiment.columns)])
     notes = [
-        "Mean ± sample standard deviation of the differences seed by seed.",
-        "* the mean difference is larger than that deviation.",
+        "Mean ± sample standard deviation of the differences, seed by seed.",
+        "* The mean difference is larger than that deviation.",
     ]
     header = ["arm", *(column.title for column in experiment.columns)]
     return Table(f"Difference to {experiment.baseline}", header, rows, notes)

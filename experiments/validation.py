@@ -1,7 +1,7 @@
-"""Can the discriminator tell good answers from bad? No training: scores on answers of known quality.
+"""Discriminator validation: scores of answers of known quality, without training.
 
 AUC is the probability that a good answer scores above a bad one, ties counting one half (Mann and Whitney, 1947): over
-all pairs of rows, and within a row, which is what a group of rollouts for one prompt asks.
+all pairs of rows, and within a row, as in a group of rollouts for one prompt.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ NAME = "validate_discriminator"
 QUESTION = "how often the discriminator ranks a known-good answer above a known-bad one"
 
 
-def _won(good: float, bad: float) -> float:
+def _win(good: float, bad: float) -> float:
     return 1.0 if good > bad else 0.5 if good == bad else 0.0
 
 
 def measure(
     prompts: Sequence[str], references: Sequence[str], discriminator: Discriminator, seed: int
 ) -> dict[str, dict[str, float]]:
-    """For each kind of bad answer: AUC over all pairs and within rows, and both mean scores."""
+    """AUC over all pairs and within rows, and both mean scores, for each kind of bad answer."""
     import torch
 
     from uniapl.discriminators.auc import auc
@@ -54,7 +54,7 @@ def measure(
         bad = scores(answers)
         measured[kind] = {
             "auc": auc(torch.tensor(good), torch.tensor(bad)),
-            "within_row": statistics.fmean(map(_won, good, bad)),
+            "within_row": statistics.fmean(map(_win, good, bad)),
             "good_score": statistics.fmean(good),
             "bad_score": statistics.fmean(bad),
         }
@@ -64,7 +64,7 @@ def measure(
 def validate(
     spec: JobSpec, registry: Mapping[str, RegisteredModel], seeds: Sequence[int]
 ) -> tuple[Table, list[dict[str, dict[str, float]]]]:
-    """The table, and what `measure` found for each seed.
+    """The table, and the result of `measure` for each seed.
 
     Raises:
         UniaplError: the discriminator or the rows cannot be loaded.
@@ -86,7 +86,7 @@ def validate(
 
 
 def _rows(spec: JobSpec) -> tuple[list[str], list[str]]:
-    """Prompts and references of the held-out rows, or of the mix's where none are held out."""
+    """Prompts and references of the held-out rows, or of the mix without held-out rows."""
     from uniapl.data.encoding import load_rows
 
     names = [spec.evaluation.dataset] if spec.evaluation else [entry.dataset for entry in spec.dataset_mix]
@@ -95,7 +95,7 @@ def _rows(spec: JobSpec) -> tuple[list[str], list[str]]:
         rows = rows[: spec.evaluation.rows]
     pairs = [("\n".join(m.content for m in row.messages), row.reference) for row in rows if row.reference]
     if not pairs:
-        raise DatasetError("no row has a reference to compare with", param="evaluation.dataset")
+        raise DatasetError("no row has a reference; use rows with references", param="evaluation.dataset")
     return [prompt for prompt, _ in pairs], [reference for _, reference in pairs]
 
 

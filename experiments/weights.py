@@ -1,6 +1,6 @@
-"""Experiments on the weights of the terms; everything else is equal in all arms.
+"""Experiments on the weights of the loss terms; everything else is equal in all arms.
 
-Options that belong to a term are reset where an arm does not have the term, since a spec that sets them is refused.
+Options of a term are reset in arms without the term, since a spec that sets them is refused.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ COLUMNS = (REWARD, SAMPLED_REWARD, REFERENCE_LOGPROB, SCORE, LENGTH_DISTANCE, LO
 
 
 def held_out(spec: JobSpec) -> JobSpec:
-    """The spec with held-out answers scored in every arm, also where no term needs the discriminator.
+    """The spec with scores of held-out answers, also in arms without a term that needs the discriminator.
 
     Raises:
-        SpecError: nothing is held out, or the run has stages, whose weights would outlive an arm's own.
+        SpecError: no rows are held out, or the run has stages, whose weights would override the arm's.
     """
     if spec.evaluation is None:
-        raise SpecError("the arms are compared on held-out rows, and there are none", param="evaluation")
+        raise SpecError("the arms are compared on held-out rows; set evaluation", param="evaluation")
     if spec.schedule.stages:
-        raise SpecError("arms have weights of their own; leave stages out", param="schedule.stages")
+        raise SpecError("each arm sets its own weights; remove the stages", param="schedule.stages")
     return changed(spec, evaluation=spec.evaluation.model_copy(update={"score": True}))
 
 
 def with_all_terms(spec: JobSpec) -> JobSpec:
-    """`held_out`, for experiments that take terms away.
+    """`held_out`, for experiments that remove terms.
 
     Raises:
-        SpecError: also if a term has no weight to begin with, or arms without it would see fewer rows than the others.
+        SpecError: also if a term has no weight, or arms without it would train on fewer rows than the others.
     """
     if not (spec.uses_sft and spec.uses_grpo and spec.uses_adv):
         raise SpecError(
-            "the experiment takes terms away, and one has no weight to begin with",
+            "the experiment removes terms, and the spec lacks one of them",
             param="alpha" if spec.uses_adv else "lambda_adv",
-            hint="0 < alpha < 1 and lambda_adv > 0",
+            hint="set 0 < alpha < 1 and lambda_adv > 0",
         )
     for i, entry in enumerate(spec.dataset_mix):
         if entry.role != "both":
             raise SpecError(
-                f"with role {entry.role!r} arms without its terms would see fewer rows than the others",
+                f"with role {entry.role!r}, arms without its terms would train on fewer rows than the others",
                 param=f"dataset_mix.{i}.role",
-                hint="use rows that have a reference and a reward, with role 'both'",
+                hint="use rows with a reference and a reward, and role 'both'",
             )
     return held_out(spec)
 
@@ -73,7 +73,7 @@ def weighted(spec: JobSpec, alpha: Alpha, lambda_adv: Weight) -> JobSpec:
 def _staged(spec: JobSpec) -> JobSpec:
     """SFT for the first half of the steps, then GRPO."""
     if spec.schedule.steps < 2:
-        raise SpecError("SFT before GRPO takes at least two steps", param="schedule.steps")
+        raise SpecError("SFT followed by GRPO needs at least 2 steps", param="schedule.steps")
     second = spec.schedule.steps // 2
     stages = [Stage(steps=spec.schedule.steps - second, alpha=1.0), Stage(steps=second, alpha=0.0)]
     return changed(spec, alpha=1.0, lambda_adv=0.0, schedule=spec.schedule.model_copy(update={"stages": stages}))
@@ -114,11 +114,11 @@ LAMBDA_SWEEP = Experiment(
 
 
 def _terms(spec: JobSpec) -> list[Arm]:
-    """All arms keep lambda_adv, but not all keep the weight of what remains.
+    """All arms keep lambda_adv, but not the weight of the remaining terms.
 
-    In alpha·L_SFT + (1 - alpha)·L_GRPO a term goes only with the other's weight at 1: alpha = 0 takes L_SFT away and
-    raises L_GRPO from 1 - alpha to 1, alpha = 1 takes L_GRPO away and raises L_SFT from alpha to 1. L_ADV, whose weight
-    stays, counts for that much less beside them.
+    In alpha·L_SFT + (1 - alpha)·L_GRPO, removing a term sets the other's weight to 1: alpha = 0 removes L_SFT and
+    raises L_GRPO from 1 - alpha to 1, alpha = 1 removes L_GRPO and raises L_SFT from alpha to 1. The constant weight of
+    L_ADV is then relatively smaller.
     """
     spec = with_all_terms(spec)
     return [
@@ -136,7 +136,7 @@ def _diversity(spec: JobSpec) -> list[Arm]:
     spec = with_all_terms(spec)
     if spec.evaluation is None or spec.evaluation.profile_completions < 2:
         raise SpecError(
-            "diversity is measured between answers to one prompt; sample at least 2",
+            "diversity is measured between answers to one prompt; set at least 2",
             param="evaluation.profile_completions",
         )
     lambdas = [Arm(f"lambda_{value:g}", weighted(spec, spec.alpha, value)) for value in (0.0, 1e-3, 1e-2)]

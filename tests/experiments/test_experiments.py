@@ -1,4 +1,4 @@
-"""Experiments: pure definitions, runs that are never lost or trained twice, tables that add up."""
+"""Experiments: pure definitions, runs that are never lost or trained twice, correct tables."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def spec(**changes: Any) -> JobSpec:
 
 
 def imitation(steps: int = 16, **changes: Any) -> JobSpec:
-    """The quickest run there is: nothing is sampled in training, and nothing is scored."""
+    """The fastest run: no sampling in training, and no scores."""
     schedule = {"steps": steps, "prompts_per_step": 2, "checkpoint_every": 2, "eval_every": 1000}
     evaluation = {"dataset": str(DATA / "heldout.jsonl"), "rows": 1, "samples": 0, "profile_completions": 0}
     fields = {"alpha": 1.0, "lambda_adv": 0.0, "schedule": schedule, "evaluation": evaluation}
@@ -248,7 +248,7 @@ def test_bad_teachers_have_bad_references_and_the_same_rows_otherwise(tmp_path: 
 # --- validation of the discriminator ---
 
 
-def test_embeddings_tell_another_rows_answer_from_a_rewrite() -> None:
+def test_embeddings_separate_another_rows_answer_from_a_rewrite() -> None:
     table, measured = validate(spec(evaluation={"dataset": str(DATA / "heldout.jsonl"), "rows": 12}), {}, [0])
     assert measured[0]["mismatched"]["auc"] > 0.95
     assert 0.5 < measured[0]["shuffled"]["auc"] < 1
@@ -344,7 +344,7 @@ def test_the_example_is_a_short_ablation_on_the_bundled_model() -> None:
     assert RegisteredModel.model_validate(json.loads((ROOT / "models.json").read_text())[example.student])
 
 
-def test_datasets_of_a_spec_are_looked_for_beside_it_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dataset_paths_of_a_spec_are_relative_to_it_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "rows.jsonl").touch()
@@ -382,7 +382,7 @@ def wait_for(folder: Path, *patterns: str) -> None:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
-    """An experiment whose launcher was killed in its second run; and what its first had reported by then."""
+    """An experiment whose launcher was killed in its second run, and the reports of its first run."""
     for _ in range(5):  # it may be over before we have looked
         out = tmp_path_factory.mktemp("out")
         launcher = start(out)
@@ -401,12 +401,12 @@ def resumed(killed: tuple[Path, bytes]) -> Path:
     launcher = start(out)
     said, _ = launcher.communicate(timeout=120)
     assert launcher.returncode == 0
-    assert re.search(r"first, seed 0: finished before", said)
+    assert re.search(r"first, seed 0: already finished", said)
     return out
 
 
 @pytest.mark.full
-def test_a_killed_experiment_goes_on_where_it_was(killed: tuple[Path, bytes], resumed: Path) -> None:
+def test_a_killed_experiment_resumes(killed: tuple[Path, bytes], resumed: Path) -> None:
     assert (resumed / "first" / "seed-0" / "reports.jsonl").read_bytes() == killed[1]  # not trained again
     events = [r.message for r in read_reports(resumed / "second" / "seed-0") if isinstance(r, EventReport)]
     assert any(message.startswith("resumed after step") for message in events)
@@ -434,7 +434,7 @@ def test_checkpoints_of_finished_runs_are_deleted(resumed: Path) -> None:
 
 def launched(out: Path, *runs: Run, keep: bool = False) -> tuple[list[RunResult | Failure], list[str]]:
     said: list[str] = []
-    launcher = LocalLauncher(out, registry={}, datasets={}, keep_checkpoints=keep, say=said.append)
+    launcher = LocalLauncher(out, registry={}, datasets={}, keep_checkpoints=keep, log=said.append)
     return list(launcher.launch(runs)), said
 
 
@@ -442,7 +442,7 @@ def launched(out: Path, *runs: Run, keep: bool = False) -> tuple[list[RunResult 
 def test_a_changed_spec_is_run_anew_and_an_equal_one_is_not(resumed: Path) -> None:
     path = resumed / "first" / "seed-0"
     (same,), said = launched(resumed, Run("first", imitation()))
-    assert said == ["[1/1] first, seed 0: finished before"]
+    assert said == ["[1/1] first, seed 0: already finished"]
     (anew,), said = launched(resumed, Run("first", imitation(steps=2)), keep=True)
     assert "[1/1] first, seed 0: training" in said
     assert isinstance(same, RunResult)
@@ -452,7 +452,7 @@ def test_a_changed_spec_is_run_anew_and_an_equal_one_is_not(resumed: Path) -> No
     assert [p.name for p in (path / "checkpoints").iterdir()] == ["step-00000002"]
 
 
-def test_a_run_goes_on_from_the_newest_checkpoint_that_is_whole(tmp_path: Path) -> None:
+def test_a_run_resumes_from_the_newest_complete_checkpoint(tmp_path: Path) -> None:
     config = RunConfig(spec=imitation(), run_dir=str(tmp_path / "run"))
     mark, folder = fingerprint(config), tmp_path / "run" / "checkpoints"
     assert _prepared(tmp_path / "run", config, mark).resume_from is None
@@ -497,7 +497,7 @@ def test_a_failing_arm_is_reported_and_the_others_are_run(tmp_path: Path) -> Non
     assert [failure["arm"] for failure in numbers["failures"]] == ["bad"]
 
 
-def test_sigterm_stops_with_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_sigterm_stops_with_a_checkpoint_and_prints_how_to_resume(tmp_path: Path) -> None:
     spec_file = tmp_path / "spec.json"
     spec_file.write_text(spec(schedule={"steps": 500, "prompts_per_step": 2}).model_dump_json())
     command = [*COMMAND, "ablation", str(spec_file), "--out", str(tmp_path / "out")]

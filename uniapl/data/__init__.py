@@ -1,1 +1,1 @@
-"""Training data: order, encoding to tokens, reasoning blocks."""
+"""Training data: order of rows, token encoding, reasoning blocks."""

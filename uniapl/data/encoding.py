@@ -1,4 +1,4 @@
-"""Rows to tokens: the prompt through the student's chat template, the reference closed by its end token."""
+"""Token encoding of dataset rows: prompts by the student's chat template, references with an end token."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ if TYPE_CHECKING:  # rows are read without torch
     from uniapl.model.policy import Policy
 
 TEMPLATE_BUGS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
-"""What the code of a chat template raises."""
+"""Exceptions raised by code in a chat template."""
 
 
 @dataclass(frozen=True)
 class EncodedRow:
-    """A dataset row, ready for the student."""
+    """A dataset row as the student's tokens."""
 
     id: str
     prompt: str
-    """The turns' contents, joined by newlines: what discriminators and samples show."""
+    """The turns' contents, joined by newlines; used in comparisons and samples."""
     prompt_ids: list[int]
     reference: str | None
     reference_ids: list[int] | None
     """The teacher's tokens, end token included."""
     reward: Reward | None
     thinks: bool = False
-    """Whether the template opens the reasoning itself, so that completions begin inside it."""
+    """Whether the template opens a reasoning block, so that completions begin inside it."""
     closing: str = CLOSING
-    """The tag that ends such reasoning."""
+    """The tag that closes this block."""
     change: Literal["none", "closed", "left out"] = "none"
-    """What the reference took to fit the prompt; see `Continuation`."""
+    """How the reference was changed to continue the prompt; see `Continuation`."""
 
     def answer(self, completion: str) -> str:
-        """A completion as the answer that `final_answer` reads: with the opening tag that the prompt has.
+        """A completion as input of `final_answer`, with the opening tag of the prompt.
 
-        Where the prompt opens no block, a closing tag before any other tag is a quotation: an empty block precedes it.
+        Where the prompt opens no block, a closing tag before any other tag is a quotation; an empty block is prepended.
         """
         before, closed, _ = completion.partition(CLOSING)
         if self.thinks:
@@ -55,13 +55,13 @@ class EncodedRow:
 
 
 def load_rows(path: Path, ignored: IgnoredFields | None = None) -> list[DatasetRow]:
-    """Read a JSONL file; `ignored` counts the fields of its rows that are not read.
+    """Read a JSONL file; `ignored` counts the unknown fields of its rows.
 
     Raises:
-        DatasetError: the file is missing, or a line is not a `DatasetRow`; the message has its number.
+        DatasetError: the file cannot be read, or a line is not a `DatasetRow`; the message has its number.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON strings may hold other line ends
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON strings may contain other line separators
     except OSError as error:
         raise DatasetError(f"cannot read dataset {path}: {error.strerror}", param="dataset_mix") from None
     except UnicodeDecodeError as error:
@@ -81,31 +81,32 @@ def load_rows(path: Path, ignored: IgnoredFields | None = None) -> list[DatasetR
 
 
 def encode_row(row: DatasetRow, index: int, policy: Policy, end_of_turn: int, *, references: bool = True) -> EncodedRow:
-    """Tokenise one row; a row without id is named by its position.
+    """Tokenise one row; a row without id is named by its index.
 
-    Templates get `enable_thinking=False`. Where a template opens the reasoning all the same, a
-    reference without reasoning closes it first; elsewhere a reference's own reasoning is left out.
+    Templates get `enable_thinking=False`. Where a template opens a reasoning block regardless, a reference without
+    reasoning closes it first; elsewhere the reasoning of a reference is removed.
 
     Raises:
-        DatasetError: the chat template refuses the turns, or a reference that some term reads has no answer.
+        DatasetError: the chat template rejects the turns, or a reference has reasoning and no answer.
+        ModelError: the chat template fails, or renders an empty prompt.
     """
     tokenizer, name = policy.tokenizer, row.id or f"row-{index}"
     turns = [{"role": message.role, "content": message.content} for message in row.messages]
     prompt = _prompt(turns, policy, name)
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     if not prompt_ids:
-        raise ModelError(f"row {name}: the chat template renders nothing", param="data.chat_template")
-    frame = prompt_frame(turns, prompt, lambda turns, generation: _rendered(turns, policy, generation=generation))
-    taught = _taught(row.reference, frame, turns, prompt, policy, f"row {name}" if references else None)
+        raise ModelError(f"row {name}: the chat template renders an empty prompt", param="data.chat_template")
+    frame = prompt_frame(turns, prompt, lambda turns, generation: _render_or_none(turns, policy, generation=generation))
+    target = _reference(row.reference, frame, turns, prompt, policy, f"row {name}" if references else None)
     return EncodedRow(
         id=name,
         prompt="\n".join(message.content for message in row.messages),
         prompt_ids=prompt_ids,
         thinks=frame is not None,
         closing=(frame or THINK)[1],
-        change=taught.change if taught else "none",
-        reference=taught.reference if taught else None,
-        reference_ids=[*tokenizer(taught.text, add_special_tokens=False)["input_ids"], end_of_turn] if taught else None,
+        change=target.change if target else "none",
+        reference=target.reference if target else None,
+        reference_ids=[*tokenizer(target.text, add_special_tokens=False)["input_ids"], end_of_turn] if target else None,
         reward=row.reward,
     )
 
@@ -115,14 +116,14 @@ def _prompt(turns: Turns, policy: Policy, name: str) -> str:
         return _render(turns, policy, generation=True)
     except TemplateError as error:
         raise DatasetError(
-            f"row {name}: the student's chat template refuses it: {error}", param="dataset_mix"
+            f"row {name}: the student's chat template rejects the turns: {error}", param="dataset_mix"
         ) from None
     except TEMPLATE_BUGS as error:
         raise ModelError(f"row {name}: the chat template fails: {error}", param="data.chat_template") from None
 
 
 def _render(turns: Turns, policy: Policy, *, generation: bool) -> str:
-    """Raises whatever the template's own code does: `TemplateError`, or one of `TEMPLATE_BUGS`."""
+    """Raises `TemplateError` or one of `TEMPLATE_BUGS`."""
     return str(
         policy.tokenizer.apply_chat_template(
             turns, add_generation_prompt=generation, tokenize=False, enable_thinking=False
@@ -130,53 +131,62 @@ def _render(turns: Turns, policy: Policy, *, generation: bool) -> str:
     )
 
 
-def _rendered(turns: Turns, policy: Policy, *, generation: bool) -> str | None:
+def _render_or_none(turns: Turns, policy: Policy, *, generation: bool) -> str | None:
     try:
         return _render(turns, policy, generation=generation)
     except (TemplateError, *TEMPLATE_BUGS):
         return None
 
 
-def _taught(
+def _reference(
     reference: str | None, frame: Frame | None, turns: Turns, prompt: str, policy: Policy, where: str | None
 ) -> Continuation | None:
-    """The reference as it follows the prompt; none without one.
+    """The reference as a continuation of the prompt; `None` without a reference.
 
     Raises:
-        DatasetError: it has no answer; without `where`, it is taken for none.
+        DatasetError: the reference has no answer; without `where`, the result is `None` instead.
     """
     if reference is None:
         return None
 
-    def written() -> str | None:
-        whole = _rendered([*turns, {"role": "assistant", "content": reference}], policy, generation=False) or ""
+    def rendered() -> str | None:
+        whole = _render_or_none([*turns, {"role": "assistant", "content": reference}], policy, generation=False) or ""
         return whole.removeprefix(prompt) if whole.startswith(prompt) else None
 
     try:
-        return continuation(reference, frame, written)
+        return continuation(reference, frame, rendered)
     except ValueError as error:
         if where is None:
             return None
         raise DatasetError(
-            f"{where}: {error}", param="dataset_mix", hint="add the answer, or remove the row's reference"
+            f"{where}: {error}",
+            param="dataset_mix",
+            hint="add an answer after the reasoning, or remove the row's reference",
         ) from None
 
 
 def encode_rows(
     rows: Sequence[DatasetRow], name: str, policy: Policy, options: DataOptions, *, references: bool = True
 ) -> tuple[list[EncodedRow], list[str]]:
-    """Tokenise a dataset; `name` is for the error, and `references` says whether any term reads them.
+    """Tokenise a dataset.
+
+    Args:
+        rows: the dataset.
+        name: name of the dataset, for errors.
+        policy: tokenizer and chat template.
+        options: length limits.
+        references: whether a term uses the references.
 
     Returns:
-        The usable rows, and the ids of those left out because they are longer than `options` allows.
+        The rows within the limits, and the ids of the others.
 
     Raises:
-        DatasetError: the chat template refuses a row, a reference has no answer, or no row is usable.
-        ModelError: the student has no chat template.
+        DatasetError: the chat template rejects a row, a reference has no answer, or no row is within the limits.
+        ModelError: the student has no chat template, or the template fails.
     """
     if policy.tokenizer.chat_template is None:
         raise ModelError(
-            "the student's tokenizer has no chat template, so it is a base model",
+            "the student's tokenizer has no chat template: the student is a base model",
             param="data.chat_template",
             hint="set data.chat_template to 'plain' or to a Jinja template, or use a chat student",
         )
@@ -191,7 +201,7 @@ def encode_rows(
             f"{name}: none of {len(encoded)} rows is within data.max_prompt_tokens="
             f"{options.max_prompt_tokens} and data.max_reference_tokens={options.max_reference_tokens}",
             param="data",
-            hint="raise the limits, or upload shorter rows",
+            hint="raise the limits, or use shorter rows",
         )
     return usable, [row.id for row in encoded if not _fits(row, options, references)]
 

@@ -1,6 +1,6 @@
-"""Which rows step k takes from the dataset mix: a pure function of (seed, k).
+"""Dataset mixture: the rows of step k as a pure function of (seed, k).
 
-Nothing about the order has to be saved, so a resumed run sees exactly the rows an unbroken one would.
+The order needs no saved state, so a resumed run gets exactly the rows of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ def _permutation(seed: int, entry: int, epoch: int, size: int) -> list[int]:
 
 @lru_cache(maxsize=8)
 def _table(shares: tuple[float, ...]) -> list[tuple[int, ...]]:
-    """Rows given to each entry before step 0, 1, …; grown by `_given` as far as it is asked."""
+    """Rows of each entry before step 0, 1, …; extended on demand by `_rows_before`."""
     return [(0,) * len(shares)]
 
 
-def _given(shares: tuple[float, ...], step: int) -> tuple[int, ...]:
-    """Rows given to each entry before `step`.
+def _rows_before(shares: tuple[float, ...], step: int) -> tuple[int, ...]:
+    """Rows of each entry before `step`.
 
-    Every step gives each entry the whole rows of its share. The remaining rows go out one by one, each to the entry
-    whose turn is most urgent (R. Tijdeman, The chairman assignment problem, 1980), so that no entry is ever a whole row
-    away from its share.
+    Every step takes the integer part of each entry's share. The remaining rows are assigned one by one to the most
+    urgent entry (R. Tijdeman, The chairman assignment problem, 1980), so that every entry stays within one row of its
+    share.
     """
     table = _table(shares)
     whole = [floor(share + 1e-9) for share in shares]
-    left = round(sum(shares)) - sum(whole)  # rows of a step beyond the whole ones
+    left = round(sum(shares)) - sum(whole)  # rows of a step beyond the integer parts
     rates = [max(share - rows, 0.0) / max(left, 1) for share, rows in zip(shares, whole, strict=True)]
     margin = 1 / max(2 * len(shares) - 2, 1)
     while len(table) <= step:
@@ -54,21 +54,21 @@ def rows_of_step(
 ) -> list[tuple[int, int]]:
     """The (entry, row) pairs of one step.
 
-    Each entry is walked in a fresh random order every epoch, so no row comes twice before all have come once. Each
-    entry is in every step, and over any number of steps within one row of its share.
+    Each entry is traversed in a new random order every epoch. Each entry is in every step, and over any number of steps
+    within one row of its share.
 
     Args:
         step: 0 for the first policy update.
         mix: entries with their weights; each must be worth at least one row a step (`JobSpec` checks it).
         sizes: rows of each entry.
         prompts_per_step: rows of the step, over all entries.
-        seed: the job's seed.
+        seed: seed of the job.
     """
     total = sum(entry.weight for entry in mix)
     shares = tuple(entry.weight / total * prompts_per_step for entry in mix)
     rows: list[tuple[int, int]] = []
     for i, size in enumerate(sizes):
-        for position in range(_given(shares, step)[i], _given(shares, step + 1)[i]):
+        for position in range(_rows_before(shares, step)[i], _rows_before(shares, step + 1)[i]):
             epoch, offset = divmod(position, size)
             rows.append((i, _permutation(seed, i, epoch, size)[offset]))
     return rows

@@ -1,4 +1,4 @@
-"""Counting a student's tokens without torch: by the `tokenizer.json` beside its weights."""
+"""Torch-free token counter for a student, from its `tokenizer.json`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 _PIECE = 65_536
-"""Characters counted at once; a tokenizer takes some hundred times the memory of its text."""
+"""Characters counted at once: a tokenizer needs about a hundred times the memory of its text."""
 
 
 def counter(file: Path) -> Callable[[str], int]:
-    """How many tokens a text has by a `tokenizer.json`, without special ones; exact up to 65,536 characters."""
+    """A function that counts tokens without special tokens; exact up to 65,536 characters."""
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_truncation()
     tokenizer.no_padding()

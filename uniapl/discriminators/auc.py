@@ -1,4 +1,4 @@
-"""How well scores tell good answers from bad ones."""
+"""AUC: how well scores separate good answers from bad ones."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ def auc(
     good: Tensor,  # (N,)
     bad: Tensor,  # (M,)
 ) -> float:
-    """Probability that a good answer scores above a bad one, ties counting half (Mann-Whitney's U over N·M).
+    """Probability that a good answer scores above a bad one, ties counting one half (Mann-Whitney's U over N·M).
 
-    1 is perfect, 0.5 is chance, and below that the scores are the wrong way round.
+    1 is perfect, 0.5 is chance, and below 0.5 the order is reversed.
 
     Raises:
-        ScoreError: a side is empty, or a score is not finite.
+        ScoreError: one of the tensors is empty, or a score is not finite.
     """
     if not len(good) or not len(bad) or not torch.isfinite(torch.cat([good, bad])).all():
         raise ScoreError(
-            f"the AUC of {len(good)} good and {len(bad)} bad answers wants a finite score for each, and both kinds",
+            f"the AUC of {len(good)} good and {len(bad)} bad answers needs both kinds, and finite scores",
             param="discriminator",
         )
     ordered = bad.sort().values

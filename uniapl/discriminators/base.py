@@ -15,11 +15,11 @@ from uniapl.errors import ScoreError
 from uniapl.run.signals import raise_if_stopped
 
 CACHED_ITEMS = 2**15
-"""Items whose results are remembered, at most: 48 MiB of 384 floats each."""
+"""Largest number of cached items: 48 MiB at 384 floats each."""
 
 
 class Comparison(NamedTuple):
-    """One question to the discriminator."""
+    """One input of a discriminator."""
 
     prompt: str
     reference: str
@@ -111,22 +111,22 @@ Item = TypeVar("Item", bound=tuple[str, ...])
 
 
 class BatchCache(Generic[Item]):
-    """Runs a model over texts: each once per call, in batches, and not again for a batch it has seen.
+    """Runs a model over the distinct items of a call in batches, and caches the results of whole batches.
 
-    The unit of the cache is the batch, not the item. A float32 result depends in its last bits on what else is in the
-    batch: padding alone moves it by about 2e-5 (measured on a CPU; there, batches of equal length agreed bit for bit
-    at any size, which no GPU kernel promises). Were single items left out because an earlier step had asked for them,
-    scores would depend on what ran before, and a resumed run, whose cache starts empty, would leave the path of an
-    unbroken one. A batch, in contrast, is a function of the call alone, and a forward pass is one of its batch.
+    The unit of the cache is the batch, not the item. A float32 result depends in its last bits on the rest of the
+    batch: padding alone changes it by about 2e-5 (measured on a CPU; batches of equal length agreed bit for bit there
+    at any size, which no GPU kernel guarantees). If single items were taken from earlier calls, scores would depend on
+    those calls, and a resumed run, whose cache starts empty, would diverge from an uninterrupted one. A batch is a
+    function of the current call alone, and a forward pass is a function of its batch.
 
-    What comes back in other company is found again only with `size` 1. That is no slower on a CPU (MiniLM, 64 texts of
-    40 tokens on one core: 1.2 s one by one, 1.3 s together), but would leave a GPU idle.
+    An item that recurs among other items hits the cache only with `size` 1. That is no slower on a CPU (MiniLM, 64
+    texts of 40 tokens on one core: 1.2 s one by one, 1.3 s together), but leaves a GPU idle.
     """
 
     def __init__(self, compute: Callable[[list[Item]], Tensor], size: int) -> None:
         """
         Args:
-            compute: from n unique items to their results (n, ...), in float32.
+            compute: maps n distinct items to results (n, ...) in float32.
             size: the largest n.
         """
         self._compute = compute
@@ -134,12 +134,12 @@ class BatchCache(Generic[Item]):
         self._seen: OrderedDict[bytes, Tensor] = OrderedDict()
 
     def __call__(self, asked: Sequence[Item], version: int = 0) -> Tensor:  # (N, ...) on the CPU
-        """Results in the order asked, NaN where they are not finite; `version` is that of the model.
+        """Results in the order of the items, NaN where not finite; `version` is that of the model.
 
         Raises:
-            ScoreError: `compute` gives more or fewer results than it was given items.
+            ScoreError: `compute` returns more or fewer results than items.
         """
-        unique = sorted(set(asked), key=lambda item: (sum(map(len, item)), item))  # alike lengths: little padding
+        unique = sorted(set(asked), key=lambda item: (sum(map(len, item)), item))  # similar lengths: little padding
         batches = [unique[i : i + self._size] for i in range(0, len(unique), self._size)]
         if not batches:
             return torch.zeros(0)
@@ -155,9 +155,12 @@ class BatchCache(Generic[Item]):
         raise_if_stopped()
         result = self._compute(batch).float().cpu()
         if result.shape[:1] != (len(batch),):
-            raise ScoreError(f"asked for {len(batch)} scores, got {tuple(result.shape)}", param="discriminator")
+            raise ScoreError(
+                f"the model returned a result of shape {tuple(result.shape)} for {len(batch)} items",
+                param="discriminator",
+            )
         finite = torch.isfinite(result)
-        if finite.all():  # what failed is tried again
+        if finite.all():  # failures are retried
             self._seen[key] = result
             while len(self._seen) * self._size > CACHED_ITEMS:
                 self._seen.popitem(last=False)

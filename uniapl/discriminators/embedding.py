@@ -1,4 +1,4 @@
-"""Cosine similarity of sentence embeddings: a small discriminator that runs anywhere."""
+"""Embedding discriminator: cosine similarity of sentence embeddings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from uniapl.run.config import ModelSource
 class EmbeddingDiscriminator(FrozenDiscriminator):
     """D(x, y*, y) = cos(embed(y*), embed(y)), mean-pooled (Sentence-BERT, arXiv:1908.10084).
 
-    The prompt is not read.
+    It ignores the prompt.
     """
 
     default_scale = 10.0
@@ -39,7 +39,9 @@ class EmbeddingDiscriminator(FrozenDiscriminator):
         self._model.eval().requires_grad_(False).to(device)
         self._max_tokens = min(self._tokenizer.model_max_length, self._model.config.max_position_embeddings)
         self._outputs = BatchCache(self._embed, batch_size)
-        self._references = BatchCache(self._embed, 1)  # they come back every epoch: each is remembered by itself
+        self._references = BatchCache(
+            self._embed, 1
+        )  # references recur every epoch, among other rows: each is cached alone
 
     def score(self, comparisons: Sequence[Comparison]) -> Tensor:
         """See `Discriminator.score`; in [-1, 1]."""

@@ -1,4 +1,4 @@
-"""A causal model with a scalar head: one score per sequence, read at its last token."""
+"""Scalar scores of a causal model, read at the last token of each sequence."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def last_token_scores(
     head: torch.nn.Linear,  # D to 1
     rows: Sequence[Sequence[int]],  # B rows of at least one token
 ) -> Tensor:  # (B,)
-    """The head's output at the last token of each row, raw: a logit, in no way squashed.
+    """The head's output at the last token of each row: a raw logit without an activation.
 
-    Rows are padded on the right, where causal attention never looks, and read at their own length. Transformers' own
-    classifiers search for the last token that is not the padding token, and so read a row that ends with it (many
-    tokenizers pad with their end token) one place too early.
+    Rows are padded on the right, which causal attention ignores, and read at their own length. The classifiers of
+    transformers search for the last token that is not the padding token instead, and read a row that ends with it
+    (many tokenizers pad with their end token) one position too early.
     """
     device = head.weight.device
     lengths = torch.tensor([len(row) for row in rows], device=device)

@@ -1,4 +1,4 @@
-"""A discriminator that is trained beside the policy (GAD, arXiv:2511.10643)."""
+"""Learned discriminator, trained together with the policy (GAD, arXiv:2511.10643)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from uniapl.run.config import ModelSource
 from uniapl.spec.discriminator import LearnedDiscriminator as Options
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-"""What AdamW keeps for each parameter."""
+"""AdamW's state of each parameter."""
 
 
 class LearnedDiscriminator:
@@ -29,8 +29,8 @@ class LearnedDiscriminator:
 
         L_D = -mean log σ(D(x, y*) - D(x, y))
 
-    It reads prompt and answer only. The reference is the chosen example, not an input: given both, it would learn to
-    compare two strings for equality, which tells y* from every y and says nothing about how close y comes.
+    Its input is prompt and answer. The reference is the preferred example, not an input: with both as inputs it would
+    learn to compare strings for equality, which separates y* from every y but does not measure how close y is.
     """
 
     default_scale = 1.0
@@ -39,10 +39,10 @@ class LearnedDiscriminator:
     def __init__(self, source: ModelSource, *, options: Options, seed: int, device: torch.device) -> None:
         """
         Args:
-            source: a causal language model; its language-model head is put aside.
+            source: a causal language model; its language-model head is not used.
             options: learning rate, warm-up and batch size.
-            seed: the job's; the scalar head's first weights are drawn from it.
-            device: where to run.
+            seed: the job's seed; initialises the scalar head.
+            device: device of the weights.
 
         Raises:
             ModelError: the model cannot be loaded.
@@ -61,11 +61,11 @@ class LearnedDiscriminator:
         self._options = options
         self._batches = BatchCache(self._logits, options.batch_size)
         self.version = 0
-        """Updates made; every score is one of this version."""
+        """Updates so far; scores are those of this version."""
 
     @property
     def ready(self) -> bool:
-        """Whether scores may be used: after `warmup_steps` updates of its own."""
+        """Whether `warmup_steps` updates are done."""
         return self.version >= self._options.warmup_steps
 
     def score(self, comparisons: Sequence[Comparison]) -> Tensor:
@@ -73,15 +73,15 @@ class LearnedDiscriminator:
         return self._batches([(c.prompt, c.output) for c in comparisons], self.version)
 
     def learn(self, comparisons: Sequence[Comparison]) -> dict[str, float]:
-        """One AdamW step on L_D over all pairs whose two texts differ; without any, nothing happens.
+        """One AdamW step on L_D over all pairs whose two texts differ; does nothing without such pairs.
 
-        The gradient does not depend on how `batch_size` cuts the pairs.
+        The gradient does not depend on `batch_size`.
 
         Returns:
             `disc/loss`, and `disc/accuracy`: the share of pairs in the right order before the step.
 
         Raises:
-            DivergedError: the loss is not finite; the weights are left as they were.
+            DivergedError: the loss is not finite; the weights are unchanged.
         """
         pairs = [c for c in comparisons if c.output != c.reference]
         if not pairs:
@@ -97,7 +97,7 @@ class LearnedDiscriminator:
         return {"disc/loss": loss, "disc/accuracy": right / len(pairs)}
 
     def save(self, folder: Path) -> None:
-        """Write weights, AdamW's moments and the version into `folder`, which is made."""
+        """Write weights, AdamW's moments and the version into `folder`, which is created."""
         folder.mkdir(parents=True)
         parameters = self._parameters()
         save_file({name: p.detach().contiguous() for name, p in parameters.items()}, folder / "model.safetensors")
@@ -107,7 +107,7 @@ class LearnedDiscriminator:
         (folder / "state.json").write_text(json.dumps({"version": self.version}))
 
     def load(self, folder: Path) -> None:
-        """Take up what `save` wrote; scores and updates go on bit for bit.
+        """Restore the state that `save` wrote; later scores and updates are bit-identical.
 
         Raises:
             CheckpointError: a file is missing or does not fit the model.
@@ -122,8 +122,8 @@ class LearnedDiscriminator:
                 if f"{name}.step" in moments:  # absent before the first update
                     self._optimizer.state[parameter] = {key: moments[f"{name}.{key}"] for key in MOMENTS}
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise CheckpointError(f"the discriminator in {folder} cannot be read: {error}") from error
-        self._batches = BatchCache(self._logits, self._options.batch_size)  # the old one knew other weights
+            raise CheckpointError(f"cannot read the discriminator in {folder}: {error}") from error
+        self._batches = BatchCache(self._logits, self._options.batch_size)  # drops results of the old weights
 
     def _apply(self, loss: float) -> None:
         gradients = [p.grad for p in self._parameters().values() if p.grad is not None]
@@ -140,19 +140,19 @@ class LearnedDiscriminator:
         self.version += 1
 
     def _margins(self, pairs: list[Comparison]) -> Tensor:  # (n,)
-        """D(x, y*) - D(x, y); a reference that several pairs share is read once."""
+        """D(x, y*) - D(x, y); a reference that several pairs share is computed once."""
         texts = list(dict.fromkeys((c.prompt, answer) for c in pairs for answer in (c.reference, c.output)))
         scores = last_token_scores(self._backbone, self._head, [self._tokens(*text) for text in texts])
-        place = {text: i for i, text in enumerate(texts)}
-        chosen = scores[[place[c.prompt, c.reference] for c in pairs]]
-        return chosen - scores[[place[c.prompt, c.output] for c in pairs]]
+        position = {text: i for i, text in enumerate(texts)}
+        chosen = scores[[position[c.prompt, c.reference] for c in pairs]]
+        return chosen - scores[[position[c.prompt, c.output] for c in pairs]]
 
     @torch.no_grad()
     def _logits(self, texts: list[tuple[str, str]]) -> Tensor:  # (n,)
         return last_token_scores(self._backbone, self._head, [self._tokens(*text) for text in texts])
 
     def _tokens(self, prompt: str, answer: str) -> list[int]:
-        """The prompt as one user turn, or with a line break where the tokenizer knows no turns; answer; end token."""
+        """The prompt as one user turn, or with a line break without a chat template; answer; end token."""
         text = f"{prompt}\n"
         if self._tokenizer.chat_template:
             turn = [{"role": "user", "content": prompt}]
@@ -169,7 +169,7 @@ class LearnedDiscriminator:
 
 
 def _new_head(config: Any, seed: int) -> torch.nn.Linear:
-    """A head that is the same for the same seed, whatever was drawn before, at the model's own scale."""
+    """A scalar head drawn from the seed alone, with the model's own initialiser range."""
     head = torch.nn.Linear(config.hidden_size, 1, bias=False)
     deviation = getattr(config, "initializer_range", None) or 0.02
     torch.nn.init.normal_(head.weight, std=deviation, generator=torch.Generator().manual_seed(seed))

@@ -1,4 +1,4 @@
-"""The discriminator that a job asks for."""
+"""Construction of a job's discriminator from its spec."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ BACKEND = "discriminator.backend"
 def load_discriminator(
     spec: JobSpec, run: RunConfig, device: torch.device, server: ModelServer | None = None
 ) -> Discriminator:
-    """Load it by its `type`; a learned one starts untrained, and `load` takes up a checkpoint's.
+    """Load the discriminator by its `type`; a learned one starts untrained, until `Discriminator.load`.
 
     Args:
         spec: the job.
-        run: where its model is.
-        device: where to run it.
-        server: what runs it instead; see `discriminator_server`.
+        run: source of the model.
+        device: device of an in-process model.
+        server: server of a remote model; see `discriminator_server`.
 
     Raises:
-        ModelError: its model cannot be loaded.
-        ServerError: its server has another model, or does not answer.
+        ModelError: the model cannot be loaded.
+        ServerError: the server serves another model, or does not answer.
     """
     chosen = spec.discriminator
     source = run.model_source(chosen.model or spec.student)
@@ -54,10 +54,10 @@ def load_discriminator(
 
 
 def discriminator_server(spec: JobSpec, run: RunConfig) -> ModelServer | None:
-    """The server of a discriminator that does not run in this process.
+    """The server of a remote discriminator; `None` for one in this process.
 
     Raises:
-        SpecError: it should be started by a worker, and there is none.
+        SpecError: a worker has to start the server, and this run has no worker.
     """
     chosen = spec.discriminator
     if chosen.type == "learned" or isinstance(chosen.backend, InProcess):
@@ -69,16 +69,16 @@ def discriminator_server(spec: JobSpec, run: RunConfig) -> ModelServer | None:
 
 
 def managed_server(run: RunConfig, role: str, options: ManagedVllm, *, param: str) -> ModelServer:
-    """The server that the worker has started for this run.
+    """The server that the worker started for this run.
 
     Raises:
-        SpecError: there is no worker.
+        SpecError: this run has no worker.
     """
     if role not in run.servers:
         raise SpecError(
-            "a `vllm` backend is started by the service's worker, and this run has none",
+            "a `vllm` backend is started by the service's worker, and this run has no worker",
             param=param,
-            hint="run it as a job of the service, or start the server yourself and name its `url`",
+            hint="run it as a job of the service, or start a server and set its `url`",
         )
     path = Path(run.servers[role])
     return ModelServer(lambda: read_address(path), options, param=param)

@@ -1,4 +1,4 @@
-"""POLAR in the trainer's process: a reward model that was trained to compare an answer with a reference."""
+"""POLAR discriminator in the trainer's process: a reward model that compares an answer with a reference."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from uniapl.model.policy import LOAD_ERRORS, load_problem
 from uniapl.run.config import ModelSource
 
 NO_CODE = (
-    "no code of a model repository is run, and InternLM2, on which POLAR was published, needs its own; other "
-    "sequence classifiers with POLAR's tokens work"
+    "code of model repositories is never run, so InternLM2, the published POLAR's architecture, is not supported; use "
+    "another sequence classifier with POLAR's tokens"
 )
 
 
 class PolarDiscriminator(FrozenDiscriminator):
     """D(x, y*, y): the logit at the last token of POLAR's text of prompt, reference and output (arXiv:2507.05197).
 
-    It comes from a ranking loss, P(y before y') = σ(D(x, y*, y) - D(x, y*, y')), so differences mean something and the
-    zero does not; good answers commonly score below 0. No sigmoid is ever applied.
+    The model is trained with a ranking loss, P(y before y') = σ(D(x, y*, y) - D(x, y*, y')), so only differences are
+    meaningful; good answers often score below 0. No sigmoid is applied.
     """
 
     default_scale = 1.0
@@ -36,7 +36,7 @@ class PolarDiscriminator(FrozenDiscriminator):
     ) -> None:
         """
         Raises:
-            ModelError: the model cannot be loaded without running its own code, is no decoder with a trained scalar
+            ModelError: the model cannot be loaded without running its own code, is not a decoder with a trained scalar
                 head, or its tokenizer lacks POLAR's tokens.
         """
         self._tokenizer, model = _load(source)
@@ -70,15 +70,15 @@ def _load(source: ModelSource) -> tuple[Any, Any]:
             where, num_labels=1, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
         )
         tokenizer = AutoTokenizer.from_pretrained(where, **options)
-    except (*LOAD_ERRORS, RuntimeError) as error:  # RuntimeError: a tensor has another shape, such as two outputs
+    except (*LOAD_ERRORS, RuntimeError) as error:  # RuntimeError: another shape, such as two outputs
         raise refusal(load_problem(source, error)) from error
     if not isinstance(getattr(model, "score", None), torch.nn.Linear):
-        raise refusal(f"{type(model).__name__} is no decoder with a scalar head")
+        raise refusal(f"{type(model).__name__} is not a decoder with a scalar head")
     if info["missing_keys"]:
-        raise refusal(f"it has no trained {', '.join(sorted(info['missing_keys']))}")
+        raise refusal(f"the model has no trained {', '.join(sorted(info['missing_keys']))}")
     for token in (BETWEEN, END):
         if token not in tokenizer.get_vocab():
-            raise refusal(f"its tokenizer has no token {token}")
+            raise refusal(f"the tokenizer has no token {token}")
     if tokenizer(f"a{END}")["input_ids"][-1] != tokenizer.convert_tokens_to_ids(END):
-        raise refusal(f"its tokenizer does not end a text with {END}")
+        raise refusal(f"the tokenizer does not end a text with {END}")
     return tokenizer, model

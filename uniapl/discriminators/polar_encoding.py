@@ -1,9 +1,9 @@
-"""POLAR's input text (arXiv:2507.05197; InternLM/POLAR at commit 80626f3).
+"""Input encoding of POLAR (arXiv:2507.05197; InternLM/POLAR at commit 80626f3).
 
     sft         prompt \\n reference <|reward|> prompt \\n output [UNUSED_TOKEN_130]
     pretrain    the same without the line breaks
 
-The file knows no model: a server of POLAR wants the same text.
+Independent of the model, since POLAR on a server takes the same text.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from uniapl.discriminators.base import Comparison
 
 BETWEEN = "<|reward|>"
-"""Stands between the reference's half and the output's."""
+"""Separates the reference's half from the output's."""
 END = "[UNUSED_TOKEN_130]"
 """The score is read at this token."""
 MAX_TOKENS = 16384 - 4
-"""Of both halves together, without the two tokens above and the two line breaks."""
+"""Limit of both halves together, without the two tokens above and the two line breaks."""
 MAX_ANSWER_TOKENS = 4096
-"""Of the reference, and of the output."""
+"""Limit of the reference, and of the output."""
 
 
 def encode(
@@ -28,12 +28,12 @@ def encode(
     comparison: Comparison,
     wrapper: Literal["sft", "pretrain"],
 ) -> str:
-    """The text that POLAR reads.
+    """The input text of POLAR.
 
-    Answers are cut to their first 4096 tokens. The prompt, which stands in both halves, gets half of what they leave
-    and keeps its end. A tokenizer's own first token, such as `<s>`, counts towards the limits. Every part goes through
-    the tokenizer and back without special tokens, so those that an answer spells out are dropped. The line break is
-    there for an empty answer too: POLAR's own test for one compares a length with a string and never fires.
+    Answers are truncated to their first 4096 tokens. The prompt, which is in both halves, gets half of the remaining
+    tokens and keeps its end. A tokenizer's first token, such as `<s>`, counts towards the limits. Every part is encoded
+    and decoded without special tokens, so special tokens that an answer spells out are removed. The line break is
+    added for an empty answer too, as in POLAR, whose check for one compares a length with a string and never applies.
     """
     prompt = tokenizer.encode(comparison.prompt)
     reference = tokenizer.encode(comparison.reference)[:MAX_ANSWER_TOKENS]

@@ -1,8 +1,7 @@
-"""Discriminators that a server runs: POLAR's logits and sentence embeddings, asked for over HTTP.
+"""Remote discriminators: POLAR's logits and sentence embeddings from a model server over HTTP.
 
-What a text is made of (POLAR's encoding, the cut to length) is decided here, with the model's own tokenizer; a server
-only computes. Its numbers depend in their last bits on what else it computes at the time, so a run that asks one is
-not repeated bit for bit.
+Texts are encoded and truncated here, with the model's own tokenizer; the server only computes. Its results depend in
+their last bits on concurrent requests, so a run with a remote discriminator is not reproducible bit for bit.
 """
 
 from __future__ import annotations
@@ -30,22 +29,21 @@ Item = TypeVar("Item", bound=tuple[str, ...])
 
 
 class ItemCache(Generic[Item]):
-    """Asks about each item once, all that is new in one go, and remembers the finite results.
+    """Requests the uncached items of a call together, and caches the finite results by item.
 
-    `BatchCache` caches whole batches, so that results never depend on earlier requests; of a server's
-    results nobody can promise that, and references come back every epoch.
+    Unlike `BatchCache`: a server's results are not reproducible anyway, and references recur every epoch.
     """
 
     def __init__(self, ask: Callable[[list[Item]], Tensor]) -> None:
         """
         Args:
-            ask: from n unique items to their results (n, ...).
+            ask: maps n distinct items to results (n, ...).
         """
         self._ask = ask
         self._seen: OrderedDict[Item, Tensor] = OrderedDict()
 
     def __call__(self, asked: Sequence[Item]) -> Tensor:  # (N, ...)
-        """Results in the order asked, NaN where they are not finite."""
+        """Results in the order of the items, NaN where not finite."""
         if not asked:
             return torch.zeros(0)
         new = list(dict.fromkeys(item for item in asked if item not in self._seen))
@@ -61,7 +59,7 @@ class ItemCache(Generic[Item]):
 
 
 class RemotePolar(FrozenDiscriminator):
-    """`PolarDiscriminator` on a server: the raw logit, in no way squashed."""
+    """`PolarDiscriminator` on a server: the raw logit without an activation."""
 
     default_scale = 1.0
     remote = True
@@ -77,15 +75,15 @@ class RemotePolar(FrozenDiscriminator):
     ) -> None:
         """
         Args:
-            source: where the tokenizer is.
-            server: runs the model.
-            api: whose requests it understands.
-            wrapper: POLAR's.
-            batch_size: pairs of one request.
+            source: source of the tokenizer.
+            server: client of the model server.
+            api: request format of the server.
+            wrapper: POLAR's wrapper.
+            batch_size: pairs per request.
 
         Raises:
-            ModelError: there is no tokenizer.
-            ServerError: the server has another model, does not answer, or answers squashed scores.
+            ModelError: the tokenizer cannot be loaded.
+            ServerError: the server serves another model, does not answer, or applies an activation to its scores.
         """
         self._tokenizer, _ = _tokenizer_and_config(source)
         self._server, self._api, self._wrapper, self._batch_size = server, api, wrapper, batch_size
@@ -98,7 +96,7 @@ class RemotePolar(FrozenDiscriminator):
         """See `Discriminator.score`; an unbounded logit.
 
         Raises:
-            ServerError: the server gave no usable answer for too long.
+            ServerError: the server returned no usable answer within its time limits.
         """
         return self._known(comparisons)
 
@@ -118,13 +116,13 @@ class RemotePolar(FrozenDiscriminator):
         )
 
     def _check_raw(self) -> None:
-        """A server that does not know `use_activation` answers the squashed score to either question."""
-        raw, squashed = self._server.ask([self._question(PROBES), self._question(PROBES, raw=False)])
-        if raw == squashed and all(0 <= score <= 1 for score in raw):
+        """Detect a server without `use_activation`, which applies a sigmoid to both requests."""
+        raw, activated = self._server.ask([self._question(PROBES), self._question(PROBES, raw=False)])
+        if raw == activated and all(0 <= score <= 1 for score in raw):
             raise ServerError(
-                "the server answers scores between 0 and 1 also when asked for raw logits",
+                "the server returns scores between 0 and 1 for requests of raw logits",
                 param="discriminator.backend",
-                hint="use a vLLM that knows `use_activation`, or serve the model with its activation switched off",
+                hint="use a vLLM version that supports `use_activation`, or serve the model without its activation",
             )
 
 
@@ -139,14 +137,14 @@ class RemoteEmbedding(FrozenDiscriminator):
     ) -> None:
         """
         Args:
-            source: where the tokenizer is, whose token ids are sent.
-            server: runs the model.
-            batch_size: texts of one request.
-            max_tokens: longer texts are cut, as those beyond the model's own limit are.
+            source: source of the tokenizer, whose token ids are sent.
+            server: client of the model server.
+            batch_size: texts per request.
+            max_tokens: longer texts are truncated, like texts beyond the model's own limit.
 
         Raises:
-            ModelError: there is no tokenizer.
-            ServerError: the server has another model, or does not answer.
+            ModelError: the tokenizer cannot be loaded.
+            ServerError: the server serves another model, or does not answer.
         """
         self._tokenizer, config = _tokenizer_and_config(source)
         limits = (max_tokens, self._tokenizer.model_max_length, config.max_position_embeddings)
@@ -159,7 +157,7 @@ class RemoteEmbedding(FrozenDiscriminator):
         """See `Discriminator.score`; in [-1, 1].
 
         Raises:
-            ServerError: the server gave no usable answer for too long.
+            ServerError: the server returned no usable answer within its time limits.
         """
         if not comparisons:
             return torch.zeros(0)

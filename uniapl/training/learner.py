@@ -65,17 +65,19 @@ class Learner:
         """
         started = time.monotonic()
         policy, weights, counts = self._policy, self._spec.weights_at(step), Counts.of(sequences)
-        alive = _alive(counts, weights)
-        felt, unfelt = self._by_weight(sequences, weights)
-        totals = _sampled_totals(unfelt)
-        by_term = {name: self._zeros() for name in alive} if measure_terms else None
-        for packed in pack(felt, self._spec.resources.micro_batch_tokens, policy.pad_id, policy.device, policy.layout):
+        active = _active_terms(counts, weights)
+        weighted, unweighted = self._split_by_weight(sequences, weights)
+        totals = _sampled_totals(unweighted)
+        by_term = {name: self._zeros() for name in active} if measure_terms else None
+        for packed in pack(
+            weighted, self._spec.resources.micro_batch_tokens, policy.pad_id, policy.device, policy.layout
+        ):
             raise_if_stopped()
             self._accumulate(packed, counts, weights, totals, by_term)
         metrics = self._loss_metrics(totals, counts, weights)
         if by_term:
             metrics |= self._merge_terms(by_term)
-        elif alive and not felt:
+        elif active and not weighted:
             self._set_gradients(self._zeros())  # AdamW's moments decay in this step as in any other
         metrics["time/forward_backward"] = time.monotonic() - started
         metrics |= self._apply(step, metrics["loss"])
@@ -87,11 +89,11 @@ class Learner:
         """Drop the gradients of an update that was stopped."""
         self.optimizer.zero_grad()
 
-    def _by_weight(self, sequences: Seq[Sequence], weights: Weights) -> tuple[list[Sequence], list[Sequence]]:
+    def _split_by_weight(self, sequences: Seq[Sequence], weights: Weights) -> tuple[list[Sequence], list[Sequence]]:
         """The sequences with a non-zero loss weight, and the others, which need no forward pass."""
         kl_penalty = self._spec.grpo.kl_coef > 0
-        felt = [s for s in sequences if s.has_loss_weight(weights, kl_penalty=kl_penalty)]
-        return felt, [s for s in sequences if not s.has_loss_weight(weights, kl_penalty=kl_penalty)]
+        weighted = [s for s in sequences if s.has_loss_weight(weights, kl_penalty=kl_penalty)]
+        return weighted, [s for s in sequences if not s.has_loss_weight(weights, kl_penalty=kl_penalty)]
 
     def _accumulate(
         self,
@@ -181,7 +183,7 @@ class Learner:
             "uniapl/alpha": alpha,
             "uniapl/lambda_adv": lambda_adv,
         }
-        metrics |= {f"uniapl/loss_{name}": totals[name] for name in _alive(counts, weights)}
+        metrics |= {f"uniapl/loss_{name}": totals[name] for name in _active_terms(counts, weights)}
         if self._reference is not None and counts.grpo_tokens:
             metrics["kl"] = totals["kl"] / counts.grpo_tokens
         if n := totals["sampled_tokens"]:
@@ -221,7 +223,7 @@ class Learner:
         return o.learning_rate * min(1.0, (step + 1) / (o.warmup_steps + 1))
 
 
-def _alive(counts: Counts, weights: Weights) -> list[str]:
+def _active_terms(counts: Counts, weights: Weights) -> list[str]:
     """The terms with a positive weight and rows."""
     rows = {"sft": counts.sft_tokens, "grpo": counts.grpo_tokens, "adv": counts.adv_rollouts}
     weight = {"sft": weights.alpha, "grpo": 1 - weights.alpha, "adv": weights.lambda_adv}

@@ -174,10 +174,10 @@ class RolloutCollector:
         limit = self.spec.adversarial.max_failed_fraction
         if failed.float().mean() > limit:
             raise ScoreError(
-                f"the discriminator failed on {int(failed.sum())} of {failed.numel()} answers of this step, the first "
-                f"of them of row {rows[int(failed.nonzero()[0, 0])]}",
+                f"the discriminator returned no finite score for {int(failed.sum())} of {failed.numel()} answers of "
+                f"this step; first row: {rows[int(failed.nonzero()[0, 0])]}",
                 param="adversarial.max_failed_fraction",
-                hint=f"inspect that row; up to {limit:.0%} of a step's rollouts are left out and counted",
+                hint=f"inspect that row; a step may lose up to {limit:.0%} of its rollouts",
             )
 
     def _advantages(

@@ -1,4 +1,4 @@
-"""Rows to tokens."""
+"""Token encoding of rows."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def test_the_reference_ends_as_the_template_ends_a_turn(policy: Policy) -> None:
     assert policy.end_of_turn == end
 
 
-def test_a_template_that_can_think_is_told_not_to(policy: Policy) -> None:
+def test_templates_get_enable_thinking_false(policy: Policy) -> None:
     policy.tokenizer.chat_template = "{{ messages[0]['content'] }}{% if not enable_thinking %} /plain{% endif %}"
     encoded = encode_row(row(), 0, policy, policy.end_of_turn)
     assert policy.text(encoded.prompt_ids) == "Say hello. /plain"
 
 
-def test_turns_that_the_template_refuses_are_the_rows_fault(tmp_path: Path, policy: Policy) -> None:
+def test_turns_that_the_template_rejects_are_a_dataset_error(tmp_path: Path, policy: Policy) -> None:
     policy.tokenizer.chat_template = (
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
         "{{ messages[-1]['content'] }}"
@@ -100,7 +100,7 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         load_rows(tmp_path / "rows.jsonl")
 
 
-def test_a_base_student_is_asked_for_a_template_and_takes_one(policy: Policy) -> None:
+def test_a_base_student_needs_a_template_and_accepts_one(policy: Policy) -> None:
     policy.tokenizer.chat_template = None
     rows = [DatasetRow.model_validate({"messages": [{"role": "user", "content": "Hi"}], "reference": "Yo"})]
     with pytest.raises(ModelError, match="base model") as caught:
@@ -120,7 +120,7 @@ def test_a_broken_template_is_refused(policy: Policy) -> None:
 
 @pytest.mark.parametrize(
     ("template", "says"),
-    [("{{ 1 / 0 }}", "division"), ("{{ messages + 1 }}", "chat template"), ("{# nothing #}", "renders nothing")],
+    [("{{ 1 / 0 }}", "division"), ("{{ messages + 1 }}", "chat template"), ("{# nothing #}", "an empty prompt")],
 )
 def test_a_template_that_fails_or_renders_nothing_is_refused(policy: Policy, template: str, says: str) -> None:
     with pytest.raises(ModelError, match=says) as caught:

@@ -1,4 +1,4 @@
-"""Order is a pure function of (seed, step)."""
+"""Dataset mixture: the order is a pure function of (seed, step)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reasoning: where a template opens it, on which side of it references are trained, and what an answer is."""
+"""Reasoning blocks: detection in templates, references inside and after them, and the answer."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def encoded(student: Policy, template: str, reference: str | None, *contents: st
 
 
 def imitated(student: Policy, row: EncodedRow) -> str:
-    """What a student says that reproduces the tokens that it was trained on."""
+    """The answer of a student that reproduces its training target."""
     assert row.reference_ids is not None
     return row.answer(student.text(row.reference_ids))
 
@@ -128,7 +128,7 @@ def test_a_reference_without_an_answer_is_refused_where_it_is_read(
         ("Write your plan after <think>.", "How much is 3 + 4?"),
     ],
 )
-def test_tags_that_turns_mention_are_their_text(student: Policy, template: str, contents: tuple[str, ...]) -> None:
+def test_tags_within_turns_are_plain_text(student: Policy, template: str, contents: tuple[str, ...]) -> None:
     row = encoded(student, template, ANSWER, *contents)
     assert row.thinks is (template == OPENS)
     assert final_answer(imitated(student, row)) == ANSWER
@@ -145,7 +145,7 @@ def test_an_answer_may_quote_the_tags(student: Policy, quoting: str) -> None:
         assert final_answer(encoded(student, PLAIN, None).answer(quoting)) == quoting
 
 
-def test_what_references_lose_or_gain_is_an_event_with_their_rows(student: Policy, tmp_path: Path) -> None:
+def test_changes_of_references_are_events_with_their_rows(student: Policy, tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text("")
     given = {"student": "s", "dataset_mix": [{"dataset": "d"}]}
     run = RunConfig.model_validate({"spec": given, "run_dir": str(tmp_path)})

@@ -1,4 +1,4 @@
-"""What every discriminator shares, the embedding discriminator on its real model, and the AUC."""
+"""The batch cache, the embedding discriminator on its real model, and the AUC."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def minilm() -> EmbeddingDiscriminator:
 
 
 class Neighbourly:
-    """A model whose answers depend on the whole batch, as those of float32 kernels do, only more so."""
+    """A model whose answers depend on the whole batch, as with float32 kernels, but strongly."""
 
     def __init__(self) -> None:
         self.batches: list[list[tuple[str]]] = []
@@ -53,7 +53,7 @@ def texts(*lengths: int) -> list[tuple[str]]:
     return [("x" * n,) for n in lengths]
 
 
-def test_each_text_is_asked_once_and_answered_in_the_order_asked() -> None:
+def test_each_text_is_computed_once_and_results_are_in_order() -> None:
     model = Neighbourly()
     found = BatchCache(model, 2)(texts(3, 1, 3, 2, 1, 3))
     assert model.batches == [texts(1, 2), texts(3)]
@@ -61,7 +61,7 @@ def test_each_text_is_asked_once_and_answered_in_the_order_asked() -> None:
     assert_close(found, torch.tensor([3.003, 1.003, 3.003, 2.003, 1.003, 3.003]))
 
 
-def test_what_was_asked_before_changes_no_score() -> None:
+def test_earlier_calls_change_no_score() -> None:
     warm = BatchCache(Neighbourly(), 2)
     for earlier in (texts(1), texts(2, 3), texts(1, 2, 4), texts(4, 5)):
         warm(earlier)
@@ -88,7 +88,7 @@ def test_the_cache_forgets_the_batch_not_used_for_longest(monkeypatch: pytest.Mo
     assert model.batches == [texts(1), texts(2), texts(3), texts(2)]
 
 
-def test_an_infinite_score_becomes_nan_and_its_batch_is_tried_again() -> None:
+def test_an_infinite_score_becomes_nan_and_its_batch_is_retried() -> None:
     answers = iter([torch.tensor([0.1, math.inf, math.nan]), torch.tensor([0.1, 0.2, 0.3])])
     batches = BatchCache(lambda _: next(answers), 8)
     first = batches(texts(1, 2, 3))
@@ -99,7 +99,7 @@ def test_an_infinite_score_becomes_nan_and_its_batch_is_tried_again() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_wrong_number_of_scores_is_an_error(count: int) -> None:
-    with pytest.raises(ScoreError, match="asked for 2 scores"):
+    with pytest.raises(ScoreError, match="for 2 items"):
         BatchCache(lambda _: torch.zeros(count), 8)(texts(1, 2))
 
 
@@ -157,7 +157,7 @@ def test_a_reference_is_embedded_once_however_often_and_beside_whatever_it_comes
     assert len(passes) == 4
 
 
-def test_only_the_answer_that_breaks_the_model_goes_without_a_score() -> None:
+def test_only_the_answer_that_breaks_the_model_has_no_score() -> None:
     broken = fresh_minilm()
     (token,) = broken._tokenizer("zebra", add_special_tokens=False)["input_ids"]
     broken._model.get_input_embeddings().weight[token] = math.inf
@@ -201,7 +201,7 @@ def test_the_auc_is_the_share_of_pairs_in_the_right_order_with_ties_as_halves() 
 
 
 @pytest.mark.parametrize("bad", [[], [0.0, math.nan], [math.inf]])
-def test_the_auc_wants_finite_scores_of_both_kinds(bad: list[float]) -> None:
+def test_the_auc_needs_finite_scores_of_both_kinds(bad: list[float]) -> None:
     with pytest.raises(ScoreError, match="AUC"):
         auc(torch.tensor([1.0]), torch.tensor(bad))
     with pytest.raises(ScoreError, match="AUC"):

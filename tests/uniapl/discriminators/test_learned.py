@@ -1,4 +1,4 @@
-"""The learned discriminator: it learns, its gradient is that of its loss, and it resumes bit for bit."""
+"""Learned discriminator: training, gradient, and bit-identical resume."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def weights(discriminator: LearnedDiscriminator) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in discriminator._parameters().items()}
 
 
-def test_it_learns_to_tell_two_manners_apart() -> None:
+def test_it_learns_to_separate_two_manners() -> None:
     discriminator, held_out = learned(batch_size=16), pairs("held out", 100)
     assert 0.35 < (margins(discriminator, held_out) > 0).float().mean() < 0.65
     for step in range(20):
@@ -108,7 +108,7 @@ def test_without_a_pair_of_different_texts_nothing_happens() -> None:
     assert all(torch.equal(before[name], value) for name, value in weights(discriminator).items())
 
 
-def test_a_resumed_discriminator_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_a_resumed_discriminator_is_bit_identical(tmp_path: Path) -> None:
     unbroken, asked = learned(), pairs("held out", 9)
     for step in range(4):
         unbroken.learn(pairs(step, 5))
@@ -128,7 +128,7 @@ def test_a_resumed_discriminator_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert torch.equal(resumed.score(asked), unbroken.score(asked))
 
 
-def test_an_untrained_one_can_be_saved_and_taken_up(tmp_path: Path) -> None:
+def test_an_untrained_one_can_be_saved_and_restored(tmp_path: Path) -> None:
     first, resumed = learned(seed=1), learned(seed=2)
     first.save(tmp_path / "discriminator")
     asked = pairs(1, 4)

@@ -1,4 +1,4 @@
-"""POLAR: the exact text it reads, and the raw logit at its last token."""
+"""POLAR: the exact input text, and the raw logit at its last token."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_models_that_cannot_score_are_refused(tmp_path: Path, tokenizer: Any) ->
     for folder, problem in (
         (two.path, "cannot load"),
         (str(TINY), "no trained score.weight"),
-        (str(MODELS / "all-minilm-l6-v2"), "no decoder with a scalar head"),
+        (str(MODELS / "all-minilm-l6-v2"), "not a decoder with a scalar head"),
         (wordless.path, r"no token <\|reward\|>"),
         ("/nowhere", "cannot load the discriminator /nowhere"),
     ):

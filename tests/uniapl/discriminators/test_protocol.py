@@ -1,4 +1,4 @@
-"""A discriminator that the library has never seen: the protocol is all that the collector and the trainer rely on."""
+"""The discriminator protocol: a new discriminator trains and resumes with collector and trainer unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Discriminators on servers: the right numbers from each kind of server, and nothing else whatever a server does."""
+"""Remote discriminators: exact numbers from each kind of server, and never a number from an invalid reply."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ MINILM = ModelSource(path=str(MODELS / "all-minilm-l6-v2"))
 
 
 def well(request: Request, *, api: Api = "vllm", model: str = "judge") -> Answer:
-    """What a server does when nothing is wrong."""
+    """The replies of a correct server."""
     if request.path == "/v1/models":
         return Answer({"object": "list", "data": [{"id": model}, {"id": "another"}]})
     body = request.json
@@ -111,7 +111,7 @@ def test_every_kind_of_server_gives_the_raw_logit_of_polars_text(source: ModelSo
         assert len(running.seen) == asked
 
 
-def test_a_text_is_asked_about_once_and_in_requests_of_batch_size(source: ModelSource) -> None:
+def test_a_text_is_requested_once_in_requests_of_batch_size(source: ModelSource) -> None:
     bodies: list[Any] = []
 
     def script(request: Request) -> Answer:
@@ -197,7 +197,7 @@ GARBAGE: dict[str, Callable[[Answer], Answer]] = {
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
-def test_garbage_is_never_believed_and_the_question_is_put_again(source: ModelSource, kind: str) -> None:
+def test_an_invalid_reply_is_never_used_and_the_request_is_repeated(source: ModelSource, kind: str) -> None:
     spoiling, spoilt, lock = threading.Event(), 0, threading.Lock()
 
     def script(request: Request) -> Answer:
@@ -217,7 +217,7 @@ def test_garbage_is_never_believed_and_the_question_is_put_again(source: ModelSo
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
-def test_a_server_of_garbage_alone_ends_the_run(source: ModelSource, kind: str) -> None:
+def test_a_server_of_invalid_replies_alone_ends_the_run(source: ModelSource, kind: str) -> None:
     spoiling = threading.Event()
     options = RequestOptions(timeout_s=60, retry_s=0.3)
     with asking(lambda r: GARBAGE[kind](well(r)) if spoiling.is_set() else well(r), options) as (server, _):
@@ -228,7 +228,9 @@ def test_a_server_of_garbage_alone_ends_the_run(source: ModelSource, kind: str) 
 
 
 @pytest.mark.parametrize("worth", [None, math.nan, math.inf, -math.inf, 1e30])
-def test_a_score_that_is_no_number_is_missing_and_the_others_stand(source: ModelSource, worth: float | None) -> None:
+def test_a_score_that_is_not_a_number_is_missing_and_the_others_are_kept(
+    source: ModelSource, worth: float | None
+) -> None:
     def script(request: Request) -> Answer:
         found = json.loads(well(request).body)
         for item in found["data"]:
@@ -243,7 +245,7 @@ def test_a_score_that_is_no_number_is_missing_and_the_others_stand(source: Model
         assert_close(scores[:2], expected(judge)[:2])
 
 
-def test_a_number_that_is_missing_once_is_asked_for_again(source: ModelSource) -> None:
+def test_a_score_that_is_missing_once_is_requested_again(source: ModelSource) -> None:
     spoil_next = threading.Event()
 
     def script(request: Request) -> Answer:
@@ -276,7 +278,7 @@ def test_an_embedding_that_points_nowhere_gives_no_score(worth: float | None) ->
         assert scores.isnan().tolist() == [False, False, True, False]
 
 
-def test_a_server_that_squashes_whatever_it_is_asked_is_refused(source: ModelSource) -> None:
+def test_a_server_that_always_applies_an_activation_is_refused(source: ModelSource) -> None:
     def script(request: Request) -> Answer:
         if request.path == "/v1/models":
             return well(request)
@@ -285,7 +287,7 @@ def test_a_server_that_squashes_whatever_it_is_asked_is_refused(source: ModelSou
 
     with (
         asking(script) as (server, _),
-        pytest.raises(ServerError, match="between 0 and 1 also when asked for raw logits") as found,
+        pytest.raises(ServerError, match="between 0 and 1 for requests of raw logits") as found,
     ):
         polar(source, server)
     assert found.value.param == "discriminator.backend"
@@ -335,7 +337,7 @@ def test_requests_are_few_at_once_and_share_connections(source: ModelSource) -> 
     assert len(clients) == 3
 
 
-def test_a_hung_request_is_cut_at_its_deadline_and_put_again(source: ModelSource) -> None:
+def test_a_hung_request_times_out_and_is_repeated(source: ModelSource) -> None:
     hang, answered, waited = threading.Event(), threading.Event(), threading.Event()
 
     def script(request: Request) -> Answer:
@@ -354,7 +356,7 @@ def test_a_hung_request_is_cut_at_its_deadline_and_put_again(source: ModelSource
     assert not waited.is_set()
 
 
-def test_who_asks_waits_while_a_server_of_ours_is_started_again(source: ModelSource, tmp_path: Path) -> None:
+def test_requests_wait_while_a_managed_server_restarts(source: ModelSource, tmp_path: Path) -> None:
     path = tmp_path / "address.json"
     down, options = threading.Event(), RequestOptions(timeout_s=60, retry_s=0.4)
     with serving(lambda r: Answer(b"", 500) if down.is_set() else well(r)) as first, serving(well) as second:
@@ -415,14 +417,14 @@ def test_embeddings_come_from_vllm_alone() -> None:
     "content",
     [b"[1, 2]", b"null", b'{"data": 3}', b'{"data": [{"index": 0}]}', b'{"data": [{"index": 0, "data": []}]}'],
 )
-def test_other_shapes_are_garbage(content: bytes) -> None:
+def test_other_shapes_are_invalid(content: bytes) -> None:
     with pytest.raises(InvalidReply):
         read_scores("vllm", content, model="judge", count=1)
     with pytest.raises(InvalidReply):
         read_embeddings(content, model="judge", count=1)
 
 
-def test_embeddings_of_different_lengths_are_garbage() -> None:
+def test_embeddings_of_different_lengths_are_invalid() -> None:
     data = [{"index": 0, "embedding": [1.0, 2.0]}, {"index": 1, "embedding": [1.0]}]
     with pytest.raises(InvalidReply, match="different lengths"):
         read_embeddings(json.dumps({"data": data}).encode(), model="judge", count=2)
@@ -435,7 +437,7 @@ def test_the_first_failure_ends_the_others() -> None:
             server.ask([question] * 20)
 
 
-def test_a_stop_gives_up_the_requests_under_way_and_begins_no_other(listening: Listening) -> None:
+def test_a_stop_cancels_running_requests_and_starts_no_other(listening: Listening) -> None:
     over = threading.Event()
 
     def silent(request: Request) -> Answer:

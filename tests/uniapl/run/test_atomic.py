@@ -1,4 +1,4 @@
-"""Files and folders appear whole, or leave the old ones as they were."""
+"""Atomic writes: files and folders appear complete, or the old ones are untouched."""
 
 from __future__ import annotations
 

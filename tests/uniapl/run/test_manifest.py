@@ -1,4 +1,4 @@
-"""A folder that is published is whole or not there, wherever its writer dies."""
+"""Published checkpoint folders: complete or absent, wherever the writer dies."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_writer_killed_at_any_call_leaves_the_old_state_or_the_new(folder: Pat
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename"])
-def test_a_failed_write_leaves_the_old_ones_and_no_rubbish(
+def test_a_failed_write_leaves_the_old_ones_and_nothing_else(
     folder: Path, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -118,7 +118,7 @@ def test_a_checkpoint_is_not_written_over(folder: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"files": [], "step": 1}', '{"files": {}}', '{"step": 1, "files": 1}']
 )
-def test_a_manifest_that_is_none_is_refused(folder: Path, text: str) -> None:
+def test_an_invalid_manifest_is_refused(folder: Path, text: str) -> None:
     (folder / "step-00000001" / "manifest.json").write_text(text)
     with pytest.raises(CheckpointError, match="step-00000001 cannot be read"):
         manifest.read(folder / "step-00000001")
@@ -126,7 +126,7 @@ def test_a_manifest_that_is_none_is_refused(folder: Path, text: str) -> None:
 
 @pytest.mark.parametrize("name", ["model", "part/state", "manifest.json"])
 @pytest.mark.parametrize("harm", ["alter", "truncate", "remove"])
-def test_every_harm_is_noticed(folder: Path, name: str, harm: str) -> None:
+def test_every_damage_is_detected(folder: Path, name: str, harm: str) -> None:
     path = folder / "step-00000001" / name
     whole = path.read_bytes()
     if harm == "remove":

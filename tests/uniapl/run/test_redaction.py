@@ -1,4 +1,4 @@
-"""Secrets are blacked out in what the trainer prints and reports."""
+"""Redaction of secrets in the trainer's output and reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.unit
 SECRET = 'sk-\\"/+0123456789'
 
 
-def test_a_secret_is_blacked_out_however_it_is_written() -> None:
+def test_a_secret_is_redacted_in_every_form() -> None:
     redactor = Redactor([SECRET, "other-secret"])
     forms = [SECRET, json.dumps(SECRET), repr(SECRET), repr(SECRET.encode()), "sk-%5C%22%2F%2B0123456789"]
     for form in forms:
@@ -81,7 +81,7 @@ def test_nothing_that_a_process_prints_shows_it(unbuffered: str) -> None:
         assert told in done.stderr
 
 
-def test_what_a_launcher_hands_over_is_whole_or_an_error() -> None:
+def test_incomplete_secrets_are_an_error() -> None:
     assert parse_secrets('{"a": "b"}') == {"a": "b"}
     with pytest.raises(ValueError, match="Unterminated"):
         parse_secrets('{"a": "b')

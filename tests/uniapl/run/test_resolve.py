@@ -1,4 +1,4 @@
-"""What a run.json written by hand leaves open: models by the registry's names, datasets by paths."""
+"""Resolution of a run.json: models by the registry's names, datasets by paths."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_models_have_the_names_of_the_registry_here_or_where_the_setting_says(
     assert found["all-MiniLM-L6-v2"] == ModelSource(hub="all-MiniLM-L6-v2")  # not registered there
 
 
-def test_what_the_launcher_gives_stays_and_its_registry_is_not_read(folders: tuple[Path, Path]) -> None:
+def test_entries_of_the_launcher_are_kept_and_the_registry_is_not_read(folders: tuple[Path, Path]) -> None:
     beside, here = folders
     (here / "models.json").write_text("no registry")
     given = {"stu": {"path": "/s"}, "all-MiniLM-L6-v2": {"path": "/d"}}
@@ -65,7 +65,7 @@ def test_a_name_of_the_other_kind_is_refused(folders: tuple[Path, Path]) -> None
         resolve(run(spec={"student": "all-MiniLM-L6-v2"}), beside)
 
 
-def test_a_dataset_is_looked_for_beside_the_file_and_then_here(folders: tuple[Path, Path]) -> None:
+def test_a_dataset_path_is_relative_to_the_file_then_to_the_working_directory(folders: tuple[Path, Path]) -> None:
     beside, here = folders
     with pytest.raises(DatasetError) as caught:
         resolve(run(spec={"evaluation": {"dataset": "rows.jsonl"}}), beside)

@@ -1,4 +1,4 @@
-"""Distances are exact, files are whole, and the picture shows the measurements it says."""
+"""Behaviour profile: exact distances, atomic files, and the measurements in the plot."""
 
 from __future__ import annotations
 

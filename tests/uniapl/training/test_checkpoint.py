@@ -1,4 +1,4 @@
-"""Checkpoints are whole or refused, and give back the exact state."""
+"""Checkpoints: complete or refused, and the exact state restored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def saved(policy: Policy, tmp_path: Path) -> SavedCheckpoint:
     return checkpoint.save(tmp_path, policy, learner.optimizer, spec(64), 1, {})
 
 
-def test_a_resumed_learner_goes_on_bit_for_bit(policy: Policy, saved: SavedCheckpoint) -> None:
+def test_a_resumed_learner_is_bit_identical(policy: Policy, saved: SavedCheckpoint) -> None:
     assert manifest.verify(saved.path) == 1
     resumed = load_policy(ModelSource(path=str(saved.path)), torch.device("cpu"))
     second = Learner(resumed, spec(64))
@@ -48,7 +48,7 @@ def test_a_resumed_learner_goes_on_bit_for_bit(policy: Policy, saved: SavedCheck
         assert torch.equal(a, b), name
 
 
-def test_plain_transformers_load_it_and_the_spec_lies_beside_it(
+def test_transformers_loads_a_checkpoint_which_includes_the_spec(
     saved: SavedCheckpoint, policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(saved.path)
@@ -83,7 +83,7 @@ def test_a_torn_or_altered_checkpoint_is_refused(saved: SavedCheckpoint, name: s
         manifest.verify(saved.path)
 
 
-def test_the_manifest_says_what_made_it_and_what_draws_and_learning_rate_derive_from(saved: SavedCheckpoint) -> None:
+def test_the_manifest_has_versions_and_the_origin_of_draws_and_learning_rate(saved: SavedCheckpoint) -> None:
     about = json.loads((saved.path / "manifest.json").read_text())
     assert set(about["versions"]) == {"uniapl", "torch", "transformers", "python"}
     assert all(about["versions"].values())
@@ -113,7 +113,7 @@ def test_a_tokenizer_with_several_chat_templates_is_saved_whole(policy: Policy, 
         manifest.verify(saved.path)
 
 
-def test_moments_that_are_missing_are_noticed(policy: Policy, saved: SavedCheckpoint) -> None:
+def test_missing_moments_are_an_error(policy: Policy, saved: SavedCheckpoint) -> None:
     save_file({"other.step": torch.zeros(1)}, saved.path / "optimizer.safetensors")
     with pytest.raises(CheckpointError, match="has no"):
         checkpoint.load_optimizer(saved.path, policy, Learner(policy, spec(64)).optimizer)

@@ -1,4 +1,4 @@
-"""A full disk, and files that are gone: the run ends with an error that says so, and nothing older is harmed."""
+"""Full disks and missing files: the run ends with a named error, and older checkpoints are intact."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SHORT: dict[str, Any] = {
 
 
 def check_the_end(folder: Path, steps: list[int]) -> None:
-    """The last report tells of the disk; of the checkpoints those of `steps` are left, whole."""
+    """The last report names the disk, and the checkpoints of `steps` are complete."""
     last = reports(folder)[-1]
     assert isinstance(last, ErrorReport)
     assert last.code == "disk_full"
@@ -53,7 +53,7 @@ def check_the_end(folder: Path, steps: list[int]) -> None:
 
 
 def test_a_disk_that_fills_up_in_a_checkpoint(tmp_path: Path) -> None:
-    """On a file system of 70 MiB, mounted in a namespace of its own, where the log lies as well."""
+    """On a file system of 70 MiB, mounted in a namespace of its own, which also holds the log."""
     disk, copy = tmp_path / "disk", tmp_path / "copy"
     disk.mkdir()
     run = run_file(tmp_path / "run", **SHORT)
@@ -95,7 +95,7 @@ def test_a_limit_on_files_ends_a_run_alike(tmp_path: Path) -> None:
     assert "error: disk_full: cannot write a file:" in errors
 
 
-def test_where_not_even_the_error_can_be_reported_the_status_still_says_it(tmp_path: Path) -> None:
+def test_the_status_is_right_even_where_the_error_cannot_be_reported(tmp_path: Path) -> None:
     status, errors = limited(run_file(tmp_path, **SHORT), 400)  # less than the first step's metrics
     assert status == ExitStatus.DISK_FULL, errors
     assert errors.splitlines()[-1].startswith("error: disk_full: cannot write a file: [Errno 27]")
@@ -139,7 +139,7 @@ def test_a_run_needs_its_model_and_data_only_to_begin(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gone", ["student", "discriminator", "weights", "dataset", "checkpoint"])
-def test_what_is_gone_is_named(gone: str, tmp_path: Path) -> None:
+def test_a_missing_file_is_named(gone: str, tmp_path: Path) -> None:
     student, nowhere = tmp_path / "student", str(tmp_path / "gone")
     if gone == "weights":
         shutil.copytree(MODELS / "tiny-random-llama", student, ignore=shutil.ignore_patterns("*.safetensors"))

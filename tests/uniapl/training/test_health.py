@@ -1,4 +1,4 @@
-"""Each failure signature fires on a run built to show it, and all stay silent on runs that go well."""
+"""Failure signatures: each fires on a run built to show it, and none fires on healthy runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def flat(number: int, **metrics: float) -> list[Metrics]:
 
 
 def lengths(ratios: Iterable[float], spread: float = 1.0) -> list[Metrics]:
-    """Steps whose completions are so many times as long as the teacher's 100 tokens."""
+    """Steps with the given ratios of completion length to the teacher's 100 tokens."""
     return [
         {
             "completions/mean_length": 100 * ratio,
@@ -161,7 +161,7 @@ def test_language_models_training_as_they_should_are_silent(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["healthy", "one huge update", "reward against the teacher", "one token rewarded, high rate"]
 )
-def test_a_resumed_run_is_judged_as_if_it_had_not_stopped(name: str) -> None:
+def test_a_resumed_run_has_the_findings_of_an_uninterrupted_one(name: str) -> None:
     steps = run(name)
     whole = watch(steps)
     for cut in (0, 3, 19, 41, 62, 63, 70, 90):
@@ -173,7 +173,7 @@ def test_a_resumed_run_is_judged_as_if_it_had_not_stopped(name: str) -> None:
         assert before + after == whole
 
 
-def test_findings_can_be_stored_and_say_what_to_try() -> None:
+def test_findings_are_serialisable_and_name_a_remedy() -> None:
     runs = ("one endless update", "one huge update", "reward against the teacher", "one token rewarded, high rate")
     findings = [finding for name in runs for finding in watch(run(name))]
     assert set(names(findings)) == set(get_args(Signature))
@@ -246,7 +246,7 @@ def test_a_certain_fall_that_is_too_small_to_matter_is_no_hacking() -> None:
 
 
 def test_a_rising_reward_beside_a_noisy_score_is_no_hacking() -> None:
-    """By chance the score falls by more than a quarter of its spread; only the certainty of its trend tells."""
+    """By chance the score falls by more than a quarter of its spread; only the certainty of its trend is evidence."""
     rewards, scores = [i / 400 for i in range(400)], noise(400, 0.0, 0.1)
     assert min(change(scores[i : i + 40]) for i in range(360)) < -0.05
     assert names(watch(hacking(rewards, scores))) == []
@@ -352,7 +352,7 @@ def test_stop_on_marks_the_findings_that_end_the_job() -> None:
     assert [f.stop for f in watch(steps, stop_on=["instability"])] == [False]
 
 
-def test_a_run_without_rollouts_is_judged_by_what_it_has() -> None:
+def test_a_run_without_rollouts_is_checked_on_its_own_metrics() -> None:
     steps = [{"loss": 2.0, "grad_norm": 1.0}] * 50
     assert names(watch(steps)) == []
     assert names(watch([*steps, {"loss": 20.0, "grad_norm": 1.0}])) == ["instability"]
@@ -376,7 +376,7 @@ def test_outliers_move_neither_the_change_nor_the_deviation() -> None:
     assert median_deviation([1, 2, 3, 4, 100]) == pytest.approx(1.4826)  # of 2, 1, 0, 1, 97
 
 
-def test_a_discriminator_that_learns_is_no_witness_of_hacking() -> None:
+def test_scores_of_a_learned_discriminator_are_no_evidence_of_hacking() -> None:
     steps = hacking([i / 40 for i in range(60)], [1 - i / 40 for i in range(60)])
     assert "reward_hacking" in names(watch(steps))
     assert watch([{**step, "disc/version": float(i)} for i, step in enumerate(steps)]) == []

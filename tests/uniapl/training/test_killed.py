@@ -1,4 +1,4 @@
-"""`kill -9` costs a run nothing but time: resumed, it ends with the bytes of one that was never interrupted."""
+"""SIGKILL and resume: the resumed run ends with the bytes of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Story:
     before: dict[Path, tuple[int, int]]
     """Size and time of each file of the attempts that were killed, when the last one began."""
     asked: list[str]
-    """Questions that the teacher of the killed run was asked, in order."""
+    """Requests to the teacher of the killed run, in order."""
 
 
 def files(attempts: list[Path]) -> dict[Path, tuple[int, int]]:
@@ -72,7 +72,7 @@ def finish(job: Job) -> None:
 
 
 def with_teacher(folder: Path, moment: random.Random) -> Story:
-    """Every term, full weights, schedules; killed while it asks, while it saves, and twice within an epoch."""
+    """Every term, full weights, schedules; killed during teacher requests, during a save, and twice within an epoch."""
     rows = [json.loads(line) for line in (DATA / "chance.jsonl").read_text().splitlines()]
     (folder / "rows.jsonl").write_text("\n".join(json.dumps(r | {"reference": None}) for r in rows[:4]))
     with (folder / "rows.jsonl").open("a") as file:
@@ -212,7 +212,7 @@ def test_every_text_is_the_same(story: Story) -> None:
     assert len(texts(story.unbroken)) == 2 * 4  # before the first step, after 4, 8 and 9
 
 
-def test_a_teacher_is_asked_again_only_what_was_in_flight(story: Story) -> None:
+def test_only_requests_in_flight_are_repeated_to_the_teacher(story: Story) -> None:
     times = Counter(story.asked)
     assert [question for question, n in times.items() if n > 1] == story.asked[2:3]
     assert (len(times), len(story.asked)) in [(4, 5), (0, 0)]  # the second story has no teacher

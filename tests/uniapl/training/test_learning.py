@@ -1,4 +1,4 @@
-"""A scripted bandit learns under each term alone and under all together: the signs are right."""
+"""Signs of the loss terms: a scripted bandit learns under each term alone and under all together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From rows to rollouts: who is verified, who is compared, and what a missing reward or score does."""
+"""Rollout collection: advantages, coefficients, missing rewards and scores, and background scoring."""
 
 from __future__ import annotations
 
@@ -118,11 +118,11 @@ def test_a_score_that_is_missing_is_left_out_and_counted(policy: Policy) -> None
 
 
 def test_too_many_missing_scores_end_the_job_and_name_a_row(policy: Policy) -> None:
-    with pytest.raises(ScoreError, match=r"failed on 1 of 3 answers.*row r1"):
+    with pytest.raises(ScoreError, match=r"for 1 of 3 answers.*row: r1"):
         explore(policy, {"one": 1.0, "three": 6.0}, adversarial={"max_failed_fraction": 0.3})
 
 
-def test_only_the_terms_that_a_prompt_serves_see_its_rollouts(policy: Policy) -> None:
+def test_rollouts_enter_only_the_terms_of_their_prompt(policy: Policy) -> None:
     prompts = [Prompt(row(), explored=True, compared=False), Prompt(row(), explored=False, compared=True)]
     sequences, metrics, judge = explore(policy, SCORES, prompts=prompts)
     assert [(s.advantage is None, s.coef is None) for s in sequences] == [(False, True)] * 3 + [(True, False)] * 3
@@ -170,7 +170,7 @@ def test_the_teachers_answer_may_carry_the_weight_instead(policy: Policy) -> Non
     assert teacher.coef == pytest.approx(0.5)
 
 
-def test_the_teachers_own_score_is_asked_for_only_when_it_is_needed(policy: Policy) -> None:
+def test_the_teachers_own_answer_is_scored_only_for_bt_margin(policy: Policy) -> None:
     scores = {**SCORES, "the answer": 6.0}
     for coef, asked in (("loo", 3), ("bt_margin", 4)):
         sequences, _, judge = explore(policy, scores, adversarial={"coef": coef})
@@ -186,7 +186,7 @@ def test_a_single_answer_per_prompt_is_compared_with_those_to_other_prompts(poli
 
 def test_a_teachers_score_that_is_missing_is_counted_too(policy: Policy) -> None:
     options = {"coef": "bt_margin", "max_failed_fraction": 0.2}
-    with pytest.raises(ScoreError, match=r"failed on 1 of 4 answers.*row r1"):
+    with pytest.raises(ScoreError, match=r"for 1 of 4 answers.*row: r1"):
         explore(policy, SCORES, adversarial=options)  # the teacher's own answer has no score
     sequences, metrics, _ = explore(policy, SCORES, adversarial={**options, "max_failed_fraction": 0.3})
     assert metrics["disc/failed"] == 1
@@ -216,7 +216,7 @@ def test_a_group_that_earns_thirds_has_no_variance(policy: Policy) -> None:
     assert [s.advantage for s in sequences] == [0] * 16
 
 
-def test_answers_that_cannot_be_judged_earn_nothing_and_are_counted(policy: Policy) -> None:
+def test_answers_that_cannot_be_verified_earn_nothing_and_are_counted(policy: Policy) -> None:
     """However many they are: all but one of this step's."""
     slow = replace(row(), reward=RegexReward(pattern="^(a+)+$"))
     broken = replace(row(), reward=JsonSchemaReward(json_schema={"type": "array", "items": {"$ref": "#"}}))
@@ -230,13 +230,13 @@ def test_answers_that_cannot_be_judged_earn_nothing_and_are_counted(policy: Poli
     assert [s.advantage is not None and s.advantage > 0 for s in sequences] == [False, True, False, *[False] * 3]
 
 
-def test_a_row_whose_gold_is_no_mathematics_is_named(policy: Policy) -> None:
+def test_a_row_with_an_unreadable_gold_is_named(policy: Policy) -> None:
     prompts = [Prompt(replace(row(), reward=MathReward(answer="$$")), explored=True, compared=False)]
     with pytest.raises(RewardError, match=r"row r1: .*'\$\$' is not mathematics"):
         explore(policy, SCORES, prompts=prompts, alpha=0, lambda_adv=0)
 
 
-def test_such_a_row_among_others_ends_no_job(policy: Policy) -> None:
+def test_one_such_row_among_others_does_not_end_the_job(policy: Policy) -> None:
     unusable, usable = replace(row(), reward=MathReward(answer="$$")), replace(row(), reward=RegexReward(pattern="a"))
     prompts = [Prompt(each, explored=True, compared=False) for each in (unusable, usable)]
     sequences, metrics, _ = explore(policy, SCORES, prompts=prompts, alpha=0, lambda_adv=0)
@@ -265,7 +265,7 @@ class OneByOne(Scripted):
         return groups
 
 
-def test_answers_are_judged_while_others_are_sampled_and_nothing_else_changes(
+def test_background_scoring_changes_nothing_but_the_time(
     policy: Policy, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(MODELS / "tiny-random-llama")
@@ -366,7 +366,7 @@ def test_a_group_that_is_sampled_anew_is_scored_anew(policy: Policy, pool: Rewar
     assert sorted(verified) == sorted(stale + [name + text for name in "abc" for text in ("one", "two, or", "four")])
 
 
-def test_what_fails_in_the_background_fails_when_it_is_taken(policy: Policy, pool: RewardPool) -> None:
+def test_an_error_in_the_background_is_raised_with_its_result(policy: Policy, pool: RewardPool) -> None:
     judge = Remote(SCORES)
     judge.broken = True
     with pytest.raises(ServerError, match="no answer"):

@@ -1,4 +1,4 @@
-"""SIGTERM in the middle of a step: the last finished policy is saved at once; what was under way leaves no trace."""
+"""SIGTERM within a step: the last finished step is saved at once, and the unfinished one leaves no trace."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ else:
 sys.argv = ["uniapl", *sys.argv[2:]]
 runpy.run_module("uniapl", run_name="__main__", alter_sys=True)
 """
-"""`python -m uniapl` that is asked to stop while it loads."""
+"""`python -m uniapl` that gets SIGTERM while it loads."""
 
 
 @pytest.mark.parametrize("when", ["imports", "student"])

@@ -47,7 +47,7 @@ Learner.update = stopped
 sys.argv = ["uniapl", *sys.argv[1:]]
 runpy.run_module("uniapl", run_name="__main__", alter_sys=True)
 """
-"""`python -m uniapl` that is asked to stop in its fourth step, between the rollouts and the update."""
+"""`python -m uniapl` that gets SIGTERM in its fourth step, between the rollouts and the update."""
 
 
 def run_file(folder: Path, *, resume_from: str | None = None, **changes: Any) -> Path:
@@ -116,7 +116,7 @@ def test_all_three_terms_are_alive_in_every_step(unbroken: Path) -> None:
     assert sum(r.values["uniapl/grad_norm_grpo"] > 0 for r in steps) >= 3  # 0 where no group has variance
 
 
-def test_reports_number_themselves_and_tell_the_whole_story(unbroken: Path) -> None:
+def test_reports_are_numbered_and_complete(unbroken: Path) -> None:
     found = reports(unbroken)
     assert [r.seq for r in found] == list(range(1, len(found) + 1))
     assert {r.phase for r in found if isinstance(r, PhaseReport)} == {
@@ -242,7 +242,7 @@ def test_the_profile_is_measured_stored_and_drawn(unbroken: Path) -> None:
 
 
 def rewarded(folder: Path, answers: dict[int, str]) -> list[dict[str, Any]]:
-    """Four rows in `folder/rows.jsonl` that ask for exactly their reference, or for what `answers` says."""
+    """Four rows in `folder/rows.jsonl` whose rewards expect their reference, or the given `answers`."""
     rows = [json.loads(line) for line in (DATA / "chance.jsonl").read_text().splitlines()][:4]
     for i, row in enumerate(rows):
         row["reward"] = {"type": "exact_match", "answer": answers.get(i, row["reference"])}
@@ -313,7 +313,7 @@ def test_a_base_student_trains_with_a_template_of_the_spec(tmp_path: Path) -> No
     assert "message['content']" in (saved / "chat_template.jinja").read_text()
 
 
-def test_a_student_that_cannot_share_prompts_trains_all_the_same_and_says_so(tmp_path: Path) -> None:
+def test_a_student_that_cannot_share_prompts_trains_with_a_warning(tmp_path: Path) -> None:
     student = tmp_path / "student"
     shutil.copytree(MODELS / "tiny-random-llama", student)
     config = json.loads((student / "config.json").read_text())
@@ -353,7 +353,7 @@ def _text(path: Path) -> str:
         ({"data": {"max_prompt_tokens": 3}}, "invalid_dataset", "none of 8 rows is within"),
     ],
 )
-def test_a_users_mistake_ends_with_64_and_says_which(
+def test_a_users_mistake_ends_with_64_and_is_named(
     tmp_path: Path, changes: dict[str, Any], code: str, says: str
 ) -> None:
     status, errors = train(run_file(tmp_path, **changes))
@@ -381,7 +381,7 @@ def test_a_single_rank_trains(ranks: str | None) -> None:
     assert launcher_problem({} if ranks is None else {"WORLD_SIZE": ranks}) is None
 
 
-def test_a_spec_that_is_none_is_explained_on_the_terminal(tmp_path: Path) -> None:
+def test_an_invalid_spec_is_explained_on_the_terminal(tmp_path: Path) -> None:
     status, errors = train(run_file(tmp_path, alpha=3, learning_rate=1))
     assert status == 64
     assert "spec.alpha: Input should be less than or equal to 1" in errors

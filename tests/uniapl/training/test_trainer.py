@@ -39,7 +39,7 @@ ROW = EncodedRow("r1", "a prompt", [5, 6], "an answer", [7, 2], None)
 
 
 class Log(list[str]):
-    """What happened, in order; `at` calls a function when an entry is written."""
+    """Calls in order; `at` maps an entry to a function that runs when it is written."""
 
     def __init__(self) -> None:
         self.at: dict[str, Callable[[], None]] = {}
@@ -84,7 +84,7 @@ class FakeCollector:
 
 
 class Bench:
-    """A trainer of fakes in a run directory, and what it has done."""
+    """A trainer with fakes in a run directory, and its log."""
 
     def __init__(self, folder: Path, reporter: Reporter, signals: Signals, *, done: int = 0, **given: Any) -> None:
         options = given.pop("options", {})
@@ -148,7 +148,7 @@ def profiled() -> Evaluation:
 
 @pytest.fixture
 def signals(monkeypatch: pytest.MonkeyPatch) -> Signals:
-    """Those of this process, which no signal reaches."""
+    """Signal state of this process, without handlers."""
     signals = Signals()
     monkeypatch.setattr("uniapl.run.signals._installed", signals)
     monkeypatch.setattr("uniapl.training.trainer.draw", lambda folder: folder)  # a second of matplotlib
@@ -156,7 +156,7 @@ def signals(monkeypatch: pytest.MonkeyPatch) -> Signals:
 
 
 def stop(signals: Signals) -> Callable[[], None]:
-    """What a component does that gets SIGTERM while it works."""
+    """SIGTERM during the work of a component."""
 
     def now() -> None:
         signals.stop = True
@@ -269,7 +269,7 @@ def test_a_stop_drops_the_phase_and_saves_the_last_finished_step(
 @pytest.mark.parametrize(
     ("at", "saved", "finished"), [("learn", [1], False), ("save 2", [2], False), ("save 3", [2, 3], True)]
 )
-def test_what_may_not_be_broken_off_is_finished(
+def test_learning_and_saving_are_not_interrupted(
     at: str, saved: list[int], finished: bool, make: Make, signals: Signals
 ) -> None:
     bench = make("run", evaluation=None, schedule={"checkpoint_every": 2})
@@ -279,7 +279,7 @@ def test_what_may_not_be_broken_off_is_finished(
     assert bench.log.count(f"save {saved[-1]}") == 1
 
 
-def test_an_evaluation_that_a_stop_broke_off_is_made_up_for_in_a_checkpoint(make: Make, signals: Signals) -> None:
+def test_an_interrupted_last_evaluation_is_repeated_and_saved(make: Make, signals: Signals) -> None:
     first = make("1", evaluation=profiled)
     first.log.at["evaluate"] = stop(signals)
     assert not first.trainer.train()
@@ -322,7 +322,7 @@ def test_an_update_that_diverges_is_reported_and_not_saved(make: Make) -> None:
     assert bench.saved == []
 
 
-def test_a_resumed_trainer_goes_on_from_the_state_of_the_checkpoint(make: Make) -> None:
+def test_a_resumed_trainer_restores_the_state_of_the_checkpoint(make: Make) -> None:
     first = make("1", metrics={"entropy": math.nan}, schedule={"steps": 2})
     assert first.trainer.train()
     second = make("2", metrics={"entropy": math.nan}, done=2)
