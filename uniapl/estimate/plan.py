@@ -1,4 +1,4 @@
-"""A job before it runs: its rows, its models' shapes, and what follows from them."""
+"""Inputs of the estimate (shapes of models, lengths of rows) and the quantities computed from them."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def read_entries(spec: JobSpec, student: ModelSource, files: Sequence[tuple[Path
 
     Args:
         spec: the job.
-        student: whose tokens are counted.
-        files: each entry's dataset, and how many rows it has.
+        student: the model whose tokenizer counts tokens.
+        files: file and number of rows of each entry's dataset.
     """
     entries = []
     for given, (path, rows) in zip(spec.dataset_mix, files, strict=True):
@@ -56,13 +56,13 @@ def read_entries(spec: JobSpec, student: ModelSource, files: Sequence[tuple[Path
 
 
 def longest(spec: JobSpec) -> list[Entry]:
-    """The rows of the mix, were each as long as `data` allows."""
+    """The rows of the mix, if each were as long as `data` allows."""
     row = RowLengths(spec.data.max_prompt_tokens, spec.data.max_reference_tokens)
     return [Entry(given.role, 1, Sample([row], looked_at=1, share=1.0)) for given in spec.dataset_mix]
 
 
 def memory(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Device) -> MemoryEstimate:
-    """What the run takes on a machine's processors, or on its accelerator."""
+    """Memory of the run on a CPU or a GPU."""
     found = {
         level: peak(spec, models.student, models.judge, step_of(spec, entries, level), level, device)
         for level in LEVELS
@@ -76,12 +76,12 @@ def memory(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Devi
 
 
 def least(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Device) -> int:
-    """Bytes that the run takes at least: `memory(…).total.low`."""
+    """Lowest memory of the run in bytes: `memory(…).total.low`."""
     return round(peak(spec, models.student, models.judge, step_of(spec, entries, "low"), "low", device)[1])
 
 
 def usual_step(spec: JobSpec, entries: Sequence[Entry], answer: float | None) -> Step:
-    """A step with usual rows; its answers are as long as `answer`, or as allowed."""
+    """A step with usual rows; its completions have `answer` tokens, or as many as allowed."""
     return step_of(spec, entries, "low", round(answer or spec.rollout.max_new_tokens))
 
 

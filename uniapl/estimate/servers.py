@@ -1,8 +1,8 @@
-"""The memory that vLLM takes of a GPU beside the trainer.
+"""Memory of a vLLM server on a GPU beside the trainer.
 
-It takes the share of its card that it is told, when it starts: what weights and a forward pass leave of that holds keys
-and values. Too little for one text of the greatest length, and it ends; more than all requests at once can use is of no
-use. The formulas are not set against measurements on a GPU.
+vLLM reserves a fixed share of its GPU at its start; what weights and a forward pass leave of it is the key-value cache.
+A cache too small for one sequence of the maximum length is an error; more than all concurrent requests need is unused.
+The formulas have not been compared with measurements on a GPU.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from uniapl.spec.estimate import Bytes
 from uniapl.spec.job import JobSpec
 
 BATCHED_TOKENS = 8192
-"""Of one forward pass: what vLLM 0.32 takes on cards of 70 to 160 GiB; 2048 on smaller ones, 16384 on larger."""
+"""Tokens of one forward pass: the default of vLLM 0.32 on GPUs of 70 to 160 GiB (2048 below, 16384 above)."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """What a server asks of its card."""
+    """Requirements of a server on its GPU."""
 
     need: Bytes | None
-    """From what it cannot start without, to what it can use; `None` where the model's size is not known."""
+    """From the minimum to start to the most it can use; `None` where the model's size is unknown."""
     fraction: float | None
-    """Its share, where the spec says it."""
+    """Its share, where the spec sets it."""
 
 
 def servers_of(
@@ -50,7 +50,7 @@ def servers_of(
 
 
 def sequences(spec: JobSpec, sampler: VllmSampler) -> int:
-    """Answers that a server samples at once at most."""
+    """Most completions that a server samples concurrently."""
     profiled = spec.evaluation.profile_completions if spec.evaluation else 1
     return sampler.concurrency * max(spec.grpo.group_size, profiled)
 
