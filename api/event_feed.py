@@ -105,17 +105,17 @@ class EventFeed:
             known = {job_id: feed.last for job_id, feed in self._feeds.items() if not feed.over}
             if known:
                 try:
-                    found = await run_in_threadpool(self._poll, known)
+                    updates = await run_in_threadpool(self._poll, known)
                 except SQLAlchemyError as error:  # readers get heartbeats, and later the events
                     logger.warning("the database does not respond: %s", getattr(error, "orig", error))
-                    found = {}
-                for job_id, update in found.items():
+                    updates = {}
+                for job_id, update in updates.items():
                     if job_id in self._feeds:
                         self._feeds[job_id].take(update)
             await asyncio.sleep(POLL_S)
 
     def _poll(self, known: dict[str, int]) -> dict[str, Update]:
-        found = {}
+        updates = {}
         ids = list(known)
         with reading(self._engine) as session:
             for start in range(0, len(ids), BATCH):
@@ -128,8 +128,8 @@ class EventFeed:
                     if newest > known[job_id] or over:
                         lines = [line_of(row) for row in events.after(session, job_id, known[job_id], BATCH)]
                         complete = not lines or lines[-1].seq >= newest
-                        found[job_id] = Update(lines, over=over and complete)
-        return found
+                        updates[job_id] = Update(lines, over=over and complete)
+        return updates
 
 
 def line_of(row: Event) -> Line:

@@ -44,8 +44,8 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
         if created is None:
             raise
         with caller.reading() as session:  # the response of the commit may be lost although it succeeded
-            found = session.get(Row, created.id)
-        if found is None:
+            stored = session.get(Row, created.id)
+        if stored is None:
             raise
         return created
 

@@ -40,12 +40,12 @@ def validate(caller: Caller, given: dict[str, Any]) -> Validation:
 
 
 def _field_problems(error: ValidationError, given: dict[str, Any]) -> list[SpecProblem]:
-    found = [
+    problems = [
         problem
         for details in error.errors()
         for problem in field_problems({**details, "loc": ("body", *details["loc"])}, given)
     ]
-    return [SpecProblem(param=p["param"], code=INVALID_FIELD, message=p["reason"], hint=None) for p in found]
+    return [SpecProblem(param=p["param"], code=INVALID_FIELD, message=p["reason"], hint=None) for p in problems]
 
 
 def _look_up(caller: Caller, given: dict[str, Any], problems: list[SpecProblem]) -> None:
@@ -67,23 +67,23 @@ def _look_up(caller: Caller, given: dict[str, Any], problems: list[SpecProblem])
 def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[str]:
     """Add the problems of a spec with valid fields; returns warnings."""
     checks = Checks(caller, spec)
-    found = list(checks.remote())
+    errors = list(checks.remote())
     with caller.reading() as session:
-        found += checks.stored(session)
-    if not found:
-        found += checks.capacity()
-    problems += map(_problem, found)
-    return [] if found else _warnings(caller, spec, checks.models)
+        errors += checks.stored(session)
+    if not errors:
+        errors += checks.capacity()
+    problems += map(_problem, errors)
+    return [] if errors else _warnings(caller, spec, checks.models)
 
 
 def _warnings(caller: Caller, spec: JobSpec, models: dict[str, ModelSource]) -> list[str]:
-    found = estimate.estimate(caller, spec, models)
+    result = estimate.estimate(caller, spec, models)
     unused = [
         f"{role.left_out:.0%} of the rows of role {role.role!r} exceed the limits of `data` and are not used"
-        for role in found.roles
+        for role in result.roles
         if role.left_out > 0
     ]
-    return unused + [f"memory: {found.reasons[0]}"] * (found.verdict != "fits")
+    return unused + [f"memory: {result.reasons[0]}"] * (result.verdict != "fits")
 
 
 @contextmanager

@@ -115,8 +115,8 @@ def _memory(
     except ShapeUnknown as unknown:
         return None, "unknown", f"the size of a model is unknown: {unknown}"
     if not hardware:
-        found = plan.memory(spec, models, entries, "cpu")
-        return found, "unknown", "no worker is alive; the memory is that of a machine without a GPU"
+        memory = plan.memory(spec, models, entries, "cpu")
+        return memory, "unknown", "no worker is alive; the memory is that of a machine without a GPU"
     by_device = {device: plan.memory(spec, models, entries, device) for device in {device_of(w) for w in hardware}}
     servers = servers_of(spec, job.sources.__getitem__, read_shape)
     placed = [(worker, place(worker, by_device[device_of(worker)].total, servers)) for worker in hardware]

@@ -148,7 +148,7 @@ def largest(spec: JobSpec, student: ModelShape, step: Step, device: Device = "cp
     sequences = step.demonstrations + step.rollouts
     limit, width = spec.resources.micro_batch_tokens, kept(spec, student, device)
     layout = fastest_layout(gpu=device == "gpu")
-    found, count = PackSize(0, 0, True), 0
+    largest_pack, count = PackSize(0, 0, True), 0
     for rows in cut(sequences, limit, layout):
         count += 1
         W = row_length(rows, layout)
@@ -157,9 +157,9 @@ def largest(spec: JobSpec, student: ModelShape, step: Step, device: Device = "cp
         tokens = round(more * len(rows) * W)
         logits = min(round(more * completions) * student.vocab, max(CHUNK_LOGITS, student.vocab))
         size = PackSize(tokens, logits, False)
-        if _size(size, width) > _size(found, width):
-            found = size
-    return replace(found, is_only_one=count == 1 and step.each == 1)
+        if _size(size, width) > _size(largest_pack, width):
+            largest_pack = size
+    return replace(largest_pack, is_only_one=count == 1 and step.each == 1)
 
 
 def _size(pack: PackSize, width: int) -> int:

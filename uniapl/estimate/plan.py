@@ -63,16 +63,16 @@ def longest(spec: JobSpec) -> list[Entry]:
 
 def memory(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Device) -> MemoryEstimate:
     """Memory of the run on a CPU or a GPU."""
-    found = {
+    peaks = {
         level: peak(spec, models.student, models.judge, step_of(spec, entries, level), level, device)
         for level in LEVELS
     }
     parts = {
-        name: Bytes(**{level: round(parts[name]) for level, (parts, _) in found.items()})
-        for name, size in found["high"][0].items()
+        name: Bytes(**{level: round(parts[name]) for level, (parts, _) in peaks.items()})
+        for name, size in peaks["high"][0].items()
         if size
     }
-    return MemoryEstimate(device=device, parts=parts, total=Bytes(**{k: round(size) for k, (_, size) in found.items()}))
+    return MemoryEstimate(device=device, parts=parts, total=Bytes(**{k: round(size) for k, (_, size) in peaks.items()}))
 
 
 def least(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Device) -> int:
@@ -91,15 +91,15 @@ def roles(spec: JobSpec, entries: Sequence[Entry]) -> list[RoleEstimate]:
 
 
 def _role(spec: JobSpec, role: Role, entries: Sequence[Entry]) -> RoleEstimate:
-    mine = [entry for entry in entries if entry.role == role]
+    of_role = [entry for entry in entries if entry.role == role]
     weights = [given.weight for given in spec.dataset_mix if given.role == role]
     share = sum(weights) / sum(given.weight for given in spec.dataset_mix)
     drawn = share * spec.schedule.steps * spec.schedule.prompts_per_step
-    rows = sum(entry.rows for entry in mine)
-    used = sum(entry.rows * len(entry.sample.lengths) / max(entry.sample.looked_at, 1) for entry in mine)
+    rows = sum(entry.rows for entry in of_role)
+    used = sum(entry.rows * len(entry.sample.lengths) / max(entry.sample.looked_at, 1) for entry in of_role)
 
     def projected(tokens: Callable[[RowLengths], int]) -> int:
-        sums = (sum(map(tokens, entry.sample.lengths)) / entry.sample.share for entry in mine if entry.sample.share)
+        sums = (sum(map(tokens, entry.sample.lengths)) / entry.sample.share for entry in of_role if entry.sample.share)
         return round(sum(sums))
 
     return RoleEstimate(

@@ -36,17 +36,17 @@ def servers_of(
     spec: JobSpec, source_of: Callable[[str], ModelSource], read: Callable[[ModelSource], ModelShape]
 ) -> dict[ServerRole, Server]:
     """The servers that a worker starts for a job."""
-    found: dict[ServerRole, Server] = {}
+    servers: dict[ServerRole, Server] = {}
     for role, options in spec.servers.items():
         name = spec.student if role == "rollout" else spec.discriminator.model or spec.student
         try:
             shape = read(source_of(name))
         except ShapeUnknown:
-            found[role] = Server(None, options.gpu_memory_fraction)
+            servers[role] = Server(None, options.gpu_memory_fraction)
             continue
         low, high = (_need(spec, shape, options, level) for level in ("low", "high"))
-        found[role] = Server(Bytes(low=low, expected=high, high=high), options.gpu_memory_fraction)
-    return found
+        servers[role] = Server(Bytes(low=low, expected=high, high=high), options.gpu_memory_fraction)
+    return servers
 
 
 def sequences(spec: JobSpec, sampler: VllmSampler) -> int:

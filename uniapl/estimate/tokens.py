@@ -67,7 +67,7 @@ def count(path: Path, source: ModelSource, options: DataOptions, *, references: 
 def _count(path: Path, source: ModelSource) -> tuple[list[RowLengths], float]:
     """Lengths of the sampled rows, and their share of the file's bytes; cached, since a dataset never changes."""
     length = Counter(source)
-    found, size = [], 0
+    lengths, size = [], 0
     for line in _lines(path):
         if size > BYTES:
             break
@@ -78,8 +78,8 @@ def _count(path: Path, source: ModelSource) -> tuple[list[RowLengths], float]:
             except ValidationError:  # a row of a newer release, which this trainer refuses too
                 continue
             prompt = TEMPLATE_TOKENS + sum(length(message.content) for message in row.messages)
-            found.append(RowLengths(prompt, None if row.reference is None else length(row.reference) + 1))
-    return found, size / path.stat().st_size
+            lengths.append(RowLengths(prompt, None if row.reference is None else length(row.reference) + 1))
+    return lengths, size / path.stat().st_size
 
 
 def _lines(path: Path) -> Iterator[bytes]:

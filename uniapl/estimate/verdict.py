@@ -37,8 +37,8 @@ def misfit_of(plans: Sequence[GpuPlan]) -> tuple[str, str] | None:
 
 def judge(hardware: Hardware, plans: Sequence[GpuPlan]) -> tuple[Verdict, str]:
     """The verdict on a worker, by its fullest memory that the job would use, and the reason."""
-    if (found := misfit_of(plans)) is not None:
-        return "does_not_fit", found[1]
+    if (misfit := misfit_of(plans)) is not None:
+        return "does_not_fit", misfit[1]
     plan = _fullest(plans)
     has, total, where = plan.memory, plan.total, _where(plan)
     range_ = f"{gigabytes(total.low)} to {gigabytes(total.high)}{_parts(plan, 'expected')}"
