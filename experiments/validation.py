@@ -102,8 +102,11 @@ def _rows(spec: JobSpec) -> tuple[list[str], list[str]]:
 def _load(spec: JobSpec, source: ModelSource) -> Discriminator:
     import transformers
 
-    if spec.discriminator.type == "learned":
-        raise SpecError("a learned discriminator knows nothing before training", param="discriminator.type")
+    if spec.discriminator.trained:
+        raise SpecError(
+            "a learned discriminator has no weights before training, so it cannot be validated",
+            param="discriminator.type",
+        )
 
     from uniapl.discriminators.load import discriminator_server, load_discriminator
     from uniapl.model.device import find_device

@@ -1,7 +1,7 @@
-"""`make mutants`: break the method line by line, and list the tests that notice.
+"""Mutation tests of the method (`make mutants`): the tests that fail when one line of the library is broken.
 
-Each mutant is a copy of the library with one line altered: of the objective, the coefficients, the advantages, the
-learner, the pack, attention, layers or the head. Exit status 1 if any survives.
+Each mutant is a copy of the library with one line altered: in the objective, coefficients, advantages, learner, packed
+batches, attention, layers or head. The exit status is 1 if a mutant survives.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ MUTANTS = [  # what is broken, file, line, its replacement
     ("order within a branch", "batching/packed", "same_tree & on_path & (key <= query)", "same_tree & on_path"),
     ("a branch's positions", "batching/packed", "(token, P + at, t, b)", "(token, at, t, b)"),
     ("a branch's first token", "batching/packed", "[fork, *range(start, start + n - 1)]", "[start - 1, *range(start, start + n - 1)]"),
-    ("a branch sees its prompt", "model/cpu/tree_attention", "else [prompt, own]", "else [own]"),
-    ("a branch sees its beginning", "model/cpu/tree_attention", "else [prompt, own]", "else [prompt, here]"),
+    ("a branch attends to its prompt", "model/cpu/tree_attention", "else [prompt, segment]", "else [segment]"),
+    ("a branch attends to its beginning", "model/cpu/tree_attention", "else [prompt, segment]", "else [prompt, queries]"),
     ("order within a block", "model/cpu/tree_attention", "triu_(1)", "triu_(n)"),
     ("scale of the queries' gradient", "model/cpu/tree_attention", "torch.bmm(grad, k) * ctx.scale", "torch.bmm(grad, k)"),
     ("sum over blocks", "model/cpu/tree_attention", "total[0, :, tokens] += part", "total[0, :, tokens] = part"),
@@ -102,12 +102,12 @@ MUTANTS = [  # what is broken, file, line, its replacement
 def main() -> int:
     """Run the tests against every mutant; returns the exit status."""
     survivors = 0
-    with ThreadPoolExecutor(2) as pool:  # each waits for a process of one thread
-        found = pool.map(lambda mutant: run(*mutant[1:]), MUTANTS)
-        for (label, module, *_), killers in zip(MUTANTS, found, strict=True):
+    with ThreadPoolExecutor(2) as pool:  # each waits for a process with one thread
+        results = pool.map(lambda mutant: run(*mutant[1:]), MUTANTS)
+        for (label, module, *_), killers in zip(MUTANTS, results, strict=True):
             survivors += not killers
             print(f"{label:36} {module + '.py':28} {', '.join(killers) or 'SURVIVES'}", flush=True)
-    print(f"{len(MUTANTS) - survivors} of {len(MUTANTS)} mutants are noticed")
+    print(f"{len(MUTANTS) - survivors} of {len(MUTANTS)} mutants are detected")
     return 1 if survivors else 0
 
 

@@ -1,4 +1,7 @@
-"""`python -m uniapl train run.json`: a training run without the service. It ends with an `ExitStatus`."""
+"""Command line of the trainer: `python -m uniapl train run.json` runs one job without the service.
+
+The process ends with an `ExitStatus`.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,12 @@ from uniapl.spec.base import field_path
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m uniapl", description="Train with UniAPL.")
+    parser = argparse.ArgumentParser(prog="python -m uniapl", description="Run UniAPL training.")
     commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser("train", help="train as run.json says")
-    train.add_argument("run", type=Path, help="a RunConfig as JSON; see docs/train.md")
-    train.add_argument("--parent-pid", type=int, help="die when this parent process does")
-    train.add_argument("--secrets-stdin", action="store_true", help="read a JSON object of secrets from the input")
+    train = commands.add_parser("train", help="train the run of a run.json")
+    train.add_argument("run", type=Path, help="path of a RunConfig as JSON; see docs/train.md")
+    train.add_argument("--parent-pid", type=int, help="exit when this parent process dies")
+    train.add_argument("--secrets-stdin", action="store_true", help="read secrets as a JSON object from standard input")
     arguments = parser.parse_args(argv)
     if (refused := launcher_problem(os.environ)) is not None:
         print(f"error: {refused}", file=sys.stderr)
@@ -61,17 +64,17 @@ def main(argv: list[str] | None = None) -> int:
 def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credentials) -> int:
     redactor = credentials.redactor(run.spec)
     redactor.guard_outputs()
-    gc.disable()  # torch and transformers bring a million objects, none of which is garbage
+    gc.disable()  # importing torch and transformers creates a million objects, none of which is garbage
     with signals.loading():
-        import transformers  # they load here, after the arguments are known to be good
+        import transformers  # slow to import, so after the arguments are checked
 
         from uniapl.rewards.pool import RewardPool
         from uniapl.run.reporter import Reporter
         from uniapl.training.setup import log_environment, prepare
 
-    gc.freeze()  # nor need it look at them ever again
+    gc.freeze()  # later collections skip these objects too
     gc.enable()
-    transformers.utils.logging.disable_progress_bar()  # the log is read by people, and its tail by the service
+    transformers.utils.logging.disable_progress_bar()  # progress bars would fill the log
     try:
         print(log_environment(), file=sys.stderr)
         tracing.start("uniapl-trainer")
@@ -87,7 +90,7 @@ def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credenti
                 print_end(run, trainer.done)
             except Exception as raised:
                 if (error := _known(raised)) is not None:
-                    with suppress(OSError):  # a full disk may refuse this too
+                    with suppress(OSError):  # fails too on a full disk
                         reporter.error(error)
                 raise
     except Exception as raised:
@@ -96,19 +99,19 @@ def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credenti
         try:
             print(f"error: {error.code}: {error.message}", file=sys.stderr)
         except OSError:
-            sys.stderr = None  # the interpreter would try again at its end, and fail with a status of its own
+            sys.stderr = None  # else the interpreter flushes it at exit, and fails with another status
         return _exit_status(error)
     return ExitStatus.DONE if finished else ExitStatus.REQUEUE
 
 
 def _known(raised: Exception) -> UniaplError | None:
-    """What ended the run, if it is one of the errors that have a name."""
+    """The error as a `UniaplError`; `None` for an unexpected one."""
     if isinstance(raised, UniaplError):
         return raised
     if (write := no_space(raised)) is None:
         return None
-    hint = "free disk space, then resume from the last checkpoint, which is whole; or lower schedule.keep_checkpoints"
-    return DiskFullError(f"a file could not be written: {write}", hint=hint)
+    hint = "free disk space or lower schedule.keep_checkpoints, then resume from the last checkpoint, which is complete"
+    return DiskFullError(f"cannot write a file: {write}", hint=hint)
 
 
 def _exit_status(error: UniaplError) -> int:

@@ -25,7 +25,7 @@ def answer(
     media_type: str,
     filename: str | None = None,
     headers: Mapping[str, str] | None = None,
-    redirect: bool = False,
+    immutable: bool = False,
 ) -> Response | None:
     """The response; `None` where the file does not exist.
 
@@ -36,7 +36,7 @@ def answer(
         media_type: of the file.
         filename: under which a browser saves it; without, the browser displays it.
         headers: further headers of the response.
-        redirect: whether the client may be sent to the bucket; only for files that never change.
+        immutable: whether the file never changes; the store may then redirect the client to the bucket.
     """
     disposition = f"attachment; filename*=utf-8''{quote(filename, safe='')}" if filename else "inline"
     sent = {**(headers or {}), "content-disposition": disposition}
@@ -46,7 +46,7 @@ def answer(
     size = artifacts.objects.size(name)
     if size is None:
         return None
-    if redirect and (url := artifacts.objects.download_url(name, filename=filename or name.rpartition("/")[2])):
+    if immutable and (url := artifacts.objects.download_url(name, filename=filename or name.rpartition("/")[2])):
         return RedirectResponse(url, 307)
     sent |= {"accept-ranges": "bytes"}
     match = _RANGE.fullmatch(request.headers.get("range", ""))

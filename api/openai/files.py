@@ -134,8 +134,7 @@ def get_file_content(file_id: FileId, caller: ReadsJobs, request: Request) -> Re
     _get(caller, file_id)
     artifacts = caller.service.artifacts
     name = artifacts.relative(artifacts.dataset(file_id))
-    redirect = caller.service.settings.artifacts_redirect
-    rows = file_response.answer(request, artifacts, name, media_type="application/jsonl", redirect=redirect)
+    rows = file_response.answer(request, artifacts, name, media_type="application/jsonl", immutable=True)
     if rows is None:
         raise NotFound("dataset", file_id)
     return rows

@@ -109,7 +109,7 @@ def download_file(checkpoint_id: str, name: str, caller: ReadsCheckpoints, reque
         media_type="application/octet-stream",
         filename=name,
         headers={"x-checksum-sha256": hashes[name]},
-        redirect=caller.service.settings.artifacts_redirect,
+        immutable=True,
     )
     if file is None:
         raise NotFound("file", name)

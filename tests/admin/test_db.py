@@ -90,5 +90,5 @@ def test_a_database_that_does_not_answer_is_an_error_without_a_stack(tmp_path: P
     for action in ("check", "upgrade"):
         status, told = run(away, action)
         assert status == 1
-        assert told.startswith("error: the database does not answer: ")
+        assert told.startswith("error: the database is unreachable: ")
         assert "Traceback" not in told

@@ -1,4 +1,4 @@
-"""A small student with its objective, and sequences as one pack."""
+"""Helpers: a small student with its objective, and sequences as one packed batch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALIKE = [Sequence(PROMPT, [i, i], advantage=0.0, coef=0.0, old_logprobs=[-2.0, -
 
 
 def tiny(*, lora: bool = False, layers: int = 2) -> Policy:
-    """A random Llama in float64 with grouped heads; with `lora`, adapters that change something already."""
+    """A random Llama in float64 with grouped heads; with `lora`, adapters with non-zero weights."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -64,13 +64,13 @@ def trained(policy: Policy) -> list[Tensor]:
 
 
 def one_pack(sequences: list[Sequence], kind: Any = "trees") -> PackedBatch:
-    """All of them; those of the same length in their order, longer trees first."""
+    """All sequences in one batch; longer trees first, trees of equal length in their order."""
     (packed,) = pack(sequences, 10_000, pad_id=0, device=torch.device("cpu"), layout=Layout(kind))
     return packed
 
 
 def gradient_of_a_group(policy: Policy) -> tuple[Tensor, ...]:
-    """Of the summed log-probabilities of four answers to one prompt, by the parameters that are trained."""
+    """The gradient of the summed log-probabilities of four completions of one prompt, by trainable parameters."""
     packed = one_pack([Sequence([5, 6, 7], [i, 8, 9]) for i in range(4)], "trees")
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     return torch.autograd.grad(completion_logprobs(policy.model, packed, temperature=1.0)[0].sum(), parameters)

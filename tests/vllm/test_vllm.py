@@ -1,4 +1,4 @@
-"""The real vLLM beside a trainer, on CPU (`make vllm`): what it says is what the same models say in this process."""
+"""The real vLLM beside a trainer, on CPU (`make vllm`), compared with the same models in this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from uniapl_client import Client
 from embedded.service import EmbeddedService
 from tests.conftest import MODELS, ROOT
 from tests.e2e.conftest import CHANCE, IMPATIENT, wait_for
-from tests.uniapl.discriminators.test_polar import TOKENS, write_model
+from tests.uniapl.discriminators.polar_model import TOKENS, write_model
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.discriminators.embedding import EmbeddingDiscriminator
 from uniapl.discriminators.polar import PolarDiscriminator
@@ -92,7 +92,7 @@ GROUPS: set[int] = set()
 
 
 def vllms() -> list[psutil.Process]:
-    """Living processes of vLLM; some give themselves another name and overwrite their environment."""
+    """Running processes of vLLM; some change their name and overwrite their environment."""
     found = []
     for process in psutil.process_iter(["status"]):
         try:
@@ -146,14 +146,14 @@ def test_minilm_scores_as_in_process_and_its_engine_may_be_killed(client: Client
     assert (done.step, done.attempt) == (40, 1)
     said = [message for message in told(client, job.id) if "server" in message]
     print(*said, sep="\n")
-    assert any("starting it again (1 of 3)" in message for message in said)
+    assert any("restarting it (1 of 3)" in message for message in said)
     here = EmbeddingDiscriminator(
         ModelSource(path=str(MODELS / "all-minilm-l6-v2")), batch_size=8, device=torch.device("cpu")
     )
     check_scores(client, job.id, here)
 
 
-def test_a_reward_model_scores_as_in_process_by_polars_road(
+def test_a_reward_model_scores_as_in_process(
     client: Client, service: EmbeddedService, spec: dict[str, Any], reward_model: ModelSource
 ) -> None:
     served = {"type": "polar", "model": "tiny-reward-model", "backend": vllm(), "batch_size": 4}
@@ -167,10 +167,12 @@ def test_a_reward_model_scores_as_in_process_by_polars_road(
 
 
 @pytest.mark.parametrize("lora", [None, {"rank": 8}], ids=["weights", "adapters"])
-def test_the_newest_weights_answer(client: Client, spec: dict[str, Any], lora: dict[str, Any] | None) -> None:
+def test_completions_come_from_the_newest_weights(
+    client: Client, spec: dict[str, Any], lora: dict[str, Any] | None
+) -> None:
     rollout = {"max_new_tokens": 12, "backend": vllm()}
     job_id = finished(client, {**spec, "rollout": rollout, "lora": lora})
-    wait_for(lambda: vllms() == [], timeout_s=30)  # nobody else can use a server that has this job's weights
+    wait_for(lambda: vllms() == [], timeout_s=30)  # no other job can use a server with this job's weights
     print(*[message for message in told(client, job_id) if "server" in message], sep="\n")
     found = metrics(client, job_id)
     for name in ("time/sync_weights", "time/generate", "time/scoring_hidden", "sampling/sampling_logp_difference/mean"):

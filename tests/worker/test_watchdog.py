@@ -62,7 +62,7 @@ def test_a_step_may_take_ten_times_the_usual_and_no_more(watched: Watched) -> No
     assert watched.wait(54) is None
     said = watched.wait(20)
     assert said is not None
-    assert "while it was training" in said
+    assert "while training" in said
     watched.reporter.metrics(9, {"loss": 1.0})
     assert watched.dog.look() is None  # it moves again
 

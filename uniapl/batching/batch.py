@@ -1,12 +1,12 @@
-"""The batch types, and the shape legend that every file follows.
+"""Batch types, and the legend of tensor shapes that every file follows.
 
     P   prompts of one step              G   completions per prompt
     B   sequences of one micro-batch     C   completion tokens, right-padded
     R   rows of one forward              W   tokens of a row, right-padded          V   vocabulary
 
 Log-probabilities are in nats. A *demonstration* is a prompt with the teacher's answer, a *rollout* a prompt with an
-answer sampled from the policy; both are a `Sequence`, told apart by the weights it carries. How sequences are laid out
-for the model is no matter of theirs: see `uniapl.batching.packed`.
+answer sampled from the policy; both are a `Sequence`, and differ in its loss weights. `uniapl.batching.packed` lays
+sequences out for the model.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from uniapl.spec.weights import Weights
 
 @dataclass(frozen=True)
 class Sequence:
-    """One prompt with one completion, and what each term of the objective makes of it."""
+    """One prompt with one completion, and its weight in each term of the objective."""
 
     prompt_ids: list[int]
     completion_ids: list[int]
     demonstration: bool = False
-    """Whether L_SFT sees it."""
+    """Whether it belongs to L_SFT."""
     advantage: float | None = None
-    """A_i of L_GRPO; `None` keeps the sequence out of the term."""
+    """A_i of L_GRPO; `None` excludes the sequence from the term."""
     coef: float | None = None
-    """c_i of L_ADV; `None` keeps the sequence out of the term."""
+    """c_i of L_ADV; `None` excludes the sequence from the term."""
     old_logprobs: list[float] | None = None
-    """(C,) of the policy that sampled it; `None` for the teacher's answers."""
+    """(C,) under the policy that sampled it; `None` for the teacher's answers."""
 
     @property
     def num_tokens(self) -> int:
         """Prompt and completion tokens."""
         return len(self.prompt_ids) + len(self.completion_ids)
 
-    def weighs(self, weights: Weights, *, kl_penalty: bool) -> bool:
-        """Whether any term gives it a gradient: a rollout like its siblings may still be unlike the teacher's."""
+    def has_loss_weight(self, weights: Weights, *, kl_penalty: bool) -> bool:
+        """Whether any term gives it a gradient; a rollout with an advantage of 0 may still have a coefficient."""
         return (
             (weights.alpha > 0 and self.demonstration)
             or (weights.alpha < 1 and self.advantage is not None and (self.advantage != 0 or kl_penalty))
@@ -73,18 +73,18 @@ class Counts:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What the objective reads of the sequences of one forward and backward pass, padded."""
+    """Inputs of the objective for the sequences of one forward and backward pass, padded."""
 
     completion_ids: Tensor  # (B, C)
     completion_mask: Tensor  # (B, C) bool, True on completion tokens
     old_logprobs: Tensor  # (B, C) 0 where there are none
     demonstration: Tensor  # (B,) bool
     advantages: Tensor  # (B,) 0 where there is none
-    explored: Tensor  # (B,) bool, True where L_GRPO sees the sequence
+    explored: Tensor  # (B,) bool, True for sequences of L_GRPO
     coef: Tensor  # (B,) 0 where there is none
-    compared: Tensor  # (B,) bool, True where L_ADV sees the sequence
+    compared: Tensor  # (B,) bool, True for sequences of L_ADV
     sampled: Tensor  # (B,) bool, True for rollouts
-    ref_logprobs: Tensor | None = None  # (B, C) of the reference policy; where there is a KL penalty
+    ref_logprobs: Tensor | None = None  # (B, C) of the reference policy; only with a KL penalty
 
 
 def collate(sequences: Seq[Sequence], pad_id: int, device: torch.device) -> MicroBatch:

@@ -1,12 +1,12 @@
-"""Sequences laid out for a forward: each prompt once, with its completions as branches beside one another.
+"""Packed batches: each prompt once in a row, followed by its completions as the branches of a tree.
 
     row:        x x x x  a a a  b b b b b  c c        a prompt x with the branches a, b, c
-    position:   0 1 2 3  4 5 6  4 5 6 7 8  4 5        each branch goes on where the prompt ends
-    sees:       the prompt and itself, up to the token
+    position:   0 1 2 3  4 5 6  4 5 6 7 8  4 5        each branch continues at the end of the prompt
+    attends to: the prompt and its own branch, up to the token
 
 A *tree* is a prompt with its branches: the group's rollouts and the teacher's answer, so that the three terms share one
-forward and one backward. What a branch gets out of it is what it would get alone, since attention and positions are all
-by which tokens of a decoder know of each other. This file knows no model. Shapes: see `uniapl.batching.batch`.
+forward and one backward. Each branch has the outputs of a forward of its own, since tokens of a decoder depend on each
+other only through attention and positions. No model appears in this file. Shapes: see `uniapl.batching.batch`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,16 @@ class PackedBatch:
     position_ids: Tensor  # (R, W) within the sequence
     tree: Tensor  # (R, W) counted within the row, -1 on padding
     branch: Tensor  # (R, W) counted within the tree from 1, 0 on prompts
-    predictors: (
-        Tensor  # (B, C) where in R·W the token stands that each completion token is predicted from; 0 on padding
-    )
+    predictors: Tensor  # (B, C) index within R·W of the token that predicts each completion token; 0 on padding
     batch: MicroBatch
     layout: Layout
 
 
 def can_attend(tree: Tensor, branch: Tensor, row: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    """Whether tokens `query` of rows `row` see tokens `key` of the same: bool, in the shape the indices broadcast to.
+    """Whether tokens `query` of rows `row` attend to tokens `key` of the same rows: bool, broadcast over the indices.
 
-    Padding sees padding, so that no softmax is over nothing. `tree` and `branch` are a pack's.
+    Padding attends to padding, so that no softmax has an empty support. `tree` and `branch` are those of a packed
+    batch, (R, W).
     """
     same_tree = tree[row, query] == tree[row, key]
     on_path = (branch[row, key] == 0) | (branch[row, key] == branch[row, query])
@@ -50,14 +49,14 @@ def can_attend(tree: Tensor, branch: Tensor, row: Tensor, query: Tensor, key: Te
 def pack(
     sequences: Seq[Sequence], max_tokens: int, pad_id: int, device: torch.device, layout: Layout
 ) -> Iterator[PackedBatch]:
-    """Cut a step into packs of at most `max_tokens` tokens; see `uniapl.batching.packing.cut`."""
+    """Cut a step into packed batches of at most `max_tokens` tokens; see `uniapl.batching.packing.cut`."""
     lengths = [Lengths(tuple(s.prompt_ids), len(s.prompt_ids), len(s.completion_ids)) for s in sequences]
     for rows in cut(lengths, max_tokens, layout):
         yield _to_tensors(rows, sequences, pad_id, device, layout)
 
 
 def _to_tensors(rows: Rows, sequences: Seq[Sequence], pad_id: int, device: torch.device, layout: Layout) -> PackedBatch:
-    """Rows as tensors."""
+    """Tensors of the planned rows."""
     W = row_length(rows, layout)
     batch = collate([sequences[i] for row in rows for tree in row for i in tree.branches], pad_id, device)
     C = batch.completion_ids.shape[1]
@@ -69,7 +68,7 @@ def _to_tensors(rows: Rows, sequences: Seq[Sequence], pad_id: int, device: torch
             prompt_ids = sequences[tree.branches[0]].prompt_ids
             P = len(prompt_ids)
             tokens += [(token, at, t, 0) for at, token in enumerate(prompt_ids)]
-            fork = len(columns) * W + len(tokens) - 1  # from the prompt's last token every branch's first is predicted
+            fork = len(columns) * W + len(tokens) - 1  # the prompt's last token predicts the first of each branch
             for b, i in enumerate(tree.branches, start=1):
                 completion_ids = sequences[i].completion_ids
                 n, start = len(completion_ids), len(columns) * W + len(tokens)

@@ -1,6 +1,7 @@
-"""How a step is cut into packs: one rule for the trainer and for the estimate of its memory, which knows no tensors.
+"""Planning of packed batches: sequences grouped into trees, rows and batches, without tensors.
 
-Sequences that share a prompt are a *tree*, trees stand in rows, rows make a pack: see `uniapl.batching.packed`.
+Sequences that share a prompt form a *tree*, rows hold trees, batches hold rows: see `uniapl.batching.packed`. The
+trainer and the estimate of its memory use the same plan.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 BLOCK = 128
-"""FlexAttention computes tiles of this many tokens; rows of another length would each be compiled anew."""
+"""Tokens per side of a tile of FlexAttention. Rows are padded to whole tiles: each row length is compiled anew."""
 CHUNK_LOGITS = 2**24
-"""Logits at a time: 64 MB in float32, and twice that with their softmax or its gradient."""
+"""Logits computed at a time: 64 MB in float32, and twice that with their softmax or its gradient."""
 
 CACHE_ROOM = 64
-"""Tokens that the key-value cache of a rollout makes room for at a time."""
+"""Tokens by which the key-value cache of a rollout grows at a time."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class Layout:
 
     kind: Literal["plain", "rows", "trees", "blocks"] = "plain"
     """
-    plain    one sequence a row; the model's own mask and logits: what every causal language model can do
-    rows     one sequence a row; the model's own mask, logits in chunks
-    trees    all trees in one row, with attention along each branch: for CPUs
-    blocks   the same, with attention in tiles: for GPUs
+    plain    one sequence per row; the model's own mask and logits: every causal language model supports it
+    rows     one sequence per row; the model's own mask, logits in chunks
+    trees    all trees in one row, attention branch by branch: for CPUs
+    blocks   all trees in one row, attention in tiles: for GPUs
     """
 
     @property
@@ -47,7 +48,7 @@ def fastest_layout(*, gpu: bool) -> Layout:
 
 
 class Lengths(NamedTuple):
-    """What the cut goes by of one sequence."""
+    """Lengths of one sequence, and its group."""
 
     group: Hashable
     """Equal for sequences with the same prompt."""
@@ -58,50 +59,50 @@ class Lengths(NamedTuple):
 
 @dataclass(frozen=True)
 class Tree:
-    """A prompt and completions of it."""
+    """A prompt with some of its completions."""
 
     branches: list[int]
-    """Which of the step's sequences."""
+    """Indices of the step's sequences."""
     num_tokens: int
-    """The prompt, once, and every branch."""
+    """Tokens of the prompt, counted once, and of every branch."""
 
 
 Rows = list[list[Tree]]
-"""What stands in each row of a pack."""
+"""The trees in each row of a batch."""
 
 
 def cut(sequences: Sequence[Lengths], max_tokens: int, layout: Layout) -> Iterator[Rows]:
-    """Cut a step into packs of at most `max_tokens` tokens, padding included, longest trees first.
+    """Cut a step into batches of at most `max_tokens` tokens, padding included, longest trees first.
 
-    Sorting keeps padding low; starting with the longest shows early whether the step fits into memory. A single
-    sequence longer than that still passes alone, and no pack is smaller than a tile.
+    Sorting keeps padding low; a step that does not fit into memory fails at its first batch. A longer sequence gets a
+    batch of its own, and no batch is smaller than a tile.
     """
     if layout.kind == "blocks":
         max_tokens = max(max_tokens // BLOCK, 1) * BLOCK  # since rows are padded to whole tiles
-    waiting = sorted(_grow(sequences, max_tokens, layout), key=lambda tree: tree.num_tokens, reverse=True)
+    waiting = sorted(_trees(sequences, max_tokens, layout), key=lambda tree: tree.num_tokens, reverse=True)
     while waiting:
         rows, waiting = (_fill_row if layout.shares else _fill_rows)(waiting, max_tokens)
         yield rows
 
 
 def row_length(rows: Rows, layout: Layout) -> int:
-    """Tokens of each row of a pack, padding included."""
+    """Tokens of each row of a batch, padding included."""
     longest = max(sum(tree.num_tokens for tree in row) for row in rows)
     return math.ceil(longest / BLOCK) * BLOCK if layout.kind == "blocks" else longest
 
 
-def _grow(sequences: Sequence[Lengths], max_tokens: int, layout: Layout) -> list[Tree]:
-    """The sequences as trees of at most `max_tokens`, one by one where the layout does not share prompts."""
+def _trees(sequences: Sequence[Lengths], max_tokens: int, layout: Layout) -> list[Tree]:
+    """Trees of at most `max_tokens` tokens; one per sequence where the layout does not share prompts."""
     if not layout.shares:
         return [Tree([i], s.prompt + s.completion) for i, s in enumerate(sequences)]
     groups: dict[Hashable, list[int]] = {}
     for i, s in enumerate(sequences):
         groups.setdefault(s.group, []).append(i)
-    return [tree for group in groups.values() for tree in _part(group, sequences, max_tokens)]
+    return [tree for group in groups.values() for tree in _fewest_trees(group, sequences, max_tokens)]
 
 
-def _part(group: list[int], sequences: Sequence[Lengths], max_tokens: int) -> list[Tree]:
-    """Sequences of one prompt as trees that fit, as few as may be."""
+def _fewest_trees(group: list[int], sequences: Sequence[Lengths], max_tokens: int) -> list[Tree]:
+    """Sequences of one prompt, in the fewest trees that fit."""
     prompt = sequences[group[0]].prompt
     completions = sum(sequences[i].completion for i in group)
     number = math.ceil(completions / (max_tokens - prompt)) if max_tokens > prompt else len(group)
@@ -113,7 +114,7 @@ def _part(group: list[int], sequences: Sequence[Lengths], max_tokens: int) -> li
 
 
 def _split(group: list[int], sequences: Sequence[Lengths], number: int) -> list[Tree]:
-    """Into `number` trees of about the same size: each branch, the longest first, goes to the smallest so far."""
+    """Split into `number` trees of similar size: each branch, the longest first, joins the smallest tree so far."""
     sizes = [(0, n) for n in range(number)]
     parts: list[list[int]] = [[] for _ in sizes]
     for i in sorted(group, key=lambda i: sequences[i].completion, reverse=True):
@@ -125,7 +126,7 @@ def _split(group: list[int], sequences: Sequence[Lengths], number: int) -> list[
 
 
 def _fill_row(waiting: list[Tree], max_tokens: int) -> tuple[Rows, list[Tree]]:
-    """One row with the longest tree and what fits beside it; the second list is what is left."""
+    """One row with the longest tree and every other that fits; the second list holds the remaining trees."""
     room = max(max_tokens, waiting[0].num_tokens)
     row: list[Tree] = []
     left: list[Tree] = []
@@ -137,9 +138,9 @@ def _fill_row(waiting: list[Tree], max_tokens: int) -> tuple[Rows, list[Tree]]:
 
 
 def _fill_rows(waiting: list[Tree], max_tokens: int) -> tuple[Rows, list[Tree]]:
-    """One sequence a row: the longest and those of at least half its length; the second list is what is left.
+    """One sequence per row: the longest and those of at least half its length; the second list holds the remaining.
 
-    Shorter ones are better off in a pack of shorter rows.
+    Shorter sequences need less padding in a batch of shorter rows.
     """
     width = waiting[0].num_tokens
     number = max(1, max_tokens // width)
@@ -148,5 +149,5 @@ def _fill_rows(waiting: list[Tree], max_tokens: int) -> tuple[Rows, list[Tree]]:
 
 
 def prompts_at_once(batch_size: int, group_size: int) -> int:
-    """Prompts whose groups are sampled together: a group is never parted."""
+    """Prompts whose groups are sampled together; a group is never split."""
     return max(1, batch_size // group_size)

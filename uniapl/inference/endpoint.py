@@ -1,46 +1,43 @@
-"""Where a model's server is: a fixed address, or a file in which the worker keeps that of the server it looks after.
+"""The endpoint of a model server: a fixed address, or a file in which the worker publishes that of a managed server.
 
-A server that is started again has another port and another token, so whoever asks looks into the file before each
-request. The token is a secret: the file is its owner's alone.
+A restarted server has another port and another token, so clients read the file before each request. The token is a
+secret: only the owner can read the file.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from uniapl.run import atomic
+
 
 class Address(BaseModel):
-    """A server as of now."""
+    """Address and state of a server."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
-    """Name of the model there."""
+    """Name of the model at the server."""
     url: str
     """Without a path such as `/v1`."""
     token: str | None = None
-    """Bearer token, where it wants one."""
+    """Bearer token, where the server requires one."""
     state: Literal["starting", "ready"] = "ready"
-    """While a server starts, nobody but its worker asks it."""
+    """While a server starts, only its worker sends requests."""
     life: int = 0
-    """Grows with each start of a managed server."""
+    """Increases with each start of a managed server."""
 
 
 def write_address(path: Path, address: Address) -> None:
     """Replace the file's content; a reader sees the old or the new."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(address.model_dump_json())
-    new.replace(path)
+    atomic.write(path, address.model_dump_json().encode(), mode=0o600)
 
 
 def read_address(path: Path) -> Address | None:
-    """What the file says; `None` where there is none that is whole."""
+    """The address in the file; `None` if it is missing or incomplete."""
     try:
         return Address.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):

@@ -1,7 +1,7 @@
-"""One question to a server over HTTP: one deadline, an answer of bounded size, and what another try may mend.
+"""One HTTP request to a model server: one deadline, a reply of bounded size, and transient errors.
 
-The retries of whoever asks are its own lines rather than a library's: what is spent, what ends them early, and where
-the server is by then differ.
+The clients loop over retries themselves rather than through a library: budgets, reasons to stop early and the address
+of the next attempt differ. `uniapl.inference.retry` has the waits.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from uniapl.inference.public_transport import PublicTransport
 from uniapl.inference.retry import retry_after_s
 
 SHOWN_CHARACTERS = 200
-"""How much of a server's own words goes into ours."""
+"""Characters of a server's text that messages quote."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server has answered."""
+    """A complete reply of a server."""
 
     status: int
     retry_after_s: float
@@ -30,7 +30,7 @@ class Reply:
 
 
 class TransientError(Exception):
-    """A failure that another attempt may not meet."""
+    """A transient failure; the request may be retried."""
 
     def __init__(self, problem: str, retry_after_s: float = 0.0) -> None:
         super().__init__(problem)
@@ -39,11 +39,11 @@ class TransientError(Exception):
 
 
 class ReplyTimeout(TransientError):
-    """No whole answer in time, on a connection that held."""
+    """No complete reply within the deadline, on an open connection."""
 
 
 class ReplyTooLong(Exception):
-    """An answer of more bytes than are read."""
+    """A reply of more bytes than the limit."""
 
 
 async def exchange(
@@ -56,21 +56,21 @@ async def exchange(
     body: Any = None,
     token: str | None = None,
 ) -> Reply:
-    """Send one request and read the whole answer.
+    """Send one request and read the complete reply.
 
     Args:
-        http: the connections; its own timeouts are off, since a trickle of bytes extends those.
+        http: the connection pool; without timeouts of its own, which slow streams would extend.
         method: `GET` or `POST`.
-        url: where.
-        timeout_s: the one deadline.
-        largest: bytes of an answer that are read at most.
+        url: the absolute URL.
+        timeout_s: deadline for the complete reply.
+        largest: maximal bytes of the reply.
         body: sent as JSON.
         token: sent as bearer token.
 
     Raises:
-        TransientError: there was no whole answer in time (`ReplyTimeout`), or the connection broke.
-        ReplyTooLong: it is longer than `largest`.
-        AddressRefused: the connections are to one public server, and this is not it.
+        TransientError: there was no complete reply in time (`ReplyTimeout`), or the connection failed.
+        ReplyTooLong: the reply exceeds `largest`.
+        AddressRefused: the pool is restricted to a public server, and `url` is on another.
     """
     content = bytearray()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -82,31 +82,31 @@ async def exchange(
             async for chunk in response.aiter_bytes():
                 content += chunk
                 if len(content) > largest:
-                    raise ReplyTooLong(f"sent more than {largest} bytes")
+                    raise ReplyTooLong(f"the reply exceeds {largest} bytes")
     except TimeoutError:
-        raise ReplyTimeout(f"no answer within {timeout_s:g} s") from None
+        raise ReplyTimeout(f"no complete reply within {timeout_s:g} s") from None
     except httpx.RequestError as error:
         raise TransientError(f"{type(error).__name__}: {error}") from None
     return Reply(response.status_code, retry_after_s(response.headers.get("Retry-After")), bytes(content))
 
 
 def connections(most: int, *, proxies: bool, public: str | None = None) -> httpx.AsyncClient:
-    """A pool of at most `most` connections that follows no redirect, so that no token goes anywhere else.
+    """A connection pool that follows no redirects, so that tokens reach no other server.
 
     Args:
-        most: connections at once.
-        proxies: whether to go through those that the environment names.
-        public: address of the one server to connect to, if it may only be at public addresses; then without proxies.
+        most: maximal number of connections.
+        proxies: whether to use the proxies that the environment names.
+        public: URL of the only server to connect to, which must be at public addresses; then without proxies.
 
     Raises:
-        AddressRefused: `public` is no such address, whatever it resolves to.
+        AddressRefused: `public` is not a URL to connect to, whatever it resolves to.
     """
     limits = httpx.Limits(max_connections=most)
     return httpx.AsyncClient(
         headers={"Accept-Encoding": "identity"},
         follow_redirects=False,
         trust_env=proxies,
-        timeout=None,  # one deadline per request instead, which a trickle of bytes does not extend
+        timeout=None,  # `exchange` has one deadline per request, which slow streams do not extend
         limits=limits,
         transport=None if public is None else PublicTransport(public, limits=limits),
     )

@@ -1,4 +1,4 @@
-"""Requests and answers of the servers that score and embed, and what of an answer is believed.
+"""Requests and replies of model servers that score, embed and sample, and the validation of replies.
 
     vllm        POST /pooling         {"data": [{"index", "data": [score]}]}, or one list per token: the last counts
                 POST /v1/embeddings   {"data": [{"index", "embedding": [...]}]}
@@ -6,8 +6,8 @@
     lmdeploy    POST /pooling         {"data": [{"index", "data": score}]}
     all         GET /v1/models        {"data": [{"id"}]}
 
-The shapes of scores are those that POLAR's own client reads (InternLM/POLAR at commit 80626f3). vLLM squashes what a
-classifier with one output says by a sigmoid unless `use_activation` is false: a score here is the raw logit.
+The shapes of scores are those of POLAR's own client (InternLM/POLAR at commit 80626f3). vLLM applies a sigmoid to the
+output of a classifier with one output unless `use_activation` is false; a score here is the raw logit.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from uniapl.inference.http import truncate_for_message
 from uniapl.spec.backend import Api
 
 LARGEST_LOGIT = 1e4
-"""Beyond it, a score is a fault: POLAR's span some tens."""
+"""A score above it in magnitude is invalid; those of POLAR span some tens."""
 SLACK = 1e-3
-"""How far above 0 rounding may put the log-probability of a certain token."""
-Found = TypeVar("Found")
+"""Rounding may raise the log-probability of a certain token above 0 by this much, in nats."""
+Item = TypeVar("Item")
 
 
 class InvalidReply(Exception):
-    """An answer with status 200 that is not one."""
+    """A reply with status 200 whose content is invalid."""
 
 
 def score_request(api: Api, model: str, texts: Sequence[str], *, raw: bool = True) -> tuple[str, dict[str, Any]]:
-    """Path and body that ask for one score per text; `raw` is heeded by vLLM alone, the others never squash."""
+    """Path and body of a request for one score per text; only vLLM needs `raw`, the others apply no sigmoid."""
     match api:
         case "sglang":
             return "/classify", {"model": model, "text": list(texts)}
@@ -45,50 +45,48 @@ def score_request(api: Api, model: str, texts: Sequence[str], *, raw: bool = Tru
 
 
 def read_scores(api: Api, content: bytes, *, model: str, count: int) -> list[float]:
-    """The scores in the order asked, NaN for one that is null, not finite or out of range.
+    """The scores in the order of the request, NaN for one that is null, not finite or out of range.
 
     Raises:
-        InvalidReply: the answer has another shape, another number of scores, or is another model's.
+        InvalidReply: the reply has another shape, number of scores, or model.
     """
     if api == "sglang":
         scored = _parsed(_SGLANG, content)
         _check_count(len(scored), count)
         return [_plausible(item.embedding[0]) for item in scored]
-    found = _parsed(_POOLING, content)
-    _check_model(found.model, model)
-    by_index = _in_order({item.index: item.data for item in found.data}, len(found.data), count)
+    reply = _parsed(_POOLING, content)
+    _check_model(reply.model, model)
+    by_index = _in_order({item.index: item.data for item in reply.data}, len(reply.data), count)
     return [_plausible(_score(value, api)) for value in by_index]
 
 
 def embed_request(model: str, rows: Sequence[Sequence[int]]) -> tuple[str, dict[str, Any]]:
-    """Path and body that ask for one embedding per row of token ids."""
+    """Path and body of a request for one embedding per row of token ids."""
     return "/v1/embeddings", {"model": model, "input": [list(row) for row in rows], "encoding_format": "float"}
 
 
 def read_embeddings(content: bytes, *, model: str, count: int) -> list[list[float]]:
-    """The embeddings in the order asked, all of one length; NaN throughout for one that has a fault.
+    """The embeddings in the order of the request, all of one length; all NaN where a value is invalid or all are 0.
 
     Raises:
-        InvalidReply: as above, or their lengths differ.
+        InvalidReply: as `read_scores`, or the lengths differ.
     """
-    found = _parsed(_EMBEDDINGS, content)
-    _check_model(found.model, model)
-    vectors = _in_order({item.index: item.embedding for item in found.data}, len(found.data), count)
+    reply = _parsed(_EMBEDDINGS, content)
+    _check_model(reply.model, model)
+    vectors = _in_order({item.index: item.embedding for item in reply.data}, len(reply.data), count)
     if len({len(vector) for vector in vectors}) > 1:
-        raise InvalidReply("embeddings of different lengths in one answer")
-    return [
-        [_number(x) for x in vector] if _points_somewhere(vector) else [math.nan] * len(vector) for vector in vectors
-    ]
+        raise InvalidReply("the embeddings have different lengths")
+    return [[_number(x) for x in vector] if _has_direction(vector) else [math.nan] * len(vector) for vector in vectors]
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """One answer that a server has sampled."""
+    """One sampled completion."""
 
     ids: list[int]
     """Tokens, the end token included when there is one."""
     logprobs: list[float]
-    """Nats, one per token, under the temperature that it was sampled with."""
+    """Nats, one per token, under the sampling temperature."""
 
 
 def completion_request(
@@ -101,9 +99,9 @@ def completion_request(
     stop_ids: Sequence[int],
     seed: int,
 ) -> dict[str, Any]:
-    """Body of `POST /v1/completions` to vLLM for `number` answers to a prompt of token ids.
+    """Body of `POST /v1/completions` to vLLM for `number` completions of a prompt of token ids.
 
-    Everything that cuts or bends the distribution is switched off by name, for the model's own defaults would apply.
+    Every truncation of the distribution is disabled explicitly, since the model's own defaults would apply.
     """
     return {
         "model": model,
@@ -123,46 +121,46 @@ def completion_request(
 
 
 def read_completions(content: bytes, *, model: str, count: int) -> list[Sampled]:
-    """The answers in order.
+    """The completions in order.
 
     Raises:
-        InvalidReply: as above, or one has no token, or not one finite log-probability for each.
+        InvalidReply: as `read_scores`, or a completion has no token, or not one finite log-probability per token.
     """
-    found = _parsed(_COMPLETIONS, content)
-    _check_model(found.model, model)
-    choices = _in_order({choice.index: choice for choice in found.choices}, len(found.choices), count)
+    reply = _parsed(_COMPLETIONS, content)
+    _check_model(reply.model, model)
+    choices = _in_order({choice.index: choice for choice in reply.choices}, len(reply.choices), count)
     for choice in choices:
         logprobs = choice.logprobs.token_logprobs
         if not choice.token_ids or len(logprobs) != len(choice.token_ids):
             raise InvalidReply(f"{len(choice.token_ids)} tokens with {len(logprobs)} log-probabilities")
         if not all(math.isfinite(x) and x < SLACK for x in logprobs):
-            raise InvalidReply("log-probabilities that are none")
+            raise InvalidReply("a log-probability is above 0 or not finite")
     return [Sampled(choice.token_ids, [min(x, 0.0) for x in choice.logprobs.token_logprobs]) for choice in choices]
 
 
 def read_version(content: bytes, model: str) -> str:
-    """Version of a sampler's weights, from `GET /weight_info`; `model` is not named there.
+    """Version of a sampler's weights, from `GET /weight_info`, whose reply does not name the `model`.
 
     Raises:
-        InvalidReply: the answer has another shape.
+        InvalidReply: the reply has another shape.
     """
     return _parsed(_VERSION, content).weight_version
 
 
 def read_nothing(content: bytes, model: str) -> None:
-    """An order's answer is its status."""
+    """Accept any content: the status of the reply is its result."""
 
 
 def read_models(content: bytes) -> list[str]:
-    """Names of the models that a server says it has.
+    """Names of the models that a server lists.
 
     Raises:
-        InvalidReply: the answer has another shape.
+        InvalidReply: the reply has another shape.
     """
     return [entry.id for entry in _parsed(_MODELS, content).data]
 
 
-def _parsed(shape: TypeAdapter[Found], content: bytes) -> Found:
+def _parsed(shape: TypeAdapter[Item], content: bytes) -> Item:
     try:
         return shape.validate_json(content)
     except ValidationError as error:
@@ -171,32 +169,32 @@ def _parsed(shape: TypeAdapter[Found], content: bytes) -> Found:
         raise InvalidReply(f"{where}: {first['msg']}: {truncate_for_message(content)}") from None
 
 
-def _check_count(got: int, asked: int) -> None:
-    if got != asked:
-        raise InvalidReply(f"asked about {asked} texts, answered about {got}")
+def _check_count(got: int, expected: int) -> None:
+    if got != expected:
+        raise InvalidReply(f"expected {expected} results, got {got}")
 
 
-def _check_model(found: str | None, asked: str) -> None:
-    if found is not None and found != asked:
-        raise InvalidReply(f"asked the model {asked}, and {truncate_for_message(found)} answered")
+def _check_model(got: str | None, expected: str) -> None:
+    if got is not None and got != expected:
+        raise InvalidReply(f"expected a reply of model {expected}, got one of {truncate_for_message(got)}")
 
 
-def _in_order(by_index: dict[int, Found], given: int, count: int) -> list[Found]:
+def _in_order(by_index: dict[int, Item], given: int, count: int) -> list[Item]:
     _check_count(given, count)
     if set(by_index) != set(range(count)):
-        raise InvalidReply(f"indices {sorted(by_index)} instead of 0 to {count - 1}")
+        raise InvalidReply(f"expected indices 0 to {count - 1}, got {sorted(by_index)}")
     return [by_index[i] for i in range(count)]
 
 
 def _score(value: Any, api: Api) -> float | None:
-    """The one number in what `/pooling` says of a text."""
+    """The single number in the reply of `/pooling` for a text."""
     if api == "lmdeploy" and not isinstance(value, list):
         return value  # type: ignore[no-any-return]
     if isinstance(value, list) and value and isinstance(value[-1], list):
         value = value[-1]  # one list per token: the score is read at the last
     if not isinstance(value, list) or len(value) != 1:
         raise InvalidReply(
-            f"a score should be one number, and is {truncate_for_message(str(value))}; is this a model with one output?"
+            f"expected one number as score, got {truncate_for_message(str(value))}; use a model with one output"
         )
     return value[0]  # type: ignore[no-any-return]
 
@@ -205,7 +203,7 @@ def _plausible(score: float | None) -> float:
     return score if score is not None and abs(score) <= LARGEST_LOGIT else math.nan
 
 
-def _points_somewhere(vector: Sequence[float | None]) -> bool:
+def _has_direction(vector: Sequence[float | None]) -> bool:
     return all(x is not None and math.isfinite(x) for x in vector) and any(vector)
 
 
@@ -215,7 +213,7 @@ def _number(x: float | None) -> float:
 
 def _no_boolean(value: Any) -> Any:
     if isinstance(value, (bool, str)):
-        raise ValueError("is no number")
+        raise ValueError("not a number")
     return value
 
 

@@ -1,9 +1,9 @@
-"""Requests to servers that users name: they reach public addresses only, never the network that the service stands in.
+"""HTTP transport to servers that users name: it connects to public addresses only, never to the service's own network.
 
-`check` tells early, when something is accepted; `PublicTransport` decides, when it is used: it resolves the name
-itself, refuses unless every address is public, and connects to one of those very addresses, so that a name cannot point
-elsewhere between the look and the connection. Any port is allowed: what is behind it must first prove by its
-certificate that it is the server named, and the services worth attacking have no public address.
+`check` gives an early answer, when a spec is accepted; `PublicTransport` decides at each request: it resolves the host,
+refuses unless every address is public, and connects to one of those addresses, so that a name cannot change between
+check and connection (DNS rebinding). Any port is allowed: the server must prove its name by a TLS certificate, and
+internal services have no public address.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import httpx
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
-"""How the last part of a host ends that resolvers read as an IPv4 address, in whatever notation."""
+"""The last label of a host that resolvers read as an IPv4 address, in any notation."""
 _NOT_PUBLIC = tuple(
     map(
         ip_network,
@@ -32,33 +32,33 @@ _NOT_PUBLIC = tuple(
         ),
     )
 )
-"""What Python, depending on its version, takes for global."""
+"""Networks that Python, depending on its version, counts as global."""
 _UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 class AddressRefused(Exception):
-    """The service does not connect there; the message says why."""
+    """An address that the service does not connect to, with the reason."""
 
 
 def check(url: str) -> None:
-    """Whether the service would connect there now. It may block, for as long as the resolver takes.
+    """Check that the service would connect to `url` now; blocks while the resolver does.
 
     Raises:
         AddressRefused: it would not.
     """
-    host, port = _place(url)
+    host, port = _origin(url)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise AddressRefused(f"no address is found for {host}; correct it, or try again") from None
-    _public_addresses(host, found)
+        raise AddressRefused(f"the host {host} does not resolve; correct it, or try again") from None
+    _public_addresses(host, resolved)
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is anybody's on the internet.
+    """Whether an address is on the public internet.
 
-    An IPv6 address that stands for an IPv4 one (mapped, or behind NAT64) is what that one is.
+    An IPv6 address that represents an IPv4 address (mapped, or by NAT64) is public if that address is.
     """
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
@@ -72,64 +72,64 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 class PublicTransport(httpx.AsyncBaseTransport):
-    """Carries the requests of a client to one server. Proxies of the environment are not used.
+    """Transport of a client to one server, without proxies.
 
-    TLS asks for, and verifies, the server's name. A server behind another name, such as one that a redirect points to,
-    needs a transport of its own.
+    TLS verifies the server's name. A server with another name, such as the target of a redirect, needs another
+    transport.
     """
 
     def __init__(self, url: str, *, limits: httpx.Limits) -> None:
         """
         Args:
-            url: where the server is.
-            limits: of connections.
+            url: URL of the server.
+            limits: limits of the connection pool.
 
         Raises:
-            AddressRefused: it is not an address to connect to, whatever it resolves to.
+            AddressRefused: it is not a URL to connect to, whatever it resolves to.
         """
-        self._place = _place(url)
+        self._origin = _origin(url)
         self._inner = httpx.AsyncHTTPTransport(verify=httpx.create_ssl_context(), trust_env=False, limits=limits)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request.
 
         Raises:
-            AddressRefused: it is for another server, or the name has an address that is not public.
+            AddressRefused: the request is for another server, or an address of the host is not public.
             httpx.TransportError: the connection failed.
         """
-        if _place(str(request.url)) != self._place:
-            raise AddressRefused("this connection is for another server")
-        host, port = self._place
+        if _origin(str(request.url)) != self._origin:
+            raise AddressRefused("the transport belongs to another server")
+        host, port = self._origin
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            resolved = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            raise httpx.ConnectError(f"no address is found for {host}", request=request) from None
+            raise httpx.ConnectError(f"the host {host} does not resolve", request=request) from None
         failed: httpx.ConnectError | None = None
-        for address in _public_addresses(host, found):
+        for address in _public_addresses(host, resolved):
             try:
                 return await self._inner.handle_async_request(_pinned(request, host, address))
             except httpx.ConnectError as error:
                 failed = error
-        raise failed or httpx.ConnectError(f"no address is found for {host}", request=request)
+        raise failed or httpx.ConnectError(f"the host {host} does not resolve", request=request)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._inner.aclose()
 
 
-def _place(url: str) -> tuple[str, int]:
-    """Host and port, as the same parser reads them that the request is made with."""
+def _origin(url: str) -> tuple[str, int]:
+    """Host and port, by the parser that requests are made with."""
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise AddressRefused(f"it is not an address: {error}") from None
+        raise AddressRefused(f"invalid URL: {error}") from None
     host = parsed.raw_host.decode()
     if parsed.scheme != "https" or not host:
-        raise AddressRefused("it must begin with https:// and a host")
+        raise AddressRefused("the URL must begin with https:// and a host")
     if parsed.userinfo:
-        raise AddressRefused("it must hold no user or password")
+        raise AddressRefused("the URL must not contain a user or password")
     if not _HOST.fullmatch(host):
-        raise AddressRefused(f"it is not an address: no host is called {host}")
+        raise AddressRefused(f"invalid URL: {host} is not a host name")
     if ":" not in host and _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
         try:
             IPv4Address(host)
@@ -138,16 +138,16 @@ def _place(url: str) -> tuple[str, int]:
     return host, parsed.port or 443
 
 
-def _public_addresses(host: str, found: Iterable[tuple[Any, ...]]) -> list[str]:
-    """What a resolver found, without repetition; one address that is not public spoils all."""
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+def _public_addresses(host: str, resolved: Iterable[tuple[Any, ...]]) -> list[str]:
+    """The resolved addresses without duplicates, all of which must be public."""
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in resolved))
     if not all(is_public(ip_address(address)) for address in addresses):
-        raise AddressRefused(f"{host} is not, or not only, at public addresses")
+        raise AddressRefused(f"{host} has an address that is not public")
     return addresses
 
 
 def _pinned(request: httpx.Request, host: str, address: str) -> httpx.Request:
-    """The same request to an address; its `Host` header and TLS still name the host."""
+    """The same request to an IP address; the `Host` header and TLS still name the host."""
     return httpx.Request(
         request.method,
         request.url.copy_with(host=address),

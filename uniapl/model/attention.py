@@ -1,6 +1,6 @@
-"""Who sees whom in a pack, and attention that computes no more than that.
+"""Attention masks for packed batches, and the attention function that skips fully masked regions.
 
-On a GPU FlexAttention leaves out the tiles in which nothing is seen. On a CPU each branch is attended to on its own
+On a GPU FlexAttention skips fully masked tiles. On a CPU attention is computed branch by branch
 (`uniapl.model.cpu.tree_attention`).
 """
 
@@ -22,27 +22,27 @@ from uniapl.model.kernels import kernels_for
 
 
 def tree_mask(packed: PackedBatch) -> Tensor:  # (1, 1, 2, W)
-    """Tree and branch of each token of the only row, in the shape of a mask, which models hand on as it is."""
+    """Tree and branch of each token of the single row; models pass a mask of four dimensions on unchanged."""
     return torch.stack([packed.tree, packed.branch], dim=1)[:, None]
 
 
 def block_mask(packed: PackedBatch) -> BlockMask:
-    """The same for FlexAttention (arXiv:2412.05496), which leaves out tiles in which nothing is seen.
+    """The mask for FlexAttention (arXiv:2412.05496), which skips fully masked tiles.
 
-    Which tiles those are is told by the first and last tree and branch of each `BLOCK` tokens, so that nothing of the
-    size of a mask, W x W, is ever held. A tile may be computed in which nothing is seen after all; none is left out.
+    The first and last tree and branch of each `BLOCK` tokens decide whether a tile is computed, so that no mask of
+    W x W is ever in memory. A computed tile may turn out fully masked; a skipped tile never holds an unmasked pair.
 
-    FlexAttention is compiled at its first call, and none comes before the tiles that it needs.
+    FlexAttention is compiled at its first call, which needs this mask, so the compiler is configured here.
     """
     keep_buffers()
     tree, branch = packed.tree, packed.branch
-    last_tree = torch.where(tree < 0, tree.amax(dim=1, keepdim=True) + 1, tree)  # padding stands last
+    last_tree = torch.where(tree < 0, tree.amax(dim=1, keepdim=True) + 1, tree)  # padding comes last
     t0, t1 = _range(last_tree)
     b0, b1 = _range(branch)
     n = t0.shape[1]
     earlier = torch.ones(n, n, dtype=torch.bool, device=tree.device).tril()
     prompt = _keys(b0) == 0
-    seen = earlier & _overlap(t0, t1) & (prompt | _overlap(b0, b1))
+    partial = earlier & _overlap(t0, t1) & (prompt | _overlap(b0, b1))
     one_tree = (_queries(t0) == _keys(t1)) & (_queries(t1) == _keys(t0))
     on_path = (_keys(b1) == 0) | ((_queries(b0) == _keys(b1)) & (_queries(b1) == _keys(b0)))
     whole = earlier.tril(-1) & one_tree & on_path
@@ -50,14 +50,14 @@ def block_mask(packed: PackedBatch) -> BlockMask:
     def mask_mod(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return can_attend(tree, branch, row, query, key)
 
-    found: BlockMask = BlockMask.from_kv_blocks(
-        *_listed(seen & ~whole), *_listed(whole), BLOCK_SIZE=BLOCK, mask_mod=mask_mod
+    mask: BlockMask = BlockMask.from_kv_blocks(
+        *_listed(partial & ~whole), *_listed(whole), BLOCK_SIZE=BLOCK, mask_mod=mask_mod
     )
-    return found
+    return mask
 
 
 def _range(numbers: Tensor) -> tuple[Tensor, Tensor]:  # (R, n), (R, n)
-    """The least and the greatest of each tile of (R, n * BLOCK)."""
+    """Minimum and maximum of each tile of (R, n * BLOCK)."""
     by_tile = numbers.unflatten(1, (-1, BLOCK))
     return by_tile.amin(dim=2), by_tile.amax(dim=2)
 
@@ -71,12 +71,12 @@ def _keys(x: Tensor) -> Tensor:
 
 
 def _overlap(least: Tensor, greatest: Tensor) -> Tensor:  # (R, n, n)
-    """Whether the ranges of two tiles have a number in common."""
+    """Whether the ranges of two tiles intersect."""
     return (_queries(least) <= _keys(greatest)) & (_keys(least) <= _queries(greatest))
 
 
 def _listed(chosen: Tensor) -> tuple[Tensor, Tensor]:  # (R, 1, n), (R, 1, n, n)
-    """How many tiles of keys there are for each tile of queries, and which, those first."""
+    """Number of chosen tiles of keys for each tile of queries, and the indices of all tiles, chosen ones first."""
     indices = chosen.int().argsort(dim=-1, descending=True, stable=True)
     return chosen.sum(dim=-1).int()[:, None], indices.int()[:, None]
 
@@ -84,11 +84,11 @@ def _listed(chosen: Tensor) -> tuple[Tensor, Tensor]:  # (R, 1, n), (R, 1, n, n)
 def attend(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
 ) -> tuple[Tensor, Tensor | None]:
-    """What the mask asks for: tiles, paths, or the ordinary kernel, when sampling, say.
+    """Attention by the kind of mask: a block mask, a tree mask, or an ordinary one (as in sampling).
 
-    The mask decides, not the model's configuration, because a recomputed block is run long after its forward.
+    The mask decides, not the model's configuration, because a recomputed block runs long after its forward.
     """
-    if isinstance(attention_mask, BlockMask):  # it wants one dtype, and autocast leaves rotated tensors in float32
+    if isinstance(attention_mask, BlockMask):  # needs one dtype; autocast leaves rotated tensors in float32
         query, key = query.to(value.dtype), key.to(value.dtype)
         return flex_attention_forward(module, query, key, value, attention_mask, **options)
     if attention_mask is not None and attention_mask.dtype == torch.long:
@@ -97,4 +97,4 @@ def attend(
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 
-AttentionInterface.register("sdpa", attend)  # under its own name, by which models ask for much more than a kernel
+AttentionInterface.register("sdpa", attend)  # replaces "sdpa", since models select more than the kernel by that name

@@ -1,4 +1,4 @@
-"""What is done to a decoder's blocks when they are trained: recomputed in the backward, or compiled."""
+"""Gradient checkpointing and compilation of a decoder's blocks."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from uniapl.spec.training import Resources
 
 
 def wrap_blocks(model: torch.nn.Module, resources: Resources) -> None:
-    """Recompute or compile the decoder's blocks as `resources` asks, in forwards that have a gradient.
+    """Recompute or compile the decoder's blocks as `resources` selects, in forwards with a gradient.
 
-    Sampling and evaluation go through the blocks as they are: they have nothing to recompute, and a cache whose length
-    changes with every token would have them compiled again and again.
+    Sampling and evaluation run the blocks unchanged: they recompute nothing, and a cache that grows with every token
+    would cause a compilation at every length.
 
     Raises:
-        SpecError: transformers knows no blocks of this model.
+        SpecError: transformers identifies no blocks in this model.
     """
-    asked = [name for name in ("gradient_checkpointing", "compile_blocks") if getattr(resources, name)]
+    selected = [name for name in ("gradient_checkpointing", "compile_blocks") if getattr(resources, name)]
     blocks = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
-    if asked and not blocks:
+    if selected and not blocks:
         raise SpecError(
-            f"resources.{asked[0]}: the blocks of this student cannot be told apart",
-            hint="leave it off, and lower resources.micro_batch_tokens where memory is short",
-            param=f"resources.{asked[0]}",
+            f"resources.{selected[0]}: transformers identifies no decoder blocks in this student",
+            hint="set it to false; to save memory, lower resources.micro_batch_tokens",
+            param=f"resources.{selected[0]}",
         )
     if resources.compile_blocks:
         keep_buffers()
-    for block in blocks if asked else ():
+    for block in blocks if selected else ():
         plain: Callable[..., Any] = block.forward
         trained = plain
         if resources.compile_blocks:

@@ -1,4 +1,4 @@
-"""What torch's compiler must leave alone in the graphs of a student."""
+"""Configuration of torch's compiler for the graphs of a student."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch._functorch.config
 def keep_buffers() -> None:
     """Allow several backward passes of a compiled forward: a measured step makes one per term (`training.learner`).
 
-    Otherwise the first of them reuses the memory of what the forward has kept ("donated buffers"), and torch refuses
-    `retain_graph`. This holds for what the calling thread compiles from now on, so it is called before every compile.
+    By default the first backward reuses the memory of saved activations ("donated buffers"), and torch refuses
+    `retain_graph`. The setting applies to later compilations by the calling thread, so call this before each of them.
     """
     torch._functorch.config.donated_buffer = False

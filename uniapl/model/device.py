@@ -1,7 +1,7 @@
-"""What a run trains on: the first GPU that torch can use, or the CPU where there is no GPU or the environment hides it.
+"""Selection of the training device: the first GPU that torch can use, or the CPU if there is no GPU or it is hidden.
 
-A GPU that torch cannot use ends the run by name: on the CPU the same job takes many times as long, and looks healthy.
-`python -m uniapl.model.device` prints the device, or why there is none, and ends with 1 then.
+A GPU that torch cannot use is an error: on the CPU the same job takes many times as long, without any other symptom.
+`python -m uniapl.model.device` prints the device, or the error, and then exits with status 1.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from uniapl.errors import DeviceError
 
 NVML = "libnvidia-ml.so.1"
 NVIDIA_SMI_S = 60.0
-"""How long it may take: without persistence mode it wakes every card first."""
+"""Time limit; without persistence mode it initialises every card first."""
 VERSION = re.compile(r"\d{3,}(\.\d+)+")
 OLDEST_DRIVER = {"11": 450, "12": 525, "13": 580}
-"""By the major version of CUDA that torch is built for
+"""Major version of the driver, by the major version of CUDA that torch is built for
 (https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html)."""
 ON_THE_CPU = "to train on the CPU, set CUDA_VISIBLE_DEVICES=-1 (for the trainers of a worker UNIAPL_TRAINER_DEVICES=-1)"
 
 
 @dataclass(frozen=True)
 class Driver:
-    """NVIDIA's driver, as it answers here."""
+    """State of NVIDIA's driver on this machine."""
 
     cards: tuple[str, ...] = ()
     version: str | None = None
     problem: str | None = None
-    """Why it lists no card, though its program is installed."""
+    """Why no card is listed, where nvidia-smi is installed."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Found:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Human-readable name."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         return f"the CPU ({torch.get_num_threads()} threads)"
 
     @property
     def message(self) -> str:
-        """For an event."""
+        """Text of the event that reports the device."""
         text = f"the run trains on {self.name}, driver {self.driver.version or 'none'}, {_torch()}"
         return f"{text}; no GPU was found: {self.driver.problem}" if self.driver.problem else text
 
@@ -68,7 +68,9 @@ def find_device() -> Found:
     if torch.cuda.is_available():
         return Found(torch.device("cuda"), _driver())
     cpu, visible = torch.device("cpu"), os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and not re.match(r"\s*(\d|GPU-|MIG-)", visible):  # "", -1, NoDevFiles: none is wanted
+    if visible is not None and not re.match(
+        r"\s*(\d|GPU-|MIG-)", visible
+    ):  # "", -1, NoDevFiles: GPUs are hidden on purpose
         return Found(cpu, Driver())
     driver = _driver()
     if driver.cards:
@@ -77,11 +79,11 @@ def find_device() -> Found:
 
 
 def _unusable(driver: Driver, visible: str | None) -> DeviceError:
-    shown = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
+    variable = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
     version = driver.version or "of an unknown version"
     return DeviceError(
         f"{_torch()} cannot use the GPU of this machine ({', '.join(sorted(set(driver.cards)))}; driver {version})"
-        f"{shown}: {_reason()}",
+        f"{variable}: {_reason()}",
         hint=f"{_remedy(driver.version)}; {ON_THE_CPU}",
     )
 
@@ -92,30 +94,30 @@ def _torch() -> str:
 
 
 def _reason() -> str:
-    """What torch itself answers, in a line."""
+    """Torch's own error, in one line."""
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:
         return next(iter(str(error).splitlines()), type(error).__name__)
-    return "it counts no device"
+    return "torch finds no CUDA device"
 
 
 def _remedy(version: str | None) -> str:
     have = int(version.split(".")[0]) if version else 0
     if torch.version.cuda is None:
-        return "install a build of torch with CUDA that suits the driver (for CUDA 13: driver 580 or newer)"
+        return "install a build of torch with CUDA that supports the driver (for CUDA 13: driver 580 or newer)"
     major = torch.version.cuda.split(".")[0]
     needed = OLDEST_DRIVER.get(major, max(OLDEST_DRIVER.values()))
     if have >= needed:
-        return "the driver is new enough: look at CUDA_VISIBLE_DEVICES, and at who may open /dev/nvidia*"
+        return "the driver is new enough: check CUDA_VISIBLE_DEVICES and the permissions of /dev/nvidia*"
     return (
-        f"install NVIDIA driver {needed} or newer, which builds for CUDA {major} need, or a build of torch for driver "
+        f"install NVIDIA driver {needed} or newer, as CUDA {major} requires, or a build of torch for driver "
         f"{version or 'this driver'}"
     )
 
 
 def _driver() -> Driver:
-    """By `nvidia-smi`, or by the library that it uses where only that is installed."""
+    """From `nvidia-smi`, or from NVML where only the library is installed."""
     program = shutil.which("nvidia-smi")
     return _by_library() if program is None else _by_program(program)
 
@@ -125,13 +127,13 @@ def _by_program(program: str) -> Driver:
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=NVIDIA_SMI_S, check=False)
     except (OSError, subprocess.SubprocessError) as error:
-        return Driver(problem=f"nvidia-smi gave no answer: {type(error).__name__}")
+        return Driver(problem=f"nvidia-smi failed: {type(error).__name__}")
     rows = [[cell.strip() for cell in line.split(",")] for line in answer.stdout.splitlines()]
     versions = [cell for row in rows for cell in row if VERSION.fullmatch(cell)]
     listed = [row for row in rows if len(row) > 1 or VERSION.fullmatch(row[0])]
     if not listed or (answer.returncode != 0 and not versions):
         words = " ".join((answer.stdout + answer.stderr).split())
-        return Driver(problem=f"nvidia-smi ended with status {answer.returncode}: {words[:200]}")
+        return Driver(problem=f"nvidia-smi exited with status {answer.returncode}: {words[:200]}")
     names = (", ".join(cell for cell in row if not VERSION.fullmatch(cell)) for row in listed)
     return Driver(tuple(name or "NVIDIA GPU" for name in names), versions[0] if versions else None)
 
@@ -149,7 +151,7 @@ def _by_library() -> Driver:
 
 
 def main() -> int:
-    """Print the device, or what is wrong and what to do, a line each."""
+    """Print the device; or the problem and the remedy, one line each."""
     try:
         print(find_device().message)
     except DeviceError as error:

@@ -1,8 +1,8 @@
-"""A student as plain transformers load it: its config, and its weights under the names of its own checkpoints.
+"""Export of a student for plain transformers: its config, and its weights under the names of its own checkpoints.
 
-transformers fuse and rename weights when they load some students, such as the experts of a mixture, and undo that when
-they save. The same is done here for one layer at a time, so that merging adapters never copies the whole student; what
-was written is then compared with what the student's config asks for.
+transformers fuses and renames weights when it loads some students, such as the experts of a mixture, and reverts that
+when it saves. The same is done here for one layer at a time, so that merging adapters never copies the whole student.
+The written names and shapes are then compared with those that the student's config implies.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ Shapes = dict[str, torch.Size]
 
 
 class Source(Protocol):
-    """What one name of a student's state dict is written from."""
+    """The origin of one entry of a student's state dict."""
 
     @property
     def like(self) -> Tensor:
-        """A tensor of the shape and type of what is written."""
+        """A tensor of the written shape and type."""
 
     @property
     def origin(self) -> object:
-        """Equal for two names that are the same weight."""
+        """Equal for two names of the same weight."""
 
     def tensor(self) -> Tensor:
-        """What is written."""
+        """The values to write."""
 
 
 Sources = Mapping[str, Source]
@@ -66,7 +66,7 @@ def save(student: Any, sources: Sources, folder: Path) -> None:
     The config keeps `tie_word_embeddings` only where the tied weights are one weight.
 
     Raises:
-        ModelError: what was written is not what the student's config asks for.
+        ModelError: written names or shapes differ from those that the student's config implies.
     """
     save_as(student, sources, agreeing(student, sources), folder)
     if student.can_generate():
@@ -74,7 +74,7 @@ def save(student: Any, sources: Sources, folder: Path) -> None:
 
 
 def save_as(student: Any, sources: Sources, config: Any, folder: Path) -> None:
-    """Write weights to `folder` as the student of this config has them, and the config.
+    """Write to `folder` the weights as a student of this config has them, and the config.
 
     Raises:
         ModelError: as `save`.
@@ -96,7 +96,7 @@ def check(student: Any, sources: Sources) -> None:
 
 
 def agreeing(student: Any, sources: Sources) -> Any:
-    """The student's config, with weights of their own where it would tie weights that differ."""
+    """The student's config, untied where it would tie weights that differ."""
     config = student.config
     for name, other in _twin(student, config).all_tied_weights_keys.items():
         if name in sources and other in sources and sources[name].origin != sources[other].origin:
@@ -105,7 +105,7 @@ def agreeing(student: Any, sources: Sources) -> Any:
 
 
 def untied(config: Any) -> Any:
-    """The same config, with an output head of its own."""
+    """The same config, with an output head separate from the embeddings."""
     config = copy.deepcopy(config)
     for part in (config, config.get_text_config()):
         if hasattr(part, "tie_word_embeddings"):
@@ -114,10 +114,10 @@ def untied(config: Any) -> Any:
 
 
 def _twin(student: Any, config: Any) -> Any:
-    """A student of this config without memory for its weights, whose names are saved as the student's were loaded.
+    """A student of this config on the meta device, with the student's conversion of weight names.
 
-    A student that was quantized is saved as one that never was: transformers would give its plain numbers the names of
-    quantized ones, which they then do not load.
+    Without the conversion of a quantized student: transformers would save its dequantized weights under the names of
+    quantized ones, which it then cannot load.
     """
     with torch.device("meta"):
         twin = type(student)(copy.deepcopy(config))
@@ -128,13 +128,13 @@ def _twin(student: Any, config: Any) -> Any:
 
 
 def _quantized(conversion: Any) -> bool:
-    """Whether it does more than to rename and to arrange numbers."""
+    """Whether a conversion does more than rename and rearrange weights."""
     operations = getattr(conversion, "operations", None) or []
     return any(type(operation).__module__ != core_model_loading.__name__ for operation in operations)
 
 
 def _kept(twin: Any) -> dict[str, Tensor]:
-    """The state dict, of tied weights the one that is saved."""
+    """The state dict, with one name for tied weights: the one that is saved."""
     ignored = set(twin._keys_to_ignore_on_save or ())
     state = {name: value for name, value in twin.state_dict().items() if name not in ignored}
     remove_tied_weights_from_state_dict(state, twin)
@@ -142,23 +142,23 @@ def _kept(twin: Any) -> dict[str, Tensor]:
 
 
 def _without_copies(twin: Any, sources: Sources) -> Sources:
-    """Of tied weights the one that is saved; also what the twin does not know."""
+    """The sources without second names of tied weights; names that the twin lacks are kept."""
     left_out = twin.state_dict().keys() - _kept(twin).keys()
     return {name: source for name, source in sources.items() if name not in left_out}
 
 
-def _compare(twin: Any, found: Shapes) -> None:
-    """Raises `ModelError` if names or shapes are not those that the twin would be saved with."""
+def _compare(twin: Any, written: Shapes) -> None:
+    """Raises `ModelError` if names or shapes differ from those that the twin would be saved with."""
     expected = {name: like.shape for name, like in revert_weight_conversion(twin, _kept(twin)).items()}
     problems = {
-        "missing": expected.keys() - found.keys(),
-        "foreign": found.keys() - expected.keys(),
-        "of another shape": {name for name in expected.keys() & found.keys() if expected[name] != found[name]},
+        "missing": expected.keys() - written.keys(),
+        "unexpected": written.keys() - expected.keys(),
+        "of another shape": {name for name in expected.keys() & written.keys() if expected[name] != written[name]},
     }
-    named = [f"{len(names)} {kind} ({min(names)})" for kind, names in problems.items() if names]
-    if named:
+    counted = [f"{len(names)} {kind} ({min(names)})" for kind, names in problems.items() if names]
+    if counted:
         raise ModelError(
-            f"a checkpoint of {type(twin).__name__} would not load: of its weights, {', '.join(named)}",
+            f"a checkpoint of {type(twin).__name__} would not load; weights: {', '.join(counted)}",
             param="student",
             hint="choose another student, and report the name of this architecture",
         )
@@ -173,7 +173,7 @@ def _headers(folder: Path) -> Shapes:
 
 
 def _groups(sources: Sources) -> list[dict[str, Source]]:
-    """The names of each layer; no conversion reaches from one layer to another."""
+    """The sources by layer; no conversion spans two layers."""
     groups: dict[str, dict[str, Source]] = defaultdict(dict)
     for name, source in sources.items():
         layer = re.match(r".*?\.\d+\.", name)
@@ -182,13 +182,13 @@ def _groups(sources: Sources) -> list[dict[str, Source]]:
 
 
 def _layers(twin: Any, sources: Sources) -> Iterator[dict[str, Tensor]]:
-    """What is written for each layer, without data."""
+    """Names and shapes to write for each layer, on the meta device."""
     for group in _groups(sources):
         yield revert_weight_conversion(twin, {name: source.like.to("meta") for name, source in group.items()})
 
 
 def _write(twin: Any, sources: Sources, path: Path) -> None:
-    """A safetensors file, of which one layer is in memory at a time."""
+    """Write a safetensors file, with one layer in memory at a time."""
     layers = list(_layers(twin, sources))
     with path.open("wb") as file:
         file.write(_header({name: like for layer in layers for name, like in layer.items()}))
@@ -197,13 +197,13 @@ def _write(twin: Any, sources: Sources, path: Path) -> None:
 
 
 def _write_layer(twin: Any, group: Sources, names: list[str], file: BinaryIO) -> None:
-    made = revert_weight_conversion(twin, {name: source.tensor() for name, source in group.items()})
+    weights = revert_weight_conversion(twin, {name: source.tensor() for name, source in group.items()})
     for name in names:
-        file.write(made[name].contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+        file.write(weights[name].contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
 
 
 def _header(likes: Mapping[str, Tensor]) -> bytes:
-    """Length and JSON, padded to 8 bytes, as https://github.com/huggingface/safetensors#format has them."""
+    """Length and JSON, padded to 8 bytes (https://github.com/huggingface/safetensors#format)."""
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, like in likes.items():

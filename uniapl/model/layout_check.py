@@ -1,8 +1,8 @@
-"""Which layout a student supports, found out on the student itself before the first step.
+"""Selection of the layout that a student supports, by a test on the student before the first step.
 
-A model may know more of its tokens than mask and positions say: a window, a state, positions counted from padding. So
-the shared forward is compared with the plain one on a few random sequences, log-probabilities and gradient, and a run
-falls back to what agrees.
+A model may depend on more than mask and positions: a window, a state, positions counted from padding. The shared
+forward is therefore compared with the plain one on a few random sequences, log-probabilities and gradient, and a run
+falls back to the fastest layout that agrees.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.policy import Policy
 
 LOGPROB_TOLERANCE = 1e-3
-"""Nats: the largest difference of a token's log-probability. For SmolLM2-135M in float32 it is 2e-5."""
+"""Largest difference of a token's log-probability, in nats. For SmolLM2-135M in float32 it is 2e-5."""
 GRADIENT_TOLERANCE = 1e-3
-"""Largest norm of the gradients' difference, as a share of the gradient's. For SmolLM2-135M in float32 it is 1e-5."""
+"""Largest relative norm of the gradients' difference. For SmolLM2-135M in float32 it is 1e-5."""
 UNKNOWN = (ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError)
-"""What models raise for arguments that they do not expect."""
+"""Errors of models for unexpected arguments."""
 UNSUPPORTED = (*UNKNOWN, RuntimeError)
-"""The same for a mask or positions; and what compilers raise for a model that they cannot compile."""
+"""The same for a mask or positions, and errors of compilers for a model that they cannot compile."""
 
 
 def with_layout(policy: Policy) -> tuple[Policy, str | None]:
-    """The policy with the fastest layout that its model supports, and why that is not the usual one, if it is not.
+    """The policy with the fastest layout that its model supports, and the reason where that is not the device's.
 
-    Weights and gradients are left as they are. The check is made in float32, whatever precision the run computes in.
+    Weights and gradients are unchanged. The check computes in float32, also where the run uses another precision.
 
     Raises:
         ModelError: the student's forward fails in the plain layout too.
@@ -45,7 +45,7 @@ def with_layout(policy: Policy) -> tuple[Policy, str | None]:
     preferred = kernels_for(policy.device).layout
     config = policy.model.config.get_text_config()
     if getattr(config, "final_logit_softcapping", None):
-        return replace(policy, layout=PLAIN), "the student caps its logits"
+        return replace(policy, layout=PLAIN), "the student soft-caps its logits"
     reason = _window(config)
     for layout in (preferred, Layout("rows")):
         problem = reason if layout.shares and reason else disagreement(policy, layout)
@@ -56,25 +56,26 @@ def with_layout(policy: Policy) -> tuple[Policy, str | None]:
 
 
 def disagreement(policy: Policy, layout: Layout) -> str | None:
-    """What differs from the plain layout; `None` when log-probabilities and gradient agree."""
-    expected, wanted = _plain(policy)
+    """The difference from the plain layout in words; `None` where log-probabilities and gradient agree."""
+    expected, expected_gradient = _plain(policy)
     try:
-        found, gradient = _measure(policy, layout)
+        logprobs, gradient = _measure(policy, layout)
     except torch.OutOfMemoryError:
-        raise  # no fault of the layout's
+        raise  # not caused by the layout
     except UNSUPPORTED as error:
         return _in_a_line(error)
-    difference = (found - expected).abs().max().item()
+    difference = (logprobs - expected).abs().max().item()
     if not difference <= LOGPROB_TOLERANCE:
         return f"log-probabilities differ by {difference:.2g} nats"
-    share = _norm(a - b for a, b in zip(gradient, wanted, strict=True)) / max(_norm(wanted), 1e-30)
+    differences = (a - b for a, b in zip(gradient, expected_gradient, strict=True))
+    share = _norm(differences) / max(_norm(expected_gradient), 1e-30)
     if not share <= GRADIENT_TOLERANCE:
         return f"gradients differ by {share:.2g} of their norm"
     return None
 
 
 def _plain(policy: Policy) -> tuple[Tensor, list[Tensor]]:
-    """What the others are held to."""
+    """The results that the other layouts must reproduce."""
     try:
         return _measure(policy, PLAIN)
     except UNKNOWN as error:
@@ -99,7 +100,7 @@ def _measure(policy: Policy, layout: Layout) -> tuple[Tensor, list[Tensor]]:
 
 
 def _probe(vocabulary: int) -> list[Sequence]:
-    """Two groups and a lone sequence, with weights that tell them apart."""
+    """Two groups and a single sequence, with different weights."""
     draw = random.Random(0)
     lengths = {7: (3, 5, 1), 4: (2, 6), 5: (4,)}
     prompts = {n: [draw.randrange(vocabulary) for _ in range(n)] for n in lengths}
@@ -111,20 +112,20 @@ def _probe(vocabulary: int) -> list[Sequence]:
 
 
 def _window(config: Any) -> str | None:
-    """What the model's configuration says that a short probe would not show."""
+    """Reasons in the model's configuration, which a short probe would not show."""
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"}:
-        return f"the student has layers of other kinds: {', '.join(sorted(kinds - {'full_attention'}))}"
+        return f"the student has layers other than full attention: {', '.join(sorted(kinds - {'full_attention'}))}"
     if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
-        return f"the student attends to {config.sliding_window} tokens back only"
+        return f"the student has a sliding window of {config.sliding_window} tokens"
     return None
 
 
 def batch_dependence(policy: Policy, longest: int) -> str | None:
-    """Why a sequence's numbers depend on what it is batched with; `None` when they do not.
+    """Why the outputs of a sequence depend on the other sequences of its batch; `None` where they do not.
 
     Args:
-        policy: the student. Some compute their rotary frequencies anew for the longest sequence of a batch, once it is
+        policy: the student. Some recompute their rotary frequencies for the longest sequence of a batch, once it is
             longer than those of their pretraining.
         longest: tokens of the longest sequence that the spec allows.
     """
@@ -139,7 +140,7 @@ def batch_dependence(policy: Policy, longest: int) -> str | None:
         else:
             continue
         if longest > limit:
-            return f"{kind} positions change for a whole batch once a sequence in it has more than {limit} tokens"
+            return f"{kind} rotary positions depend on the longest sequence of a batch beyond {limit} tokens"
     return None
 
 

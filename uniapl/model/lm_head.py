@@ -1,9 +1,9 @@
-"""From hidden states to log-probabilities without ever holding logits for all tokens.
+"""Log-probabilities from hidden states in chunks, without logits for all tokens at once.
 
 A step has some thousand completion tokens and a vocabulary of 50 to 150 thousand; logits, their log-softmax and its
-gradient would be the largest tensors of all. They are made for some tokens at a time, and made again in the backward,
-where each chunk's share of the weight's gradient goes into one sum. The last chunk is kept: the backward begins with
-it, and needs as much room for any other.
+gradient would be its largest tensors. They are computed for a chunk of tokens at a time and recomputed in the backward,
+which accumulates the weight's gradient over the chunks. The last chunk is kept: the backward begins with it, and needs
+as much memory for any other chunk.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def token_logprobs(
     token_ids: Tensor,  # (N,)
     temperature: Tensor,  # (N,) divides the logits
 ) -> tuple[Tensor, Tensor]:  # (N,), (N,)
-    """Log-probability of each token, and the entropy of the distribution it came from; the latter without gradient.
+    """Log-probability of each token, and the entropy of its distribution; the latter without gradient.
 
-    Products are in autocast's precision where it is on; the softmax is computed in float32 at least. Memory grows with
+    Products have autocast's precision where it is enabled; the softmax is in float32 or wider. Memory grows with
     `CHUNK_LOGITS`, not with N · V.
     """
-    found: tuple[Tensor, Tensor] = _TokenLogprobs.apply(states, weight, bias, token_ids, temperature)  # type: ignore[no-untyped-call]
-    return found
+    result: tuple[Tensor, Tensor] = _TokenLogprobs.apply(states, weight, bias, token_ids, temperature)  # type: ignore[no-untyped-call]
+    return result
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -44,13 +44,13 @@ class _TokenLogprobs(torch.autograd.Function):
         kind = states.device.type
         ctx.precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
         ctx.save_for_backward(states, weight, bias, token_ids, temperature)
-        found, head = [], _in(ctx.precision, weight, bias)
+        parts, head = [], _in(ctx.precision, weight, bias)
         for part in _chunks(states, weight):
-            ctx.last = None  # the next chunk takes its room
+            ctx.last = None  # frees its memory for the next chunk
             ctx.last = _distribution(states[part], head, temperature[part, None])
             logprobs = ctx.last.gather(-1, token_ids[part, None]).squeeze(1)
-            found.append((logprobs, -ctx.last.exp().mul_(ctx.last).sum(dim=-1)))
-        logprobs, entropies = (torch.cat(parts) for parts in zip(*found, strict=True))
+            parts.append((logprobs, -ctx.last.exp().mul_(ctx.last).sum(dim=-1)))
+        logprobs, entropies = (torch.cat(chunks) for chunks in zip(*parts, strict=True))
         ctx.mark_non_differentiable(entropies)
         return logprobs, entropies
 
@@ -58,12 +58,12 @@ class _TokenLogprobs(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, outer: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         states, weight, bias, token_ids, temperature = ctx.saved_tensors
-        last, ctx.last = ctx.last, None  # overwritten here; another backward through this graph makes it again
+        last, ctx.last = ctx.last, None  # overwritten below; a second backward through this graph recomputes it
         scale = (outer / temperature)[:, None]  # (N, 1)
-        wants_states, wants_weight, wants_bias = ctx.needs_input_grad[:3]
-        grad_states = torch.empty_like(states) if wants_states else None
-        grad_weight = torch.zeros_like(weight) if wants_weight else None
-        grad_bias = torch.zeros_like(bias) if wants_bias else None
+        needs_states, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        grad_states = torch.empty_like(states) if needs_states else None
+        grad_weight = torch.zeros_like(weight) if needs_weight else None
+        grad_bias = torch.zeros_like(bias) if needs_bias else None
         head, linear = _in(ctx.precision, weight, bias), kernels_for(states.device).linear
         for part in reversed(_chunks(states, weight)):
             grad = _distribution(states[part], head, temperature[part, None]) if last is None else last  # (n, V)
@@ -77,12 +77,12 @@ class _TokenLogprobs(torch.autograd.Function):
                 grad_states[part] = grad if head[0] is None else linear(grad, head[0].T, None)
             if grad_weight is not None:
                 _add_product(grad_weight, grad.T, states[part].to(ctx.precision))
-            del grad  # with it the chunk's room, which the next takes
+            del grad  # frees the chunk's memory for the next one
         return grad_states, grad_weight, grad_bias, None, None
 
 
 def _chunks(states: Tensor, weight: Tensor | None) -> list[slice]:
-    """Some tokens at a time; of the last as many as may be, since it is kept."""
+    """Slices of the tokens; the first may be smaller, so that the last, which is kept, is full."""
     count, vocabulary = states.shape if weight is None else (len(states), weight.shape[0])
     size = max(1, CHUNK_LOGITS // vocabulary)
     return [slice(max(0, end - size), end) for end in range(count, 0, -size)][::-1]

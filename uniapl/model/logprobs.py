@@ -1,4 +1,4 @@
-"""Log-probabilities of a pack's completions: the pack's mask, the model's body, its head in chunks."""
+"""Log-probabilities of the completions of a packed batch: its mask, the model's decoder, the head in chunks."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def completion_logprobs(
     *,
     temperature: Tensor | float,  # (B,), or one for all
 ) -> tuple[Tensor, Tensor]:  # (B, C), (B, C)
-    """Log-probability of each completion token, and the entropy of the distribution it came from.
+    """Log-probability of each completion token, and the entropy of its distribution.
 
     The entropy carries no gradient. Both are 0 outside `completion_mask`.
 
     Args:
         model: the policy, or the reference.
         packed: B sequences.
-        temperature: divides the logits: of rollouts as it did when sampling (trl#4159 shows the mismatch otherwise), of
-            demonstrations 1.
+        temperature: divides the logits: for rollouts the temperature of sampling (trl#4159 shows the mismatch
+            otherwise), for demonstrations 1.
     """
     mask = packed.batch.completion_mask
     at = packed.predictors[mask]  # (N,)
@@ -47,19 +47,19 @@ def completion_logprobs(
 
 
 def _head(model: Any) -> tuple[Tensor, Tensor | None]:  # (V, D), (V,)
-    """The matrix that makes logits of hidden states, and what is added to them.
+    """Weight and bias of the output head.
 
     Raises:
-        TypeError: the head is more than that.
+        TypeError: the head computes more than a linear map.
     """
     head = model.get_output_embeddings()
     if type(head) not in kernels_for(model.device).plain_linear:
-        raise TypeError(f"the head is a {type(head).__name__}, not a linear layer")
+        raise TypeError(f"the output head is a {type(head).__name__}, not a linear layer")
     return head.weight, head.bias
 
 
 def _logits(model: Any, packed: PackedBatch, at: Tensor) -> Tensor:  # (N, V)
-    """The model's own logits at the tokens `at`; those before the shortest prompt's end are never computed."""
+    """The model's own logits at the tokens `at`; those before the end of the shortest prompt are not computed."""
     W = packed.input_ids.shape[1]
     first = int((at % W).min())
     logits: Tensor = model(
@@ -69,12 +69,14 @@ def _logits(model: Any, packed: PackedBatch, at: Tensor) -> Tensor:  # (N, V)
         use_cache=False,
     ).logits  # (R, W - first, V)
     if logits.shape[1] != W - first:
-        raise ModelError(f"{type(model).__name__} cannot limit its logits to the last positions", param="student")
+        raise ModelError(
+            f"{type(model).__name__} ignores logits_to_keep: it returned logits of other positions", param="student"
+        )
     return logits[at // W, at % W - first]
 
 
 def _hidden_states(model: Any, packed: PackedBatch) -> Tensor:  # (R, W, D)
-    """What the head reads."""
+    """Outputs of the decoder, the inputs of the head."""
     body = model.get_decoder()
     if packed.layout.kind == "rows":
         mask = (packed.tree >= 0).long()
@@ -90,5 +92,5 @@ def _hidden_states(model: Any, packed: PackedBatch) -> Tensor:  # (R, W, D)
 
 
 def precision(device: torch.device) -> AbstractContextManager[object]:
-    """Matrix products in bfloat16 on a GPU; weights, softmax, gradients and AdamW stay in float32."""
+    """Autocast of matrix products to bfloat16 on a GPU; weights, softmax, gradients and AdamW stay in float32."""
     return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()

@@ -1,4 +1,4 @@
-"""Low-rank adapters (arXiv:2106.09685) by way of peft: put on, saved beside a merged model, put back."""
+"""Low-rank adapters (arXiv:2106.09685) with peft: added to a student, saved beside a merged model, loaded again."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ ADAPTER = "adapter"
 
 
 def with_lora(policy: Policy, options: Lora, *, seed: int) -> Policy:
-    """The same student with frozen weights and adapters that change nothing yet.
+    """The same student with frozen weights and fresh adapters, which do not change its outputs.
 
     Raises:
         SpecError: the student has none of the named layers, or its adapters cannot be merged.
     """
     config = LoraConfig(
         r=options.rank,
-        lora_alpha=options.alpha,  # type: ignore[arg-type]  # it is only ever divided
+        lora_alpha=options.alpha,  # type: ignore[arg-type]  # used in a division only
         target_modules=options.target_modules,
-        lora_dropout=0.0,  # the policy that is trained must be the one that sampled
+        lora_dropout=0.0,  # the trained policy must equal the one that sampled
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]), quietly():
@@ -48,17 +48,17 @@ def with_lora(policy: Policy, options: Lora, *, seed: int) -> Policy:
             raise SpecError(
                 f"the student has no layers named {options.target_modules}: {error}",
                 param="lora.target_modules",
-                hint="leave it at 'all-linear'",
+                hint="use 'all-linear'",
             ) from None
         except FAILS as error:
             raise _unsuited(policy, str(error)) from error
     chosen: Any = model.peft_config["default"]
-    for targets in ("target_modules", "target_parameters"):  # a set would be written in another order each time
+    for targets in ("target_modules", "target_parameters"):  # the order of a set differs between runs
         if (names := getattr(chosen, targets)) is not None:
             setattr(chosen, targets, sorted(names))
     model.eval()
-    if (found := obstacle(model)) is not None:
-        raise _unsuited(policy, found)
+    if (reason := obstacle(model)) is not None:
+        raise _unsuited(policy, reason)
     return replace(policy, model=model)
 
 
@@ -71,7 +71,7 @@ def _unsuited(policy: Policy, why: str) -> SpecError:
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write what peft reads to `folder`."""
+    """Write the adapter to `folder` in peft's format."""
     with quietly():
         model.save_pretrained(str(folder))
 
@@ -79,7 +79,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
 def save_merged(model: PeftModel, folder: Path) -> None:
     """Write the adapter to `folder/adapter`, and to `folder` the student with the adapter merged in.
 
-    The trained model itself is not touched: merging and unmerging in place would change its last bits.
+    The trained model is unchanged: merging and unmerging in place would change its last bits.
 
     Raises:
         ModelError: as `export.save`.
@@ -91,18 +91,18 @@ def save_merged(model: PeftModel, folder: Path) -> None:
 
 @torch.no_grad()
 def load_adapter(model: PeftModel, checkpoint: Path) -> None:
-    """Put a checkpoint's adapter back.
+    """Load a checkpoint's adapter into the model.
 
     Raises:
-        CheckpointError: it has none, or one of another shape.
+        CheckpointError: the checkpoint has no adapter, or one of another shape.
     """
     try:
         saved = load_file(checkpoint / ADAPTER / "adapter_model.safetensors", device=str(model.device))
         with quietly():
             parameters = get_peft_model_state_dict(model)
         if set(saved) != set(parameters):
-            raise ValueError("its layers are not those of this job")
-        for name, parameter in parameters.items():  # peft itself renames some students' layers when it loads
+            raise ValueError("its layers differ from this job's")
+        for name, parameter in parameters.items():  # not peft's loader, which renames the layers of some students
             parameter.copy_(saved[name])
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"checkpoint {checkpoint.name}: the adapter cannot be loaded: {error}") from error

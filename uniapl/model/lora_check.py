@@ -1,7 +1,7 @@
-"""Whether a student's adapters can be merged, found out on the student itself before the first step.
+"""A test that a student's adapters can be merged, on the student itself before the first step.
 
-Each adapted layer is called once with its adapters and once with merged weights, inside a forward of the student. A
-student may also read a weight without calling the layer that holds it; an adapter of that layer would act in the merged
+Each adapted layer is called once with its adapters and once with merged weights, within a forward of the student. A
+student may also read a weight without calling its layer; an adapter of that layer would have an effect in the merged
 checkpoint only.
 """
 
@@ -23,15 +23,15 @@ from uniapl.model import export
 from uniapl.model.merge import adapted_parameter, merged
 
 TOLERANCE = 1e-3
-"""Largest difference of a layer's outputs, as a share of the largest output. In float32 it is 1e-6."""
+"""Largest difference of a layer's outputs, relative to the largest output. In float32 it is 1e-6."""
 FAILS = (ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError)
-"""What layers raise whose adapters or merged weights do not fit them."""
+"""Errors of layers whose adapters or merged weights do not fit."""
 
 
 def obstacle(model: PeftModel) -> str | None:
-    """Why a checkpoint with merged adapters would not be the adapted student; `None` where it would be.
+    """Why a checkpoint with merged adapters would differ from the adapted student; `None` where it would not.
 
-    Weights and adapters are left as they are.
+    Weights and adapters are unchanged.
     """
     student: Any = model.get_base_model()
     try:
@@ -39,7 +39,7 @@ def obstacle(model: PeftModel) -> str | None:
         with _acting(model):
             return _disagreement(student) or _unread(model)
     except torch.OutOfMemoryError:
-        raise  # no fault of the adapters
+        raise  # not caused by the adapters
     except ModelError as error:
         return error.message
     except FAILS as error:
@@ -47,7 +47,7 @@ def obstacle(model: PeftModel) -> str | None:
 
 
 def _disagreement(student: Any) -> str | None:
-    """What differs between adapters and merged weights in a forward of a few tokens."""
+    """The difference between adapters and merged weights in a forward of a few tokens, in words."""
     layers = dict(_outermost(student))
     differences: dict[str, float] = {}
     with ExitStack() as hooks, torch.no_grad():
@@ -57,10 +57,10 @@ def _disagreement(student: Any) -> str | None:
         _forward(student)
     for name, difference in differences.items():
         if not difference <= TOLERANCE:
-            return f"the outputs of {name} with merged weights differ by {difference:.2g} of their size"
+            return f"the outputs of {name} with merged weights differ by a relative {difference:.2g}"
     unused = {name: layer for name, layer in layers.items() if name not in differences}
     read = _read_directly(student, unused)
-    return f"the weight of {read} is read without its adapter" if read else None
+    return f"the model reads the weight of {read} directly, without its adapter" if read else None
 
 
 class _Comparison:
@@ -74,14 +74,14 @@ class _Comparison:
             name: source.tensor() for name, source in merged(layer).items() if source.adapters and "." not in name
         }
         base = layer.get_base_layer()
-        again = torch.func.functional_call(base, weights, args, kwargs)
-        pairs = zip(_floats(output), _floats(again), strict=True)
+        merged_output = torch.func.functional_call(base, weights, args, kwargs)
+        pairs = zip(_floats(output), _floats(merged_output), strict=True)
         largest = max((_difference(a, b) for a, b in pairs), default=0.0)
         self._differences[self._name] = max(self._differences.get(self._name, 0.0), largest)
 
 
 def _unread(model: PeftModel) -> str | None:
-    """What differs after peft has loaded the adapters that it would save."""
+    """The difference after peft has loaded the adapters that it saved, in words."""
     with quietly():
         adapters = get_peft_model_state_dict(model)
         saved = {name: value.clone() for name, value in adapters.items()}
@@ -91,18 +91,18 @@ def _unread(model: PeftModel) -> str | None:
     different = [name for name, value in adapters.items() if not torch.equal(value, saved[name])]
     for name, value in adapters.items():
         value.copy_(saved[name])
-    return f"peft cannot load {different[0]}, which it saves" if different else None
+    return f"peft saves {different[0]}, but cannot load it" if different else None
 
 
 def _outermost(student: Any) -> Iterator[tuple[str, Any]]:
-    """Adapted layers; one that is wrapped several times is one of them."""
+    """Adapted layers by name; a layer that is wrapped several times appears once."""
     for name, module in student.named_modules():
         if isinstance(module, LoraLayer) and not name.endswith(".base_layer"):
             yield name, module
 
 
 def _read_directly(student: Any, unused: dict[str, Any]) -> str | None:
-    """One of the layers that no forward called, whose weight decides the logits all the same."""
+    """A layer that no forward called, although the logits depend on its weight."""
     wrapped = [
         (name, part) for name, layer in unused.items() for part in layer.modules() if isinstance(part, LoraLayer)
     ]
@@ -114,7 +114,7 @@ def _read_directly(student: Any, unused: dict[str, Any]) -> str | None:
     finally:
         for weight in weights:
             weight.requires_grad_(False)
-    return next((name for (name, _), found in zip(wrapped, gradients, strict=True) if found is not None), None)
+    return next((name for (name, _), grad in zip(wrapped, gradients, strict=True) if grad is not None), None)
 
 
 def _forward(student: Any) -> Tensor:  # (1, 8, V)
@@ -125,7 +125,7 @@ def _forward(student: Any) -> Tensor:  # (1, 8, V)
 
 @contextmanager
 def _acting(model: PeftModel) -> Iterator[None]:
-    """Adapters that change the weights; fresh ones are zero."""
+    """Within it, fresh adapters, which are zero, have random values."""
     config: Any = model.peft_config["default"]
     spread = 0.04 * config.r / config.lora_alpha
     draw = torch.Generator().manual_seed(0)
@@ -141,7 +141,7 @@ def _acting(model: PeftModel) -> Iterator[None]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without the warnings of peft, which are of rank patterns that do fit, and of tied weights."""
+    """Within it, no warnings of peft, about rank patterns that do fit and about tied weights."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -151,8 +151,8 @@ def _floats(output: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
-def _difference(found: Tensor, expected: Tensor) -> float:
-    """Largest difference, as a share of the largest number."""
+def _difference(actual: Tensor, expected: Tensor) -> float:
+    """Largest difference, relative to the largest expected value."""
     if not expected.numel():
         return 0.0
-    return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
+    return float((actual - expected).abs().max() / expected.abs().max().clamp_min(1e-30))

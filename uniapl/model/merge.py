@@ -1,4 +1,4 @@
-"""Adapters added to the weights that they belong to, under the names that these had without adapters."""
+"""Merging of adapters into their weights, under the names of the student without adapters."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from peft.tuners.lora.layer import ParamWrapper
 from torch import Tensor
 
 NAME = "default"
-"""Name of the one adapter that a student has."""
+"""Name of a student's only adapter."""
 
 
 @dataclass(frozen=True)
 class Merged:
-    """A weight, and the adapters that are added to it."""
+    """A weight with the adapters to add to it."""
 
     like: Tensor
     adapters: tuple[Any, ...] = ()
 
     @property
     def origin(self) -> object:
-        """Equal for two names that are the same weight."""
+        """Equal for two names of the same weight."""
         return self.like.data_ptr(), self.like.shape, tuple(map(id, self.adapters))
 
     @torch.no_grad()
     def tensor(self) -> Tensor:
-        """The weight with its adapters, a copy where it has any."""
+        """The merged weight; a copy if there are adapters."""
         value = self.like
         for adapter in self.adapters:
             value = value + adapter.get_delta_weight(NAME)
@@ -36,22 +36,22 @@ class Merged:
 
 
 def merged(student: Any) -> dict[str, Merged]:
-    """The student's parameters and buffers by the names that they have without adapters."""
-    found = {}
+    """The student's parameters and buffers by their names without adapters."""
+    weights = {}
     for name, value in student.state_dict().items():
         if (place := _place(student, name)) is not None:
             plain, adapters = place
-            found[plain] = Merged(value, adapters)
-    return found
+            weights[plain] = Merged(value, adapters)
+    return weights
 
 
 def adapted_parameter(adapter: Any) -> str:
-    """Name of the parameter of its base layer that an adapter is added to."""
+    """Name of the parameter of the base layer that an adapter changes."""
     return adapter.parameter_name if isinstance(adapter, ParamWrapper) else "weight"
 
 
 def _place(student: Any, name: str) -> tuple[str, tuple[Any, ...]] | None:
-    """A parameter's name without adapters, and those that are added to it; `None` for a part of an adapter.
+    """A parameter's name without adapters, and the adapters that change it; `None` for a parameter of an adapter.
 
     A layer may be wrapped several times, once for each of its parameters.
     """

@@ -1,4 +1,4 @@
-"""Load a student with its tokenizer.
+"""The policy: a student with its tokenizer, and how it is loaded.
 
 Weights come from safetensors or GGUF only, and no code of a model repository is ever run.
 """
@@ -23,36 +23,36 @@ from uniapl.model.logprobs import completion_logprobs
 from uniapl.run.config import ModelSource
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, SafetensorError)
-"""What transformers raises for a model that is missing, torn, or of an unknown kind."""
+"""Errors of transformers for a model that is missing, damaged, or of an unknown kind."""
 
 
 def load_problem(source: ModelSource, error: Exception) -> str:
-    """Why a model could not be loaded, in one line; a folder that is gone would be taken for a hub id."""
+    """Why a model could not be loaded, in one line; transformers would treat a missing folder as a hub id."""
     where = Path(source.hub or source.path or "")
-    is_gone = (source.path is not None or where.is_absolute()) and not where.exists()
-    if is_gone:
-        return "there is no such folder"
+    is_missing = (source.path is not None or where.is_absolute()) and not where.exists()
+    if is_missing:
+        return "the folder does not exist"
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The student that is being trained."""
+    """The student in training."""
 
     model: Any
     """A `PreTrainedModel`, or the `PeftModel` around one."""
     tokenizer: PreTrainedTokenizerBase
     layout: Layout = PLAIN
-    """How its sequences are laid out for a forward."""
+    """Layout of its sequences in a forward."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return torch.device(self.model.device)
 
     @property
     def pad_id(self) -> int:
-        """Token used for padding; masked everywhere, so the end token does where there is no other."""
+        """Padding token, or the end token where there is none; padding is masked everywhere."""
         pad = self.tokenizer.pad_token_id
         return int(pad if pad is not None else self.tokenizer.eos_token_id)
 
@@ -65,23 +65,23 @@ class Policy:
 
     @property
     def end_of_turn(self) -> int:
-        """The token that closes an answer in the chat template; the tokenizer's end token where there is none."""
+        """The token that ends an answer in the chat template; the tokenizer's end token where the template has none."""
         probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "ANSWER"}]
         rendered = str(self.tokenizer.apply_chat_template(probe, tokenize=False))
         after = self.tokenizer(rendered.rpartition("ANSWER")[2], add_special_tokens=False)["input_ids"]
         return next((i for i in after if i in self.stop_ids), int(self.tokenizer.eos_token_id))
 
     def text(self, completion_ids: list[int]) -> str:
-        """A completion as text, special tokens left out."""
+        """A completion as text, without special tokens."""
         return str(self.tokenizer.decode(completion_ids, skip_special_tokens=True))
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The student as it was at the job's first step; a KL penalty pulls the policy towards it."""
+    """The student before the job's first step, the reference of the KL penalty."""
 
     model: Any
-    """A model of its own, or the policy's when that has adapters, which are then switched off."""
+    """A separate model, or the policy's model, whose adapters are then disabled."""
     adapted: bool
 
     @torch.no_grad()
@@ -92,13 +92,13 @@ class Reference:
 
 
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
-"""`data.chat_template: plain`: for base students, which know text and no turns."""
+"""`data.chat_template: plain`: for base students, which were trained on text without turns."""
 
 
 def with_chat_template(policy: Policy, template: str) -> Policy:
-    """Give the tokenizer a template, which checkpoints then carry; `plain` names the one above.
+    """Set the tokenizer's chat template, which checkpoints then contain; `plain` names the one above.
 
-    A student that begins every text with a token of its own still gets it.
+    The template keeps the token that a student's tokenizer puts before every text.
     """
     tokenizer = policy.tokenizer
     if template == "plain":
@@ -126,7 +126,7 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
         raise ModelError(
             f"cannot load {source.hub or source.path}: {load_problem(source, error)}",
             param="student",
-            hint="a student needs a config, a tokenizer, and weights as safetensors or GGUF",
+            hint="provide a config, a tokenizer, and weights as safetensors or GGUF",
         ) from error
     if tokenizer.eos_token_id is None:
         raise ModelError("the student's tokenizer has no end-of-sequence token", param="student")
@@ -134,7 +134,7 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
         model = _without_quantization(model)
     model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
     kernels_for(device).prepare_model(model)
-    model.eval()  # no dropout, ever: the policy that is trained must be the one that sampled
+    model.eval()  # no dropout: the trained policy must equal the one that sampled
     return Policy(model, tokenizer)
 
 
@@ -146,7 +146,7 @@ def _location(source: ModelSource) -> tuple[str, dict[str, Any]]:
 
 
 def _without_quantization(model: PreTrainedModel) -> PreTrainedModel:
-    """The same weights in a model that can be saved; one loaded from GGUF refuses to be."""
+    """The same weights in a model that can be saved; transformers refuses to save one loaded from GGUF."""
     config = model.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config

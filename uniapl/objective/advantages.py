@@ -1,4 +1,4 @@
-"""Group-relative advantages: how much better a completion is than its siblings."""
+"""Group-relative advantages: the reward of a completion relative to the others of its prompt."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 EQUAL = 1e-12
-"""Values of a group that lie within this distance are one value (times their magnitude, where that is above 1): float64
-gives sums and fractions an error of some 1e-16 that depends on the order of the summands."""
+"""Values of a group within this distance (times their magnitude, where that is above 1) count as equal: in float64,
+sums and fractions have an error of about 1e-16 that depends on the order of the summands."""
 
 
 def group_advantages(
@@ -23,8 +23,8 @@ def group_advantages(
     GRPO (arXiv:2402.03300, section 4.1); without `scale`, Dr. GRPO (arXiv:2503.20783).
 
     Args:
-        rewards: rewards of G completions for each of P prompts; NaN where one could not be computed, which is then no
-            part of its group.
+        rewards: rewards of G completions for each of P prompts; NaN where none could be computed, which excludes the
+            completion from its group.
         scale: divide by the (unbiased) standard deviation.
         eps: bounds the advantages of a group whose rewards are nearly equal.
     """
@@ -39,8 +39,8 @@ def centre(
 ) -> tuple[Tensor, Tensor]:  # (P, G), (P, 1)
     """Each value less its group's mean, and the groups' unbiased standard deviations.
 
-    NaN values belong to no group: their entry is 0. A group of one value has no deviation and no spread. Where the
-    values are equal (up to `EQUAL`), deviations and spread are exactly 0, whatever rounding makes of the mean.
+    NaN values belong to no group: their entry is 0. For a group of one value both results are 0. Where the values are
+    equal (up to `EQUAL`), both are exactly 0, whatever the rounding of the mean.
     """
     known = values.isfinite()
     n = known.sum(dim=1, keepdim=True)

@@ -1,10 +1,9 @@
-"""From discriminator scores to the coefficient of the adversarial term.
+"""Coefficients of the adversarial term, from discriminator scores.
 
-The score d_i = D(x, y*, y_i) says how close rollout y_i is to the teacher's answer y*. Sampling text carries no
+The score d_i = D(x, y*, y_i) measures how close rollout y_i is to the teacher's answer y*. Sampling text has no
 gradient, so the term is a score-function estimate with one constant c_i per rollout (docs/method.md).
 
-A score that is missing is NaN, and its coefficient is NaN too: the rollout is then no part of L_ADV. Nothing is ever
-put in its place.
+A missing score is NaN and gives a NaN coefficient, which excludes the rollout from L_ADV; no value is substituted.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class RunningBaseline:
     mean: float | None = None
 
     def centred(self, scores: Tensor) -> Tensor:  # any shape
-        """Scores less the mean of earlier steps (of this step, at the first); then take this step's into the mean."""
+        """Scores less the mean of earlier steps (at the first, of this step); then adds this step to the mean."""
         known = scores[scores.isfinite()]
         if not len(known):
             return scores
@@ -61,7 +60,7 @@ def whitened(
 ) -> Tensor:  # (P, G)
     """Centre each group's scores and divide by their standard deviation: `(d_i - mean) / (std + eps)`.
 
-    `eps` keeps a group without spread at zero rather than amplify its noise.
+    `eps` bounds the amplification of noise in a group without spread.
     """
     centred, std = centre(scores)
     return torch.where(scores.isfinite(), centred / (std + eps), NAN)
@@ -74,7 +73,7 @@ def coefficients(
     options: Adversarial,
     teacher_scores: Tensor | None = None,  # (P,) D(x, y*, y*); for `bt_margin`
     baseline: RunningBaseline | None = None,
-) -> Tensor:  # (P, G), without gradient; NaN where L_ADV must not see the rollout
+) -> Tensor:  # (P, G), without gradient; NaN for rollouts excluded from L_ADV
     """The coefficients c_i of the adversarial term.
 
     Args:
@@ -107,7 +106,7 @@ def _less_baseline(
     options: Adversarial,
     baseline: RunningBaseline | None,
 ) -> Tensor:  # (P, G)
-    """`leave_one_out` within each group; for groups of one, what `single_baseline` names."""
+    """`leave_one_out` within each group; for groups of one, the baseline that `single_baseline` selects."""
     if values.shape[1] > 1:
         return leave_one_out(values)
     match options.single_baseline:
@@ -126,7 +125,7 @@ def teacher_weights(
     scale: float,
     options: Adversarial,
 ) -> Tensor:  # (P,), without gradient; NaN for a prompt without any score
-    """For `target: teacher_response`: how far the student's answers are from the teacher's, in [0, 1].
+    """Weights for `target: teacher_response`: the distance of the student's answers from the teacher's, in [0, 1].
 
     w = mean_i (1 - σ((d_i - score_center) / score_temperature)); the adaptive form of SFT that docs/method.md
     describes as an ablation.

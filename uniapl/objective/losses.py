@@ -31,7 +31,7 @@ class Terms:
     adv: Tensor  # ()
 
     def weighted(self, weights: Weights) -> dict[str, Tensor]:
-        """Each term as it enters the gradient, by name; terms without weight are left out."""
+        """The weighted terms by name; terms with weight 0 are omitted."""
         by_name = {"sft": weights.alpha, "grpo": 1 - weights.alpha, "adv": weights.lambda_adv}
         return {name: weight * getattr(self, name) for name, weight in by_name.items() if weight > 0}
 
@@ -67,8 +67,8 @@ def kl_penalty(
 
         k1 = -δ    k2 = δ²/2    k3 = exp(δ) - δ - 1          (J. Schulman, Approximating KL divergence, 2020)
 
-    k1's own gradient is zero in expectation, whatever the reference: E[∇ log pi] = 0. Its value is therefore given
-    k2's gradient, which is that of the KL (arXiv:2506.09477).
+    k1's own gradient is zero in expectation, whatever the reference: E[∇ log pi] = 0. It is therefore replaced by k2's
+    gradient, which is that of the KL (arXiv:2506.09477).
     """
     delta = (ref_logprobs - logprobs).masked_fill(~mask, 0.0)
     k2 = delta.square() / 2
@@ -88,8 +88,8 @@ def bounded_anchor(
 ) -> Tensor:  # (B, C)
     """Old log-probabilities under which no importance weight is above `max_ratio`.
 
-    A sampler in another precision now and then gives a token far less than the policy does. Such a token then weighs
-    `max_ratio`, a constant, and keeps its direction: truncated importance sampling (Ionides, 2008).
+    A sampler in another precision occasionally gives a token a far lower probability than the policy. Such a token has
+    the constant weight `max_ratio` and keeps its direction: truncated importance sampling (Ionides, 2008).
     """
     return torch.maximum(old_logprobs, logprobs.detach() - math.log(max_ratio))
 
@@ -151,7 +151,8 @@ def grpo_loss(
     dr_grpo  -1/(R max_length) sum_i sum_t surrogate_it          arXiv:2503.20783
     gspo     -1/R sum_i surrogate_i, one ratio per rollout       arXiv:2507.18071
 
-    With a `kl_coef`, each surrogate_it is lessened by kl_coef · KL_it; gspo's surrogate_i by its tokens' mean.
+    With a `kl_coef`, kl_coef · KL_it is subtracted from each surrogate_it; for gspo its mean over the rollout's tokens
+    is subtracted from surrogate_i.
     """
     mask = batch.completion_mask & batch.explored[:, None]
     lengths = mask.sum(dim=1).clamp(min=1)  # (B,)

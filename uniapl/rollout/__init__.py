@@ -1,0 +1,1 @@
+"""Rollout backends: transformers in the trainer's process, or a vLLM server."""

@@ -1,4 +1,4 @@
-"""What a rollout backend is."""
+"""The protocol of rollout backends."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ class Completion:
     truncated: bool
     """Whether it reached the token limit without an end token."""
     version: int | None = None
-    """Updates that the sampler's weights had had; `None` from a sampler that has the policy's very own."""
+    """Number of updates in the sampler's weights; `None` from a sampler that shares the policy's weights."""
 
 
 OnGroup = Callable[[int, list[Completion]], None]
-"""Told the number of a prompt, and its completions."""
+"""Called with the index of a prompt and its completions."""
 
 
 class Generator(Protocol):
     """Samples completions from the current policy."""
 
     def sync(self, version: int) -> None:
-        """Take the policy's weights, which have had `version` updates; to be called before sampling.
+        """Load the policy's weights after `version` updates; call it before sampling.
 
         Raises:
-            ServerError: the sampler has not taken them in time.
+            ServerError: the sampler did not load them in time.
         """
         ...
 
@@ -50,8 +50,8 @@ class Generator(Protocol):
         Args:
             prompts: token ids, chat template included.
             group_size: completions per prompt.
-            seed: decides every sampled token; the result does not depend on how prompts are batched.
+            seed: determines every sampled token; the result does not depend on how prompts are batched.
             greedy: take the likeliest token instead of sampling.
-            on_group: told of each prompt's completions as soon as they are there, by a sampler on a server.
+            on_group: called for each prompt as soon as its completions are complete, by a sampler on a server.
         """
         ...

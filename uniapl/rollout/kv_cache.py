@@ -1,4 +1,4 @@
-"""A key-value cache with room to grow: a further token costs a token, not a copy of all before it."""
+"""A key-value cache with spare capacity: appending a token does not copy the earlier ones."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from uniapl.batching.packing import CACHE_ROOM
 
 
 class GrowingLayer(DynamicLayer):
-    """Keys and values (B, heads, T, size) of one layer: the first T tokens of tensors that hold some more."""
+    """Keys and values (B, heads, T, size) of one layer: views of the first T tokens of larger tensors."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._rooms: list[Tensor] = []
+        self._buffers: list[Tensor] = []
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append the keys and values of new tokens; returns those of all."""
+        """Append the keys and values of new tokens; returns those of all tokens."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         length = self.get_seq_length()
         total = length + key_states.shape[-2]
-        if not self._rooms or total > self._rooms[0].shape[-2]:
+        if not self._buffers or total > self._buffers[0].shape[-2]:
             wider = [
                 new.new_empty(*new.shape[:2], total + CACHE_ROOM, new.shape[-1]) for new in (key_states, value_states)
             ]
-            for room, kept in zip(wider, self._rooms, strict=False):  # there is none at first
-                room[:, :, :length] = kept[:, :, :length]
-            self._rooms = wider
-        for room, new in zip(self._rooms, (key_states, value_states), strict=True):
-            room[:, :, length:total] = new
+            for buffer, kept in zip(wider, self._buffers, strict=False):  # empty at first
+                buffer[:, :, :length] = kept[:, :, :length]
+            self._buffers = wider
+        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, length:total] = new
         return self._first(total)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        """Repeat each row, copies beside one another."""
-        self._change(lambda room: room.repeat_interleave(repeats, dim=0))
+        """Repeat each row, with its copies adjacent."""
+        self._change(lambda buffer: buffer.repeat_interleave(repeats, dim=0))
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep these rows."""
-        self._change(lambda room: room.index_select(0, indices))
+        self._change(lambda buffer: buffer.index_select(0, indices))
 
     def _change(self, change: Callable[[Tensor], Tensor]) -> None:
         length = self.get_seq_length()
-        for i in range(len(self._rooms)):
-            self._rooms[i] = change(self._rooms[i])
+        for i in range(len(self._buffers)):
+            self._buffers[i] = change(self._buffers[i])
         self._first(length)
 
     def _first(self, length: int) -> tuple[Tensor, Tensor]:
-        self.keys, self.values = (room[:, :, :length] for room in self._rooms)
+        self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
         return self.keys, self.values
 
 
 def with_growing_layers(cache: DynamicCache) -> DynamicCache:
-    """A new cache with room in the layers that attend to all tokens; others, such as windows, stay what they are."""
+    """Replace the layers of a new cache that attend to all tokens; others, such as windows, are unchanged."""
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache

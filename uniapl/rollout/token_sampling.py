@@ -1,7 +1,7 @@
-"""Which token comes next: the distribution's inverse at a uniform number, found in two looks.
+"""Inverse-CDF token sampling with a two-level search over the vocabulary.
 
-The vocabulary is cut into segments. Their sums say in which one the token lies, and only that one is added up token by
-token: a running sum over the whole vocabulary would cost a quarter of a small model's step.
+The sums of segments of the vocabulary locate the segment of the token, and only that segment is summed token by token:
+a running sum over the whole vocabulary would cost a quarter of a small model's step.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 SEGMENT = 256
-"""Tokens of the vocabulary whose sum is looked at first."""
+"""Tokens per segment."""
 
 
 def sample_tokens(
@@ -22,7 +22,7 @@ def sample_tokens(
     temperature: float,
     greedy: bool,
 ) -> tuple[Tensor, Tensor]:  # (B,), (B,)
-    """The token at which the distribution's running sum passes each draw, and its log-probability.
+    """The token at which the cumulative distribution exceeds each draw, and its log-probability.
 
     Args:
         logits: of the next token.
@@ -34,11 +34,11 @@ def sample_tokens(
     logits = logits.float() / temperature
     top = logits.amax(dim=-1, keepdim=True)  # (B, 1)
     weights = logits.new_zeros(B, math.ceil(V / SEGMENT) * SEGMENT)
-    torch.sub(logits, top, out=weights[:, :V]).exp_()  # tokens beyond the vocabulary weigh nothing
+    torch.sub(logits, top, out=weights[:, :V]).exp_()  # tokens beyond the vocabulary have weight 0
     segments = weights.view(B, -1, SEGMENT)
     sums = segments.sum(dim=-1).double()  # (B, V / SEGMENT)
     tokens = logits.argmax(dim=-1) if greedy else _invert(segments, sums, draws.double()[:, None])
-    tokens = tokens.clamp(max=V - 1)  # no running sum of NaN passes anything: the learner tells of a run that diverged
+    tokens = tokens.clamp(max=V - 1)  # NaN logits would give V; the learner reports the divergence
     logprobs = (logits.gather(-1, tokens[:, None]) - top).double() - sums.sum(dim=-1, keepdim=True).log()
     return tokens, logprobs.float().squeeze(1)
 
@@ -47,8 +47,8 @@ def _invert(segments: Tensor, sums: Tensor, draws: Tensor) -> Tensor:  # (B, N, 
     running = sums.cumsum(dim=-1)
     target = draws * running[:, -1:]
     chosen = torch.searchsorted(running, target, right=True).clamp(max=running.shape[1] - 1)  # (B, 1)
-    here = sums.gather(1, chosen)
-    share = ((target - running.gather(1, chosen) + here) / here).clamp(min=0)  # rounding may lead to before it
+    mass = sums.gather(1, chosen)
+    share = ((target - running.gather(1, chosen) + mass) / mass).clamp(min=0)  # rounding may make it negative
     rows = torch.arange(len(draws), device=draws.device)
     within = segments[rows, chosen.squeeze(1)].double().cumsum(dim=-1)  # (B, SEGMENT)
     return (chosen * SEGMENT + torch.searchsorted(within, share * within[:, -1:], right=True)).squeeze(1)

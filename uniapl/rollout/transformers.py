@@ -1,7 +1,7 @@
-"""Rollouts in the trainer's own process, with transformers.
+"""Rollouts in the trainer's process, with transformers.
 
-Each prompt is prefilled once and its cache repeated for the group; rows that have ended leave the batch; the
-log-probabilities of the sampled tokens are taken on the way.
+Each prompt is prefilled once and its cache repeated for the group; finished rows leave the batch; log-probabilities of
+the sampled tokens are computed during sampling.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from uniapl.rollout.token_sampling import sample_tokens
 from uniapl.run.signals import raise_if_stopped
 
 REPEATED = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
-"""Whose rows can be repeated and chosen. Layers derived from them inherit how, and do it to keys and values alone: the
-states of convolutions and recurrences would still be those of the prompts."""
+"""Cache layers whose rows can be repeated and selected. Subclasses inherit these methods for keys and values only: the
+states of convolutions and recurrences would remain those of the prompts."""
 
 
 class TransformersGenerator:
-    """Samples from the very weights that are being trained, so no synchronisation is needed."""
+    """Samples from the weights in training, so no synchronisation is needed."""
 
     def __init__(self, policy: Policy, *, temperature: float, max_new_tokens: int, batch_size: int) -> None:
         """
         Args:
             policy: the student.
             temperature: divides the logits.
-            max_new_tokens: a completion is cut there.
+            max_new_tokens: a completion is truncated at this length.
             batch_size: sequences sampled at once, at least a group.
 
         Raises:
@@ -44,9 +44,9 @@ class TransformersGenerator:
         for layer in DynamicCache(config=policy.model.config).layers:
             if type(layer) not in REPEATED:
                 raise ModelError(
-                    f"{type(policy.model).__name__} cannot be sampled in groups here: its {type(layer).__name__} keeps "
-                    "more than keys and values",
-                    hint='sample it with vLLM: "rollout": {"backend": {"type": "vllm"}}',
+                    f"{type(policy.model).__name__} cannot be sampled in groups by transformers: the state of its "
+                    f"{type(layer).__name__} is more than keys and values",
+                    hint='sample with vLLM: set "rollout": {"backend": {"type": "vllm"}}',
                     param="student",
                 )
         self._policy = policy
@@ -67,7 +67,7 @@ class TransformersGenerator:
         greedy: bool = False,
         on_group: OnGroup | None = None,
     ) -> list[list[Completion]]:
-        """See `Generator.sample`; `on_group` is told nothing, since judging would only slow the sampling down."""
+        """See `Generator.sample`; `on_group` is not called, since scoring in parallel would slow sampling."""
         draws = self._draws(len(prompts) * group_size, seed)
         per_batch = prompts_at_once(self._batch_size, group_size)
         by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding within a batch
@@ -75,14 +75,14 @@ class TransformersGenerator:
         for start in range(0, len(prompts), per_batch):
             chosen = by_length[start : start + per_batch]
             rows = [i * group_size + g for i in chosen for g in range(group_size)]
-            with precision(self._policy.device):  # as in training, or the ratios would not begin at 1
+            with precision(self._policy.device):  # as in training, so that importance ratios begin at 1
                 completions = self._sample_batch([prompts[i] for i in chosen], group_size, draws[rows], greedy)
             for position, i in enumerate(chosen):
                 groups[i] = completions[position * group_size : (position + 1) * group_size]
         return [groups[i] for i in range(len(prompts))]
 
     def _draws(self, rows: int, seed: int) -> Tensor:
-        """(rows, max_new_tokens) uniform numbers: one per token, whatever batch a row ends up in."""
+        """(rows, max_new_tokens) uniform numbers: one per token, independent of the batching."""
         return torch.rand(rows, self._max_new_tokens, generator=torch.Generator().manual_seed(seed)).to(
             self._policy.device
         )
@@ -111,7 +111,7 @@ class TransformersGenerator:
             alive = torch.tensor([not ended[row] for row in active.tolist()], device=device)
             if not alive.any() or t + 1 == self._max_new_tokens:
                 break
-            if (~alive).sum() * 8 >= len(active):  # copying the cache for every single row would cost more
+            if (~alive).sum() * 8 >= len(active):  # copying the cache for every row would cost more
                 keep = alive.nonzero().squeeze(1)
                 cache.batch_select_indices(keep)
                 active, tokens, mask = active[keep], tokens[keep], mask[keep]

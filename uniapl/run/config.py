@@ -1,4 +1,4 @@
-"""What `python -m uniapl train run.json` reads: a job spec, and where its parts lie on this machine."""
+"""The run configuration that `python -m uniapl train run.json` reads: a job spec, and the paths of its parts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from uniapl.spec.base import Input
 from uniapl.spec.job import JobSpec
 
 SAMPLER, SAMPLER_START = "sampler", "start"
-"""Folder of a run directory in which weights are handed to the server that samples, and what it begins with there."""
+"""Folder of a run directory that holds the weights for the sampler's server, and its folder of initial weights."""
 
 
 class ModelSource(Input):
-    """Where the weights of a model are: a hub id, a folder, or a GGUF file in a folder."""
+    """The source of a model's weights: a hub id, a folder, or a GGUF file in a folder."""
 
     hub: str | None = None
     """Hub id, such as `Qwen/Qwen3-0.6B`."""
@@ -29,47 +29,47 @@ class ModelSource(Input):
     @model_validator(mode="after")
     def _is_one_place(self) -> Self:
         if (self.hub is None) == (self.path is None):
-            raise ValueError("give either hub or path")
+            raise ValueError("give exactly one of hub and path")
         if self.gguf is not None and self.path is None:
-            raise ValueError("gguf: names a file inside path, which is missing")
+            raise ValueError("gguf: names a file in the folder path; give path too")
         if self.revision is not None and self.hub is None:
-            raise ValueError("revision: belongs to a hub id")
+            raise ValueError("revision: applies to a hub id only; give hub too")
         return self
 
 
 class RunConfig(Input):
-    """One training run. Only `spec` and `run_dir` have to be written by hand."""
+    """One training run. Only `spec` and `run_dir` are required."""
 
     spec: JobSpec
     """What to train."""
     run_dir: Annotated[str, Field(min_length=1)]
-    """Folder for `reports.jsonl` and `checkpoints/`; made if missing."""
+    """Folder for `reports.jsonl` and `checkpoints/`; created if missing."""
     datasets: dict[str, str] = {}
-    """Dataset id to JSONL file; an id that is not here is a path, relative to the folder of run.json, or else to the
-    working directory."""
+    """Dataset id to JSONL file; any other id is a path, relative to the folder of run.json or else to the working
+    directory."""
     models: dict[str, ModelSource] = {}
-    """Model name to source; a name that is not here is one of `models.json` (`uniapl.run.registry`), or else a folder
-    if it exists, or else a hub id."""
+    """Model name to source; any other name is looked up in `models.json` (`uniapl.run.registry`), then as a folder,
+    and is otherwise a hub id."""
     resume_from: str | None = None
     """Checkpoint folder to continue from."""
     teacher_cache: str | None = None
-    """Folder of the answers of an `openai` teacher, which runs may share; by default `teacher_cache` in `run_dir`."""
+    """Folder of cached answers of an `openai` teacher, shared between runs; by default `teacher_cache` in `run_dir`."""
     public_addresses_only: bool = False
-    """Connect to servers that the spec names only over https and at public addresses: a service says so of those that
-    its operator has not listed."""
+    """Connect to the spec's servers only over https and at public addresses. The service sets it for servers that its
+    operator has not listed."""
     servers: dict[str, str] = {}
-    """What a `vllm` backend needs: `discriminator` or `rollout` to the file in which the worker keeps the address of
-    the server that it has started."""
+    """`discriminator` or `rollout` to the file with the address of the server that the worker started; for `vllm`
+    backends."""
     keep_all_checkpoints: bool = False
-    """Leave deleting old checkpoints to whoever launched the run: a service deletes only under its own fence. When
-    false, the trainer keeps the last `schedule.keep_checkpoints` of this `run_dir`."""
+    """Never delete old checkpoints. The service sets it and deletes them under its own fence. When false, the trainer
+    keeps the last `schedule.keep_checkpoints` of this `run_dir`."""
 
     def dataset_path(self, name: str) -> Path:
         """The JSONL file of a dataset."""
         return Path(self.datasets.get(name, name))
 
     def teacher_cache_path(self) -> Path:
-        """Where the teacher's answers are kept."""
+        """The folder of cached teacher answers."""
         return Path(self.teacher_cache or Path(self.run_dir) / "teacher_cache")
 
     def model_source(self, name: str) -> ModelSource:

@@ -1,4 +1,4 @@
-"""How a run may reach servers that its spec names: with which keys, and where they may be."""
+"""Credentials of a run: the secrets that its launcher passes, and the rule for the addresses of its servers."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from uniapl.spec.teacher import OpenAITeacher
 
 @dataclass(frozen=True)
 class Credentials:
-    """What the launcher of a run has given it."""
+    """The secrets and the address rule of one run."""
 
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """By name."""
+    """Value by name."""
     public_only: bool = False
-    """Whether servers must be at public addresses."""
+    """Whether servers named by the spec must have public addresses."""
 
     def redactor(self, spec: JobSpec) -> Redactor:
-        """Knows every secret that the run can know."""
+        """A redactor for every secret of the run."""
         teacher = spec.teacher
         of_environment = teacher.api_key_env if isinstance(teacher, OpenAITeacher) else None
         return Redactor([*self.secrets.values(), os.environ.get(of_environment or "", "").strip()])
 
     def teacher_key(self, teacher: OpenAITeacher) -> str | None:
-        """The teacher's key; `None` for one that asks for none.
+        """The teacher's API key; `None` where the spec names none.
 
         Raises:
-            SpecError: there is none by the name that the spec gives, or no header can hold it.
+            SpecError: the secret or environment variable that the spec names is missing, or not valid in a header.
         """
         if (name := teacher.api_key_secret) is not None:
             if name not in self.secrets:
                 raise SpecError(
-                    f"no secret {name!r} was given to this run",
+                    f"this run has no secret {name!r}",
                     param="teacher.api_key_secret",
-                    hint="secrets belong to the service; without it, name a variable in teacher.api_key_env",
+                    hint="secrets exist in the service only; in a run without it, set teacher.api_key_env instead",
                 )
             return self.secrets[name]
         return None if teacher.api_key_env is None else _from_environment(teacher.api_key_env)
 
 
 def parse_secrets(text: str) -> dict[str, str]:
-    """The secrets that a launcher wrote: a JSON object, from name to value.
+    """Secrets from a JSON object of names and values.
 
     Raises:
-        ValueError: it is cut short, as by a launcher that died.
+        ValueError: the JSON is incomplete, as after the death of the launcher.
     """
     return {str(name): str(value) for name, value in json.loads(text).items()}
 
@@ -57,10 +57,10 @@ def parse_secrets(text: str) -> dict[str, str]:
 def _from_environment(name: str) -> str:
     key = os.environ.get(name, "").strip()
     if not key or not key.isascii() or not key.isprintable():
-        fault = "holds characters that no header can" if key else "is not set"
+        fault = "holds characters that an HTTP header cannot" if key else "is not set"
         raise SpecError(
-            f"the environment variable {name} {fault}, where the trainer runs",
+            f"the environment variable {name} {fault} in the trainer's environment",
             param="teacher.api_key_env",
-            hint="set it to the teacher's key in the trainer's environment, or name another variable",
+            hint="set it to the teacher's API key, or name another variable",
         )
     return key

@@ -1,4 +1,4 @@
-"""Exit statuses of the trainer process: its contract with launchers (docs/adr/0004)."""
+"""Exit statuses of the trainer process, its contract with launchers (docs/adr/0004)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ExitStatus(IntEnum):
     FAILED = 1
     """An unexpected exception, or an experiment of which some runs failed."""
     USER_ERROR = 64
-    """The spec, a dataset or a server of the user's; the last report names the error."""
+    """A fault in the user's spec, dataset or server; the last report names the error."""
     NO_GPU = 69
     """The machine has a GPU that torch cannot use."""
     DIVERGED = 70

@@ -1,11 +1,11 @@
-"""Folders that are whole or not there: a manifest of hashes and one atomic rename.
+"""Checkpoint folders: published by one atomic rename, with a manifest of the hashes of their files.
 
-It knows no torch, so that whoever launched a run can read what the run left.
+Free of torch, so that the launcher of a run can read its checkpoints.
 
     step-00000050/
-        …                what the writer puts there
-        manifest.json    step, what was told of it (versions, seeds, …), and each file's bytes and sha256
-    .step-00000060.tmp/  being written, or left by a writer that was killed: never read, removed by the next one
+        …                the contents
+        manifest.json    step, versions, seeds, …, and each file's size in bytes and sha256
+    .step-00000060.tmp/  unfinished, by a running or a killed writer: never read, removed by the next writer
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from uniapl.errors import CheckpointError
+from uniapl.run import atomic
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d+)")
@@ -36,61 +36,54 @@ class SavedCheckpoint:
     manifest_sha256: str
     """Hash of the manifest, which holds the hash of every file."""
     bytes: int
-    """Of all its files, the manifest left out."""
+    """Total size of its files, without the manifest."""
 
 
 def folder_of(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies among the others of its run."""
+    """Path of the checkpoint of a step."""
     return folder / f"step-{step:08d}"
 
 
 def steps_in(folder: Path) -> list[int]:
-    """Steps of the checkpoints in a folder, ascending; whether they are whole is for `verify` to say."""
+    """Steps of the checkpoints in a folder, ascending; `verify` checks whether they are complete."""
     return sorted(int(match[1]) for path in folder.glob("step-*") if (match := _NAME.fullmatch(path.name)))
 
 
 def publish(folder: Path, step: int, write: Callable[[Path], None], about: Mapping[str, Any]) -> SavedCheckpoint:
-    """Have `write` fill a folder, and make it the checkpoint of `step`, whenever the process or the machine dies.
+    """Write the checkpoint of `step`; it is complete or absent, even if the process or the machine dies.
 
-    One writer at a time: what an earlier one left half done is removed.
+    One writer at a time: unfinished checkpoints of earlier writers are removed.
 
     Args:
-        folder: of all checkpoints of the run; made if missing.
-        step: updates made so far.
-        write: puts the files into the empty folder it is given.
-        about: what else the manifest records, as JSON can hold it.
+        folder: of all checkpoints of the run; created if missing.
+        step: updates so far.
+        write: writes the files into the empty folder that it gets.
+        about: further entries of the manifest; JSON-serialisable.
 
     Raises:
-        FileExistsError: there is a checkpoint of that step already.
-        Exception: whatever `write` or the file system raises; the checkpoints there were are untouched, and nothing
-            of this one is left.
+        FileExistsError: the step has a checkpoint already.
+        Exception: raised by `write` or the file system; earlier checkpoints are untouched, and nothing of this one
+            is left.
     """
     final = folder_of(folder, step)
     if final.exists():
-        raise FileExistsError(errno.EEXIST, "there is a checkpoint of that step already", str(final))
-    temporary = folder / f".{final.name}.tmp"
+        raise FileExistsError(errno.EEXIST, "the step has a checkpoint already", str(final))
     for left in folder.glob(".step-*.tmp"):
         shutil.rmtree(left)
-    temporary.mkdir(parents=True)
-    try:
+    with atomic.new_folder(final) as temporary:
         write(temporary)
         _sync_all(temporary)
         files = _files(temporary)
         manifest = temporary / MANIFEST
         manifest.write_text(json.dumps({"step": step, **about, "files": files}, indent=2))
-        _sync(manifest)
-        _sync(temporary)
+        atomic.sync(manifest)
+        atomic.sync(temporary)
         saved = SavedCheckpoint(step, final, _sha256(manifest), _total(files))
-        temporary.rename(final)
-        _sync(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return saved
 
 
 def read(path: Path) -> SavedCheckpoint:
-    """Check every file of a checkpoint against its manifest; as slow as reading all of it.
+    """Check every file of a checkpoint against its manifest, which reads all of them.
 
     Raises:
         CheckpointError: the manifest is missing, or a file is missing, torn or altered.
@@ -109,10 +102,10 @@ def read(path: Path) -> SavedCheckpoint:
 
 
 def verify(path: Path) -> int:
-    """`read`, for who needs the step alone.
+    """The step of a checkpoint, which is checked as by `read`.
 
     Raises:
-        CheckpointError: as `read`.
+        CheckpointError: see `read`.
     """
     return read(path).step
 
@@ -134,14 +127,6 @@ def _sha256(path: Path) -> str:
 
 
 def _sync_all(folder: Path) -> None:
-    """Every file and sub-folder: tokenizers with several chat templates have a folder for them."""
+    """Sync every file and sub-folder; tokenizers with several chat templates have a folder for them."""
     for path in sorted(folder.rglob("*")):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        atomic.sync(path)

@@ -1,4 +1,4 @@
-"""What a run prints for people: a line for each step, and where its checkpoint is."""
+"""Progress lines of a run on standard error: one for each step, and one for the newest checkpoint at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RECENT = 20
 
 
 class Progress:
-    """A line on standard error for each step."""
+    """Prints a line for each step, with an ETA."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=RECENT)
@@ -26,8 +26,8 @@ class Progress:
         """Print the line of a step.
 
         Args:
-            step: updates made so far.
-            steps: of the whole run.
+            step: updates so far.
+            steps: updates of the whole run.
             values: the step's metrics.
         """
         self._times.append(values["step_time"])
@@ -36,7 +36,7 @@ class Progress:
 
 
 def print_end(run: RunConfig, step: int) -> None:
-    """Print the last line: the newest checkpoint, which is the one to resume from."""
+    """Print the last line: the newest checkpoint, from which the run resumes."""
     folder = Path(run.run_dir) / "checkpoints"
     newest = max(manifest.steps_in(folder), default=None)
     path = run.resume_from if newest is None else manifest.folder_of(folder, newest)

@@ -1,4 +1,4 @@
-"""A run is one process on one device. A launcher that starts several of it has each of them train the whole run."""
+"""Refusal of multi-process launchers: a run is one process on one device, and each process would train all of it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ REMEDY = "start `python -m uniapl` once, without torchrun or another launcher, o
 
 
 def launcher_problem(environment: Mapping[str, str]) -> str | None:
-    """Why this process must not train: a launcher has announced more ranks than one. `None` when it may.
+    """The problem with WORLD_SIZE, which a launcher sets to the number of processes; `None` for one process.
 
-    An empty WORLD_SIZE counts as none.
+    An empty WORLD_SIZE counts as unset.
     """
     given = environment.get("WORLD_SIZE", "").strip()
     if not given:
@@ -18,10 +18,10 @@ def launcher_problem(environment: Mapping[str, str]) -> str | None:
     try:
         ranks = int(given)
     except ValueError:
-        return f"the environment variable WORLD_SIZE is {given!r}, which is no number of processes; {REMEDY}"
+        return f"the environment variable WORLD_SIZE is {given!r}, which is not a number of processes; {REMEDY}"
     if ranks == 1:
         return None
     return (
-        f"the environment variable WORLD_SIZE is {ranks}, and a run trains in one process: "
-        f"each of several would train the whole run in the same run_dir; {REMEDY}"
+        f"the environment variable WORLD_SIZE is {ranks}, but a run trains in one process: "
+        f"each process would train the whole run in the same run_dir; {REMEDY}"
     )

@@ -1,6 +1,6 @@
-"""Secrets are blacked out where text leaves the trainer: in its reports, and in what it prints.
+"""Redaction of secrets in all text that leaves the trainer: its reports and its output.
 
-What its log and the database hold has passed one of the two, so that nobody after it has to know a secret.
+Log and database receive text through one of the two only, so no later component needs the secrets.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from collections.abc import Iterable
 from typing import Any, TextIO, cast
 from urllib.parse import quote
 
-BLACKED_OUT = "[secret]"
+REDACTED = "[secret]"
 
 
 class Redactor:
-    """Knows secrets, as they are and as JSON, Python and addresses write them. One without secrets changes nothing."""
+    """Replaces secrets, and their forms in JSON, Python literals and URLs. Without secrets it changes nothing."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets if secret for form in _forms(secret)}
         self._pattern = re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True)))) if forms else None
 
     def text(self, text: str) -> str:
-        """The text with its secrets blacked out."""
-        return self._pattern.sub(BLACKED_OUT, text) if self._pattern else text
+        """The text with its secrets replaced."""
+        return self._pattern.sub(REDACTED, text) if self._pattern else text
 
     def json(self, value: Any) -> Any:
-        """The same for every text in a value of JSON; numbers stay numbers."""
+        """A JSON value with the secrets in all its strings and keys replaced."""
         match value:
             case str():
                 return self.text(value)
@@ -40,7 +40,7 @@ class Redactor:
                 return value
 
     def guard_outputs(self) -> None:
-        """Let everything that this process prints from now on, tracebacks included, pass through here."""
+        """Redact all further output of this process, tracebacks included."""
         if self._pattern is not None:
             sys.stdout, sys.stderr = _Guarded(sys.stdout, self), _Guarded(sys.stderr, self)
 

@@ -1,4 +1,4 @@
-"""The names a spec may use for models, from a registry file: `{"name": {"kind": …, "path" | "hub": …}}`."""
+"""The model registry: a file of the names that a spec may use, `{"name": {"kind": …, "path" | "hub": …}}`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from uniapl.errors import SpecError
 from uniapl.run.config import ModelSource
-from uniapl.spec.discriminator import LearnedDiscriminator
 from uniapl.spec.job import JobSpec
 
 Kind = Literal["student", "discriminator"]
 
 
 class RegisteredModel(BaseModel):
-    """A model and what it may be used for."""
+    """A model, and its permitted use."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,7 +29,7 @@ class RegisteredModel(BaseModel):
 
     @property
     def source(self) -> ModelSource:
-        """Where its weights are."""
+        """The source of the weights."""
         return ModelSource(hub=self.hub, revision=self.revision, path=self.path, gguf=self.gguf)
 
 
@@ -38,15 +37,15 @@ _FILE = TypeAdapter(dict[str, RegisteredModel])
 
 
 def registry_file() -> Path:
-    """The file that the service reads too: `UNIAPL_MODELS_FILE`, or `models.json` in the working directory."""
+    """Path of the registry, as in the service: `UNIAPL_MODELS_FILE`, or `models.json` in the working directory."""
     return Path(os.environ.get("UNIAPL_MODELS_FILE", "models.json"))
 
 
 def read_registry(path: Path) -> dict[str, RegisteredModel]:
-    """The registry file with its paths, which are relative to its folder, made absolute; empty if there is no file.
+    """The registry with absolute paths (in the file, they are relative to its folder); empty without a file.
 
     Raises:
-        SpecError: it cannot be read.
+        SpecError: the file cannot be read.
     """
     try:
         found = _FILE.validate_json(path.read_bytes())
@@ -62,10 +61,10 @@ def read_registry(path: Path) -> dict[str, RegisteredModel]:
 
 
 def sources(spec: JobSpec, registry: Mapping[str, RegisteredModel]) -> dict[str, ModelSource]:
-    """Where each model that the spec uses is.
+    """The source of each model that the spec uses.
 
     Raises:
-        SpecError: a name is registered as something else.
+        SpecError: a name is registered with another kind.
     """
     found = {spec.student: _source(spec.student, ("student",), "student", registry)}
     if spec.uses_discriminator and spec.discriminator.model is not None:
@@ -74,18 +73,17 @@ def sources(spec: JobSpec, registry: Mapping[str, RegisteredModel]) -> dict[str,
 
 
 def discriminator_source(spec: JobSpec, registry: Mapping[str, RegisteredModel]) -> ModelSource:
-    """Where the discriminator is; a learned one that names no model starts from the student.
+    """The discriminator's source; one that is trained may start from the student, and does so without a name.
 
     Raises:
-        SpecError: the name is registered as something else.
+        SpecError: the name is registered with another kind.
     """
-    learned = isinstance(spec.discriminator, LearnedDiscriminator)
-    kinds: tuple[Kind, ...] = ("student", "discriminator") if learned else ("discriminator",)
+    kinds: tuple[Kind, ...] = ("student", "discriminator") if spec.discriminator.trained else ("discriminator",)
     return _source(spec.discriminator.model or spec.student, kinds, "discriminator.model", registry)
 
 
 def _source(name: str, kinds: tuple[Kind, ...], param: str, registry: Mapping[str, RegisteredModel]) -> ModelSource:
-    """A name that is not registered is a folder if there is one, else a hub id."""
+    """The source of a name; an unregistered name is a folder if it exists, else a hub id."""
     if name not in registry:
         return ModelSource(path=name) if Path(name).is_dir() else ModelSource(hub=name)
     model = registry[name]

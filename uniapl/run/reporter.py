@@ -1,4 +1,4 @@
-"""The run directory's own record: `reports.jsonl`, one line appended per report (see `uniapl.run.reports`)."""
+"""The writer of `reports.jsonl` in the run directory, one line per report (see `uniapl.run.reports`)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from uniapl.run.reports import (
 
 
 class Reporter:
-    """Appends reports. A line is in the file when the call returns; readers may tail it."""
+    """Appends reports; each line is flushed to the file when the call returns, so that readers can tail it."""
 
     def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
         """
         Args:
             path: the file.
-            redactor: what all texts pass through.
+            redactor: applied to all texts.
         """
         self._redactor = redactor or Redactor()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,11 +45,11 @@ class Reporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):  # every report was flushed: what is left to write has raised already
+        with suppress(OSError):  # every report is flushed: pending writes have raised already
             self._file.close()
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Numbers of one step; JSON has no NaN, so a number that is not finite is left out."""
+        """Metrics of one step; non-finite numbers are omitted, since JSON has no NaN."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self._write(MetricReport, step=step, values=finite)
 
@@ -58,30 +58,30 @@ class Reporter:
         self._write(SampleReport, step=step, **fields)
 
     def checkpoint(self, step: int, path: Path, manifest_sha256: str, size: int) -> None:
-        """A checkpoint that is complete on disk; `size` in bytes."""
+        """A complete checkpoint on disk; `size` in bytes."""
         self._write(CheckpointReport, step=step, path=str(path), manifest_sha256=manifest_sha256, bytes=size)
 
     def phase(self, phase: Phase) -> None:
-        """What the trainer is doing now."""
+        """The start of a phase."""
         self._write(PhaseReport, phase=phase)
 
     def event(self, message: str, *, level: Level = "info", **data: Any) -> None:
-        """Something the owner should read."""
+        """A message for the job's owner."""
         self._write(EventReport, level=level, message=message, data=data)
 
     def error(self, error: UniaplError) -> None:
-        """Why the run ended."""
+        """The error that ended the run."""
         self._write(ErrorReport, code=error.code, message=error.message, hint=error.hint, param=error.param)
 
     def _write(self, kind: type[Report], **fields: Any) -> None:
         self._seq += 1
-        told = kind(seq=self._seq, ts=time.time(), **self._redactor.json(fields))
-        self._file.write(told.model_dump_json() + "\n")
+        report = kind(seq=self._seq, ts=time.time(), **self._redactor.json(fields))
+        self._file.write(report.model_dump_json() + "\n")
         self._file.flush()
 
 
 def _whole_lines(path: Path) -> int:
-    """Number of reports in the file; one that a killed attempt tore is cut off, or the next would be glued to it."""
+    """Number of reports in the file; a torn last line of a killed attempt is removed, so that the next stands alone."""
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:

@@ -1,6 +1,6 @@
-"""The lines of `reports.jsonl`, which the trainer appends and the worker relays into the database.
+"""The report types of `reports.jsonl`, which the trainer appends and the worker relays into the database.
 
-One JSON object a line. `seq` counts from 1 without gaps within a run directory, `ts` is Unix time in seconds.
+One JSON object per line. `seq` counts from 1 without gaps within a run directory, `ts` is Unix time in seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Phase = Literal[
 
 
 Printable = Annotated[str, AfterValidator(lambda text: text.replace("\x00", "\ufffd"))]
-"""Text that a model wrote, with what no database can store replaced."""
+"""Text with NUL characters replaced, which databases cannot store."""
 
 
 class _Report(BaseModel):
@@ -34,7 +34,7 @@ class _Report(BaseModel):
 
 
 class MetricReport(_Report):
-    """Numbers of one step; an evaluation's names begin with `eval/`."""
+    """Metrics of one step; names of evaluation metrics begin with `eval/`."""
 
     kind: Literal["metric"] = "metric"
     step: int
@@ -42,7 +42,7 @@ class MetricReport(_Report):
 
 
 class SampleReport(_Report):
-    """One held-out answer."""
+    """One answer to a held-out row."""
 
     kind: Literal["sample"] = "sample"
     step: int
@@ -55,7 +55,7 @@ class SampleReport(_Report):
 
 
 class CheckpointReport(_Report):
-    """A checkpoint that is complete on disk."""
+    """A complete checkpoint on disk."""
 
     kind: Literal["checkpoint"] = "checkpoint"
     step: int
@@ -65,14 +65,14 @@ class CheckpointReport(_Report):
 
 
 class PhaseReport(_Report):
-    """What the trainer is doing now."""
+    """The start of a phase."""
 
     kind: Literal["phase"] = "phase"
     phase: Phase
 
 
 class EventReport(_Report):
-    """Something the owner of the job should read."""
+    """A message for the job's owner."""
 
     kind: Literal["event"] = "event"
     level: Level
@@ -81,7 +81,7 @@ class EventReport(_Report):
 
 
 class ErrorReport(_Report):
-    """Why the run ended, when it did not end well."""
+    """The error that ended the run."""
 
     kind: Literal["error"] = "error"
     code: str

@@ -1,4 +1,4 @@
-"""What a run.json written by hand leaves open: where its models and datasets are."""
+"""Resolution of the models and datasets of a run.json to paths and sources."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from uniapl.spec.files import datasets_of, find, not_found
 
 
 def resolve(run: RunConfig, folder: Path) -> RunConfig:
-    """The run with a place for every model and dataset; what its launcher has given stays as it is.
+    """The run with a source for every model and a path for every dataset; entries of the launcher are kept.
 
     Args:
         run: as it was read.
-        folder: the one that run.json is in.
+        folder: the folder of run.json.
 
     Raises:
-        SpecError: the registry cannot be read, or a model is registered as something else.
-        DatasetError: a dataset's file is not there.
+        SpecError: the registry cannot be read, or a model is registered with another kind.
+        DatasetError: a dataset's file does not exist.
     """
     datasets = {name: _file(name, param, folder) for param, name in datasets_of(run.spec).items()
                 if name not in run.datasets}  # fmt: skip
@@ -28,15 +28,15 @@ def resolve(run: RunConfig, folder: Path) -> RunConfig:
 
 
 def _complete(run: RunConfig) -> bool:
-    """Whether the launcher has given every model, as the service does: its registry is not read again."""
-    judge = run.spec.discriminator.model if run.spec.uses_discriminator else None
-    return {run.spec.student, judge or run.spec.student} <= run.models.keys()
+    """Whether the launcher gives every model, as the service does; the registry is not read then."""
+    discriminator = run.spec.discriminator.model if run.spec.uses_discriminator else None
+    return {run.spec.student, discriminator or run.spec.student} <= run.models.keys()
 
 
 def _file(name: str, param: str, folder: Path) -> str:
     if Path(name).is_absolute():
         return name
     if (path := find(name, folder)) is None:
-        hint = "correct the path: it is relative to the folder of run.json, or else to the working directory"
+        hint = "correct the path; it is relative to the folder of run.json or else to the working directory"
         raise DatasetError(not_found(name, folder), param=param, hint=hint)
     return str(path)

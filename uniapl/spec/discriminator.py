@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,8 @@ from uniapl.spec.base import Count, Input, Name
 class EmbeddingDiscriminator(Input):
     """Cosine similarity of the sentence embeddings of the student's and the teacher's answer."""
 
+    trained: ClassVar[bool] = False
+    """Whether the job trains it; its model may then be a student."""
     type: Literal["embedding"] = "embedding"
     model: Name = "all-MiniLM-L6-v2"
     """Sentence-embedding model: name from `GET /models`, hub id, or local folder."""
@@ -31,6 +33,7 @@ class EmbeddingDiscriminator(Input):
 class PolarDiscriminator(Input):
     """POLAR, a reward model that compares an answer with a reference (arXiv:2507.05197)."""
 
+    trained: ClassVar[bool] = False
     type: Literal["polar"] = "polar"
     model: Name
     """Sequence classifier with one output: name from `GET /models`, hub id, or local folder. Its backend must support
@@ -46,6 +49,7 @@ class PolarDiscriminator(Input):
 class LearnedDiscriminator(Input):
     """A scalar head on the student's base model, trained during the run to prefer the teacher's answer."""
 
+    trained: ClassVar[bool] = True
     type: Literal["learned"] = "learned"
     model: Name | None = None
     """Initial model; by default the student before the job's first step."""

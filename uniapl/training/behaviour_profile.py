@@ -1,15 +1,15 @@
-"""The behaviour profile: how the student's answers are distributed, against the teacher's.
+"""Behaviour profile: the distributions of the student's answers compared with the teacher's.
 
 On held-out prompts, the two analyses of arXiv:2509.25148:
 
     length             tokens per answer: the student's sampled answers, the teacher's references
-    log-probability    nats per token, both under the policy: of what it samples itself, of what the teacher wrote
+    log-probability    nats per token under the policy: of its own samples, and of the teacher's answers
 
-Each pair of distributions has a distance, Wasserstein-1: the area between the two cumulative curves, in the unit of
-the axis. Both fall to the level of sampling noise as the student comes to behave like the teacher.
+Each pair of distributions has a Wasserstein-1 distance: the area between the two cumulative curves, in the unit of the
+axis. Both distances fall to the level of sampling noise as the student's behaviour approaches the teacher's.
 
     profile/step-00000010.json    one measurement (`Profile`)
-    profile/profile.png           the first, a middle and the last one, drawn
+    profile/profile.png           plot of the first, a middle and the last measurement
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 LOGPROBS_KEPT = 4000
-"""Token log-probabilities stored per distribution; distances and quantiles are of all of them."""
+"""Token log-probabilities stored per distribution; distances and quantiles use all of them."""
 PICTURE = "profile.png"
 
 
 class Behaviour(BaseModel):
-    """How one author's answers are distributed."""
+    """The distributions of one author's answers."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,7 +46,7 @@ class Behaviour(BaseModel):
     length_quantiles: dict[str, float]
     """Tokens, by `p05` … `p95`."""
     logprobs: list[float]
-    """Log-probabilities of the answers' tokens under the policy, in nats, ascending; evenly thinned out when many."""
+    """Log-probabilities of the answers' tokens under the policy, in nats, ascending; evenly thinned."""
     logprob_quantiles: dict[str, float]
     """Nats, by `p05` … `p95`."""
     logprob_mean: float
@@ -54,12 +54,12 @@ class Behaviour(BaseModel):
 
 
 class Profile(BaseModel):
-    """One measurement of the student against the teacher."""
+    """One comparison of the student with the teacher."""
 
     model_config = ConfigDict(frozen=True)
 
     step: int
-    """Updates made before it."""
+    """Updates so far."""
     student: Behaviour
     teacher: Behaviour
     length_distance: float
@@ -92,7 +92,7 @@ def measure(
     """Compare answers to the same held-out prompts; none of the lists may be empty.
 
     Args:
-        step: updates made so far.
+        step: updates so far.
         student_lengths: tokens of each sampled answer, end token included.
         teacher_lengths: tokens of each reference, end token included.
         student_logprobs: nats under the policy, of all tokens that it sampled.
@@ -103,7 +103,7 @@ def measure(
     """
     if not all(map(math.isfinite, [*student_logprobs, *teacher_logprobs])):
         raise DivergedError(
-            f"step {step}: the policy gives held-out tokens log-probabilities that are not finite",
+            f"step {step}: log-probabilities of held-out tokens are not finite",
             param="optimizer.learning_rate",
             hint="lower optimizer.learning_rate or lambda_adv, or set adversarial.coef_clip",
         )
@@ -125,30 +125,30 @@ def wasserstein(a: Seq[float], b: Seq[float]) -> float:
 
 
 def file_of(folder: Path, step: int) -> Path:
-    """Where the measurement of a step is."""
+    """Path of the measurement of a step."""
     return folder / f"step-{step:08d}.json"
 
 
 def save(profile: Profile, folder: Path) -> Path:
-    """Write a measurement to `folder`, whole or not at all; one of the same step is replaced."""
+    """Write a measurement to `folder` atomically; one of the same step is replaced."""
     path = file_of(folder, profile.step)
     atomic.write(path, profile.model_dump_json().encode())
     return path
 
 
 def draw(folder: Path) -> Path:
-    """Draw the first, the middle and the last measurement in `folder`, with the teacher's curves as of the last.
+    """Plot the first, the middle and the last measurement in `folder`, with the teacher's curves of the last.
 
-    Curves are cumulative: there is no bin width to choose, which a few dozen answers would be sensitive to, and the
-    area between two curves is their distance.
+    Cumulative curves need no bin width, to which a few dozen answers would be sensitive, and the area between two
+    curves is their distance.
     """
-    from matplotlib.figure import Figure  # takes most of a second: only where something is drawn
+    from matplotlib.figure import Figure  # slow to import
 
     paths = sorted(folder.glob("step-*.json"))
     chosen = sorted({0, (len(paths) - 1) // 2, len(paths) - 1})
     profiles = [Profile.model_validate_json(paths[i].read_bytes()) for i in chosen]
     teacher = profiles[-1].teacher
-    figure = Figure(figsize=(10, 5), dpi=150, layout="constrained")  # not pyplot's: that would be global state
+    figure = Figure(figsize=(10, 5), dpi=150, layout="constrained")  # pyplot would add global state
     left, right = figure.subplots(1, 2)
 
     lengths = [(f"student, step {p.step}: {p.length_distance:.3g} tokens apart", p.student.lengths) for p in profiles]
@@ -160,8 +160,8 @@ def draw(folder: Path) -> Path:
         (f"student's tokens, step {p.step}: {p.logprob_distance:.3g} nats apart", p.student.logprobs) for p in profiles
     ]
     lowest = min(b.logprob_quantiles["p05"] for p in profiles for b in (p.student, p.teacher))
-    written = (f"teacher's tokens, policy of step {profiles[-1].step}", teacher.logprobs)
-    _curves(right, written, logprobs, span=(min(1.3 * lowest, -1.0), 0))
+    teachers = (f"teacher's tokens, policy of step {profiles[-1].step}", teacher.logprobs)
+    _curves(right, teachers, logprobs, span=(min(1.3 * lowest, -1.0), 0))
     right.set(
         title="Token log-probability under the policy",
         xlabel="log-probability, nats per token",
@@ -196,12 +196,12 @@ def _curves(
     *,
     span: tuple[float, float],
 ) -> None:
-    """Cumulative curves with their labels; later steps are darker and more solid, so that grey prints tell them."""
+    """Draw cumulative curves with labels; later steps are darker and more solid, distinguishable without colour."""
     x, share = _cumulative(teacher[1], span)
     axes.fill_between(x, share, step="post", color="0.92")
     axes.step(x, share, where="post", color="black", linewidth=2.6, label=teacher[0])
-    looks = [("#e69f00", (0, (1, 1.2))), ("#56b4e9", (0, (5, 1.5))), ("#0072b2", "solid")][-len(students) :]
-    for (label, values), (color, style) in zip(students, looks, strict=True):
+    styles = [("#e69f00", (0, (1, 1.2))), ("#56b4e9", (0, (5, 1.5))), ("#0072b2", "solid")][-len(students) :]
+    for (label, values), (color, style) in zip(students, styles, strict=True):
         axes.step(*_cumulative(values, span), where="post", color=color, linestyle=style, linewidth=2, label=label)
     axes.set(xlim=span, ylim=(0, 1.02))
     axes.grid(alpha=0.25, linewidth=0.6)
@@ -210,7 +210,7 @@ def _curves(
 
 
 def _cumulative(values: Seq[float], span: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Corners of the empirical distribution function, over the whole span."""
+    """Corners of the empirical distribution function over the whole span."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     share = np.arange(len(ordered) + 1) / len(ordered)
     return np.concatenate([[min(span[0], ordered[0])], ordered, [max(span[1], ordered[-1])]]), np.append(share, 1.0)

@@ -1,17 +1,17 @@
-"""The contents of a checkpoint: safetensors and JSON. `uniapl.run.manifest` publishes the folder atomically.
+"""Checkpoint contents: safetensors and JSON files, which `uniapl.run.manifest` publishes atomically.
 
     step-00000050/
-        model.safetensors, config.json, tokenizer…   what `AutoModelForCausalLM.from_pretrained` reads
+        model.safetensors, config.json, tokenizer…   read by `AutoModelForCausalLM.from_pretrained`
         optimizer.safetensors                        AdamW's moments, by parameter name
-        adapter/                                     with `lora`: what peft reads; the model above has it merged in
+        adapter/                                     with `lora`: read by peft; the model above has it merged in
         discriminator/                               a learned discriminator, with its own optimizer
         profile/                                     the behaviour profiles so far
         state.json                                   running means and windows of the trainer
         spec.json                                    the resolved job spec
-        manifest.json                                step, versions, what draws and schedules derive from, hashes
+        manifest.json                                step, versions, origin of random draws and schedules, hashes
 
-The order of rows, every random draw and the learning rate are functions of (seed, step, spec), so there is no state of
-a generator or scheduler to save.
+The order of rows, every random draw and the learning rate are functions of (seed, step, spec), so no generator or
+scheduler state is saved.
 """
 
 from __future__ import annotations
@@ -50,15 +50,22 @@ def save(
     spec: JobSpec,
     step: int,
     state: dict[str, Any],
-    parts: Mapping[str, Callable[[Path], None]] = {},  # never changed
+    parts: Mapping[str, Callable[[Path], None]] = {},  # never modified
 ) -> SavedCheckpoint:
-    """Write the state after `step` updates to `folder/step-<step>`; a crash leaves the old state or the new.
+    """Write the checkpoint after `step` updates to `folder/step-<step>`, atomically.
 
-    `state` is what JSON can hold of it, `parts` write what else there is into folders of these names.
+    Args:
+        folder: of all checkpoints of the run.
+        policy: weights and tokenizer.
+        optimizer: AdamW.
+        spec: the resolved job spec.
+        step: updates so far.
+        state: JSON-serialisable state of the trainer.
+        parts: functions by name; each writes its state into the folder of that name, which it creates.
 
     Raises:
-        ModelError: the weights are not those of the student's architecture.
-        Exception: what writing files raises; the older checkpoints are untouched, and nothing of this one is left.
+        ModelError: the weights do not match the student's architecture.
+        Exception: raised while writing; older checkpoints are untouched, and nothing of this one is left.
     """
 
     def write(target: Path) -> None:
@@ -73,17 +80,17 @@ def save(
             write_part(target / name)
         (target / "spec.json").write_text(spec.model_dump_json(indent=2))
 
-    return publish(folder, step, write, _about(spec, step))
+    return publish(folder, step, write, _manifest_entries(spec, step))
 
 
 def load_optimizer(path: Path, policy: Policy, optimizer: Optimizer) -> None:
-    """Put the saved moments back; the weights are loaded like any other model folder.
+    """Restore AdamW's moments; the weights are loaded like any other model folder.
 
     Raises:
-        CheckpointError: a parameter has none.
+        CheckpointError: the moments of a parameter are missing.
     """
     saved = load_file(path / "optimizer.safetensors", device=str(policy.device))
-    if not saved:  # no step so far had anything to learn from
+    if not saved:  # no step so far had a gradient
         return
     for name, parameter in policy.model.named_parameters():
         if not parameter.requires_grad:
@@ -95,15 +102,15 @@ def load_optimizer(path: Path, policy: Policy, optimizer: Optimizer) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """What `save` was given as `state`.
+    """The `state` of `save`.
 
     Raises:
-        CheckpointError: it is not there.
+        CheckpointError: the file cannot be read.
     """
     try:
         state: dict[str, Any] = json.loads((path / STATE).read_text())
     except OSError as error:
-        raise CheckpointError(f"checkpoint {path.name}: {STATE} cannot be read: {error.strerror}") from None
+        raise CheckpointError(f"checkpoint {path.name}: cannot read {STATE}: {error.strerror}") from None
     return state
 
 
@@ -123,8 +130,8 @@ def _optimizer_tensors(policy: Policy, optimizer: Optimizer) -> dict[str, Tensor
     }
 
 
-def _about(spec: JobSpec, step: int) -> dict[str, Any]:
-    """What the manifest records of the run: versions, and what draws and learning rate are functions of."""
+def _manifest_entries(spec: JobSpec, step: int) -> dict[str, Any]:
+    """Versions, and the origin of random draws and of the learning rate."""
     origin, o = {"seed": spec.seed, "step": step}, spec.optimizer
     return {
         "versions": {

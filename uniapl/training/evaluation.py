@@ -1,4 +1,4 @@
-"""Held-out scores: greedy answers verified and compared, the log-probability of the references, sampled behaviour."""
+"""Held-out evaluation: rewards and scores of greedy and sampled answers, and log-probabilities of the references."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class Answer:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the policy does on held-out rows, and what it makes of the teacher's answers to them."""
+    """The policy's answers to held-out rows, and its log-probabilities of the teacher's answers."""
 
     greedy: list[Answer]
-    """One answer per row, the likeliest token each time."""
+    """One answer per row, decoded greedily."""
     sampled: list[Answer]
-    """`evaluation.profile_completions` answers per row, sampled as rollouts are; the same draws at every step."""
+    """`evaluation.profile_completions` answers per row, sampled like rollouts, with the same seed at every step."""
     teacher_logprobs: list[list[float]]
     """Nats of each token of each reference, at temperature 1."""
     tempered_logprobs: list[list[float]]
-    """The same at the temperature of the rollouts, to be set against those of the sampled answers."""
+    """The same at the temperature of the rollouts, comparable with the sampled answers."""
 
     def profile(self, step: int) -> Profile | None:
-        """How the sampled answers are distributed against the references of the same rows; none without either."""
+        """The profile of sampled answers against the references of the same rows; `None` if one of them is missing."""
         compared = [a.completion for a in self.sampled if a.row.reference_ids]
         if not compared:
             return None
@@ -63,7 +63,7 @@ class Evaluation:
         )
 
     def metrics(self) -> dict[str, float]:
-        """Named `eval/…`: means of reward and score, lengths in tokens, mean log-probability per reference token."""
+        """Metrics `eval/…`: mean reward and score, lengths in tokens, mean log-probability per reference token."""
         metrics = {
             "eval/completion_length": statistics.fmean(len(a.completion.ids) for a in self.greedy),
             "eval/clipped_ratio": statistics.fmean(a.completion.truncated for a in self.greedy),
@@ -90,10 +90,10 @@ def evaluate(
     rewards: RewardPool,
     discriminator: Discriminator | None,
 ) -> Evaluation:
-    """Answer every row, greedily and by sampling, and score answers and references.
+    """Answer every row greedily and by sampling, and score answers and references.
 
     Raises:
-        Stopped: this process is asked to stop.
+        Stopped: a stop is requested.
     """
 
     def answers(group_size: int, *, greedy: bool) -> list[Answer]:
@@ -123,7 +123,7 @@ def _score_answers(
     rewards: RewardPool,
     discriminator: Discriminator | None,
 ) -> list[Answer]:
-    """Answers with reward and score; one that cannot be computed is left out."""
+    """Answers with reward and score, `None` where one cannot be computed."""
     texts = [row.answer(policy.text(completion.ids)) for row, completion in asked]
     verified = {
         i: Question(final_answer(text), row.reward, row.id)
@@ -153,7 +153,7 @@ def _score_answers(
 def reference_logprobs(
     rows: Seq[EncodedRow], policy: Policy, spec: JobSpec, *, temperature: float
 ) -> list[list[float]]:
-    """Log-probability of each of the teacher's tokens, in nats; one list per row, longest first."""
+    """Log-probability of each reference token, in nats; one list per row, longest first."""
     sequences = [Sequence(row.prompt_ids, row.reference_ids or [], demonstration=True) for row in rows]
     found: list[list[float]] = []
     budget = spec.resources.micro_batch_tokens
@@ -166,9 +166,9 @@ def reference_logprobs(
 
 
 def distinct_bigrams(answers: Seq[Answer]) -> float:
-    """Share of different pairs of neighbouring tokens among all of a prompt's answers (distinct-2, arXiv:1510.03055).
+    """Share of distinct token bigrams among all answers to a prompt (distinct-2, arXiv:1510.03055).
 
-    The mean over prompts; 1 where no pair comes twice, and for prompts whose answers have no pair.
+    The mean over prompts; 1 where no bigram repeats, and for prompts whose answers have none.
     """
     by_row: dict[str, list[tuple[int, int]]] = {}
     for answer in answers:

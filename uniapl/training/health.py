@@ -1,14 +1,14 @@
-"""Failure signatures: known ways in which a run goes wrong, watched for in the metrics of every step.
+"""Failure signatures: detectors of known training failures in the metrics of every step.
 
     length_collapse      completions become uniformly shorter or longer than the teacher's answers
     reward_hacking       the reward rises while the discriminator score falls
     instability          the loss, the gradient or the spread of the discriminator's scores jumps
     entropy_collapse     the policy has become nearly deterministic
-    no_reward_variance   all answers to a prompt earn the same, so that exploration has no gradient
+    no_reward_variance   all answers to a prompt earn the same reward, so that GRPO has no gradient
     not_finite           a metric is NaN or infinite
 
-Each check gives a *severity*, 1 at its threshold. A signature begins at 1 and clears at `CLEAR`, so that a run on the
-edge is reported once. Thresholds with their reasons are in `uniapl.spec.health`.
+Each check returns a *severity*, 1 at its threshold. A signature begins at 1 and clears at `CLEAR`: with this
+hysteresis a run at the threshold is reported once. Thresholds with their reasons are in `uniapl.spec.health`.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from uniapl.spec.health import Health, Signature
 from uniapl.training.trend import change, mann_kendall, median_deviation
 
 CLEAR = 0.5
-"""Share of a threshold at which a signature has cleared."""
+"""Severity at which a signature clears."""
 MEAN = ("completions/mean_length", "completions/reference_length")
 SPREAD = ("completions/std_length", "completions/reference_std_length")
 REWARD, SCORE, SCORE_SPREAD = "reward", "disc/score_student", "disc/score_group_std"
 ENTROPY, NO_VARIANCE = "entropy", "frac_reward_zero_std"
 SPIKING = {"loss": 0.05, "grad_norm": 0.05, SCORE_SPREAD: 0.02}
-"""Metrics that may spike, each with a deviation below which it is flat: losses of pure exploration are near 0."""
+"""Metrics that may spike, each with its smallest deviation: GRPO losses are near 0, where the median is no scale."""
 WEIGHTS = ("uniapl/alpha", "uniapl/lambda_adv")
 LEARNED = "disc/version"
-"""Metric of a discriminator that learns: its scores of rollouts fall by its own doing, and are no evidence."""
+"""Metric of a trained discriminator: training it lowers the scores of rollouts, so they are no evidence."""
 WATCHED = {*MEAN, *SPREAD, REWARD, SCORE, ENTROPY, NO_VARIANCE, *SPIKING, *WEIGHTS}
 LENGTH_ADVICE = (
     "Check whether the reward favours one length; raise alpha or lambda_adv, or lower optimizer.learning_rate."
 )
 FATAL = {"loss", "grad_norm"}
-"""Metrics after which there is nothing to go on with."""
+"""Metrics that end the run when they are not finite."""
 
 Step = dict[str, float]
 
@@ -51,16 +51,16 @@ class Finding:
     signature: Signature
     step: int
     message: str
-    """What was seen, in numbers, and what to try."""
+    """The measured values, and the remedies."""
     evidence: dict[str, Any]
-    """The numbers, the thresholds, and the values they were judged from; JSON-serialisable."""
+    """Statistics, thresholds, and the values behind them; JSON-serialisable."""
     stop: bool
-    """Whether the job should end here."""
+    """Whether the job stops here."""
 
 
 @dataclass(frozen=True)
 class Symptom:
-    """What a check saw."""
+    """The result of a check."""
 
     severity: float
     message: str
@@ -68,20 +68,20 @@ class Symptom:
 
 
 class HealthMonitor:
-    """Watches a run, step by step. Its state goes into the checkpoint, so that a resumed run is judged alike."""
+    """Checks each step of a run. Its state is saved in checkpoints, so that a resumed run gives the same findings."""
 
     def __init__(self, options: Health) -> None:
         self._options = options
-        self._steps: list[Step] = []  # the last so many steps' watched metrics
-        self._start: dict[str, float] = {}  # how the run began
+        self._steps: list[Step] = []  # watched metrics of the last steps
+        self._start: dict[str, float] = {}  # values at the start of the run
         self._active: set[Signature] = set()
 
     def observe(self, step: int, metrics: Mapping[str, float]) -> list[Finding]:
-        """Judge the run after a step; metrics that a run does not have are not judged.
+        """Check the run after a step; checks of absent metrics are skipped.
 
         Args:
-            step: the number that findings carry.
-            metrics: the step's metrics, by the trainer's names.
+            step: the step that findings name.
+            metrics: the step's metrics by name.
 
         Returns:
             The signatures that begin at this step.
@@ -113,17 +113,17 @@ class HealthMonitor:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Restore a `state`."""
         self._steps = [dict(step) for step in state["steps"]]
         self._start = dict(state["start"])
         self._active = set(state["active"])
 
 
 def length_collapse(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
-    """The window's mean length over the teacher's leaves the band, or its standard deviation falls below it.
+    """The ratio of the window's mean length to the teacher's leaves the band, or that of the deviations falls below it.
 
-    The band reaches to `CLEAR` times where the run began, for a base model may well begin outside. A larger standard
-    deviation than the teacher's is no sign: a few references of one step are often about equally long by chance.
+    The band is widened to `CLEAR` times the ratio at the start, since a base model may begin outside. A larger standard
+    deviation than the teacher's is no sign: the few references of one step are often about equally long by chance.
     """
     symptoms = [_mean_length(steps, start, o), _length_spread(steps, start, o)]
     return max((s for s in symptoms if s is not None), key=lambda s: s.severity, default=None)
@@ -161,7 +161,7 @@ def _length_spread(steps: Seq[Step], start: dict[str, float], o: Health) -> Symp
 
 
 def reward_hacking(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
-    """Over the history the reward has an upward trend, and the discriminator score a downward one that matters."""
+    """Over the history the reward has an upward trend, and the discriminator score a large downward trend."""
     rewards, scores, spreads = (values[-o.history :] for values in _series(steps, REWARD, SCORE, SCORE_SPREAD))
     if len(rewards) < o.history:
         return None
@@ -172,8 +172,8 @@ def reward_hacking(steps: Seq[Step], start: dict[str, float], o: Health) -> Symp
             _share(z_reward, o.hacking_z), _share(-z_score, o.hacking_z), _share(fall, o.hacking_fall * spread)
         ),
         message=f"over the last {o.history} steps the reward rose by {rise:.3g} (z = {z_reward:.1f}) while the "
-        f"discriminator score fell by {fall:.3g} (z = {z_score:.1f}): answers satisfy the checks and move away from "
-        "the teacher's. Read some samples; raise lambda_adv or alpha, or close the gap in the reward.",
+        f"discriminator score fell by {fall:.3g} (z = {z_score:.1f}): answers earn the reward but become less like "
+        "the teacher's. Read some samples; raise lambda_adv or alpha, or correct the reward.",
         evidence={
             "reward_change": rise,
             "reward_z": z_reward,
@@ -196,9 +196,9 @@ def instability(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom
 
 
 def _spike(name: str, values: Seq[float], o: Health) -> Symptom | None:
-    """The newest value is far out by the history's deviation, and twice as far as its upper tenth begins.
+    """The newest value exceeds the history's median by several deviations, and by twice its upper decile.
 
-    The deviation alone would not do: where most steps have no gradient at all, it is 0, and each one that has is far.
+    The deviation alone is not enough: where most steps have no gradient it is 0, and every other step would be a spike.
     """
     past = values[-o.history - 1 : -1]
     if len(past) < o.history // 2:
@@ -209,9 +209,9 @@ def _spike(name: str, values: Seq[float], o: Health) -> Symptom | None:
     threshold = max(o.spike_mads * deviation, 2 * (statistics.quantiles(past, n=10)[-1] - center))
     return Symptom(
         severity=_share(value - center, threshold),
-        message=f"{name} jumped to {value:.4g}; over {len(past)} steps before its median was {center:.4g}, and above "
-        f"{center + threshold:.4g} is a spike. Lower optimizer.learning_rate or lambda_adv; if the discriminator's "
-        "scores swing, tighten adversarial.coef_clip.",
+        message=f"{name} jumped to {value:.4g}; its median over the {len(past)} steps before was {center:.4g} "
+        f"(threshold {center + threshold:.4g}). Lower optimizer.learning_rate or lambda_adv; if the discriminator's "
+        "scores vary strongly, lower adversarial.coef_clip.",
         evidence={
             "metric": name,
             "value": value,
@@ -224,7 +224,7 @@ def _spike(name: str, values: Seq[float], o: Health) -> Symptom | None:
 
 
 def entropy_collapse(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
-    """The window's entropy is a small share of the first step's."""
+    """The window's mean entropy is a small share of the first step's entropy."""
     values = _series(steps, ENTROPY)[0]
     if not values:
         return None
@@ -236,8 +236,8 @@ def entropy_collapse(steps: Seq[Step], start: dict[str, float], o: Health) -> Sy
     return Symptom(
         severity=_share(o.entropy_low * began, entropy),
         message=f"entropy is {entropy:.3g} nats per token over the last {o.window} steps, from {began:.3g} at the "
-        f"start (threshold {o.entropy_low * began:.3g}): the policy answers nearly always the same and explores no "
-        "more. Lower optimizer.learning_rate, raise grpo.clip_high, or set grpo.kl_coef.",
+        f"start (threshold {o.entropy_low * began:.3g}): the policy is nearly deterministic and no longer "
+        "explores. Lower optimizer.learning_rate, raise grpo.clip_high, or set grpo.kl_coef.",
         evidence={
             "entropy_at_start": began,
             "mean": entropy,
@@ -248,22 +248,22 @@ def entropy_collapse(steps: Seq[Step], start: dict[str, float], o: Health) -> Sy
 
 
 def no_reward_variance(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
-    """In each of the last steps, every group's rewards were all equal."""
+    """In each of the last steps, the rewards within every group were equal."""
     shares, rewards = (values[-o.no_variance_steps :] for values in _series(steps, NO_VARIANCE, REWARD))
     if len(shares) < o.no_variance_steps:
         return None
     return Symptom(
         severity=statistics.fmean(share >= 1 for share in shares),
-        message=f"for {len(shares)} steps all answers to each prompt earned the same (mean reward "
-        f"{statistics.fmean(rewards):.3g}), so that exploration has no gradient. Rewards near their maximum want "
-        "harder prompts, near 0 easier ones or more imitation first (alpha); a larger grpo.group_size or "
-        "rollout.temperature may help.",
+        message=f"for {len(shares)} steps all answers to each prompt earned the same reward (mean "
+        f"{statistics.fmean(rewards):.3g}), so that GRPO has no gradient. For rewards near the maximum, use harder "
+        "prompts; near 0, use easier prompts or a larger alpha first; or raise grpo.group_size or "
+        "rollout.temperature.",
         evidence={"threshold": 1.0, NO_VARIANCE: shares, REWARD: rewards},
     )
 
 
 def not_finite(metrics: Mapping[str, float]) -> Symptom:
-    """Any metric is NaN or infinite."""
+    """A metric is NaN or infinite."""
     names = sorted(name for name, value in metrics.items() if not math.isfinite(value))
     return Symptom(
         severity=float(bool(names)),
@@ -284,13 +284,13 @@ CHECKS: dict[Signature, Check] = {
 
 
 def _series(steps: Seq[Step], *names: str) -> list[list[float]]:
-    """Values of each name, over the steps that have all of them."""
+    """Values of each metric, over the steps that have all of them."""
     complete = [step for step in steps if all(name in step for name in names)]
     return [[step[name] for step in complete] for name in names]
 
 
 def _same_weights(steps: Seq[Step]) -> Seq[Step]:
-    """The steps since alpha or lambda_adv last jumped, as at a new stage: that moves the loss for a good reason."""
+    """The steps since alpha or lambda_adv last jumped, as at a new stage, where a jump of the loss is expected."""
 
     def jumped(a: float, b: float) -> bool:
         return abs(a - b) > 0.1 or max(a, b) > 2 * min(a, b)

@@ -1,4 +1,4 @@
-"""The policy with its optimizer: turns the sequences of one step into one update."""
+"""Policy learner: the gradient of one step's sequences, and one optimizer update from it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TERMS = ("sft", "grpo", "adv")
 
 
 class Learner:
-    """Owns the gradient: micro-batches, backward, norm, AdamW."""
+    """Computes gradients over micro-batches, clips them, and updates the policy with AdamW."""
 
     def __init__(self, policy: Policy, spec: JobSpec, reference: Reference | None = None) -> None:
         """
         Args:
             policy: the student; its trainable parameters are updated.
             spec: objective and optimizer.
-            reference: the policy that `grpo.kl_coef` pulls towards.
+            reference: the reference policy of the KL penalty, for `grpo.kl_coef`.
         """
         self._policy = policy
         self._reference = reference
@@ -56,12 +56,12 @@ class Learner:
         Args:
             sequences: demonstrations and rollouts of the whole step.
             step: 0 for the first; sets the learning rate, alpha and lambda_adv.
-            measure_terms: also measure each term's own gradient norm and the cosines between them, at the price of
-                one backward per term and as many gradients in memory.
+            measure_terms: also measure the gradient norm of each term and the cosines between them, at the cost of
+                one backward pass and one gradient in memory per term.
 
         Raises:
-            DivergedError: the loss or the gradient is not finite; the weights are left as they were.
-            Stopped: this process is asked to stop; the weights are left as they were.
+            DivergedError: the loss or the gradient is not finite; the weights are unchanged.
+            Stopped: a stop is requested; the weights are unchanged.
         """
         started = time.monotonic()
         policy, weights, counts = self._policy, self._spec.weights_at(step), Counts.of(sequences)
@@ -88,10 +88,10 @@ class Learner:
         self.optimizer.zero_grad()
 
     def _by_weight(self, sequences: Seq[Sequence], weights: Weights) -> tuple[list[Sequence], list[Sequence]]:
-        """The sequences that the gradient feels, and the others, which no forward needs."""
+        """The sequences with a non-zero loss weight, and the others, which need no forward pass."""
         kl_penalty = self._spec.grpo.kl_coef > 0
-        felt = [s for s in sequences if s.weighs(weights, kl_penalty=kl_penalty)]
-        return felt, [s for s in sequences if not s.weighs(weights, kl_penalty=kl_penalty)]
+        felt = [s for s in sequences if s.has_loss_weight(weights, kl_penalty=kl_penalty)]
+        return felt, [s for s in sequences if not s.has_loss_weight(weights, kl_penalty=kl_penalty)]
 
     def _accumulate(
         self,
@@ -101,7 +101,7 @@ class Learner:
         totals: defaultdict[str, float],
         by_term: dict[str, list[Tensor]] | None,
     ) -> None:
-        """Forward and backward of one pack; adds to the gradients and to the sums of the metrics."""
+        """Forward and backward pass of one pack; adds to the gradients and to the sums of the metrics."""
         spec, batch = self._spec, packed.batch
         temperature = torch.where(batch.sampled, spec.rollout.temperature, 1.0)  # (B,)
         with precision(self._policy.device):
@@ -113,7 +113,7 @@ class Learner:
         terms = unified_terms(logprobs, batch, counts, spec)
         weighted = terms.weighted(weights)
         if by_term is None:
-            torch.stack(list(weighted.values())).sum().backward()  # the one backward
+            torch.stack(list(weighted.values())).sum().backward()  # one backward pass for all terms
         else:
             self._backward_by_term(weighted, batch, by_term)
         for name in TERMS:
@@ -139,7 +139,7 @@ class Learner:
     def _backward_by_term(
         self, weighted: dict[str, Tensor], batch: MicroBatch, by_term: dict[str, list[Tensor]]
     ) -> None:
-        """One backward per term, into a gradient of its own."""
+        """One backward pass per term, each into a separate gradient."""
         seen = {"sft": batch.demonstration, "grpo": batch.explored, "adv": batch.compared}
         here = {name: term for name, term in weighted.items() if bool(seen[name].any())}
         for left, (name, term) in zip(reversed(range(len(here))), here.items(), strict=True):
@@ -155,14 +155,14 @@ class Learner:
             parameter.grad = gradient
 
     def _take_gradients(self) -> list[Tensor]:
-        """The gradients by parameter; the parameters forget them."""
+        """Move the gradients out of the parameters."""
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
         for parameter in self._parameters:
             parameter.grad = None
         return gradients
 
     def _merge_terms(self, by_term: dict[str, list[Tensor]]) -> Metrics:
-        """Norms of the weighted terms and the cosines between them; their sum becomes the gradient."""
+        """Norms of the weighted terms' gradients and cosines between them; their sum becomes the gradient."""
         norms = {name: _norm(gradients) for name, gradients in by_term.items()}
         metrics = {f"uniapl/grad_norm_{name}": norm for name, norm in norms.items()}
         for a, b in itertools.combinations([name for name in TERMS if name in by_term], 2):
@@ -198,7 +198,7 @@ class Learner:
         return metrics
 
     def _apply(self, step: int, loss: float) -> Metrics:
-        """Clip the gradient, take the AdamW step, forget the gradient."""
+        """Clip the gradient, take the AdamW step, drop the gradient."""
         started = time.monotonic()
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._spec.optimizer.max_grad_norm).item()
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -222,17 +222,17 @@ class Learner:
 
 
 def _alive(counts: Counts, weights: Weights) -> list[str]:
-    """The terms that have weight and rows."""
+    """The terms with a positive weight and rows."""
     rows = {"sft": counts.sft_tokens, "grpo": counts.grpo_tokens, "adv": counts.adv_rollouts}
     weight = {"sft": weights.alpha, "grpo": 1 - weights.alpha, "adv": weights.lambda_adv}
     return [name for name in TERMS if rows[name] and weight[name] > 0]
 
 
 def _sampled_totals(sequences: Seq[Sequence]) -> defaultdict[str, float]:
-    """What rollouts that no forward needs still say of the policy.
+    """Entropy sums of the rollouts without a forward pass.
 
-    Minus the log-probability of a sampled token is an unbiased estimate of the entropy it was sampled with. To leave
-    them out would hide a collapse: rollouts that are all alike are the first to lose their weight.
+    The negative log-probability of a sampled token is an unbiased estimate of the sampling entropy. Omitting these
+    rollouts would hide a collapse, since identical rollouts are the first to get zero weight.
     """
     totals: defaultdict[str, float] = defaultdict(float)
     for s in sequences:

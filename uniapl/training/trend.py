@@ -1,4 +1,4 @@
-"""Statistics that a few odd values do not move: medians, their deviation, and trends by ranks."""
+"""Robust statistics: median absolute deviation, Mann-Kendall trend test and Theil-Sen slope."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NORMAL_MAD = 1.4826
 
 
 def median_deviation(values: Seq[float]) -> float:
-    """Median absolute deviation from the median, scaled so that it estimates a normal's standard deviation."""
+    """Median absolute deviation from the median, scaled to the standard deviation of a normal distribution."""
     center = statistics.median(values)
     return NORMAL_MAD * statistics.median(abs(value - center) for value in values)
 
@@ -24,7 +24,7 @@ def mann_kendall(values: Seq[float]) -> float:
         S = sum_{i<j} sign(x_j - x_i),   z = (S - sign S) / sqrt(var S)
         var S = (n(n-1)(2n+5) - sum_ties t(t-1)(2t+5)) / 18
 
-    Only the order counts, so one outlier makes no trend. Equal values, as rewards often are, reduce the variance.
+    Only the order matters, so one outlier makes no trend. Equal values, common among rewards, reduce the variance.
     """
 
     def pairs(n: int) -> int:
@@ -36,7 +36,7 @@ def mann_kendall(values: Seq[float]) -> float:
 
 
 def change(values: Seq[float]) -> float:
-    """How far a series went from its first to its last step: its Theil-Sen slope times the steps between.
+    """Change of a series from its first to its last step: the Theil-Sen slope times the number of steps between.
 
     The slope is the median of all pairs' slopes (P. K. Sen, JASA 63, 1968). At least two values.
     """

@@ -476,8 +476,8 @@ def test_a_job_tells_its_place_and_the_time_left_and_a_page_of_them_takes_few_qu
     for_all, count[0] = count[0], 0
     assert [job["queue_position"] for job in listed] == list(range(12, 0, -1))
     assert (listed[-1]["queue_reason"], listed[-2]["queue_reason"]) == (
-        "a worker is about to take it",
-        "1 job is before it",
+        "a worker is about to claim it",
+        "1 job ahead",
     )
     assert client.get("/jobs", params={"limit": 1}).json()["data"] == listed[:1]
     assert count[0] == for_all <= 10  # two of them BEGIN on SQLite, one for the key
@@ -516,4 +516,4 @@ def test_the_sdk_and_the_command_line_understand_the_answers(database_url: str, 
         assert command("estimate", str(tmp_path / "spec.json")).startswith("unknown: no worker is alive")
         assert command("validate", str(tmp_path / "spec.json")).endswith("valid\n")
         assert json.loads(command("estimate", str(tmp_path / "spec.json"), "--json")) == found.model_dump(mode="json")
-        assert "waits, number 1 in the queue: no worker is connected" in command("show", job.id)
+        assert "Queued, position 1 (no worker is connected)" in command("show", job.id)

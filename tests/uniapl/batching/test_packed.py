@@ -1,4 +1,4 @@
-"""Shared packs against the plain forward and against a float64 loop over single sequences."""
+"""Packed batches against the plain forward and against a float64 loop over single sequences."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ POLICIES = {lora: tiny(lora=lora) for lora in (False, True)}
 
 @st.composite
 def steps(draw: Any) -> list[Sequence]:
-    """Groups of rollouts, with or without the teacher's answer, and lone answers.
+    """Groups of rollouts, with or without the teacher's answer, and single answers.
 
     Prompts are what a limit leaves of longer ones, their end; completions what a limit leaves, their beginning.
     """
@@ -92,7 +92,7 @@ def naive_gradient(policy: Policy, sequences: list[Sequence]) -> tuple[Tensor, l
 
 
 def packed_gradient(policy: Policy, sequences: list[Sequence], budget: int) -> tuple[Tensor, list[Tensor]]:
-    """The same through packs and the objective."""
+    """The same gradient through packed batches and the objective."""
     spec, counts = objective(), Counts.of(sequences)
     gradient = [torch.zeros_like(p) for p in trained(policy)]
     total = torch.zeros((), dtype=torch.float64)
@@ -111,7 +111,7 @@ def packed_gradient(policy: Policy, sequences: list[Sequence], budget: int) -> t
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25)
 @given(sequences=steps(), budget=st.integers(1, 150))
-def test_packs_give_the_loss_and_gradient_of_single_sequences(
+def test_packed_batches_give_the_loss_and_gradient_of_single_sequences(
     kind: Any, lora: bool, sequences: list[Sequence], budget: int
 ) -> None:
     policy = replace(POLICIES[lora], layout=Layout(kind))
@@ -121,7 +121,7 @@ def test_packs_give_the_loss_and_gradient_of_single_sequences(
     assert_close(gradient, wanted, rtol=1e-10, atol=1e-12)
 
 
-def test_trees_in_one_row_do_not_see_each_other() -> None:
+def test_trees_in_one_row_do_not_attend_to_each_other() -> None:
     sequences = [Sequence([1] * p, [2] * c, demonstration=True) for p, c in ((9, 11), (5, 7), (4, 4))]
     (packed,) = pack(sequences, 40, 0, CPU, Layout("trees"))
     assert packed.tree.amax(dim=1).tolist() == [2]
@@ -133,9 +133,7 @@ def test_trees_in_one_row_do_not_see_each_other() -> None:
 
 @settings(max_examples=100)
 @given(sequences=steps(), budget=st.integers(1, 300), kind=st.sampled_from([*KINDS, "blocks"]))
-def test_every_sequence_is_in_one_pack_and_packs_keep_to_the_budget(
-    sequences: list[Sequence], budget: int, kind: Any
-) -> None:
+def test_every_sequence_is_in_one_batch_within_the_budget(sequences: list[Sequence], budget: int, kind: Any) -> None:
     found: list[tuple[list[int], float]] = []
     for packed in pack(sequences, budget, 0, CPU, Layout(kind)):
         R, W = packed.input_ids.shape
@@ -153,7 +151,7 @@ def test_every_sequence_is_in_one_pack_and_packs_keep_to_the_budget(
     assert sorted(found) == sorted(expected, key=lambda pair: (pair[0], pair[1].expected))
 
 
-def test_a_pack_holds_the_prompt_once_and_branches_go_on_where_it_ends() -> None:
+def test_a_packed_batch_holds_the_prompt_once_and_branches_continue_at_its_end() -> None:
     group = [Sequence([5, 6, 7], [8, 9]), Sequence([5, 6, 7], [10]), Sequence([5, 6, 7], [11, 12, 13])]
     packed = one_pack(group)
     assert packed.input_ids.tolist()[0] == [5, 6, 7, 11, 12, 13, 8, 9, 10]
@@ -164,7 +162,7 @@ def test_a_pack_holds_the_prompt_once_and_branches_go_on_where_it_ends() -> None
 
 
 class Tokens:
-    """Counts the tokens that go into a model."""
+    """Counts the tokens that a model processes."""
 
     def __init__(self, policy: Policy) -> None:
         self.seen = 0
@@ -181,7 +179,7 @@ def update(
     everything: bool = False,
     measure: bool = False,
 ) -> tuple[list[Tensor], dict[str, float], int]:
-    """The gradient of one update, its metrics, and the tokens that went through the model."""
+    """The gradient of one update, its metrics, and the number of tokens that the model processed."""
     policy = tiny()
     wrap_blocks(policy.model, spec.resources)
     frozen = tiny().model
@@ -195,7 +193,7 @@ def update(
     tokens = Tokens(policy)
     with pytest.MonkeyPatch.context() as patched:
         if everything:
-            patched.setattr(Sequence, "weighs", lambda *_, **__: True)
+            patched.setattr(Sequence, "has_loss_weight", lambda *_, **__: True)
         metrics = learner.update(sequences, 0, measure_terms=measure)
     return gradients, metrics, tokens.seen
 
@@ -216,7 +214,7 @@ def test_rows_without_weight_change_nothing_and_are_not_forwarded(
     assert seen == metrics["perf/forward_tokens"]
 
 
-def test_a_group_without_variance_is_not_forwarded_unless_something_else_weighs() -> None:
+def test_a_group_without_variance_is_not_forwarded_unless_another_term_has_weight() -> None:
     assert update(ALIKE, objective())[2] == 0
     assert update([replace(ALIKE[0], coef=0.5), *ALIKE[1:]], objective())[2] == 5
     assert update([replace(ALIKE[0], coef=0.5), *ALIKE[1:]], objective(lambda_adv=0.0))[2] == 0
@@ -224,7 +222,7 @@ def test_a_group_without_variance_is_not_forwarded_unless_something_else_weighs(
     assert update([Sequence(PROMPT, [7], demonstration=True)], objective(alpha=0.0))[2] == 0
 
 
-def test_a_step_without_weight_still_lets_the_moments_decay_and_tells_the_entropy() -> None:
+def test_a_step_without_weight_still_decays_the_moments_and_reports_the_entropy() -> None:
     gradients, metrics, _ = update(ALIKE, objective(), measure=True)
     assert gradients
     assert not any(g.any() for g in gradients)
@@ -233,7 +231,7 @@ def test_a_step_without_weight_still_lets_the_moments_decay_and_tells_the_entrop
     assert "clip_ratio/region_mean" not in metrics
 
 
-def test_flex_attention_sees_the_prompt_and_the_own_branch() -> None:
+def test_the_block_mask_covers_the_prompt_and_the_branch() -> None:
     group = [Sequence([5, 6, 7], [8, 9]), Sequence([5, 6, 7], [10]), Sequence([1], [2, 3])]
     packed = one_pack(group, "blocks")
     assert packed.input_ids.shape == (1, 128)
@@ -261,7 +259,9 @@ def long_steps(draw: Any) -> list[Sequence]:
 
 @settings(max_examples=50)
 @given(sequences=long_steps())
-def test_no_tile_is_left_out_in_which_a_token_is_seen_and_whole_ones_are_seen_by_all(sequences: list[Sequence]) -> None:
+def test_no_tile_with_an_unmasked_pair_is_skipped_and_whole_tiles_have_no_masked_pair(
+    sequences: list[Sequence],
+) -> None:
     packed = one_pack(sequences, "blocks")
     W = packed.input_ids.shape[1]
     token = torch.arange(W)
@@ -281,7 +281,7 @@ def dense(numbers: Any, indices: Any) -> Tensor:
     return found
 
 
-def test_tiles_of_other_branches_and_trees_are_left_out_and_whole_ones_need_no_mask() -> None:
+def test_tiles_of_other_branches_and_trees_are_skipped_and_whole_ones_need_no_mask() -> None:
     group = [Sequence([1] * BLOCK * 2, [n] * BLOCK, demonstration=True) for n in (2, 3)]
     packed = one_pack([*group, Sequence([4] * BLOCK, [5] * (BLOCK - 1), demonstration=True)], "blocks")  # and padding
     found = block_mask(packed)

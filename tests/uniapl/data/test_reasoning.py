@@ -21,7 +21,7 @@ from uniapl.spec.objective import Adversarial
 from uniapl.spec.reward import ExactMatchReward, RewardOptions
 from uniapl.spec.training import DataOptions
 from uniapl.training.group_scoring import comparison
-from uniapl.training.setup import _encode
+from uniapl.training.rows import encode
 
 pytestmark = pytest.mark.integration
 
@@ -152,11 +152,11 @@ def test_what_references_lose_or_gain_is_an_event_with_their_rows(student: Polic
     with Reporter(tmp_path / "reports.jsonl") as reporter:
         for template, reference in ((CLOSES, f"<think>3 and 4.</think>{ANSWER}"), (OPENS, ANSWER), (PLAIN, ANSWER)):
             policy = with_chat_template(student, template)
-            _encode(rows(reference), run, "d", policy, reporter, references=True)
+            encode(rows(reference), run, "d", policy, reporter, references=True)
     left_out, closed = [json.loads(line) for line in (tmp_path / "reports.jsonl").read_text().splitlines()]
     assert (left_out["level"], left_out["data"]) == ("warning", {"rows": ["sum"]})
-    assert "is left out" in left_out["message"]
-    assert "row sum" in left_out["message"]
+    assert "reasoning is removed" in left_out["message"]
+    assert "first row: sum" in left_out["message"]
     assert (closed["level"], closed["data"]) == ("warning", {"rows": ["sum"]})
     assert "the block is closed before them" in closed["message"]
 

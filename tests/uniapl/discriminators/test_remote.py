@@ -20,7 +20,7 @@ from torch.testing import assert_close
 from tests.client.scripted import Answer, Request, Server, serving
 from tests.conftest import MODELS
 from tests.uniapl.conftest import Listening
-from tests.uniapl.discriminators.test_polar import TOKENS
+from tests.uniapl.discriminators.polar_model import TOKENS
 from tests.worker.vllm.fake_vllm import embedding, logit
 from uniapl.discriminators.base import Comparison
 from uniapl.discriminators.load import discriminator_server, load_discriminator
@@ -223,7 +223,7 @@ def test_a_server_of_garbage_alone_ends_the_run(source: ModelSource, kind: str) 
     with asking(lambda r: GARBAGE[kind](well(r)) if spoiling.is_set() else well(r), options) as (server, _):
         judge = polar(source, server, batch_size=3)
         spoiling.set()
-        with pytest.raises(ServerError, match="gave no usable answer in"):
+        with pytest.raises(ServerError, match="sent no usable reply to"):
             judge.score(FEW)
 
 
@@ -299,7 +299,7 @@ def test_a_reward_model_that_answers_for_every_token_is_read_at_the_last() -> No
 def test_a_server_without_the_model_is_refused_at_the_start(source: ModelSource) -> None:
     with (
         asking(lambda request: well(request, model="somebody-else")) as (server, _),
-        pytest.raises(ServerError, match="has no model judge, but somebody-else, another"),
+        pytest.raises(ServerError, match="does not list the model judge; its models: somebody-else, another"),
     ):
         polar(source, server)
 

@@ -16,7 +16,7 @@ from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Bytes, Gpu, Hardware
 from uniapl.spec.job import JobSpec
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.unit
 
 GB = 10**9
 SHAPE = ModelShape(

@@ -1,4 +1,4 @@
-"""Servers that users name: only public addresses, the address that was checked, and the server's own name in TLS.
+"""Connections to servers that users name: public addresses only, the checked address, and the server's name in TLS.
 
 Names are resolved by a stub, since no test may own a name; the servers and their TLS are real.
 """
@@ -37,7 +37,7 @@ Resolver = Callable[..., None]
 
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
-    """Sets what each look at the name answers, one list of addresses after the other; the last one stays."""
+    """Sets the result of each resolution of the name, a list of addresses; the last list repeats."""
     real = socket.getaddrinfo
 
     def answer(*looks: list[str]) -> None:
@@ -63,7 +63,7 @@ NOT_PUBLIC = {
     "private 10": "10.0.0.1",
     "private 172": "172.16.0.1",
     "private 192": "192.168.1.1",
-    "link-local, where clouds tell secrets": "169.254.169.254",
+    "link-local, with the metadata service of clouds": "169.254.169.254",
     "Azure's platform": "168.63.129.16",
     "Alibaba's metadata, carrier-grade NAT": "100.100.100.200",
     "this network": "0.0.0.0",
@@ -88,7 +88,7 @@ NOT_PUBLIC = {
     "IPv6 link-local": "fe80::1",
     "IPv6 link-local with a zone": "fe80::1%1",
     "site-local": "fec0::1",
-    "unique local, where AWS tells secrets": "fd00:ec2::254",
+    "unique local, with the metadata service of AWS": "fd00:ec2::254",
     "IPv6 multicast": "ff02::1",
     "IPv6 documentation": "2001:db8::1",
     "newer IPv6 documentation": "3fff::1",
@@ -101,7 +101,7 @@ def test_a_name_with_such_an_address_is_refused_even_beside_a_public_one(resolve
     assert not is_public(ip_address(address))
     for found in ([address], [PUBLIC, address]):
         resolver(found)
-        with pytest.raises(AddressRefused, match="public addresses"):
+        with pytest.raises(AddressRefused, match="not public"):
             check(f"https://{NAME}/v1")
 
 
@@ -114,42 +114,42 @@ def test_public_addresses_are_accepted(resolver: Resolver, address: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "message"),
     [
-        ("https://127.0.0.1/v1", "public addresses"),
-        ("https://[::1]/v1", "public addresses"),
-        ("https://[::ffff:10.0.0.1]/v1", "public addresses"),
-        ("https://[64:ff9b::a9fe:a9fe]/v1", "public addresses"),
-        ("https://localhost/v1", "public addresses"),
-        ("https://localhost./v1", "public addresses|no address is found"),
+        ("https://127.0.0.1/v1", "not public"),
+        ("https://[::1]/v1", "not public"),
+        ("https://[::ffff:10.0.0.1]/v1", "not public"),
+        ("https://[64:ff9b::a9fe:a9fe]/v1", "not public"),
+        ("https://localhost/v1", "not public"),
+        ("https://localhost./v1", "not public|does not resolve"),
         ("https://2130706433/v1", "four decimal numbers"),
-        ("https://134744072/v1", "four decimal numbers"),  # 8.8.8.8: public, and still not how one writes it
+        ("https://134744072/v1", "four decimal numbers"),  # 8.8.8.8: public, but not in decimal notation
         ("https://0x7f000001/v1", "four decimal numbers"),
         ("https://0x7F.1/v1", "four decimal numbers"),
         ("https://127.1/v1", "four decimal numbers"),
         ("https://017700000001/v1", "four decimal numbers"),
-        ("https://0177.0.0.1/v1", "not an address"),
-        ("https://127.0.0.1./v1", "four decimal numbers|not an address"),
-        ("https://１２７.０.０.１/v1", "four decimal numbers|not an address|public addresses"),
+        ("https://0177.0.0.1/v1", "invalid URL"),
+        ("https://127.0.0.1./v1", "four decimal numbers|invalid URL"),
+        ("https://１２７.０.０.１/v1", "four decimal numbers|invalid URL|not public"),
         (f"http://{NAME}/v1", "must begin with https"),
         (f"ftp://{NAME}/v1", "must begin with https"),
-        ("https:///v1", "must begin with https|not an address"),
-        (f"https://{PUBLIC}@{NAME}/v1", "no user"),
-        (f"https://user:word@{NAME}/v1", "no user"),
-        (f"https://{NAME}\\.public.example/v1", "not an address"),
-        (f"https://{NAME}:port/v1", "not an address"),
-        ("https://" + "a" * 70 + "/v1", "not an address|no address is found"),
+        ("https:///v1", "must begin with https|invalid URL"),
+        (f"https://{PUBLIC}@{NAME}/v1", "not contain a user"),
+        (f"https://user:word@{NAME}/v1", "not contain a user"),
+        (f"https://{NAME}\\.public.example/v1", "invalid URL"),
+        (f"https://{NAME}:port/v1", "invalid URL"),
+        ("https://" + "a" * 70 + "/v1", "invalid URL|does not resolve"),
     ],
 )
-def test_addresses_that_are_refused_as_they_stand(resolver: Resolver, url: str, says: str) -> None:
+def test_addresses_that_are_refused_without_resolving(resolver: Resolver, url: str, message: str) -> None:
     resolver([PUBLIC])
-    with pytest.raises(AddressRefused, match=says):
+    with pytest.raises(AddressRefused, match=message):
         check(url)
 
 
-def test_a_name_that_nobody_knows_is_told(resolver: Resolver) -> None:
+def test_a_name_that_does_not_resolve_is_an_error(resolver: Resolver) -> None:
     resolver([])
-    with pytest.raises(AddressRefused, match=rf"no address is found for {NAME}"):
+    with pytest.raises(AddressRefused, match=rf"the host {NAME} does not resolve"):
         check(f"https://{NAME}/v1")
 
 
@@ -157,7 +157,7 @@ def test_a_name_that_nobody_knows_is_told(resolver: Resolver) -> None:
 
 
 def _certificate(folder: Path) -> Path:
-    """A certificate of the name, which is its own authority, and its key."""
+    """A self-signed certificate of the name, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     today = datetime.datetime.now(datetime.UTC)
@@ -176,7 +176,7 @@ def _certificate(folder: Path) -> Path:
 
 
 class TlsTeacher(Teacher):
-    """At a loopback address that the test declares public."""
+    """A server at a loopback address that the test declares public."""
 
     def __init__(self, certificate: Path, address: str, port: int) -> None:
         super().__init__(address, port)
@@ -191,7 +191,7 @@ class TlsTeacher(Teacher):
 def servers(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[TlsTeacher, TlsTeacher]]:
-    """One at 127.0.0.2, which counts as public here, and one at 127.0.0.1, which does not; at the same port."""
+    """A server at 127.0.0.2, declared public, and one at 127.0.0.1, which is not, at the same port."""
     certificate = _certificate(tmp_path_factory.mktemp("tls"))
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     really = public_transport.is_public
@@ -221,7 +221,7 @@ def guarded(server: TlsTeacher, **teacher: Any) -> Any:
     return spec(server, teacher=given)
 
 
-def test_a_public_server_is_asked_by_its_name_at_the_address_that_was_checked(
+def test_requests_to_a_public_server_carry_its_name_to_the_checked_address(
     servers: Servers, resolver: Resolver, tmp_path: Path
 ) -> None:
     public, inner = servers
@@ -237,13 +237,13 @@ def test_a_name_that_points_inside_is_not_connected_to(servers: Servers, resolve
     public, inner = servers
     resolver(["127.0.0.2"], ["127.0.0.1"])
     check(f"https://{NAME}:{public.server_port}/v1")  # as at POST; then the name is moved
-    with pytest.raises(TeacherError, match="not, or not only, at public addresses") as caught:
+    with pytest.raises(TeacherError, match="has an address that is not public") as caught:
         fill(guarded(public), tmp_path, rows("a"), credentials=GUARDED)
     assert caught.value.param == "teacher.base_url"
     assert public.names == inner.names == []
 
 
-def test_a_name_that_moves_between_the_look_and_the_connection_gains_nothing(
+def test_a_name_that_changes_between_check_and_connection_is_refused(
     servers: Servers, resolver: Resolver, tmp_path: Path
 ) -> None:
     public, inner = servers
@@ -298,7 +298,7 @@ def test_the_next_address_is_tried_when_one_does_not_answer(
 ) -> None:
     public, _ = servers
     monkeypatch.setattr(public_transport, "is_public", lambda _: True)
-    resolver(["127.0.0.3", "127.0.0.2"])  # nobody listens at the first
+    resolver(["127.0.0.3", "127.0.0.2"])  # no server listens at the first
     assert fill(guarded(public), tmp_path, rows("a"), credentials=GUARDED) == [["Re: a"]]
 
 
@@ -311,14 +311,14 @@ def test_a_name_that_is_unknown_for_a_moment_is_tried_again(
     assert fill(guarded(public), tmp_path, rows("a"), credentials=GUARDED) == [["yes"]]
 
 
-def test_plain_http_is_refused_where_only_public_servers_are_asked(tmp_path: Path) -> None:
+def test_plain_http_is_refused_where_only_public_servers_are_allowed(tmp_path: Path) -> None:
     given = {"base_url": "http://93.184.216.34/v1", "type": "openai", "model": "m"}
     with pytest.raises(SpecError, match="must begin with https") as caught:
         fill(spec().model_copy(update={"teacher": spec_teacher(given)}), tmp_path, rows("a"), credentials=GUARDED)
     assert caught.value.param == "teacher.base_url"
 
 
-def test_a_secret_that_was_not_handed_over_is_named(servers: Servers, tmp_path: Path) -> None:
+def test_a_missing_secret_is_named(servers: Servers, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no secret 'other'") as caught:
         fill(guarded(servers[0], api_key_secret="other"), tmp_path, rows("a"), credentials=GUARDED)
     assert caught.value.param == "teacher.api_key_secret"

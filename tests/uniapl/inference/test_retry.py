@@ -29,7 +29,7 @@ def test_waits_double_and_spread_and_are_bounded() -> None:
         assert max(waits) - min(waits) > longest / 4  # 200 uniform draws over half of it
 
 
-def test_the_backoff_comes_after_the_wait_that_the_server_asks_for() -> None:
+def test_the_backoff_is_added_to_retry_after() -> None:
     waits = [wait_s(4, retry_after_s=17.0, longest_backoff_s=5.0) for _ in range(200)]
     assert 17.0 + 4.0 <= min(waits) < max(waits) == 17.0 + 5.0
     assert 8.0 / 2 <= wait_s(4) <= 8.0

@@ -1,4 +1,4 @@
-"""Forwards that torch.compile has compiled: every backward that a step makes through one, and the same gradient."""
+"""Compiled forwards support every backward of a step, and give the same gradient."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from uniapl.spec.training import Resources
 from uniapl.training.learner import Learner, Metrics
 
 pytestmark = [
-    pytest.mark.integration,  # the rest: torch's own compiler uses what torch deprecates, and looks at gradients
+    pytest.mark.integration,
+    # torch's compiler uses deprecated functions, and reads gradients
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
@@ -42,7 +43,7 @@ TERMS = ("sft", "grpo", "adv")
 
 @pytest.fixture(autouse=True)
 def nothing_compiled() -> Iterator[None]:
-    """No test finds another's graphs, nor what another made of torch's own settings."""
+    """Tests share neither graphs nor settings of torch."""
     torch._dynamo.reset()
     with torch._functorch.config.patch(donated_buffer=True):
         yield
@@ -51,7 +52,7 @@ def nothing_compiled() -> Iterator[None]:
 
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> CompileCounterWithBackend:
-    """A compiler that traces and differentiates as in a run, and makes no kernels, which takes long."""
+    """A compiler that traces and differentiates as in a run, without generating kernels, which is slow."""
     counter = CompileCounterWithBackend("aot_eager")
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
     return counter
@@ -59,7 +60,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> CompileCounterWithBackend:
 
 @pytest.fixture
 def flex_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FlexAttention with a gradient: without what refuses that on a CPU, and with the sum that a GPU is asked for."""
+    """FlexAttention with a gradient on a CPU: without its refusal, and with the log-sum-exp that a GPU returns."""
 
     def with_sum(*args: Any, **options: Any) -> Tensor:
         found, _ = torchs.flex_attention(*args, **options | {"return_aux": torchs.AuxRequest(lse=True)})
@@ -83,7 +84,7 @@ def step(draw: random.Random) -> list[Sequence]:
 
 
 def train(policy: Policy, resources: Resources, *, steps: int) -> tuple[list[Tensor], list[Metrics]]:
-    """Steps with every term measured, after the check of the layout: the gradients, and the metrics."""
+    """Gradients and metrics of steps that measure every term, after the check of the layout."""
     wrap_blocks(policy.model, resources)
     assert disagreement(policy, policy.layout) is None
     learner, draw, gradients = Learner(policy, objective(resources=resources)), random.Random(0), []
@@ -94,7 +95,7 @@ def train(policy: Policy, resources: Resources, *, steps: int) -> tuple[list[Ten
 
 
 def student(*, amd: bool, monkeypatch: pytest.MonkeyPatch) -> Policy:
-    """As it is loaded on AMD's processors, or on others, in the layout of a CPU."""
+    """A student as loaded on AMD's processors, or on others, in the layout of a CPU."""
     monkeypatch.setattr(linear, "CHOSEN", amd)
     policy = load_policy(ModelSource(path=str(MODELS / "tiny-random-llama")), torch.device("cpu"))
     return replace(policy, layout=Layout("trees"))
@@ -121,6 +122,7 @@ def test_measured_terms_train_with_flex_attention(
         )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("recomputed", [False, pytest.param(True, marks=pytest.mark.faults)])
 def test_measured_terms_train_with_compiled_blocks_and_without_private_operators(
     traced: CompileCounterWithBackend, recomputed: bool, monkeypatch: pytest.MonkeyPatch
@@ -138,16 +140,16 @@ def test_measured_terms_train_with_compiled_blocks_and_without_private_operators
 @pytest.mark.faults
 @pytest.mark.parametrize("amd", [True, False])
 def test_compiled_blocks_train_with_kernels_on_every_processor(amd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By Inductor, as in a run."""
+    """Compiled by Inductor, as in a run."""
     found, _ = train(student(amd=amd, monkeypatch=monkeypatch), Resources(compile_blocks=True), steps=2)
     assert torch._dynamo.utils.counters["inductor"]
     expected, _ = train(student(amd=amd, monkeypatch=monkeypatch), Resources(), steps=2)
     assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_blocks_that_cannot_be_told_apart_are_neither_recomputed_nor_compiled_in_silence() -> None:
+def test_a_student_without_identifiable_blocks_is_refused() -> None:
     for name in ("gradient_checkpointing", "compile_blocks"):
-        with pytest.raises(SpecError, match="cannot be told apart") as refused:
+        with pytest.raises(SpecError, match="identifies no decoder blocks") as refused:
             wrap_blocks(torch.nn.Linear(2, 2), Resources.model_validate({name: True}))
         assert refused.value.param == f"resources.{name}"
     wrap_blocks(torch.nn.Linear(2, 2), Resources())

@@ -1,4 +1,4 @@
-"""What a run trains on, and a GPU that torch cannot use."""
+"""Selection of the training device, and errors for a GPU that torch cannot use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.uniapl.training.test_train_command import finish, reports, run_file
+from tests.uniapl.training.test_train_command import reports, run_file
+from tests.uniapl.warm_trainer import train
 from uniapl.errors import DeviceError
 from uniapl.model import device
 from uniapl.model.device import find_device
@@ -26,7 +27,7 @@ LISTED = "echo 'NVIDIA A100-SXM4-80GB, 570.86.10'; echo 'NVIDIA A100-SXM4-80GB, 
 
 @pytest.fixture
 def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program in the place of `nvidia-smi` that lists two cards; what runs here is no choice of this machine's."""
+    """A stand-in for `nvidia-smi` that lists two cards, independent of this machine."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     program = tmp_path / "bin" / "nvidia-smi"
@@ -40,9 +41,9 @@ def answer(program: Path, script: str) -> None:
     program.chmod(0o755)
 
 
-def test_a_run_ends_by_name_and_the_spec_is_not_to_blame(driver: Path, tmp_path: Path) -> None:
+def test_an_unusable_gpu_is_a_device_error_without_a_spec_field(driver: Path, tmp_path: Path) -> None:
     path = run_file(tmp_path / "run")
-    status, errors = finish(path)
+    status, errors = train(path)
     assert status == 69, errors
     last = reports(tmp_path / "run")[-1]
     assert isinstance(last, ErrorReport)
@@ -68,7 +69,7 @@ def test_a_hidden_gpu_leaves_the_cpu(
 
 
 @pytest.mark.parametrize("shown", ["0", "7", "1,0", "GPU-8932f937", "MIG-1"])
-def test_a_card_that_was_asked_for_is_named_where_torch_cannot_use_it(
+def test_an_unusable_gpu_in_cuda_visible_devices_is_named(
     driver: Path, monkeypatch: pytest.MonkeyPatch, shown: str
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
@@ -82,7 +83,7 @@ def test_a_card_that_was_asked_for_is_named_where_torch_cannot_use_it(
         (
             "13.0",
             "570.86.10",
-            "install NVIDIA driver 580 or newer, which builds for CUDA 13 need, or a build of torch for",
+            "install NVIDIA driver 580 or newer, as CUDA 13 requires, or a build of torch for",
         ),
         ("12.8", "470.57.02", "install NVIDIA driver 525 or newer"),
         ("13.0", "580.65.06", "the driver is new enough"),
@@ -109,7 +110,7 @@ def test_a_driver_that_lists_no_card_is_named_and_the_cpu_is_used(driver: Path, 
     answer(driver, script)
     found = find_device()
     assert found.device.type == "cpu"
-    assert "nvidia-smi ended with status" in found.message
+    assert "nvidia-smi exited with status" in found.message
 
 
 def test_where_there_is_no_driver_the_cpu_is_used(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +138,7 @@ def test_the_driver_is_found_by_its_library_too(driver: Path, tmp_path: Path, mo
 def test_an_event_names_the_device_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     schedule = {"steps": 1, "prompts_per_step": 1}
-    status, errors = finish(
+    status, errors = train(
         run_file(
             tmp_path, alpha=1, lambda_adv=0, schedule=schedule, evaluation=None, discriminator={"type": "embedding"}
         )

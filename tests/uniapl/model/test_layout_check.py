@@ -1,4 +1,4 @@
-"""What the trainer finds out about a student before it shares prompts, and what it falls back to."""
+"""The check whether a student supports shared prompts, and the fallback layouts."""
 
 from __future__ import annotations
 
@@ -53,23 +53,27 @@ def student(model: Any) -> Policy:
 STUDENTS = {
     "qwen3": (lambda: Qwen3ForCausalLM(Qwen3Config(**LLAMA_LIKE)), "trees", None),
     "gpt2": (lambda: GPT2LMHeadModel(GPT2Config(**SIZES)), "trees", None),
-    "mistral": (lambda: MistralForCausalLM(MistralConfig(**LLAMA_LIKE, sliding_window=4)), "rows", "4 tokens back"),
+    "mistral": (
+        lambda: MistralForCausalLM(MistralConfig(**LLAMA_LIKE, sliding_window=4)),
+        "rows",
+        "sliding window of 4 tokens",
+    ),
     "layer types": (
         lambda: Qwen3ForCausalLM(
             Qwen3Config(**LLAMA_LIKE, use_sliding_window=True, sliding_window=4, max_window_layers=1)
         ),
         "rows",
-        "other kinds: sliding_attention",
+        "layers other than full attention: sliding_attention",
     ),
     "alibi": (lambda: BloomForCausalLM(BloomConfig(**SIZES)), "rows", ""),
-    "softcap": (lambda: Gemma2ForCausalLM(Gemma2Config(**LLAMA_LIKE)), "plain", "caps its logits"),
+    "softcap": (lambda: Gemma2ForCausalLM(Gemma2Config(**LLAMA_LIKE)), "plain", "soft-caps its logits"),
     "scaled logits": (lambda: CohereForCausalLM(CohereConfig(**LLAMA_LIKE, logit_scale=0.3)), "plain", "differ by"),
     "opt": (lambda: OPTForCausalLM(OPTConfig(**SIZES, ffn_dim=24, word_embed_proj_dim=16)), "trees", None),
 }
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_a_student_gets_the_layout_it_supports_and_the_log_probabilities_it_has(name: str) -> None:
+def test_a_student_gets_the_layout_it_supports_and_keeps_its_log_probabilities(name: str) -> None:
     torch.manual_seed(0)
     make, kind, reason = STUDENTS[name]
     policy, found = with_layout(student(make()))
@@ -77,7 +81,7 @@ def test_a_student_gets_the_layout_it_supports_and_the_log_probabilities_it_has(
     assert (reason or "") in (found or "")
     prompt = [5, 9, 40, 31, 7, 8]
     group = [Sequence(prompt, [7, 8, 2]), Sequence(prompt, [11] * 5), Sequence([3, 1] * 3, [4, 5])]
-    for sequence in group:  # one by one, as the library would
+    for sequence in group:  # one by one, as transformers would
         ids = torch.tensor([sequence.prompt_ids + sequence.completion_ids])
         with torch.no_grad():
             expected = torch.log_softmax(policy.model(ids).logits[0, len(prompt) - 1 : -1], dim=-1)
@@ -95,7 +99,7 @@ def test_the_bundled_student_shares_prompts_with_adapters_too(policy: Policy) ->
         assert (chosen.layout.kind, reason) == ("trees", None)
 
 
-def test_the_check_leaves_weights_gradients_and_random_numbers_alone(policy: Policy) -> None:
+def test_the_check_changes_no_weights_gradients_or_random_numbers(policy: Policy) -> None:
     before = {name: p.clone() for name, p in policy.model.named_parameters()}
     state = torch.random.get_rng_state()
     with_layout(policy)
@@ -104,14 +108,14 @@ def test_the_check_leaves_weights_gradients_and_random_numbers_alone(policy: Pol
     assert all(p.grad is None for p in policy.model.parameters())
 
 
-def test_a_mask_that_the_model_ignores_is_found_out(policy: Policy, monkeypatch: Any) -> None:
-    monkeypatch.setattr(forward, "tree_mask", lambda packed: None)  # every branch sees those before
+def test_a_mask_that_the_model_ignores_is_detected(policy: Policy, monkeypatch: Any) -> None:
+    monkeypatch.setattr(forward, "tree_mask", lambda packed: None)  # every branch attends to those before
     chosen, reason = with_layout(policy)
     assert chosen.layout.kind == "rows"
     assert "log-probabilities differ by" in (reason or "")
 
 
-def test_a_gradient_that_differs_is_found_out(policy: Policy, monkeypatch: Any) -> None:
+def test_a_gradient_that_differs_is_detected(policy: Policy, monkeypatch: Any) -> None:
     right = layout_check.completion_logprobs
 
     def scaled(model: Any, packed: Any, *, temperature: Any) -> Any:
@@ -134,7 +138,7 @@ def test_a_head_that_is_more_than_a_matrix_computes_its_own_logits(policy: Polic
     monkeypatch.setattr(policy.model, "lm_head", scaled)
     found, why = with_layout(policy)
     assert found.layout == Layout("plain")
-    assert why == "TypeError: the head is a Scaled, not a linear layer"
+    assert why == "TypeError: the output head is a Scaled, not a linear layer"
 
 
 def test_what_a_model_raises_for_the_mask_is_the_reason(policy: Policy, monkeypatch: Any) -> None:
@@ -151,7 +155,7 @@ def test_what_a_model_raises_for_the_mask_is_the_reason(policy: Policy, monkeypa
     [
         ({"rope_type": "default"}, None),
         ({"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32}, None),
-        ({"rope_type": "dynamic", "factor": 2.0}, "dynamic positions change"),
+        ({"rope_type": "dynamic", "factor": 2.0}, "dynamic rotary positions depend"),
         (
             {
                 "rope_type": "longrope",
@@ -159,12 +163,12 @@ def test_what_a_model_raises_for_the_mask_is_the_reason(policy: Policy, monkeypa
                 "long_factor": [2.0] * 4,
                 "original_max_position_embeddings": 32,
             },
-            "longrope positions change",
+            "longrope rotary positions depend",
         ),
     ],
 )
-def test_positions_that_follow_the_longest_of_a_batch_are_told(rotary: dict[str, Any], found: str | None) -> None:
-    pretrained = 32 if rotary["rope_type"] == "dynamic" else 64  # the others tell it themselves
+def test_rotary_positions_that_depend_on_the_batch_are_reported(rotary: dict[str, Any], found: str | None) -> None:
+    pretrained = 32 if rotary["rope_type"] == "dynamic" else 64  # the others have a field for it
     config = Qwen3Config(
         **LLAMA_LIKE, max_position_embeddings=pretrained, rope_parameters={"rope_theta": 1e4, **rotary}
     )
@@ -189,7 +193,7 @@ def test_a_student_whose_plain_forward_fails_is_refused(policy: Policy, monkeypa
     assert refused.value.param == "student"
 
 
-def test_memory_that_runs_out_is_no_fault_of_the_layout(policy: Policy, monkeypatch: Any) -> None:
+def test_out_of_memory_is_not_a_reason_against_a_layout(policy: Policy, monkeypatch: Any) -> None:
     def full(packed: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -200,8 +204,8 @@ def test_memory_that_runs_out_is_no_fault_of_the_layout(policy: Policy, monkeypa
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own compiler uses what it deprecates
 @pytest.mark.filterwarnings("ignore:flex_attention called without:UserWarning")
-def test_flex_attention_gives_the_log_probabilities_of_attention_along_branches(policy: Policy) -> None:
-    """In eager mode and without a gradient, which is all that a CPU can do of it."""
+def test_flex_attention_gives_the_log_probabilities_of_tree_attention(policy: Policy) -> None:
+    """In eager mode and without a gradient, since a CPU supports no more."""
     prompt = [5, 9, 400]
     group = [Sequence(prompt, [7, 8, 9]), Sequence(prompt, [11]), Sequence([3], [4, 5], demonstration=True)]
     packed = one_pack(group, "blocks")
@@ -212,4 +216,4 @@ def test_flex_attention_gives_the_log_probabilities_of_attention_along_branches(
         plain, _ = completion_logprobs(policy.model, one_pack(group, "plain"), temperature=0.8)
     assert block_mask(packed).shape == (1, 1, 128, 128)
     assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    assert_close(found.sum(), plain.sum(), atol=1e-4, rtol=1e-5)  # without tiles it is the ordinary kernel
+    assert_close(found.sum(), plain.sum(), atol=1e-4, rtol=1e-5)  # without a block mask it is the ordinary kernel

@@ -120,5 +120,5 @@ def test_memory_grows_with_tokens_but_not_with_tokens_times_vocabulary(
     added = 4 * (60 - 10)
     assert large - small < added * logits / 4
     assert large < 8 * logits * 8 + 3 * 4 * policy.model.get_output_embeddings().weight.numel() + small
-    monkeypatch.setattr(lm_head, "CHUNK_LOGITS", 10_000 * vocabulary)  # what it would be: the test can tell
+    monkeypatch.setattr(lm_head, "CHUNK_LOGITS", 10_000 * vocabulary)  # the contrast: all logits at once
     assert peak(step(60)) - small > added * logits

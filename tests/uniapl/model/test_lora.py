@@ -1,4 +1,4 @@
-"""Adapters: what is trained, what the reference is, what a checkpoint of them can be loaded as."""
+"""Adapters: trained parameters, the reference policy, merged and loaded checkpoints."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_reference_is_the_student_without_its_adapters(policy: Policy) -> No
     assert not torch.allclose(completion_logprobs(adapted.model, packed, temperature=0.7)[0], before)
 
 
-def test_the_merged_export_speaks_as_the_adapted_student_does(policy: Policy, tmp_path: Path) -> None:
+def test_the_merged_export_has_the_adapted_students_log_probabilities(policy: Policy, tmp_path: Path) -> None:
     adapted = with_lora(policy, Lora(rank=4), seed=0)
     with torch.no_grad():
         for name, parameter in adapted.model.named_parameters():

@@ -92,7 +92,7 @@ def test_greedy_is_what_generate_gives(policy: Policy) -> None:
         assert group[0].ids == expected.tolist()
 
 
-def test_a_completion_ends_at_the_end_token_and_says_whether_it_was_cut(policy: Policy) -> None:
+def test_a_completion_ends_at_the_end_token_or_is_marked_truncated(policy: Policy) -> None:
     end = policy.stop_ids[0]
     make_the_end_likely(policy)
     completions = [c for g in generator(policy, max_new_tokens=40).sample(PROMPTS, group_size=16, seed=5) for c in g]

@@ -1,4 +1,4 @@
-"""From rewards to advantages and from scores to coefficients, against numbers derived by hand."""
+"""Advantages from rewards and coefficients from scores, against numbers derived by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_no_gradient_reaches_the_coefficient(
     surrogate.sum().backward()
     assert scores.grad is None
     assert teacher.grad is None
-    # and the surrogate itself lets none through, whoever hands it weights that carry one
+    # the surrogate itself blocks the gradient of its weights too
     weights = torch.ones(8, requires_grad=True)
     clipped_surrogate(logprobs, logprobs.detach(), weights, mask, clip_low=0.2, clip_high=0.2).sum().backward()
     assert weights.grad is None
@@ -81,7 +81,7 @@ def test_advantages_are_centred_and_scaled_within_the_group() -> None:
 
 
 def _without_variance() -> list[float]:
-    """What answers of one group may all earn; the last two are one number, summed in two orders."""
+    """Equal rewards of a group; the last two are one number, summed in two orders."""
     return [1 / 3, 0.1, 2 / 7, 2 / 3, 0.7, 1.0, 0.0, 0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1]
 
 
@@ -110,7 +110,7 @@ SCORES = st.lists(st.lists(st.floats(-20, 20), min_size=3, max_size=3), min_size
 
 
 @given(SCORES, st.floats(-50, 50))
-def test_leave_one_out_forgets_any_constant_and_sums_to_zero(scores: list[list[float]], shift: float) -> None:
+def test_leave_one_out_ignores_a_constant_and_sums_to_zero(scores: list[list[float]], shift: float) -> None:
     d = torch.tensor(scores, dtype=torch.float64)
     options = Adversarial(coef_clip=None)
     kept = coefficients(d, scale=1.0, options=options)

@@ -208,7 +208,7 @@ OBJECTIVES = [
 
 
 def sequences_for(spec: JobSpec) -> list[Sequence]:
-    """What the trainer would hand to the objective: rollouts only where some term has weight for them."""
+    """The sequences that the trainer passes to the objective: rollouts only where a term has weight for them."""
     sequences = make_sequences(7, weighted_teacher=spec.adversarial.target == "teacher_response")
     return sequences if spec.uses_rollouts else [s for s in sequences if s.demonstration]
 
@@ -303,7 +303,7 @@ def test_the_kl_estimators_gradients_are_those_of_the_kl() -> None:
         objective(grpo={"loss": "gspo", "clip_low": 0.01, "clip_high": 0.02}),
     ],
 )
-def test_no_gradient_reaches_what_the_batch_carries(spec: JobSpec) -> None:
+def test_no_gradient_reaches_the_tensors_of_the_batch(spec: JobSpec) -> None:
     sequences = make_sequences(7)
     packed = one_pack(sequences, "blocks")
     batch = packed.batch
@@ -330,7 +330,7 @@ def test_no_gradient_reaches_prompt_or_padding(form: Any) -> None:
 
 
 @pytest.mark.parametrize("surrogate", ["ppo_clip", "reinforce"])
-def test_the_adversarial_term_reads_compared_rows_alone_whatever_lies_in_the_others(surrogate: Any) -> None:
+def test_the_adversarial_term_reads_compared_rows_only(surrogate: Any) -> None:
     sequences = make_sequences(7)
     packed = one_pack(sequences, "blocks")
     batch = packed.batch

@@ -20,7 +20,7 @@ from uniapl.run.reports import REPORT, EventReport
 from uniapl.run.signals import Signals
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.reward import RewardOptions
-from uniapl.training.setup import _load_data
+from uniapl.training.rows import load_data
 
 pytestmark = pytest.mark.integration
 
@@ -71,9 +71,9 @@ def test_golds_that_no_answer_can_equal_are_found_with_their_rows(pool: RewardPo
     found = unusable_golds(rows, pool)
     first = len(USABLE)
     assert list(found.faults) == [*range(first, first + 11), first + 11]
-    assert found.faults[first] == "the gold answer '$$' is no mathematics; write it as LaTeX, or use `exact_match`"
-    assert found.faults[first + 1] == "the gold answer '}{' cannot be judged: it does not equal itself"
-    assert "longer than reward.time_limit_s = 2" in found.faults[first + 5]
+    assert found.faults[first] == "the gold answer '$$' is not mathematics; write it as LaTeX, or use `exact_match`"
+    assert found.faults[first + 1] == "the gold answer '}{' cannot be verified: it does not equal itself"
+    assert "exceeded reward.time_limit_s = 2" in found.faults[first + 5]
     assert (found.unchecked, found.asked) == (0, first + 12)
 
 
@@ -94,14 +94,14 @@ def test_golds_that_hang_end_the_check_after_some(pool: RewardPool, monkeypatch:
 
 
 def load(folder: Path, rows: list[DatasetRow], pool: RewardPool, **fields: Any) -> tuple[Any, list[EventReport]]:
-    """What `_load_data` gives and reports of rows without a model."""
+    """What `load_data` gives and reports of rows without a model."""
     (folder / "rows.jsonl").write_text("\n".join(row.model_dump_json(exclude_none=True) for row in rows))
     mix = [{"dataset": str(folder / "rows.jsonl"), "role": fields.pop("role", "rl")}]
     spec = {"student": "s", "dataset_mix": mix, "alpha": 0, "lambda_adv": 0, **fields}
     run = RunConfig.model_validate({"spec": spec, "run_dir": str(folder)})
     try:
         with Reporter(folder / "reports.jsonl") as reporter:
-            (loaded,), held_out = _load_data(run, reporter, Signals(), pool, Credentials({}))
+            (loaded,), held_out = load_data(run, reporter, Signals(), pool, Credentials({}))
     finally:
         lines = (folder / "reports.jsonl").read_text().splitlines()
     reports = [REPORT.validate_json(line) for line in lines]
@@ -123,7 +123,7 @@ def test_many_unusable_golds_are_refused_with_their_rows(tmp_path: Path, golds: 
     with RewardPool(RewardOptions(max_failed_fraction=allowed)) as pool, pytest.raises(DatasetError) as caught:
         load(tmp_path, [row(math(gold)) for gold in golds], pool)
     assert f"2 of {len(golds)} rows of" in caught.value.message
-    assert "row-0: the gold answer '}{' cannot be judged" in caught.value.message
+    assert "row-0: the gold answer '}{' cannot be verified" in caught.value.message
     assert "row-1: the gold answer" in caught.value.message
     assert caught.value.hint is not None
 
@@ -134,7 +134,7 @@ def test_held_out_rows_stay_without_their_reward(tmp_path: Path, pool: RewardPoo
     (_, kept), (event,) = load(tmp_path, [row(math("1"))], pool, evaluation={"dataset": str(held_out)})
     assert [r.reward is None for r in kept] == [True, False]
     assert "1 of 2 rows" in event.message
-    assert "answers to the rows are not verified" in event.message
+    assert "answers to these rows are not verified" in event.message
 
 
 def test_the_share_of_references_that_fail_their_own_reward_is_reported(tmp_path: Path, pool: RewardPool) -> None:
@@ -144,7 +144,7 @@ def test_the_share_of_references_that_fail_their_own_reward_is_reported(tmp_path
     assert kept == rows  # they are used all the same
     assert (event.level, event.data) == ("warning", {"rows": ["row-1", "tea"]})
     assert "2 of 3 references of" in event.message
-    assert "(66.7%) fail their own reward: row-1: it earns 0." in event.message
+    assert "(66.7%) fail their own reward: row-1: its reward is 0." in event.message
     _, events = load(tmp_path, [right, right], pool)
     assert len(events) == 1  # the first call's
     load(tmp_path, rows[:3], pool, role="sft", alpha=1)  # nothing is verified

@@ -1,4 +1,4 @@
-"""Rollouts from a vLLM server: it has the newest weights, or nobody samples from it."""
+"""Rollouts from a vLLM server, which samples with the newest weights only."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OPTIONS = Rollout(
 
 @dataclass
 class Sampler:
-    """A server that keeps what it is given, and answers with the version of it: token 10 + version, then the end."""
+    """A server that records the weights it loads, and samples token 10 + their version, then the end token."""
 
     stop_id: int
     orders: list[tuple[str, Any]] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Sampler:
 
 
 class Place:
-    """Where the server is; a test moves it."""
+    """The address of the server, which a test changes."""
 
     def __init__(self) -> None:
         self.address: Address | None = None
@@ -118,7 +118,7 @@ def shift(policy: Policy, by: float) -> None:
             parameter.add_(by)
 
 
-def test_the_weights_that_are_written_are_the_policys_with_a_head_of_their_own(policy: Policy, tmp_path: Path) -> None:
+def test_the_written_weights_are_the_policys_with_a_separate_head(policy: Policy, tmp_path: Path) -> None:
     write_weights(policy, tmp_path / "w")
     ids = torch.tensor([PROMPTS[0]])
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "w")
@@ -127,7 +127,7 @@ def test_the_weights_that_are_written_are_the_policys_with_a_head_of_their_own(p
     assert policy.model.config.tie_word_embeddings  # the policy itself is as it was
 
 
-def test_full_weights_are_reloaded_and_old_computations_forgotten(
+def test_full_weights_are_reloaded_and_the_prefix_cache_is_reset(
     policy: Policy, sampler: Sampler, tmp_path: Path
 ) -> None:
     with sampling(policy, tmp_path, sampler) as (generator, _):
@@ -146,7 +146,7 @@ def test_full_weights_are_reloaded_and_old_computations_forgotten(
         assert len(sampler.orders) == 6  # it has them already
 
 
-def test_adapters_go_by_a_name_that_holds_their_version(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
+def test_the_name_of_an_adapter_contains_its_version(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
     with sampling(with_lora(policy, Lora(rank=4), seed=0), tmp_path, sampler) as (generator, _):
         generator.sync(0)
         generator.sync(1)
@@ -183,7 +183,7 @@ def test_answers_carry_tokens_logprobs_and_the_version_they_come_from(
         assert len({b["seed"] for b in sampler.asked("/v1/completions")}) == 4
 
 
-def test_the_likeliest_answer_is_asked_for_once(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
+def test_a_greedy_completion_is_requested_once(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
     with sampling(policy, tmp_path, sampler) as (generator, _):
         generator.sync(0)
         [group] = generator.sample(PROMPTS[:1], group_size=3, seed=0, greedy=True)
@@ -193,7 +193,7 @@ def test_the_likeliest_answer_is_asked_for_once(policy: Policy, sampler: Sampler
 
 
 @pytest.mark.parametrize("adapter", [False, True])
-def test_a_server_that_was_started_again_gets_the_weights_before_it_is_asked(
+def test_a_restarted_server_gets_the_weights_before_it_samples(
     policy: Policy, sampler: Sampler, tmp_path: Path, adapter: bool
 ) -> None:
     fresh = Sampler(sampler.stop_id)
@@ -209,9 +209,7 @@ def test_a_server_that_was_started_again_gets_the_weights_before_it_is_asked(
         assert sampler.asked("/v1/completions") == []
 
 
-def test_a_restart_while_it_samples_throws_away_what_was_sampled(
-    policy: Policy, sampler: Sampler, tmp_path: Path
-) -> None:
+def test_a_restart_during_sampling_discards_the_samples(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
     fresh = Sampler(sampler.stop_id)
     with sampling(policy, tmp_path, sampler) as (generator, place), serving(fresh) as second:
         generator.sync(2)
@@ -234,7 +232,9 @@ def test_a_restart_while_it_samples_throws_away_what_was_sampled(
 
 
 @pytest.mark.parametrize("adapter", [False, True])
-def test_a_hand_over_that_stalls_is_cut(policy: Policy, sampler: Sampler, tmp_path: Path, adapter: bool) -> None:
+def test_a_stalled_transfer_of_weights_times_out(
+    policy: Policy, sampler: Sampler, tmp_path: Path, adapter: bool
+) -> None:
     student = with_lora(policy, Lora(rank=4), seed=0) if adapter else policy
     over = threading.Event()
     stalls = ("/v1/load_lora_adapter", "/collective_rpc")
@@ -248,7 +248,7 @@ def test_a_hand_over_that_stalls_is_cut(policy: Policy, sampler: Sampler, tmp_pa
     options = OPTIONS.model_copy(update={"sync_s": 1.0})
     with sampling(student, tmp_path, sampler, options) as (generator, _):
         began = time.monotonic()
-        with pytest.raises(ServerError, match=r"no answer within 1 s"):
+        with pytest.raises(ServerError, match=r"no complete reply within 1 s"):
             generator.sync(1)
         assert time.monotonic() - began < 50
         over.set()
@@ -258,7 +258,7 @@ def test_a_server_with_other_weights_is_not_sampled(policy: Policy, sampler: Sam
     with sampling(policy, tmp_path, sampler) as (generator, _):
         generator.sync(1)
         sampler.version = "0"
-        with pytest.raises(ServerError, match="weights of version 0, not of 1"):
+        with pytest.raises(ServerError, match="version 0 of the weights instead of 1"):
             generator.sample(PROMPTS, group_size=1, seed=0)
         assert sampler.asked("/v1/completions") == []
 
@@ -283,7 +283,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", [*BAD, "html", "another model's", "too many"])
-def test_a_bad_answer_is_asked_for_again(policy: Policy, sampler: Sampler, tmp_path: Path, kind: str) -> None:
+def test_an_invalid_reply_is_requested_again(policy: Policy, sampler: Sampler, tmp_path: Path, kind: str) -> None:
     spoilt = 0
 
     def once(path: str, body: Any) -> Answer | None:

@@ -71,7 +71,7 @@ def test_a_disk_that_fills_up_in_a_checkpoint(tmp_path: Path) -> None:
     assert status == ExitStatus.DISK_FULL
     check_the_end(copy, [1])
     log = (copy / "log.txt").read_text()
-    assert "error: disk_full: a file could not be written:" in log
+    assert "error: disk_full: cannot write a file:" in log
     assert "No space left on device" in log
 
 
@@ -92,13 +92,13 @@ def test_a_limit_on_files_ends_a_run_alike(tmp_path: Path) -> None:
     status, errors = limited(run_file(tmp_path, **SHORT), 20 * MIB)  # the weights fit, the optimizer does not
     assert status == ExitStatus.DISK_FULL, errors
     check_the_end(tmp_path, [])
-    assert "error: disk_full: a file could not be written:" in errors
+    assert "error: disk_full: cannot write a file:" in errors
 
 
 def test_where_not_even_the_error_can_be_reported_the_status_still_says_it(tmp_path: Path) -> None:
     status, errors = limited(run_file(tmp_path, **SHORT), 400)  # less than the first step's metrics
     assert status == ExitStatus.DISK_FULL, errors
-    assert errors.splitlines()[-1].startswith("error: disk_full: a file could not be written: [Errno 27]")
+    assert errors.splitlines()[-1].startswith("error: disk_full: cannot write a file: [Errno 27]")
     assert not any(isinstance(report, ErrorReport) for report in reports(tmp_path))
 
 
@@ -145,11 +145,11 @@ def test_what_is_gone_is_named(gone: str, tmp_path: Path) -> None:
         shutil.copytree(MODELS / "tiny-random-llama", student, ignore=shutil.ignore_patterns("*.safetensors"))
     judge = {"discriminator": {"type": "embedding", "model": nowhere}, "lambda_adv": 0.1}
     fields, code, says = {
-        "student": ({"student": nowhere}, "model_not_loadable", f"cannot load {nowhere}: there is no such folder"),
+        "student": ({"student": nowhere}, "model_not_loadable", f"cannot load {nowhere}: the folder does not exist"),
         "discriminator": (
             judge,
             "model_not_loadable",
-            f"cannot load the discriminator {nowhere}: there is no such folder",
+            f"cannot load the discriminator {nowhere}: the folder does not exist",
         ),
         "weights": ({"student": str(student)}, "model_not_loadable", "no file named model.safetensors"),
         "dataset": ({"dataset_mix": [{"dataset": nowhere}]}, "invalid_dataset", f"cannot read dataset {nowhere}"),

@@ -1,7 +1,7 @@
-"""Linear layers of models on a CPU of AMD's, multiplied by oneDNN.
+"""Linear layers multiplied by oneDNN, for AMD processors.
 
-PyTorch brings it along, but multiplies float32 matrices by MKL, which is the slower of the two on AMD's processors and
-the faster on Intel's (docs/benchmarks/products.md). The weight's gradient is left to MKL.
+PyTorch contains oneDNN, but multiplies float32 matrices by MKL, which is slower than oneDNN on AMD's processors and
+faster on Intel's (docs/benchmarks/products.md). The gradient of the weight uses MKL.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def onednn_is_faster() -> bool:
-    """Whether this machine's processor is AMD's, and PyTorch has oneDNN's operator."""
+    """Whether the processor is one of AMD's and PyTorch has oneDNN's operator."""
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return False
     return CPUINFO.is_file() and "AuthenticAMD" in CPUINFO.read_text()
 
 
 CHOSEN = onednn_is_faster()
-"""A fact of the machine, not a race: the same run on the same machine gives the same bits."""
+"""Decided by the processor, not by a timing, so that a run on the same machine gives the same bits."""
 
 
 class Linear(torch.nn.Linear):
-    """The same layer, on a CPU."""
+    """`torch.nn.Linear` with oneDNN's product, for float32 on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:  # (..., inputs) to (..., outputs)
-        """As `torch.nn.Linear`, which autocast is left to."""
+        """As `torch.nn.Linear`, which it calls under autocast."""
         if torch.is_autocast_enabled("cpu"):
             return super().forward(input)
-        found: Tensor = _Product.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
-        return found
+        out: Tensor = _Product.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return out
 
 
 PLAIN_LINEAR = (torch.nn.Linear, Linear)
-"""Layers that are a matrix and a bias and no more."""
+"""Layers that compute x @ weight.T + bias, and nothing else."""
 
 
 def use_onednn_linear(model: PreTrainedModel) -> None:
-    """Make a model's linear layers into those above, where that is faster."""
+    """Replace a model's linear layers by `Linear`, where oneDNN is faster."""
     if not CHOSEN:
         return
     for module in model.modules():
@@ -54,24 +54,25 @@ def use_onednn_linear(model: PreTrainedModel) -> None:
 
 
 def product(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """states @ weight.T + bias; by oneDNN if they are float32 on a CPU, and that is faster.
+    """states @ weight.T + bias; by oneDNN for float32 on a CPU, where that is faster.
 
-    Not in blocks that are compiled: the operator is private, and Inductor lowers it with constant weights only.
+    Compiled blocks use PyTorch's product: oneDNN's operator is private, and Inductor lowers it for constant weights
+    only.
     """
     if not CHOSEN or torch.compiler.is_compiling():
         return linear(states, weight, bias)
     if states.device.type != "cpu" or not states.dtype == weight.dtype == torch.float32:
         return linear(states, weight, bias)
-    bias = None if bias is None else bias.contiguous()  # the operator reads its memory, whatever its strides
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
-    return found
+    bias = None if bias is None else bias.contiguous()  # the operator ignores the strides of the bias
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+    return out
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        wants_states, wants_weight, _ = ctx.needs_input_grad
-        ctx.save_for_backward(states if wants_weight else None, weight if wants_states else None)
+        needs_states, needs_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(states if needs_weight else None, weight if needs_states else None)
         return product(states, weight, bias)
 
     @staticmethod

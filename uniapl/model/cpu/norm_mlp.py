@@ -1,8 +1,8 @@
-"""Norms and gates that keep less for the backward, on a CPU: as much as they read, and nothing of what they make of it.
+"""RMS norm and gated MLP that save only their inputs for the backward.
 
-Autograd keeps what each operation reads, so a root-mean-square norm leaves its states twice, before and after they are
-divided, and a gated feed-forward part four tensors of its width. Here a norm leaves its states once, and a gate what
-its two projections gave: what else the backward needs is a pass over them, and made again.
+Autograd saves the inputs of each operation: a root-mean-square norm saves its states twice, before and after the
+division, and a gated MLP four tensors of its width. Here a norm saves its states once and a gate the outputs of its
+two projections; the backward recomputes the rest element by element.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ SILU = type(ACT2FN["silu"])
 
 
 def use_memory_efficient_norm_and_mlp(model: PreTrainedModel) -> None:
-    """Make a model's norms and gates into those below, where they are what Llama's are.
+    """Replace the forward of a model's norms and gated MLPs, where it is identical to Llama's.
 
-    transformers writes a model's layers out in its own file, so that many have the same ones under another name.
+    transformers copies layers into the file of each model, so many models have Llama's under another name.
     """
     for module in model.modules():
         if _computes_as(module, LlamaRMSNorm):
@@ -37,29 +37,29 @@ def use_memory_efficient_norm_and_mlp(model: PreTrainedModel) -> None:
 
 
 def _computes_as(module: torch.nn.Module, known: type[torch.nn.Module]) -> bool:
-    """Whether its forward is the known one's, instruction by instruction."""
-    found, wanted = (kind.forward.__code__ for kind in (type(module), known))
-    return (found.co_code, found.co_consts, found.co_names) == (wanted.co_code, wanted.co_consts, wanted.co_names)
+    """Whether the two forwards have the same bytecode."""
+    a, b = (kind.forward.__code__ for kind in (type(module), known))
+    return (a.co_code, a.co_consts, a.co_names) == (b.co_code, b.co_consts, b.co_names)
 
 
 def _normalised(self: Any, hidden_states: Tensor) -> Tensor:
     """`LlamaRMSNorm.forward`."""
-    if hidden_states.dtype not in FLOATS:  # it computes those in float32, and gives them back as they were
-        found: Tensor = type(self).forward(self, hidden_states)
-        return found
-    found = _Norm.apply(hidden_states, self.weight, self.variance_epsilon)  # type: ignore[no-untyped-call]
-    return found
+    if hidden_states.dtype not in FLOATS:  # it computes those in float32, and returns their dtype
+        out: Tensor = type(self).forward(self, hidden_states)
+        return out
+    out = _Norm.apply(hidden_states, self.weight, self.variance_epsilon)  # type: ignore[no-untyped-call]
+    return out
 
 
 def _gated(self: Any, x: Tensor) -> Tensor:
-    """`LlamaMLP.forward`; one whose last layer is more than a matrix, as an adapter's, keeps what that reads."""
+    """`LlamaMLP.forward`; a last layer that is more than a matrix, such as an adapter, saves its own input."""
     gate, up, last = self.gate_proj(x), self.up_proj(x), self.down_proj
     is_plain = type(last) in PLAIN_LINEAR and last.bias is None and gate.dtype in FLOATS
     if not is_plain or torch.is_autocast_enabled("cpu"):
-        found: Tensor = last(self.act_fn(gate) * up)
-        return found
-    found = _Gate.apply(gate, up, last.weight)  # type: ignore[no-untyped-call]
-    return found
+        out: Tensor = last(self.act_fn(gate) * up)
+        return out
+    out = _Gate.apply(gate, up, last.weight)  # type: ignore[no-untyped-call]
+    return out
 
 
 class _Norm(torch.autograd.Function):
@@ -69,8 +69,8 @@ class _Norm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:  # (..., D), (D,) to (..., D)
         scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
-        found: Tensor = (x * scale).mul_(weight)
-        return found
+        out: Tensor = (x * scale).mul_(weight)
+        return out
 
     @staticmethod
     @once_differentiable

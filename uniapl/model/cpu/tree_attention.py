@@ -1,7 +1,7 @@
-"""Attention along branches on a CPU: a prompt to itself, and each branch to its prompt and itself.
+"""Tree attention on a CPU: a prompt attends to itself, and each branch to its prompt and itself.
 
-Some queries at a time are multiplied with the keys they see, so that their weights stay in the processor's cache. Only
-queries, keys and values are kept for the backward, which makes the weights again.
+A block of queries is multiplied with the keys it attends to, so that the attention weights stay in the processor's
+cache. Only queries, keys and values are saved for the backward, which recomputes the weights.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 QUERIES = 64
-"""At a time: at prompts of 400 tokens 16 and 32 were slower, and 128 no faster."""
+"""Per block. With prompts of 400 tokens 16 and 32 were slower, and 128 no faster."""
 
 Block = tuple[slice, list[slice]]
-"""Where some queries stand, and where the keys are that the last of them sees; the last keys are the queries' own."""
+"""Positions of the queries, and of the keys that the last of them attends to; the queries' own positions come last."""
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # blocks differ from pack to pack
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # blocks differ between batches
 def tree_attention(query: Tensor, key: Tensor, value: Tensor, path: Tensor, scale: float) -> Tensor:
     """Attention of the tokens of one row.
 
     Args:
         query: (1, H, W, D)
         key: (1, K, W, D); H / K queries share one.
-        value: the same.
+        value: (1, K, W, D of the values)
         path: (1, 1, 2, W), tree and branch of each token.
         scale: multiplies the products of queries and keys.
 
     Returns:
         (1, W, H, D), D of the values.
     """
-    found: Tensor = _TreeAttention.apply(query, key, value, _blocks(path), scale)  # type: ignore[no-untyped-call]
-    return found
+    out: Tensor = _TreeAttention.apply(query, key, value, _blocks(path), scale)  # type: ignore[no-untyped-call]
+    return out
 
 
 class _TreeAttention(torch.autograd.Function):
@@ -50,10 +50,10 @@ class _TreeAttention(torch.autograd.Function):
         ctx.blocks, ctx.scale = blocks, scale
         K = key.shape[1]
         out = value.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
-        for here, seen in blocks:
-            n = here.stop - here.start
-            weights = _weights(_rows(query, K, here) * scale, _seen(key, seen), n)
-            _grouped(out.transpose(1, 2), K)[:, :, here] = _ungrouped(torch.bmm(weights, _seen(value, seen)), n)
+        for queries, keys in blocks:
+            n = queries.stop - queries.start
+            weights = _weights(_rows(query, K, queries) * scale, _gathered(key, keys), n)
+            _grouped(out.transpose(1, 2), K)[:, :, queries] = _ungrouped(torch.bmm(weights, _gathered(value, keys)), n)
         return out
 
     @staticmethod
@@ -62,21 +62,21 @@ class _TreeAttention(torch.autograd.Function):
         query, key, value = ctx.saved_tensors
         K = key.shape[1]
         grad_query, grad_key, grad_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
-        for here, seen in ctx.blocks:
-            n = here.stop - here.start
-            q, o = _rows(query, K, here) * ctx.scale, _rows(outer.transpose(1, 2), K, here)
-            k = _seen(key, seen)
+        for queries, keys in ctx.blocks:
+            n = queries.stop - queries.start
+            q, o = _rows(query, K, queries) * ctx.scale, _rows(outer.transpose(1, 2), K, queries)
+            k = _gathered(key, keys)
             weights = _weights(q, k, n)
-            grad = torch.bmm(o, _seen(value, seen).mT)
+            grad = torch.bmm(o, _gathered(value, keys).mT)
             grad = torch.ops.aten._softmax_backward_data(grad, weights, -1, grad.dtype)
-            _grouped(grad_query, K)[:, :, here] = _ungrouped(torch.bmm(grad, k) * ctx.scale, n)
-            _add(grad_key, seen, torch.bmm(grad.mT, q))
-            _add(grad_value, seen, torch.bmm(weights.mT, o))
+            _grouped(grad_query, K)[:, :, queries] = _ungrouped(torch.bmm(grad, k) * ctx.scale, n)
+            _add(grad_key, keys, torch.bmm(grad.mT, q))
+            _add(grad_value, keys, torch.bmm(weights.mT, o))
         return grad_query, grad_key, grad_value, None, None
 
 
 def _weights(query: Tensor, key: Tensor, n: int) -> Tensor:  # (K, g·n, keys)
-    """Of the n queries of each of g heads that share a key; the last n keys are their own, seen up to the query's."""
+    """Weights of n queries in each of g heads per key; the last n keys, the queries' own positions, are causal."""
     products = torch.bmm(query, key.mT)
     later = torch.full((n, n), -torch.inf, dtype=products.dtype).triu_(1)
     products.unflatten(1, (-1, n))[..., -n:] += later
@@ -85,53 +85,53 @@ def _weights(query: Tensor, key: Tensor, n: int) -> Tensor:  # (K, g·n, keys)
 
 def _grouped(x: Tensor, keys: int) -> Tensor:
     """A view of (1, H, W, D) by the heads that share a key: (K, g, W, D)."""
-    found: Tensor = x[0].unflatten(0, (keys, -1))
-    return found
+    grouped: Tensor = x[0].unflatten(0, (keys, -1))
+    return grouped
 
 
-def _rows(x: Tensor, keys: int, here: slice) -> Tensor:
+def _rows(x: Tensor, keys: int, tokens: slice) -> Tensor:
     """Some tokens of (1, H, W, D), heads that share a key after one another: (K, g·n, D)."""
-    return _grouped(x, keys)[:, :, here].flatten(1, 2)
+    return _grouped(x, keys)[:, :, tokens].flatten(1, 2)
 
 
 def _ungrouped(rows: Tensor, n: int) -> Tensor:
-    """The other way: (K, g, n, D)."""
-    found: Tensor = rows.unflatten(1, (-1, n))
-    return found
+    """The inverse of the flattening in `_rows`: (K, g, n, D)."""
+    ungrouped: Tensor = rows.unflatten(1, (-1, n))
+    return ungrouped
 
 
-def _seen(x: Tensor, seen: list[slice]) -> Tensor:
+def _gathered(x: Tensor, keys: list[slice]) -> Tensor:
     """Some tokens of (1, K, W, D): (K, keys, D)."""
-    parts = [x[0, :, tokens] for tokens in seen]
+    parts = [x[0, :, tokens] for tokens in keys]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
-def _add(total: Tensor, seen: list[slice], grad: Tensor) -> None:
-    """Add what belongs to some tokens, (K, keys, D), to (1, K, W, D)."""
-    lengths = [tokens.stop - tokens.start for tokens in seen]
-    for tokens, part in zip(seen, grad.split(lengths, dim=1), strict=True):
+def _add(total: Tensor, keys: list[slice], grad: Tensor) -> None:
+    """Add the gradients of some tokens, (K, keys, D), to (1, K, W, D)."""
+    lengths = [tokens.stop - tokens.start for tokens in keys]
+    for tokens, part in zip(keys, grad.split(lengths, dim=1), strict=True):
         total[0, :, tokens] += part
 
 
-@lru_cache(maxsize=1)  # every layer of a forward hands on the same tensor
+@lru_cache(maxsize=1)  # every layer of a forward passes the same tensor
 def _blocks(path: Tensor) -> list[Block]:
-    """Each prompt, and each of its branches, some queries at a time."""
-    found: list[Block] = []
+    """The blocks of each prompt and of each of its branches."""
+    blocks: list[Block] = []
     prompt = slice(0, 0)
     for branch, start, end in _spans(path):
         if branch == 0:
             prompt = slice(start, end)
         for at in range(start, end, QUERIES):
-            here = slice(at, min(at + QUERIES, end))
-            own = slice(start, here.stop)
-            found.append((here, [own] if branch == 0 else [prompt, own]))
-    return found
+            queries = slice(at, min(at + QUERIES, end))
+            segment = slice(start, queries.stop)
+            blocks.append((queries, [segment] if branch == 0 else [prompt, segment]))
+    return blocks
 
 
 def _spans(path: Tensor) -> Iterator[tuple[int, int, int]]:
-    """The prompt of each tree, as branch 0, and then its branches: from where to where they stand.
+    """Branch number, start and end of the prompt of each tree, which is branch 0, and of its branches.
 
-    A lone branch is its prompt's continuation, and one with it; padding is a prompt without branches.
+    A single branch continues its prompt and forms one span with it; padding is a prompt without branches.
     """
     runs, lengths = torch.unique_consecutive(path[0, 0], dim=1, return_counts=True)
     start = 0

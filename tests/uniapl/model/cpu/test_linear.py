@@ -1,4 +1,4 @@
-"""Linear layers multiplied by oneDNN: the numbers and gradients of PyTorch's own."""
+"""Linear layers multiplied by oneDNN have the numbers and gradients of PyTorch's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(autouse=True)
 def chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on AMD's processors."""
+    """oneDNN, as on AMD's processors."""
     monkeypatch.setattr(linear, "CHOSEN", True)
 
 
@@ -32,13 +32,13 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("shape", [(5,), (1, 5), (2, 3, 5)])
 def test_the_same_numbers_and_gradients(bias: bool, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    usual = torch.nn.Linear(5, 7, bias=bias)
+    layer = torch.nn.Linear(5, 7, bias=bias)
     states, out = torch.randn(shape, requires_grad=True), torch.randn(*shape[:-1], 7)
-    wanted = [states, *usual.parameters()]
-    expected = usual(states)
+    wanted = [states, *layer.parameters()]
+    expected = layer(states)
     gradients = torch.autograd.grad((expected * out).sum(), wanted)
-    usual.__class__ = Linear
-    found = usual(states)
+    layer.__class__ = Linear
+    found = layer(states)
     assert "_Product" in type(found.grad_fn).__name__
     assert_close(found, expected)
     assert_close(torch.autograd.grad((found * out).sum(), wanted), gradients)
@@ -66,7 +66,7 @@ def test_frozen_layers_pass_the_gradient_on_and_keep_no_states(frozen: bool) -> 
 
 @pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("lora", [True, False])
-def test_a_students_gradient_is_that_of_its_usual_layers(policy: Policy, lora: bool, checkpointing: bool) -> None:
+def test_a_students_gradient_is_that_of_its_original_layers(policy: Policy, lora: bool, checkpointing: bool) -> None:
     policy = with_lora(policy, Lora(rank=4), seed=0) if lora else policy
     wrap_blocks(policy.model, Resources(gradient_checkpointing=checkpointing))
     found = gradient_of_a_group(policy)
@@ -77,7 +77,7 @@ def test_a_students_gradient_is_that_of_its_usual_layers(policy: Policy, lora: b
     assert_close(found, gradient_of_a_group(policy), rtol=1e-4, atol=1e-5)
 
 
-def test_other_types_are_pytorchs() -> None:
+def test_other_dtypes_use_pytorchs_product() -> None:
     layer = Linear(5, 7).double()
     states = torch.randn(3, 5, dtype=torch.float64)
     assert_close(layer(states), states @ layer.weight.T + layer.bias, rtol=1e-12, atol=1e-12)
@@ -96,7 +96,7 @@ def test_every_linear_layer_of_a_loaded_student_is_one_where_that_is_faster(
     assert all((type(layer) is Linear) == faster for layer in layers)
 
 
-def test_elsewhere_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onednn_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, states = Linear(5, 7), torch.randn(3, 5)
     found = layer(states)
     monkeypatch.setattr(linear, "CHOSEN", False)
@@ -108,7 +108,7 @@ def test_elsewhere_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     ("cpuinfo", "expected"),
     [("vendor_id\t: AuthenticAMD\n", True), ("vendor_id\t: GenuineIntel\n", False), (None, False)],
 )
-def test_it_is_faster_on_amds_processors(
+def test_onednn_is_selected_on_amd_processors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str | None, expected: bool
 ) -> None:
     monkeypatch.setattr(linear, "CPUINFO", tmp_path / "cpuinfo")

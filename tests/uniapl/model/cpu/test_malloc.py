@@ -1,4 +1,4 @@
-"""What a step frees is there for the next one, without the kernel."""
+"""Memory that a step frees stays in the heap for the next step."""
 
 from __future__ import annotations
 

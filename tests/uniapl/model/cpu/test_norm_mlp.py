@@ -1,4 +1,4 @@
-"""Norms and gates that keep less: the numbers and gradients of transformers' own."""
+"""Memory-efficient norms and gates have the numbers and gradients of transformers'."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def gate(**changes: Any) -> LlamaMLP:
 
 
 def ours(layer: torch.nn.Module) -> torch.nn.Module:
-    """A copy that keeps less."""
+    """A copy with the memory-efficient forward."""
     found: Any = copy.deepcopy(layer)
     use_memory_efficient_norm_and_mlp(found)
     return found
 
 
 def kept(layer: torch.nn.Module, states: Tensor) -> int:
-    """Numbers that a token leaves behind for the backward, but for parameters."""
+    """Numbers saved for the backward per token, without parameters."""
     own = {parameter.data_ptr() for parameter in layer.parameters()}
     found: dict[int, int] = {}
 
@@ -95,7 +95,7 @@ def test_gradients_by_differences(make: Any) -> None:
     )
 
 
-def test_a_token_leaves_less_behind() -> None:
+def test_less_is_saved_per_token() -> None:
     states = torch.randn(*ROWS, 16, requires_grad=True)
     assert kept(norm(), states) == 2 * 16 + 1
     assert kept(ours(norm()), states) == 16 + 1
@@ -104,7 +104,7 @@ def test_a_token_leaves_less_behind() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"hidden_act": "gelu"}, {"mlp_bias": True}])
-def test_other_gates_are_left_to_themselves(changes: dict[str, Any]) -> None:
+def test_other_gates_are_unchanged(changes: dict[str, Any]) -> None:
     torch.manual_seed(0)
     usual, states = gate(**changes), torch.randn(*ROWS, 16)
     for parameter in usual.parameters():
@@ -112,7 +112,7 @@ def test_other_gates_are_left_to_themselves(changes: dict[str, Any]) -> None:
     assert_close(ours(usual)(states), usual(states), rtol=0, atol=0)
 
 
-def test_other_types_are_left_to_themselves() -> None:
+def test_other_dtypes_use_the_original_forward() -> None:
     for make in (norm, gate):
         layer, states = make().bfloat16(), torch.randn(*ROWS, 16).bfloat16()
         assert_close(ours(layer)(states), layer(states), rtol=0, atol=0)
@@ -122,12 +122,12 @@ def test_other_types_are_left_to_themselves() -> None:
 
 
 def changed(model: Any) -> set[str]:
-    """Kinds of layers with a forward of ours."""
+    """Types of layers whose forward is replaced."""
     use_memory_efficient_norm_and_mlp(model)
     return {type(m).__name__ for m in model.modules() if isinstance(vars(m).get("forward"), MethodType)}
 
 
-def test_layers_are_known_by_what_they_compute() -> None:
+def test_layers_are_recognised_by_their_bytecode() -> None:
     qwen = Qwen3ForCausalLM(Qwen3Config(**SMALL))
     assert changed(qwen) == {"Qwen3RMSNorm", "Qwen3MLP"}
     gemma = GemmaForCausalLM(GemmaConfig(**SMALL))  # one plus the weight, and another activation
@@ -136,7 +136,7 @@ def test_layers_are_known_by_what_they_compute() -> None:
 
 @pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("lora", [True, False])
-def test_a_students_gradient_is_that_of_its_usual_layers(policy: Policy, lora: bool, checkpointing: bool) -> None:
+def test_a_students_gradient_is_that_of_its_original_layers(policy: Policy, lora: bool, checkpointing: bool) -> None:
     policy = with_lora(policy, Lora(rank=4), seed=0) if lora else policy
     wrap_blocks(policy.model, Resources(gradient_checkpointing=checkpointing))
     found = gradient_of_a_group(policy)

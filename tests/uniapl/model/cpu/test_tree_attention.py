@@ -1,4 +1,4 @@
-"""Attention along branches against the softmax over everything, masked, that it stands for."""
+"""Tree attention against a masked softmax over all tokens."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_same_as_masked_attention_with_its_gradient(
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
     W = path.shape[-1]
-    # as models hand them over: heads and tokens swapped
+    # strides as in models: heads and tokens swapped
     query, key, value = (tensor(1, W, 2 * n, size).transpose(1, 2) for n, size in [(shared, 4), (1, 4), (1, 6)])
     wanted = [x.requires_grad_() for x in (query, key, value)]
     with pytest.MonkeyPatch.context() as patch:

@@ -14,7 +14,7 @@ from uniapl.run.config import RunConfig
 from uniapl.run.reporter import Reporter
 from uniapl.spec.importers.fields import MAX_NAMES, OTHERS, IgnoredFields
 from uniapl.spec.importers.rows import ANSWERS, FIELDS, RowError, parse_row, read_row
-from uniapl.training.setup import _load_rows
+from uniapl.training.rows import load_dataset
 
 pytestmark = pytest.mark.integration
 
@@ -263,7 +263,7 @@ def test_training_on_a_path_names_what_is_not_read(tmp_path: Path) -> None:
     datasets = {"d": str(tmp_path / "rows.jsonl")}
     run = RunConfig.model_validate({"spec": spec, "run_dir": str(tmp_path), "datasets": datasets})
     with Reporter(tmp_path / "reports.jsonl") as reporter:
-        assert len(_load_rows(run, "d", reporter)) == 1
+        assert len(load_dataset(run, "d", reporter)) == 1
     (event,) = [json.loads(line) for line in (tmp_path / "reports.jsonl").read_text().splitlines()]
     assert event["data"] == {"dataset": "d", "ignored_fields": {"messages[].name": 1, "source": 1}}
 
