@@ -39,7 +39,7 @@ def use_sdk_names(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            text = _PAGE.sub(lambda found: f"{found[1] or found[2]}Page", json.dumps(generate()))
+            text = _PAGE.sub(lambda name: f"{name[1] or name[2]}Page", json.dumps(generate()))
             app.openapi_schema = json.loads(text)
         return app.openapi_schema
 

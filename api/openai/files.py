@@ -114,8 +114,8 @@ def list_files(
 ) -> ListOf:
     """List files, newest first."""
     with caller.reading() as session:
-        found = newest_first(session, Row, after=after, limit=limit + 1) if purpose in (None, PURPOSE) else []
-    return ListOf(data=[file_view(row) for row in found[:limit]], has_more=len(found) > limit)
+        rows = newest_first(session, Row, after=after, limit=limit + 1) if purpose in (None, PURPOSE) else []
+    return ListOf(data=[file_view(row) for row in rows[:limit]], has_more=len(rows) > limit)
 
 
 @router.get("/{file_id}")

@@ -99,9 +99,9 @@ def list_fine_tuning_jobs(request: Request, caller: ReadsJobs, after: Cursor = N
     }
     tagged = [Row.spec["tags"][key].as_string() == value for key, value in wanted.items()]
     with caller.reading() as session:
-        found = newest_first(session, Row, after=after, limit=limit + 1, only=tagged)
-        data = [_view(session, row.id).model_dump() for row in found[:limit]]
-    return ListOf(data=data, has_more=len(found) > limit)
+        rows = newest_first(session, Row, after=after, limit=limit + 1, only=tagged)
+        data = [_view(session, row.id).model_dump() for row in rows[:limit]]
+    return ListOf(data=data, has_more=len(rows) > limit)
 
 
 @router.get("/{fine_tuning_job_id}")
@@ -140,8 +140,8 @@ def list_fine_tuning_events(job_id: JobId, caller: ReadsJobs, after: Cursor = No
         raise NotFound("event", after)
     with caller.reading() as session:
         lifecycle.get(session, job_id)
-        found = events.before(session, job_id, before, limit + 1)
-    return ListOf(data=[mapping.event_view(row) for row in found[:limit]], has_more=len(found) > limit)
+        rows = events.before(session, job_id, before, limit + 1)
+    return ListOf(data=[mapping.event_view(row) for row in rows[:limit]], has_more=len(rows) > limit)
 
 
 @router.get("/{fine_tuning_job_id}/checkpoints")
@@ -156,8 +156,8 @@ def list_fine_tuning_checkpoints(job_id: JobId, caller: ReadsJobs, after: Cursor
                 raise NotFound("checkpoint", after)
             rows = rows[ids.index(after) + 1 :]
         known = {row.step: metrics.at_step(session, job_id, row.step) for row in rows[:limit]}
-    found = [to_checkpoint(row, caller.service) for row in rows[:limit]]
-    data = [mapping.checkpoint_view(checkpoint, known[checkpoint.step]) for checkpoint in found if checkpoint]
+    saved = [to_checkpoint(row, caller.service) for row in rows[:limit]]
+    data = [mapping.checkpoint_view(checkpoint, known[checkpoint.step]) for checkpoint in saved if checkpoint]
     return ListOf(data=data, has_more=len(rows) > limit)
 
 

@@ -41,8 +41,8 @@ class AliasTarget(BaseModel):
 def list_aliases(caller: ReadsCheckpoints) -> Page[Alias]:
     """List aliases, sorted by name."""
     with caller.reading() as session:
-        found = aliases.all_of(session)
-    return Page(data=[Alias.model_validate(alias) for alias in found], has_more=False)
+        rows = aliases.all_of(session)
+    return Page(data=[Alias.model_validate(alias) for alias in rows], has_more=False)
 
 
 @router.get("/aliases/{name}")
@@ -80,10 +80,10 @@ def get_checkpoint(checkpoint_id: str, caller: ReadsCheckpoints) -> Checkpoint:
     """Get a checkpoint with its files and their hashes."""
     with caller.reading() as session:
         row = checkpoints.get(session, checkpoint_id)
-    found = to_checkpoint(row, caller.service)
-    if found is None:
+    checkpoint = to_checkpoint(row, caller.service)
+    if checkpoint is None:
         raise NotFound("checkpoint", checkpoint_id)
-    return found
+    return checkpoint
 
 
 @router.get(
@@ -96,10 +96,10 @@ def download_file(checkpoint_id: str, name: str, caller: ReadsCheckpoints, reque
     """
     with caller.reading() as session:
         row = checkpoints.get(session, checkpoint_id)
-    found = to_checkpoint(row, caller.service)
-    if found is None:
+    checkpoint = to_checkpoint(row, caller.service)
+    if checkpoint is None:
         raise NotFound("checkpoint", checkpoint_id)
-    hashes = {file.name: file.sha256 for file in found.files} | {MANIFEST: row.manifest_sha256}
+    hashes = {file.name: file.sha256 for file in checkpoint.files} | {MANIFEST: row.manifest_sha256}
     if name not in hashes:  # also keeps every path outside the manifest out of reach
         raise NotFound("file", name)
     file = file_response.answer(

@@ -105,8 +105,8 @@ def add(session: Session, row: Row) -> Row:
 def list_datasets(caller: ReadsJobs, after: After = None, limit: Limit = 20) -> Page[Dataset]:
     """List datasets, newest first."""
     with caller.reading() as session:
-        found = newest_first(session, Row, after=after, limit=limit + 1)
-    return Page(data=[Dataset.model_validate(row) for row in found[:limit]], has_more=len(found) > limit)
+        rows = newest_first(session, Row, after=after, limit=limit + 1)
+    return Page(data=[Dataset.model_validate(row) for row in rows[:limit]], has_more=len(rows) > limit)
 
 
 @router.get("/{dataset_id}")

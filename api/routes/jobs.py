@@ -57,8 +57,8 @@ def create_job(
 def list_jobs(caller: ReadsJobs, after: After = None, limit: Limit = 20) -> Page[Job]:
     """List jobs, newest first."""
     with caller.reading() as session:
-        found = newest_first(session, Row, after=after, limit=limit + 1)
-        return Page(data=to_jobs(session, found[:limit], caller.service), has_more=len(found) > limit)
+        rows = newest_first(session, Row, after=after, limit=limit + 1)
+        return Page(data=to_jobs(session, rows[:limit], caller.service), has_more=len(rows) > limit)
 
 
 @router.get("/{job_id}")
@@ -123,14 +123,14 @@ def list_events(
     streamed = "text/event-stream" in request.headers.get("accept", "")
     with caller.reading() as session:
         newest = lifecycle.get(session, job_id).event_seq
-        found = [] if streamed else events.after(session, job_id, after, limit + 1)
+        rows = [] if streamed else events.after(session, job_id, after, limit + 1)
     if streamed:
         seen = last_event_id if last_event_id is not None else after
         limits = caller.service.limits
         limits.begin("streams", caller.tenant)
         lines = sse.follow(caller, job_id, newest, seen)
         return sse.EventStream(lines, ended=lambda: limits.end("streams", caller.tenant))
-    return Page(data=[to_event(row) for row in found[:limit]], has_more=len(found) > limit)
+    return Page(data=[to_event(row) for row in rows[:limit]], has_more=len(rows) > limit)
 
 
 @router.get("/{job_id}/metrics")
@@ -156,11 +156,11 @@ def list_metrics(
         if max_points is not None:
             few = metrics.thinned(session, job_id, names=wanted, since_step=since_step, max_points=max_points)
             return Page(data=[MetricPoint.model_validate(m) for m in few], has_more=False)
-        found = metrics.metrics(session, job_id, names=wanted, since_step=since_step, limit=limit + 1)
-    page = found[:limit]
-    if len(found) > limit:
-        page = [m for m in page if m.step < found[limit].step] or page
-    return Page(data=[MetricPoint.model_validate(m) for m in page], has_more=len(found) > limit)
+        points = metrics.metrics(session, job_id, names=wanted, since_step=since_step, limit=limit + 1)
+    page = points[:limit]
+    if len(points) > limit:
+        page = [m for m in page if m.step < points[limit].step] or page
+    return Page(data=[MetricPoint.model_validate(m) for m in page], has_more=len(points) > limit)
 
 
 @router.get("/{job_id}/samples")
@@ -172,8 +172,8 @@ def list_samples(
     """List held-out completions of every evaluation, with the teacher's answers."""
     with caller.reading() as session:
         lifecycle.get(session, job_id)
-        found = metrics.samples(session, job_id, step=step)
-    return Page(data=[Sample.model_validate(sample) for sample in found], has_more=False)
+        rows = metrics.samples(session, job_id, step=step)
+    return Page(data=[Sample.model_validate(sample) for sample in rows], has_more=False)
 
 
 @router.get(
@@ -216,8 +216,8 @@ def list_checkpoints(job_id: str, caller: ReadsJobs) -> Page[Checkpoint]:
     with caller.reading() as session:
         lifecycle.get(session, job_id)
         rows = checkpoints.of_job(session, job_id)
-    found = (to_checkpoint(row, caller.service) for row in rows)
-    return Page(data=[checkpoint for checkpoint in found if checkpoint is not None], has_more=False)
+    saved = (to_checkpoint(row, caller.service) for row in rows)
+    return Page(data=[checkpoint for checkpoint in saved if checkpoint is not None], has_more=False)
 
 
 def _change(caller: Caller, once: Once, job_id: str, change: Callable[[Session, str], Row]) -> Job:
@@ -226,13 +226,13 @@ def _change(caller: Caller, once: Once, job_id: str, change: Callable[[Session, 
 
 def to_jobs(session: Session, rows: Sequence[Row], service: Service) -> list[Job]:
     """The jobs of some rows, in the same order, with their place in the queue and their ETA."""
-    found = {row.id: Job.model_validate(row) for row in rows}
-    specs = {row.id: (row, found[row.id].spec) for row in rows}
+    jobs = {row.id: Job.model_validate(row) for row in rows}
+    specs = {row.id: (row, jobs[row.id].spec) for row in rows}
     expected = forecast.of(session, specs, service.settings.lease_s)
-    return [found[row.id].model_copy(update=asdict(expected[row.id])) for row in rows]
+    return [jobs[row.id].model_copy(update=asdict(expected[row.id])) for row in rows]
 
 
 def to_job(session: Session, row: Row, service: Service) -> Job:
     """The job of one row."""
-    [found] = to_jobs(session, [row], service)
-    return found
+    [job] = to_jobs(session, [row], service)
+    return job

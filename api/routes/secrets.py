@@ -22,8 +22,8 @@ SecretName = Annotated[str, Path(pattern=SECRET_NAME, description="Name of the s
 def list_secrets(caller: ReadsJobs) -> Page[Secret]:
     """List the names of secrets; values are never returned."""
     with caller.reading() as session:
-        found = secrets.all_of(session)
-    return Page(data=[Secret.model_validate(secret) for secret in found], has_more=False)
+        rows = secrets.all_of(session)
+    return Page(data=[Secret.model_validate(secret) for secret in rows], has_more=False)
 
 
 @router.put("/{name}")

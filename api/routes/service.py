@@ -25,11 +25,11 @@ router = APIRouter(tags=["service"], route_class=AuthenticatedRoute)
 @router.get("/models", responses=RESPONSES)
 def list_models(caller: ReadsJobs) -> Page[Model]:
     """List the registered models. Where a model hub is reachable, a spec may name hub ids too."""
-    found = [
+    models = [
         Model(id=name, kind=kind, source=f"{source.hub}@{source.revision or 'main'}" if source.hub else "local")
         for name, kind, source in caller.service.registry.list()
     ]
-    return Page(data=found, has_more=False)
+    return Page(data=models, has_more=False)
 
 
 @router.get("/metrics", responses=RESPONSES, response_class=PlainTextResponse)
@@ -39,8 +39,8 @@ def get_service_metrics(service: ReadsMetrics) -> PlainTextResponse:
     Requires a key with the scope `admin`, or the token that the operator has configured for it.
     """
     with reading(service.engine) as session:
-        found = stats.read(session)
-    return PlainTextResponse(exposition(found, service.artifacts.root), media_type=CONTENT_TYPE_LATEST)
+        service_stats = stats.read(session)
+    return PlainTextResponse(exposition(service_stats, service.artifacts.root), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/healthz")

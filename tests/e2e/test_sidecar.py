@@ -233,6 +233,6 @@ def test_a_job_is_cancelled_and_paused_while_its_server_starts(
 
 def test_an_address_that_the_operator_has_not_allowed_is_refused(client: Client, spec: dict[str, Any]) -> None:
     backend = {"type": "server", "url": "http://169.254.169.254"}
-    with pytest.raises(InvalidRequestError, match="has not allowed discriminators") as found:
+    with pytest.raises(InvalidRequestError, match="not allowed for discriminators") as found:
         client.jobs.create(**{**spec, "discriminator": {"type": "embedding", "backend": backend}})
     assert found.value.param == "discriminator.backend.url"
