@@ -27,7 +27,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jo
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "data" / "models"
-LONG = ("tests/e2e/", "training/test_train_command.py", "training/test_killed.py", "test_experiments.py")
+LONG = (
+    "tests/e2e/",
+    "compatibility/",
+    "training/test_train_command.py",
+    "training/test_killed.py",
+    "test_experiments.py",
+)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import LONG, ROOT
 from tests.tiers import TIERS
 
 pytestmark = pytest.mark.integration
@@ -82,6 +82,11 @@ def test_a_submission_runs_every_tier_that_needs_nothing_else() -> None:
     steps = [line.split()[1] for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make ")]
     assert steps == ["check", "faults-short"]
     assert "$(MAKE) --no-print-directory test-unit" in recipes()["check"]
+
+
+def test_the_long_files_exist() -> None:
+    names = [str(file.relative_to(ROOT)) for file in FILES]
+    assert [part for part in LONG if not any(part in name for name in names)] == []
 
 
 def test_markers_are_documented() -> None:

@@ -20,7 +20,7 @@ from tests.conftest import ROOT, fresh_postgres
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.full)])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Of an empty database."""
     url = f"sqlite:///{tmp_path / 'test.db'}"

@@ -23,6 +23,11 @@ from tests.store.jobs.factories import claimed, make_job
 pytestmark = pytest.mark.integration
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.full)])
+def database(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, database_url=database_url, lease_s=1, sweep_s=0.1)

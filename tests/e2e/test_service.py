@@ -56,6 +56,7 @@ def test_a_job_from_upload_to_a_model_that_answers(client: Client, spec: dict[st
     assert json.loads((folder / "spec.json").read_text()) == done.spec.model_dump(mode="json")
 
 
+@pytest.mark.full
 def test_a_worker_killed_in_the_middle_loses_nothing_but_time(
     service: EmbeddedService, client: Client, spec: dict[str, Any]
 ) -> None:
