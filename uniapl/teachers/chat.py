@@ -156,17 +156,17 @@ class Chat:
     def _answer(self, reply: Reply, where: str) -> str:
         """The content of a complete, valid reply."""
         if reply.status != 200:
-            said = f"status {reply.status}: {self._shown(_message(reply.content))}"
+            detail = f"status {reply.status}: {self._shown(_message(reply.content))}"
             if reply.status == 429 or reply.status >= 500:
-                raise TransientError(said, reply.retry_after_s)
-            raise self._failure(where, f"replied with {said}", *self._remedy(reply.status))
+                raise TransientError(detail, reply.retry_after_s)
+            raise self._failure(where, f"replied with {detail}", *self._remedy(reply.status))
         try:
             completion = _Completion.model_validate_json(reply.content)
         except ValidationError as error:
             first = error.errors()[0]
             problem = f"{'.'.join(str(part) for part in first['loc']) or 'body'}: {first['msg']}"
-            said = self._shown(_message(reply.content))
-            raise self._failure(where, f"sent an invalid chat completion ({problem}): {said}") from None
+            detail = self._shown(_message(reply.content))
+            raise self._failure(where, f"sent an invalid chat completion ({problem}): {detail}") from None
         # without a reported usage one token per byte is charged, an upper bound for every tokenizer
         self.tokens += completion.usage.total_tokens if completion.usage else len(reply.content)
         choice = completion.choices[0]
