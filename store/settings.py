@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(default=10.0, gt=0)
     """Interval at which a worker renews the leases of its jobs."""
     sweep_s: float = Field(default=5.0, gt=0)
-    """Interval at which every worker looks for expired leases and for queued jobs."""
+    """Interval at which every worker checks for expired leases and queued jobs."""
     retry_backoff_s: float = Field(default=5.0, gt=0)
     """Wait before the first retry; doubles with each further one."""
     drain_s: float = Field(default=120.0, gt=0)

@@ -85,7 +85,7 @@ def _was_stopped(end: TrainerEnd) -> bool:
 
 
 def _failure(end: TrainerEnd) -> Failure:
-    """The first cause wins: the worker killed the trainer for the first two, so its status says nothing."""
+    """The first cause wins: in the first two cases the worker killed the trainer, so its status is not the cause."""
     if end.server_failure is not None:
         return end.server_failure
     if end.hung is not None:

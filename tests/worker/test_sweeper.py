@@ -11,7 +11,7 @@ from store.db import now, unit_of_work
 from store.jobs import lifecycle
 from store.settings import Settings
 from store.tables import Job
-from tests.store.jobs.test_lifecycle import claim, make_job
+from tests.store.jobs.test_lifecycle import make_job, try_claim
 from worker import sweeper
 from worker.slots import WorkerProcess
 from worker.sweeper import Sweeper
@@ -38,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def silent(engine: Engine) -> str:
     """A job whose holder's lease has run out."""
     job_id = make_job(engine)
-    assert claim(engine, job_id) is not None
+    assert try_claim(engine, job_id) is not None
     with unit_of_work(engine) as session:
         session.execute(update(Job).values(lease_expires_at=now() - 1))
     return job_id
