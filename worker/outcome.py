@@ -49,7 +49,7 @@ class TrainerEnd:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What becomes of the job, and how its attempt is recorded."""
+    """The transition of the job, and the record of its attempt."""
 
     transition: Transition
     exit_kind: str
