@@ -8,4 +8,4 @@ MAX_FACTOR = 32
 
 def wait_s(first_s: float, failures: int) -> float:
     """Seconds to wait after this many failures in a row, at least one: `first_s`, doubled for each further one."""
-    return first_s * float(min(2 ** (failures - 1), MAX_FACTOR))
+    return first_s * min(1 << (failures - 1), MAX_FACTOR)

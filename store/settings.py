@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(default=10.0, gt=0)
     """Interval at which a worker renews the leases of its jobs."""
     sweep_s: float = Field(default=5.0, gt=0)
-    """Interval at which every worker looks for expired leases and for queued jobs."""
+    """Interval at which every worker checks for expired leases and queued jobs."""
     retry_backoff_s: float = Field(default=5.0, gt=0)
     """Wait before the first retry; doubles with each further one."""
     drain_s: float = Field(default=120.0, gt=0)
@@ -151,7 +151,7 @@ class Settings(BaseSettings):
 
 
 def _with_password(settings: Settings, whose: Literal["database", "broker"]) -> str:
-    """The URL as it is set, with the password from its file if there is one."""
+    """The configured URL, with the password from its file if one is configured."""
     url: str = getattr(settings, f"{whose}_url")
     file: Path | None = getattr(settings, f"{whose}_password_file")
     if file is None:
@@ -163,10 +163,10 @@ def _with_password(settings: Settings, whose: Literal["database", "broker"]) -> 
 
 
 def read_secret(file: Path) -> str:
-    """What a file holds, without the newline at its end.
+    """Contents of a file, without surrounding white space.
 
     Raises:
-        ValueError: it cannot be read, or is empty; the message names it.
+        ValueError: the file cannot be read, or is empty; the message names it.
     """
     try:
         text = file.read_text().strip()

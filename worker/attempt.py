@@ -252,7 +252,7 @@ class _Attempt:
         if self._server_failure is None and (failure := self._servers.failure) is not None:
             self._server_failure = failure
             process.kill_group(child.pid)  # it would wait forever
-        if self._hung is None and (wrong := self._watchdog.look()) is not None:
+        if self._hung is None and (wrong := self._watchdog.check()) is not None:
             self._end_hung(child, wrong)
 
     def _end_hung(self, child: subprocess.Popen[bytes], wrong: str) -> None:

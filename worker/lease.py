@@ -64,11 +64,11 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._done.wait(self._heartbeat_s):
-            asked = time.monotonic()  # the lease counts from before the request, whose reply may be slow
+            sent = time.monotonic()  # the lease counts from before the request, whose reply may be slow
             try:
                 with unit_of_work(self._engine) as session:
                     claims.renew(session, self._claim, self._lease_s)
-                self._renewed = asked
+                self._renewed = sent
                 metrics.renewals.labels("renewed").inc()
             except FenceLost:
                 metrics.renewals.labels("lost").inc()

@@ -49,7 +49,7 @@ class TrainerEnd:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What becomes of the job, and how its attempt is recorded."""
+    """The transition of the job, and the record of its attempt."""
 
     transition: Transition
     exit_kind: str
@@ -85,7 +85,7 @@ def _was_stopped(end: TrainerEnd) -> bool:
 
 
 def _failure(end: TrainerEnd) -> Failure:
-    """The first cause wins: the worker killed the trainer for the first two, so its status is not evaluated."""
+    """The first cause wins: in the first two cases the worker killed the trainer, so its status is not the cause."""
     if end.server_failure is not None:
         return end.server_failure
     if end.hung is not None:

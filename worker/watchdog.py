@@ -41,7 +41,7 @@ class Watchdog:
         usual = statistics.median(self._steps_s)
         return max(self._settings.hang_min_s, self._settings.hang_factor * usual)
 
-    def look(self) -> str | None:
+    def check(self) -> str | None:
         """A description of the hang; `None` while the trainer makes progress."""
         now = self._clock()
         self._silent_s += min(now - self._looked, GLANCE_S)

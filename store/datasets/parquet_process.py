@@ -1,4 +1,4 @@
-"""A Parquet file as JSON lines: `python parquet_rows.py FILE COLUMN,COLUMN…` prints them.
+"""Parquet to JSON Lines converter: `python parquet_process.py FILE COLUMN,COLUMN…` prints the rows.
 
 Other columns are printed as `true` where they have a value: only their names are counted.
 

@@ -42,7 +42,7 @@ class Claim:
 
     @cached_property
     def spec(self) -> JobSpec:
-        """What to train.
+        """The job's spec.
 
         Raises:
             ValidationError: this worker cannot read it; the attempt fails, not the claim.

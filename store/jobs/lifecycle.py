@@ -126,8 +126,8 @@ def cancelled(session: Session, job_id: str, fence: int) -> None:
     Raises:
         FenceLost: the job has been claimed since, or no cancellation was requested.
     """
-    asked = Job.cancel_requested_at.is_not(None)
-    _leave(session, job_id, fence, states.CANCEL_ACTIVE, asked, finished_at=now())
+    requested = Job.cancel_requested_at.is_not(None)
+    _leave(session, job_id, fence, states.CANCEL_ACTIVE, requested, finished_at=now())
 
 
 def preempt(session: Session, claim: Claim, reason: str) -> None:
@@ -242,8 +242,8 @@ def request_resume(session: Session, job_id: str) -> Job:
 
 def apply_pending_intents(session: Session) -> None:
     """Cancel and pause waiting jobs whose worker released them, or was lost, before it applied the intent."""
-    asked = Job.cancel_requested_at.is_not(None) | Job.pause_requested_at.is_not(None)
-    pending = select(Job.id).where(Job.state.in_(states.DUE), asked)
+    requested = Job.cancel_requested_at.is_not(None) | Job.pause_requested_at.is_not(None)
+    pending = select(Job.id).where(Job.state.in_(states.DUE), requested)
     for job_id in session.scalars(pending.with_for_update(skip_locked=True)).all():
         _apply_intents(session, job_id)
 
@@ -299,8 +299,8 @@ def _intend(session: Session, job: Job, message: str, **values: Any) -> None:
 
 def _apply_intents(session: Session, job_id: str) -> None:
     """Apply the intents on a job that no worker holds; cancelling outweighs pausing."""
-    asked = Job.cancel_requested_at.is_not(None)
-    if _move(session, job_id, states.CANCEL_WAITING, asked, finished_at=now(), not_before=None) is None:
+    requested = Job.cancel_requested_at.is_not(None)
+    if _move(session, job_id, states.CANCEL_WAITING, requested, finished_at=now(), not_before=None) is None:
         _move(session, job_id, states.PAUSE_WAITING, *_PAUSE_ALONE, not_before=None)
 
 

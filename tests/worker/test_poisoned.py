@@ -157,7 +157,7 @@ def test_a_job_whose_claim_cannot_be_written_is_set_aside(
     sweep_until(worker, lambda: state(engine, healthy) == "cancelled")
     sweep_until(worker, lambda: not worker.active)
     assert state(engine, poisoned) == "queued"
-    assert caplog.text.count("could not be taken") == 1
+    assert caplog.text.count("claiming the job failed") == 1
 
 
 def test_a_spec_of_a_newer_version_is_left_alone(engine: Engine, worker: WorkerProcess) -> None:

@@ -215,12 +215,12 @@ class Sidecar:
 
     def _watch(self, child: subprocess.Popen[bytes], address: Address) -> str:
         """Probe the server until it fails or is stopped; returns the fault."""
-        asked = time.monotonic()
+        probed = time.monotonic()
         while not self._stopping.wait(LOOK_S):
             problem = ""
-            if time.monotonic() - asked >= self._settings.sidecar_probe_every_s:
+            if time.monotonic() - probed >= self._settings.sidecar_probe_every_s:
                 problem = asyncio.run(pulse(self.plan, address, self._settings.sidecar_probe_s))
-                asked = time.monotonic()
+                probed = time.monotonic()
             if (status := _ended(child, within_s=DYING_S if problem else 0)) is not None:
                 return f"exited unexpectedly with status {status}"
             if problem:

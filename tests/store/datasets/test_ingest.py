@@ -349,7 +349,7 @@ def test_a_parquet_file_that_wants_much_memory_is_refused(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, lambda data: as_parquet(PLAIN_ROWS)])
 def test_more_than_the_operator_allows_is_refused(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
-    with pytest.raises(TooLarge, match="may have 20000 bytes"):
+    with pytest.raises(TooLarge, match="exceeds 20000 bytes"):
         ingest(tmp_path, chunks(pack(LINES)), max_dataset_bytes=20_000)
     assert left(tmp_path) == []
     assert ingest(tmp_path, chunks(pack(LINES)), max_dataset_bytes=10 * len(LINES)).rows == len(ROWS)
