@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.conftest import LONG, ROOT
 from tests.tiers import TIERS
 
 pytestmark = pytest.mark.integration
+pytest_plugins = "pytester"
 
 EXPRESSIONS = {
     "test-unit": {"unit"},
@@ -107,17 +109,19 @@ def test_short(): pass
 """
 
 
-def outcome(folder: Path, source: str, expression: str) -> str:
-    """The report of pytest with the hooks of this folder."""
-    (folder / "conftest.py").write_text(
-        "from tests.conftest import pytest_collection, pytest_collection_modifyitems, pytest_ignore_collect\n"
-    )
-    (folder / "test_it.py").write_text(source)
-    settings = f"--rootdir={folder} -c {ROOT / 'pyproject.toml'} -p no:cacheprovider -v"
-    command = [sys.executable, "-m", "pytest", *settings.split(), "-m", expression, str(folder / "test_it.py")]
-    return subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    ).stdout
+OPTIONS = ("-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-v")
+
+
+@pytest.fixture
+def selected(pytester: pytest.Pytester) -> Callable[[str, str], str]:
+    """The report of pytest about a source and a `-m` expression, with the hooks that select tests."""
+    pytester.makeconftest("from tests.conftest import pytest_collection_modifyitems, pytest_ignore_collect")
+
+    def run(source: str, expression: str) -> str:
+        result = pytester.runpytest_inprocess(*OPTIONS, "-m", expression, pytester.makepyfile(test_it=source))
+        return str(result.stdout) + str(result.stderr)
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -125,16 +129,20 @@ def outcome(folder: Path, source: str, expression: str) -> str:
     [
         ("unit", ["test_raised[first]"]),
         ("unit or full", ["test_raised[first]", "test_raised[second]"]),
+        ("full", ["test_raised[second]"]),
         ("faults", []),
         ("faults or faults_short", ["test_short"]),
+        ("faults_short", ["test_short"]),
     ],
 )
-def test_of_several_tiers_the_last_counts(tmp_path: Path, expression: str, passed: list[str]) -> None:
-    assert re.findall(r"::(\S+) PASSED", outcome(tmp_path, TESTS, expression)) == passed
+def test_of_several_tiers_the_last_counts(
+    selected: Callable[[str, str], str], expression: str, passed: list[str]
+) -> None:
+    assert re.findall(r"::(\S+) PASSED", selected(TESTS, expression)) == passed
 
 
-def test_a_test_without_a_tier_is_refused(tmp_path: Path) -> None:
-    report = outcome(tmp_path, "def test_it(): pass", "unit")
+def test_a_test_without_a_tier_is_refused(selected: Callable[[str, str], str]) -> None:
+    report = selected("def test_it(): pass", "unit")
     assert "test_it belongs to no tier. Add `pytestmark = pytest.mark.<tier>`" in report
 
 
@@ -149,6 +157,9 @@ def test_a_unit_test_with_torch_a_process_or_a_server_fails(tmp_path: Path) -> N
         f"@pytest.mark.unit\ndef test_{number}():\n    try:\n        {body}\n    except Exception: pass\n"
         for number, body in enumerate(does)
     ]
-    report = outcome(tmp_path, "import pytest\n\n" + "\n".join(tests), "unit")
+    (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_collection")
+    (tmp_path / "test_it.py").write_text("import pytest\n\n" + "\n".join(tests))
+    command = [sys.executable, "-m", "pytest", *OPTIONS, f"--rootdir={tmp_path}", "-m", "unit", str(tmp_path)]
+    report = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
     failed = re.findall(r"^E .*NotUnitError: a test of the unit tier (.*);", report, re.MULTILINE)
     assert failed == list(does.values())
