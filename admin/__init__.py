@@ -1,1 +1,1 @@
-"""What an operator runs beside the service, with its settings: `uniapl admin …`."""
+"""Operator commands of the service: `uniapl admin …`."""

@@ -1,4 +1,4 @@
-"""`python -m admin …`, which is what `uniapl admin …` runs."""
+"""Entry point of `uniapl admin …` (`python -m admin …`)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from store.settings import Settings
 
 
 def main() -> int:
-    """Exit status: 0 all is well; 1 something is wrong."""
+    """Run a command; exit status 0 on success, 1 on a problem."""
     parser = argparse.ArgumentParser(
-        prog="uniapl admin", description="Look after the service; settings come from UNIAPL_… as the service's do."
+        prog="uniapl admin", description="Administer the service. Settings are read from UNIAPL_… as in the service."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("doctor", help="say what is wrong, and what to do about it")
-    db.add_commands(commands.add_parser("db", help="migrate the database, or check whether it is"))
-    keys.add_commands(commands.add_parser("keys", help="make, list and revoke API keys"))
+    commands.add_parser("doctor", help="diagnose the installation, with a fix for each problem")
+    db.add_commands(commands.add_parser("db", help="migrate the database, or check its version"))
+    keys.add_commands(commands.add_parser("keys", help="create, list, rotate and revoke API keys"))
     arguments = parser.parse_args()
     settings = Settings()
     if arguments.command == "doctor":

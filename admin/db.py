@@ -1,4 +1,4 @@
-"""`uniapl admin db upgrade|check`: bring the database to this code's migrations, or say whether it is there."""
+"""The commands `uniapl admin db upgrade|check`: run migrations, or check the database version."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from store import migrate
 from store.db import make_engine
 from store.settings import Settings
 
-SAYS = {
+MESSAGES = {
     "empty": "the database has no tables yet; run `uniapl admin db upgrade`",
     "behind": "the database is older than this code; run `uniapl admin db upgrade`",
     "current": "the database is up to date",
-    "ahead": "the database is newer than this code, which can go on with it until it is upgraded too",
+    "ahead": "the database is newer than this code, which still works with it; upgrade the code",
 }
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommands."""
     commands = parser.add_subparsers(dest="action", required=True)
-    commands.add_parser("upgrade", help="run the missing migrations; safe to start several times at once")
-    commands.add_parser("check", help="exit status 1 while migrations are missing; changes nothing")
+    commands.add_parser("upgrade", help="run missing migrations; safe to run concurrently")
+    commands.add_parser("check", help="exit with status 1 if migrations are missing; read-only")
 
 
 def main(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run one; the exit status is 1 when migrations are missing, or the database does not answer."""
+    """Run a subcommand; exit status 1 if migrations are missing or the database is unreachable."""
     engine = make_engine(settings.database)
     try:
         if arguments.action == "upgrade":
@@ -35,9 +35,9 @@ def main(arguments: argparse.Namespace, settings: Settings) -> int:
         with engine.connect() as connection:
             state = migrate.state(connection)
     except SQLAlchemyError as error:
-        print(f"error: the database does not answer: {error}", file=sys.stderr)
+        print(f"error: the database is unreachable: {error}", file=sys.stderr)
         return 1
     finally:
         engine.dispose()
-    print(SAYS[state], file=sys.stderr)
+    print(MESSAGES[state], file=sys.stderr)
     return 0 if state in ("current", "ahead") else 1

@@ -1,6 +1,6 @@
-"""`uniapl admin doctor`: what is wrong here, and what to do about it.
+"""The command `uniapl admin doctor`: diagnosis of an installation, with a fix for each problem.
 
-It reads the database, the data folder and this machine's processes, and changes nothing.
+It reads the database, the data folder and this machine's processes, and modifies nothing.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from worker.vllm.command import visible
 
 ROOT = Path(__file__).parent.parent
 LOW_DISK = 0.05
-"""Share of the disk that should be free."""
+"""Minimum fraction of free disk space."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong."""
+    """One problem and its fix."""
 
     what: str
     remedy: str
 
 
 def main(settings: Settings) -> int:
-    """Print every finding; returns 1 if there is one."""
+    """Print all findings; returns 1 if there are any."""
     found = list(examine(settings))
     for finding in found:
-        print(f"WRONG  {finding.what}\n       {finding.remedy}")
+        print(f"PROBLEM  {finding.what}\n         {finding.remedy}")
     if not found:
-        print("all is well")
+        print("no problems found")
     return 1 if found else 0
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Everything that is wrong, the most basic first."""
+    """All problems, the most basic first."""
     yield from _data_folder(settings)
     yield from _gpu(settings)
     engine = make_engine(settings.database)
@@ -70,10 +70,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield from _orphans(session, artifacts)
             yield from _artifacts(session, artifacts)
     except SQLAlchemyError as error:
-        yield Finding(f"the database does not answer: {error}", "start it, or mend UNIAPL_DATABASE_URL")
+        yield Finding(f"the database is unreachable: {error}", "start it, or correct UNIAPL_DATABASE_URL")
     except StorageUnavailable as error:
         yield Finding(
-            str(error), "mend UNIAPL_ARTIFACTS_URL and the AWS_… variables, or wait; trainers go on meanwhile"
+            str(error),
+            "correct UNIAPL_ARTIFACTS_URL and the AWS_… variables, or wait for the bucket; trainers continue meanwhile",
         )
     finally:
         engine.dispose()
@@ -83,16 +84,18 @@ def examine(settings: Settings) -> Iterator[Finding]:
 def _data_folder(settings: Settings) -> Iterator[Finding]:
     folder = settings.data_dir.absolute()
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        yield Finding(f"the data folder {folder} cannot be written", "make it, or mend UNIAPL_DATA_DIR")
+        yield Finding(f"the data folder {folder} is not writable", "create it, or correct UNIAPL_DATA_DIR")
         return
     usage = shutil.disk_usage(folder)
     if usage.free < LOW_DISK * usage.total:
         free = f"{usage.free / 1e9:.1f} GB of {usage.total / 1e9:.0f} GB"
-        yield Finding(f"only {free} are free for {folder}", "free disk space; jobs wait while checkpoints do not fit")
+        yield Finding(
+            f"only {free} are free in {folder}", "free disk space; jobs are delayed while checkpoints do not fit"
+        )
 
 
 def _gpu(settings: Settings) -> Iterator[Finding]:
-    """Whether the trainers of this machine can use its GPU; torch is asked in a process of its own."""
+    """Whether trainers on this machine can use its GPU, checked with torch in a separate process."""
     if shutil.which("nvidia-smi") is None or find_spec("torch") is None:
         return
     environment = {**os.environ, **visible(settings.trainer_devices)}
@@ -100,17 +103,17 @@ def _gpu(settings: Settings) -> Iterator[Finding]:
     answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         what, _, remedy = answer.stdout.strip().partition("\n")
-        fallen = answer.stderr.strip().rpartition("\n")[2]
-        yield Finding(what or f"torch cannot be loaded: {fallen}", remedy or "run `make install` again")
+        last_line = answer.stderr.strip().rpartition("\n")[2]
+        yield Finding(what or f"torch cannot be imported: {last_line}", remedy or "run `make install` again")
 
 
 def _migrations(engine: Engine) -> Finding | None:
     with engine.connect() as connection:
         state = migrate.state(connection)
     if state in ("empty", "behind"):
-        return Finding("the database lacks migrations of this code", "run `uniapl admin db upgrade`")
+        return Finding("migrations of this code are missing in the database", "run `uniapl admin db upgrade`")
     if state == "ahead":
-        return Finding("the database is newer than this code", "upgrade the code of this process too")
+        return Finding("the database is newer than this code", "upgrade the code")
     return None
 
 
@@ -119,15 +122,15 @@ def _leases(session: Session, settings: Settings) -> Iterator[Finding]:
     grace = settings.lease_s + 2 * settings.sweep_s
     if found.expired_leases and found.oldest_lease_s > grace:
         yield Finding(
-            f"{found.expired_leases} active jobs have no living holder, for up to {found.oldest_lease_s:.0f} s",
-            "any worker takes them over within a lease of its start: start one, or look into its log",
+            f"{found.expired_leases} active jobs have no live worker, for up to {found.oldest_lease_s:.0f} s",
+            "start a worker, which takes them over within one lease time, or see the worker's log",
         )
     if found.queue_age_s > grace and not any(found.jobs[state] for state in ACTIVE):
-        yield Finding(f"a job has been queued for {found.queue_age_s:.0f} s and nothing runs", "start a worker")
+        yield Finding(f"a job has been queued for {found.queue_age_s:.0f} s, and no job is running", "start a worker")
 
 
 def _orphans(session: Session, artifacts: Artifacts) -> Iterator[Finding]:
-    """Trainers of this data folder that no active job has recorded."""
+    """Trainers of this data folder that belong to no active job."""
     current = (Attempt.job_id == Job.id) & (Attempt.fence == Job.fence)
     query = select(Attempt.pgid).join(Job, current).where(Job.state.in_(ACTIVE), Attempt.boot_id == process.boot_id())
     recorded = set(session.scalars(query))
@@ -138,8 +141,8 @@ def _orphans(session: Session, artifacts: Artifacts) -> Iterator[Finding]:
         if run is None or found.info["status"] == psutil.STATUS_ZOMBIE or found.pid in recorded:
             continue
         yield Finding(
-            f"process {found.pid} trains {Path(run).parent.parent.name}, and no worker holds that job with it",
-            f"look again in a minute; if it is still there: kill -9 -{found.pid}",
+            f"process {found.pid} trains {Path(run).parent.parent.name} without a worker that holds the job",
+            f"repeat the check in a minute; if the process still exists, run: kill -9 -{found.pid}",
         )
 
 
@@ -147,7 +150,7 @@ def _artifacts(session: Session, artifacts: Artifacts) -> Iterator[Finding]:
     for row in session.scalars(select(Checkpoint).where(Checkpoint.deleted_at.is_(None))):
         if artifacts.objects.checkpoint_files(row.path) is None:
             where = artifacts.root / row.path
-            yield Finding(f"checkpoint {row.id} is not whole: {where}", "restore the folder, or delete the checkpoint")
+            yield Finding(f"checkpoint {row.id} is incomplete: {where}", "restore the folder, or delete the checkpoint")
     for dataset in session.scalars(select(Dataset).where(Dataset.deleted_at.is_(None))):
         where = artifacts.dataset(dataset.id)
         if artifacts.objects.size(artifacts.relative(where)) is None:
@@ -160,6 +163,6 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     try:
         with BrokerConnection(settings.broker, connect_timeout=2) as connection:
             connection.ensure_connection(max_retries=1, timeout=3)
-    except Exception as error:  # noqa: BLE001  (each transport has errors of its own)
-        remedy = "start it; until then jobs begin up to UNIAPL_SWEEP_S later, and nothing is lost"
-        yield Finding(f"the broker does not answer: {error}", remedy)
+    except Exception as error:  # noqa: BLE001  (each transport has its own exceptions)
+        remedy = "start it; until then jobs start up to UNIAPL_SWEEP_S later, without loss"
+        yield Finding(f"the broker is unreachable: {error}", remedy)

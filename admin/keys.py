@@ -1,4 +1,4 @@
-"""`uniapl admin keys create|list|rotate|revoke`."""
+"""The commands `uniapl admin keys create|list|rotate|revoke`."""
 
 from __future__ import annotations
 
@@ -21,21 +21,25 @@ DAY_S = 24 * 3600.0
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommands and their options."""
     commands = parser.add_subparsers(dest="action", required=True)
-    create = commands.add_parser("create", help="make a key and print it, once")
-    create.add_argument("--tenant", default=DEFAULT, help="whose jobs, datasets and checkpoints it opens")
-    create.add_argument("--name", default="key", help="to tell it from others in the list")
-    create.add_argument("--scope", action="append", choices=SCOPES, help="repeat for several; all by default")
-    create.add_argument("--expires-days", type=float, help="never by default")
-    commands.add_parser("list", help="show all keys, without their secrets")
-    rotate = commands.add_parser("rotate", help="make a key like an old one, which then expires")
+    create = commands.add_parser("create", help="create a key and print it once")
+    create.add_argument(
+        "--tenant", default=DEFAULT, help="tenant whose jobs, datasets and checkpoints the key can access"
+    )
+    create.add_argument("--name", default="key", help="label in the list of keys")
+    create.add_argument("--scope", action="append", choices=SCOPES, help="scope; repeat for several; all by default")
+    create.add_argument("--expires-days", type=float, help="days until expiry; never by default")
+    commands.add_parser("list", help="list all keys without their secrets")
+    rotate = commands.add_parser(
+        "rotate", help="replace a key with a new one; the old key expires after a grace period"
+    )
     rotate.add_argument("id")
-    rotate.add_argument("--grace-hours", type=float, default=24.0, help="so long the old one still works (24)")
-    revoke = commands.add_parser("revoke", help="end a key at once")
+    rotate.add_argument("--grace-hours", type=float, default=24.0, help="hours until the old key expires (default 24)")
+    revoke = commands.add_parser("revoke", help="revoke a key immediately")
     revoke.add_argument("id")
 
 
 def main(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run one; the exit status is 1 when it cannot be done."""
+    """Run a subcommand; exit status 1 on failure."""
     engine = make_engine(settings.database)
     try:
         if arguments.action == "list":
@@ -45,7 +49,7 @@ def main(arguments: argparse.Namespace, settings: Settings) -> int:
         with unit_of_work(engine) as session:
             if arguments.action == "revoke":
                 key = api_keys.revoke(session, arguments.id)
-                print(f"{key.id} is revoked")
+                print(f"{key.id} revoked")
                 return 0
             sealing = keyring.load(settings)
             if arguments.action == "rotate":
@@ -59,7 +63,7 @@ def main(arguments: argparse.Namespace, settings: Settings) -> int:
                     scopes=cast(list[Scope], arguments.scope or SCOPES),
                     expires_in_s=arguments.expires_days * DAY_S if arguments.expires_days else None,
                 )
-        print(f"key {made.id} of tenant {made.tenant}; it is shown this once:", file=sys.stderr)
+        print(f"key {made.id} of tenant {made.tenant}; it is not shown again:", file=sys.stderr)
         print(text)
     except (NotFound, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`python -m api`: one API process, logging as the settings say."""
+"""Entry point `python -m api`: one API process."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from store import logs
 from store.settings import Settings
 
 GRACE_S = 3
-"""Event streams would hold a stopping process open for ever."""
+"""Time for open requests after a signal; event streams would keep the process alive indefinitely."""
 
 
 def main() -> int:
-    """Serve until a signal comes."""
+    """Serve until a signal arrives."""
     parser = argparse.ArgumentParser(prog="python -m api", description="Serve the API.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
@@ -30,7 +30,7 @@ def main() -> int:
         port=arguments.port,
         http=connection.bounded(settings.request_wait_s),
         log_config=None,
-        access_log=False,  # `api.http.middleware` tells of every request, with its id
+        access_log=False,  # `api.http.middleware` logs every request with its id
         timeout_graceful_shutdown=GRACE_S,
     )
     return 0

@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: every route names the scope it needs, and is given a caller bound to one tenant."""
+"""Authentication and authorisation: each route declares a scope and receives a caller bound to one tenant."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from store.tenants import DEFAULT
 
 @dataclass(frozen=True)
 class Caller:
-    """A request's tenant, and its way to the database."""
+    """The tenant of a request, with transactions that are limited to it."""
 
     service: Service
     grant: Grant
@@ -56,16 +56,16 @@ def _grant(
     service.limits.count_request(caller.tenant)
     for scope in scopes.scopes:
         if not caller.grant.allows(scope):  # type: ignore[arg-type]
-            raise Forbidden("missing_scope", f"this key lacks the scope {scope}; use one that has it")
+            raise Forbidden("missing_scope", f"this API key lacks the scope {scope}; use a key that has it")
     request.state.caller = caller
     return caller
 
 
 async def recognise(request: Request, service: Service) -> None:
-    """Identify the caller of a request before its body is read; the route checks the scope later.
+    """Identify the caller of a request before its body is read; the route checks the scope afterwards.
 
     Raises:
-        Unauthenticated: there is no valid key.
+        Unauthenticated: the request has no valid key.
         Forbidden: the service runs without keys, and the request comes from another machine.
     """
     request.state.grant = await run_in_threadpool(_identify, request, service, await _bearer(request))
@@ -74,15 +74,17 @@ async def recognise(request: Request, service: Service) -> None:
 def _identify(request: Request, service: Service, credentials: HTTPAuthorizationCredentials | None) -> Grant:
     if not service.settings.auth:
         if not _over_loopback(request):
-            raise Forbidden("loopback_only", "without API keys the service answers on its own machine only")
+            raise Forbidden("loopback_only", "a service with UNIAPL_AUTH=false accepts requests over loopback only")
         return Grant(DEFAULT, "none", EVERYTHING)
     if credentials is None:
-        raise Unauthenticated("send an API key as `Authorization: Bearer …`; `uniapl admin keys create` makes one")
+        raise Unauthenticated(
+            "no API key; send one as `Authorization: Bearer …` (`uniapl admin keys create` creates one)"
+        )
     try:
         with reading(service.engine) as session:
             return api_keys.authenticate(session, service.secret_key, credentials.credentials)
     except InvalidKey as error:
-        raise Unauthenticated(f"{error}; send another as `Authorization: Bearer …`") from None
+        raise Unauthenticated(f"{error}; send another key as `Authorization: Bearer …`") from None
 
 
 def _grant_metrics(
@@ -91,7 +93,7 @@ def _grant_metrics(
     scopes: SecurityScopes,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Service:
-    """As any route, or with the token of `metrics_token_file`, which is nobody's key."""
+    """Authorise by a key as on any route, or by the token of `metrics_token_file`, which is no API key."""
     file = service.settings.metrics_token_file
     if file is not None and credentials is not None:
         given, expected = credentials.credentials.encode(), read_secret(file).encode()
@@ -101,7 +103,7 @@ def _grant_metrics(
 
 
 def _over_loopback(request: Request) -> bool:
-    """Whether the connection was accepted at a loopback address, whatever its headers say."""
+    """Whether the connection was accepted at a loopback address; headers can be forged and are ignored."""
     address = (request.scope.get("server") or ("", 0))[0]
     try:
         return ip_address(address).is_loopback

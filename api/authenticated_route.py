@@ -1,6 +1,6 @@
-"""Routes that know their caller before they read a body.
+"""Routes that authenticate the caller before they read the body.
 
-FastAPI reads the body of a request, as long as it is, before it runs a dependency; so the key cannot be checked there.
+FastAPI reads the whole body before it runs dependencies, so a dependency would check the key too late.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from api.deps import Service
 from api.http import body
 
 STREAMED = {("POST", "/datasets"), ("PATCH", "/uploads/{upload_id}"), ("POST", "/v1/files")}
-"""Where bodies may be long; the routes there read them piece by piece, and bound them."""
+"""Routes that stream and limit their bodies themselves."""
 _WITHOUT_BODY = ("GET", "HEAD", "DELETE")
-"""Methods of which no route reads a body."""
+"""Methods whose routes read no body."""
 
 
 class AuthenticatedRoute(APIRoute):
-    """A route that answers 401 before a byte of the body is read, and 408 when the body does not come in time."""
+    """A route that answers 401 before it reads the body, and 408 where the body does not arrive in time."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """What handles a request of this route."""
+        """The handler of this route's requests."""
         handle = super().get_route_handler()
 
         async def authenticated(request: Request) -> Response:
@@ -40,7 +40,7 @@ class AuthenticatedRoute(APIRoute):
 
 
 async def _bounded(request: Request, service: Service, streamed: bool) -> Request:
-    """The same request with a body that is bounded in time, and in memory too where it is not streamed."""
+    """The same request with limits of its body: time, and also length where it is not streamed."""
     wait_s = service.settings.request_wait_s
     if streamed:
         return Request(request.scope, body.Patient(request.receive, wait_s, body.UPLOAD_BYTES_PER_S))

@@ -1,7 +1,7 @@
-"""What routes are given: settings, the database, the job notifier.
+"""Dependencies of routes: the objects that one API process holds.
 
-A route opens and ends its transaction itself, in one thread. As a dependency, a session would be closed in whatever
-thread is free next; when requests that wait for a lock or a connection have taken them all, its holder never gets one.
+A route opens and ends its transaction itself, in one thread. A session as a dependency would be closed in another
+thread of the pool; where requests that wait for its lock occupy every thread, it would never be closed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from store.settings import Settings
 
 @dataclass(frozen=True)
 class Service:
-    """What one API process holds for its whole life."""
+    """The objects of one API process, from its start to its end."""
 
     settings: Settings
     engine: Engine
@@ -38,7 +38,7 @@ class Service:
 
 
 async def get_service(request: Request) -> Service:
-    """The process's own. Not for a thread of its own: there and back costs more than what is done."""
+    """The service of this process. Async, since a switch to a thread would cost more than the lookup."""
     service: Service = request.app.state.service
     return service
 
@@ -46,5 +46,5 @@ async def get_service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(get_service)]
 
 
-After = Annotated[str | None, Query(description="Id of the last item of the page before.")]
+After = Annotated[str | None, Query(description="Id of the last item of the previous page.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items per page.")]

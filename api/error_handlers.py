@@ -1,4 +1,4 @@
-"""Exception handlers: every error that a route raises, as a problem response."""
+"""Exception handlers: problem responses for the errors that routes raise."""
 
 from __future__ import annotations
 
@@ -48,13 +48,15 @@ def _invalid_request(request: Request, error: RequestValidationError) -> JSONRes
 
 def _invalid_dataset(_: Request, error: InvalidDataset) -> JSONResponse:
     lines = [{name: value for name, value in asdict(line).items() if value is not None} for line in error.problems]
-    detail = f"{error}; nothing was stored, mend the lines listed in `errors` and send it again"
+    detail = f"{error}; nothing was stored. Fix the lines listed in `errors` and upload again."
     return problem(422, "invalid_dataset", detail, errors=lines)
 
 
 def _cannot_be_stored(request: Request, error: DataError) -> JSONResponse:
     logger.warning("%s %s: %s", request.method, request.url.path, error.orig)
-    return problem(422, "invalid_request", "no text may contain NUL, and no number be beyond 64 bits")
+    return problem(
+        422, "invalid_request", "the request has a text with a NUL character or a number beyond 64 bits; remove it"
+    )
 
 
 def _unauthenticated(_: Request, error: Unauthenticated) -> JSONResponse:
@@ -90,7 +92,9 @@ def _limit_reached(_: Request, error: LimitReached) -> JSONResponse:
 
 
 def _disconnected(_: Request, __: ClientDisconnect) -> JSONResponse:
-    return problem(400, "client_disconnected", "the request broke off")  # for the log: the connection is gone
+    return problem(
+        400, "client_disconnected", "the client closed the connection"
+    )  # for the log: there is no connection to answer on
 
 
 def _http(_: Request, error: HTTPException) -> JSONResponse:
@@ -100,12 +104,16 @@ def _http(_: Request, error: HTTPException) -> JSONResponse:
 
 def _database_unavailable(_: Request, error: SQLAlchemyError) -> JSONResponse:
     logger.error("the database failed: %s", getattr(error, "orig", error))
-    return problem(503, "database_unavailable", "the database does not answer; try again", headers={"retry-after": "5"})
+    return problem(
+        503, "database_unavailable", "the database does not respond; try again later", headers={"retry-after": "5"}
+    )
 
 
 def _storage_unavailable(_: Request, error: StorageUnavailable) -> JSONResponse:
     logger.error("%s", error)
-    return problem(503, "storage_unavailable", "the bucket does not answer; try again", headers={"retry-after": "5"})
+    return problem(
+        503, "storage_unavailable", "the bucket does not respond; try again later", headers={"retry-after": "5"}
+    )
 
 
 HANDLERS: dict[type[Exception], Callable[..., JSONResponse]] = {

@@ -1,4 +1,4 @@
-"""The example specs of the OpenAPI document: one per mode, read from `examples/`."""
+"""Example specs of the OpenAPI document, one per mode, read from `examples/`."""
 
 from __future__ import annotations
 

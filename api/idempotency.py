@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: the same POST again is answered as the first time, and does nothing more."""
+"""`Idempotency-Key`: a repeated POST gets the response of the first one and has no further effect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REPLAYED = "idempotency-replayed"
 
 @dataclass(frozen=True)
 class Once:
-    """One request, and the key under which it is done once."""
+    """One request and its idempotency key."""
 
     key: str | None
     request: str
@@ -30,9 +30,9 @@ class Once:
     response: Response
 
     def answer(self, caller: Caller, model: type[T], effect: Callable[[Session], T]) -> T:
-        """The effect's answer, or the earlier answer to an equal request.
+        """The effect's response, or the stored response of an equal request.
 
-        Effect and answer are one transaction: an effect that fails leaves nothing, and its key is free again.
+        Effect and response are one transaction: an effect that fails stores nothing, and its key can be reused.
 
         Raises:
             Conflict: the key was used for another request.
@@ -41,7 +41,7 @@ class Once:
             return self.within(session, model, effect)
 
     def within(self, session: Session, model: type[T], effect: Callable[[Session], T]) -> T:
-        """The same in a transaction of the caller's."""
+        """As `answer`, in the caller's transaction."""
         if self.key is None:
             return effect(session)
         known = idempotency.find(session, self.key, self.request)
@@ -53,7 +53,7 @@ class Once:
         return made
 
     def with_body(self, *parts: str) -> Once:
-        """The same key for a request whose body is described by these, since it cannot be held in memory."""
+        """The same key for a request whose body is too large for memory; `parts` identify it."""
         return Once(self.key, hashlib.sha256("\0".join((self.request, *parts)).encode()).hexdigest(), self.response)
 
 
@@ -62,7 +62,7 @@ IdempotencyKey = Annotated[
     Header(
         min_length=1,
         max_length=255,
-        description="Any text of yours. The same request with the same key is done once; answers are kept for 7 days.",
+        description="Any unique text. Equal requests with one key take effect once; responses are kept for 7 days.",
     ),
 ]
 
@@ -73,9 +73,9 @@ async def _of_body(request: Request, response: Response, idempotency_key: Idempo
 
 
 def replayed(request: Request) -> JSONResponse | None:
-    """The stored answer to a request that would be refused today: its model is gone, or its body is of a newer release.
+    """The stored response of a request that fails today: its model was removed, or its body is of a newer release.
 
-    `None` where there is none, or the route is asked without a key of this kind.
+    `None` where none is stored, or the request has no idempotency key.
     """
     caller, once = (getattr(request.state, name, None) for name in ("caller", "once"))
     if not isinstance(caller, Caller) or not isinstance(once, Once) or once.key is None:
@@ -105,4 +105,4 @@ def _fingerprint(request: Request, body: bytes) -> str:
 
 OnceDep = Annotated[Once, Depends(_of_body)]
 OnceStreamed = Annotated[Once, Depends(_of_stream)]
-"""For routes that read the body as a stream; they add what they have read with `with_body`."""
+"""For routes that stream the body; they add its identity with `with_body`."""

@@ -19,6 +19,7 @@ from api.event_feed import EventFeed
 from api.http.middleware import PAGES, RequestMiddleware
 from api.http.rate_limits import Limits
 from api.openai import files, fine_tuning
+from api.openapi_document import DESCRIPTION, TAGS, operation_id, use_sdk_names
 from api.routes import checkpoints, datasets, estimates, jobs, secrets, service, uploads
 from api.worker_cache import WorkerCache
 from store.access import keyring
@@ -29,15 +30,6 @@ from store.model_registry import Registry
 from store.settings import Settings
 from uniapl import tracing
 
-DESCRIPTION = """
-Post-train language models with Unified Adversarial Preference Learning: every step mixes teacher demonstrations and
-on-policy rollouts in one gradient, `L = alpha·L_SFT + (1 - alpha)·L_GRPO + lambda_adv·L_ADV`.
-
-Upload a dataset, `POST /jobs` with a spec, follow `/jobs/{id}/events`, take the files of a checkpoint. Errors are
-`application/problem+json` with OpenAI's `error` member inside.
-"""
-
-
 ROUTERS = (estimates, jobs, datasets, uploads, checkpoints, secrets, fine_tuning, files, service)
 
 
@@ -47,9 +39,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="UniAPL",
         version=version("uniapl"),
         description=DESCRIPTION,
+        openapi_tags=TAGS,
+        generate_unique_id_function=operation_id,
+        separate_input_output_schemas=False,
         lifespan=partial(_lifespan, settings or Settings()),
         static_url=f"{PAGES[0]}/assets",
     )
+    use_sdk_names(app)
     error_handlers.install(app)
     app.add_middleware(RequestMiddleware)
     for module in ROUTERS:

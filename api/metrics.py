@@ -1,6 +1,6 @@
-"""`/metrics` for Prometheus: of the service, read from the database when it is scraped; of this process, its requests.
+"""Prometheus metrics: the service's, read from the database at each scrape, and the requests of this process.
 
-Labels have few values: routes as the API declares them, never a path, and neither tenants nor jobs.
+Labels have few values: a route as declared, never a path; no tenant and no job.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from store.jobs.stats import ServiceStats
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _requests = Histogram(
     "uniapl_api_request_seconds",
-    "Until an answer begins, by route.",
+    "Time until a response begins, by route.",
     ["method", "route", "status"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
     registry=None,
@@ -26,13 +26,13 @@ _requests = Histogram(
 
 
 def count_request(method: str, route: str | None, status: int, seconds: float) -> None:
-    """One request whose answer begins.
+    """Count one request when its response begins.
 
     Args:
-        method: as it was sent; what is no method of ours counts as one.
-        route: as declared, `/jobs/{job_id}`; none where no route was reached.
-        status: of the answer; its hundreds are counted.
-        seconds: since the request came.
+        method: of the request; unsupported methods are counted together.
+        route: as declared, `/jobs/{job_id}`; none where no route matched.
+        status: of the response; counted by its first digit.
+        seconds: since the request began.
     """
     known = method if method in METHODS else "other"
     _requests.labels(known, route or "none", f"{status // 100}xx").observe(seconds)
@@ -52,8 +52,8 @@ class _Disk(Collector):
 
     def collect(self) -> Iterator[Metric]:
         usage = shutil.disk_usage(self._folder)
-        yield GaugeMetricFamily("uniapl_data_free_bytes", "Free where the data folder is.", usage.free)
-        yield GaugeMetricFamily("uniapl_data_size_bytes", "Of the disk where the data folder is.", usage.total)
+        yield GaugeMetricFamily("uniapl_data_free_bytes", "Free space of the disk of the data folder.", usage.free)
+        yield GaugeMetricFamily("uniapl_data_size_bytes", "Size of the disk of the data folder.", usage.total)
 
 
 class _ServiceStats(Collector):
@@ -67,17 +67,17 @@ class _ServiceStats(Collector):
             jobs.add_metric([state], count)
         yield jobs
         yield GaugeMetricFamily(
-            "uniapl_queue_age_seconds", "Age of the oldest queued job; 0 when none waits.", stats.queue_age_s
+            "uniapl_queue_age_seconds", "Age of the oldest queued job; 0 when none is queued.", stats.queue_age_s
         )
+        yield GaugeMetricFamily("uniapl_expired_leases", "Active jobs whose lease has expired.", stats.expired_leases)
         yield GaugeMetricFamily(
-            "uniapl_expired_leases", "Active jobs whose holder has been silent for too long.", stats.expired_leases
+            "uniapl_oldest_expired_lease_seconds",
+            "Time since the earliest expired lease expired.",
+            stats.oldest_lease_s,
         )
-        yield GaugeMetricFamily(
-            "uniapl_oldest_expired_lease_seconds", "Since the most overdue lease ran out.", stats.oldest_lease_s
-        )
-        ended = CounterMetricFamily("uniapl_attempts_ended", "Attempts that ended, by how.", labels=["how"])
+        ended = CounterMetricFamily("uniapl_attempts_ended", "Ended attempts by outcome.", labels=["how"])
         for how, count in stats.attempts.items():
             ended.add_metric([how], count)
         yield ended
-        yield CounterMetricFamily("uniapl_claims", "Claims that were granted.", stats.fences)
+        yield CounterMetricFamily("uniapl_claims", "Granted claims.", stats.fences)
         yield GaugeMetricFamily("uniapl_steps", "Policy updates of all jobs.", stats.steps)

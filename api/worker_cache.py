@@ -1,4 +1,4 @@
-"""The workers that are alive, as every POST is measured against them."""
+"""A cache of the live workers, whose memory every new job is compared with."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from store import workers
 from store.db import reading
 from uniapl.spec.estimate import Hardware
 
-LOOK_S = 1.0
-"""So long what was seen is good enough: a worker counts as alive for minutes after it was last heard of."""
+MAX_AGE_S = 1.0
+"""Age at which a snapshot is replaced; a worker counts as alive for minutes after its last report."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was seen."""
+    """The live workers at one time."""
 
     hardware: Sequence[Hardware] = ()
-    """What each worker runs on, newest first."""
+    """Hardware of each worker, newest first."""
     fitting: set[str] = field(default_factory=set)
-    """Jobs that were found to fit since, by whatever text `api.admission.estimate` knows them by."""
+    """Keys of jobs that fit this hardware; `api.admission.estimate` computes them."""
 
 
 class WorkerCache:
-    """One look at the database for all requests of a second."""
+    """One query for all requests of a second."""
 
     def __init__(self, engine: Engine, lease_s: float) -> None:
         """
@@ -39,15 +39,15 @@ class WorkerCache:
         """
         self._engine, self._lease_s = engine, lease_s
         self._lock = threading.Lock()
-        self._seen = Snapshot()
-        self._looked_at = -math.inf
+        self._snapshot = Snapshot()
+        self._taken_at = -math.inf
 
     def get(self) -> Snapshot:
-        """The newest."""
-        with self._lock:  # who comes meanwhile waits for the one look
-            if time.monotonic() - self._looked_at >= LOOK_S:
+        """The current snapshot."""
+        with self._lock:  # concurrent requests wait for one query
+            if time.monotonic() - self._taken_at >= MAX_AGE_S:
                 with reading(self._engine) as session:
                     alive = workers.alive(session, self._lease_s)
-                self._seen = Snapshot([Hardware.model_validate(row) for row in alive])
-                self._looked_at = time.monotonic()
-            return self._seen
+                self._snapshot = Snapshot([Hardware.model_validate(row) for row in alive])
+                self._taken_at = time.monotonic()
+            return self._snapshot

@@ -1,8 +1,8 @@
-"""`make bench-api`: POST /jobs at 50 a second, GET /jobs/{id}, and 1,000 readers of event streams.
+"""Load test of the API (`make bench-api`): POST /jobs at 50 per second, GET /jobs/{id}, 1,000 event stream readers.
 
-An API on a real Postgres and a real Redis, without a worker: as many processes as cores for the requests, one for the
-streams. Requests are sent when they are due, whether or not those before have been answered, and their time counts from
-then. Prints a table and one JSON line; the status is 1 when a job or an event is lost.
+An API on a real Postgres and a real Redis, without a worker: two processes by default for the requests, one for the
+streams. Requests are sent at fixed times, independent of earlier responses, and latencies are measured from those
+times. The output is a table and one JSON line; the exit status is 1 if a job or an event is lost.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from worker.hardware import facts
 
 WARM_S = 5
 RATE = 50
-"""POST a second."""
+"""POST requests per second."""
 GET_RATE = 50
 JOBS, EVENTS, EVERY_S = 10, 40, 0.5
-"""Streams: of so many jobs, so many events each, one of each job so often."""
+"""Streams: number of jobs, events per job, interval between the events of a job in seconds."""
 BEFORE = 2
-"""Events that each job has when its stream is opened: queued, starting."""
+"""Events of each job at the start of its streams: queued, starting."""
 OPEN_FILES = 20_000
 STUDENT, ROWS = "SmolLM2-135M-Instruct", Path("examples/data/train.jsonl")
 
@@ -50,7 +50,7 @@ Row = dict[str, float | int | str]
 
 
 async def post_jobs(http: Connections, dataset: str, seconds: float, made: list[str]) -> list[float]:
-    """Queue jobs; their ids are added to `made`."""
+    """Submit jobs; their ids are appended to `made`."""
     spec = {"student": STUDENT, "dataset_mix": [{"dataset": dataset}]}
 
     async def ask(number: int) -> None:
@@ -61,7 +61,7 @@ async def post_jobs(http: Connections, dataset: str, seconds: float, made: list[
 
 
 async def get_jobs(http: Connections, known: Sequence[str], seconds: float) -> list[float]:
-    """Look jobs up, any of them."""
+    """Request random jobs."""
     draw = random.Random(0)
 
     async def ask(_: int) -> None:
@@ -71,7 +71,7 @@ async def get_jobs(http: Connections, known: Sequence[str], seconds: float) -> l
 
 
 async def read_stream(api: Api, job_id: str, expected: int, late: list[float], opened: asyncio.Semaphore) -> bool:
-    """Follow a job until `expected` events have come; whether they came in order and without a gap."""
+    """Read `expected` events of a job; return whether they arrived in order and without gaps."""
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
     head = f"GET /jobs/{job_id}/events HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n"
     writer.write((head + f"authorization: {api.headers['authorization']}\r\n\r\n").encode())
@@ -93,7 +93,7 @@ async def read_stream(api: Api, job_id: str, expected: int, late: list[float], o
 
 
 async def stream(api: Api, readers: int, followed: Sequence[str]) -> tuple[int, list[float]]:
-    """Many readers; returns how many missed something, and how late each event came, in seconds."""
+    """Run the readers; return the number of incomplete streams, and the delay of each event in seconds."""
     engine = make_engine(api.settings.database)
     granted = []
     for job_id in followed:
@@ -138,9 +138,9 @@ def _row(what: str, api: Api, took: Sequence[float], lost: int) -> Row:
 
 
 async def ask(api: Api, seconds: float) -> tuple[list[Row], list[str]]:
-    """POST and GET; also returns the ids of the jobs."""
+    """Measure POST and GET; also return the ids of the jobs."""
     engine = make_engine(api.settings.database)
-    with unit_of_work(engine) as session:  # a job is measured against the workers that are alive
+    with unit_of_work(engine) as session:  # admission compares a job with the live workers
         workers.report(session, "benchmark", facts(api.settings), api.settings.lease_s)
     dataset = api.http.post("/datasets", content=ROWS.read_bytes()).json()["id"]
     made: list[str] = []
@@ -159,40 +159,40 @@ async def ask(api: Api, seconds: float) -> tuple[list[Row], list[str]]:
 
 
 async def follow(api: Api, readers: int, made: Sequence[str]) -> Row:
-    """Event streams."""
+    """Measure event streams."""
     missed, late = await stream(api, readers, made[:JOBS])
     return _row(f"events to {readers} readers, {JOBS / EVERY_S:.0f} events/s", api, late, missed)
 
 
 def main() -> int:
-    """Measure, and print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--readers", type=int, default=1000)
-    parser.add_argument("--processes", type=int, default=2, help="of the API, while it answers POST and GET")
+    parser.add_argument("--seconds", type=float, default=60, help="duration of the POST load")
+    parser.add_argument("--readers", type=int, default=1000, help="concurrent event streams")
+    parser.add_argument("--processes", type=int, default=2, help="API processes during POST and GET")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     taken, ticks = stolen()
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
         folder = Path(place)
-        os.chmod(folder, 0o755)  # Postgres runs as a user of its own
+        os.chmod(folder, 0o755)  # Postgres runs as another user
         settings = {**_servers(folder, stack), "UNIAPL_TENANT_STREAMS": str(options.readers)}
         with closing(Api(folder / "data", settings, options.processes)) as api:
             rows, made = asyncio.run(ask(api, options.seconds))
         with closing(Api(folder / "data", settings)) as api:
             rows.append(asyncio.run(follow(api, options.readers, made)))
-    print("| what | processes | n | p50, ms | p99, ms | max, ms | lost |\n|---|---:|---:|---:|---:|---:|---:|")
+    print("| measurement | processes | n | p50, ms | p99, ms | max, ms | lost |\n|---|---:|---:|---:|---:|---:|---:|")
     for row in rows:
         print("| " + " | ".join(str(value) for value in row.values()) + " |")
     taken, ticks = stolen()[0] - taken, stolen()[1] - ticks
-    print(f"other machines took {taken / ticks:.1%} of the processors' time")
+    print(f"steal time: {taken / ticks:.1%} of the CPU time")
     found = {"date": date.today().isoformat(), "cores": os.cpu_count(), "stolen": taken / ticks, "rows": rows}
     print(json.dumps(found))
     return 1 if any(row["lost"] for row in rows) else 0
 
 
 def _servers(folder: Path, stack: ExitStack) -> dict[str, str]:
-    """A Postgres and a Redis; returns the settings of an API that uses them."""
+    """Start Postgres and Redis; return the settings of an API that uses them."""
     postgres, redis = Postgres(folder / "postgres"), Redis(folder)
     for server in (postgres, redis):
         stack.callback(server.kill)

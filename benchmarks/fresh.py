@@ -1,4 +1,4 @@
-"""Measuring in fresh processes, one after the other: A B B A, so that a machine that tires does so for both."""
+"""Measurement in fresh processes in the order A B B A, so that a slowdown of the machine affects both sides."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from typing import Any
 
 MODEL = Path("data/models/smollm2-135m-instruct")
 TOLERANCE = 1e-4
-"""Largest relative difference of two gradients' norms."""
+"""Maximum relative difference of gradient norms."""
 
 Result = dict[str, Any]
 
 
 def child(module: str, *arguments: object, threads: int, python: str | Path = sys.executable) -> Result:
-    """What `python -m module arguments` prints as its last line, as JSON.
+    """Run `python -m module arguments` and return its last output line, parsed as JSON.
 
     Args:
-        threads: that torch computes with.
-        python: interpreter, of this environment or another.
+        threads: number of torch threads.
+        python: interpreter of this or another environment.
     """
     command = [str(python), "-m", module, *map(str, arguments)]
     environment = os.environ | {
@@ -46,7 +46,7 @@ def child(module: str, *arguments: object, threads: int, python: str | Path = sy
 
 
 def alternate(kinds: Sequence[str], run: Callable[[str], Result]) -> dict[str, list[Result]]:
-    """Each kind twice: in their order, then in the reverse."""
+    """Run each kind twice: in the given order, then in reverse."""
     runs: dict[str, list[Result]] = {kind: [] for kind in kinds}
     for kind in (*kinds, *reversed(kinds)):
         runs[kind].append(run(kind))
@@ -54,7 +54,7 @@ def alternate(kinds: Sequence[str], run: Callable[[str], Result]) -> dict[str, l
 
 
 class Steps:
-    """Times of a process's steps, the first of which warms up and is not counted."""
+    """Wall and CPU times of the steps of a process, without the first, which is a warm-up."""
 
     def __init__(self) -> None:
         self._wall: list[float] = []
@@ -62,63 +62,63 @@ class Steps:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Measure what is done within."""
+        """Measure the block as one step."""
         self.begin()
         yield
         self.end()
 
     def begin(self) -> None:
-        """A step begins."""
+        """Start of a step."""
         self._started = time.perf_counter(), time.process_time()
 
     def end(self) -> None:
-        """It is over."""
+        """End of a step."""
         wall, cpu = self._started
         self._wall.append(time.perf_counter() - wall)
         self._cpu.append(time.process_time() - cpu)
 
     def result(self, **more: Any) -> Result:
-        """Seconds of wall and of CPU by step, the peak of resident memory, and what else there is to tell."""
+        """Wall and CPU seconds per step, peak resident memory in bytes, and additional entries."""
         return {"wall_s": self._wall[1:], "cpu_s": self._cpu[1:], "rss": peak(), **more}
 
 
 def peak() -> int:
-    """Highest resident memory of this process so far, in bytes."""
+    """Peak resident memory of this process, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def median(runs: Sequence[Result], key: str) -> float:
-    """Over the steps of all runs."""
+    """Median over the steps of all runs."""
     return statistics.median(value for run in runs for value in run[key])
 
 
 def require_agreement(norms: dict[str, list[float]], what: str) -> float:
-    """The largest relative difference of the gradients' norms, step by step.
+    """Maximum relative difference of the gradient norms over all steps.
 
     Args:
-        norms: of the steps of one run, by its name.
-        what: was measured; for the message.
+        norms: gradient norms per step, by name of the run.
+        what: name of the measurement, for the message.
 
     Raises:
-        SystemExit: it is more than `TOLERANCE`, or a norm is not finite: no speed is told.
+        SystemExit: it exceeds `TOLERANCE`, or a norm is not finite; the speeds are then not comparable.
     """
     by_step = list(zip(*norms.values(), strict=True))
-    finite = all(math.isfinite(norm) for step in by_step for norm in step)  # the largest of some may hide a NaN
+    finite = all(math.isfinite(norm) for step in by_step for norm in step)  # max() may ignore a NaN
     difference = max(max(step) / min(step) - 1 for step in by_step)
     if not (finite and difference <= TOLERANCE):
-        sys.exit(f"{what}: the gradients disagree, so no speed is told: their norms are {norms}")
+        sys.exit(f"{what}: the gradient norms differ, so the speeds are not comparable: {norms}")
     return difference
 
 
 def require_agreement_of_runs(runs: dict[str, list[Result]], what: str) -> float:
-    """The same for each run of each kind."""
+    """`require_agreement` over all runs of all kinds."""
     return require_agreement(
         {f"{kind} {i}": run["grad_norms"] for kind in runs for i, run in enumerate(runs[kind])}, what
     )
 
 
 def conditions(threads: int) -> Result:
-    """When, where and with what it was measured."""
+    """Date, machine, threads, load and package versions of a measurement."""
     return {
         "date": date.today().isoformat(),
         "machine": platform.machine(),

@@ -1,4 +1,4 @@
-"""Requests at a set rate, by a client that takes little of the processor it shares with the server."""
+"""Load generator with a fixed request rate and low CPU use."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 GIVEN_UP_S = 2.0
-"""Sooner than the server closes a connection that nobody uses."""
+"""Idle time after which a connection is discarded, in seconds; less than the server's keep-alive timeout."""
 
 
 class Connections:
-    """HTTP/1.1 to one server: as many connections as there are requests at a time, kept for the next ones."""
+    """HTTP/1.1 connection pool to one server, without a limit."""
 
     def __init__(self, port: int, headers: dict[str, str]) -> None:
         self._port = port
@@ -23,10 +23,10 @@ class Connections:
         self._free: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def ask(self, method: str, path: str, body: Any = None, headers: str = "") -> Any:
-        """The answer's JSON.
+        """Send a request; return the JSON of the response.
 
         Raises:
-            RuntimeError: the status is not that of success.
+            RuntimeError: the status is not 2xx.
         """
         content = b"" if body is None else json.dumps(body).encode()
         head = f"{method} {path} HTTP/1.1\r\n{self._head}{headers}content-length: {len(content)}\r\n"
@@ -50,15 +50,15 @@ class Connections:
 
 
 def stolen() -> tuple[int, int]:
-    """Ticks since the start that other machines on the same host took from this one's processors, and ticks of all."""
+    """Steal time of this machine's processors and total time since boot, in ticks."""
     ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return ticks[7], sum(ticks)
 
 
 async def at_rate(rate: float, seconds: float, ask: Callable[[int], Awaitable[None]]) -> list[float]:
-    """Call `ask` so often, on time; returns how long each took from when it was due, in seconds."""
+    """Call `ask` at a fixed rate; return the seconds from each scheduled time to completion."""
     gc.collect()
-    gc.freeze()  # a pause of ours would count as the server's
+    gc.freeze()  # a garbage collection here would count as response time
     started, took = time.perf_counter(), []
 
     async def one(number: int) -> None:

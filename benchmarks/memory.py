@@ -1,7 +1,7 @@
-"""The estimate of memory against measured peaks: `make bench-memory` prints the table of docs/estimate.md.
+"""Memory estimates compared with measured peaks (`make bench-memory`); prints the table of docs/estimate.md.
 
-Each run is `python -m uniapl train` for two steps on the bundled rows. Its peak is the kernel's own (VmHWM) of the
-trainer, plus that of the processes that verify answers.
+Each run is `python -m uniapl train` for two steps on the bundled rows. The peak is the kernel's VmHWM of the trainer
+plus that of the reward processes.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 SMALL = {"grpo.group_size": 2, "rollout.max_new_tokens": 16, "schedule.prompts_per_step": 2, "micro": 256}
-"""For the largest of the three."""
+"""Changes for the largest of the three models."""
 
 
 def run_config(student: Path, folder: Path, **changes: Any) -> RunConfig:
-    """A run of two steps with all three terms; `changes` by dotted field, `micro` for micro_batch_tokens."""
+    """A run of two steps with all three terms; `changes` by field path, with `micro` for micro_batch_tokens."""
     spec: dict[str, Any] = {
         "student": str(student),
         "dataset_mix": [{"dataset": str(ROWS)}],
@@ -98,7 +98,7 @@ def run_config(student: Path, folder: Path, **changes: Any) -> RunConfig:
 
 
 def estimated(run: RunConfig) -> Bytes:
-    """Total memory on a machine without GPU."""
+    """Estimated total memory on a machine without GPU."""
     spec = run.spec
     models = plan.read_models(spec, run.model_source, read_shape)
     files = [(run.dataset_path(e.dataset), len(ROWS.read_text().splitlines())) for e in spec.dataset_mix]
@@ -107,10 +107,10 @@ def estimated(run: RunConfig) -> Bytes:
 
 
 def measured(run: RunConfig) -> int:
-    """Train, and return the peak in bytes.
+    """Train, and return the peak memory in bytes.
 
     Raises:
-        RuntimeError: the run fails.
+        RuntimeError: the run failed.
     """
     folder = Path(run.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def measured(run: RunConfig) -> int:
         while trainer.poll() is None:
             for pid in [trainer.pid, *_children(trainer.pid)]:
                 if found := _peak(pid):
-                    peaks[pid] = found  # the newest: between fork and exec, a child shows its parent's
+                    peaks[pid] = found  # the latest value: between fork and exec, a child has its parent's
             time.sleep(POLL_S)
     if trainer.returncode != 0:
         raise RuntimeError((folder / "log").read_text())
@@ -138,7 +138,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _peak(pid: int) -> int:
-    """The most memory that a process has ever had resident, in bytes; 0 once it is gone."""
+    """Peak resident memory of a process, in bytes; 0 after its exit."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -147,7 +147,7 @@ def _peak(pid: int) -> int:
 
 
 def write_mid(folder: Path) -> Path:
-    """A Llama of 28 million random weights with SmolLM2's tokenizer; returns its folder."""
+    """Write a Llama with 28 million random weights and SmolLM2's tokenizer; return its folder."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -172,11 +172,11 @@ def write_mid(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Run them one after the other, and print a table."""
+    """Measure all runs sequentially and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
-    parser.add_argument("-k", default="", help="only runs whose name contains this")
+    parser.add_argument("-k", default="", help="only runs with this text in the name")
     wanted = parser.parse_args().k
-    print(f"{date.today()}\n\n| run | low | expected | high | measured | expected against measured |")
+    print(f"{date.today()}\n\n| run | low | expected | high | measured | expected vs. measured |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         students = {

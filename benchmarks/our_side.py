@@ -1,4 +1,4 @@
-"""Our updates on replayed rollouts, in a process of its own: `python -m benchmarks.our_side KIND LAYOUT STEPS CASE`."""
+"""UniAPL updates on replayed rollouts, as a child process: `python -m benchmarks.our_side KIND LAYOUT STEPS CASE`."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from uniapl.spec.job import JobSpec
 from uniapl.training.learner import Learner
 
 ALPHA = 0.1
-"""Weight of the teacher's answer in a unified step."""
+"""alpha of a unified step."""
 LAMBDA_ADV = 1e-3
 
 
 CHOSEN = "chosen"
-"""The layout that a run would choose; or else its kind."""
+"""Selects the layout that a run would choose; other values name a layout."""
 
 
 def measure(case: Case, *, unified: bool, layout: str, steps: int) -> Result:
-    """Times and gradients of updates; the first warms up, and tells each term's norm where there are several.
+    """Times and gradient norms of updates; the first, a warm-up, also measures the norm of each term if `unified`.
 
     Args:
-        case: what was sampled.
-        unified: imitate and compare too; L_GRPO alone otherwise.
+        case: the replayed rollouts.
+        unified: whether to include all three terms; otherwise only L_GRPO.
         layout: see `CHOSEN`.
-        steps: that are counted.
+        steps: number of measured steps.
     """
     policy = load_policy(ModelSource(path=str(MODEL)), torch.device("cpu"))
     if layout == CHOSEN:
@@ -61,7 +61,7 @@ def measure(case: Case, *, unified: bool, layout: str, steps: int) -> Result:
 
 
 def rollouts(case: Case, *, compared: bool) -> list[Sequence]:
-    """The group with its advantages, and coefficients where it is compared with the teacher."""
+    """The group with advantages, and with adversarial coefficients if `compared`."""
     (advantages,) = group_advantages(torch.tensor([case.rewards]), scale=True).tolist()
     draw = random.Random(2)
     return [
@@ -72,7 +72,7 @@ def rollouts(case: Case, *, compared: bool) -> list[Sequence]:
 
 @torch.no_grad()
 def sampled(policy: Policy, sequences: list[Sequence]) -> list[Sequence]:
-    """As if the policy had sampled them just now: TRL takes all importance ratios of a fresh rollout for 1."""
+    """The sequences with the policy's current log-probabilities, so that all importance ratios are 1, as in TRL."""
     found = {}
     for packed in pack(sequences, 4096, policy.pad_id, policy.device, policy.layout):
         logprobs, _ = completion_logprobs(policy.model, packed, temperature=1.0)

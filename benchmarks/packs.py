@@ -1,8 +1,8 @@
-"""`make bench-packs`: one update of SmolLM2-135M on one group, the prompt shared and not shared, both by this trainer.
+"""One update of SmolLM2-135M on one group with and without a shared prompt (`make bench-packs`).
 
-A group of 8 completions of spread lengths after a prompt of 24, 96 and 400 tokens, L_GRPO alone and all three terms
-with the teacher's answer. Each measurement is a fresh process, in the order A B B A. Prints a table and one JSON line;
-refuses to print a speed where the gradients' norms differ in any step.
+A group of 8 completions of different lengths for prompts of 24, 96 and 400 tokens, with L_GRPO alone and with all three
+terms. Each measurement is a fresh process, in the order A B B A. The output is a table and one JSON line; there is no
+output of speeds if the gradient norms differ in any step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KINDS = ("grpo", "unified")
 
 
 def compare(case: Case, kind: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Both layouts, in the order A B B A."""
+    """Measure both layouts in the order A B B A."""
     runs = alternate(LAYOUTS, lambda layout: ours(case, options, kind=kind, layout=layout))
     difference = require_agreement_of_runs(runs, f"{case}, {kind}")
     wall = {layout: median(runs[layout], "wall_s") for layout in LAYOUTS}
@@ -37,14 +37,14 @@ def compare(case: Case, kind: str, options: argparse.Namespace) -> dict[str, Any
 
 
 def main() -> None:
-    """Measure, print the table and the JSON line."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prompts", type=int, nargs="+", default=PROMPTS, help="their lengths in tokens")
-    parser.add_argument("--steps", type=int, default=2, help="updates measured in each process, after one that is not")
-    parser.add_argument("--threads", type=int, default=2, help="that torch computes with")
+    parser.add_argument("--prompts", type=int, nargs="+", default=PROMPTS, help="prompt lengths in tokens")
+    parser.add_argument("--steps", type=int, default=2, help="measured updates per process, after the warm-up")
+    parser.add_argument("--threads", type=int, default=2, help="torch threads")
     options = parser.parse_args()
-    told = conditions(options.threads)
-    print("| prompt | terms | plain | shared | ratio | peak RSS, plain / shared | gradient norms differ by |")
+    setup = conditions(options.threads)
+    print("| prompt | terms | plain | shared | ratio | peak RSS, plain / shared | difference of gradient norms |")
     print("|---:|---|---:|---:|---:|---:|---:|")
     rows = []
     for prompt, kind in itertools.product(options.prompts, KINDS):
@@ -56,7 +56,7 @@ def main() -> None:
             f"{rss['plain']:.2f} / {rss['trees']:.2f} GB | {row['grad_norm_difference']:.0e} |",
             flush=True,
         )
-    print(json.dumps({"benchmark": "packs", **told, "rows": rows}))
+    print(json.dumps({"benchmark": "packs", **setup, "rows": rows}))
 
 
 if __name__ == "__main__":

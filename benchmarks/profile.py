@@ -1,7 +1,7 @@
-"""`make bench-profile`: where the time of one update of SmolLM2-135M goes, by PyTorch's operators.
+"""Time profile of one update of SmolLM2-135M by PyTorch operators (`make bench-profile`).
 
-The cases of `make bench-train`, our side: a group of 8 completions of spread lengths, L_GRPO alone, the fourth update
-of a process. Prints a table and one JSON line.
+The UniAPL side of `make bench-train`: a group of 8 completions of different lengths, L_GRPO alone, the fourth update of
+a process. The output is a table and one JSON line.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ PARTS = {
     "activation functions": ("aten::silu", "aten::silu_backward"),
     "gradient's norm and AdamW": ("aten::linalg_vector_norm", "aten::_fused_adamw_", "aten::_foreach_norm"),
 }  # fmt: skip
-"""Operators by what they are for; everything else is `other`: norms, rotations, sums, copies, Python."""
+"""Operators by purpose; all others count as `other`: norms, rotary embeddings, sums, copies, Python."""
 WARM = 3
 
 
 def measure(prompt: int) -> dict[str, float]:
-    """Seconds of one update by part, on this process's threads, and of the whole."""
+    """Seconds of one update by part."""
     policy, obstacle = with_layout(load_policy(ModelSource(path=str(MODEL)), torch.device("cpu")))
     assert obstacle is None, obstacle
     spec = JobSpec.model_validate({"student": "s", "dataset_mix": [{"dataset": "d"}], "alpha": 0.0, "lambda_adv": 0.0})
@@ -54,7 +54,7 @@ def measure(prompt: int) -> dict[str, float]:
 
 
 def by_part(operators: Any) -> dict[str, float]:
-    """Seconds by part, most first."""
+    """Seconds by part, in descending order."""
     part_of = {name: part for part, names in PARTS.items() for name in names}
     seconds: Counter[str] = Counter()
     for operator in operators:
@@ -63,12 +63,12 @@ def by_part(operators: Any) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print the table and the JSON line."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prompts", type=int, nargs="+", default=(96, 400), help="their lengths in tokens")
-    parser.add_argument("--threads", type=int, default=2, help="that torch computes with")
+    parser.add_argument("--prompts", type=int, nargs="+", default=(96, 400), help="prompt lengths in tokens")
+    parser.add_argument("--threads", type=int, default=2, help="torch threads")
     options = parser.parse_args()
-    told = conditions(options.threads)
+    setup = conditions(options.threads)
     keep_freed_memory()
     torch.set_num_threads(options.threads)
     found = {prompt: measure(prompt) for prompt in options.prompts}
@@ -77,8 +77,8 @@ def main() -> None:
     for part in next(iter(found.values())):
         shares = (f"{parts[part]:.2f} s, {parts[part] / totals[p]:.0%}" for p, parts in found.items())
         print(f"| {part} | " + " | ".join(shares) + " |")
-    print("| all | " + " | ".join(f"{total:.2f} s" for total in totals.values()) + " |")
-    print(json.dumps({"benchmark": "profile", **told, "seconds": found}))
+    print("| total | " + " | ".join(f"{total:.2f} s" for total in totals.values()) + " |")
+    print(json.dumps({"benchmark": "profile", **setup, "seconds": found}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`make bench-reliability`: how long the service takes to notice and to heal, with the settings that it ships with.
+"""Failure detection and recovery times of the service with default settings (`make bench-reliability`).
 
-Real Postgres and Redis, the scripted trainer of `tests/faults` (5 steps a second, a checkpoint every 5 steps). Prints a
-table and one JSON line.
+Real Postgres and Redis, and the scripted trainer of `tests/faults` (5 steps per second, a checkpoint every 5 steps).
+The output is a table and one JSON line.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _moments = random.Random(0)
 
 
 def reclaim(cluster: Cluster) -> float:
-    """Seconds from the death of a worker to the next claim, another worker standing by."""
+    """Seconds from the death of a worker to the next claim by another worker."""
     job_id = cluster.submit(steps=2000)
     cluster.until(job_id, "running", step=7)
     holder = _holder(cluster, job_id)
@@ -49,7 +49,7 @@ def reclaim(cluster: Cluster) -> float:
 
 
 def cancel(cluster: Cluster) -> float:
-    """Seconds from the request to the row that says `cancelled`."""
+    """Seconds from the request to the state `cancelled`."""
     job_id = cluster.submit(steps=2000)
     cluster.until(job_id, "running", step=2)
     _any_moment()
@@ -60,7 +60,7 @@ def cancel(cluster: Cluster) -> float:
 
 
 def drain(cluster: Cluster) -> float:
-    """Seconds from SIGTERM until the worker is gone and its job queued."""
+    """Seconds from SIGTERM until the worker has exited and its job is queued."""
     job_id = cluster.submit(steps=2000)
     cluster.until(job_id, "running", step=2)
     holder = _holder(cluster, job_id)
@@ -76,7 +76,7 @@ def drain(cluster: Cluster) -> float:
 
 
 def lost_steps(cluster: Cluster) -> float:
-    """Steps made again after the trainer was killed at any moment between two checkpoints."""
+    """Steps repeated after the trainer was killed between two checkpoints."""
     job_id = cluster.submit(steps=2000)
     cluster.until(job_id, "running", step=7)
     _any_moment()
@@ -87,27 +87,28 @@ def lost_steps(cluster: Cluster) -> float:
 
 
 MEASURES: dict[str, tuple[str, Callable[[Cluster], float], int]] = {
-    "reclaim": ("worker killed, to the next claim (s)", reclaim, 3),
-    "cancel": ("cancel, to `cancelled` (s)", cancel, 50),
-    "drain": ("SIGTERM, to job queued and worker gone (s)", drain, 10),
-    "lost_steps": ("steps lost by a killed trainer, of 5 between checkpoints", lost_steps, 10),
+    "reclaim": ("worker killed to next claim (s)", reclaim, 3),
+    "cancel": ("cancel request to `cancelled` (s)", cancel, 50),
+    "drain": ("SIGTERM to job queued and worker exited (s)", drain, 10),
+    "lost_steps": ("steps lost by a killed trainer, with 5 between checkpoints", lost_steps, 10),
 }
 
 
 def main() -> int:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=MEASURES, action="append")
     chosen = parser.parse_args().only or list(MEASURES)
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="uniapl-bench-") as name:
-        os.chmod(name, 0o755)  # Postgres runs as a user of its own
+        os.chmod(name, 0o755)  # Postgres runs as another user
         with Cluster(Path(name), postgres=True, environment=DEFAULTS) as cluster:
             cluster.start_worker("worker-2")
             for key in chosen:
                 _, measure, times = MEASURES[key]
                 found[key] = [measure(cluster) for _ in range(times)]
                 print(f"{key}: {', '.join(f'{value:.1f}' for value in found[key])}", file=sys.stderr)
-    print("| what | n | median | p99 | max |\n|---|---:|---:|---:|---:|")
+    print("| measurement | n | median | p99 | max |\n|---|---:|---:|---:|---:|")
     for key, values in found.items():
         p99 = sorted(values)[min(len(values) - 1, int(0.99 * len(values)))]
         print(
@@ -118,7 +119,7 @@ def main() -> int:
 
 
 def _any_moment() -> None:
-    """Wait for up to five steps, so that not every run is struck at the same one."""
+    """Wait for up to five steps, so that the runs are interrupted at different steps."""
     time.sleep(_moments.uniform(0.0, 1.0))
 
 

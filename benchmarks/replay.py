@@ -1,4 +1,4 @@
-"""Rollouts that both sides of a comparison are given: random tokens, of set lengths, with set rewards."""
+"""Synthetic rollouts as input of both sides of a comparison: random tokens with fixed lengths and rewards."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 LENGTHS = {4: (86, 45, 30, 19), 8: (86, 70, 55, 45, 38, 30, 22, 14)}
-"""Tokens of a group's completions where they are spread: 45 on average."""
+"""Completion lengths of a group with different lengths, in tokens; 45 on average."""
 REFERENCE = 60
-"""Tokens of the teacher's answer."""
+"""Length of the teacher's answer in tokens."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Case:
     """One prompt, a group of completions, and the teacher's answer."""
 
     prompt: int
-    """Tokens."""
+    """Length of the prompt in tokens."""
     group: int
-    """Completions."""
+    """Number of completions."""
     lengths: str
     """`equal` or `spread`."""
 
@@ -28,12 +28,12 @@ class Case:
 
     @property
     def arguments(self) -> tuple[int, int, str]:
-        """Of a command line; see `parse`."""
+        """Command-line arguments; see `parse`."""
         return self.prompt, self.group, self.lengths
 
     @staticmethod
     def parse(prompt: str, group: str, lengths: str) -> Case:
-        """From a command line."""
+        """Inverse of `arguments`."""
         return Case(int(prompt), int(group), lengths)
 
     @cached_property
@@ -46,26 +46,26 @@ class Case:
 
     @property
     def prompt_ids(self) -> list[int]:
-        """The prompt."""
+        """Token ids of the prompt."""
         return self._drawn[0]
 
     @property
     def reference_ids(self) -> list[int]:
-        """The teacher's answer."""
+        """Token ids of the teacher's answer."""
         return self._drawn[1]
 
     @property
     def completions(self) -> list[list[int]]:
-        """The group."""
+        """Token ids of the completions."""
         return self._drawn[2:]
 
     @property
     def rewards(self) -> list[float]:
-        """Of the completions; no two alike."""
+        """Rewards of the completions, all different."""
         draw = random.Random(1)
         return [draw.random() for _ in range(self.group)]
 
     @property
     def num_tokens(self) -> int:
-        """Useful tokens: prompt and completion of each sample, whoever shares or pads what."""
+        """Useful tokens: prompt and completion of each sample, independent of sharing and padding."""
         return sum(self.prompt + len(ids) for ids in self.completions)

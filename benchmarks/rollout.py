@@ -1,9 +1,9 @@
-"""`make bench-rollout`: sampling with SmolLM2-135M, by transformers' `generate` and continuous batching, and by ours.
+"""Sampling with SmolLM2-135M (`make bench-rollout`): transformers' `generate`, continuous batching, and UniAPL.
 
-Groups of 8 completions of 28 to 172 tokens, 90 on average, after 2 or 4 prompts of 96 random tokens; float32, at
-temperature 1. Ours gives the tokens' log-probabilities too. Each measurement is a fresh process, in the order
-A B C C B A. Prints a table and one JSON line; refuses to print a speed where a side sampled another number of tokens,
-or where our log-probabilities are not those of the training forward.
+Groups of 8 completions of 28 to 172 tokens, 90 on average, for 2 or 4 prompts of 96 random tokens; float32, temperature
+1. UniAPL also returns the log-probabilities of the tokens. Each measurement is a fresh process, in the order A B C C B
+A. The output is a table and one JSON line; there is no output of speeds if the sides sampled different numbers of
+tokens, or if the log-probabilities differ from those of the training forward pass.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from uniapl.run.config import ModelSource
 KINDS = ("generate", "continuous", "ours")
 PROMPT, GROUP = 96, 8
 TOLERANCE = 1e-3
-"""Nats: the largest difference of our log-probabilities from the training forward's."""
+"""Maximum difference between the log-probabilities of sampling and training, in nats."""
 
 
 def measure(kind: str, sequences: int, steps: int, longest: int) -> Result:
-    """Times of sampling in this process, after one round that is not counted."""
+    """Sampling times in this process, after one warm-up round."""
     policy = load_policy(ModelSource(path=str(MODEL)), torch.device("cpu"))
     if kind != "ours":
         as_loaded_by_transformers(policy)
-    samplers.end_only_where_told(policy)
+    samplers.force_lengths(policy)
     draw = random.Random(0)
     prompts = [[draw.randrange(1000, 40_000) for _ in range(PROMPT)] for _ in range(sequences // GROUP)]
     lengths = [min(2 * length, longest) for length in LENGTHS[GROUP]] * len(prompts)
@@ -57,7 +57,7 @@ def measure(kind: str, sequences: int, steps: int, longest: int) -> Result:
 
 
 def as_loaded_by_transformers(policy: Policy) -> None:
-    """Its linear layers as they were."""
+    """Restore the original linear layers."""
     for module in policy.model.modules():
         if type(module) is Linear:
             module.__class__ = torch.nn.Linear
@@ -65,9 +65,10 @@ def as_loaded_by_transformers(policy: Policy) -> None:
 
 @torch.no_grad()
 def disagreement(policy: Policy, prompts: list[list[int]], groups: list[list[Completion]]) -> float:
-    """Nats between the log-probabilities of sampling and of training, but for the end that was imposed."""
-    told = zip(prompts, groups, strict=True)
-    sequences = [Sequence(p, c.ids[:-1], old_logprobs=c.logprobs[:-1]) for p, group in told for c in group]
+    """Maximum difference in nats between the log-probabilities of sampling and training, without the forced end
+    token."""
+    pairs = zip(prompts, groups, strict=True)
+    sequences = [Sequence(p, c.ids[:-1], old_logprobs=c.logprobs[:-1]) for p, group in pairs for c in group]
     worst = 0.0
     for packed in pack(sequences, 4096, policy.pad_id, policy.device, policy.layout):
         logprobs, _ = completion_logprobs(policy.model, packed, temperature=1.0)
@@ -77,17 +78,17 @@ def disagreement(policy: Policy, prompts: list[list[int]], groups: list[list[Com
 
 
 def compare(sequences: int, options: argparse.Namespace) -> dict[str, Any]:
-    """All sides, in the order A B C C B A."""
+    """Measure all sides in the order A B C C B A."""
     described = (sequences, options.steps, options.longest)
     runs = alternate(
         KINDS, lambda kind: child("benchmarks.rollout", "--child", kind, *described, threads=options.threads)
     )
     difference = max(run["difference"] for run in runs["ours"])
     if not difference <= TOLERANCE:
-        sys.exit(f"our log-probabilities differ by {difference:.2g} nats, so no speed is told")
+        sys.exit(f"the log-probabilities differ by {difference:.2g} nats, so the speeds are not comparable")
     sampled = {run["tokens"] for kind in KINDS for run in runs[kind]} | {runs["ours"][0]["expected"]}
     if len(sampled) > 1:
-        sys.exit(f"the sides sampled different numbers of tokens, so no speed is told: {sampled}")
+        sys.exit(f"the sides sampled different numbers of tokens, so the speeds are not comparable: {sampled}")
     tokens = sampled.pop()
     return {
         "sequences": sequences,
@@ -102,19 +103,21 @@ def compare(sequences: int, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print the table and the JSON line."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sequences", type=int, nargs="+", default=(16, 32), help="sampled at once, in groups of 8")
-    parser.add_argument("--steps", type=int, default=2, help="rounds measured in each process, after one that is not")
-    parser.add_argument("--threads", type=int, default=2, help="that torch computes with")
-    parser.add_argument("--longest", type=int, default=172, help="cut completions there")
+    parser.add_argument(
+        "--sequences", type=int, nargs="+", default=(16, 32), help="sequences per batch, in groups of 8"
+    )
+    parser.add_argument("--steps", type=int, default=2, help="measured rounds per process, after the warm-up")
+    parser.add_argument("--threads", type=int, default=2, help="torch threads")
+    parser.add_argument("--longest", type=int, default=172, help="maximum completion length")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         kind, *described = options.child
         print(json.dumps(measure(kind, *map(int, described))))
         return
-    told = conditions(options.threads)
+    setup = conditions(options.threads)
     print(f"{'sequences':>9} {'tokens':>6} {'generate':>9} {'continuous':>10} {'ours':>9} {'ratio':>6}   tokens/s")
     rows = []
     for sequences in options.sequences:
@@ -126,7 +129,7 @@ def main() -> None:
             f"{speed['ours']:9.1f} {row['ratio']:5.2f}x",
             flush=True,
         )
-    print(json.dumps({"benchmark": "rollout", **told, "rows": rows}))
+    print(json.dumps({"benchmark": "rollout", **setup, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Three ways to sample groups, each told how long every completion is to be: all sample as many tokens."""
+"""Three samplers of groups with prescribed completion lengths, so that all sample equal numbers of tokens."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from uniapl.rollout.generator import Completion
 from uniapl.rollout.token_sampling import sample_tokens
 
 ENDS = 2.0
-"""In the place of a uniform number: the sequence ends here."""
+"""Marker in place of a uniform number: the sequence ends at this token."""
 PAGE = 32
-"""Tokens of a page of continuous batching's cache. Of its own accord it takes most of the machine's memory for one
-attention mask, which it then spends its time on: it gets the pages that are needed."""
+"""Page size of continuous batching's cache in tokens. The number of pages is limited to those needed: by default the
+cache uses most of the machine's memory for one attention mask, which dominates the time."""
 
 
-def end_only_where_told(policy: Policy) -> None:
-    """Make the model's own end impossible, on all sides at the same cost."""
+def force_lengths(policy: Policy) -> None:
+    """Prevent the model from ending sequences, with the same cost for all samplers."""
 
     def forbid(_: Any, __: Any, logits: Tensor) -> None:
         logits[..., policy.stop_ids] = -torch.inf
@@ -33,7 +33,7 @@ def end_only_where_told(policy: Policy) -> None:
 
 
 def ours(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> list[list[Completion]]:
-    """Our sampler; the last token of each completion is the end that was imposed."""
+    """UniAPL's sampler; the last token of each completion is the forced end."""
 
     class Scheduled(transformers.TransformersGenerator):
         def _draws(self, rows: int, seed: int) -> Tensor:
@@ -51,7 +51,7 @@ def ours(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> list[l
 
 
 def generate(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> int:
-    """Transformers' `generate`; returns the tokens it sampled."""
+    """Transformers' `generate`; returns the number of sampled tokens."""
     stop, width = policy.stop_ids[0], len(prompts[0])
     found = policy.model.generate(
         torch.tensor(prompts),
@@ -62,12 +62,12 @@ def generate(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> in
             eos_token_id=stop,
             pad_token_id=stop,
         ),
-        logits_processor=LogitsProcessorList([_EndsWhereTold(lengths, stop, width)]),
+        logits_processor=LogitsProcessorList([_PrescribedEnds(lengths, stop, width)]),
     )[:, width:]
     return int((found != stop).sum()) + len(found)  # rows are padded with the end token
 
 
-class _EndsWhereTold(LogitsProcessor):
+class _PrescribedEnds(LogitsProcessor):
     def __init__(self, lengths: list[int], stop: int, width: int) -> None:
         self._stop, self._last = stop, torch.tensor(lengths) + width - 1
 
@@ -79,7 +79,7 @@ class _EndsWhereTold(LogitsProcessor):
 
 
 def continuous(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> int:
-    """Transformers' continuous batching; returns the tokens it sampled."""
+    """Transformers' continuous batching; returns the number of sampled tokens."""
     config = _whole_distribution(max_new_tokens=max(lengths), eos_token_id=-1, pad_token_id=policy.pad_id)
     group = len(lengths) // len(prompts)
     found: list[Any] = []
@@ -96,7 +96,7 @@ def continuous(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> 
             if result is not None and result.is_finished():
                 found.append(result)
             elif result is None and not manager.is_running():
-                raise RuntimeError("continuous batching has ended early")
+                raise RuntimeError("continuous batching stopped before all sequences were complete")
     return sum(len(result.generated_tokens) for result in found)
 
 

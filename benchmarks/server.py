@@ -1,4 +1,4 @@
-"""An API of its own, for measuring."""
+"""An API process for measurements."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from store.tenants import DEFAULT
 
 
 class Api:
-    """One process of the API or several, with a key of the default tenant."""
+    """The API with one or several processes, and a key of the default tenant."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, processes: int = 1) -> None:
         """
         Args:
-            settings: variables of its environment; on SQLite in `folder` by default.
-            processes: so many serve the port.
+            settings: environment variables; SQLite in `folder` by default.
+            processes: number of processes on the port.
         """
         given = {"UNIAPL_DATA_DIR": str(folder), **(settings or {})}
         prefix = len("UNIAPL_")
@@ -53,16 +53,16 @@ class Api:
                 time.sleep(0.1)
 
     def close(self) -> None:
-        """Stop it."""
+        """Terminate the API."""
         self.http.close()
         self.process.terminate()
         self.process.wait()
 
     def peak(self) -> int:
-        """Highest resident memory since `forget_peak`, in bytes."""
+        """Peak resident memory since `forget_peak`, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
     def forget_peak(self) -> None:
-        """Begin anew to measure the peak."""
+        """Reset the peak."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")

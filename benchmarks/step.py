@@ -1,11 +1,10 @@
-"""`make bench-step`: what the service costs a step: the same run as a job and as a bare `python -m uniapl train`.
+"""Overhead of the service per step (`make bench-step`): the same run as a job and as plain `python -m uniapl train`.
 
-The spec of examples/uniapl.json on SmolLM2-135M without its evaluation: groups of 4 for 4 prompts a step, all three
-terms, with the discriminator. The job goes through the embedded service (API and worker beside it, SQLite); bare
-trainers read the very `run.json` that the worker wrote for it. In the order A B B A, each in fresh processes. A step
-takes from one step's report to the next one's. One thread: with more, sums differ in their last bits from run to run,
-and what is sampled after them too. Prints a table and one JSON line; refuses to print a speed where the gradients'
-norms differ in any step.
+The spec is examples/uniapl.json on SmolLM2-135M without evaluation: 4 prompts per step with groups of 4, all three
+terms, with the discriminator. The job runs in the embedded service (API and worker, SQLite); the plain trainer reads
+the `run.json` that the worker wrote. Order A B B A, in fresh processes. The step time is the interval between two step
+reports. One thread, because with more threads sums and samples differ between runs. The output is a table and one JSON
+line; there is no output of speeds if the gradient norms differ in any step.
 """
 
 from __future__ import annotations
@@ -34,29 +33,29 @@ KINDS = ("job", "bare")
 
 
 def spec_of(student: str, steps: int, client: Client) -> JobSpec:
-    """The example's, with its dataset uploaded."""
+    """The example spec, with its dataset uploaded."""
     spec = read_spec(SPEC, client).model_dump(exclude_unset=True)
     schedule = spec["schedule"] | {"steps": steps, "checkpoint_every": steps}
     return JobSpec.model_validate(spec | {"student": student, "schedule": schedule, "evaluation": None})
 
 
 def as_job(folder: Path, student: str, steps: int) -> Result:
-    """Run it as a job of a service of its own, in `folder`."""
+    """Run the spec as a job of a new embedded service in `folder`."""
     with EmbeddedService(folder) as service, Client(service.url, api_key=service.api_key) as client:
         spec = spec_of(student, steps, client)
         started = time.time()
         client.jobs.wait(client.jobs.create(spec).id)
-    return told(run_folder(folder), started)
+    return timings(run_folder(folder), started)
 
 
 def run_folder(folder: Path) -> Path:
-    """Where the job's only attempt ran."""
+    """Run folder of the job's only attempt."""
     (found,) = folder.rglob("run.json")
     return found.parent
 
 
 def bare(like: Path, folder: Path) -> Result:
-    """Run it without a service, in `folder`, as the run.json in `like` says."""
+    """Run the run.json of `like` without a service in `folder`."""
     folder.mkdir()
     run = json.loads((like / "run.json").read_text()) | {"run_dir": str(folder)}
     (folder / "run.json").write_text(json.dumps(run))
@@ -64,11 +63,11 @@ def bare(like: Path, folder: Path) -> Result:
     with (folder / "log").open("wb") as log:
         command = [sys.executable, "-m", "uniapl", "train", str(folder / "run.json")]
         subprocess.run(command, stdout=log, stderr=log, check=True)
-    return told(folder, started)
+    return timings(folder, started)
 
 
-def told(folder: Path, started: float) -> Result:
-    """What a run's reports say of its steps, and of the time from `started` to the first of them."""
+def timings(folder: Path, started: float) -> Result:
+    """Step times and gradient norms from a run's reports, and the time from `started` to the first step."""
     reports = [json.loads(line) for line in (folder / "reports.jsonl").read_text().splitlines()]
     steps = [r for r in reports if r["kind"] == "metric" and "step_time" in r["values"]]
     ends = [r["ts"] for r in steps]
@@ -80,7 +79,7 @@ def told(folder: Path, started: float) -> Result:
 
 
 def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Both, in the order A B B A."""
+    """Measure both sides in the order A B B A."""
     number = iter(range(4))
     like = folder / "0"
     sides: dict[str, Callable[[], Result]] = {
@@ -100,11 +99,11 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print the table and the JSON line."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--student", default="SmolLM2-135M-Instruct", help="name in models.json")
-    parser.add_argument("--steps", type=int, default=9, help="of each run; the first is not counted")
-    parser.add_argument("--threads", type=int, default=1, help="that torch computes with")
+    parser.add_argument("--steps", type=int, default=9, help="steps per run, including the warm-up")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads")
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"}
     conditions_found = conditions(options.threads)

@@ -1,9 +1,9 @@
-"""`make bench-train`: one update of SmolLM2-135M on replayed rollouts, by TRL's GRPOTrainer and by ours.
+"""One update of SmolLM2-135M on replayed rollouts with TRL's GRPOTrainer and with UniAPL (`make bench-train`).
 
-Prompts of 24, 96 and 400 random tokens, groups of 4 and 8, completions of 45 tokens on average, all equally long or
-spread from 14 to 86. Float32, all weights trained, AdamW included. TRL runs with the micro-batch that is fastest for
-each prompt length, found out first. Each measurement is a fresh process, in the order A B B A. Prints a table and one
-JSON line; refuses to print a speed where the gradients' norms differ in any step.
+Prompts of 24, 96 and 400 random tokens, groups of 4 and 8, completions of 45 tokens on average, equally long or from 14
+to 86. Float32, full fine-tuning, including AdamW. TRL runs with its fastest micro-batch size, determined first for each
+prompt length. Each measurement is a fresh process, in the order A B B A. The output is a table and one JSON line; there
+is no output of speeds if the gradient norms differ in any step.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ KINDS = ("trl", "ours")
 
 
 def trl(case: Case, options: argparse.Namespace, micro_batch: int, *, kind: str = "grpo", steps: int = 0) -> Result:
-    """TRL's side in a process of its own."""
+    """Measure TRL in a child process."""
     counted = steps or options.steps
     where = {"threads": options.threads, "python": TRL}
     return child("benchmarks.trl_side", kind, micro_batch, counted, *case.arguments, **where)
 
 
 def ours(case: Case, options: argparse.Namespace, *, kind: str = "grpo", layout: str = CHOSEN) -> Result:
-    """Our side in a process of its own."""
+    """Measure UniAPL in a child process."""
     return child("benchmarks.our_side", kind, layout, options.steps, *case.arguments, threads=options.threads)
 
 
 def fastest_micro_batch(prompt: int, options: argparse.Namespace) -> int:
-    """The one with which TRL is fastest on the larger group of spread completions, by one step each."""
+    """TRL's fastest micro-batch size on the largest group with different lengths, from one step each."""
     if options.micro_batch:
         return int(options.micro_batch)
     case = Case(prompt, max(options.groups), "spread")
     sizes = [size for size in MICRO_BATCHES if size <= case.group]
     seconds = {size: median([trl(case, options, size, steps=1)], "wall_s") for size in sizes}
-    told = ", ".join(f"{size}: {s:.1f} s" for size, s in seconds.items())
-    print(f"TRL at a prompt of {prompt}, by sequences per micro-batch: {told}", file=sys.stderr, flush=True)
+    times = ", ".join(f"{size}: {s:.1f} s" for size, s in seconds.items())
+    print(f"TRL, prompt of {prompt} tokens, seconds by micro-batch size: {times}", file=sys.stderr, flush=True)
     return min(seconds, key=lambda size: seconds[size])
 
 
 def cases(options: argparse.Namespace) -> Iterator[tuple[Case, int]]:
-    """What is to be compared, each with TRL's fastest micro-batch for its prompt."""
+    """All cases, each with TRL's fastest micro-batch size."""
     for prompt in options.prompts:
         micro_batch = fastest_micro_batch(prompt, options)
         for group, lengths in itertools.product(options.groups, options.lengths):
@@ -59,7 +59,7 @@ def cases(options: argparse.Namespace) -> Iterator[tuple[Case, int]]:
 
 
 def compare(case: Case, options: argparse.Namespace, micro_batch: int) -> dict[str, Any]:
-    """Both sides, in the order A B B A."""
+    """Measure both sides in the order A B B A."""
     sides = {"trl": lambda: trl(case, options, micro_batch), "ours": lambda: ours(case, options)}
     runs = alternate(KINDS, lambda kind: sides[kind]())
     difference = require_agreement_of_runs(runs, str(case))
@@ -81,21 +81,21 @@ def compare(case: Case, options: argparse.Namespace, micro_batch: int) -> dict[s
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """What the comparisons with TRL are told on the command line."""
+    """Command line of the comparisons with TRL."""
     found = argparse.ArgumentParser(description=description)
-    found.add_argument("--prompts", type=int, nargs="+", default=PROMPTS, help="their lengths in tokens")
-    found.add_argument("--groups", type=int, nargs="+", default=GROUPS, choices=GROUPS, help="completions of a prompt")
-    found.add_argument("--lengths", nargs="+", default=LENGTHS, choices=LENGTHS, help="of the completions")
-    found.add_argument("--steps", type=int, default=3, help="updates measured in each process, after one that is not")
-    found.add_argument("--threads", type=int, default=2, help="that torch computes with")
-    found.add_argument("--micro-batch", type=int, help="sequences of TRL's; by default the fastest is found out")
+    found.add_argument("--prompts", type=int, nargs="+", default=PROMPTS, help="prompt lengths in tokens")
+    found.add_argument("--groups", type=int, nargs="+", default=GROUPS, choices=GROUPS, help="group sizes")
+    found.add_argument("--lengths", nargs="+", default=LENGTHS, choices=LENGTHS, help="completion lengths")
+    found.add_argument("--steps", type=int, default=3, help="measured updates per process, after the warm-up")
+    found.add_argument("--threads", type=int, default=2, help="torch threads")
+    found.add_argument("--micro-batch", type=int, help="TRL's micro-batch size in sequences; by default the fastest")
     return found
 
 
 def main() -> None:
-    """Measure, print the table and the JSON line."""
+    """Measure and print."""
     options = parser(__doc__).parse_args()
-    told = conditions(options.threads)
+    setup = conditions(options.threads)
     print(
         f"{'':26} {'useful tokens/s':^22} {'CPU-seconds':^13} {'peak RSS, GB':^17}\n"
         f"{'prompt':>6} {'G':>2} {'lengths':>7} {'tokens':>8} {'TRL':>7} {'ours':>7} {'ratio':>6} "
@@ -112,7 +112,7 @@ def main() -> None:
             f"{rss['ours']:5.2f} {rss['ours'] / rss['trl']:5.2f} {row['grad_norm_difference']:9.0e}",
             flush=True,
         )
-    print(json.dumps({"benchmark": "train", **told, "rows": rows}))
+    print(json.dumps({"benchmark": "train", **setup, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""TRL's updates on replayed rollouts, in a process of its own: `python -m benchmarks.trl_side KIND MICRO STEPS CASE`.
+"""TRL updates on replayed rollouts, as a child process: `python -m benchmarks.trl_side KIND MICRO STEPS CASE`.
 
-Runs in `.venv-trl`, which adds TRL to this project's torch and transformers. The rollouts enter through TRL's rollout
-function. What TRL does by default to save memory at the price of time is off: bfloat16, which processors without the
-instructions emulate, and recomputed activations.
+It runs in `.venv-trl`, which adds TRL to this project's torch and transformers. The rollouts are passed through TRL's
+rollout function. TRL's defaults that trade time for memory are disabled: bfloat16, which some processors emulate, and
+recomputed activations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 from benchmarks.fresh import MODEL, Result, Steps
 from benchmarks.replay import Case
 
-OPTIONS: dict[str, Any] = {  # as our own defaults, where they change the update
+OPTIONS: dict[str, Any] = {  # UniAPL's defaults, where they affect the update
     "learning_rate": 1e-6,
     "lr_scheduler_type": "constant",
     "optim": "adamw_torch_fused",
@@ -37,31 +37,31 @@ OPTIONS: dict[str, Any] = {  # as our own defaults, where they change the update
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
-    """Measures from the step's first micro-batch to the end of its update; TRL's own logging comes after."""
+    """Measurement from the first micro-batch of a step to the end of its update, excluding TRL's logging."""
 
     def __init__(self) -> None:
         self.grad_norms: list[float] = []
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Everything is loaded."""
+        """Start after loading."""
         self.steps = Steps()
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """See `Steps`."""
+        """Start of a step."""
         self.steps.begin()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """See `Steps`."""
+        """End of a step."""
         self.steps.end()
 
     def on_log(self, *_: Any, logs: dict[str, Any], **__: Any) -> None:
-        """The norm before clipping."""
+        """Record the gradient norm before clipping."""
         if "grad_norm" in logs:
             self.grad_norms.append(float(logs["grad_norm"]))
 
 
 def grpo(case: Case, micro_batch: int, steps: int, folder: str) -> Any:
-    """A trainer that is given the case's group in every step; `dapo` is the form of the loss that is our default."""
+    """A trainer with the case's group in every step, and UniAPL's default loss `dapo`."""
     micro_batch = min(micro_batch, case.group)
 
     def replayed(prompts: list[str], _: Any) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def grpo(case: Case, micro_batch: int, steps: int, folder: str) -> Any:
 
 
 def sft(case: Case, micro_batch: int, steps: int, folder: str) -> Any:
-    """A trainer that is given the case's demonstration in every step, and learns the answer only."""
+    """A trainer with the case's demonstration in every step; the loss covers only the answer."""
     row = {
         "input_ids": case.prompt_ids + case.reference_ids,
         "labels": [-100] * case.prompt + case.reference_ids,
@@ -115,7 +115,7 @@ def sft(case: Case, micro_batch: int, steps: int, folder: str) -> Any:
 
 
 def measure(kind: str, case: Case, *, micro_batch: int, steps: int) -> Result:
-    """Times and gradients of updates, the first of which warms up."""
+    """Times and gradient norms of updates; the first is a warm-up."""
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
         trainer = {"grpo": grpo, "sft": sft}[kind](case, micro_batch, steps, folder)

@@ -1,8 +1,8 @@
-"""`make bench-unified`: our step with all three terms, against an SFT step and a GRPO step of TRL.
+"""A UniAPL step with all three terms compared with an SFT step plus a GRPO step of TRL (`make bench-unified`).
 
-The cases of `make bench-train`, with the teacher's answer of 60 tokens for each prompt: TRL's SFTTrainer takes a step
-on it and TRL's GRPOTrainer one on the group; ours takes one step on both, and on the group's comparison with the
-teacher. Refuses to print a speed where the norms of L_SFT's and L_GRPO's gradients differ from TRL's.
+The cases of `make bench-train`, with a teacher's answer of 60 tokens per prompt. TRL's SFTTrainer takes a step on the
+answer and TRL's GRPOTrainer one on the group; UniAPL takes one step on both, including L_ADV. There is no output of
+speeds if the gradient norms of L_SFT or L_GRPO differ from TRL's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KINDS = ("sft", "grpo", "unified")
 
 
 def compare(case: Case, options: argparse.Namespace, micro_batch: int) -> dict[str, Any]:
-    """TRL's two steps and ours, in the order A B C C B A."""
+    """Measure the three kinds in the order A B C C B A."""
     sides = {
         "sft": lambda: trl(case, options, 1, kind="sft"),
         "grpo": lambda: trl(case, options, micro_batch),
@@ -28,7 +28,7 @@ def compare(case: Case, options: argparse.Namespace, micro_batch: int) -> dict[s
     }
     runs = alternate(KINDS, lambda kind: sides[kind]())
     differences = {}
-    for term, weight in (("sft", ALPHA), ("grpo", 1 - ALPHA)):  # of the first step, whose weights are the same for all
+    for term, weight in (("sft", ALPHA), ("grpo", 1 - ALPHA)):  # first step only, where all sides have the same weights
         norms = {f"TRL {i}": [weight * run["grad_norms"][0]] for i, run in enumerate(runs[term])}
         norms |= {f"ours {i}": [run["terms"][term]] for i, run in enumerate(runs["unified"])}
         differences[term] = require_agreement(norms, f"{case}, {term}")
@@ -48,9 +48,9 @@ def compare(case: Case, options: argparse.Namespace, micro_batch: int) -> dict[s
 
 
 def main() -> None:
-    """Measure, print the table and the JSON line."""
+    """Measure and print."""
     options = parser(__doc__).parse_args()
-    told = conditions(options.threads)
+    setup = conditions(options.threads)
     print(f"{'prompt':>6} {'G':>2} {'lengths':>7} {'TRL SFT':>8} {'TRL GRPO':>9} {'unified':>8} {'share':>6}")
     rows = []
     for case, micro_batch in cases(options):
@@ -62,7 +62,7 @@ def main() -> None:
             f"{wall['unified']:7.1f}s {row['share']:6.2f}",
             flush=True,
         )
-    print(json.dumps({"benchmark": "unified", **told, "rows": rows}))
+    print(json.dumps({"benchmark": "unified", **setup, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`make bench-upload`: what an upload of 1 GB costs the API in memory, and whether it answers others meanwhile.
+"""Memory growth and responsiveness of the API during an upload of 1 GB (`make bench-upload`).
 
-A real API process on SQLite; rows of random words. Growth is the peak of the process's resident memory above what it
-was after a first small upload of the same kind. Prints a table.
+A real API process on SQLite; rows of random words. Growth is the peak resident memory minus that after a small upload
+of the same kind. The output is a table.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ from benchmarks.server import Api
 KINDS = ("jsonl", "gzip", "zstd", "parquet", "resumed")
 MB = 1_000_000
 PART = 32 * MB
-"""Bytes of one PATCH."""
+"""Bytes per PATCH request."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One upload."""
+    """Result of one upload."""
 
     kind: str
     sent: int
-    """Bytes."""
+    """Bytes sent."""
     rows: int
     seconds: float
     growth: int
-    """Of the API's peak resident memory, in bytes."""
+    """Growth of the API's peak resident memory, in bytes."""
     child: int
-    """Peak resident memory of its child process, which reads Parquet."""
+    """Peak resident memory of the child process that reads Parquet, in bytes."""
     slowest: float
-    """Longest answer to `GET /healthz` meanwhile, in seconds."""
+    """Longest concurrent `GET /healthz`, in seconds."""
 
 
 def lines(size: int) -> Iterator[bytes]:
-    """JSON lines of `size` bytes and a little more, in pieces of about 1 MB."""
+    """At least `size` bytes of JSON lines, in parts of about 1 MB."""
     rng = random.Random(0)
     words = [f"{rng.getrandbits(32):x}" for _ in range(50_000)]
     made = 0
@@ -65,7 +65,7 @@ def lines(size: int) -> Iterator[bytes]:
 
 
 def packed(kind: str, size: int) -> Iterator[bytes]:
-    """The same, compressed."""
+    """JSON lines, compressed unless `kind` is `jsonl`."""
     if kind == "jsonl":
         yield from lines(size)
         return
@@ -76,7 +76,7 @@ def packed(kind: str, size: int) -> Iterator[bytes]:
 
 
 def write(kind: str, size: int, path: Path) -> None:
-    """Write a file to send; the rows of Parquet are one row group."""
+    """Write the file to upload; Parquet has a single row group."""
     with path.open("wb") as file:
         if kind != "parquet":
             for piece in packed("jsonl" if kind == "resumed" else kind, size):
@@ -88,7 +88,7 @@ def write(kind: str, size: int, path: Path) -> None:
 
 
 def send(api: Api, kind: str, path: Path) -> int:
-    """Upload a file; returns the number of rows."""
+    """Upload a file; return the number of rows."""
     with path.open("rb") as file:
         if kind != "resumed":
             answer = api.http.post("/datasets", content=iter(lambda: file.read(MB), b""))
@@ -107,7 +107,7 @@ def send(api: Api, kind: str, path: Path) -> int:
 
 @contextmanager
 def watching(api: Api) -> Iterator[dict[str, float]]:
-    """Ask for health again and again; what is seen stands in the dictionary."""
+    """Poll `GET /healthz`, and record the longest response and the child's memory in the dictionary."""
     seen: dict[str, float] = {"slowest": 0.0, "child": 0}
     stop = threading.Event()
 
@@ -137,7 +137,7 @@ def _children(pid: int) -> Iterable[int]:
 
 
 def measure(kind: str, size: int, folder: Path) -> Measured:
-    """Upload rows of `size` bytes to an API process of their own."""
+    """Upload `size` bytes of rows to a new API process."""
     small, large = folder / "small", folder / "large"
     write(kind, MB, small)
     write(kind, size, large)
@@ -156,12 +156,12 @@ def measure(kind: str, size: int, folder: Path) -> Measured:
 
 
 def main() -> None:
-    """Measure every kind, and print."""
+    """Measure all kinds and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mb", type=int, default=1000, help="size of the rows, uncompressed")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     options = parser.parse_args()
-    print("| kind | sent, MB | rows | seconds | growth, MB | its child, MB | slowest answer to others, ms |")
+    print("| kind | sent, MB | rows | seconds | growth, MB | child process, MB | slowest other response, ms |")
     print("|---|---|---|---|---|---|---|")
     for kind in options.kinds:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-# The API, the migrations and `uniapl admin`. The install steps are the Makefile's.
+# Image of the API, the migrations and `uniapl admin`; installed by the Makefile.
 FROM python:3.11-slim-bookworm AS build
 RUN apt-get update \
     && apt-get install --no-install-recommends -y make \
@@ -7,7 +7,7 @@ WORKDIR /app
 ENV PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 COPY Makefile constraints.txt pyproject.toml README.md LICENSE ./
 COPY client/pyproject.toml client/README.md client/LICENSE client/
-# Enough for pip to know where the packages lie: the layer below stays when only code changes.
+# Enough for pip to locate the packages, so that the layer below is cached when only code changes.
 COPY uniapl/__init__.py uniapl/
 COPY client/uniapl_client/__init__.py client/uniapl_client/
 RUN make install EXTRAS=server,otel
@@ -21,7 +21,7 @@ COPY migrations migrations
 COPY worker worker
 COPY admin admin
 COPY api api
-# The processes run as another user than the one that copied the files, under any umask.
+# The processes run as another user; the files must be readable whatever umask they were created with.
 RUN chmod -R a+rX /app
 
 FROM python:3.11-slim-bookworm

@@ -1,4 +1,4 @@
-"""Writes `.env.example`: what the compose files ask for stays as it is there, the settings follow from their class."""
+"""Generates `.env.example`: the hand-written part for docker compose is kept, the settings follow from their class."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ FIXED += ("metrics_token_file", "metrics_port", "log_format")
 
 
 def example(present: str) -> str:
-    """The file's text, from the text that is there."""
+    """The new text of the file, from its present text."""
     head = present.partition(MARK)[0]
     return head + MARK + "".join(_entry(name, field) for name, field in Settings.model_fields.items())
 
 
 def _entry(name: str, field: FieldInfo) -> str:
-    told = " ".join((field.description or "").split())
+    text = " ".join((field.description or "").split())
     if name in FIXED:
-        told += " (docker-compose.yml sets it.)"
-    comment = textwrap.fill(told, 110, initial_indent="# ", subsequent_indent="# ")
+        text += " (docker-compose.yml sets it.)"
+    comment = textwrap.fill(text, 110, initial_indent="# ", subsequent_indent="# ")
     return f"\n{comment}\n# UNIAPL_{name.upper()}={_written(field.get_default(call_default_factory=True))}\n"
 
 
 def _written(value: Any) -> str:
-    """As the environment would hold it."""
+    """A value in the form of an environment variable."""
     if value is None:
         return ""
     return json.dumps(value) if isinstance(value, (list, bool)) else str(value)

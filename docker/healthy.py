@@ -1,4 +1,4 @@
-"""`python -m docker.healthy URL`: whether a service answers with success; the images' health check."""
+"""`python -m docker.healthy URL`: health check of the images: exits with 0 if the service responds with success."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-# The worker with the trainer beside it. The install steps are the Makefile's.
+# Image of the worker and its trainer; installed by the Makefile.
 #
-# torch's wheels carry the CUDA runtime they were built for, and the driver comes from the host: a CUDA base image would
-# put a second runtime of another version beside it (docs/adr/0012).
+# torch's wheels contain their CUDA runtime, and the host provides the driver: a CUDA base image would add a second
+# runtime of another version (docs/adr/0012).
 FROM python:3.11-slim-bookworm AS build
 ARG PIP_EXTRA_INDEX_URL=""
 RUN apt-get update \
@@ -11,7 +11,7 @@ WORKDIR /app
 ENV PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 COPY Makefile constraints.txt pyproject.toml README.md LICENSE ./
 COPY client/pyproject.toml client/README.md client/LICENSE client/
-# Enough for pip to know where the packages lie: the layer below stays when only code changes.
+# Enough for pip to locate the packages, so that the layer below is cached when only code changes.
 COPY uniapl/__init__.py uniapl/
 COPY client/uniapl_client/__init__.py client/uniapl_client/
 RUN make install EXTRAS=train,server,otel
@@ -25,11 +25,11 @@ COPY store store
 COPY migrations migrations
 COPY worker worker
 COPY admin admin
-# The processes run as another user than the one that copied the files, under any umask.
+# The processes run as another user; the files must be readable whatever umask they were created with.
 RUN chmod -R a+rX /app
 
 FROM python:3.11-slim-bookworm
-# Triton compiles its kernels' launchers on the machine they run on.
+# Triton compiles launchers of its kernels at run time.
 RUN apt-get update \
     && apt-get install --no-install-recommends -y gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/* \

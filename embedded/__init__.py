@@ -1,1 +1,1 @@
-"""The embedded service: API and worker as two processes of one command, SQLite, no Redis."""
+"""The embedded service: one command with an API process and a worker process, on SQLite, without Redis."""

@@ -1,4 +1,4 @@
-"""`python -m embedded`: the embedded service until Ctrl-C."""
+"""Entry point of the embedded service (`python -m embedded`)."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ UniAPL is listening on {url}   (data: {data}, logs: {data}/logs, API description
     curl -H "authorization: Bearer $UNIAPL_API_KEY" {url}/models
     .venv/bin/uniapl submit examples/uniapl.json --watch
 
-Ctrl-C stops it; running jobs write a checkpoint first and go on at the next start.
+Press Ctrl-C to stop; running jobs save a checkpoint first and resume at the next start.
 """
 BEYOND_LOOPBACK = """\
-It listens at {host}, for other machines too, and plain HTTP shows keys to whoever can listen on the way: put a proxy
-with TLS before it, or use a network that you trust.
+The service listens on {host} and is reachable from other machines. Plain HTTP exposes API keys on the network: use a
+TLS proxy, or a trusted network.
 """
 
 
 def main() -> int:
     """Parse the command line and serve."""
-    parser = argparse.ArgumentParser(prog="python -m embedded", description="Run API and worker on this machine.")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--host", default=LOOPBACK, help="the address to listen at; 0.0.0.0 for every one of IPv4")
-    parser.add_argument("--port", type=int, default=8000, help="the next free one is taken when it is in use")
+    parser = argparse.ArgumentParser(prog="python -m embedded", description="Run the API and a worker on this machine.")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of database, files and logs (data)")
+    parser.add_argument("--host", default=LOOPBACK, help="address to listen on; 0.0.0.0 for all IPv4 addresses")
+    parser.add_argument("--port", type=int, default=8000, help="port of the API; the next free one if it is in use")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, interrupt)
     try:
@@ -49,7 +49,7 @@ def main() -> int:
             time.sleep(1)
             service.restart_dead(lambda text: print(text, file=sys.stderr, flush=True))
     except KeyboardInterrupt:
-        print("\nstopping; running jobs write a checkpoint (Ctrl-C again to kill them)", flush=True)
+        print("\nstopping; running jobs save a checkpoint (press Ctrl-C again to kill them)", flush=True)
         _stop(service)
     except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)

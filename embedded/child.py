@@ -1,4 +1,4 @@
-"""`python -m embedded.child PARENT_PID MODULE ARG…`: run a module that dies when its launcher does."""
+"""Launcher of a module that exits with its parent: `python -m embedded.child PARENT_PID MODULE ARG…`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts, watches and stops the two processes of the embedded service."""
+"""Start, monitoring and stop of the embedded service's two processes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from store.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 START_S = 180.0
-"""On a busy machine; a process that has ended is noticed at once."""
+"""Start timeout in seconds, for a busy machine; an exit of a process is detected immediately."""
 LOOPBACK = "127.0.0.1"
 
 
 class EmbeddedService:
-    """API and worker over one data folder. A context manager: nothing is left behind when it ends.
+    """API and worker on one data folder; a context manager that terminates both.
 
-    The processes die with the thread that started them, even if that is killed with -9.
+    The processes exit with the thread that started them, even after SIGKILL.
     """
 
     def __init__(
@@ -37,16 +37,16 @@ class EmbeddedService:
     ) -> None:
         """
         Args:
-            data_dir: database, messages, datasets, checkpoints, logs.
-            host: the address that the API listens at.
-            port: for the API; 0 takes a free one.
-            environment: further `UNIAPL_…` settings.
+            data_dir: folder of database, messages, datasets, checkpoints and logs.
+            host: address on which the API listens.
+            port: port of the API; 0 for a free one.
+            environment: additional `UNIAPL_…` settings.
         """
         self.data_dir = data_dir.absolute()
         self.host = host
         self.port = port or free_port(host)
         self.url = f"http://{in_address(host)}:{self.port}"
-        """As this machine reaches it."""
+        """Address of the API from this machine."""
         self._environment = {
             "UNIAPL_MODELS_FILE": str(ROOT / "models.json"),
             **os.environ,
@@ -55,7 +55,7 @@ class EmbeddedService:
             "UNIAPL_DATA_DIR": str(self.data_dir),
         }
         self.api_key: str | None = None
-        """Of the tenant `default`, with every scope; known once it has started."""
+        """API key of the tenant `default` with all scopes; set after the start."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -72,11 +72,11 @@ class EmbeddedService:
         self.stop(grace_s=5)
 
     def start(self) -> None:
-        """Migrate the database, start both processes, and wait until the API answers.
+        """Migrate the database, start both processes, and wait until the API is ready.
 
         Raises:
-            RuntimeError: it did not within three minutes, and the message has the end of its log; or the service would
-                be open to other machines without asking for keys.
+            RuntimeError: the API was not ready within three minutes (with the end of its log), or the service would be
+                reachable from other machines without API keys.
         """
         auth = self._environment.get("UNIAPL_AUTH", "true")
         settings = Settings.model_validate(
@@ -84,8 +84,8 @@ class EmbeddedService:
         )
         if not settings.auth and not is_loopback(self.host):
             raise RuntimeError(
-                f"without API keys the service does not listen at {self.host}, where other machines could use it: "
-                f"take away UNIAPL_AUTH={auth}, or listen at {LOOPBACK}"
+                f"listening on {self.host}, which other machines can reach, requires API keys; "
+                f"remove UNIAPL_AUTH={auth}, or listen on {LOOPBACK}"
             )
         (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
         upgrade(settings)
@@ -96,7 +96,10 @@ class EmbeddedService:
         while not self._ready():
             self.check()
             if time.monotonic() > deadline:
-                raise RuntimeError(f"the API did not start:\n{self.log('api').read_text()[-2000:]}")
+                raise RuntimeError(
+                    f"the API was not ready within {START_S:.0f} s; "
+                    f"end of its log:\n{self.log('api').read_text()[-2000:]}"
+                )
             time.sleep(0.1)
 
     def start_api(self) -> None:
@@ -109,33 +112,35 @@ class EmbeddedService:
         self._spawn("worker", "celery", "-A", "worker.app", "worker", *options)
 
     def pid(self, name: str) -> int:
-        """Process number of `api` or `worker`."""
+        """Process id of `api` or `worker`."""
         return self._processes[name].pid
 
     def check(self) -> None:
-        """Raise RuntimeError, with the end of its log, if one of the processes has ended."""
+        """Raise RuntimeError, with the end of the log, if a process has exited."""
         for name in self._processes:
             if self.has_ended(name):
-                raise RuntimeError(f"the {name} has ended:\n{self.log(name).read_text()[-2000:]}")
+                raise RuntimeError(
+                    f"the {name} exited unexpectedly; end of its log:\n{self.log(name).read_text()[-2000:]}"
+                )
 
     def has_ended(self, name: str) -> bool:
-        """Whether `api` or `worker` is no longer running."""
+        """Whether `api` or `worker` has exited."""
         return self._processes[name].poll() is not None
 
     def log(self, name: str) -> Path:
         """Log file of `api` or `worker`."""
         return self.data_dir / "logs" / f"{name}.log"
 
-    def restart_dead(self, say: Callable[[str], None]) -> None:
-        """Start again what has ended without being asked to."""
+    def restart_dead(self, report: Callable[[str], None]) -> None:
+        """Restart processes that exited unexpectedly."""
         for name, restart in (("api", self.start_api), ("worker", self.start_worker)):
             status = self._processes[name].poll()
             if status is not None:
-                say(f"the {name} ended with status {status}; starting it again (log: {self.log(name)})")
+                report(f"the {name} exited unexpectedly with status {status}; restarting it (log: {self.log(name)})")
                 restart()
 
     def stop(self, *, grace_s: float) -> None:
-        """Stop both: the worker drains its trainers for up to `grace_s` seconds, then everything is killed."""
+        """Stop both processes; they are killed after `grace_s` seconds, in which the worker drains its trainers."""
         for process in self._processes.values():
             if process.poll() is None:
                 process.terminate()
@@ -157,7 +162,7 @@ class EmbeddedService:
                 stderr=log,
                 cwd=ROOT,
                 env=self._environment,
-                process_group=0,  # Ctrl-C reaches the launcher alone, which stops them in order
+                process_group=0,  # Ctrl-C reaches only the launcher, which stops them in order
             )
 
     def _ready(self) -> bool:
@@ -168,39 +173,41 @@ class EmbeddedService:
 
 
 def interrupt(*_: object) -> None:
-    """Signal handler: treat the signal like Ctrl-C.
+    """Signal handler with the effect of Ctrl-C.
 
-    Raising SIGINT would not do: a shell starts background commands with SIGINT ignored.
+    It does not raise SIGINT, because shells start background commands with SIGINT ignored.
     """
     raise KeyboardInterrupt
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens at a host, all of whose addresses count."""
+    """Whether all addresses of a host are loopback addresses."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise RuntimeError(f"cannot listen at {host!r}: it has no address ({error})") from None
+        raise RuntimeError(
+            f"cannot listen on {host!r}: it has no address ({error}); use an address of this machine"
+        ) from None
     return all(ip_address(str(entry[4][0])).is_loopback for entry in found)
 
 
 def in_address(host: str) -> str:
-    """A host as it stands in an address; of those that mean every address of this machine, its loopback."""
+    """A host in URL notation; wildcard addresses become loopback addresses."""
     host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)
     return f"[{host}]" if ":" in host else host
 
 
 def free_port(host: str, wanted: int = 0) -> int:
-    """A port that nobody listens at: `wanted` or one of the hundred after it, any for 0.
+    """A free port: `wanted` or one of the next 99; any free port for 0.
 
     Raises:
-        RuntimeError: the host is not an address of this machine, or all are taken.
+        RuntimeError: the host is not an address of this machine, or no port is free.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     problem: OSError | None = None
     for port in range(wanted, min(wanted + 100, 2**16)):
         with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the API will
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the API does
             try:
                 probe.bind((host, port))
                 return int(probe.getsockname()[1])
@@ -208,4 +215,4 @@ def free_port(host: str, wanted: int = 0) -> int:
                 problem = error
         if problem.errno not in (errno.EADDRINUSE, errno.EACCES):
             break
-    raise RuntimeError(f"cannot listen at {host}: {problem}")
+    raise RuntimeError(f"cannot listen on {host}: {problem}; use another --host or --port")

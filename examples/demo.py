@@ -1,7 +1,7 @@
-"""`make demo`: a UniAPL job on real weights, from upload to a checkpoint that plain transformers load.
+"""Demo of a UniAPL job on real weights (`make demo`): upload, training, evaluation, download of the checkpoint.
 
-Exit status 0 only if the job succeeded, the checkpoint reloads in a fresh process, and the log-probability of the
-held-out references rose.
+The exit status is 0 only if the job succeeds, the checkpoint loads in a new process, and the log-probability of the
+held-out references increases.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import format_weight
 
 Change = tuple[Sample, Sample]
-"""The answers to one row before and after training."""
+"""Samples of one row before and after training."""
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "data" / "demo"
 SPEC = ROOT / "examples" / "uniapl.json"
 
-ROWS = {  # metric, what it is, format
+ROWS = {  # metric: label, format
     "eval/reward": ("reward (share of constraints followed)", ".3f"),
     "eval/reference_logprob": ("log-prob of the reference (nats per token)", ".4f"),
     "eval/score": ("discriminator score (cosine to the reference)", ".3f"),
@@ -52,20 +52,20 @@ print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_to
 
 
 def main() -> int:
-    """Run the demo; returns the exit status."""
+    """Run the demo; return the exit status."""
     signal.signal(signal.SIGTERM, interrupt)
     console = Console()
     started = time.monotonic()
     shutil.rmtree(FOLDER, ignore_errors=True)
     try:
-        console.print("starting the embedded service: SQLite, API and worker as two processes")
+        console.print("starting the embedded service (SQLite, one API process, one worker process)")
         with EmbeddedService(FOLDER) as service, Client(service.url, api_key=service.api_key) as client:
             console.print(f"listening on {service.url}, logs in {FOLDER.relative_to(ROOT)}/logs")
             job = _train(service, client, console)
-            rose = _report(client, job, console)
+            improved = _report(client, job, console)
             reloads = _reload(client, job, console)
     except KeyboardInterrupt:
-        console.print("interrupted; every process has been stopped")
+        console.print("interrupted; all processes are stopped")
         return 130
     except RuntimeError as error:
         console.print(f"error: {error}", markup=False, soft_wrap=True)
@@ -75,10 +75,10 @@ def main() -> int:
         if failed.job.error:
             console.print(failed.job.error.log_tail, markup=False, soft_wrap=True)
         return 1
-    console.print(f"\n{time.monotonic() - started:.0f} s in all")
-    if not rose:
-        console.print("error: the references' log-probability on held-out rows did not rise")
-    return 0 if rose and reloads else 1
+    console.print(f"\n{time.monotonic() - started:.0f} s in total")
+    if not improved:
+        console.print("error: the log-probability of the held-out references did not increase")
+    return 0 if improved and reloads else 1
 
 
 def _train(service: EmbeddedService, client: Client, console: Console) -> Job:
@@ -93,14 +93,14 @@ def _train(service: EmbeddedService, client: Client, console: Console) -> Job:
 
 
 def _with_all_samples(spec: JobSpec) -> JobSpec:
-    """The spec with the answer to every held-out row kept, so that the best and the worst can be shown."""
+    """The spec with samples of all held-out rows, to select the most and least improved ones."""
     assert spec.evaluation is not None
     evaluation = spec.evaluation.model_copy(update={"samples": spec.evaluation.rows})
     return spec.model_copy(update={"evaluation": evaluation})
 
 
 def _report(client: Client, job: Job, console: Console) -> bool:
-    """Print before and after; returns whether the references became likelier."""
+    """Print metrics and samples before and after training; return whether the reference log-probability increased."""
     points = {(p.name, p.step): p.value for p in client.jobs.metrics(job.id, names=list(ROWS))}
     count = job.spec.evaluation.rows if job.spec.evaluation else 0
     table = Table(f"{count} held-out rows", "before", "after", title="before → after")
@@ -110,10 +110,10 @@ def _report(client: Client, job: Job, console: Console) -> bool:
     before = client.jobs.samples(job.id, step=0)
     after = client.jobs.samples(job.id, step=job.steps)
     most, least = extremes(before, after)
-    _print_change(console, f"improved most of {len(before)} rows", most)
-    _print_change(console, f"improved least of {len(before)} rows", least)
+    _print_change(console, f"most improved of {len(before)} rows", most)
+    _print_change(console, f"least improved of {len(before)} rows", least)
     for picture in sorted(FOLDER.glob(f"jobs/{job.id}/fence-*/profile/profile.png"))[-1:]:
-        text = f"\nlengths and log-probabilities against the teacher's: {picture.relative_to(ROOT)}"
+        text = f"\nlengths and log-probabilities compared with the teacher's: {picture.relative_to(ROOT)}"
         console.print(text, soft_wrap=True)
     name = "eval/reference_logprob"
     return points[name, job.steps] > points[name, 0]
@@ -129,9 +129,9 @@ def _print_change(console: Console, title: str, change: Change) -> None:
 
 
 def extremes(before: Sequence[Sample], after: Sequence[Sample]) -> tuple[Change, Change]:
-    """The answers to the row that improved most and to the one that improved least, before and after.
+    """Samples of the most and the least improved row, before and after training.
 
-    By the reward; where that changed alike, by the discriminator's score.
+    Ordered by the change of the reward, then of the discriminator score.
     """
 
     def gain(change: Change) -> tuple[float, float]:
@@ -143,16 +143,16 @@ def extremes(before: Sequence[Sample], after: Sequence[Sample]) -> tuple[Change,
 
 
 def _reload(client: Client, job: Job, console: Console) -> bool:
-    """Download the newest checkpoint, load it in a fresh process with plain transformers, and have it answer."""
+    """Download the newest checkpoint, load it with transformers in a new process, and generate an answer."""
     newest = client.jobs.checkpoints(job.id)[0]
     folder = client.checkpoints.download(newest.id, FOLDER / "checkpoint")
     prompt = client.jobs.samples(job.id, step=0)[0].prompt
     command = [sys.executable, "-c", RELOAD, str(folder), prompt]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        console.print(f"error: the checkpoint does not reload:\n{result.stderr[-2000:]}", markup=False, soft_wrap=True)
+        console.print(f"error: the checkpoint cannot be loaded:\n{result.stderr[-2000:]}", markup=False, soft_wrap=True)
         return False
-    console.print(f"\n{newest.id} (step {newest.step}) reloaded by plain transformers from {folder.relative_to(ROOT)}:")
+    console.print(f"\n{newest.id} (step {newest.step}) loaded with transformers from {folder.relative_to(ROOT)}:")
     console.print(result.stdout.strip(), markup=False, soft_wrap=True, highlight=False)
     return True
 

@@ -1,7 +1,7 @@
-"""`make modes`: every example spec for three steps on a tiny random model, through the service; one line each.
+"""Run of every example spec for three steps on a tiny random model through the service (`make modes`).
 
-While each rollout is used for one update, the surrogates' values are near 0 by construction (the weights of a group sum
-to 0); their gradients, whose norms are shown beside them, are not.
+With one update per rollout, the values of the surrogates are near 0 by construction, because the weights of a group sum
+to 0. Their gradients are not; the output contains the norms.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ SHOWN = {
 
 
 def main() -> int:
-    """Run all modes; returns the exit status."""
+    """Run all modes; return the exit status."""
     failures = 0
     with (
         TemporaryDirectory() as folder,
         EmbeddedService(Path(folder)) as service,
         Client(service.url, api_key=service.api_key) as client,
     ):
-        dataset = client.datasets.upload(ROOT / "examples" / "data" / "chance.jsonl")  # random text earns some rewards
+        dataset = client.datasets.upload(ROOT / "examples" / "data" / "chance.jsonl")  # random text gets some rewards
         for mode in MODES:
             spec = read_spec(ROOT / "examples" / f"{mode}.json")
             stages = [stage.model_copy(update={"steps": 2}) for stage in spec.schedule.stages]

@@ -1,1 +1,1 @@
-"""What api and worker agree on: settings, tables, the state machine, paths."""
+"""Data layer shared by API and workers: settings, tables, state machine, artifacts, broker."""

@@ -1,4 +1,4 @@
-"""The engine, the unit of work, and the database's clock."""
+"""Database engine, unit of work, and the database's clock."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import FunctionElement
 
 IDLE_MS = 20_000
-"""Postgres ends a transaction whose client has been silent for so long."""
+"""Idle time after which Postgres terminates a transaction."""
 LOCK_WAIT_S = 30
-"""So long a SQLite transaction waits for others."""
+"""Longest wait of a SQLite transaction for the write lock."""
 NAP_S = 0.005
 
 
 class now(FunctionElement[float]):
-    """Unix seconds by the database's clock: the only clock that leases are measured with.
+    """Unix seconds of the database's clock, the only clock that measures leases.
 
-    SQLite has none of its own, and takes that of the process that asks: its processes share one machine, and one clock.
+    SQLite uses the clock of the calling process; all its processes run on one machine.
     """
 
     type = Double()
@@ -47,9 +47,9 @@ def _postgres_now(*_: Any, **__: Any) -> str:
 
 
 def make_engine(url: str) -> Engine:
-    """An engine for SQLite or Postgres, with what each needs to be used by several processes."""
+    """An engine for SQLite or Postgres, configured for concurrent use by several processes."""
     if not url.startswith("sqlite"):
-        # A process that is stopped inside a transaction would hold its rows for ever: nobody could reap its job.
+        # A process stopped inside a transaction would keep its row locks forever, and its job could not be reaped.
         options = {"options": f"-c idle_in_transaction_session_timeout={IDLE_MS}"}
         engine = create_engine(url, pool_size=10, max_overflow=20, connect_args=options)
         event.listen(engine, "checkout", _refuse_closed)
@@ -58,13 +58,13 @@ def make_engine(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # the driver would otherwise begin transactions behind our back
+        connection.isolation_level = None  # otherwise the driver begins transactions implicitly
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A deferred transaction that reads and then writes fails at once when another has written in between;
+        # A deferred transaction that reads and then writes fails immediately if another one wrote in between;
         # taking the write lock first makes it wait instead.
         if connection.get_execution_options().get("readonly", False):
             connection.exec_driver_sql("BEGIN")
@@ -75,8 +75,8 @@ def make_engine(url: str) -> Engine:
 
 
 def _json(text: str) -> Any:
-    """What a JSON column holds; SQLite does not check it, and text that is none must not make the rows beside it
-    unreadable."""
+    """Value of a JSON column. SQLite does not validate it; invalid JSON is returned as text, so that other rows of the
+    result remain readable."""
     try:
         return json.loads(text)
     except ValueError:
@@ -84,16 +84,16 @@ def _json(text: str) -> Any:
 
 
 def _refuse_closed(connection: Any, *_: Any) -> None:
-    """Let the pool connect anew when the server has ended its connections: a restart shows in the socket.
+    """Make the pool reconnect when the server has closed the connection, which the socket shows.
 
-    To ask the server each time, as the pool can, took three of the nineteen round trips of a POST.
+    The pool's own pre-ping took three of the nineteen round trips of a POST.
     """
     socket = select.poll()
     socket.register(connection.fileno(), select.POLLIN)
     if not socket.poll(0):
         return
     try:
-        connection.pgconn.consume_input()  # a notice, or a message of TLS
+        connection.pgconn.consume_input()  # a notice, or a TLS message
     except psycopg.OperationalError as error:
         raise InvalidatePoolError from error
     if socket.poll(0):
@@ -101,10 +101,10 @@ def _refuse_closed(connection: Any, *_: Any) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    """Take SQLite's write lock, waiting for it with short naps of random length.
+    """Take SQLite's write lock, polling at short random intervals.
 
-    SQLite's own wait naps longer the longer it waits, so that whoever has just come, or has just let go, goes first: of
-    eight busy processes one did nearly everything while others waited for seconds.
+    SQLite's own busy handler sleeps longer the longer it waits, which favours newcomers: of eight busy processes one
+    did nearly all work while others waited for seconds.
     """
     cursor = connection.connection.cursor()
     ends_at = time.monotonic() + LOCK_WAIT_S
@@ -115,10 +115,10 @@ def _begin_immediate(connection: Connection) -> None:
                 cursor.execute("BEGIN IMMEDIATE")
                 return
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # the low byte, whatever the exact reason
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # the low byte is the primary result code
                     raise
             time.sleep(random.uniform(0.0, NAP_S))
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # raises as SQLAlchemy does
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # raises SQLAlchemy's exception
     finally:
         cursor.execute(f"PRAGMA busy_timeout={LOCK_WAIT_S * 1000}")
         cursor.close()
@@ -126,9 +126,9 @@ def _begin_immediate(connection: Connection) -> None:
 
 @contextmanager
 def unit_of_work(engine: Engine, tenant: str | None = None) -> Iterator[Session]:
-    """One transaction: committed when the block ends well, rolled back when it does not.
+    """One transaction: committed when the block succeeds, rolled back when it raises.
 
-    With a tenant, the session sees and changes that tenant's rows only (`store.tenants`).
+    With a tenant, the session reads and writes that tenant's rows only (`store.tenants`).
     """
     with Session(engine, expire_on_commit=False, info={"tenant": tenant}) as session, session.begin():
         yield session
@@ -136,10 +136,10 @@ def unit_of_work(engine: Engine, tenant: str | None = None) -> Iterator[Session]
 
 @contextmanager
 def reading(engine: Engine, tenant: str | None = None) -> Iterator[Session]:
-    """A transaction that only reads.
+    """A read-only transaction.
 
-    On SQLite it does not take the write lock. On Postgres each statement is one of its own, which sees no less than it
-    would in a transaction (read committed), and saves two round trips.
+    On SQLite it does not take the write lock. On Postgres each statement is its own transaction, which is equivalent
+    under read committed isolation and saves two round trips.
     """
     postgres = engine.dialect.name == "postgresql"
     options = {"isolation_level": "AUTOCOMMIT"} if postgres else {"readonly": True}
@@ -149,5 +149,5 @@ def reading(engine: Engine, tenant: str | None = None) -> Iterator[Session]:
 
 
 def insert(session: Session, table: type[Any] | Table) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that knows `ON CONFLICT`, which both databases have and write alike."""
+    """An INSERT with `ON CONFLICT`, whose syntax both databases share."""
     return postgresql.insert(table) if session.get_bind().dialect.name == "postgresql" else sqlite.insert(table)

@@ -1,18 +1,18 @@
-"""What the store refuses.
+"""Errors of the store.
 
 StoreError
 ├── NotFound      no such job, dataset, checkpoint
-├── Gone          it was there once
+├── Gone          it existed, but was removed
 ├── Conflict      the resource is in a state that does not allow it
 ├── TooLarge      more bytes than the operator allows
-└── FenceLost     a holder's job has been taken from it; it must stop writing
+└── FenceLost     another worker claimed the holder's job; it must stop writing
 """
 
 from __future__ import annotations
 
 
 class StoreError(Exception):
-    """Base of what the store refuses."""
+    """Base class of the store's errors."""
 
 
 class NotFound(StoreError):
@@ -25,7 +25,7 @@ class NotFound(StoreError):
 
 
 class Gone(StoreError):
-    """It was there once."""
+    """It existed, but was removed."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -41,11 +41,11 @@ class Conflict(StoreError):
 
 
 class TooLarge(StoreError):
-    """More bytes than the operator allows, or than were announced."""
+    """More bytes than the operator allows, or than the upload's creator announced."""
 
 
 class FenceLost(StoreError):
-    """The job has been taken from its holder."""
+    """Another worker has claimed the holder's job."""
 
     def __init__(self, job_id: str, fence: int) -> None:
         super().__init__(f"job {job_id} is no longer held under fence {fence}")

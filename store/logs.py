@@ -1,4 +1,4 @@
-"""The one logging configuration of API and worker: text for people, or JSON lines that name what they are about."""
+"""Logging configuration of API and worker: text, or JSON lines with the ids of request, job and attempt."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _about: ContextVar[Mapping[str, object]] = ContextVar("about", default=MappingPr
 
 @contextmanager
 def about(**fields: object) -> Iterator[None]:
-    """What the messages of this block are about: `request_id`, or `job_id`, `attempt` and `fence`.
+    """Add fields such as `request_id`, `job_id`, `attempt` and `fence` to all log records of this block.
 
-    It belongs to the context: a thread that is started inside has to be given a copy of it.
+    The fields belong to the context: a thread started inside needs a copy of it.
     """
     token = _about.set({**_about.get(), **fields})
     try:
@@ -29,7 +29,7 @@ def about(**fields: object) -> Iterator[None]:
 
 
 def configure(settings: Settings) -> None:
-    """Send everything to standard error in the format that the settings want."""
+    """Log to standard error in the configured format."""
     formatters = {
         "text": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
         "json": {
@@ -58,10 +58,10 @@ def configure(settings: Settings) -> None:
 
 
 class Subject(logging.Filter):
-    """Gives every record the fields of the block it was made in."""
+    """Adds the fields of the current `about` blocks to every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let everything pass."""
+        """Pass every record."""
         for name, value in _about.get().items():
             setattr(record, name, value)
         return True

@@ -1,4 +1,4 @@
-"""Bring the database to the newest revision, once, however many processes try at the same time."""
+"""Database migration to the newest revision, run once even if several processes start it concurrently."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from store.settings import Settings
 _MIGRATIONS = Path(__file__).parent.parent / "migrations"
 _ADVISORY_LOCK = 7_266_911_035
 State = Literal["empty", "behind", "current", "ahead"]
-"""Of a database, as this code sees it; `ahead` is one that newer code has migrated."""
+"""Revision of a database relative to this code; `ahead` means that newer code has migrated it."""
 
 
 def upgrade(settings: Settings) -> None:
@@ -31,7 +31,7 @@ def upgrade(settings: Settings) -> None:
 
 
 def state(connection: Connection) -> State:
-    """How the database stands to this code's migrations."""
+    """The database's revision relative to this code's migrations."""
     there = MigrationContext.configure(connection).get_current_revision()
     if there is None:
         return "empty"
@@ -43,17 +43,17 @@ def state(connection: Connection) -> State:
 
 @cache
 def _revisions() -> list[str]:
-    """Newest first."""
+    """Known revisions, newest first."""
     return [script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()]
 
 
 @contextmanager
 def connection(settings: Settings) -> Iterator[Connection]:
-    """A connection that may migrate: nobody else does meanwhile."""
+    """A connection that holds the migration lock."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     engine = make_engine(settings.database)
     with _lock(engine, settings), engine.connect() as opened:
-        if engine.dialect.name == "sqlite":  # a table is altered by replacing it, which references to it would forbid
+        if engine.dialect.name == "sqlite":  # batch mode replaces a table, which foreign keys to it would prevent
             opened.connection.cursor().execute("PRAGMA foreign_keys=OFF")
         yield opened
         opened.commit()
@@ -71,7 +71,7 @@ def alembic_config(connection: Connection) -> Config:
 @contextmanager
 def _lock(engine: Engine, settings: Settings) -> Iterator[None]:
     if engine.dialect.name == "postgresql":
-        # Outside of a transaction: Postgres ends one that is idle while a long migration runs, and the lock with it.
+        # Outside a transaction: Postgres terminates an idle transaction during a long migration, and with it the lock.
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
             try:

@@ -1,7 +1,7 @@
-"""The model registry: the names a spec may use, and where their weights are.
+"""Model registry: the names that a spec may use, and the sources of their weights.
 
 `models.json` maps a name to `{"kind": "student" | "discriminator", …ModelSource}`. A hub id is accepted as it is when
-it matches `hub_models` and the hub knows it; its commit is pinned, so that every attempt trains the same weights.
+it matches `hub_models` and exists on the hub; its commit is pinned, so that every attempt uses the same weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from uniapl.run.config import ModelSource
 from uniapl.run.registry import Kind, read_registry
 
 CONFIGS = 256
-"""So many models' configurations are remembered."""
+"""Size of the cache of model configurations."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -45,11 +45,11 @@ class Registry:
 
         Args:
             name: a registered name or a hub id.
-            kind: what the spec wants it for.
+            kind: the required kind of model.
             param: the spec's field, for the error.
 
         Raises:
-            SpecError: nobody knows the name, or it is of the other kind.
+            SpecError: the name is unknown, or the model is of the other kind.
         """
         if name in self._entries:
             known_as, source = self._entries[name]
@@ -65,7 +65,7 @@ class Registry:
         return f"registered {kind}s: {', '.join(names) or 'none'}; or a hub id such as Qwen/Qwen3-0.6B"
 
     def hub_config(self, source: ModelSource) -> Any:
-        """The `config.json` of a model of the hub at its pinned commit; `None` where it cannot be had."""
+        """The `config.json` of a hub model at its pinned commit; `None` if it cannot be downloaded."""
         if source not in self._configs:
             if os.environ.get("HF_HUB_OFFLINE") == "1":
                 return None
@@ -81,7 +81,7 @@ class Registry:
     def _from_hub(self, name: str, kind: Kind, param: str) -> ModelSource:
         if os.environ.get("HF_HUB_OFFLINE") == "1":
             raise SpecError(
-                f"{name!r} is not registered, and the model hub is switched off (HF_HUB_OFFLINE=1)",
+                f"{name!r} is not registered, and the model hub is disabled (HF_HUB_OFFLINE=1)",
                 param=param,
                 hint=self._hint(kind),
             )
@@ -95,15 +95,15 @@ class Registry:
             ) from None
         if answer.status_code != 200:
             raise SpecError(
-                f"the model hub does not know {name!r}, or it is gated (HTTP {answer.status_code})",
+                f"model {name!r} is not on the model hub, or it is gated (HTTP {answer.status_code})",
                 param=param,
-                hint="check the spelling; for a gated model give the service a HF_TOKEN",
+                hint="check the spelling; for a gated model set HF_TOKEN for the service",
             )
         return ModelSource(hub=name, revision=answer.json()["sha"])
 
 
 def _get(path: str) -> httpx.Response:
-    """Ask the model hub."""
+    """Send a GET request to the model hub."""
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     token = os.environ.get("HF_TOKEN")
     headers = {"authorization": f"Bearer {token}"} if token else {}

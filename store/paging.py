@@ -1,4 +1,4 @@
-"""Lists, newest first, page by page."""
+"""Cursor pagination, newest first."""
 
 from __future__ import annotations
 

@@ -19,110 +19,117 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Path("data")
-    """Datasets, checkpoints, logs; in embedded use also the database and the message folder."""
+    """Datasets, checkpoints and logs; for the embedded service also the database and the message folder."""
     artifacts_url: str = ""
-    """`s3://bucket/prefix`: there API and workers share datasets, checkpoints and logs, and `data_dir` is each one's
-    cache. Endpoint, region and key id are AWS_ENDPOINT_URL, AWS_REGION and AWS_ACCESS_KEY_ID, or the machine's role.
-    By default they share `data_dir` itself."""
+    """`s3://bucket/prefix`: the bucket in which API and workers share datasets, checkpoints and logs; `data_dir` is
+    then a cache of each process. Endpoint, region and key id come from AWS_ENDPOINT_URL, AWS_REGION and
+    AWS_ACCESS_KEY_ID, or from the machine's role. By default they share `data_dir` itself."""
+    artifacts_redirect: bool = False
+    """Redirect downloads of checkpoints and datasets to URLs of the bucket that are valid for 15 minutes, instead of
+    streaming them through the API. Clients must be able to reach the endpoint in AWS_ENDPOINT_URL."""
     artifacts_secret_file: Path | None = None
-    """File with the secret that belongs to AWS_ACCESS_KEY_ID."""
+    """File with the secret key that belongs to AWS_ACCESS_KEY_ID."""
     database_url: str = ""
     """SQLAlchemy URL; by default a SQLite file in `data_dir`. Production: `postgresql+psycopg://…`."""
     database_password_file: Path | None = None
-    """File with the password of the user that `database_url` names, so that the URL holds none."""
+    """File with the password of the user named in `database_url`, to keep the password out of the URL."""
     broker_url: str = ""
     """Celery broker; by default a message folder in `data_dir`. Production: `redis://…`."""
     broker_password_file: Path | None = None
-    """File with the password of the user that `broker_url` names; Redis calls its first user `default`."""
+    """File with the password of the user named in `broker_url`; the default user of Redis is called `default`."""
     models_file: Path = Path("models.json")
     """The model registry; paths in it are relative to its folder."""
     hub_models: list[str] = ["*/*"]
-    """Glob patterns of the hub ids that specs may name, as a JSON list; `[]` allows registry names only."""
+    """Glob patterns of the hub ids that specs may name, as a JSON list; `[]` allows names of the registry only."""
     teacher_urls: list[str] = []
-    """Addresses of `openai` teachers that specs may name, as a JSON list; what lies below one is allowed too. Those
-    listed may be anywhere, inside the service's own network too. `https://*` allows every server over https whose
-    addresses are all public. By default none is allowed."""
+    """Base URLs of `openai` teachers that specs may name, as a JSON list; URLs below a listed one are allowed too. A
+    listed server may have any address, also inside the service's own network. `https://*` allows every https server
+    whose addresses are all public. By default none is allowed."""
     discriminator_urls: list[str] = []
-    """Addresses of servers of discriminators that specs may name, as a JSON list; what lies below one is allowed too.
-    Prompts and answers are sent there, so by default none is."""
+    """Base URLs of discriminator servers that specs may name, as a JSON list; URLs below a listed one are allowed too.
+    Prompts and answers are sent to these servers, so by default none is allowed."""
     vllm_command: list[str] = ["vllm"]
-    """Program and first arguments that start vLLM, as a JSON list; `serve MODEL …` follows. Usually the program in an
-    environment of its own, such as `["/opt/vllm/bin/vllm"]`."""
+    """Program and first arguments that start vLLM, as a JSON list; `serve MODEL …` is appended. Usually the program of
+    a separate environment, such as `["/opt/vllm/bin/vllm"]`."""
     vllm_options: list[str] = []
     """Further options of every `vllm serve`, as a JSON list, such as `["--enforce-eager"]`."""
     trainer_devices: str = ""
-    """CUDA_VISIBLE_DEVICES of trainers, such as `0`; by default the worker's own. `-1` has them use the CPU."""
+    """CUDA_VISIBLE_DEVICES of trainers, such as `0`; by default the worker's own. `-1` makes trainers use the CPU."""
     discriminator_devices: str = ""
-    """CUDA_VISIBLE_DEVICES of discriminators' servers, such as `1`; by default the worker's own."""
+    """CUDA_VISIBLE_DEVICES of discriminator servers, such as `1`; by default the worker's own."""
     rollout_devices: str = ""
-    """CUDA_VISIBLE_DEVICES of servers that sample; by default the worker's own."""
+    """CUDA_VISIBLE_DEVICES of sampling servers; by default the worker's own."""
     secret_key_file: Path | None = None
-    """Lines of random characters; the first hashes API keys and seals secrets, the others still recognise what they
-    made. By default `secret.key` in `data_dir`, made at the first start. Whoever reads it can read every secret."""
+    """File with lines of random characters. The first line hashes API keys and encrypts secrets; the others still
+    verify and decrypt what they made. By default `secret.key` in `data_dir`, created at the first start. Anyone who can
+    read this file can decrypt every secret."""
     auth: bool = True
-    """Whether requests must bring an API key. Without, everything belongs to the tenant `default`, and requests that
-    do not come in over the loopback interface are refused."""
+    """Whether requests need an API key. Without keys everything belongs to the tenant `default`, and only requests over
+    the loopback interface are accepted."""
     requests_per_s: int = Field(default=50, ge=1)
-    """Requests of one tenant, on average over ten seconds; each API process counts its own."""
+    """Request rate of one tenant, averaged over ten seconds; each API process counts separately."""
     tenant_jobs: int = Field(default=1000, ge=1)
-    """Jobs of one tenant that are not over."""
+    """Unfinished jobs of one tenant."""
     tenant_uploads: int = Field(default=4, ge=1)
-    """Uploads of one tenant at once, for each API process."""
+    """Concurrent uploads of one tenant, per API process."""
     tenant_streams: int = Field(default=100, ge=1)
-    """Event streams of one tenant at once, for each API process."""
+    """Concurrent event streams of one tenant, per API process."""
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024)
-    """Longest request body that is not an upload."""
+    """Largest request body that is not an upload."""
     request_wait_s: float = Field(default=30.0, gt=0)
-    """How long a request may keep the API waiting: for its head, for its whole body, and, of an upload, for each next
-    piece. Then the connection is closed, with a 408 if the head has come."""
+    """Time limit for a request's headers, for its whole body, and, for an upload, for each next piece. On expiry the
+    connection is closed, with a 408 response if the headers have arrived."""
     worker_slots: int = Field(default=1, ge=1)
-    """Jobs that one worker runs at once."""
+    """Jobs that one worker runs concurrently."""
     lease_s: float = Field(default=90.0, gt=0)
-    """A job whose holder has been silent for so long is taken from it."""
+    """A job is taken from a worker that has not renewed its lease for this long."""
     heartbeat_s: float = Field(default=10.0, gt=0)
-    """How often a holder renews its lease."""
+    """Interval at which a worker renews the leases of its jobs."""
     sweep_s: float = Field(default=5.0, gt=0)
-    """How often every worker looks for expired leases and unheard jobs."""
+    """Interval at which every worker checks for expired leases and queued jobs."""
     retry_backoff_s: float = Field(default=5.0, gt=0)
-    """Wait before the first retry; doubles with each."""
+    """Wait before the first retry; doubles with each further one."""
     drain_s: float = Field(default=120.0, gt=0)
-    """How long a trainer may take to save its last finished step and end when its worker stops; then it is killed. A
-    pause has no such limit."""
+    """Time that a trainer has to save its last finished step and exit when its worker stops; then it is killed. A pause
+    has no such limit."""
     hang_factor: float = Field(default=20.0, gt=1)
-    """A step that takes so many times as long as the run's others is hung; the trainer is killed, and retried."""
+    """A step that takes this many times as long as the run's median step counts as hung; the trainer is killed, and the
+    job is retried."""
     hang_min_s: float = Field(default=300.0, gt=0)
-    """No step is called hung before so long."""
+    """Shortest time after which a step may count as hung."""
     phase_limit_s: float = Field(default=3600.0, gt=0)
-    """Loading, an evaluation, or the teacher may be silent for so long."""
+    """Longest time without progress while loading, evaluating, or querying the teacher."""
     sidecar_start_s: float = Field(default=1800.0, gt=0)
-    """How long a model's server beside the trainer may take to load and answer its first request."""
+    """Time that a model server beside the trainer has to load and to answer its first request."""
     sidecar_probe_s: float = Field(default=60.0, gt=0)
-    """A server that does not answer a real request within so long, and processes no token meanwhile, is hung; it is
-    killed, and started again."""
+    """A model server that does not answer a request within this time, and processes no token meanwhile, counts as hung;
+    it is killed and restarted."""
     sidecar_probe_every_s: float = Field(default=10.0, gt=0)
-    """Wait between two such requests."""
+    """Interval between two such requests."""
     sidecar_restarts: int = Field(default=3, ge=0)
-    """How often a server is started again for one job; then the job fails. The waits grow as `retry_backoff_s` does."""
+    """Restarts of a model server per job; after these the job fails. The waits between restarts grow as
+    `retry_backoff_s` describes."""
     sidecar_idle_s: float = Field(default=600.0, ge=0)
-    """How long a server without a job is kept for the next job that asks for the same model. One that asks for another,
-    or for none, has it stopped at once."""
+    """Time for which an idle model server is kept for the next job with the same model. A job with another model, or
+    with none, stops it at once."""
     garbage_s: float = Field(default=600.0, gt=0)
-    """How often every worker removes what unfinished checkpoints and deletions have left on disk."""
+    """Interval at which every worker removes remains of unfinished checkpoints and of deletions from disk."""
     max_line_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """Longest line of a dataset."""
     max_dataset_bytes: int = Field(default=8 * 1024**3, ge=1024)
-    """Largest dataset, as it is sent and uncompressed."""
+    """Largest dataset, both as sent and uncompressed."""
     upload_expiry_s: float = Field(default=24 * 3600.0, gt=0)
-    """An upload that can be resumed is given up when nothing has been added for so long."""
+    """A resumable upload is deleted when nothing was appended for this long."""
     metrics_token_file: Path | None = None
-    """File with a token that opens the API's `/metrics` and nothing else, for Prometheus. Keys with the scope `admin`
-    open it too."""
+    """File with a token that grants access to the API's `/metrics` only, for Prometheus. Keys with the scope `admin`
+    have access too."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Port where a worker shows its own `/metrics` to whoever can reach it; they name no tenant and no job. 0: none."""
+    """Port of a worker's own `/metrics`, open to every host that can reach it; its labels name no tenant and no job.
+    0: none."""
     log_format: Literal["text", "json"] = "text"
-    """`json`: one object a line, with the ids of request, job and attempt as fields."""
+    """`json`: one object per line, with the ids of request, job and attempt as fields."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Of the service's own messages; libraries are heard from WARNING on."""
+    """Level of the service's own messages; libraries log from WARNING on."""
 
     @cached_property
     def database(self) -> str:
@@ -144,7 +151,7 @@ class Settings(BaseSettings):
 
 
 def _with_password(settings: Settings, whose: Literal["database", "broker"]) -> str:
-    """The URL as it is set, with the password from its file if there is one."""
+    """The configured URL, with the password from its file if one is configured."""
     url: str = getattr(settings, f"{whose}_url")
     file: Path | None = getattr(settings, f"{whose}_password_file")
     if file is None:
@@ -156,10 +163,10 @@ def _with_password(settings: Settings, whose: Literal["database", "broker"]) -> 
 
 
 def read_secret(file: Path) -> str:
-    """What a file holds, without the newline at its end.
+    """Contents of a file, without surrounding white space.
 
     Raises:
-        ValueError: it cannot be read, or is empty; the message names it.
+        ValueError: the file cannot be read, or is empty; the message names it.
     """
     try:
         text = file.read_text().strip()

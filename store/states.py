@@ -1,6 +1,6 @@
-"""The states of a job and the transitions between them, as data.
+"""States of a job and the transitions between them, as data.
 
-Cancelling and pausing are intents (`jobs.cancel_requested_at`, `jobs.pause_requested_at`), never states a caller can
+Cancelling and pausing are intents (`jobs.cancel_requested_at`, `jobs.pause_requested_at`), not states that a caller can
 set. `store.jobs.lifecycle` turns each transition into one guarded UPDATE with its event in the same transaction.
 `python -m store.states` prints the table of docs/reliability.md.
 """
@@ -12,14 +12,14 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a job is."""
+    """State of a job."""
 
-    QUEUED = "queued"  # accepted; no worker has it
-    STARTING = "starting"  # a worker has it; models are loading
-    RUNNING = "running"  # steps are made
-    FINALIZING = "finalizing"  # the last step is made; the final checkpoint is being recorded
-    RETRY_WAIT = "retry_wait"  # an attempt failed; the next waits for its time
-    PAUSED = "paused"  # its owner has stopped it; the slot is free, and the last checkpoint waits
+    QUEUED = "queued"  # accepted; no worker holds it
+    STARTING = "starting"  # claimed by a worker; models are loading
+    RUNNING = "running"  # the trainer makes steps
+    FINALIZING = "finalizing"  # the last step is done; the final checkpoint is being recorded
+    RETRY_WAIT = "retry_wait"  # an attempt failed; a retry is scheduled
+    PAUSED = "paused"  # stopped by the user; it holds no slot and resumes from its last checkpoint
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -28,7 +28,7 @@ class State(StrEnum):
 STATES = tuple(State)
 ACTIVE = (State.STARTING, State.RUNNING, State.FINALIZING)
 DUE = (State.QUEUED, State.RETRY_WAIT)
-"""No worker has it, and one will."""
+"""Waiting for a worker."""
 WAITING = (*DUE, State.PAUSED)
 TERMINAL = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
@@ -41,30 +41,26 @@ class Transition:
     to: State
     who: str
     guard: str
-    """What must hold beside the state, in words; the code is in `store.jobs.lifecycle`."""
+    """Condition beside the state, in words; the code is in `store.jobs.lifecycle`."""
 
 
 CLAIM = Transition(
-    (State.QUEUED,), State.STARTING, "worker", "no intent; a spec version it knows; fence grows, attempt + 1"
+    (State.QUEUED,), State.STARTING, "worker", "no intent; a supported spec version; fence + 1, attempt + 1"
 )
 BEGIN = Transition((State.STARTING,), State.RUNNING, "holder", "fence; the trainer reports training")
 FINALIZE = Transition(
     (State.STARTING, State.RUNNING), State.FINALIZING, "holder", "fence; exit status 0; the last step has a checkpoint"
 )
 SUCCEED = Transition((State.FINALIZING,), State.SUCCEEDED, "holder", "fence")
-FAIL = Transition(ACTIVE, State.FAILED, "holder, sweeper", "fence; the failure is permanent, or a budget is spent")
+FAIL = Transition(ACTIVE, State.FAILED, "holder, sweeper", "fence; permanent failure, or a budget is spent")
 RETRY = Transition(ACTIVE, State.RETRY_WAIT, "holder, sweeper", "fence; for the sweeper also an expired lease")
-PREEMPT = Transition(ACTIVE, State.QUEUED, "holder", "fence; a checkpoint was tried; no retry is spent")
-PAUSE_ACTIVE = Transition(
-    ACTIVE, State.PAUSED, "holder", "fence; intent to pause, none to cancel; the trainer's group is dead"
-)
-REQUEUE = Transition((State.RETRY_WAIT,), State.QUEUED, "sweeper", "its time has come; no intent")
+PREEMPT = Transition(ACTIVE, State.QUEUED, "holder", "fence; a checkpoint was attempted; no retry is spent")
+PAUSE_ACTIVE = Transition(ACTIVE, State.PAUSED, "holder", "fence; intent to pause, none to cancel; dead process group")
+REQUEUE = Transition((State.RETRY_WAIT,), State.QUEUED, "sweeper", "it is due; no intent")
 PAUSE_WAITING = Transition(DUE, State.PAUSED, "api, sweeper", "intent to pause, none to cancel")
 RESUME = Transition((State.PAUSED,), State.QUEUED, "api", "none")
 CANCEL_WAITING = Transition(WAITING, State.CANCELLED, "api, sweeper", "intent to cancel")
-CANCEL_ACTIVE = Transition(
-    ACTIVE, State.CANCELLED, "holder, sweeper", "fence; intent to cancel; the trainer's group is dead"
-)
+CANCEL_ACTIVE = Transition(ACTIVE, State.CANCELLED, "holder, sweeper", "fence; intent to cancel; dead process group")
 
 TRANSITIONS = {name: value for name, value in globals().copy().items() if isinstance(value, Transition)}
 

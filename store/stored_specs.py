@@ -1,7 +1,7 @@
-"""What the spec of a stored job names, of any release.
+"""References from stored specs of any release to datasets and secrets.
 
-A newer release may name things in places that this one does not know. To keep too much until the job ends does less
-harm than to delete what it needs.
+A newer release may have references in fields that this one does not support. Keeping a dataset too long is less harmful
+than deleting one that a job needs.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from collections.abc import Iterator
 from typing import Any
 
 FREE = ("name", "tags")
-"""Parts of a spec that are its owner's own words."""
+"""Fields with free text of the user."""
 
 
 def names_dataset(spec: Any, dataset_id: str) -> bool:
-    """Whether a spec contains the id of a dataset, its owner's own words left out."""
-    return dataset_id in _texts(_without_own_words(spec))
+    """Whether a spec contains the id of a dataset outside its free text."""
+    return dataset_id in _texts(_without_free_text(spec))
 
 
 def names_secret(spec: Any, name: str) -> bool:
-    """Whether a spec contains the name of a secret below a key that speaks of secrets, such as `api_key_secret`."""
-    return any(name in _texts(value) for key, value in _pairs(_without_own_words(spec)) if "secret" in key)
+    """Whether a spec contains the name of a secret below a key such as `api_key_secret`."""
+    return any(name in _texts(value) for key, value in _pairs(_without_free_text(spec)) if "secret" in key)
 
 
-def _without_own_words(spec: Any) -> Any:
+def _without_free_text(spec: Any) -> Any:
     return {key: value for key, value in spec.items() if key not in FREE} if isinstance(spec, dict) else spec
 
 
 def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every key at any depth, with what it holds."""
+    """Every key at any depth, with its value."""
     if isinstance(value, dict):
         yield from value.items()
     for inner in _inside(value):

@@ -1,4 +1,4 @@
-"""The tables. Times are Unix seconds by the database's clock (`store.db.now`)."""
+"""Database tables. Times are Unix seconds of the database's clock (`store.db.now`)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Base(DeclarativeBase):
 
 
 class Job(Base):
-    """A job: its spec, its state, and who holds it."""
+    """A job: its spec, its state, and its current claim."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -47,7 +47,7 @@ class Job(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant: Mapped[str]
-    """Whose it is; nobody else sees it."""
+    """Owner; other tenants cannot see it."""
     name: Mapped[str | None]
     spec: Mapped[Json]
     spec_version: Mapped[int]
@@ -59,43 +59,43 @@ class Job(Base):
     steps: Mapped[int]
     attempt: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0)
-    """Grows by one with each claim; every write of a holder names it."""
+    """Incremented by each claim; guards every write of a holder."""
     lease_owner: Mapped[str | None]
     lease_expires_at: Mapped[float | None]
     not_before: Mapped[float | None]
-    """A retry waits until then."""
+    """Earliest time of a retry."""
     fruitless_attempts: Mapped[int] = mapped_column(default=0)
-    """Attempts since the last new checkpoint that ended in failure."""
+    """Failed attempts since the last new checkpoint."""
     infra_failures: Mapped[int] = mapped_column(default=0)
-    """Failed attempts that the machines were to blame for."""
+    """Failed attempts caused by the machines."""
     user_failures: Mapped[int] = mapped_column(default=0)
-    """Failed attempts that the spec was to blame for: out of memory, diverged."""
+    """Failed attempts caused by the spec: out of memory, diverged."""
     preemptions: Mapped[int] = mapped_column(default=0)
-    """How often a holder gave the job back unharmed."""
+    """Times that a worker released the job without a failure."""
     cancel_requested_at: Mapped[float | None]
     pause_requested_at: Mapped[float | None]
     error: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     event_seq: Mapped[int] = mapped_column(default=0)
-    """Number of the last event; drawn from this row so that events become visible in order."""
+    """Number of the last event; counted in this row so that events become visible in order."""
     created_at: Mapped[float] = mapped_column(insert_default=now())
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
     traceparent: Mapped[str | None] = mapped_column(insert_default=tracing.traceparent)
-    """Of the request that created it, where requests are traced."""
+    """Trace context of the request that created it, if tracing is on."""
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether a cancellation is under way."""
+        """Whether a cancellation was requested."""
         return self.cancel_requested_at is not None
 
     @property
     def pause_requested(self) -> bool:
-        """Whether the job is paused, or will be at the end of its current step."""
+        """Whether the job is paused, or will be after its current step."""
         return self.pause_requested_at is not None and self.state not in TERMINAL
 
 
 class Attempt(Base):
-    """One worker's hold on a job."""
+    """One worker's attempt at a job."""
 
     __tablename__ = "attempts"
     __table_args__ = (Column("dropped_points", BigInteger(), nullable=False, server_default="0"),)
@@ -112,13 +112,14 @@ class Attempt(Base):
     pgid: Mapped[int | None]
     """Process group of the trainer."""
     pid_starttime: Mapped[int | None]
-    """The kernel's start time of its leader, in clock ticks since boot: tells it from a stranger with its number."""
+    """The kernel's start time of its leader, in clock ticks since boot; distinguishes it from a process that reuses the
+    pid."""
     resumed_from: Mapped[str | None]
     """Checkpoint id."""
     relayed_seq: Mapped[int] = mapped_column(default=0)
-    """Last report of this attempt that is in the database."""
+    """Number of the last relayed report."""
     relay_closed: Mapped[bool] = mapped_column(default=False)
-    """Whether nothing is left to relay; if not, the next claimant does it."""
+    """Whether all reports are relayed; if not, the next attempt relays the rest."""
     started_at: Mapped[float] = mapped_column(insert_default=now())
     ended_at: Mapped[float | None]
     exit_kind: Mapped[str | None]
@@ -140,7 +141,7 @@ class Event(Base):
 
 
 class Metric(Base):
-    """One number at one step; of two attempts that both made the step, the newer one's."""
+    """One metric value at one step; if two attempts made the step, the newer one's."""
 
     __tablename__ = "metrics"
 
@@ -168,7 +169,7 @@ class Sample(Base):
 
 
 class Checkpoint(Base):
-    """A checkpoint exists only through its row."""
+    """A checkpoint; a folder without a row is garbage."""
 
     __tablename__ = "checkpoints"
     __table_args__ = (UniqueConstraint("job_id", "step", "fence", name="uq_checkpoints_job_step_fence"),)
@@ -186,7 +187,7 @@ class Checkpoint(Base):
 
 
 class Alias(Base):
-    """A name for a checkpoint, such as the one that is served."""
+    """A name for a checkpoint, such as `production`."""
 
     __tablename__ = "aliases"
 
@@ -194,7 +195,7 @@ class Alias(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     checkpoint_id: Mapped[str] = mapped_column(ForeignKey("checkpoints.id"))
     version: Mapped[int]
-    """Grows by one with each change; who changes it names the version that he has seen."""
+    """Incremented by each change; a change must name the version it replaces."""
     updated_at: Mapped[float] = mapped_column(insert_default=now())
 
 
@@ -211,16 +212,16 @@ class Dataset(Base):
     references: Mapped[int]
     rewards: Mapped[int]
     ignored_fields: Mapped[Json] = mapped_column(default=dict, server_default="{}")
-    """Path of a field to the number of rows in which nothing reads it."""
+    """Number of rows with an unread field, by field path."""
     bytes: Mapped[int]
-    """As they were sent: compressed, or Parquet."""
+    """Size as sent: compressed, or Parquet."""
     sha256: Mapped[str]
     created_at: Mapped[float] = mapped_column(insert_default=now())
     deleted_at: Mapped[float | None]
 
 
 class Upload(Base):
-    """A dataset that comes in several requests."""
+    """A resumable upload of a dataset."""
 
     __tablename__ = "uploads"
 
@@ -228,24 +229,24 @@ class Upload(Base):
     tenant: Mapped[str]
     name: Mapped[str]
     bytes: Mapped[int]
-    """Announced."""
+    """As announced."""
     sha256: Mapped[str | None]
-    """Announced."""
+    """As announced."""
     offset: Mapped[int] = mapped_column(default=0)
-    """Bytes that have come; the file may be longer after a crash."""
+    """Bytes received; the file may be longer after a crash."""
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"))
-    """What it has become."""
+    """The resulting dataset."""
     created_at: Mapped[float] = mapped_column(insert_default=now())
     expires_at: Mapped[float]
 
 
 class Key(Base):
-    """An API key; of its secret only a keyed hash."""
+    """An API key; only a keyed hash of its secret is stored."""
 
     __tablename__ = "keys"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    """Stands in the key itself, before the secret."""
+    """Part of the key itself, before the secret."""
     tenant: Mapped[str]
     name: Mapped[str]
     digest: Mapped[str]
@@ -275,7 +276,7 @@ class IdempotentResponse(Base):
 
 
 class Secret(Base):
-    """A key for somebody else's server, encrypted; the API never gives it back."""
+    """An encrypted credential for an external server; the API never returns it."""
 
     __tablename__ = "secrets"
 
@@ -286,7 +287,7 @@ class Secret(Base):
 
 
 class Worker(Base):
-    """A worker process and what it runs on, as it says itself."""
+    """A worker process and the hardware that it reports."""
 
     __tablename__ = "workers"
 

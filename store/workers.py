@@ -1,4 +1,4 @@
-"""The workers that are alive, and what they run on."""
+"""Live workers and their hardware."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from store.db import insert, now
 from store.tables import Worker
 
 ALIVE_LEASES = 3
-"""A worker that has been silent for so many leases is taken for dead."""
+"""Leases after which a worker without a report counts as dead."""
 KEPT_LEASES = 1000
-"""After so many its row is removed: a day, with the lease as it is by default."""
+"""Leases after which its row is deleted: about a day with the default lease."""
 
 
 def report(session: Session, worker_id: str, facts: dict[str, Any], lease_s: float) -> None:
-    """A worker says that it lives; rows of those long dead go.
+    """Record that a worker is alive, and delete rows of workers that died long ago.
 
     Args:
         worker_id: as in `jobs.lease_owner`.
-        facts: the columns that say what it runs on.
-        lease_s: the lease in force.
+        facts: the hardware columns.
+        lease_s: the configured lease.
     """
     statement = insert(session, Worker).values(id=worker_id, **facts)
     session.execute(statement.on_conflict_do_update(index_elements=["id"], set_={**facts, "seen_at": now()}))
@@ -31,6 +31,6 @@ def report(session: Session, worker_id: str, facts: dict[str, Any], lease_s: flo
 
 
 def alive(session: Session, lease_s: float) -> Sequence[Worker]:
-    """Those heard of within `ALIVE_LEASES`, newest first."""
+    """Workers that reported within `ALIVE_LEASES`, newest first."""
     recent = Worker.seen_at > now() - ALIVE_LEASES * lease_s
     return session.scalars(select(Worker).where(recent).order_by(Worker.started_at.desc(), Worker.id)).all()

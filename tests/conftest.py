@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,11 +27,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jo
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "data" / "models"
-LONG = ("tests/e2e/", "training/test_train_command.py", "training/test_killed.py", "test_experiments.py")
+LONG = (
+    "tests/e2e/",
+    "compatibility/",
+    "training/test_train_command.py",
+    "training/test_killed.py",
+    "test_experiments.py",
+)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Guard the unit tier in the processes that run its tests."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Guard the unit tier in the processes that run its tests: those of xdist, if it is used."""
+    config = session.config
     runs_tests = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
     if runs_tests and config.option.markexpr == "unit":
         unit_guard.install()
@@ -127,16 +136,30 @@ def bucket(s3: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequ
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database(request: pytest.FixtureRequest) -> str:
+    """The kind of database; a folder where the second kind adds little overrides this, and moves it to `full`."""
+    return str(request.param)
+
+
+@pytest.fixture
+def database_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty, migrated database of each kind."""
+    if database == "postgres":
+        return str(request.getfixturevalue("postgres_of_this_test"))
+    shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "test.db")
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty, migrated database that tests copy: to run the migrations takes longer than most of them."""
     from store.migrate import upgrade
     from store.settings import Settings
 
-    if request.param == "postgres":
-        return str(request.getfixturevalue("postgres_of_this_test"))
-    url = f"sqlite:///{tmp_path / 'test.db'}"
-    upgrade(Settings(data_dir=tmp_path, database_url=url))
-    return url
+    folder = tmp_path_factory.mktemp("migrated")
+    upgrade(Settings(data_dir=folder, database_url=f"sqlite:///{folder / 'test.db'}"))
+    assert not (folder / "test.db-wal").exists()  # the file is complete
+    return folder / "test.db"
 
 
 @pytest.fixture(scope="session")

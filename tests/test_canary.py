@@ -19,7 +19,7 @@ from embedded.service import EmbeddedService
 from tests.e2e.conftest import IMPATIENT, wait_for
 from tests.uniapl.teachers.openai_server import Reply, Teacher, completion
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.full
 
 RANDOM = secrets.token_hex(24)
 CANARY = f'sk-canary-"{RANDOM}'

@@ -38,5 +38,5 @@ def test_codes_of_answers() -> None:
 
 
 def test_codes_of_jobs_that_failed() -> None:
-    raised = literals(["worker"], r'_failure\("([a-z_]+)"', r'code="([a-z_]+)"', r'else "([a-z]+_error)"')
+    raised = literals(["worker"], r'_failure\(\s*"([a-z_]+)"', r'code="([a-z_]+)"', r'else "([a-z]+_error)"')
     assert documented("Codes of jobs") == raised | TRAINERS | literals(["store"], r'"code": "([a-z_]+)"')

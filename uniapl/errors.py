@@ -1,33 +1,33 @@
-"""The errors a user can act on, each with a stable code.
+"""Errors with a stable code that users or operators can act on.
 
     UniaplError
     ├── SpecError            invalid_spec          the job spec contradicts itself or the data
     ├── MisfitError          does_not_fit          the job needs more memory than any worker has
     ├── DatasetError         invalid_dataset       a dataset row cannot be used
     ├── ModelError           model_not_loadable    a student or discriminator cannot be loaded
-    ├── RewardError          reward_failed         a reward could not be computed
-    ├── ScoreError           discriminator_failed  the discriminator answered something unusable
-    ├── TeacherError         teacher_failed        the teacher's server gave no usable answer, or a budget is spent
-    ├── ServerError          server_failed         a model's server gave no usable answer for too long
-    ├── CheckpointError      invalid_checkpoint    a checkpoint is torn or altered
+    ├── RewardError          reward_failed         rewards could not be computed
+    ├── ScoreError           discriminator_failed  the discriminator returned an unusable score
+    ├── TeacherError         teacher_failed        the teacher sent no usable answer, or a budget is spent
+    ├── ServerError          server_failed         a model server sent no usable reply within the retry time
+    ├── CheckpointError      invalid_checkpoint    a checkpoint is incomplete or altered
     ├── DivergedError        diverged              the loss or the gradient is no longer finite
-    ├── UnhealthyError       unhealthy             a failure signature began that the job was told to stop on
-    ├── DeviceError          gpu_unusable          the machine has a GPU, and torch cannot use it
-    └── DiskFullError        disk_full             a file could not be written for want of space
+    ├── UnhealthyError       unhealthy             a failure signature of `health.stop_on` was detected
+    ├── DeviceError          gpu_unusable          torch cannot use the machine's GPU
+    └── DiskFullError        disk_full             a file could not be written for lack of space
 
-The file knows no HTTP status and no exit code; the API and the trainer's entry point map these.
+HTTP statuses and exit statuses are assigned by the API and the trainer's entry point.
 """
 
 from __future__ import annotations
 
 
 class UniaplError(Exception):
-    """Base of every error that is not a bug of ours.
+    """Base class of all errors that are not bugs of UniAPL.
 
     Attributes:
-        code: stable identifier, never reworded once released.
-        hint: what the user can do about it, or ``None``.
-        param: dotted name of the field at fault (``dataset_mix.0.role``), or ``None``.
+        code: stable identifier, which never changes after a release.
+        hint: suggested fix, or ``None``.
+        param: path of the field at fault (``dataset_mix.0.role``), or ``None``.
     """
 
     code = "uniapl_error"
@@ -64,31 +64,31 @@ class ModelError(UniaplError):
 
 
 class RewardError(UniaplError):
-    """A reward could not be computed."""
+    """Rewards could not be computed."""
 
     code = "reward_failed"
 
 
 class ScoreError(UniaplError):
-    """The discriminator answered something that must not reach a gradient."""
+    """The discriminator returned a score that must not be used in a gradient."""
 
     code = "discriminator_failed"
 
 
 class TeacherError(UniaplError):
-    """The teacher's server gave no usable answer, or the budget for asking it is spent."""
+    """The teacher sent no usable answer, or its request budget is spent."""
 
     code = "teacher_failed"
 
 
 class ServerError(UniaplError):
-    """The server of a discriminator or sampler gave no usable answer, however often it was asked."""
+    """The server of a discriminator or sampler sent no usable reply within the retry time."""
 
     code = "server_failed"
 
 
 class CheckpointError(UniaplError):
-    """A checkpoint is torn or altered."""
+    """A checkpoint is incomplete or altered."""
 
     code = "invalid_checkpoint"
 
@@ -100,18 +100,18 @@ class DivergedError(UniaplError):
 
 
 class UnhealthyError(UniaplError):
-    """A failure signature began that `health.stop_on` names."""
+    """A failure signature of `health.stop_on` was detected."""
 
     code = "unhealthy"
 
 
 class DeviceError(UniaplError):
-    """The machine has a GPU that torch cannot use: the driver is too old, or the build of torch is another's."""
+    """Torch cannot use the machine's GPU: the driver is too old, or torch was built for another platform."""
 
     code = "gpu_unusable"
 
 
 class DiskFullError(UniaplError):
-    """A file could not be written: the disk is full, or a quota or the largest file allowed is reached."""
+    """A file could not be written: the disk is full, or a quota or the file size limit is reached."""
 
     code = "disk_full"

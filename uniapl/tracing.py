@@ -1,7 +1,7 @@
-"""Traces from a request to its training steps, for OpenTelemetry; nothing at all unless an exporter is configured.
+"""OpenTelemetry tracing from a request to its training steps; disabled unless an exporter is configured.
 
-The standard variables configure it: `OTEL_EXPORTER_OTLP_ENDPOINT` and its kin. A trace crosses processes as a W3C
-traceparent: in the job's row from API to worker, in the variable TRACEPARENT from worker to trainer.
+The standard variables `OTEL_EXPORTER_OTLP_…` configure it. The trace context crosses processes as a W3C traceparent: in
+the job's row from API to worker, in the variable TRACEPARENT from worker to trainer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def start(service: str) -> None:
-    """Trace from now on under this name, if an endpoint is configured; what is left is sent when the process ends."""
+    """Start tracing under a service name if an endpoint is configured; pending spans are sent at process exit."""
     global _tracer
     if not any(os.environ.get(name) for name in ENDPOINTS):
         return
@@ -32,7 +32,7 @@ def start(service: str) -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        logger.warning("%s is set, but nothing is traced: the extra `otel` is not installed", ENDPOINTS[0])
+        logger.warning("%s is set, but tracing is disabled: install the extra `otel`", ENDPOINTS[0])
         return
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -41,12 +41,12 @@ def start(service: str) -> None:
 
 @contextmanager
 def span(name: str, *, parent: str | None = None, **attributes: str | int) -> Iterator[None]:
-    """A span of what the block does, below the one that is open, or below that of another process.
+    """A span around a block, as a child of the current span or of another process's span.
 
     Args:
-        name: what is done, with few values.
-        parent: a W3C traceparent; one that is none begins a trace of its own.
-        attributes: what it is done to.
+        name: name of the operation, of low cardinality.
+        parent: a W3C traceparent; an invalid one starts a new trace.
+        attributes: attributes of the span.
     """
     if _tracer is None:
         yield
@@ -59,7 +59,7 @@ def span(name: str, *, parent: str | None = None, **attributes: str | int) -> It
 
 
 def rename(name: str, **attributes: str | int) -> None:
-    """What the open span is about has turned out."""
+    """Set name and attributes of the current span, once they are known."""
     if _tracer is not None:
         from opentelemetry.trace import get_current_span
 
@@ -68,7 +68,7 @@ def rename(name: str, **attributes: str | int) -> None:
 
 
 def traceparent() -> str | None:
-    """Of the open span, for another process; `None` when nothing is traced."""
+    """W3C traceparent of the current span, for another process; `None` without tracing."""
     if _tracer is None:
         return None
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator

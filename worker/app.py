@@ -1,8 +1,8 @@
 """The Celery worker: `celery -A worker.app worker --pool threads`.
 
-A message wakes the worker and is done with: it is acknowledged early, and the attempt runs in a thread of the worker's
-own, as it does when the sweeper finds the job while the broker is away. No results, no remote control: nothing depends
-on the broker once a job is claimed.
+A message only wakes the worker: it is acknowledged early, and the attempt runs in a separate thread, as it does when
+the sweeper finds the job while the broker is unreachable. Results and remote control are off: nothing depends on the
+broker once a job is claimed.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ worker = WorkerProcess(settings, make_engine(settings.database))
 
 @app.task(name=RUN_JOB)
 def run_job(job_id: str) -> None:
-    """Look at a job. A worker without a free slot does nothing: whoever is free next finds the job in the database."""
+    """Start an attempt at a job, unless no slot is free; the next free worker then finds the job in the database."""
     worker.take(job_id, run_attempt)
 
 
 @setup_logging.connect
 def _log(**_: Any) -> None:
-    """In place of Celery's own configuration."""
+    """Replace Celery's logging configuration."""
     logs.configure(settings)
 
 
 @worker_init.connect
 def _start_sweeper(**_: Any) -> None:
-    """Before the broker is asked for anything: jobs are found without it."""
+    """Start before connecting to the broker: the sweeper finds jobs without it."""
     threading.Thread(target=Sweeper(worker).run, name="sweeper", daemon=True).start()
     tracing.start("uniapl-worker")
     if settings.metrics_port:
@@ -57,7 +57,7 @@ def _drain(**_: Any) -> None:
 
 @worker_shutdown.connect
 def _wait(**_: Any) -> None:
-    """Every job is given back before the process ends, however often it is asked to."""
+    """Release every job before the process exits; further signals are ignored."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     worker.drain()

@@ -1,7 +1,7 @@
-"""One attempt: claim the job, run the trainer beside us, relay its reports, and settle how it ended.
+"""One attempt at a job: claim it, run its trainer, relay the reports, and record the outcome.
 
-The thread lives as long as the attempt, and the trainer dies with it (PR_SET_PDEATHSIG), so a job never has two living
-trainers on one machine.
+The trainer dies with the thread that started it (PR_SET_PDEATHSIG), so a job never has two live trainers on one
+machine.
 """
 
 from __future__ import annotations
@@ -32,23 +32,15 @@ from store.jobs import claims, lifecycle
 from store.jobs.claims import Claim, Intents
 from store.tables import Checkpoint
 from uniapl import tracing
-from uniapl.errors import CheckpointError
+from uniapl.run import atomic
 from uniapl.run.config import RunConfig
-from uniapl.run.exit_status import ExitStatus
 from uniapl.spec.teacher import OpenAITeacher
 from worker import metrics, process, recovery
 from worker.attempt_servers import AttemptServers
 from worker.claim import OUTAGE, claim_job
-from worker.failures import (
-    Failure,
-    classify,
-    hung,
-    no_final_checkpoint,
-    oom_kills,
-    secret_unusable,
-    worker_error,
-)
+from worker.failures import Failure, oom_kills, secret_unusable, worker_error
 from worker.lease import Lease
+from worker.outcome import Outcome, TrainerEnd, outcome
 from worker.report_relay import Relay
 from worker.slots import WorkerProcess
 from worker.stop import TrainerStop
@@ -56,6 +48,8 @@ from worker.vllm.command import visible
 from worker.watchdog import Watchdog
 
 POLL_S, INTENT_S, DUMP_S = 0.2, 1.0, 2.0
+LOG_LINES, HUNG_LOG_LINES = 20, 60
+"""Last lines of the trainer's log in a job's error; those of a hung trainer include the stacks of its threads."""
 ROOT = Path(__file__).parent.parent
 TRAINER = (sys.executable, "-m", "uniapl", "train")
 logger = logging.getLogger(__name__)
@@ -63,16 +57,16 @@ T = TypeVar("T")
 
 
 def run_attempt(worker: WorkerProcess, job_id: str) -> bool:
-    """Take the job if it is there to be taken, and see one attempt through.
+    """Claim the job if it is claimable, and run one attempt.
 
-    A job that another worker holds, that is over, or that does not exist is left alone.
+    Nothing happens to a job that another worker holds, that has ended, or that does not exist.
 
     Returns:
-        Whether it was there to be taken.
+        Whether the job was claimed.
     """
     claim = claim_job(worker, job_id)
     if claim is None:
-        logger.info("%s is not there to be taken", job_id)
+        logger.info("%s is not claimable", job_id)
         return False
     facts: dict[str, str | int] = {"job_id": job_id, "attempt": claim.attempt, "fence": claim.fence}
     with logs.about(**facts), tracing.span("attempt", parent=claim.traceparent, **facts):
@@ -90,25 +84,25 @@ def _run_attempt(worker: WorkerProcess, claim: Claim) -> None:
     except SecretUnusable as error:
         logger.warning("%s: %s", claim.job_id, error)
         _refuse(worker, claim, secret_unusable(error))
-    except Exception as error:  # a bug or a broken machine: say so now, rather than fall silent for a lease
-        logger.exception("%s: attempt %d failed on our side", claim.job_id, claim.attempt)
+    except Exception as error:  # a bug or a broken machine: record it now rather than let the lease expire
+        logger.exception("%s: attempt %d failed in the worker", claim.job_id, claim.attempt)
         _give_up(worker, claim, error)
 
 
 def _give_up(worker: WorkerProcess, claim: Claim, error: Exception) -> None:
-    """The attempt failed on the worker's side; if even this cannot be written, the lease will run out."""
+    """Record that the worker failed to run the attempt; if the database is unreachable, the lease expires instead."""
     failure = worker_error(error)
     try:
         with unit_of_work(worker.engine) as session:
-            told = failure.model_dump(mode="json")
-            lifecycle.retry_or_fail(session, claim.job_id, claim.fence, told, worker.settings.retry_backoff_s)
+            stored = failure.model_dump(mode="json")
+            lifecycle.retry_or_fail(session, claim.job_id, claim.fence, stored, worker.settings.retry_backoff_s)
             claims.end_attempt(session, claim.job_id, claim.fence, failure.code)
     except (FenceLost, SQLAlchemyError) as error:
         logger.warning("%s: %s", claim.job_id, error)
 
 
 def _refuse(worker: WorkerProcess, claim: Claim, failure: Failure) -> None:
-    """No attempt can go better; if even this cannot be written, the lease will run out, and another one tries."""
+    """Fail the job without a retry; if the database is unreachable, the lease expires and another attempt follows."""
     try:
         with unit_of_work(worker.engine) as session:
             lifecycle.fail(session, claim.job_id, claim.fence, failure.error.model_dump(mode="json"))
@@ -137,11 +131,11 @@ class _Attempt:
         self._oom_kills = oom_kills()
 
     def run(self) -> None:
-        """From the granted claim to a settled attempt.
+        """Run the attempt of a granted claim until its outcome is recorded.
 
         Raises:
-            FenceLost: the job was taken from us; the trainer is dead and nothing more was written.
-            SecretUnusable: the trainer cannot be given what the spec names; it was not started.
+            FenceLost: another worker claimed the job; the trainer is dead and nothing more was written.
+            SecretUnusable: a secret that the spec names cannot be decrypted; the trainer was not started.
         """
         with self._lease:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -151,21 +145,21 @@ class _Attempt:
 
     def _run_trainer(self) -> None:
         run = self._retry_through_outage(self._run_config)
-        (self._folder / "run.json").write_text(run.model_dump_json(indent=2))
+        atomic.write(self._folder / "run.json", run.model_dump_json(indent=2).encode())
         child = self._start(self._retry_through_outage(self._secrets))
         try:
             self._retry_through_outage(lambda: self._record_group(child))
             status = self._follow(child)
-            process.kill_group(child.pid)  # its children too, before the row says that it is over
+            process.kill_group(child.pid)  # with its children, before the row is updated
             self._retry_through_outage(self._relay_the_rest)
-            self._retry_through_outage(self._servers.report_news)
+            self._retry_through_outage(self._servers.add_events)
             self._retry_through_outage(lambda: self._record_outcome(status))
         finally:
-            process.kill_group(child.pid)  # also when we fail: nothing may be left
+            process.kill_group(child.pid)  # also on an error: no process may remain
             child.wait()
 
     def _run_config(self) -> RunConfig:
-        """The trainer's input: the spec, and where its parts lie here."""
+        """The trainer's input: the spec, and the local paths of its datasets, models and checkpoint."""
         spec, artifacts = self._claim.spec, self._worker.artifacts
         names = {entry.dataset for entry in spec.dataset_mix}
         if spec.evaluation is not None:
@@ -173,7 +167,7 @@ class _Attempt:
         with unit_of_work(self._engine) as session:
             found = self._resumed = recovery.resume_point(self._worker, self._claim, session)
         for name in names:
-            with suppress(FileNotFoundError):  # the trainer says so, and which
+            with suppress(FileNotFoundError):  # the trainer reports which one is missing
                 artifacts.fetched(name)
         if found:
             artifacts.objects.fetch(found.path)
@@ -186,16 +180,16 @@ class _Attempt:
             teacher_cache=str(artifacts.teacher_cache(self._claim.tenant).absolute()),
             public_addresses_only=not self._may_be_anywhere(),
             servers=self._servers.addresses,
-            keep_all_checkpoints=True,  # retention is the relay's, under the fence
+            keep_all_checkpoints=True,  # the relay applies retention, under the fence
         )
 
     def _may_be_anywhere(self) -> bool:
-        """Whether the operator vouches for the server that the spec names."""
+        """Whether the operator has listed the teacher's server, which may then have a private address."""
         teacher = self._claim.spec.teacher
         return isinstance(teacher, OpenAITeacher) and is_listed(teacher.base_url, self._settings.teacher_urls)
 
     def _secrets(self) -> dict[str, str]:
-        """What the spec's names stand for; in memory for as long as the trainer takes to start."""
+        """Values of the secrets that the spec names; kept in memory only until the trainer has started."""
         teacher = self._claim.spec.teacher
         name = teacher.api_key_secret if isinstance(teacher, OpenAITeacher) else None
         if name is None:
@@ -222,28 +216,28 @@ class _Attempt:
         )
 
     def _record_group(self, child: subprocess.Popen[bytes]) -> None:
-        """So that a later claimant can bury what we leave behind."""
+        """Record the process group, so that the next attempt can kill it if this worker dies."""
         started = process.start_time(child.pid)
         with unit_of_work(self._engine) as session:
             claims.update_job(session, self._claim)
             claims.update_attempt(session, self._claim.job_id, self._claim.fence, pgid=child.pid, pid_starttime=started)
 
     def _follow(self, child: subprocess.Popen[bytes]) -> int:
-        """Relay, heed intents and watch, until the trainer has ended; returns its exit status."""
-        look_at = 0.0
+        """Relay reports, apply intents and check progress until the trainer exits; returns its exit status."""
+        next_check = 0.0
         while child.poll() is None:
             self._lease.check()
             more = False
             try:
                 more = self._lease.certain and self._relay.pump() and self._relay.behind
-                if time.monotonic() > look_at:
-                    look_at = time.monotonic() + INTENT_S
+                if time.monotonic() > next_check:
+                    next_check = time.monotonic() + INTENT_S
                     if self._lease.certain:
-                        self._servers.report_news()
+                        self._servers.add_events()
                     with reading(self._engine) as session:
                         self._intents = claims.intents(session, self._claim.job_id)
-            except OUTAGE as error:  # the trainer goes on; its reports wait in their file
-                logger.warning("%s: what it reports cannot be passed on: %s", self._claim.job_id, error)
+            except OUTAGE as error:  # the trainer keeps running; its reports stay in their file
+                logger.warning("%s: cannot relay reports, the trainer keeps running: %s", self._claim.job_id, error)
                 time.sleep(INTENT_S)
             self._stop.apply_intents(child, self._intents, draining=self._worker.stopping.is_set())
             self._check_progress(child)
@@ -252,17 +246,17 @@ class _Attempt:
         return child.returncode
 
     def _check_progress(self, child: subprocess.Popen[bytes]) -> None:
-        """End a trainer that gets nowhere, or whose server is given up."""
+        """Kill a trainer that makes no progress, or whose model server has failed."""
         if self._servers.awaited:
             self._watchdog.reset_silence()
         if self._server_failure is None and (failure := self._servers.failure) is not None:
             self._server_failure = failure
-            process.kill_group(child.pid)  # it would wait for ever
-        if self._hung is None and (wrong := self._watchdog.look()) is not None:
+            process.kill_group(child.pid)  # it would wait forever
+        if self._hung is None and (wrong := self._watchdog.check()) is not None:
             self._end_hung(child, wrong)
 
     def _end_hung(self, child: subprocess.Popen[bytes], wrong: str) -> None:
-        """Have the trainer write where it hangs into its log, and kill it."""
+        """Make the trainer write the stacks of its threads to its log, then kill it."""
         logger.warning("%s: %s", self._claim.job_id, wrong)
         self._hung = wrong
         os.kill(child.pid, signal.SIGUSR2)
@@ -275,60 +269,58 @@ class _Attempt:
         self._relay.publish_log()
 
     def _retry_through_outage(self, ask: Callable[[], T]) -> T:
-        """Try until the database answers, or the job is no longer ours; `ask` may have succeeded unheard.
+        """Retry until the database and the bucket are reachable; `ask` must be idempotent, for its reply may get lost.
 
         Raises:
-            FenceLost: it is not.
+            FenceLost: another worker claimed the job meanwhile.
         """
         while True:
             try:
                 return ask()
             except OUTAGE as error:
-                logger.warning("%s: not passed on yet, trying again: %s", self._claim.job_id, error)
+                logger.warning("%s: database or bucket unreachable, retrying: %s", self._claim.job_id, error)
             self._lease.lost.wait(INTENT_S)
             self._lease.check()
 
     def _record_outcome(self, status: int) -> None:
-        """Turn the trainer's end into the job's next state."""
+        """Determine the outcome and apply it, in one transaction."""
         claim = self._claim
         with unit_of_work(self._engine) as session:
             recovery.report_lost(session, claim, recovery.newest_step(self._worker, claim, session))
-            kind = self._move_on(status, session)
-            told_all = status in (
-                ExitStatus.DONE,
-                ExitStatus.REQUEUE,
-            )  # else it may have died before it told of a checkpoint
-            claims.end_attempt(session, claim.job_id, claim.fence, kind, relay_closed=told_all)
-        logger.info("%s: attempt %d ended: %s", claim.job_id, claim.attempt, kind)
+            found = outcome(self._end(status, session))
+            self._apply(found, session)
+            claims.end_attempt(session, claim.job_id, claim.fence, found.exit_kind, relay_closed=found.reports_complete)
+        logger.info("%s: attempt %d ended: %s", claim.job_id, claim.attempt, found.exit_kind)
 
-    def _move_on(self, status: int, session: Session) -> str:
-        """The transition; returns how the attempt ended, in a word."""
-        claim = self._claim
-        if status == ExitStatus.DONE and checkpoints.has_final(session, claim.job_id):
-            lifecycle.succeed(session, claim)
-            return "done"
-        if self._intents.cancel:
-            lifecycle.cancelled(session, claim.job_id, claim.fence)
-            return "cancelled"
-        if self._stop.caused(status) or self._worker.stopping.is_set() or self._intents.pause:
-            lifecycle.preempt(session, claim, self._stop.reason)
-            return "preempted"
-        failure = self._failure(status)
-        error = failure.error.model_dump(mode="json")
-        if failure.error.code == CheckpointError.code and self._resumed is not None:
-            checkpoints.mark_deleted(session, self._resumed)  # the next attempt goes further back
-        if failure.may_pass:
-            lifecycle.retry_or_fail(session, claim.job_id, claim.fence, error, self._settings.retry_backoff_s)
-        else:
-            lifecycle.fail(session, claim.job_id, claim.fence, error)
-        return failure.error.code
+    def _end(self, status: int, session: Session) -> TrainerEnd:
+        """The facts that determine the outcome."""
+        return TrainerEnd(
+            status,
+            has_final_checkpoint=checkpoints.has_final(session, self._claim.job_id),
+            intents=self._intents,
+            draining=self._worker.stopping.is_set(),
+            stop_requested=self._stop.requested,
+            drain_expired=self._stop.overdue,
+            server_failure=self._server_failure,
+            hung=self._hung,
+            report=self._relay.error,
+            oom_killed=oom_kills() > self._oom_kills,
+            log_tail=process.tail(self._log, lines=LOG_LINES if self._hung is None else HUNG_LOG_LINES),
+        )
 
-    def _failure(self, status: int) -> Failure:
-        log = process.tail(self._log)
-        if self._server_failure is not None:
-            return self._server_failure
-        if self._hung is not None:
-            return hung(self._hung, process.tail(self._log, lines=60))
-        if status == ExitStatus.DONE:
-            return no_final_checkpoint(log)
-        return classify(status, self._relay.error, log, oom_killed=oom_kills() > self._oom_kills)
+    def _apply(self, found: Outcome, session: Session) -> None:
+        """Apply the transition to the job."""
+        claim, error = self._claim, found.error.model_dump(mode="json") if found.error else {}
+        if found.resumed_from_unusable and self._resumed is not None:
+            checkpoints.mark_deleted(session, self._resumed)
+        match found.transition:
+            case "succeed":
+                lifecycle.succeed(session, claim)
+            case "cancel":
+                lifecycle.cancelled(session, claim.job_id, claim.fence)
+            case "preempt":
+                lifecycle.preempt(session, claim, self._stop.reason)
+            case "retry":
+                lifecycle.retry_or_fail(session, claim.job_id, claim.fence, error, self._settings.retry_backoff_s)
+            case "fail":
+                lifecycle.fail(session, claim.job_id, claim.fence, error)

@@ -1,4 +1,4 @@
-"""The servers of one attempt: taken before its trainer starts, watched with it, given back when it ends."""
+"""Model servers of one attempt: acquired before its trainer starts, released when it ends."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PROGRESS_S = 10.0
 
 
 class AttemptServers:
-    """A context manager around an attempt."""
+    """A context manager that acquires the servers on entry and releases them on exit."""
 
     def __init__(self, worker: WorkerProcess, claim: Claim) -> None:
         self._worker, self._claim = worker, claim
         self._servers: dict[ServerRole, Sidecar] = {}
-        self._told: dict[ServerRole, int] = {}
+        self._reported: dict[ServerRole, int] = {}
         self._looked = self._began = time.monotonic()
         self._last_lines: dict[ServerRole, str] = {}
 
@@ -38,7 +38,7 @@ class AttemptServers:
         gpus = hardware.gpus(self._worker.settings) if spec.servers else []
         wanted = plans(spec, models, run_dir, shares(spec, models, [Gpu.model_validate(gpu) for gpu in gpus]))
         self._servers = dict(zip(wanted, self._worker.sidecars.take(wanted.values()), strict=True))
-        self._told = {role: len(server.news) for role, server in self._servers.items()}
+        self._reported = {role: len(server.events) for role, server in self._servers.items()}
         return self
 
     def __exit__(
@@ -49,48 +49,48 @@ class AttemptServers:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """`RunConfig.servers`: where a trainer reads their addresses."""
+        """`RunConfig.servers`: files from which the trainer reads the servers' addresses."""
         return {role: str(server.address_file) for role, server in self._servers.items()}
 
     @property
     def awaited(self) -> bool:
-        """Whether the trainer may be waiting for one of them."""
+        """Whether a server is starting, so that the trainer may be waiting for it."""
         return any(server.state == "starting" for server in self._servers.values())
 
     @property
     def failure(self) -> Failure | None:
-        """What the job fails with, once one of them has been started again too often."""
+        """The job's failure, once a server has used up its restarts."""
         for server in self._servers.values():
             if server.state == "failed":
-                return sidecar_failed(f"{server.plan.label} {server.problem}", process.tail(server.log))
+                return sidecar_failed(f"the {server.plan.label} {server.problem}", process.tail(server.log))
         return None
 
-    def report_news(self) -> None:
-        """Make events of what has happened, and while one starts, of the last line of its log.
+    def add_events(self) -> None:
+        """Add events for what happened to the servers, and for the last log line of one that is starting.
 
         Raises:
             FenceLost: the job is no longer this holder's.
         """
-        known = {role: len(server.news) for role, server in self._servers.items()}  # it may grow meanwhile
-        news = [item for role in known for item in self._servers[role].news[self._told[role] : known[role]]]
-        news += self._progress()
-        if not news:
+        known = {role: len(server.events) for role, server in self._servers.items()}  # news may arrive meanwhile
+        events = [item for role in known for item in self._servers[role].events[self._reported[role] : known[role]]]
+        events += self._progress()
+        if not events:
             return
         with unit_of_work(self._worker.engine) as session:
-            for item in news:
+            for item in events:
                 claims.add_event(session, self._claim, item.message, level=item.level, data=dict(item.data))
-        self._told = known
+        self._reported = known
 
     def _progress(self) -> list[ServerEvent]:
         if time.monotonic() - self._looked < PROGRESS_S:
             return []
         self._looked = time.monotonic()
-        news = []
+        events = []
         for role, server in self._servers.items():
             line = process.tail(server.log, lines=1)[-300:]
             if server.state == "starting" and line != self._last_lines.get(role, ""):
                 self._last_lines[role] = line
                 seconds = round(self._looked - self._began)
-                told = f"waiting for {server.plan.label}: {line}"
-                news.append(ServerEvent("info", told, {"seconds": seconds, "log": line}))
-        return news
+                message = f"waiting for the {server.plan.label}: {line}"
+                events.append(ServerEvent("info", message, {"seconds": seconds, "log": line}))
+        return events

@@ -1,4 +1,4 @@
-"""How a worker takes a job."""
+"""Claiming a job for this worker."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from worker import process
 from worker.slots import WorkerProcess
 
 OUTAGE = (OperationalError, InterfaceError, TimeoutError, StorageUnavailable)
-"""What is raised while the database is out of reach or its pool exhausted, or the bucket is out of reach."""
+"""Errors while the database or the bucket is unreachable, or the connection pool is exhausted."""
 
 
 def claim_job(worker: WorkerProcess, job_id: str) -> Claim | None:
-    """The claim of a queued job; `None` when it is not there to be taken.
+    """The claim of a queued job; `None` when it is not claimable.
 
-    A job whose claim cannot be written, since its rows are broken, is set aside; no event could be written either.
+    A job whose claim cannot be written because its rows are corrupt is skipped for a while.
     """
     try:
         return _claim(worker, job_id)

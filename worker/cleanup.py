@@ -1,6 +1,7 @@
-"""What crashes leave on disk: unfinished checkpoints and uploads, a sampler's weights; what was deleted; old answers.
+"""Cleanup of unreferenced files and expired rows.
 
-Only what nobody can want.
+Removes unfinished checkpoints and uploads, weights handed to samplers, deleted checkpoints and datasets, and expired
+idempotent responses.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ UPLOAD_ABANDONED_S = 24 * 3600.0
 
 
 def clear(engine: Engine, artifacts: Artifacts) -> None:
-    """Remove the garbage of every job and upload; others may do the same at the same time."""
+    """Remove the garbage of every job and upload; safe to run concurrently with other workers."""
     with reading(engine) as session:
         fences = {job.id: job.fence for job in session.execute(select(Job.id, Job.fence))}
         over = set(session.scalars(select(Job.id).where(Job.state.in_(TERMINAL))))
@@ -32,9 +33,9 @@ def clear(engine: Engine, artifacts: Artifacts) -> None:
     for path in artifacts.unfinished():
         name = artifacts.relative(path)
         job_id, fence = name.split("/")[1], fence_of(name)
-        if fence is None:  # no attempt's
+        if fence is None:  # belongs to no attempt
             continue
-        if job_id in over or fence < fences.get(job_id, 0):  # the newest attempt of a living job is still writing
+        if job_id in over or fence < fences.get(job_id, 0):  # the newest attempt of an active job may still be writing
             shutil.rmtree(path, ignore_errors=True)
     for name in artifacts.objects.checkpoints():
         job_id = name.split("/")[1]
@@ -64,7 +65,7 @@ def _clear_datasets(engine: Engine, artifacts: Artifacts) -> None:
 
 
 def _age_s(path: Path) -> float:
-    """Seconds since a file was written; none if it is gone."""
+    """Seconds since a file was last written; 0 if it does not exist."""
     try:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:

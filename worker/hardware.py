@@ -1,11 +1,8 @@
-"""What this worker runs on: processors, memory within its container's limit, accelerators by `nvidia-smi`."""
+"""Hardware of this worker: processors, memory within its container's limit, and GPUs."""
 
 from __future__ import annotations
 
-import csv
 import os
-import shutil
-import subprocess
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -16,13 +13,13 @@ import psutil
 from store.settings import Settings
 from uniapl.spec.estimate import Process
 from worker import process
+from worker.gpus import installed
 
 CGROUPS = Path("/sys/fs/cgroup")
-MIB = 1 << 20
 
 
 def facts(settings: Settings) -> dict[str, Any]:
-    """The columns of `store.tables.Worker` that say what it runs on."""
+    """The hardware columns of `store.tables.Worker`."""
     return {
         "host": process.HOST,
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -34,7 +31,7 @@ def facts(settings: Settings) -> dict[str, Any]:
 
 
 def _limits(own: Path, root: Path) -> list[int]:
-    """Memory limits of the cgroup that a process is in and of those around it, version 2 and 1."""
+    """Memory limits in bytes of a process's cgroup and of its ancestors, for cgroup versions 2 and 1."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -54,7 +51,7 @@ def _limits(own: Path, root: Path) -> list[int]:
 
 
 def _number(file: Path) -> int | None:
-    """The number in a file; none where it says `max`, or is not there."""
+    """The number in a file; `None` for `max` or a missing file."""
     try:
         return int(file.read_text())
     except (OSError, ValueError):
@@ -62,47 +59,31 @@ def _number(file: Path) -> int | None:
 
 
 def gpus(settings: Settings) -> list[dict[str, Any]]:
-    """Accelerators with the processes that may use them, in the order in which those see them.
+    """GPUs with the processes that may use them, in the order in which those processes see them.
 
-    `CUDA_VISIBLE_DEVICES` is heeded, the worker's own and what the settings make of it for each process; numbers of
-    devices are, other names not.
+    `CUDA_VISIBLE_DEVICES` applies: the worker's own, and the one that the settings give each process. Numbers of
+    devices are understood, other names are not.
     """
     given: dict[Process, str] = {
         "trainer": settings.trainer_devices,
         "discriminator": settings.discriminator_devices,
         "rollout": settings.rollout_devices,
     }
-    rows, own = _rows(), os.environ.get("CUDA_VISIBLE_DEVICES")
-    seen = {process: _chosen(rows, devices or own) for process, devices in given.items()}
+    found, own = {str(number): gpu for number, gpu in enumerate(installed())}, os.environ.get("CUDA_VISIBLE_DEVICES")
+    seen = {process: _visible(list(found), devices or own) for process, devices in given.items()}
     return [
         {
-            "name": rows[index][0],
-            "memory_bytes": rows[index][1],
-            "processes": [process for process, indexes in seen.items() if index in indexes],
+            "name": found[number].name,
+            "memory_bytes": found[number].memory_bytes,
+            "processes": [process for process, numbers in seen.items() if number in numbers],
         }
-        for index in dict.fromkeys(chain.from_iterable(seen.values()))
+        for number in dict.fromkeys(chain.from_iterable(seen.values()))
     ]
 
 
-def _rows() -> dict[str, tuple[str, int]]:
-    """Name and memory of every accelerator, by its number."""
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return {}
-    query = [command, "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
-        return {
-            index: (name, int(size) * MIB)
-            for index, name, size in csv.reader(answer.splitlines(), skipinitialspace=True)
-        }
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return {}
-
-
-def _chosen(rows: dict[str, tuple[str, int]], visible: str | None) -> list[str]:
-    """Numbers of the accelerators that a process sees."""
+def _visible(numbers: list[str], visible: str | None) -> list[str]:
+    """Numbers of the GPUs that a process sees with this `CUDA_VISIBLE_DEVICES`."""
     if visible in ("", "-1"):
         return []
     wanted = [name.strip() for name in visible.split(",")] if visible else []
-    return [index for index in wanted if index in rows] or list(rows)
+    return [number for number in wanted if number in numbers] or numbers

@@ -1,4 +1,4 @@
-"""The lease of one attempt, renewed in a thread of its own, whatever else the worker is doing."""
+"""Lease of one attempt, renewed by a background thread."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from store.jobs.claims import Claim
 from worker import metrics
 
 MARGIN = 1 / 6
-"""Share of the lease before its end at which the holder no longer counts on it: 15 of 90 seconds."""
+"""Final fraction of the lease in which the holder no longer relies on it: 15 of 90 seconds."""
 logger = logging.getLogger(__name__)
 
 
 class Lease:
-    """A context manager that keeps the claim alive.
+    """A context manager that renews the lease.
 
-    A holder that cannot renew goes on training: the trainer writes under its fence alone, so if the job is taken away
-    meanwhile only time is lost, and if nobody could take it nothing is.
+    The trainer keeps running when renewals fail: all writes carry the fence, so if another worker claims the job
+    meanwhile, only time is lost.
     """
 
     def __init__(self, engine: Engine, claim: Claim, *, lease_s: float, heartbeat_s: float) -> None:
@@ -36,19 +36,19 @@ class Lease:
         self._renewed = time.monotonic()
         self._done = threading.Event()
         self.lost = threading.Event()
-        """Set once the job is no longer ours."""
-        beat = copy_context()  # so that its messages say what they are about
+        """Set once another worker has claimed the job."""
+        beat = copy_context()  # its log messages carry the job's ids
         self._thread = threading.Thread(
             target=beat.run, args=(self._beat,), name=f"heartbeat-{claim.job_id}", daemon=True
         )
 
     @property
     def certain(self) -> bool:
-        """Whether nobody can have taken the job: only then is anything published."""
+        """Whether no other worker can have claimed the job; reports are relayed only then."""
         return time.monotonic() - self._renewed < self._lease_s * (1 - MARGIN)
 
     def check(self) -> None:
-        """Raises `FenceLost` once the job is no longer ours."""
+        """Raise `FenceLost` once another worker has claimed the job."""
         if self.lost.is_set():
             raise FenceLost(self._claim.job_id, self._claim.fence)
 
@@ -64,11 +64,11 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._done.wait(self._heartbeat_s):
-            asked = time.monotonic()  # the lease counts from before the question: the answer may have taken long
+            sent = time.monotonic()  # the lease counts from before the request, whose reply may be slow
             try:
                 with unit_of_work(self._engine) as session:
                     claims.renew(session, self._claim, self._lease_s)
-                self._renewed = asked
+                self._renewed = sent
                 metrics.renewals.labels("renewed").inc()
             except FenceLost:
                 metrics.renewals.labels("lost").inc()

@@ -1,6 +1,6 @@
-"""What one worker shows Prometheus: its slots, its leases, how its trainers get on, the GPUs.
+"""Prometheus metrics of one worker: slots, leases, steps of its trainers, GPUs.
 
-Labels name no tenant and no job, so that their number does not grow; a job's own numbers are in the database.
+Labels name no tenant and no job, so that their number stays bounded; metrics of a job are in the database.
 """
 
 from __future__ import annotations
@@ -8,40 +8,40 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 
-import pynvml
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from worker.gpus import installed
+
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-slots = Gauge("uniapl_worker_slots", "Jobs that this worker runs at once.")
-active = Gauge("uniapl_worker_active_jobs", "Jobs that it is busy with.")
-renewals = Counter("uniapl_worker_lease_renewals", "Heartbeats, by what became of them.", ["outcome"])
-fences_lost = Counter("uniapl_worker_fences_lost", "Attempts that ended since the job was taken away.")
-reaped = Counter("uniapl_worker_jobs_reaped", "Jobs taken from holders that fell silent.")
-swept_at = Gauge("uniapl_worker_swept_timestamp_seconds", "When it last looked for work and got an answer.")
-steps = Histogram("uniapl_worker_step_seconds", "One policy update.", buckets=SECONDS)
-tokens = Counter("uniapl_worker_tokens", "Tokens that policy updates were made from.")
-reward = Gauge("uniapl_worker_reward", "Mean reward of the rollouts of the newest step.")
-judged = Histogram("uniapl_worker_discriminator_seconds", "Scoring the rollouts of one step.", buckets=SECONDS)
-unjudged = Counter("uniapl_worker_discriminator_failures", "Rollouts that the discriminator gave no score.")
+slots = Gauge("uniapl_worker_slots", "Jobs that this worker can run concurrently.")
+active = Gauge("uniapl_worker_active_jobs", "Jobs that this worker is running.")
+renewals = Counter("uniapl_worker_lease_renewals", "Lease renewals by outcome.", ["outcome"])
+fences_lost = Counter("uniapl_worker_fences_lost", "Attempts aborted because another worker claimed the job.")
+reaped = Counter("uniapl_worker_jobs_reaped", "Jobs taken from workers whose lease expired.")
+swept_at = Gauge("uniapl_worker_swept_timestamp_seconds", "Time of the last successful sweep.")
+steps = Histogram("uniapl_worker_step_seconds", "Duration of one policy update.", buckets=SECONDS)
+tokens = Counter("uniapl_worker_tokens", "Tokens in policy updates.")
+reward = Gauge("uniapl_worker_reward", "Mean reward of the latest step's rollouts.")
+judged = Histogram("uniapl_worker_discriminator_seconds", "Duration of scoring one step's rollouts.", buckets=SECONDS)
+unjudged = Counter("uniapl_worker_discriminator_failures", "Rollouts without a discriminator score.")
 log = logging.getLogger(__name__)
 
 
 def serve(port: int, worker_slots: int) -> None:
-    """Answer `GET /metrics` in a thread of its own."""
+    """Serve `GET /metrics` in a background thread."""
     slots.set(worker_slots)
     for outcome in ("renewed", "failed", "lost"):
-        renewals.labels(outcome)  # there from the start, so that its first increase is seen
+        renewals.labels(outcome)  # exported from the start, so that the first increase is visible
     REGISTRY.register(Gpus())
     start_http_server(port)
-    log.info("metrics are at port %d", port)
+    log.info("serving metrics on port %d", port)
 
 
 def observe(values: Mapping[str, float]) -> None:
-    """Count what a trainer reports of one step, by the names it gives its metrics."""
+    """Record a trainer's metrics of one step."""
     if "step_time" in values:
         steps.observe(values["step_time"])
     tokens.inc(values.get("num_tokens", 0.0))
@@ -53,22 +53,19 @@ def observe(values: Mapping[str, float]) -> None:
 
 
 def swept() -> None:
-    """The sweeper's round went well."""
+    """Record a successful sweep."""
     swept_at.set(time.time())
 
 
 class Gpus(Collector):
-    """Memory of the GPUs that this process may see; nothing where there is no driver."""
+    """Memory of this machine's GPUs; no samples without a driver."""
 
     def collect(self) -> Iterator[Metric]:
-        """Ask the driver."""
-        used = GaugeMetricFamily("uniapl_gpu_memory_used_bytes", "By all processes.", labels=["gpu"])
-        size = GaugeMetricFamily("uniapl_gpu_memory_bytes", "Of the GPU.", labels=["gpu"])
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlInit()
-            for index in range(pynvml.nvmlDeviceGetCount()):
-                memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(index))
-                used.add_metric([str(index)], memory.used)
-                size.add_metric([str(index)], memory.total)
+        """Query the driver."""
+        used = GaugeMetricFamily("uniapl_gpu_memory_used_bytes", "GPU memory used by all processes.", labels=["gpu"])
+        size = GaugeMetricFamily("uniapl_gpu_memory_bytes", "Total GPU memory.", labels=["gpu"])
+        for number, gpu in enumerate(installed()):
+            used.add_metric([str(number)], gpu.used_bytes)
+            size.add_metric([str(number)], gpu.memory_bytes)
         yield used
         yield size

@@ -1,4 +1,4 @@
-"""Process groups: start the trainer in one of its own, and make sure that none is left."""
+"""Process groups: starting a command as leader of its own group, and killing the whole group."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ OF_RANKS = {
     *("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE"),
     *("ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT"),
 }
-"""What torchrun and cluster managers set for each of several processes of one job, besides TORCHELASTIC_…
+"""Variables that torchrun and cluster managers set for each rank of a distributed job, besides TORCHELASTIC_…
 (https://docs.pytorch.org/docs/stable/elastic/run.html)."""
 
 
 def boot_id() -> str:
-    """Tells this boot of the machine from others: process numbers mean nothing across them."""
+    """Identifies this boot of the machine; pids of another boot are meaningless."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -35,8 +35,8 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start a command as the leader of its own process group, its output appended to `log`.
 
-    `given` is handed over through a pipe, its standard input, where no list of processes and no file shows it. Of the
-    environment it gets all but a launcher's variables: where the worker is one of several ranks, this is not.
+    `given` is written to its standard input, which neither the process list nor a file exposes. A distributed
+    launcher's variables are removed from the environment: the worker may be a rank, but its child is not.
     """
     stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
     with log.open("ab") as output:
@@ -44,13 +44,13 @@ def start(
             command, stdout=output, stderr=output, stdin=stdin, env=alone(environment), cwd=folder, process_group=0
         )
     if child.stdin is not None:
-        with suppress(BrokenPipeError), child.stdin:  # it may have ended already; its status will tell
+        with suppress(BrokenPipeError), child.stdin:  # it may have exited already; its status shows why
             child.stdin.write(given or b"")
     return child
 
 
 def alone(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what makes a process one of several ranks."""
+    """The environment without the variables of a distributed launcher."""
     return {k: v for k, v in environment.items() if k not in OF_RANKS and not k.startswith("TORCHELASTIC_")}
 
 
@@ -63,12 +63,12 @@ def start_time(pid: int) -> int | None:
 
 
 def kill_group(pgid: int, *, started: int | None = None, wait_s: float = 10.0) -> None:
-    """Kill a process group and wait until no member runs.
+    """Kill a process group and wait until no member is running.
 
     Args:
         pgid: the group, which is its leader's pid.
-        started: the leader's recorded start time; a leader that started at another time is a stranger, and is spared.
-        wait_s: give up waiting after so long; the kernel may hold a process in uninterruptible I/O.
+        started: the leader's recorded start time; a leader with another one is an unrelated process and is not killed.
+        wait_s: longest wait; the kernel may keep a process in uninterruptible I/O.
     """
     if started is not None and (found := start_time(pgid)) is not None and found != started:
         return
@@ -82,7 +82,7 @@ def kill_group(pgid: int, *, started: int | None = None, wait_s: float = 10.0) -
 
 
 def _members(pgid: int) -> list[int]:
-    """Living members of a group; zombies hold nothing and do not count."""
+    """Members of a group, without zombies."""
     found = []
     for process in psutil.process_iter(["pid", "status"]):
         try:

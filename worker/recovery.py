@@ -1,4 +1,4 @@
-"""What a claimant does before it trains: bury the attempts before it, and take over what they could not hand in."""
+"""Recovery before a new attempt: kill leftover processes, relay unsent reports, adopt finished checkpoints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def recover_previous_attempts(worker: WorkerProcess, claim: Claim) -> None:
-    """Make the earlier attempts end, and their reports and checkpoints count.
+    """Kill what remains of earlier attempts, relay their unsent reports and record their finished checkpoints.
 
     Raises:
         FenceLost: the job is no longer this holder's.
@@ -51,22 +51,24 @@ def recover_previous_attempts(worker: WorkerProcess, claim: Claim) -> None:
 
 
 def kill_leftover_processes(attempt: Attempt) -> None:
-    """Kill what a dead or cut-off worker may have left of an attempt on this machine."""
+    """Kill the process group of an attempt whose worker died or was cut off, if it ran on this machine."""
     here = attempt.host == process.HOST and attempt.boot_id == process.boot_id()
     if here and attempt.pgid is not None:
         process.kill_group(attempt.pgid, started=attempt.pid_starttime)
 
 
 def resume_point(worker: WorkerProcess, claim: Claim, session: Session) -> Checkpoint | None:
-    """The newest checkpoint that is really there, recorded as what this attempt has begun from."""
-    claims.update_job(session, claim)  # locks the job: nobody deletes the checkpoint before the choice is recorded
+    """The newest usable checkpoint, recorded as the one that this attempt resumes from."""
+    claims.update_job(
+        session, claim
+    )  # locks the job, so that the checkpoint cannot be deleted before the choice is recorded
     found = None
     for row in checkpoints.of_job(session, claim.job_id):
         if worker.artifacts.objects.checkpoint_files(row.path) is not None:
             found = row
             break
         checkpoints.mark_deleted(session, row)
-        text = f"the checkpoint after step {row.step} cannot be used: files are missing or torn"
+        text = f"the checkpoint of step {row.step} is unusable: files are missing or incomplete"
         claims.add_event(session, claim, text, level="warning", data={"step": row.step})
     claims.update_attempt(session, claim.job_id, claim.fence, resumed_from=found.id if found else None)
     report_lost(session, claim, found.step if found else 0)
@@ -74,10 +76,10 @@ def resume_point(worker: WorkerProcess, claim: Claim, session: Session) -> Check
 
 
 def report_lost(session: Session, claim: Claim, kept: int) -> None:
-    """Set the job back to the step from which it continues; an event counts the finished steps that this costs.
+    """Set the job back to the step from which it continues; an event states the number of finished steps lost.
 
     Args:
-        session: what is written commits with it.
+        session: an open transaction; not committed here.
         claim: on the job.
         kept: step of the newest checkpoint; 0 without one.
 
@@ -87,19 +89,19 @@ def report_lost(session: Session, claim: Claim, kept: int) -> None:
     finished = session.scalars(select(Job.step).where(Job.id == claim.job_id)).one()
     if finished > kept:
         numbers = {"lost_steps": finished - kept, "finished_step": finished, "checkpoint_step": kept}
-        text = f"steps lost: {finished - kept} (step {finished} was finished, the last checkpoint is of step {kept})"
+        text = f"steps lost: {finished - kept} (last finished step {finished}, last checkpoint at step {kept})"
         claims.add_event(session, claim, text, level="warning", data=numbers)
     claims.update_job(session, claim, step=kept)
 
 
 def newest_step(worker: WorkerProcess, claim: Claim, session: Session) -> int:
-    """Step of the job's newest checkpoint, also of one that this attempt's trainer died before reporting; or 0."""
+    """Step of the job's newest checkpoint, including one that the trainer did not report before it died; or 0."""
     reported = [row.step for row in checkpoints.of_job(session, claim.job_id)[:1]]
     return max([*reported, *manifest.steps_in(worker.artifacts.checkpoints(claim.job_id, claim.fence))], default=0)
 
 
 def _unreported(worker: WorkerProcess, job_id: str, fence: int) -> list[SavedCheckpoint]:
-    """Checkpoints that were complete on disk when their trainer died before it could report them."""
+    """Checkpoints that are complete on disk, but that the trainer did not report before it died."""
     folder = worker.artifacts.checkpoints(job_id, fence)
     with reading(worker.engine) as session:
         known = checkpoints.steps_of_attempt(session, job_id, fence)
@@ -127,5 +129,5 @@ def _adopt(worker: WorkerProcess, claim: Claim, fence: int, found: SavedCheckpoi
         size=found.bytes,
     )
     claims.update_job(session, claim, fruitless_attempts=0)
-    text = f"checkpoint after step {found.step} found, and taken over"
+    text = f"unreported checkpoint at step {found.step} recovered"
     claims.add_event(session, claim, text, data={"step": found.step})

@@ -1,8 +1,8 @@
-"""Tails an attempt's `reports.jsonl` into the database.
+"""Relay of an attempt's `reports.jsonl` into the database.
 
-The file is the attempt's own record; a database outage costs nothing, since the tail goes on where it stood, and a
-replay changes nothing, since every batch is written together with the number of its last report. What an attempt could
-not relay before its worker died, the next one does.
+The file is the attempt's record. After a database outage the relay continues at its offset; a replay changes nothing,
+since each batch is written in one transaction with the number of its last report. If the worker dies, the next attempt
+relays the rest.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ logger = logging.getLogger(__name__)
 
 
 class _DatabaseRestored(Exception):
-    """The database knows less than it did: a backup has been restored."""
+    """The database has lost reports that were relayed: a backup was restored."""
 
 
 class Relay:
-    """Moves reports of one attempt, in order, each exactly once in effect."""
+    """Writes the reports of one attempt to the database, in order and effectively once."""
 
     def __init__(self, engine: Engine, claim: Claim, artifacts: Artifacts, *, of_fence: int | None = None) -> None:
         """
@@ -59,19 +59,19 @@ class Relay:
         self._fence = of_fence or claim.fence
         self._own = self._fence == claim.fence
         self._path = artifacts.reports(claim.job_id, self._fence)
-        self._offset = self._told = self._published = 0
+        self._offset = self._relayed = self._published = 0
         self.error: ErrorReport | None = None
-        """The trainer's last word, when it ended badly."""
+        """The trainer's error report, if it wrote one."""
 
     def pump(self) -> bool:
-        """Relay what the file has gained, at most `BATCH_BYTES` of it.
+        """Relay what was appended to the file since the last call, at most `BATCH_BYTES`.
 
         Returns:
-            Whether there was anything.
+            Whether anything was appended.
 
         Raises:
-            FenceLost: the job is no longer this holder's; nothing was written.
-            StorageUnavailable: a checkpoint could not be published; the next call tries again.
+            FenceLost: another worker claimed the job; nothing was written.
+            StorageUnavailable: a checkpoint could not be published; the next call retries.
         """
         try:
             with self._path.open("rb") as file:
@@ -92,17 +92,19 @@ class Relay:
                 with unit_of_work(self._engine) as session:
                     expired = self._write(session, reports)
             except _DatabaseRestored:
-                logger.warning("%s: the database has forgotten reports; telling them again", self._claim.job_id)
-                self._offset = self._told = 0
+                logger.warning(
+                    "%s: the database was restored from a backup; relaying all reports again", self._claim.job_id
+                )
+                self._offset = self._relayed = 0
                 return True
             self._measure(reports)
-            self._told = reports[-1].seq
+            self._relayed = reports[-1].seq
         self._offset += len(whole)
         self._remove(expired)
         return True
 
     def _publish(self, reports: Sequence[Report]) -> None:
-        """Before a checkpoint has its row everybody can have its files, and what the log says until then."""
+        """Publish new checkpoints, and the log so far, before their rows become visible."""
         for report in reports:
             if isinstance(report, CheckpointReport) and report.seq > self._published:
                 self._artifacts.objects.publish(self._artifacts.relative(Path(report.path)))
@@ -110,19 +112,19 @@ class Relay:
                 self._published = report.seq
 
     def publish_log(self) -> None:
-        """As far as it is written."""
+        """Publish the log as written so far."""
         log = self._artifacts.log(self._claim.job_id, self._fence)
         if log.exists():
             self._artifacts.objects.publish(self._artifacts.relative(log))
 
     def _measure(self, reports: Sequence[Report]) -> None:
-        """For Prometheus: what this worker's own trainer has reported, once."""
+        """Record the own trainer's metrics for Prometheus, each once."""
         for report in reports:
-            if self._own and isinstance(report, MetricReport) and report.seq > self._told:
+            if self._own and isinstance(report, MetricReport) and report.seq > self._relayed:
                 measured.observe(report.values)
 
     def _remove(self, expired: Sequence[Checkpoint]) -> None:
-        """Only after the commit; what a crash leaves is garbage for the sweeper."""
+        """Remove expired checkpoints, after the commit; after a crash, cleanup removes them."""
         for checkpoint in expired:
             self._artifacts.objects.remove(checkpoint.path)
 
@@ -133,14 +135,14 @@ class Relay:
         return self._path.exists() and self._path.stat().st_size - self._offset > BATCH_BYTES
 
     def _write(self, session: Session, reports: Sequence[Report]) -> Sequence[Checkpoint]:
-        """Apply reports; returns the checkpoints that retention gives up for new ones."""
+        """Write reports; returns the checkpoints that retention expires."""
         claim = self._claim
-        claims.update_job(session, claim)  # takes the row lock, and proves the hold before anything is written
+        claims.update_job(session, claim)  # takes the row lock and checks the fence before anything is written
         attempt = session.get_one(Attempt, (claim.job_id, self._fence), populate_existing=True)
-        if attempt.relayed_seq < self._told:
+        if attempt.relayed_seq < self._relayed:
             raise _DatabaseRestored
         last = reports[-1].seq
-        if last <= attempt.relayed_seq:  # all of it was written before, in a commit whose answer was lost
+        if last <= attempt.relayed_seq:  # already written by a commit whose reply was lost
             return []
         fresh = [report for report in reports if report.seq > attempt.relayed_seq]
         for report in fresh:
@@ -171,7 +173,7 @@ class Relay:
                     size=report.bytes,
                 )
                 claims.update_job(session, claim, fruitless_attempts=0)
-                claims.add_event(session, claim, f"checkpoint after step {report.step}", data={"step": report.step})
+                claims.add_event(session, claim, f"checkpoint saved at step {report.step}", data={"step": report.step})
             case EventReport():
                 claims.add_event(session, claim, report.message, level=report.level, data=report.data)
             case PhaseReport() if self._own:

@@ -1,4 +1,4 @@
-"""A worker process: its slots, and the threads that see attempts through."""
+"""Slots of a worker process, and the threads that run attempts in them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 class WorkerProcess:
-    """What every attempt of one worker process shares.
+    """State that the attempts of one worker process share.
 
-    An attempt has a thread of its own, whatever woke the worker: a message, or the sweeper's look into the database.
-    The thread lives as long as the attempt, since the trainer dies with the thread that started it (PR_SET_PDEATHSIG).
+    Each attempt runs in its own thread, whether a message or the sweeper started it. The thread lives as long as the
+    attempt, since the trainer dies with the thread that started it (PR_SET_PDEATHSIG).
     """
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
@@ -30,26 +30,26 @@ class WorkerProcess:
         self.engine = engine
         self.artifacts = Artifacts.of(settings)
         self.owner = new_id("worker")
-        """Random for each process: a host name would let a restarted worker pass for its predecessor."""
+        """Random per process: a restarted worker must not be mistaken for its predecessor."""
         self.sidecars = SidecarPool(settings, self.artifacts)
-        """Models' servers, which outlive attempts."""
+        """Model servers, which outlive attempts."""
         self.stopping = threading.Event()
         """Set when the worker drains."""
         self._attempts: dict[str, threading.Thread] = {}
-        self._aside: dict[str, float] = {}
+        self._skipped_until: dict[str, float] = {}
         self._freed = threading.Event()
         self._lock = threading.Lock()
 
     def take(self, job_id: str, run: Callable[[WorkerProcess, str], bool]) -> bool:
-        """Have `run` see the job through in a thread of its own; it returns whether the job was there to be taken.
+        """Run an attempt at the job in a new thread by calling `run`, which returns whether it claimed the job.
 
         Returns:
-            False when there is no free slot, or the worker is stopping: then nothing happens.
+            False when no slot is free or the worker is stopping; then nothing happens.
         """
         with self._lock:
             if self.stopping.is_set() or len(self._attempts) >= self.settings.worker_slots:
                 return False
-            if job_id in self._attempts or self._aside.get(job_id, 0.0) > time.monotonic():
+            if job_id in self._attempts or self._skipped_until.get(job_id, 0.0) > time.monotonic():
                 return True
             thread = threading.Thread(target=self._run, args=(job_id, run), name=f"attempt-{job_id}")
             self._attempts[job_id] = thread
@@ -57,24 +57,24 @@ class WorkerProcess:
         return True
 
     def set_aside(self, job_id: str) -> None:
-        """Skip this job for the length of a lease: it cannot be claimed, and the others can."""
+        """Skip this job for `lease_s`: claiming it failed, and other jobs must not wait for it."""
         with self._lock:
-            self._aside[job_id] = time.monotonic() + self.settings.lease_s
+            self._skipped_until[job_id] = time.monotonic() + self.settings.lease_s
 
     @property
     def active(self) -> set[str]:
-        """Jobs that threads are busy with."""
+        """Jobs that threads of this worker are running."""
         with self._lock:
             return set(self._attempts)
 
     def rest(self, seconds: float) -> None:
-        """Wait, but no longer than until an attempt has left its slot."""
+        """Wait, at most until a slot becomes free."""
         if not self.stopping.is_set():
             self._freed.wait(seconds)
         self._freed.clear()
 
     def drain(self) -> None:
-        """Wait until every attempt has been given back."""
+        """Stop, and wait until every attempt has ended."""
         self.stopping.set()
         with self._lock:
             threads = list(self._attempts.values())
@@ -88,7 +88,7 @@ class WorkerProcess:
         try:
             taken = run(self, job_id)
         except Exception:
-            logger.exception("%s: could not be taken", job_id)
+            logger.exception("%s: claiming the job failed", job_id)
         finally:
             metrics.active.dec()
             with self._lock:

@@ -1,8 +1,7 @@
-"""The sweeper: every worker has one, and any number of them at once is harmless.
+"""Sweeper: periodic maintenance, run by every worker; concurrent sweepers are harmless.
 
-It takes jobs from holders that fell silent, queues retries whose time has come, heeds what owners want of jobs that
-were given back meanwhile, takes queued jobs that no message has announced here, tells what its worker runs on, and
-clears the disk.
+It takes jobs from workers whose lease expired, queues retries that are due, applies pending intents, claims queued jobs
+whose message got lost, reports its worker's hardware, and cleans up the disk.
 """
 
 from __future__ import annotations
@@ -42,9 +41,9 @@ class Sweeper:
             try:
                 self.sweep()
                 metrics.swept()
-            except Exception as error:  # noqa: BLE001  (it must outlive whatever goes wrong in one round)
+            except Exception as error:  # noqa: BLE001  (the sweeper must survive any failure of one round)
                 self._connected_since = time.monotonic()
-                logger.warning("could not sweep: %s", error)
+                logger.warning("sweep failed: %s", error)
             self._worker.rest(self._settings.sweep_s)
 
     def sweep(self) -> None:
@@ -68,9 +67,10 @@ class Sweeper:
             cleanup.clear(self._engine, self._worker.artifacts)
 
     def _may_reap(self) -> bool:
-        """Only after a whole lease time of connection: holders that were cut off with us must renew first.
+        """Whether this worker has been connected to the database for a whole lease.
 
-        Asked right after the database has answered: one that was silent for half a lease was away.
+        After an outage, other workers must be able to renew their leases first. Called right after a database reply;
+        a gap of half a lease between two calls counts as an outage.
         """
         now = time.monotonic()
         if now - self._heard > max(self._settings.lease_s / 2, 2 * self._settings.sweep_s):
@@ -79,21 +79,21 @@ class Sweeper:
         return now - self._connected_since >= self._settings.lease_s
 
     def _try_to_reap(self, job_id: str, fence: int, session: Session) -> None:
-        """One that cannot be reaped does not keep the others."""
+        """Take one job; a failure does not affect the others."""
         try:
             with session.begin_nested():
                 self._reap(job_id, fence, session)
         except Exception:
-            logger.exception("%s: could not be taken from the holder of fence %d", job_id, fence)
+            logger.exception("%s: recovering the job from fence %d failed", job_id, fence)
 
     def _reap(self, job_id: str, fence: int, session: Session) -> None:
-        logger.warning("%s: the holder of fence %d fell silent", job_id, fence)
+        logger.warning("%s: the lease of fence %d expired", job_id, fence)
         metrics.reaped.inc()
-        kill_leftover_processes(session.get_one(Attempt, (job_id, fence)))  # before the row says that nothing runs
+        kill_leftover_processes(session.get_one(Attempt, (job_id, fence)))  # before the row is updated
         error = lost_holder()
         if claims.intents(session, job_id).cancel:
             lifecycle.cancelled(session, job_id, fence)
         else:
-            told = error.model_dump(mode="json")
-            lifecycle.retry_or_fail(session, job_id, fence, told, self._settings.retry_backoff_s)
+            stored = error.model_dump(mode="json")
+            lifecycle.retry_or_fail(session, job_id, fence, stored, self._settings.retry_backoff_s)
         claims.end_attempt(session, job_id, fence, error.code)

@@ -1,4 +1,4 @@
-"""Is the trainer still getting on? A heartbeat of the worker says nothing about that."""
+"""Watchdog for trainers that make no progress; the worker's heartbeat does not detect these."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from uniapl.run.reports import REPORT, PhaseReport
 
 BLOCK = 1 << 20
 GLANCE_S = 1.0
-"""Time between two looks counts at most so much: a worker that was itself stopped must not blame its trainer."""
+"""Largest interval between two checks that counts as silence: a worker that was itself stopped must not kill its
+trainer for it."""
 
 
 class Watchdog:
-    """Reads the reports beside the relay, since that one waits while the database is away.
+    """Reads the report file independently of the relay, which waits while the database is unreachable.
 
-    While steps are made, the limit is `hang_factor` times the run's own usual step; otherwise `phase_limit_s`.
+    During training the limit is `hang_factor` times the run's median step; in other phases it is `phase_limit_s`.
     """
 
     def __init__(self, path: Path, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,14 +35,14 @@ class Watchdog:
 
     @property
     def limit_s(self) -> float:
-        """How long the trainer may be silent now."""
+        """Seconds without a report after which the trainer counts as hung, in the current phase."""
         if self._phase != "training" or not self._steps_s:
             return self._settings.phase_limit_s
         usual = statistics.median(self._steps_s)
         return max(self._settings.hang_min_s, self._settings.hang_factor * usual)
 
-    def look(self) -> str | None:
-        """What is wrong, in words; `None` while the trainer gets on."""
+    def check(self) -> str | None:
+        """A description of the hang; `None` while the trainer makes progress."""
         now = self._clock()
         self._silent_s += min(now - self._looked, GLANCE_S)
         self._looked = now
@@ -55,11 +56,11 @@ class Watchdog:
             self._silent_s = 0.0
         if self._silent_s <= self.limit_s:
             return None
-        doing = "while it was training" if self._phase == "training" else f"in its phase {self._phase!r}"
-        return f"the trainer has made no progress for {self._silent_s:.0f} s {doing}"
+        doing = "while training" if self._phase == "training" else f"in phase {self._phase!r}"
+        return f"the trainer made no progress for {self._silent_s:.0f} s {doing}"
 
     def reset_silence(self) -> None:
-        """The trainer waits for somebody else: its silence so far does not count."""
+        """Restart the measurement: the trainer is waiting for a model server."""
         self._silent_s = 0.0
 
     def _new_lines(self) -> list[bytes]:
@@ -71,7 +72,7 @@ class Watchdog:
             return []
         whole = block[: block.rfind(b"\n") + 1]
         if not whole and len(block) == BLOCK:
-            self._offset += BLOCK  # the middle of a very long report; its kind does not matter here
+            self._offset += BLOCK  # inside a very long report, whose kind does not matter here
             return [b""]
         self._offset += len(whole)
         return whole.split(b"\n")[:-1]

@@ -1,4 +1,4 @@
-"""Is a spec acceptable here? Everything that can be known before a worker is bothered."""
+"""Admission of a job: its spec is checked, then it is queued."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from uniapl.spec.resources import Job
 
 
 def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
-    """Check the spec against datasets and models, and queue the job; it is durable when this returns.
+    """Check a spec against datasets, models and workers, and queue the job; it is durable on return.
 
     Raises:
-        SpecError: it names something unknown or not allowed, or its datasets cannot feed its terms.
-        MisfitError: it needs more memory than any worker has.
-        LimitReached: the tenant has as many jobs as it may.
+        SpecError: a name is unknown or forbidden, or the datasets lack what the terms need.
+        MisfitError: the job needs more memory than any live worker has.
+        LimitReached: the tenant has reached its limit of unfinished jobs.
     """
     checks = Checks(caller, spec)
     raise_first(checks.remote())
@@ -32,7 +32,9 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
         nonlocal created
         _check_number(session, caller.service.settings.tenant_jobs)
         raise_first(checks.stored(session, hold=True))
-        raise_first(misfits)  # last: a job that was accepted before is answered again whatever workers are left
+        raise_first(
+            misfits
+        )  # last and inside, since a repeated request gets its stored response whatever workers are left
         created = Job.model_validate(lifecycle.create(session, spec, checks.models))
         return created
 
@@ -41,13 +43,13 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
     except OperationalError:
         if created is None:
             raise
-        with caller.reading() as session:  # the commit's answer may be lost, and not the commit
-            found = session.get(Row, created.id)
-        if found is None:
+        with caller.reading() as session:  # the response of the commit may be lost although it succeeded
+            stored = session.get(Row, created.id)
+        if stored is None:
             raise
         return created
 
 
 def _check_number(session: Session, most: int) -> None:
     if stats.open_jobs(session) >= most:
-        raise LimitReached(f"{most} jobs are not over yet; wait for some, or cancel them", 30)
+        raise LimitReached(f"the limit of {most} unfinished jobs is reached; wait for some to end, or cancel some", 30)

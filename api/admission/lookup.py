@@ -1,4 +1,4 @@
-"""What a spec names, looked up here: datasets and models."""
+"""Lookup of the datasets and models that a job spec names."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from uniapl.spec.requirements import DatasetContents
 
 
 def mixed(spec: JobSpec) -> list[tuple[str, str]]:
-    """The datasets of the mix: field and id."""
+    """Field and id of each dataset of the mix."""
     return [(f"dataset_mix.{i}.dataset", entry.dataset) for i, entry in enumerate(spec.dataset_mix)]
 
 
 def find_dataset(session: Session, dataset_id: str, param: str, *, hold: bool = False) -> Dataset:
-    """One dataset; with `hold` it cannot be deleted before the session's transaction is over.
+    """One dataset; with `hold` it cannot be deleted before the session's transaction ends.
 
     Raises:
-        SpecError: there is none; `param` is the field that names it.
+        SpecError: it does not exist; `param` is the field that names it.
     """
     try:
         return datasets.use(session, dataset_id) if hold else datasets.get(session, dataset_id)
@@ -32,12 +32,12 @@ def find_dataset(session: Session, dataset_id: str, param: str, *, hold: bool = 
         raise SpecError(
             f"unknown dataset {dataset_id!r}",
             param=param,
-            hint="upload it with POST /datasets and use the id from the answer",
+            hint="upload it with POST /datasets and use the id of the response",
         ) from None
 
 
 def contents(session: Session, dataset_id: str, param: str, *, hold: bool = False) -> DatasetContents:
-    """What the rows of a dataset carry; holds it and raises as `find_dataset`."""
+    """Numbers of rows, references and rewards of a dataset; holds it and raises as `find_dataset`."""
     dataset = find_dataset(session, dataset_id, param, hold=hold)
     return DatasetContents(dataset.rows, dataset.references, dataset.rewards)
 
@@ -46,18 +46,22 @@ def find_student(registry: Registry, name: str) -> dict[str, ModelSource]:
     """Where the student is.
 
     Raises:
-        SpecError: it is unknown, or of another kind.
+        SpecError: it is unknown, or a model of another kind.
     """
     return {name: registry.resolve(name, "student", "student")}
 
 
 def check_sampler(spec: JobSpec, student: ModelSource) -> None:
-    """Raises `SpecError` if a server would have to load a student that it cannot read."""
+    """Check that the server that samples can load the student.
+
+    Raises:
+        SpecError: it cannot.
+    """
     if "rollout" in spec.servers and spec.lora is not None and student.gguf is not None:
         raise SpecError(
-            "the server that samples adds adapters to the student itself, whose GGUF file it cannot load",
+            "the vLLM server of rollout.backend cannot add adapters to a student in a GGUF file",
             param="rollout.backend",
-            hint="train all weights, which are handed over as they are; or sample in the trainer",
+            hint="remove `lora` to train all weights, or remove rollout.backend to sample in the trainer",
         )
 
 
@@ -65,7 +69,7 @@ def find_discriminator(registry: Registry, spec: JobSpec) -> dict[str, ModelSour
     """Where the discriminator is, if the spec uses one; a learned one starts from a language model, as students do.
 
     Raises:
-        SpecError: it is unknown, or of another kind.
+        SpecError: it is unknown, or a model of another kind.
     """
     name = spec.discriminator.model
     if not spec.uses_discriminator or name is None:

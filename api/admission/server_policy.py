@@ -1,4 +1,4 @@
-"""Which model servers a spec may name: teachers and discriminators behind an address."""
+"""Policy for the addresses of teachers and discriminators in a job spec."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from uniapl.spec.teacher import OpenAITeacher
 
 
 def check_teacher(settings: Settings, spec: JobSpec) -> None:
-    """Refuse addresses that are not the operator's wish, and keys of the operator's environment. It may ask a resolver.
+    """Refuse addresses that the operator has not allowed, and keys from the environment. It may query a resolver.
 
     Raises:
-        SpecError: naming the field.
+        SpecError: the field is in `param`.
     """
     teacher = spec.teacher
     if not isinstance(teacher, OpenAITeacher):
         return
     if teacher.api_key_env is not None:
         raise SpecError(
-            "the service sends no variable of its environment to anybody",
+            "the service does not read API keys of teachers from its environment",
             param="teacher.api_key_env",
-            hint="store the key with PUT /secrets/{name}, and name it in teacher.api_key_secret",
+            hint="store the key with PUT /secrets/{name} and set teacher.api_key_secret to its name",
         )
     if is_listed(teacher.base_url, settings.teacher_urls):
         return
     if ANY_PUBLIC not in settings.teacher_urls:
         raise SpecError(
-            f"the operator has not allowed teachers at {teacher.base_url}",
+            f"the address {teacher.base_url} is not allowed for teachers",
             param="teacher.base_url",
-            hint="allowed addresses are listed in the service's setting UNIAPL_TEACHER_URLS",
+            hint="use an allowed address, or have the operator add this one to UNIAPL_TEACHER_URLS",
         )
     try:
         public_transport.check(teacher.base_url)
     except AddressRefused as error:
         raise SpecError(
-            f"teachers at {teacher.base_url} are not asked",
+            f"the address {teacher.base_url} is not allowed for teachers",
             param="teacher.base_url",
-            hint=f"{error}; or have the operator list the address in UNIAPL_TEACHER_URLS",
+            hint=f"{error}; or have the operator add the address to UNIAPL_TEACHER_URLS",
         ) from None
 
 
 def need_secret(session: Session, spec: JobSpec) -> None:
-    """Refuse a name that stands for no secret; one that does cannot be deleted before the transaction ends.
+    """Refuse an unknown secret; a known one cannot be deleted before the transaction ends.
 
     Raises:
-        SpecError: there is none.
+        SpecError: it does not exist.
     """
     teacher = spec.teacher
     if not isinstance(teacher, OpenAITeacher) or teacher.api_key_secret is None:
@@ -64,22 +64,22 @@ def need_secret(session: Session, spec: JobSpec) -> None:
         raise SpecError(
             f"unknown secret {teacher.api_key_secret!r}",
             param="teacher.api_key_secret",
-            hint="store it with PUT /secrets/{name}; GET /secrets lists the names that there are",
+            hint="store it with PUT /secrets/{name}; GET /secrets lists the existing names",
         ) from None
 
 
 def check_discriminator(settings: Settings, spec: JobSpec) -> None:
-    """Refuse addresses that the operator has not listed; public ones too, since what they answer is trained on.
+    """Refuse addresses that the operator has not listed, public ones too: their scores decide the gradient.
 
     Raises:
-        SpecError: naming the field.
+        SpecError: the field is in `param`.
     """
     judge = spec.discriminator
     if judge.type == "learned" or not isinstance(judge.backend, ExternalServer):
         return
     if not is_listed(judge.backend.url, settings.discriminator_urls):
         raise SpecError(
-            f"the operator has not allowed discriminators at {judge.backend.url}",
+            f"the address {judge.backend.url} is not allowed for discriminators",
             param="discriminator.backend.url",
-            hint="allowed addresses are listed in the service's setting UNIAPL_DISCRIMINATOR_URLS",
+            hint="use an allowed address, or have the operator add this one to UNIAPL_DISCRIMINATOR_URLS",
         )

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a spec, at once: `POST /jobs` stops at the first thing, this goes on."""
+"""Validation of a job spec: every problem, where `POST /jobs` reports the first."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from uniapl.spec.estimate import SpecProblem, Validation
 from uniapl.spec.job import JobSpec
 
 INVALID_FIELD = "invalid_request"
-"""Code of a field that is wrong by itself or against others, as `POST /jobs` answers it."""
+"""Error code of invalid and contradictory fields, as for `POST /jobs`."""
 
 
 def validate(caller: Caller, given: dict[str, Any]) -> Validation:
-    """Check a spec as `POST /jobs` would, and store nothing.
+    """Check a spec as `POST /jobs` does; nothing is stored.
 
-    Where a field is wrong, the datasets and the student are still looked up as far as they can be read.
+    Where fields are invalid, the datasets and the student are still looked up as far as they are readable.
     """
     problems: list[SpecProblem] = []
     warnings: list[str] = []
@@ -40,59 +40,59 @@ def validate(caller: Caller, given: dict[str, Any]) -> Validation:
 
 
 def _field_problems(error: ValidationError, given: dict[str, Any]) -> list[SpecProblem]:
-    found = [
+    problems = [
         problem
         for details in error.errors()
         for problem in field_problems({**details, "loc": ("body", *details["loc"])}, given)
     ]
-    return [SpecProblem(param=p["param"], code=INVALID_FIELD, message=p["reason"], hint=None) for p in found]
+    return [SpecProblem(param=p["param"], code=INVALID_FIELD, message=p["reason"], hint=None) for p in problems]
 
 
 def _look_up(caller: Caller, given: dict[str, Any], problems: list[SpecProblem]) -> None:
-    """Of a spec with a wrong field: whether what it names is there."""
+    """Add the problems of the names in a spec that has invalid fields."""
     student, mix, held_out = given.get("student"), given.get("dataset_mix"), given.get("evaluation")
     if isinstance(student, str) and student:
-        with _noting(problems):
+        with _collecting(problems):
             lookup.find_student(caller.service.registry, student)
-    asked = [(f"dataset_mix.{i}.dataset", entry) for i, entry in enumerate(mix if isinstance(mix, list) else [])]
-    asked.append(("evaluation.dataset", held_out))
+    named = [(f"dataset_mix.{i}.dataset", entry) for i, entry in enumerate(mix if isinstance(mix, list) else [])]
+    named.append(("evaluation.dataset", held_out))
     with caller.reading() as session:
-        for param, entry in asked:
+        for param, entry in named:
             dataset = entry.get("dataset") if isinstance(entry, dict) else None
             if isinstance(dataset, str) and "\x00" not in dataset:
-                with _noting(problems):
+                with _collecting(problems):
                     lookup.find_dataset(session, dataset, param)
 
 
 def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[str]:
     """Add the problems of a spec with valid fields; returns warnings."""
     checks = Checks(caller, spec)
-    found = list(checks.remote())
+    errors = list(checks.remote())
     with caller.reading() as session:
-        found += checks.stored(session)
-    if not found:
-        found += checks.capacity()
-    problems += map(_told, found)
-    return [] if found else _warnings(caller, spec, checks.models)
+        errors += checks.stored(session)
+    if not errors:
+        errors += checks.capacity()
+    problems += map(_problem, errors)
+    return [] if errors else _warnings(caller, spec, checks.models)
 
 
 def _warnings(caller: Caller, spec: JobSpec, models: dict[str, ModelSource]) -> list[str]:
-    found = estimate.estimate(caller, spec, models)
-    told = [
-        f"{role.left_out:.0%} of the rows of role {role.role!r} are beyond the limits of `data`, and are not used"
-        for role in found.roles
+    result = estimate.estimate(caller, spec, models)
+    unused = [
+        f"{role.left_out:.0%} of the rows of role {role.role!r} exceed the limits of `data` and are not used"
+        for role in result.roles
         if role.left_out > 0
     ]
-    return told + [f"memory: {found.reasons[0]}"] * (found.verdict != "fits")
+    return unused + [f"memory: {result.reasons[0]}"] * (result.verdict != "fits")
 
 
 @contextmanager
-def _noting(problems: list[SpecProblem]) -> Iterator[None]:
+def _collecting(problems: list[SpecProblem]) -> Iterator[None]:
     try:
         yield
     except UniaplError as error:
-        problems.append(_told(error))
+        problems.append(_problem(error))
 
 
-def _told(error: UniaplError) -> SpecProblem:
+def _problem(error: UniaplError) -> SpecProblem:
     return SpecProblem(param=error.param, code=error.code, message=error.message, hint=error.hint)

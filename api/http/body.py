@@ -17,32 +17,32 @@ from starlette.types import Message, Receive
 from api.http.problems import BodyRefused
 
 MAX_DEPTH = 64
-"""Of nested JSON."""
+"""Deepest nesting of JSON."""
 UPLOAD_BYTES_PER_S = 10.0
-"""An upload that is slower, over its last `wait_s`, counts as silent."""
-_TOO_SLOW = "the body kept the service waiting for {:g} s; send the request again, over a faster connection"
-_TOO_LARGE = "the body is too long; datasets go to POST /datasets or POST /uploads"
+"""An upload that is slower than this during its last `wait_s` times out."""
+_TOO_SLOW = "the body did not arrive within {:g} s; send the request again over a faster connection"
+_TOO_LARGE = "the body exceeds {} bytes; send datasets with POST /datasets or POST /uploads"
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _NO_BRACKETS = re.compile(rb"[^\[\]{}]+")
 
 
 class Patient:
-    """A `receive` that waits for a body so long and no longer. Only the wait counts, not what is done in between."""
+    """A `receive` with a time limit for the body. It counts time spent waiting, not time spent processing."""
 
     def __init__(self, receive: Receive, wait_s: float, bytes_per_s: float = math.inf) -> None:
         """
         Args:
-            wait_s: how long the body may keep the service waiting, in all.
-            bytes_per_s: bytes that earn one second of waiting back, up to `wait_s`; by default none do.
+            wait_s: limit of the total time spent waiting.
+            bytes_per_s: bytes that restore one second of the limit, up to `wait_s`; by default none do.
         """
         self._receive, self._most_s, self._bytes_per_s = receive, wait_s, bytes_per_s
         self._left_s, self._more = wait_s, True
 
     async def __call__(self) -> Message:
-        """The next message; once the body has come, for as long as it takes.
+        """The next message; after the end of the body without a time limit.
 
         Raises:
-            BodyRefused: the body takes too long.
+            BodyRefused: the body does not arrive in time.
         """
         if not self._more:
             return await self._receive()
@@ -59,26 +59,26 @@ class Patient:
 
 
 async def whole(request: Request, max_bytes: int) -> bytes:
-    """The body, if it is short, text and not nested too deep.
+    """Read a body into memory, and check its length, encoding and depth.
 
     Raises:
-        BodyRefused: it is not.
-        ClientDisconnect: the request broke off.
+        BodyRefused: a check failed.
+        ClientDisconnect: the client closed the connection.
     """
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > max_bytes:
-            raise BodyRefused(413, "too_large", _TOO_LARGE)
+            raise BodyRefused(413, "too_large", _TOO_LARGE.format(max_bytes))
     if not _is_text(body):
-        raise BodyRefused(422, "invalid_request", "the body is not UTF-8; send JSON")
+        raise BodyRefused(422, "invalid_request", "the body is not UTF-8; send JSON in UTF-8")
     if _depth(body) > MAX_DEPTH:
-        raise BodyRefused(422, "too_deep", f"the body is nested more than {MAX_DEPTH} levels deep")
+        raise BodyRefused(422, "too_deep", f"the body is nested more than {MAX_DEPTH} levels deep; send flatter JSON")
     return bytes(body)
 
 
 def again(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives a body that was read already."""
+    """A `receive` that returns a body which was read before."""
     given = False
 
     async def receive_again() -> Message:
@@ -100,7 +100,7 @@ def _is_text(body: bytearray) -> bool:
 
 
 def _depth(body: bytearray) -> int:
-    """How deep JSON is nested; parsers recurse, so it is counted before they see it."""
+    """Nesting depth of JSON, counted before it is parsed, since parsers recurse."""
     depth = deepest = 0
     for bracket in _NO_BRACKETS.sub(b"", _STRINGS.sub(b"", body)):
         depth += 1 if bracket in b"[{" else -1

@@ -1,4 +1,4 @@
-"""HTTP on a connection, with bounds that uvicorn lacks: of a request's head, in bytes and in seconds."""
+"""HTTP connections with limits that uvicorn lacks: size and duration of a request's head."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ import asyncio
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of address and headers together; the parser holds them in memory, however many there are."""
+"""Limit of the request line and headers, which the parser holds in memory without a limit of its own."""
 
 
 class Bounded(HttpToolsProtocol):
-    """A connection that is closed when the head of a request is too long, or does not come in time."""
+    """A connection that is closed when the head of a request is too long or does not arrive in time."""
 
     head_s = 30.0
-    """How long a head may take, from the connection on or from the first byte of a later request; and how long a
-    connection stays open after an answer when no request follows."""
+    """Limit of the time for a head, from the connection or from the first byte of a later request; and of the time that
+    a connection stays open after a response without another request."""
     _late: asyncio.TimerHandle | None = None
     _idle: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A caller has connected."""
+        """Start the timer of the first head."""
         super().connection_made(transport)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """Stop the timers."""
         self._stop_waiting()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
-        """The first byte of a request has come."""
+        """Start the timer of a head at the first byte of a request."""
         super().on_message_begin()
         self._await_head()
 
     def on_headers_complete(self) -> None:
-        """The head has come."""
+        """Stop the timer of a complete head."""
         self._stop_waiting()
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """An answer has been sent. uvicorn's own timer ends with the next byte, also one that begins no request."""
+        """Start the idle timer after a response; uvicorn's own stops at the next byte, even of no request."""
         super().on_response_complete()
         if self.cycle is not None and self.cycle.response_complete and not self.transport.is_closing():
             self._idle = self.loop.call_later(self.head_s, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Count the bytes of a head."""
         super().data_received(data)
         if self._late is not None:
             self._head_bytes += len(data)
@@ -69,5 +69,5 @@ class Bounded(HttpToolsProtocol):
 
 
 def bounded(seconds: float) -> type[Bounded]:
-    """The protocol class for uvicorn; a request's head may take `seconds`."""
+    """The protocol class for uvicorn, with a limit of `seconds` for a request's head."""
     return type("Bounded", (Bounded,), {"head_s": seconds})

@@ -1,16 +1,19 @@
-"""A file as an answer, whole or by `Range`: from this machine's disk, or streamed from where it lies."""
+"""Responses with a file, whole or by `Range`: from the local disk, streamed from the bucket, or by a redirect to it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import Request
-from fastapi.responses import FileResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 
 from store.artifacts.paths import Artifacts
 
+REDIRECT: dict[int | str, dict[str, Any]] = {307: {"description": "The file is at a URL of the bucket"}}
+"""For the OpenAPI document of routes that may redirect."""
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -22,25 +25,29 @@ def answer(
     media_type: str,
     filename: str | None = None,
     headers: Mapping[str, str] | None = None,
+    immutable: bool = False,
 ) -> Response | None:
-    """The response; `None` when there is no such file.
+    """The response; `None` where the file does not exist.
 
     Args:
-        request: may bring `Range`, of which one range is understood; several are answered with the whole file.
-        artifacts: where the files are.
+        request: its `Range` may have one range; several get the whole file.
+        artifacts: the store of the file.
         name: path relative to the data folder.
         media_type: of the file.
-        filename: under which a browser would save it; without, it is shown.
-        headers: further ones.
+        filename: under which a browser saves it; without, the browser displays it.
+        headers: further headers of the response.
+        immutable: whether the file never changes; the store may then redirect the client to the bucket.
     """
-    shown = f"attachment; filename*=utf-8''{quote(filename, safe='')}" if filename else "inline"
-    sent = {**(headers or {}), "content-disposition": shown}
+    disposition = f"attachment; filename*=utf-8''{quote(filename, safe='')}" if filename else "inline"
+    sent = {**(headers or {}), "content-disposition": disposition}
     path = artifacts.objects.local(name)
     if path is not None:
         return FileResponse(path, media_type=media_type, headers=sent) if path.is_file() else None
     size = artifacts.objects.size(name)
     if size is None:
         return None
+    if immutable and (url := artifacts.objects.download_url(name, filename=filename or name.rpartition("/")[2])):
+        return RedirectResponse(url, 307)
     sent |= {"accept-ranges": "bytes"}
     match = _RANGE.fullmatch(request.headers.get("range", ""))
     if match is None or match[0] == "bytes=-":
@@ -54,7 +61,7 @@ def answer(
 
 
 def _bounds(first: str, last: str, size: int) -> tuple[int, int]:
-    """What a range means for a file of `size` bytes: from, and up to, without (RFC 9110, section 14.1.2)."""
+    """Start (inclusive) and end (exclusive) of a range of a file of `size` bytes (RFC 9110, section 14.1.2)."""
     if not first:
         return max(0, size - int(last)), size
     return int(first), min(int(last) + 1, size) if last else size

@@ -1,6 +1,6 @@
-"""What surrounds every request: its id, headers of its answer, and a last resort for errors.
+"""ASGI middleware of every request: request id, response headers, log line, and unexpected exceptions.
 
-Plain ASGI, so that streams pass through as they come.
+It is plain ASGI, so that streams are not buffered.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _OWN_SCRIPTS = (
     "img-src 'self' data:; worker-src blob:; frame-ancestors 'none'"
 )
 PAGES = ("/docs", "/redoc")
-"""Documentation, with scripts of its own; nothing is loaded from another host."""
-_ASKED_BY_MACHINES = ("/healthz", "/readyz", "/metrics")
-"""Every few seconds; the log tells of their failures only."""
+"""Documentation pages; their scripts are served by the service itself."""
+_POLLED = ("/healthz", "/readyz", "/metrics")
+"""Routes that monitoring requests every few seconds; only failures are logged."""
 
 
 class RequestMiddleware:
@@ -55,7 +55,7 @@ class RequestMiddleware:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        if scope["path"] in _ASKED_BY_MACHINES:
+        if scope["path"] in _POLLED:
             return await self._handle(scope, receive, send, request_id)
         caller_trace = Headers(scope=scope).get("traceparent")
         with (
@@ -80,22 +80,22 @@ class RequestMiddleware:
                 begun = True
                 _complete(headers := MutableHeaders(scope=message), request_id, scope["path"])
                 if unread and (message["status"] == 408 or not is_recognised(scope)):
-                    headers["connection"] = "close"  # the rest of the body would hold the connection
-                _tell(scope, message["status"], time.monotonic() - started)
+                    headers["connection"] = "close"  # the rest of the body is not read
+                _log(scope, message["status"], time.monotonic() - started)
             await send(message)
 
         try:
             await self._app(scope, noted, answer)
         except ClientDisconnect:
-            logger.info("%s %s: the caller has gone (%s)", scope["method"], scope["path"], request_id)
+            logger.info("%s %s: the client closed the connection (%s)", scope["method"], scope["path"], request_id)
         except Exception:
             logger.exception("%s %s failed (%s)", scope["method"], scope["path"], request_id)
             if begun:
                 raise
-            await problem(500, "internal_error", _OURS)(scope, receive, answer)
+            await problem(500, "internal_error", _INTERNAL)(scope, receive, answer)
 
 
-_OURS = "something went wrong on our side; it has been logged under the id in x-request-id"
+_INTERNAL = "internal error; report the id in the header x-request-id, under which the error is logged"
 
 
 def is_recognised(scope: Scope) -> bool:
@@ -107,14 +107,14 @@ def _announces_body(headers: Headers) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
-def _tell(scope: Scope, status: int, seconds: float) -> None:
-    """Log and count a request whose answer begins; of a stream, the time until then is what its caller waits."""
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    """Log and count a request when its response begins; the duration of a stream is the time until its first byte."""
     route = getattr(scope.get("route"), "path", None)
     metrics.count_request(scope["method"], route, status, seconds)
     tracing.rename(f"{scope['method']} {route or 'none'}", **{"http.response.status_code": status})
-    if route in _ASKED_BY_MACHINES and status < 400:
+    if route in _POLLED and status < 400:
         return
-    path = quote(scope["path"])  # no line of the log is a caller's
+    path = quote(scope["path"])  # a caller must not be able to forge a log line
     facts = {"method": scope["method"], "path": path, "status": status, "duration_ms": round(seconds * 1e3, 1)}
     logger.info("%s %s %d", scope["method"], path, status, extra=facts)
 

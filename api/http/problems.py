@@ -1,8 +1,7 @@
-"""Every error the API answers has one shape: `application/problem+json` with OpenAI's `error` member inside.
+"""Problem responses: `application/problem+json` (RFC 9457) with OpenAI's `error` member inside.
 
-RFC 9457's members are for people and generic tools, `error{message, type, code, param}` for the clients of OpenAI's
-API, which read nothing else. What a caller may see is written here; anything unforeseen becomes a bare 500
-(`api.http.middleware`).
+RFC 9457's members serve people and generic tools; `error{message, type, code, param}` serves clients of OpenAI's API,
+which read nothing else. An unexpected exception becomes a 500 without details (`api.http.middleware`).
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from uniapl.spec.job import Contradictions
 
 
 class Unauthenticated(Exception):
-    """No valid key was presented; the message says what to do."""
+    """The request has no valid key."""
 
 
 class Forbidden(Exception):
-    """The caller is known, and may not do this."""
+    """The caller is identified but not allowed to do this."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -31,7 +30,7 @@ class Forbidden(Exception):
 
 
 class BodyRefused(Exception):
-    """The body is not what it may be, or does not come."""
+    """The body is malformed, exceeds a limit, or does not arrive in time."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -39,7 +38,7 @@ class BodyRefused(Exception):
 
 
 class ErrorMember(BaseModel):
-    """What OpenAI's clients read."""
+    """The error in the format of OpenAI's API."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -62,15 +61,15 @@ class Problem(BaseModel):
     type: str
     """A URI for the kind of problem: `urn:uniapl:error:<code>`."""
     title: str
-    """The kind of problem in words."""
+    """The kind of problem."""
     status: int
     """The HTTP status."""
     detail: str
     """What is wrong, and what to do about it."""
     error: ErrorMember
-    """The same for OpenAI's clients."""
+    """The same error for clients of OpenAI's API."""
     errors: list[dict[str, Any]] = []
-    """Every problem, where there are several: fields of a spec, lines of a dataset."""
+    """Every problem where there can be several: fields of a spec, lines of a dataset."""
 
 
 _TITLES = {
@@ -79,14 +78,14 @@ _TITLES = {
     403: ("Not allowed", "permission_error"),
     404: ("Not found", "not_found_error"),
     405: ("Method not allowed", "invalid_request_error"),
-    408: ("Too slow", "invalid_request_error"),
+    408: ("Request timeout", "invalid_request_error"),
     409: ("Conflict", "conflict_error"),
     410: ("Gone", "not_found_error"),
-    413: ("Too large", "invalid_request_error"),
-    422: ("Cannot be processed", "invalid_request_error"),
-    429: ("Too much at once", "rate_limit_error"),
+    413: ("Content too large", "invalid_request_error"),
+    422: ("Unprocessable content", "invalid_request_error"),
+    429: ("Too many requests", "rate_limit_error"),
     500: ("Internal error", "api_error"),
-    503: ("Not available", "api_error"),
+    503: ("Service unavailable", "api_error"),
 }
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -124,32 +123,32 @@ def problem(
 
 
 def field_problems(error: ErrorDetails, body: Any) -> list[dict[str, Any]]:
-    """A pydantic error as fields and reasons; our own validators begin their messages with the field.
+    """A pydantic error as fields and reasons; validators of `uniapl.spec` begin their messages with the field.
 
     Args:
         error: its `loc` begins with the place: `body`, `query`.
-        body: what was sent.
+        body: the body of the request.
     """
     place, *rest = error["loc"]
     inside = field_path({**error, "loc": tuple(rest)}, body) if place == "body" else ".".join(map(str, rest))
     location = [inside] if inside else []
     reason = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        reason = "unknown key; see the API's description for the keys that exist"
+        reason = "unknown key; see the API documentation for the supported keys"
     if error["type"] == "json_invalid":
         return [{"param": None, "reason": f"the body is not JSON: {error.get('ctx', {}).get('error', reason)}"}]
     if error["type"] in ("model_attributes_type", "model_type") and not location:
-        reason = "send the spec as a JSON object, with the header content-type: application/json"
+        reason = "the body is not a JSON object; send one, with the header content-type: application/json"
         return [{"param": None, "reason": reason}]
     if error["type"] == "value_error":
         raised = error.get("ctx", {}).get("error")
-        told = raised.messages if isinstance(raised, Contradictions) else [reason]
-        return [_named(location, each) for each in told]
+        messages = raised.messages if isinstance(raised, Contradictions) else [reason]
+        return [_split_field(location, message) for message in messages]
     return [{"param": ".".join(location) or None, "reason": reason}]
 
 
-def _named(location: list[str], told: str) -> dict[str, Any]:
-    field, separator, reason = told.partition(": ")
+def _split_field(location: list[str], message: str) -> dict[str, Any]:
+    field, separator, reason = message.partition(": ")
     if separator and " " not in field:
         return {"param": ".".join([*location, field]), "reason": reason}
-    return {"param": ".".join(location) or None, "reason": told}
+    return {"param": ".".join(location) or None, "reason": message}

@@ -1,4 +1,4 @@
-"""What one tenant may use of one API process: requests by rate, uploads and event streams by number."""
+"""Limits of one tenant in one API process: rate of requests, number of uploads and event streams."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal["uploads", "streams"]
 
 
 class LimitReached(Exception):
-    """Too much at once; nothing was done."""
+    """A limit of the tenant is reached; the request had no effect."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
@@ -27,37 +27,37 @@ class LimitReached(Exception):
 
 
 class Limits:
-    """Counts in memory: several API processes allow as many times as much."""
+    """Counters in memory; each API process has its own, so the limits of several processes add up."""
 
     def __init__(self, settings: Settings) -> None:
         self._rate = RateLimitItemPerSecond(settings.requests_per_s * WINDOW_S, WINDOW_S)
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._most: dict[Kind, int] = {"uploads": settings.tenant_uploads, "streams": settings.tenant_streams}
+        self._limits: dict[Kind, int] = {"uploads": settings.tenant_uploads, "streams": settings.tenant_streams}
         self._running: Counter[tuple[Kind, str]] = Counter()
         self._lock = threading.Lock()
 
     def count_request(self, tenant: str) -> None:
         """
         Raises:
-            LimitReached: the tenant asks too often.
+            LimitReached: the tenant exceeds its rate.
         """
         if not self._limiter.hit(self._rate, tenant):
             allowed = self._rate.amount // WINDOW_S
-            raise LimitReached(f"more than {allowed} requests a second for {WINDOW_S} s; slow down", 1)
+            raise LimitReached(f"more than {allowed} requests per second during {WINDOW_S} s; send fewer", 1)
 
     def begin(self, kind: Kind, tenant: str) -> None:
-        """The tenant has one more, until `end`.
+        """Count one more of the tenant, until `end`.
 
         Raises:
-            LimitReached: it has as many as it may.
+            LimitReached: the tenant has reached its limit.
         """
         with self._lock:
-            if self._running[kind, tenant] >= self._most[kind]:
-                raise LimitReached(f"{self._most[kind]} {kind} are open already; end one first", 5)
+            if self._running[kind, tenant] >= self._limits[kind]:
+                raise LimitReached(f"{self._limits[kind]} {kind} are open; close one first", 5)
             self._running[kind, tenant] += 1
 
     def end(self, kind: Kind, tenant: str) -> None:
-        """The tenant has one less."""
+        """Count one less of the tenant."""
         with self._lock:
             self._running[kind, tenant] -= 1
             if self._running[kind, tenant] <= 0:
@@ -65,10 +65,10 @@ class Limits:
 
     @contextmanager
     def one_of(self, kind: Kind, tenant: str) -> Iterator[None]:
-        """One more while the block runs.
+        """Count one more of the tenant while the block runs.
 
         Raises:
-            LimitReached: the tenant has as many as it may.
+            LimitReached: the tenant has reached its limit.
         """
         self.begin(kind, tenant)
         try:

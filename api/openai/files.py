@@ -1,4 +1,4 @@
-"""/v1/files: OpenAI's view of /datasets."""
+"""Routes of `/v1/files`: datasets in the format of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from store.tables import Dataset as Row
 from store.tables import new_id
 from uniapl.errors import SpecError
 
-router = APIRouter(prefix="/v1/files", tags=["OpenAI's view"], responses=RESPONSES, route_class=AuthenticatedRoute)
+router = APIRouter(prefix="/v1/files", tags=["OpenAI-compatible"], responses=RESPONSES, route_class=AuthenticatedRoute)
 FileId = Annotated[str, Path(alias="file_id")]
 PURPOSE = "fine-tune"
 NAME_LENGTH = 200
@@ -50,33 +50,33 @@ _FORM: dict[str, Any] = {
 
 
 class File(BaseModel):
-    """As OpenAI's API describes it; a dataset under the same id."""
+    """A file of OpenAI's API: the dataset with the same id."""
 
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
     id: str
-    """The same as at `/datasets`."""
+    """Id of the dataset."""
     object: Literal["file"]
     """`file`"""
     bytes: int
-    """As they were sent."""
+    """Size of the dataset."""
     created_at: int
-    """When it was stored."""
+    """Time of the upload."""
     filename: str
     """The dataset's name."""
     purpose: Literal["fine-tune"]
     """`fine-tune`"""
     status: Literal["processed"]
-    """`processed`: rows are validated while they arrive."""
+    """`processed`: rows are validated during the upload."""
 
 
 class Deleted(BaseModel):
-    """A file that is gone."""
+    """A deleted file."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     id: str
-    """What it was called."""
+    """Id of the dataset."""
     object: Literal["file"] = "file"
     """`file`"""
     deleted: Literal[True] = True
@@ -97,7 +97,7 @@ async def create_file(request: Request, caller: WritesDatasets, once: OnceStream
         form.finish()
         if form.fields.get("purpose") != PURPOSE:
             given = form.fields.get("purpose")
-            raise SpecError(f"files for {given!r} are not taken", param="purpose", hint=f"send purpose={PURPOSE}")
+            raise SpecError(f"unsupported purpose {given!r}", param="purpose", hint=f"send purpose={PURPOSE}")
         name = (form.filename or "file")[:NAME_LENGTH]
         row = await run_in_threadpool(ingest.finish, name, Expected())
         made = await run_in_threadpool(keep, caller, once.with_body(row.sha256, name), row, add)
@@ -107,30 +107,34 @@ async def create_file(request: Request, caller: WritesDatasets, once: OnceStream
 @router.get("")
 def list_files(
     caller: ReadsJobs,
-    purpose: Annotated[str | None, Query(description="Only `fine-tune` is there.")] = None,
+    purpose: Annotated[str | None, Query(description="Only `fine-tune` is supported.")] = None,
     after: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=10_000, description="Items per page.")] = 100,
     order: Annotated[Literal["desc"], Query(description="Newest first.")] = "desc",
 ) -> ListOf:
-    """Files, newest first."""
+    """List files, newest first."""
     with caller.reading() as session:
-        found = newest_first(session, Row, after=after, limit=limit + 1) if purpose in (None, PURPOSE) else []
-    return ListOf(data=[file_view(row) for row in found[:limit]], has_more=len(found) > limit)
+        rows = newest_first(session, Row, after=after, limit=limit + 1) if purpose in (None, PURPOSE) else []
+    return ListOf(data=[file_view(row) for row in rows[:limit]], has_more=len(rows) > limit)
 
 
 @router.get("/{file_id}")
 def get_file(file_id: FileId, caller: ReadsJobs) -> File:
-    """One file."""
+    """Get one file."""
     return _get(caller, file_id)
 
 
-@router.get("/{file_id}/content", response_class=FileResponse, responses={200: {"content": {"application/jsonl": {}}}})
-def file_content(file_id: FileId, caller: ReadsJobs, request: Request) -> Response:
-    """Its rows as they are trained on: JSON Lines with our own fields, whatever was uploaded."""
+@router.get(
+    "/{file_id}/content",
+    response_class=FileResponse,
+    responses=file_response.REDIRECT | {200: {"content": {"application/jsonl": {}}}},
+)
+def get_file_content(file_id: FileId, caller: ReadsJobs, request: Request) -> Response:
+    """Download the rows in the format that they are trained on: JSON Lines with the fields of `POST /datasets`."""
     _get(caller, file_id)
     artifacts = caller.service.artifacts
     name = artifacts.relative(artifacts.dataset(file_id))
-    rows = file_response.answer(request, artifacts, name, media_type="application/jsonl")
+    rows = file_response.answer(request, artifacts, name, media_type="application/jsonl", immutable=True)
     if rows is None:
         raise NotFound("dataset", file_id)
     return rows
@@ -138,7 +142,7 @@ def file_content(file_id: FileId, caller: ReadsJobs, request: Request) -> Respon
 
 @router.delete("/{file_id}")
 def delete_file(file_id: FileId, caller: WritesDatasets) -> Deleted:
-    """Delete a file; 409 while a job that is not over uses it."""
+    """Delete a file; 409 while an unfinished job uses it."""
     delete_dataset(file_id, caller)
     return Deleted(id=file_id)
 

@@ -1,4 +1,4 @@
-"""/v1/fine_tuning/jobs: OpenAI's view of /jobs, for clients that people already have."""
+"""Routes of `/v1/fine_tuning/jobs`: jobs in the format of OpenAI's API, for its existing clients."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from store.tables import Job as Row
 from uniapl.errors import SpecError
 
 
-def _replays_show_this_view(request: Request) -> None:
-    """Have `idempotency.replayed` answer with a job of this view: what is stored is one of `/jobs`."""
+def _replay_in_this_format(request: Request) -> None:
+    """Have `idempotency.replayed` convert the stored response, which is a job of `/jobs`."""
     request.state.view = lambda session, stored: _view(session, stored["id"]).model_dump(mode="json")
 
 
 router = APIRouter(
     prefix="/v1/fine_tuning/jobs",
-    tags=["OpenAI's view"],
+    tags=["OpenAI-compatible"],
     responses=RESPONSES,
     route_class=AuthenticatedRoute,
-    dependencies=[Depends(_replays_show_this_view)],
+    dependencies=[Depends(_replay_in_this_format)],
 )
 JobId = Annotated[str, Path(alias="fine_tuning_job_id")]
-Cursor = Annotated[str | None, Query(description="Id of the last item of the page before.")]
+Cursor = Annotated[str | None, Query(description="Id of the last item of the previous page.")]
 Number = Annotated[int, Query(ge=1, le=100, description="Items per page.")]
 
 
 class FineTuningJob(BaseModel):
-    """As OpenAI's API describes it, with our state, step and phase in `uniapl`."""
+    """A fine-tuning job of OpenAI's API, with the state, step and phase of `/jobs` in `uniapl`."""
 
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
     id: str
-    """The same as at `/jobs`."""
+    """Id of the job."""
     object: str
     """`fine_tuning.job`"""
     status: str
@@ -58,7 +58,7 @@ class FineTuningJob(BaseModel):
 
 
 class ListOf(BaseModel):
-    """A page."""
+    """One page of a list."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -67,15 +67,17 @@ class ListOf(BaseModel):
     data: list[Json]
     """The items."""
     has_more: bool
-    """Whether there are items after the last one."""
+    """Whether more items follow."""
 
 
 @router.post("")
 def create_fine_tuning_job(
     request: FineTuningRequest, caller: WritesJobs, once: OnceDep, background: BackgroundTasks
 ) -> FineTuningJob:
-    """Queue a job: `method.type` is `supervised` (alpha 1), `reinforcement` (alpha 0), or `uniapl` with any fields of
-    a spec in `method.uniapl`."""
+    """Queue a job; `method.type` is `supervised` (alpha 1), `reinforcement` (alpha 0), or `uniapl`.
+
+    `method.uniapl` takes any fields of a spec of `POST /jobs`.
+    """
     with caller.reading() as session:
         try:
             rows = datasets.get(session, request.training_file).rows
@@ -89,7 +91,7 @@ def create_fine_tuning_job(
 
 @router.get("")
 def list_fine_tuning_jobs(request: Request, caller: ReadsJobs, after: Cursor = None, limit: Number = 20) -> ListOf:
-    """Jobs, newest first; `metadata[key]=value` keeps those with this tag."""
+    """List jobs, newest first; `metadata[key]=value` filters by tag."""
     wanted = {
         key.removeprefix("metadata[").removesuffix("]"): value
         for key, value in request.query_params.items()
@@ -97,27 +99,27 @@ def list_fine_tuning_jobs(request: Request, caller: ReadsJobs, after: Cursor = N
     }
     tagged = [Row.spec["tags"][key].as_string() == value for key, value in wanted.items()]
     with caller.reading() as session:
-        found = newest_first(session, Row, after=after, limit=limit + 1, only=tagged)
-        data = [_view(session, row.id).model_dump() for row in found[:limit]]
-    return ListOf(data=data, has_more=len(found) > limit)
+        rows = newest_first(session, Row, after=after, limit=limit + 1, only=tagged)
+        data = [_view(session, row.id).model_dump() for row in rows[:limit]]
+    return ListOf(data=data, has_more=len(rows) > limit)
 
 
 @router.get("/{fine_tuning_job_id}")
 def get_fine_tuning_job(job_id: JobId, caller: ReadsJobs) -> FineTuningJob:
-    """One job."""
+    """Get one job."""
     with caller.reading() as session:
         return _view(session, job_id)
 
 
 @router.post("/{fine_tuning_job_id}/cancel")
 def cancel_fine_tuning_job(job_id: JobId, caller: WritesJobs, once: OnceDep) -> FineTuningJob:
-    """Cancel a job; an active one keeps running until its trainer is gone."""
+    """Cancel a job; an active job runs until its trainer has exited."""
     return _change(caller, once, job_id, lifecycle.request_cancel)
 
 
 @router.post("/{fine_tuning_job_id}/pause")
 def pause_fine_tuning_job(job_id: JobId, caller: WritesJobs, once: OnceDep) -> FineTuningJob:
-    """Pause a job; it writes a checkpoint first."""
+    """Pause a job after it has saved a checkpoint."""
     return _change(caller, once, job_id, lifecycle.request_pause)
 
 
@@ -125,26 +127,26 @@ def pause_fine_tuning_job(job_id: JobId, caller: WritesJobs, once: OnceDep) -> F
 def resume_fine_tuning_job(
     job_id: JobId, caller: WritesJobs, once: OnceDep, background: BackgroundTasks
 ) -> FineTuningJob:
-    """Let a paused job go on."""
+    """Queue a paused job again; it continues from its last checkpoint."""
     background.add_task(caller.service.notifier.notify, job_id)
     return _change(caller, once, job_id, lifecycle.request_resume)
 
 
 @router.get("/{fine_tuning_job_id}/events")
 def list_fine_tuning_events(job_id: JobId, caller: ReadsJobs, after: Cursor = None, limit: Number = 20) -> ListOf:
-    """Events, newest first."""
+    """List events of a job, newest first."""
     before = None if after is None else mapping.event_number(after)
     if after is not None and before is None:
         raise NotFound("event", after)
     with caller.reading() as session:
         lifecycle.get(session, job_id)
-        found = events.before(session, job_id, before, limit + 1)
-    return ListOf(data=[mapping.event_view(row) for row in found[:limit]], has_more=len(found) > limit)
+        rows = events.before(session, job_id, before, limit + 1)
+    return ListOf(data=[mapping.event_view(row) for row in rows[:limit]], has_more=len(rows) > limit)
 
 
 @router.get("/{fine_tuning_job_id}/checkpoints")
 def list_fine_tuning_checkpoints(job_id: JobId, caller: ReadsJobs, after: Cursor = None, limit: Number = 10) -> ListOf:
-    """Checkpoints, newest first, with the metrics of their step."""
+    """List checkpoints of a job, newest first, with the metrics of their step."""
     with caller.reading() as session:
         lifecycle.get(session, job_id)
         rows = list(checkpoints.of_job(session, job_id))
@@ -154,8 +156,8 @@ def list_fine_tuning_checkpoints(job_id: JobId, caller: ReadsJobs, after: Cursor
                 raise NotFound("checkpoint", after)
             rows = rows[ids.index(after) + 1 :]
         known = {row.step: metrics.at_step(session, job_id, row.step) for row in rows[:limit]}
-    found = [to_checkpoint(row, caller.service) for row in rows[:limit]]
-    data = [mapping.checkpoint_view(checkpoint, known[checkpoint.step]) for checkpoint in found if checkpoint]
+    saved = [to_checkpoint(row, caller.service) for row in rows[:limit]]
+    data = [mapping.checkpoint_view(checkpoint, known[checkpoint.step]) for checkpoint in saved if checkpoint]
     return ListOf(data=data, has_more=len(rows) > limit)
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's fine-tuning objects as a view of ours: what a request means as a spec, and how our rows look there."""
+"""Conversion between OpenAI's fine-tuning objects and job specs, jobs, events and datasets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from uniapl.spec.weights import bounds
 
 Json = dict[str, Any]
 EPOCHS, BATCH = 3, 8
-"""What `auto` means."""
+"""Values of `auto`."""
 STATUS: Mapping[str, str] = {
     "queued": "queued",
     "starting": "running",
@@ -36,36 +36,36 @@ STATUS: Mapping[str, str] = {
 
 
 class _Lenient(BaseModel):
-    """Clients of other services send more than we know."""
+    """A request that may have further fields: clients of OpenAI's API send some that are not supported."""
 
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
 
 class Hyperparameters(_Lenient):
-    """`auto` or absent takes ours."""
+    """Duration and speed of training; `auto` selects the default."""
 
     n_epochs: Literal["auto"] | Annotated[int, Field(ge=1, le=1000)] = "auto"
     """Passes over the training file; 3 by default."""
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"
     """Prompts of one step; 8 by default."""
     learning_rate_multiplier: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
-    """Of the rate that a job of this method has by default: 2e-5 for `supervised`, 1e-6 for `reinforcement`."""
+    """Factor of the default rate of the method: 2e-5 for `supervised`, 1e-6 for `reinforcement`."""
 
 
 class MethodOptions(_Lenient):
-    """Of `supervised` and `reinforcement`."""
+    """Options of `supervised` and `reinforcement`."""
 
     hyperparameters: Hyperparameters = Hyperparameters()
-    """How long, and how fast."""
+    """Duration and speed of training."""
     grader: Json | None = None
-    """Not used: rewards stand in the rows of the file."""
+    """Not supported: the rows of the file have rewards."""
 
 
 class Method(_Lenient):
-    """How to train."""
+    """Training method."""
 
     type: Literal["supervised", "reinforcement", "uniapl"] = "supervised"
-    """Which of the members below counts."""
+    """The method; its options are in the field of the same name."""
     supervised: MethodOptions = MethodOptions()
     """Imitation of the references: alpha 1."""
     reinforcement: MethodOptions = MethodOptions()
@@ -84,28 +84,32 @@ class FineTuningRequest(_Lenient):
     validation_file: str | None = None
     """Held-out rows."""
     method: Method = Method()
-    """How to train; imitation by default."""
+    """Training method; imitation by default."""
     hyperparameters: Hyperparameters | None = None
-    """Older form of the method's own."""
+    """Deprecated form of the method's hyperparameters."""
     suffix: str | None = Field(default=None, max_length=64)
-    """Becomes the job's name."""
+    """Name of the job."""
     seed: int | None = None
-    """Decides the order of rows and every sampled token."""
+    """Random seed of the order of rows and of sampling."""
     metadata: dict[str, str] | None = None
-    """Become the job's tags."""
+    """Tags of the job."""
     integrations: list[Json] | None = None
-    """None are there."""
+    """Not supported."""
 
 
 def to_spec(request: FineTuningRequest, rows: int) -> JobSpec:
-    """The job that a request means, for a training file with so many rows.
+    """The job spec of a request, for a training file with `rows` rows.
 
     Raises:
-        SpecError: it asks for something that is not there; `param` names it as the request does.
+        SpecError: the request uses an unsupported option; `param` is its field in the request.
     """
     method = request.method
     if request.integrations:
-        raise SpecError("there are no integrations", param="integrations", hint="leave it out, and read the metrics")
+        raise SpecError(
+            "integrations are not supported",
+            param="integrations",
+            hint="remove the field; GET /jobs/{id}/metrics has metrics",
+        )
     fields: Json = {"student": request.model, "dataset_mix": [{"dataset": request.training_file}]}
     if method.type == "uniapl":
         fields |= method.uniapl
@@ -113,9 +117,9 @@ def to_spec(request: FineTuningRequest, rows: int) -> JobSpec:
         options = method.supervised if method.type == "supervised" else method.reinforcement
         if options.grader is not None:
             raise SpecError(
-                "graders of a request are not used",
+                "graders are not supported",
                 param="method.reinforcement.grader",
-                hint="give each row of the file its `reward`, and leave the grader out",
+                hint="remove the grader and give each row of the file a `reward`",
             )
         alpha = 1.0 if method.type == "supervised" else 0.0
         role = "sft" if method.type == "supervised" else "rl"
@@ -148,9 +152,9 @@ def _budget(given: Hyperparameters, rows: int, *, sampled: bool) -> Json:
 
 
 def job_view(row: Row, newest_checkpoint: str | None) -> Json:
-    """`fine_tuning.job`; ours is in the extra member `uniapl`."""
-    found = STORED_SPEC.validate_python(row.spec)
-    spec, error = found.model_dump(mode="json"), row.error
+    """`fine_tuning.job`, with state, step and phase in the extra member `uniapl`."""
+    stored = STORED_SPEC.validate_python(row.spec)
+    spec, error = stored.model_dump(mode="json"), row.error
     student = spec.get("student")
     return {
         "id": row.id,
@@ -170,7 +174,7 @@ def job_view(row: Row, newest_checkpoint: str | None) -> Json:
             "batch_size": _at(spec, "schedule", "prompts_per_step"),
             "learning_rate_multiplier": "auto",
         },
-        "method": _method(found),
+        "method": _method(stored),
         "seed": spec.get("seed"),
         "organization_id": row.tenant,
         "integrations": [],
@@ -181,7 +185,7 @@ def job_view(row: Row, newest_checkpoint: str | None) -> Json:
 
 
 def _at(value: Any, *path: str | int) -> Any:
-    """The value at a place of a spec; `None` where a newer release has made something else of it."""
+    """The value at a path of a spec; `None` where a newer release has changed the format."""
     for part in path:
         try:
             value = value[part]
@@ -213,13 +217,13 @@ def event_view(row: Event) -> Json:
 
 
 def event_number(event_id: str) -> int | None:
-    """The number of an event from its id there."""
+    """The number of an event from its id in OpenAI's format."""
     _, _, number = event_id.rpartition("-")
     return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else None
 
 
 def checkpoint_view(checkpoint: Checkpoint, metrics: Mapping[str, float]) -> Json:
-    """`fine_tuning.job.checkpoint`, with the numbers measured at its step."""
+    """`fine_tuning.job.checkpoint`, with the metrics of its step."""
     known = {"step": checkpoint.step, **metrics}
     if "loss" in metrics:
         known["train_loss"] = metrics["loss"]
@@ -235,7 +239,7 @@ def checkpoint_view(checkpoint: Checkpoint, metrics: Mapping[str, float]) -> Jso
 
 
 def file_view(row: Dataset) -> Json:
-    """`file`: a dataset; ours is in the extra member `uniapl`."""
+    """`file`: a dataset, with its ignored fields in the extra member `uniapl`."""
     return {
         "id": row.id,
         "object": "file",

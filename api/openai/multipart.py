@@ -1,4 +1,4 @@
-"""`multipart/form-data` read as a stream: small fields are collected, the bytes of the one file are passed on."""
+"""Streaming parser of `multipart/form-data`: it collects small fields and passes on the bytes of one file."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ MAX_FIELD_BYTES = 4096
 
 @dataclass
 class _Part:
-    """One part of the form, on its way in."""
+    """The part of the form that is being read."""
 
     name: str = ""
     value: bytearray = field(default_factory=bytearray)
 
 
 class Form:
-    """Takes a form's bytes as they come; memory holds its small fields only."""
+    """A form that is parsed as it arrives; only its small fields are held in memory."""
 
     def __init__(self, content_type: str, on_file: Callable[[bytes], None]) -> None:
         """
         Args:
             content_type: the request's header.
-            on_file: is given the bytes of the part named `file`.
+            on_file: receives the bytes of the part named `file`.
 
         Raises:
-            SpecError: the body is no form.
+            SpecError: the body is not a form.
         """
         kind, options = parse_options_header(content_type)
         if kind != b"multipart/form-data" or not options.get(b"boundary"):
             raise SpecError(
-                f"the body is {content_type or 'of no stated type'}, not multipart/form-data",
+                f"the content type is {content_type or 'missing'}, not multipart/form-data",
                 param="content-type",
                 hint="send a form with the fields purpose and file",
             )
         self.fields: dict[str, str] = {}
         self.filename: str | None = None
-        """What the file is called where it comes from; None as long as none has come."""
+        """Name of the file on the client; None before the file begins."""
         self._on_file = on_file
         self._part = _Part()
         self._header, self._value = bytearray(), bytearray()
@@ -62,10 +62,10 @@ class Form:
         )
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes.
+        """Parse the next bytes.
 
         Raises:
-            SpecError: they are no form, or its fields are too many or too long.
+            SpecError: the form is malformed, or has too many or too long fields.
         """
         try:
             self._parser.write(chunk)
@@ -73,19 +73,21 @@ class Form:
             raise SpecError(f"the form is malformed: {error}", param="file") from None
 
     def finish(self) -> None:
-        """The body has ended.
+        """Check the form at the end of the body.
 
         Raises:
-            SpecError: the form has not, or held no file.
+            SpecError: the form is incomplete or has no file.
         """
         if not self._ended:
-            raise SpecError("the form broke off", param="file", hint="send it again")
+            raise SpecError("the form is incomplete", param="file", hint="send it again")
         if self.filename is None:
-            raise SpecError("the form has no file", param="file", hint="add a part with the name file")
+            raise SpecError("the form has no file", param="file", hint="add a part named `file`")
 
     def _begin(self) -> None:
         if len(self.fields) >= MAX_FIELDS:
-            raise SpecError(f"the form has more than {MAX_FIELDS} fields", param="file")
+            raise SpecError(
+                f"the form has more than {MAX_FIELDS} fields", param="file", hint="send `purpose` and `file` only"
+            )
         self._part = _Part()
 
     def _take_header(self) -> None:
@@ -94,7 +96,7 @@ class Form:
             self._part.name = options.get(b"name", b"").decode(errors="replace")
             if self._part.name == "file":
                 if self.filename is not None:
-                    raise SpecError("the form has two files", param="file", hint="send them in two requests")
+                    raise SpecError("the form has two files", param="file", hint="send each in a request of its own")
                 self.filename = options.get(b"filename", b"").decode(errors="replace") or "file"
         self._header.clear()
         self._value.clear()

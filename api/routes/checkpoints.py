@@ -1,4 +1,4 @@
-"""/checkpoints: metadata, files, deletion; /aliases: names for them."""
+"""Routes of `/checkpoints` (metadata, files, deletion) and of `/aliases`, names for checkpoints."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Request, Response
 from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import ReadsCheckpoints, WritesJobs
 from api.authenticated_route import AuthenticatedRoute
@@ -20,20 +21,33 @@ from uniapl.run.manifest import MANIFEST
 from uniapl.spec.resources import Alias, Checkpoint, Page
 
 router = APIRouter(tags=["checkpoints"], responses=RESPONSES, route_class=AuthenticatedRoute)
-AliasName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$", description="Lower case.")]
+AliasName = Annotated[
+    str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$", description="Name of the alias, in lower case.")
+]
+
+
+class AliasTarget(BaseModel):
+    """The checkpoint that an alias shall point to."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    checkpoint_id: str
+    """Id of the checkpoint."""
+    version: int = Field(ge=0)
+    """Current version of the alias; 0 for a new one."""
 
 
 @router.get("/aliases")
 def list_aliases(caller: ReadsCheckpoints) -> Page[Alias]:
-    """Every alias, by name."""
+    """List aliases, sorted by name."""
     with caller.reading() as session:
-        found = aliases.all_of(session)
-    return Page(data=[Alias.model_validate(alias) for alias in found], has_more=False)
+        rows = aliases.all_of(session)
+    return Page(data=[Alias.model_validate(alias) for alias in rows], has_more=False)
 
 
 @router.get("/aliases/{name}")
 def get_alias(name: AliasName, caller: ReadsCheckpoints) -> Alias:
-    """The checkpoint that a name stands for."""
+    """Get the alias with this name and the checkpoint that it points to."""
     with caller.reading() as session:
         return Alias.model_validate(aliases.get(session, name))
 
@@ -42,21 +56,20 @@ def get_alias(name: AliasName, caller: ReadsCheckpoints) -> Alias:
 def promote_checkpoint(
     name: AliasName,
     caller: WritesJobs,
-    checkpoint_id: Annotated[str, Body(description="What the name shall stand for.")],
-    version: Annotated[int, Body(ge=0, description="The alias's version that you have seen; 0 for a new one.")],
+    target: Annotated[AliasTarget, Body()],
 ) -> Alias:
-    """Let a name stand for a checkpoint, which then is not deleted.
+    """Point an alias to a checkpoint, which protects the checkpoint from deletion.
 
-    Whoever comes second with the same version is told so with a 409. The same request again changes nothing.
+    A request with an outdated version is a 409, so that concurrent changes are not lost. The request is idempotent.
     """
     with caller.unit_of_work() as session:
-        alias = aliases.promote(session, name, checkpoint_id, version)
+        alias = aliases.promote(session, name, target.checkpoint_id, target.version)
     return Alias.model_validate(alias)
 
 
 @router.delete("/checkpoints/{checkpoint_id}", status_code=204)
 def delete_checkpoint(checkpoint_id: str, caller: WritesJobs) -> None:
-    """Delete a checkpoint and its files; 409 while an alias names it, or its job may resume from it."""
+    """Delete a checkpoint and its files; 409 while an alias points to it, or its job may resume from it."""
     with caller.unit_of_work() as session:
         row = retention.delete(session, checkpoint_id)
     caller.service.artifacts.objects.remove(row.path)
@@ -64,27 +77,29 @@ def delete_checkpoint(checkpoint_id: str, caller: WritesJobs) -> None:
 
 @router.get("/checkpoints/{checkpoint_id}")
 def get_checkpoint(checkpoint_id: str, caller: ReadsCheckpoints) -> Checkpoint:
-    """One checkpoint with its files and their hashes."""
+    """Get a checkpoint with its files and their hashes."""
     with caller.reading() as session:
         row = checkpoints.get(session, checkpoint_id)
-    found = to_checkpoint(row, caller.service)
-    if found is None:
+    checkpoint = to_checkpoint(row, caller.service)
+    if checkpoint is None:
         raise NotFound("checkpoint", checkpoint_id)
-    return found
+    return checkpoint
 
 
-@router.get("/checkpoints/{checkpoint_id}/files/{name:path}", response_class=FileResponse)
+@router.get(
+    "/checkpoints/{checkpoint_id}/files/{name:path}", response_class=FileResponse, responses=file_response.REDIRECT
+)
 def download_file(checkpoint_id: str, name: str, caller: ReadsCheckpoints, request: Request) -> Response:
-    """One file of a checkpoint, streamed; understands `Range`. Its hash is in `GET /checkpoints/{id}`.
+    """Download one file of a checkpoint, whole or by `Range`. `GET /checkpoints/{id}` has its hash.
 
-    `manifest.json`, whose own hash is `manifest_sha256`, can be had too.
+    `manifest.json` can be downloaded too; its hash is `manifest_sha256`.
     """
     with caller.reading() as session:
         row = checkpoints.get(session, checkpoint_id)
-    found = to_checkpoint(row, caller.service)
-    if found is None:
+    checkpoint = to_checkpoint(row, caller.service)
+    if checkpoint is None:
         raise NotFound("checkpoint", checkpoint_id)
-    hashes = {file.name: file.sha256 for file in found.files} | {MANIFEST: row.manifest_sha256}
+    hashes = {file.name: file.sha256 for file in checkpoint.files} | {MANIFEST: row.manifest_sha256}
     if name not in hashes:  # also keeps every path outside the manifest out of reach
         raise NotFound("file", name)
     file = file_response.answer(
@@ -94,6 +109,7 @@ def download_file(checkpoint_id: str, name: str, caller: ReadsCheckpoints, reque
         media_type="application/octet-stream",
         filename=name,
         headers={"x-checksum-sha256": hashes[name]},
+        immutable=True,
     )
     if file is None:
         raise NotFound("file", name)
@@ -101,7 +117,7 @@ def download_file(checkpoint_id: str, name: str, caller: ReadsCheckpoints, reque
 
 
 def to_checkpoint(row: Row, service: Service) -> Checkpoint | None:
-    """The wire form of a checkpoint; `None` when its folder has just been deleted."""
+    """The checkpoint of a row; `None` where its folder has just been deleted."""
     listed = service.artifacts.objects.checkpoint_files(row.path)
     if listed is None:
         return None

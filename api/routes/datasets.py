@@ -1,4 +1,4 @@
-"""/datasets: streamed upload, list, contents, deletion."""
+"""Routes of `/datasets`: streamed upload, list, contents, deletion."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from uniapl.spec.resources import Dataset, DatasetStatistics, Page
 from uniapl.spec.stored import StoredRow
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], responses=RESPONSES, route_class=AuthenticatedRoute)
-Sha256 = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Hash of the body, in hex; checked.")]
+Sha256 = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Hash of the body in hex; verified.")]
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "JSON Lines in UTF-8, or Parquet; plain, gzip or zstd. Recognised by its first bytes.",
+        "description": "JSON Lines in UTF-8, or Parquet; plain, gzip or zstd; detected from the first bytes.",
         "content": {
             kind: {"schema": {"type": "string", "format": "binary"}}
             for kind in ("application/jsonl", "application/octet-stream")
@@ -39,23 +39,27 @@ BODY: dict[str, Any] = {
 }
 
 
+class StoredRowPage(Page[StoredRow]):
+    """The first rows of a dataset."""
+
+
 @router.post("", status_code=201, openapi_extra=BODY)
 async def upload_dataset(
     request: Request,
     caller: WritesDatasets,
     once: OnceStreamed,
     name: Annotated[str, Query(min_length=1, max_length=200, description="Title.")] = "dataset",
-    size: Annotated[int | None, Query(alias="bytes", ge=0, description="Size of the body; checked.")] = None,
+    size: Annotated[int | None, Query(alias="bytes", ge=0, description="Size of the body; verified.")] = None,
     sha256: Sha256 = None,
 ) -> Dataset:
     """Upload a dataset in the request body: JSON Lines or Parquet, plain, gzip or zstd.
 
     A row is `{"messages": [{"role", "content"}…], "reference"?, "reward"?, "id"?, "tags"?}`, or has the fields of TRL
     (`prompt` with `completion` or `chosen`; `messages` that end with the answer), of IF-RLVR (`messages`,
-    `ground_truth`) or of IFEval (`prompt`, `instruction_id_list`, `kwargs`). Rows are validated as they arrive; if any
-    is bad the answer lists up to 20 of them with line number, byte offset and reason, and nothing is kept. A row that
-    must not be imitated, or whose answer is in a field that is not read, is bad; `ignored_fields` names all other
-    fields that are not read. For a large file on a shaky line there is `POST /uploads`.
+    `ground_truth`) or of IFEval (`prompt`, `instruction_id_list`, `kwargs`). Rows are validated as they arrive. If a
+    row is invalid, nothing is stored, and the response lists up to 20 invalid rows with line number, byte offset and
+    reason. A row that must not be imitated, or whose answer is in an unsupported field, is invalid; `ignored_fields`
+    lists the other unsupported fields. For large files and unreliable connections use `POST /uploads`.
     """
     dataset_id, service = new_id("ds"), caller.service
     with (
@@ -69,12 +73,12 @@ async def upload_dataset(
 
 
 def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], Row]) -> Dataset:
-    """Publish and settle a dataset whose file is in place.
+    """Publish a dataset whose file is in place, and store its row.
 
-    The file goes again if another request was faster, or none may come.
+    The file is removed again where an equal request was faster, or the row cannot be stored.
 
     Raises:
-        StorageUnavailable: nothing is kept.
+        StorageUnavailable: the bucket does not answer; nothing is stored.
     """
     artifacts = caller.service.artifacts
     name = artifacts.relative(artifacts.dataset(row.id))
@@ -90,7 +94,7 @@ def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], 
 
 
 def add(session: Session, row: Row) -> Row:
-    """Add a dataset that stands for itself."""
+    """Add a dataset that belongs to no upload."""
     session.add(row)
     session.flush()
     session.refresh(row)
@@ -99,15 +103,15 @@ def add(session: Session, row: Row) -> Row:
 
 @router.get("")
 def list_datasets(caller: ReadsJobs, after: After = None, limit: Limit = 20) -> Page[Dataset]:
-    """Datasets, newest first."""
+    """List datasets, newest first."""
     with caller.reading() as session:
-        found = newest_first(session, Row, after=after, limit=limit + 1)
-    return Page(data=[Dataset.model_validate(row) for row in found[:limit]], has_more=len(found) > limit)
+        rows = newest_first(session, Row, after=after, limit=limit + 1)
+    return Page(data=[Dataset.model_validate(row) for row in rows[:limit]], has_more=len(rows) > limit)
 
 
 @router.get("/{dataset_id}")
 def get_dataset(dataset_id: str, caller: ReadsJobs) -> Dataset:
-    """One dataset."""
+    """Get one dataset."""
     return Dataset.model_validate(_get(caller, dataset_id))
 
 
@@ -115,38 +119,40 @@ def get_dataset(dataset_id: str, caller: ReadsJobs) -> Dataset:
 def preview_dataset(
     dataset_id: str,
     caller: ReadsJobs,
-    rows: Annotated[int, Query(ge=1, le=100, description="How many; fewer are shown if they exceed 1 MiB.")] = 20,
-) -> Page[StoredRow]:
-    """The first rows, as they are stored and trained on: with our own fields, whatever was uploaded."""
-    found = _get(caller, dataset_id)
+    rows: Annotated[
+        int, Query(ge=1, le=100, description="Number of rows; fewer are returned if they exceed 1 MiB.")
+    ] = 20,
+) -> StoredRowPage:
+    """Show the first rows in the format in which they are stored and trained on, whatever format was uploaded."""
+    dataset = _get(caller, dataset_id)
     try:
-        shown = statistics.first_rows(caller.service.artifacts.fetched(dataset_id), rows)
+        first = statistics.first_rows(caller.service.artifacts.fetched(dataset_id), rows)
     except FileNotFoundError:
         raise NotFound("dataset", dataset_id) from None
-    return Page(object="list", data=shown, has_more=len(shown) < found.rows)
+    return StoredRowPage(object="list", data=first, has_more=len(first) < dataset.rows)
 
 
 @router.get("/{dataset_id}/statistics")
-def dataset_statistics(
+def get_dataset_statistics(
     dataset_id: str,
     caller: ReadsJobs,
-    student: Annotated[str | None, Query(description="A registered student, to count its tokens.")] = None,
+    student: Annotated[str | None, Query(description="A registered student whose tokenizer counts tokens.")] = None,
 ) -> DatasetStatistics:
-    """How long prompts and references are, and which rewards and tags there are.
+    """Summarise a dataset: lengths of prompts and references, types of rewards, tags.
 
-    It is read from up to 2,000 rows, spread evenly over the dataset, within about 10 seconds.
+    The statistics cover up to 2,000 rows, spread evenly over the dataset, within about 10 seconds.
     """
-    found, service = _get(caller, dataset_id), caller.service
+    dataset, service = _get(caller, dataset_id), caller.service
     count = statistics.token_counter(service.registry, student) if student is not None else None
     try:
-        return statistics.statistics(found, service.artifacts.fetched(dataset_id), count)
+        return statistics.statistics(dataset, service.artifacts.fetched(dataset_id), count)
     except FileNotFoundError:
         raise NotFound("dataset", dataset_id) from None
 
 
 @router.delete("/{dataset_id}", status_code=204)
 def delete_dataset(dataset_id: str, caller: WritesDatasets) -> None:
-    """Delete a dataset and its file; 409 while a job that is not over names it."""
+    """Delete a dataset and its file; 409 while an unfinished job uses it."""
     with caller.unit_of_work() as session:
         datasets.delete(session, dataset_id)
     artifacts = caller.service.artifacts

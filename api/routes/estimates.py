@@ -1,4 +1,4 @@
-"""Before a job is queued: whether its spec is valid, what it will need, and which workers there are."""
+"""Routes that answer before a job is queued: validation, estimate, and the live workers."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ router = APIRouter(responses=RESPONSES, route_class=AuthenticatedRoute)
 
 @router.post("/jobs/validate", tags=["jobs"])
 def validate_job(spec: Annotated[dict[str, Any], Body(openapi_examples=JOB_EXAMPLES)], caller: ReadsJobs) -> Validation:
-    """Check a spec as `POST /jobs` would, and list everything that is wrong with it; nothing is queued or stored.
+    """List every problem of a job spec, with the checks of `POST /jobs`; nothing is queued or stored.
 
-    The body is a spec as for `POST /jobs`; a wrong one is a 200 too, with `valid: false`.
+    The body is a spec as for `POST /jobs`. An invalid spec is a 200 too, with `valid: false`.
     """
     return validate.validate(caller, spec)
 
 
 @router.post("/jobs/estimate", tags=["jobs"])
 def estimate_job(spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)], caller: ReadsJobs) -> Estimate:
-    """What a job would need: rows and tokens by role, steps, memory part by part, time, and whether a worker has it.
+    """Estimate the rows, tokens, memory and time of a job, and whether a live worker has the memory.
 
-    Memory is computed from the sizes of the models and the lengths of the rows, for the trainer's own way of working;
-    docs/estimate.md sets it against measurements. Nothing is queued or stored.
+    Memory is computed part by part from the sizes of the models and the lengths of the rows; docs/estimate.md compares
+    it with measured peaks. Nothing is queued or stored.
     """
     checks = Checks(caller, spec)
     raise_first(checks.remote())
@@ -43,7 +43,7 @@ def estimate_job(spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)], 
 
 @router.get("/workers", tags=["service"])
 def list_workers(caller: Admin) -> Page[Worker]:
-    """The workers that have lately been heard of, newest first, and what they run on."""
+    """List the live workers, newest first, with their hardware."""
     with caller.reading() as session:
         alive = workers.alive(session, caller.service.settings.lease_s)
     return Page(data=[Worker.model_validate(row) for row in alive], has_more=False)

@@ -1,4 +1,4 @@
-"""/jobs: create, list, follow, cancel, pause, resume."""
+"""Routes of `/jobs`: create, list, follow, cancel, pause, resume."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def create_job(
 ) -> Job:
     """Queue a training job.
 
-    The spec is checked against the datasets and models it names before anything is queued. The answer holds the spec
-    with every default filled in; the same is stored beside each checkpoint.
+    The spec is checked against the datasets and models that it names; an invalid spec queues nothing. The response has
+    the spec with every default filled in, as it is stored beside each checkpoint.
     """
     job = admit.admit(caller, once, spec)
     background.add_task(caller.service.notifier.notify, job.id)  # runs after the commit
@@ -55,15 +55,15 @@ def create_job(
 
 @router.get("")
 def list_jobs(caller: ReadsJobs, after: After = None, limit: Limit = 20) -> Page[Job]:
-    """Jobs, newest first."""
+    """List jobs, newest first."""
     with caller.reading() as session:
-        found = newest_first(session, Row, after=after, limit=limit + 1)
-        return Page(data=to_jobs(session, found[:limit], caller.service), has_more=len(found) > limit)
+        rows = newest_first(session, Row, after=after, limit=limit + 1)
+        return Page(data=to_jobs(session, rows[:limit], caller.service), has_more=len(rows) > limit)
 
 
 @router.get("/{job_id}")
 def get_job(job_id: str, caller: ReadsJobs) -> Job:
-    """One job."""
+    """Get one job."""
     with caller.reading() as session:
         return to_job(session, lifecycle.get(session, job_id), caller.service)
 
@@ -72,29 +72,28 @@ def get_job(job_id: str, caller: ReadsJobs) -> Job:
 def cancel_job(job_id: str, caller: WritesJobs, once: OnceDep) -> Job:
     """Cancel a job.
 
-    A waiting job is cancelled at once. For an active one the answer says `cancel_requested`; it becomes `cancelled`
-    when its trainer is gone. Checkpoints stay. Cancelling twice is harmless; a job that has ended otherwise is a 409.
+    A waiting job is cancelled immediately. An active job has `cancel_requested` until its trainer has exited, then it
+    becomes `cancelled`. Checkpoints are kept. The request is idempotent; a job that succeeded or failed is a 409.
     """
     return _change(caller, once, job_id, lifecycle.request_cancel)
 
 
 @router.post("/{job_id}/pause")
 def pause_job(job_id: str, caller: WritesJobs, once: OnceDep) -> Job:
-    """Pause a job, so that another can have its slot.
+    """Pause a job, which frees its slot for another.
 
-    A waiting job is paused at once. An active one saves its last finished step first and drops the one under way; until
-    then the answer has `pause_requested`. Pausing twice is harmless; a job that has ended is a
-    409.
+    A waiting job is paused immediately. An active job has `pause_requested` until the checkpoint of its last finished
+    step is saved; the step in progress is discarded. The request is idempotent; a job that has ended is a 409.
     """
     return _change(caller, once, job_id, lifecycle.request_pause)
 
 
 @router.post("/{job_id}/resume")
 def resume_job(job_id: str, caller: WritesJobs, once: OnceDep, background: BackgroundTasks) -> Job:
-    """Queue a paused job again; it continues from its last checkpoint. A pause that is only requested is withdrawn.
+    """Queue a paused job again; it continues from its last checkpoint.
 
-    A trainer that has already been asked to stop saves its last finished step all the same, and the job is queued
-    again. Resuming a job that is not paused is harmless; a job that has ended is a 409.
+    A pending `pause_requested` is withdrawn; if the trainer is already stopping, the job is queued again after its
+    checkpoint is saved. Resuming a job that is not paused changes nothing; a job that has ended is a 409.
     """
     job = _change(caller, once, job_id, lifecycle.request_resume)
     background.add_task(caller.service.notifier.notify, job_id)  # runs after the commit
@@ -110,26 +109,28 @@ def list_events(
     job_id: str,
     request: Request,
     caller: ReadsJobs,
-    after: Annotated[int, Query(ge=0, le=MAX, description="Number of the last event that is known.")] = 0,
+    after: Annotated[int, Query(ge=0, le=MAX, description="Only events with a higher number.")] = 0,
     limit: Limit = 100,
-    last_event_id: Annotated[int | None, Header(ge=0, le=MAX, description="Sent by SSE clients on reconnect.")] = None,
+    last_event_id: Annotated[
+        int | None, Header(ge=0, le=MAX, description="Sent by SSE clients on reconnect; overrides `after`.")
+    ] = None,
 ) -> Any:
-    """Events of a job, oldest first: JSON, or server-sent events when `Accept` asks for `text/event-stream`.
+    """List events of a job, oldest first, as JSON; or stream them where `Accept` is `text/event-stream`.
 
-    The stream replays what follows `Last-Event-ID` (or `after`), goes on live, and closes with an `end` event once the
-    job is over. A cursor that lies beyond the newest event gets a `reset` event, and everything from the first one.
+    The stream replays the events after `Last-Event-ID` (or `after`), continues live, and closes with an `end` event
+    once the job has ended. A cursor beyond the newest event gets a `reset` event and every event from the first.
     """
     streamed = "text/event-stream" in request.headers.get("accept", "")
     with caller.reading() as session:
         newest = lifecycle.get(session, job_id).event_seq
-        found = [] if streamed else events.after(session, job_id, after, limit + 1)
+        rows = [] if streamed else events.after(session, job_id, after, limit + 1)
     if streamed:
         seen = last_event_id if last_event_id is not None else after
         limits = caller.service.limits
         limits.begin("streams", caller.tenant)
         lines = sse.follow(caller, job_id, newest, seen)
         return sse.EventStream(lines, ended=lambda: limits.end("streams", caller.tenant))
-    return Page(data=[to_event(row) for row in found[:limit]], has_more=len(found) > limit)
+    return Page(data=[to_event(row) for row in rows[:limit]], has_more=len(rows) > limit)
 
 
 @router.get("/{job_id}/metrics")
@@ -139,12 +140,15 @@ def list_metrics(
     names: Annotated[str | None, Query(description="Comma-separated metric names; all by default.")] = None,
     since_step: Annotated[int, Query(ge=-1, le=MAX, description="Only points after this step.")] = -1,
     limit: Annotated[int, Query(ge=1, le=100_000, description="Points per page.")] = 10_000,
-    max_points: Annotated[int | None, Query(ge=1, le=10_000, description="For each name; see below.")] = None,
+    max_points: Annotated[
+        int | None, Query(ge=1, le=10_000, description="Points per name after downsampling; one page.")
+    ] = None,
 ) -> Page[MetricPoint]:
-    """Metrics by step and name: TRL's names where TRL has one, ours under `uniapl/`, `disc/` and `eval/`.
+    """List metrics by step and name: TRL's names where TRL has one, others under `uniapl/`, `disc/` and `eval/`.
 
-    A page ends with a whole step; ask for the next one with the last step as `since_step`. With `max_points` all is one
-    page: long series are cut into so many stretches of steps, and each is its mean, at its last step.
+    A page ends with a complete step; pass its last step as `since_step` to get the next page. With `max_points` the
+    response is one page: each longer series is divided into that many ranges of steps, and a range is represented by
+    its mean at its last step.
     """
     wanted = names.split(",") if names else None
     with caller.reading() as session:
@@ -152,11 +156,11 @@ def list_metrics(
         if max_points is not None:
             few = metrics.thinned(session, job_id, names=wanted, since_step=since_step, max_points=max_points)
             return Page(data=[MetricPoint.model_validate(m) for m in few], has_more=False)
-        found = metrics.metrics(session, job_id, names=wanted, since_step=since_step, limit=limit + 1)
-    page = found[:limit]
-    if len(found) > limit:
-        page = [m for m in page if m.step < found[limit].step] or page
-    return Page(data=[MetricPoint.model_validate(m) for m in page], has_more=len(found) > limit)
+        points = metrics.metrics(session, job_id, names=wanted, since_step=since_step, limit=limit + 1)
+    page = points[:limit]
+    if len(points) > limit:
+        page = [m for m in page if m.step < points[limit].step] or page
+    return Page(data=[MetricPoint.model_validate(m) for m in page], has_more=len(points) > limit)
 
 
 @router.get("/{job_id}/samples")
@@ -165,18 +169,18 @@ def list_samples(
     caller: ReadsJobs,
     step: Annotated[int | None, Query(ge=0, le=MAX, description="Only samples of this step.")] = None,
 ) -> Page[Sample]:
-    """Held-out answers, beside the teacher's, from every evaluation."""
+    """List held-out completions of every evaluation, with the teacher's answers."""
     with caller.reading() as session:
         lifecycle.get(session, job_id)
-        found = metrics.samples(session, job_id, step=step)
-    return Page(data=[Sample.model_validate(sample) for sample in found], has_more=False)
+        rows = metrics.samples(session, job_id, step=step)
+    return Page(data=[Sample.model_validate(sample) for sample in rows], has_more=False)
 
 
 @router.get(
     "/{job_id}/logs",
     response_class=FileResponse,
     responses={
-        206: {"description": "The bytes that `Range` asks for"},
+        206: {"description": "The requested `Range`"},
         410: {"model": Problem, "description": "The log was deleted"},
         416: {"description": "`Range` begins after the last byte"},
     },
@@ -185,11 +189,13 @@ def get_log(
     job_id: str,
     request: Request,
     caller: ReadsJobs,
-    attempt: Annotated[int | None, Query(ge=1, le=MAX, description="The newest by default.")] = None,
+    attempt: Annotated[
+        int | None, Query(ge=1, le=MAX, description="Number of the attempt; the newest by default.")
+    ] = None,
 ) -> Response:
-    """What the trainer of an attempt wrote, as text; understands `Range`, so that it can be followed while it grows.
+    """Download the log of an attempt's trainer as text; `Range` requests follow it while it grows.
 
-    Where the artifacts are in a bucket it grows with each checkpoint, and is whole at the end of the attempt.
+    Where artifacts are stored in a bucket, the log is uploaded with each checkpoint and at the end of the attempt.
     """
     with caller.reading() as session:
         job = lifecycle.get(session, job_id)
@@ -200,18 +206,18 @@ def get_log(
     if file is not None:
         return file
     if job.state in TERMINAL:
-        raise Gone("log_gone", f"the log of attempt {attempt or job.attempt} has been deleted")
+        raise Gone("log_gone", f"the log of attempt {attempt or job.attempt} was deleted")
     raise NotFound("log", job_id)
 
 
 @router.get("/{job_id}/checkpoints")
 def list_checkpoints(job_id: str, caller: ReadsJobs) -> Page[Checkpoint]:
-    """Checkpoints of a job, newest first."""
+    """List checkpoints of a job, newest first."""
     with caller.reading() as session:
         lifecycle.get(session, job_id)
         rows = checkpoints.of_job(session, job_id)
-    found = (to_checkpoint(row, caller.service) for row in rows)
-    return Page(data=[checkpoint for checkpoint in found if checkpoint is not None], has_more=False)
+    saved = (to_checkpoint(row, caller.service) for row in rows)
+    return Page(data=[checkpoint for checkpoint in saved if checkpoint is not None], has_more=False)
 
 
 def _change(caller: Caller, once: Once, job_id: str, change: Callable[[Session, str], Row]) -> Job:
@@ -219,14 +225,14 @@ def _change(caller: Caller, once: Once, job_id: str, change: Callable[[Session, 
 
 
 def to_jobs(session: Session, rows: Sequence[Row], service: Service) -> list[Job]:
-    """In their order."""
-    found = {row.id: Job.model_validate(row) for row in rows}
-    specs = {row.id: (row, found[row.id].spec) for row in rows}
+    """The jobs of some rows, in the same order, with their place in the queue and their ETA."""
+    jobs = {row.id: Job.model_validate(row) for row in rows}
+    specs = {row.id: (row, jobs[row.id].spec) for row in rows}
     expected = forecast.of(session, specs, service.settings.lease_s)
-    return [found[row.id].model_copy(update=asdict(expected[row.id])) for row in rows]
+    return [jobs[row.id].model_copy(update=asdict(expected[row.id])) for row in rows]
 
 
 def to_job(session: Session, row: Row, service: Service) -> Job:
-    """One of them."""
-    [found] = to_jobs(session, [row], service)
-    return found
+    """The job of one row."""
+    [job] = to_jobs(session, [row], service)
+    return job

@@ -1,4 +1,4 @@
-"""/secrets: keys for servers that jobs ask. They can be written and deleted, never read."""
+"""Routes of `/secrets`: write-only keys of the model servers that jobs use."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from uniapl.spec.secret import NewSecret
 from uniapl.spec.teacher import SECRET_NAME
 
 router = APIRouter(prefix="/secrets", tags=["secrets"], responses=RESPONSES, route_class=AuthenticatedRoute)
-SecretName = Annotated[str, Path(pattern=SECRET_NAME, description="Lower case.")]
+SecretName = Annotated[str, Path(pattern=SECRET_NAME, description="Name of the secret, in lower case.")]
 
 
 @router.get("")
 def list_secrets(caller: ReadsJobs) -> Page[Secret]:
-    """The names of all secrets; values are never shown."""
+    """List the names of secrets; values are never returned."""
     with caller.reading() as session:
-        found = secrets.all_of(session)
-    return Page(data=[Secret.model_validate(secret) for secret in found], has_more=False)
+        rows = secrets.all_of(session)
+    return Page(data=[Secret.model_validate(secret) for secret in rows], has_more=False)
 
 
 @router.put("/{name}")
 def put_secret(name: SecretName, secret: Annotated[NewSecret, Body()], caller: WritesJobs) -> Secret:
-    """Store a secret, or another value for one. It is encrypted, and only trainers of jobs that name it are given it.
+    """Create a secret or replace its value. It is stored encrypted and sent only to trainers of jobs that name it.
 
-    A job that runs already keeps the value that its attempt began with.
+    A running job keeps the value that its attempt began with.
     """
     with caller.unit_of_work() as session:
         row = secrets.put(session, caller.service.secret_key, name, secret.value.get_secret_value())
@@ -39,6 +39,6 @@ def put_secret(name: SecretName, secret: Annotated[NewSecret, Body()], caller: W
 
 @router.delete("/{name}", status_code=204)
 def delete_secret(name: SecretName, caller: WritesJobs) -> None:
-    """Delete a secret; 409 while a job that is not over names it."""
+    """Delete a secret; 409 while an unfinished job uses it."""
     with caller.unit_of_work() as session:
         secrets.delete(session, name)

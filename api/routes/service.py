@@ -1,4 +1,4 @@
-"""/models, and whether the service is well."""
+"""Routes of the service itself: models, metrics, health."""
 
 from __future__ import annotations
 
@@ -24,44 +24,42 @@ router = APIRouter(tags=["service"], route_class=AuthenticatedRoute)
 
 @router.get("/models", responses=RESPONSES)
 def list_models(caller: ReadsJobs) -> Page[Model]:
-    """Models that a spec may name. Where a model hub is reachable, hub ids work as they are too."""
-    found = [
+    """List the registered models. Where a model hub is reachable, a spec may name hub ids too."""
+    models = [
         Model(id=name, kind=kind, source=f"{source.hub}@{source.revision or 'main'}" if source.hub else "local")
         for name, kind, source in caller.service.registry.list()
     ]
-    return Page(data=found, has_more=False)
+    return Page(data=models, has_more=False)
 
 
 @router.get("/metrics", responses=RESPONSES, response_class=PlainTextResponse)
-def metrics(service: ReadsMetrics) -> PlainTextResponse:
-    """Jobs of all tenants by state, leases, attempts by how they ended, requests by route, for Prometheus.
+def get_service_metrics(service: ReadsMetrics) -> PlainTextResponse:
+    """Get metrics for Prometheus: jobs by state, leases, attempts by outcome, requests by route, of all tenants.
 
-    Opened by a key with the scope `admin`, or by the token that the operator has set up for it.
+    Requires a key with the scope `admin`, or the token that the operator has configured for it.
     """
     with reading(service.engine) as session:
-        found = stats.read(session)
-    return PlainTextResponse(exposition(found, service.artifacts.root), media_type=CONTENT_TYPE_LATEST)
+        service_stats = stats.read(session)
+    return PlainTextResponse(exposition(service_stats, service.artifacts.root), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/healthz")
-def healthz() -> dict[str, str]:
-    """Whether the process lives."""
+def get_health() -> dict[str, str]:
+    """Check that the process is alive."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses={503: {"model": Problem, "description": "Something it needs is missing"}})
-def readyz(service: ServiceDep) -> Any:
-    """Whether it can do its work: the database answers and has this code's tables, and the data folder can be
-    written. A database that newer code has migrated will do: upgrades only add, until the old code is gone.
+@router.get("/readyz", responses={503: {"model": Problem, "description": "A dependency is missing"}})
+def get_readiness(service: ServiceDep) -> Any:
+    """Check that the database answers and has this release's tables, and that the data folder is writable.
 
-    The broker is not asked: it only makes starts faster, and jobs are accepted and started without it.
+    A database migrated by a newer release is accepted, since upgrades only add tables and columns. The broker is not
+    checked: it only makes jobs start sooner.
     """
     with reading(service.engine) as session:
         state = migrate.state(session.connection())
     if state in ("empty", "behind"):
         return problem(503, "database_not_migrated", "the database lacks migrations; run `uniapl admin db upgrade`")
     if not os.access(service.artifacts.root, os.W_OK):
-        return problem(
-            503, "data_folder_not_writable", "the data folder cannot be written", headers={"retry-after": "5"}
-        )
+        return problem(503, "data_folder_not_writable", "the data folder is not writable", headers={"retry-after": "5"})
     return JSONResponse({"status": "ok"})

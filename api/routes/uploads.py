@@ -1,10 +1,11 @@
-"""/uploads: a dataset in as many requests as it takes."""
+"""Routes of `/uploads`: resumable uploads of datasets, in several requests."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Request
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -27,30 +28,39 @@ from uniapl.spec.resources import Dataset, Upload
 
 router = APIRouter(prefix="/uploads", tags=["uploads"], responses=RESPONSES, route_class=AuthenticatedRoute)
 BLOCK = 4 * 1024 * 1024
-"""Bytes held in memory before they are written and counted."""
+"""Bytes that are buffered in memory before they are written and counted."""
+
+
+class NewUpload(BaseModel):
+    """An upload to begin."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    bytes: int = Field(ge=1)
+    """Size of the file."""
+    name: Name | None = None
+    """Title of the dataset; by default the file's name."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """Hash of the file in hex; verified."""
+    filename: Name | None = None
+    """Name of the file on the client."""
 
 
 @router.post("", status_code=201)
-def begin_upload(
-    caller: WritesDatasets,
-    once: OnceDep,
-    size: Annotated[int, Body(alias="bytes", ge=1, description="Size of what will be sent.")],
-    name: Annotated[Name | None, Body(description="Title of the dataset; by default the file's name.")] = None,
-    sha256: Annotated[str | None, Body(pattern="^[0-9a-f]{64}$", description="Its hash in hex; checked.")] = None,
-    filename: Annotated[Name | None, Body(description="What the file is called where it comes from.")] = None,
-) -> Upload:
-    """Begin an upload that can be resumed: send its bytes with `PATCH`, then `POST …/complete`."""
-    title, settings = name or filename or "dataset", caller.service.settings
+def create_upload(new: Annotated[NewUpload, Body()], caller: WritesDatasets, once: OnceDep) -> Upload:
+    """Begin a resumable upload: send the bytes with `PATCH`, then `POST …/complete`."""
+    title, settings = new.name or new.filename or "dataset", caller.service.settings
 
-    def begin(session: Session) -> Upload:
-        return Upload.model_validate(uploads.create(session, settings, name=title, size=size, sha256=sha256))
+    def create(session: Session) -> Upload:
+        row = uploads.create(session, settings, name=title, size=new.bytes, sha256=new.sha256)
+        return Upload.model_validate(row)
 
-    return once.answer(caller, Upload, begin)
+    return once.answer(caller, Upload, create)
 
 
 @router.get("/{upload_id}")
 def get_upload(upload_id: str, caller: ReadsJobs) -> Upload:
-    """How far an upload is; after a broken connection, send what follows `offset`."""
+    """Get an upload; after an interruption, continue with the bytes from `offset` on."""
     return Upload.model_validate(_get(caller, upload_id))
 
 
@@ -59,12 +69,14 @@ async def append_to_upload(
     upload_id: str,
     request: Request,
     caller: WritesDatasets,
-    upload_offset: Annotated[int, Header(ge=0, le=2**63 - 1, description="Where these bytes belong.")],
+    upload_offset: Annotated[
+        int, Header(ge=0, le=2**63 - 1, description="Position of the first of these bytes in the file.")
+    ],
 ) -> Upload:
-    """Add the bytes of the request body; as many as you like.
+    """Append the bytes of the request body to an upload.
 
-    409 `upload_offset` when the upload goes on elsewhere, which the message names. Of two requests with one offset one
-    wins. What has come of a request that breaks off, or falls silent (408), is kept.
+    409 `upload_offset` if the upload continues at another offset, which the message gives; of two requests with the
+    same offset one succeeds. The bytes received before a request breaks off, or times out (408), are kept.
     """
     length = int(request.headers.get("content-length", "0"))
     uploads.expect(await run_in_threadpool(_get, caller, upload_id), upload_offset, length)
@@ -77,7 +89,7 @@ async def append_to_upload(
                 offset += len(block)
                 block.clear()
     except ClientDisconnect:
-        pass  # nobody reads the answer; the rest is written all the same
+        pass  # there is no one to answer, but the received bytes are kept
     except BodyRefused as error:
         late = error
     if block:
@@ -89,32 +101,34 @@ async def append_to_upload(
 
 @router.post("/{upload_id}/complete", status_code=201)
 def complete_upload(upload_id: str, caller: WritesDatasets, once: OnceDep) -> Dataset:
-    """Make the dataset: its rows are validated as by `POST /datasets`. To ask again gives the same dataset.
+    """Create the dataset of a complete upload; its rows are validated as by `POST /datasets`.
 
-    If it is refused (422), the upload is gone.
+    The request is idempotent. If the dataset is invalid (422), the upload is deleted.
     """
     upload = _get(caller, upload_id)
     if upload.dataset_id is None and upload.offset < upload.bytes:
-        raise Conflict("upload_incomplete", f"{upload.offset} of {upload.bytes} bytes have come; send the rest first")
+        raise Conflict(
+            "upload_incomplete", f"{upload.offset} of {upload.bytes} bytes were received; send the rest first"
+        )
     if upload.dataset_id is None:
         try:
-            return _become(caller, once, upload)
-        except FileNotFoundError:  # another request has just been faster
+            return _create_dataset(caller, once, upload)
+        except FileNotFoundError:  # a concurrent request has completed it
             upload = _get(caller, upload_id)
     dataset_id = upload.dataset_id
     if dataset_id is None:
-        raise Conflict("upload_damaged", "the service has lost this upload; begin it again")
+        raise Conflict("upload_damaged", "the service has lost the bytes of this upload; begin a new upload")
     return once.answer(caller, Dataset, lambda session: Dataset.model_validate(datasets.get(session, dataset_id)))
 
 
 @router.delete("/{upload_id}", status_code=204)
-def give_up_upload(upload_id: str, caller: WritesDatasets) -> None:
-    """Give an upload up; the dataset that it may have become stays."""
+def delete_upload(upload_id: str, caller: WritesDatasets) -> None:
+    """Abort an upload; a dataset that was created from it is kept."""
     _get(caller, upload_id)
     _remove(caller, upload_id)
 
 
-def _become(caller: Caller, once: Once, upload: Row) -> Dataset:
+def _create_dataset(caller: Caller, once: Once, upload: Row) -> Dataset:
     service, dataset_id = caller.service, new_id("ds")
     path = service.artifacts.upload(upload.id)
     try:

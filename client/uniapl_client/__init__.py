@@ -1,6 +1,6 @@
-"""Python SDK of the UniAPL training service. Its names are those of `uniapl_client._public`.
+"""Python SDK of the UniAPL training service; it exports the names of `uniapl_client._public`.
 
-They are loaded when the first of them is used, so that the command line can show its help at once.
+They are imported on first use, which keeps `uniapl --help` fast.
 """
 
 from __future__ import annotations

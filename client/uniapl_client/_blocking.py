@@ -1,6 +1,6 @@
-"""What the sync and the async client do differently: wait, and do what takes long.
+"""Sleep and file access, blocking for the sync client and non-blocking for the async one.
 
-`generate.py` replaces `async_sleep` by `sleep` and `async_run` by `run`; everything else is one source.
+`generate.py` replaces `async_sleep` with `sleep` and `async_run` with `run`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ async_sleep = anyio.sleep
 
 
 def run(function: Callable[[], T]) -> T:
-    """Call a function that reads or hashes files."""
+    """Call a function with file access directly."""
     return function()
 
 
 async def async_run(function: Callable[[], T]) -> T:
-    """Call it in a thread, so that the event loop goes on."""
+    """Call a function with file access in a thread, so that it does not block the event loop."""
     return await anyio.to_thread.run_sync(function)

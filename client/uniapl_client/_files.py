@@ -1,4 +1,4 @@
-"""Files on this side: read in pieces, hashed, named."""
+"""Local files of uploads and downloads: hashing, reading, atomic completion."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from uniapl_client.errors import ChecksumError
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's contents, in hexadecimal."""
+    """SHA-256 of a file's contents, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_at(path: Path, offset: int, size: int) -> bytes:
-    """Up to `size` bytes from byte `offset` on."""
+    """Up to `size` bytes from `offset`."""
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(size)
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The path of a file in a folder that is made if missing.
+    """The path of a file in a folder; creates missing folders.
 
     Raises:
-        ChecksumError: the name leads out of the folder.
+        ChecksumError: the path is outside the folder.
     """
     target = folder / name
     if not target.resolve().is_relative_to(folder.resolve()):
-        raise ChecksumError(f"the service names a file outside the folder: {name}")
+        raise ChecksumError(f"the service sent a file name outside the folder: {name!r}; the file was not written")
     target.parent.mkdir(parents=True, exist_ok=True)
     return target
 
 
 def settle(partial: Path, target: Path, expected: str) -> None:
-    """Give a file that has arrived its name.
+    """Rename a completely downloaded file to its final name.
 
     Raises:
-        ChecksumError: it arrived altered; it has been removed.
+        ChecksumError: its checksum does not match; the file is deleted.
     """
     if sha256(partial) != expected:
         partial.unlink()
-        raise ChecksumError(f"{target.name} arrived altered; try again")
+        raise ChecksumError(f"{target.name}: checksum mismatch; download the file again")
     partial.replace(target)

@@ -1,4 +1,4 @@
-"""The public names."""
+"""Public names of the SDK."""
 
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.estimate import Estimate, Validation

@@ -1,4 +1,4 @@
-"""When a request is sent again, and how long to wait before."""
+"""Retry policy: which responses are retried, how often, and with which backoff."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ BASE_S, CAP_S = 0.5, 8.0
 
 @dataclass(frozen=True)
 class Patience:
-    """How often and how long one request is tried.
+    """Limits of the retries of one request.
 
     Args:
-        max_retries: further attempts after the first.
-        deadline_s: seconds from the first failure after which no other attempt is begun.
+        max_retries: maximum number of attempts after the first.
+        deadline_s: seconds after the first failure from which no attempt is started.
     """
 
     max_retries: int
@@ -27,7 +27,7 @@ class Patience:
 
 
 class Attempts:
-    """The attempts of one request."""
+    """Retry state of one request."""
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
@@ -35,12 +35,12 @@ class Attempts:
         self._end: float | None = None
 
     def pause_s(self, wanted: float | None, *, known: bool) -> float | None:
-        """Seconds to wait before the next attempt; `None`: give up.
+        """Seconds to wait before the next attempt; `None` if no attempt is left.
 
         Args:
-            wanted: what the service has named.
-            known: whether it has ever answered. One that has not gets few attempts: its address is probably wrong, and
-                whoever gave it should be told.
+            wanted: wait required by the service.
+            known: whether the service has ever responded. Otherwise the address is probably wrong, and few attempts
+                report that soon.
         """
         allowed = self._patience.max_retries
         if self._made >= (allowed if known else min(allowed, FIRST_CONTACT_RETRIES)):
@@ -52,13 +52,13 @@ class Attempts:
 
 
 def is_retried(status: int, headers: Mapping[str, str]) -> bool:
-    """Whether an answer asks for another attempt; the service's own word decides where it has one."""
-    word = headers.get("x-should-retry")
-    return status in RETRIED if word not in ("true", "false") else word == "true"
+    """Whether a response should be retried; the header `x-should-retry` overrides the status."""
+    header = headers.get("x-should-retry")
+    return status in RETRIED if header not in ("true", "false") else header == "true"
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the service wants to be left alone, from `retry-after-ms` or `Retry-After` (seconds or a date)."""
+    """Wait required by the service, in seconds, from `retry-after-ms` or `Retry-After` (seconds or a date)."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
             return max(0.0, float(headers[name]) * unit)

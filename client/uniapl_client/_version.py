@@ -1,4 +1,4 @@
-"""Which services a client talks to: the same major version, and before 1.0 the same minor version too."""
+"""Version compatibility of client and service: equal major versions, and before 1.0 equal minor versions."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ HEADER = "x-uniapl-version"
 
 @cache
 def client_version() -> str:
-    """This package's version."""
+    """Version of this package."""
     return version("uniapl-client")
 
 
 def check(server: str, client: str | None = None) -> None:
-    """Compare the service's version with the client's (this package's by default).
+    """Check the service's version against the client's (by default this package's).
 
     Raises:
-        VersionError: they do not go together.
+        VersionError: the versions are incompatible.
     """
     client = client or client_version()
     theirs, ours = _series(server), _series(client)
@@ -29,15 +29,15 @@ def check(server: str, client: str | None = None) -> None:
         return
     wanted = ".".join(map(str, theirs))
     error = VersionError(
-        f"the service has version {server}, and this client, {client}, does not understand it: "
-        f'run pip install "uniapl-client=={wanted}.*", or have the service brought to {".".join(map(str, ours))}'
+        f"the service has version {server}, which client version {client} does not support; "
+        f'run pip install "uniapl-client=={wanted}.*", or upgrade the service to {".".join(map(str, ours))}'
     )
     error.server_version, error.client_version = server, client
     raise error
 
 
 def _series(version: str) -> tuple[int, ...] | None:
-    """What has to be equal; `None` for a text that is no version."""
+    """The version parts that must be equal; `None` for an invalid version."""
     found = re.match(r"(\d+)\.(\d+)", version)
     if found is None:
         return None

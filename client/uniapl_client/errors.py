@@ -1,9 +1,9 @@
-"""What the SDK raises.
+"""Exceptions of the SDK.
 
 UniaplClientError
-├── APIConnectionError             the service could not be reached (also a ConnectionError)
-│   └── APITimeoutError            it did not answer in time (also a TimeoutError)
-├── APIStatusError                 the service answered with an error
+├── APIConnectionError             no response from the service (also a ConnectionError)
+│   └── APITimeoutError            timeout (also a TimeoutError)
+├── APIStatusError                 error response
 │   ├── AuthenticationError        401
 │   ├── PermissionDeniedError      403 (also a PermissionError)
 │   ├── NotFoundError              404
@@ -11,11 +11,11 @@ UniaplClientError
 │   ├── InvalidRequestError        400, 413, 422
 │   ├── RateLimitError             429
 │   └── ServerError                5xx
-├── APIResponseValidationError     the answer is not what this client understands
-├── VersionError                   client and service do not go together
-├── JobFailed                      a job that was waited for ended failed or cancelled
-├── JobTimeout                     a job that was waited for is not over yet (also a TimeoutError)
-└── ChecksumError                  a file is not what the service has
+├── APIResponseValidationError     invalid response
+├── VersionError                   incompatible versions of client and service
+├── JobFailed                      a job failed or was cancelled during `wait`
+├── JobTimeout                     a job did not finish within the timeout of `wait` (also a TimeoutError)
+└── ChecksumError                  a downloaded file does not match its checksum
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from typing import TYPE_CHECKING, Any
 
 from uniapl_client._retry import is_retried, retry_after_s
 
-if TYPE_CHECKING:  # the command line shows its help without them
+if TYPE_CHECKING:  # keeps `uniapl --help` fast
     import httpx
 
     from uniapl.spec.resources import Job
 
 
 class UniaplClientError(Exception):
-    """Base of everything the SDK raises.
+    """Base class of the SDK's exceptions.
 
     Attributes:
-        message: what is wrong, and what to do about it.
+        message: the problem and the suggested fix.
         code: stable identifier.
-        param: the field at fault, or ``None``.
-        status: HTTP status, or ``None`` where the service did not answer.
-        request_id: what the operator finds the request by, or ``None``.
+        param: path of the field at fault, or ``None``.
+        status: HTTP status, or ``None`` without a response.
+        request_id: id of the request in the service's log, or ``None``.
         should_retry: whether the same request may succeed later.
-        retry_after_s: seconds that the service wants to be left alone, or ``None`` where it has not said.
+        retry_after_s: wait required by the service, in seconds, or ``None``.
     """
 
     code = "client_error"
@@ -60,23 +60,23 @@ class UniaplClientError(Exception):
 
 
 class APIConnectionError(UniaplClientError, ConnectionError):
-    """The service could not be reached."""
+    """No response from the service."""
 
     code = "connection_error"
     should_retry = True
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
-    """The service did not answer in time."""
+    """No response within the timeout."""
 
     code = "timeout"
 
 
 class APIStatusError(UniaplClientError):
-    """The service answered with an error.
+    """An error response of the service.
 
     Attributes:
-        errors: every problem, where there are several (fields of a spec, lines of a dataset).
+        errors: all problems, if there are several (fields of a spec, lines of a dataset).
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class APIStatusError(UniaplClientError):
 
     @property
     def status_code(self) -> int | None:
-        """HTTP status, by the name that other SDKs use."""
+        """HTTP status; an alias of `status`, as in other SDKs."""
         return self.status
 
 
@@ -115,15 +115,15 @@ class NotFoundError(APIStatusError):
 
 
 class ConflictError(APIStatusError):
-    """409: the resource is in a state that does not allow it."""
+    """409: the state of the resource does not allow the request."""
 
 
 class InvalidRequestError(APIStatusError):
-    """400, 413 or 422: the request has to be changed."""
+    """400, 413 or 422: the request is invalid."""
 
 
 class RateLimitError(APIStatusError):
-    """429: too many requests; `.retry_after_s` says when to come back."""
+    """429: too many requests; `.retry_after_s` is the required wait."""
 
 
 class ServerError(APIStatusError):
@@ -131,17 +131,17 @@ class ServerError(APIStatusError):
 
 
 class APIResponseValidationError(UniaplClientError):
-    """The answer is not what this client understands."""
+    """A response that this client cannot parse."""
 
     code = "invalid_answer"
 
 
 class VersionError(UniaplClientError):
-    """Client and service do not go together.
+    """The versions of client and service are incompatible.
 
     Attributes:
-        client_version: this package's.
-        server_version: the service's.
+        client_version: version of this package.
+        server_version: version of the service.
     """
 
     code = "version_mismatch"
@@ -150,7 +150,7 @@ class VersionError(UniaplClientError):
 
 
 class JobFailed(UniaplClientError):
-    """A job that was waited for did not succeed.
+    """A job failed or was cancelled during `wait`.
 
     Attributes:
         job: the job, with its error.
@@ -159,29 +159,29 @@ class JobFailed(UniaplClientError):
     def __init__(self, job: Job) -> None:
         reason = f": {job.error.message}" if job.error else ""
         super().__init__(f"job {job.id} {job.state}{reason}")
-        self.args = (job,)  # what it is made from when it has crossed a process
+        self.args = (job,)  # constructor arguments, for pickle
         self.job = job
         self.code = job.error.code if job.error else f"job_{job.state}"
         self.param = job.error.param if job.error else None
 
 
 class JobTimeout(UniaplClientError, TimeoutError):
-    """A job that was waited for is not over yet; it goes on.
+    """A job did not finish within the timeout of `wait`; it continues.
 
     Attributes:
-        job: the job as it was last seen.
+        job: the last state received.
     """
 
     code = "job_timeout"
 
     def __init__(self, job: Job, timeout_s: float) -> None:
-        super().__init__(f"job {job.id} is {job.state} after {timeout_s:g} s; it goes on, wait for it again")
+        super().__init__(f"job {job.id} is {job.state} after {timeout_s:g} s and continues; wait for it again")
         self.args = (job, timeout_s)
         self.job = job
 
 
 class ChecksumError(UniaplClientError):
-    """A file is not what the service has."""
+    """A downloaded file does not match its checksum."""
 
     code = "checksum_mismatch"
 
@@ -199,7 +199,7 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
 
 
 def from_response(response: httpx.Response) -> APIStatusError:
-    """The error that an unsuccessful response stands for; its body must have been read."""
+    """The exception of an error response, whose body must have been read."""
     status = response.status_code
     message = f"HTTP {status}: {response.text[:200]}"
     given: dict[str, Any] = {}
@@ -209,7 +209,7 @@ def from_response(response: httpx.Response) -> APIStatusError:
         message = str(error["message"])
         given = {"code": str(error["code"]), "param": error.get("param"), "errors": list(body.get("errors", []))}
     except (ValueError, KeyError, TypeError):
-        pass  # a proxy's, say
+        pass  # not a response of the service, but for example of a proxy
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
     found = kind(message, status=status, request_id=response.headers.get("x-request-id"), **given)
     found.should_retry = is_retried(status, response.headers)

@@ -1,4 +1,4 @@
-"""What `jobs.stream` yields."""
+"""Typed events of `jobs.stream`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from uniapl_client.errors import APIResponseValidationError
 
 
 class StateChanged(JobEvent):
-    """A transition of the job."""
+    """A state transition of the job."""
 
     type: Literal["state"] = "state"
 
     @property
     def state(self) -> JobState | str:
-        """The state it is in from here on."""
+        """The new state."""
         found: JobState | str = self.data["state"]
         return found
 
@@ -30,20 +30,20 @@ class Reported(JobEvent):
 
 
 class StreamReset(Output):
-    """The service does not have the events that were asked for, and goes on after number `after`.
+    """The requested events do not exist; the stream continues after number `after`.
 
-    That may lie before the events that were seen last: a service that was restored from a backup counts anew.
+    `after` may be less than the last received number, after a restore of the service from a backup.
     """
 
     type: Literal["reset"] = "reset"
     after: int
-    """Number of the event before the next one."""
+    """Number after which the stream continues."""
     reason: str = ""
-    """Why, in words."""
+    """Reason of the reset."""
 
 
 StreamEvent = StateChanged | Reported | StreamReset
-"""Told apart by `type`, or by `isinstance`; all but `StreamReset` are a `JobEvent`."""
+"""Discriminated by `type` or `isinstance`; all except `StreamReset` are subclasses of `JobEvent`."""
 
 _EVENT: TypeAdapter[StateChanged | Reported] = TypeAdapter(
     Annotated[StateChanged | Reported, Field(discriminator="type")]
@@ -51,14 +51,14 @@ _EVENT: TypeAdapter[StateChanged | Reported] = TypeAdapter(
 
 
 def parse(event: ServerSentEvent) -> StreamEvent | None:
-    """The typed event; `None` for a kind that this client does not know.
+    """The typed event; `None` for an unknown kind.
 
     Raises:
-        APIResponseValidationError: it knows the kind, and not what the event says.
+        APIResponseValidationError: the data of a known kind is invalid.
     """
     try:
         if event.event == "reset":
             return StreamReset.model_validate_json(event.data)
         return _EVENT.validate_json(event.data) if event.event in ("state", "message") else None
     except ValidationError as error:
-        raise APIResponseValidationError(f"an event of kind {event.event!r} cannot be understood") from error
+        raise APIResponseValidationError(f"the service sent an invalid event of kind {event.event!r}") from error

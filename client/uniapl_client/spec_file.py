@@ -1,4 +1,4 @@
-"""Spec files: a job spec as JSON, with datasets named by id, or by a path relative to the file or to where we run."""
+"""Spec files: job specs as JSON, with datasets named by id or by path."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from uniapl_client._files import sha256
 from uniapl_client.errors import UniaplClientError
 
 LOOKED_AT = 200
-"""Newest datasets among which a file is looked for before it is uploaded."""
+"""Number of newest datasets that are searched for a file before it is uploaded."""
 
 
 class InvalidSpecFile(UniaplClientError):
-    """A spec file that is not a spec."""
+    """An invalid spec file."""
 
     code = "invalid_spec"
 
@@ -30,20 +30,20 @@ class InvalidSpecFile(UniaplClientError):
 def read_spec(
     path: Path, client: Client | None = None, on_upload: Callable[[Dataset], None] = lambda _: None
 ) -> JobSpec:
-    """Read a spec file. With a client, datasets named by the path of a file are uploaded, and replaced by their id.
+    """Read a spec file. With a client, dataset files are uploaded, and their paths are replaced with dataset ids.
 
-    A relative path is looked for in the folder of the spec file, then in the working directory.
-    `on_upload` is called with each dataset that was not there yet.
+    Relative paths are resolved in the folder of the spec file, then in the working directory. `on_upload` is called
+    with each uploaded dataset.
 
     Raises:
-        InvalidSpecFile: the file is not JSON, or not a spec, or names a dataset's file that is not there; the message
-            has a line for each field at fault.
+        InvalidSpecFile: the file is not JSON or not a valid spec, or a dataset file does not exist; the message has one
+            line per field at fault.
     """
     try:
         given = json.loads(path.read_text())
         spec = JobSpec.model_validate(given)
     except json.JSONDecodeError as error:
-        raise InvalidSpecFile(f"{path} is not JSON: {error}") from None
+        raise InvalidSpecFile(f"{path} is not valid JSON: {error}") from None
     except ValidationError as error:
         lines = [f"{field_path(e, given) or 'spec'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
         raise InvalidSpecFile("\n  ".join([f"{path} is not a valid spec", *lines])) from None
@@ -58,7 +58,7 @@ def _with_datasets_uploaded(spec: JobSpec, path: Path, client: Client, on_upload
         if files.is_path(name) and files.find(name, folder) is None
     ]
     if missing:
-        raise InvalidSpecFile("\n  ".join([f"{path} names files that are not there", *missing]))
+        raise InvalidSpecFile("\n  ".join([f"{path}: dataset files do not exist", *missing]))
 
     @cache
     def dataset_id(name: str) -> str:
@@ -69,7 +69,7 @@ def _with_datasets_uploaded(spec: JobSpec, path: Path, client: Client, on_upload
 
 
 def _there_or_uploaded(path: Path, client: Client, on_upload: Callable[[Dataset], None]) -> str:
-    """The id of a dataset with this content: a spec that is checked, estimated and submitted sends its files once."""
+    """Id of an existing dataset with this content, or of a new upload."""
     digest = sha256(path)
     newest = itertools.islice(client.datasets.list(), LOOKED_AT)
     there = next((dataset.id for dataset in newest if dataset.sha256 == digest), None)

@@ -1,4 +1,4 @@
-"""Follow a job in the terminal: a bar, and a line for each step as the trainer prints it too."""
+"""Terminal progress of a job: a progress bar, and one line per step."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from uniapl_client.errors import JobFailed
 
 
 def watch(client: Client, job_id: str, console: Console, *, check: Callable[[], None] = lambda: None) -> Job:
-    """Show progress until the job is over.
+    """Show progress until the job finishes.
 
     Args:
-        client: the service.
-        job_id: which job.
-        console: where to.
-        check: called at each look; whatever it raises ends the watch.
+        client: client of the service.
+        job_id: id of the job.
+        console: output console.
+        check: called at each poll; an exception stops the display.
 
     Raises:
-        JobFailed: it ended failed or cancelled.
+        JobFailed: the job failed or was cancelled.
     """
     columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
     seen_step, seen_event = 0, 0
@@ -48,7 +48,7 @@ def watch(client: Client, job_id: str, console: Console, *, check: Callable[[], 
 
 
 def _print_steps(client: Client, job: Job, since_step: int, console: Console) -> int:
-    """One line for each new step; returns the last step shown."""
+    """Print one line per new step; returns the last printed step."""
     rows: dict[int, dict[str, float]] = {}
     for point in client.jobs.metrics(job.id, names=list(SHOWN), since_step=since_step):
         rows.setdefault(point.step, {})[point.name] = point.value

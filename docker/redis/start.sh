@@ -1,5 +1,5 @@
 #!/bin/sh
-# start.sh CONFIG PASSWORD_FILE: Redis with a password that stands in no file of its own and in no process list.
+# start.sh CONFIG PASSWORD_FILE: start Redis with a password that appears neither in its configuration file nor in the process list.
 exec redis-server - <<END
 $(cat "$1")
 requirepass $(cat "$2")

@@ -1,4 +1,4 @@
-"""API keys: who may do what, for whom."""
+"""API keys: authentication, scopes and tenants."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,95}")
 PREFIX = "uapl"
 _KEYS = Key.__table__
 _KNOWN = select(_KEYS, now().label("clock")).where(_KEYS.c.id == bindparam("key"))
-"""Written once, and of the table rather than its class: every request asks it."""
+"""Built once, from the table rather than its class: every request runs it."""
 _SHAPE = re.compile(rf"{PREFIX}_([0-9a-f]{{16}})_([A-Za-z0-9_-]{{43}})")
 
 
 class InvalidKey(Exception):
-    """The presented key lets nobody in; the message says why, without a word about keys that exist."""
+    """The presented key is not accepted; the message states the reason and reveals nothing about existing keys."""
 
 
 @dataclass(frozen=True)
 class Grant:
-    """What a valid key allows."""
+    """Permissions of a valid key."""
 
     tenant: str
     key_id: str
     scopes: frozenset[Scope]
 
     def allows(self, scope: Scope) -> bool:
-        """`admin` includes the others."""
+        """Whether the key has a scope; `admin` includes all others."""
         return scope in self.scopes or "admin" in self.scopes
 
 
@@ -55,16 +55,18 @@ def create(
     scopes: Iterable[Scope] = SCOPES,
     expires_in_s: float | None = None,
 ) -> tuple[Key, str]:
-    """Make a key; the second value is the key itself, which nobody can show again.
+    """Create a key; the second value is the key itself, which cannot be retrieved later.
 
     Raises:
-        ValueError: the tenant is not a name, or a scope does not exist.
+        ValueError: the tenant's name is invalid, or a scope does not exist.
     """
     if NAME.fullmatch(tenant) is None:
-        raise ValueError(f"tenant {tenant!r}: begin with a letter or digit, go on with those and . _ -, all lower case")
+        raise ValueError(
+            f"tenant {tenant!r} is invalid: use lower-case letters, digits and . _ -, beginning with a letter or digit"
+        )
     wanted = set(scopes)
     if not wanted or not wanted <= EVERYTHING:
-        raise ValueError(f"scopes must be some of {' '.join(SCOPES)}")
+        raise ValueError(f"unknown or missing scope: choose from {' '.join(SCOPES)}")
     secret = secrets.token_urlsafe(32)
     key = Key(
         id=secrets.token_hex(8),
@@ -81,10 +83,10 @@ def create(
 
 
 def authenticate(session: Session, secret_key: SecretKey, presented: str) -> Grant:
-    """What the presented key allows.
+    """Permissions of the presented key.
 
     Raises:
-        InvalidKey: it is no key, was revoked, or has expired.
+        InvalidKey: the key is unknown, was revoked, or has expired.
     """
     shape = _SHAPE.fullmatch(presented)
     key = session.execute(_KNOWN, {"key": shape[1]}).one_or_none() if shape else None
@@ -98,7 +100,7 @@ def authenticate(session: Session, secret_key: SecretKey, presented: str) -> Gra
 
 
 def revoke(session: Session, key_id: str) -> Key:
-    """End a key at once. Doing so twice changes nothing.
+    """Revoke a key immediately. Idempotent.
 
     Raises:
         NotFound: there is none.
@@ -111,7 +113,7 @@ def revoke(session: Session, key_id: str) -> Key:
 
 
 def rotate(session: Session, secret_key: SecretKey, key_id: str, *, grace_s: float) -> tuple[Key, str]:
-    """A new key with the tenant, name, scopes and lifetime of an old one, which expires after `grace_s`.
+    """Create a key with the tenant, name, scopes and lifetime of an old one, which expires after `grace_s`.
 
     Raises:
         NotFound: there is no such key.
@@ -119,7 +121,7 @@ def rotate(session: Session, secret_key: SecretKey, key_id: str, *, grace_s: flo
     """
     old = _get(session, key_id)
     if old.revoked_at is not None:
-        raise ValueError(f"key {key_id} is revoked; create another")
+        raise ValueError(f"key {key_id} is revoked; create a new key")
     lifetime = None if old.expires_at is None else old.expires_at - old.created_at
     ends_at = (session.scalar(select(now())) or 0.0) + grace_s
     old.expires_at = ends_at if old.expires_at is None else min(old.expires_at, ends_at)

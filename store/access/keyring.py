@@ -1,4 +1,4 @@
-"""The service's own key: API keys are hashed with it, and tenants' secrets sealed."""
+"""The service's secret key, which hashes API keys and encrypts tenants' secrets."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MIN_LENGTH = 32
 
 
 class SecretKey:
-    """What the lines of a key file are good for: the first makes, all of them recognise.
+    """Keys derived from the lines of a key file: the first line hashes and encrypts, all lines verify and decrypt.
 
-    To rotate, put a new line first; the old ones can go when nothing that they made is left.
+    To rotate, insert a new first line; remove an old line once nothing made with it remains.
     """
 
     def __init__(self, lines: list[str]) -> None:
         """
         Raises:
-            ValueError: there is no line, or one is too short to be a secret.
+            ValueError: there is no line, or one is too short.
         """
         if not lines or min(map(len, lines)) < MIN_LENGTH:
             raise ValueError(
@@ -35,11 +35,11 @@ class SecretKey:
         self._box = MultiFernet([Fernet(base64.urlsafe_b64encode(_derive(line, "secrets"))) for line in lines])
 
     def digest(self, secret: str) -> str:
-        """HMAC-SHA256 of an API key's secret, in hex. It has 256 random bits, so that no slow hash is needed."""
+        """HMAC-SHA256 of an API key's secret, in hex. A secret has 256 random bits, so a slow hash is unnecessary."""
         return _hmac(self._peppers[0], secret)
 
     def matches(self, secret: str, digest: str) -> bool:
-        """Whether a digest is this secret's; takes the same time wherever the two differ."""
+        """Whether a digest belongs to this secret, compared in constant time."""
         return any(hmac.compare_digest(_hmac(pepper, secret), digest) for pepper in self._peppers)
 
     def seal(self, text: str) -> str:
@@ -47,22 +47,22 @@ class SecretKey:
         return self._box.encrypt(text.encode()).decode()
 
     def open(self, sealed: str) -> str:
-        """The text that was sealed.
+        """Decrypt and verify.
 
         Raises:
-            ValueError: it was altered, or sealed with a key that the file no longer has.
+            ValueError: the text was altered, or encrypted with a key that the file no longer has.
         """
         try:
             return self._box.decrypt(sealed.encode()).decode()
         except InvalidToken:
-            raise ValueError("it was sealed with another key, or altered") from None
+            raise ValueError("it was encrypted with another key, or altered") from None
 
 
 def load(settings: Settings) -> SecretKey:
-    """The key of this deployment; a file with a new one is made where there is none.
+    """The key of this deployment; creates the default file if it is missing.
 
     Raises:
-        ValueError: the file's contents are no key; the message names it.
+        ValueError: the file cannot be read or holds no valid key; the message names it.
     """
     path = settings.secret_key_file or settings.data_dir / "secret.key"
     if settings.secret_key_file is None:
@@ -74,7 +74,7 @@ def load(settings: Settings) -> SecretKey:
 
 
 def _make(path: Path) -> None:
-    """Create the file unless it is there; whole or not at all, whoever else tries at the same moment."""
+    """Create the file atomically unless it exists; of concurrent creators one wins."""
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def _make(path: Path) -> None:
 
 
 def _derive(line: str, purpose: str) -> bytes:
-    """32 bytes for one purpose, so that what is made for one is worthless for the other."""
+    """32 bytes for one purpose: keys of different purposes are independent."""
     return hmac.new(line.encode(), f"uniapl {purpose}".encode(), hashlib.sha256).digest()
 
 

@@ -1,4 +1,4 @@
-"""Secrets: keys for servers that jobs ask, sealed with the service's own key; only a worker opens them."""
+"""Secrets: credentials for servers that jobs use, encrypted with the service's key; only workers decrypt them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from store.tables import Job, Secret
 
 
 class SecretUnusable(Exception):
-    """A secret cannot be opened; the message says why."""
+    """A secret cannot be decrypted; the message states the reason."""
 
     def __init__(self, name: str, why: str) -> None:
-        super().__init__(f"the secret {name!r} cannot be opened: {why}")
+        super().__init__(f"secret {name!r} cannot be decrypted: {why}")
         self.name = name
 
 
 def put(session: Session, key: SecretKey, name: str, value: str) -> Secret:
-    """Store a value under a name, in place of an earlier one; attempts that begin later are given it."""
+    """Store a value under a name, replacing an earlier one; attempts that start later use it."""
     tenant = tenants.of(session)
     changed = {"sealed": key.seal(json.dumps([tenant, name, value])), "updated_at": now()}
     row = insert(session, Secret).values(tenant=tenant, name=name, **changed)
@@ -40,7 +40,7 @@ def all_of(session: Session) -> Sequence[Secret]:
 
 
 def need(session: Session, name: str) -> None:
-    """Keep a secret from being deleted until the transaction ends, which may create a job that uses it.
+    """Protect a secret from deletion until the transaction ends, which may create a job that uses it.
 
     Raises:
         NotFound: there is none.
@@ -55,7 +55,7 @@ def delete(session: Session, name: str) -> None:
 
     Raises:
         NotFound: there is none.
-        Conflict: a job that is not over names it.
+        Conflict: an unfinished job names it.
     """
     row = session.get(Secret, (tenants.of(session), name), with_for_update=True)
     if row is None:
@@ -63,20 +63,22 @@ def delete(session: Session, name: str) -> None:
     open_jobs = select(Job.id, Job.spec).where(Job.tenant == row.tenant, Job.state.not_in(TERMINAL))
     for job_id, spec in session.execute(open_jobs):
         if names_secret(spec, name):
-            message = f"{job_id} still needs the secret {name!r}; cancel it or wait for its end, or put another value"
+            message = (
+                f"job {job_id} still needs secret {name!r}; cancel the job, wait for its end, or replace the value"
+            )
             raise Conflict("secret_in_use", message)
     session.delete(row)
 
 
 def value(session: Session, key: SecretKey, tenant: str, name: str) -> str:
-    """What is stored, for a trainer.
+    """The decrypted value, for a trainer.
 
     Raises:
-        SecretUnusable: it is gone, or was not sealed for this place, or with another key.
+        SecretUnusable: the secret does not exist, or was encrypted for another name or with another key.
     """
     row = session.get(Secret, (tenant, name))
     if row is None:
-        raise SecretUnusable(name, "it is gone")
+        raise SecretUnusable(name, "it was deleted")
     try:
         place_and_value = json.loads(key.open(row.sealed))
     except ValueError as error:

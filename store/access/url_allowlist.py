@@ -1,4 +1,4 @@
-"""Which addresses the operator has listed (`UNIAPL_TEACHER_URLS`, `UNIAPL_DISCRIMINATOR_URLS`)."""
+"""Allowlist of server URLs (`UNIAPL_TEACHER_URLS`, `UNIAPL_DISCRIMINATOR_URLS`)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import httpx
 
 ANY_PUBLIC = "https://*"
-"""In the list: every server over https that has public addresses only."""
+"""List entry that allows every https server with public addresses only."""
 
 
 def is_listed(address: str, allowed: Sequence[str]) -> bool:
-    """Whether an address, or one above it, is in the list itself: then wherever it is, the operator vouches for it."""
+    """Whether a URL, or one above it, is listed explicitly; such a server may have any address."""
     try:
         wanted = _normal(address)
         return "%2e" not in wanted.lower() and any(
@@ -22,5 +22,5 @@ def is_listed(address: str, allowed: Sequence[str]) -> bool:
 
 
 def _normal(url: str) -> str:
-    """As it is asked for: without `..`, the host in lower case."""
+    """Normalized URL: without `..`, the host in lower case."""
     return str(httpx.URL(url.rstrip("/") + "/"))

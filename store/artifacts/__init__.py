@@ -1,1 +1,1 @@
-"""Files that API and workers share: their paths, and where they are kept."""
+"""Artifact store: files shared by API and workers, and their paths."""

@@ -1,4 +1,4 @@
-"""Artifacts in the data folder itself."""
+"""Artifact store in the data folder."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from uniapl.spec.resources import CheckpointFile
 
 
 class LocalStore:
-    """The data folder, which all processes see: a directory on one machine, or one that several have mounted."""
+    """The data folder, shared by all processes: a directory of one machine, or one that several machines mount."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def publish(self, name: str) -> None:
-        """It is where everybody looks."""
+        """Nothing to do: files are shared where they are."""
 
     def fetch(self, name: str) -> None:
         """See `ArtifactStore`."""
@@ -30,8 +30,12 @@ class LocalStore:
         return files_here(self._root / name)
 
     def local(self, name: str) -> Path | None:
-        """Always."""
+        """Always available."""
         return self._root / name
+
+    def download_url(self, name: str, *, filename: str) -> str | None:
+        """Always `None`."""
+        return None
 
     def size(self, name: str) -> int | None:
         """See `ArtifactStore`."""
@@ -39,7 +43,7 @@ class LocalStore:
         return path.stat().st_size if path.is_file() else None
 
     def stream(self, name: str, start: int, end: int) -> Iterator[bytes]:
-        """Whoever has `local` has no need of it."""
+        """See `ArtifactStore`; callers prefer `local`."""
         with (self._root / name).open("rb") as file:
             file.seek(start)
             yield file.read(end - start)
@@ -49,7 +53,7 @@ class LocalStore:
         remove_here(self._root / name)
 
     def evict(self, name: str) -> None:
-        """What lies here is no copy."""
+        """Nothing to do: the folder holds originals, not copies."""
 
     def checkpoints(self) -> set[str]:
         """See `ArtifactStore`."""
@@ -67,7 +71,7 @@ class LocalStore:
 
 
 def files_here(folder: Path) -> list[CheckpointFile] | None:
-    """The files of a checkpoint on this machine; `None` when something is missing or torn."""
+    """The files of a checkpoint in a local folder; `None` when one is missing or incomplete."""
     try:
         files = listed((folder / MANIFEST).read_bytes())
         whole = files is not None and all((folder / file.name).stat().st_size == file.bytes for file in files)
@@ -77,7 +81,7 @@ def files_here(folder: Path) -> list[CheckpointFile] | None:
 
 
 def remove_here(path: Path) -> None:
-    """Remove a file or folder on this machine."""
+    """Remove a local file or folder."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

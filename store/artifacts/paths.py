@@ -1,5 +1,5 @@
-"""Every path on disk, relative to one data folder that API and workers share, or have each for itself as the cache of
-a bucket (`store.artifacts.s3`).
+"""Paths of all files in the data folder, which API and workers share, or which each uses as cache of a bucket
+(`store.artifacts.s3`).
 
 datasets/<id>.jsonl
 jobs/<id>/fence-<n>/run.json, reports.jsonl, trainer.log, checkpoints/step-<k>/, sampler/
@@ -28,24 +28,24 @@ class Artifacts:
 
     root: Path
     shared: ArtifactStore | None = None
-    """Where others find the files; the data folder itself by default."""
+    """The store in which files are shared; by default the data folder."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """As the settings say.
+        """The store that the settings describe.
 
         Raises:
-            ValueError: they name something else than a bucket, or a secret that cannot be read.
+            ValueError: the URL is not a bucket's, or the secret cannot be read.
         """
         if not settings.artifacts_url:
             return cls(settings.data_dir, LocalStore(settings.data_dir.absolute()))
-        from store.artifacts.s3 import BucketStore  # a compiled library, which embedded use does not need
+        from store.artifacts.s3 import BucketStore  # a compiled library that the embedded service does not need
 
         return cls(settings.data_dir, BucketStore(settings))
 
     @cached_property
     def objects(self) -> ArtifactStore:
-        """Where others find the files."""
+        """The store in which files are shared."""
         return self.shared or LocalStore(self.root.absolute())
 
     def dataset(self, dataset_id: str) -> Path:
@@ -53,64 +53,64 @@ class Artifacts:
         return self.root / "datasets" / f"{dataset_id}.jsonl"
 
     def fetched(self, dataset_id: str) -> Path:
-        """The same, on this machine.
+        """The validated JSONL file, fetched to this machine.
 
         Raises:
-            FileNotFoundError: it is nowhere.
-            StorageUnavailable: it may be in the bucket, which does not answer.
+            FileNotFoundError: it was not published.
+            StorageUnavailable: the bucket is unreachable.
         """
         path = self.dataset(dataset_id)
         self.objects.fetch(self.relative(path))
         return path
 
     def upload(self, dataset_id: str) -> Path:
-        """Where an upload grows until it is whole."""
+        """File of an incomplete upload."""
         return self.root / "datasets" / f".{dataset_id}.part"
 
     def uploads(self) -> list[Path]:
-        """Uploads and copies of datasets that are under way on this machine, or were left."""
+        """Incomplete uploads and copies of datasets on this machine, in progress or left over."""
         return [*(self.root / "datasets").glob(".*.part"), *(self.root / "datasets").glob(".*.tmp")]
 
     def attempt(self, job_id: str, fence: int) -> Path:
-        """The run directory of one attempt; a claim that comes later writes elsewhere."""
+        """The run directory of one attempt; later claims use other directories."""
         return self.root / "jobs" / job_id / f"fence-{fence}"
 
     def fences(self, job_id: str) -> list[int]:
-        """Fences under which something has been written for a job, ascending."""
+        """Fences under which a job has files, ascending."""
         return sorted(self.objects.fences(job_id))
 
     def log(self, job_id: str, fence: int) -> Path:
-        """What an attempt's trainer writes to its standard outputs."""
+        """Standard output and error of an attempt's trainer."""
         return self.attempt(job_id, fence) / "trainer.log"
 
     def reports(self, job_id: str, fence: int) -> Path:
-        """What an attempt's trainer reports."""
+        """Reports of an attempt's trainer."""
         return self.attempt(job_id, fence) / "reports.jsonl"
 
     def checkpoints(self, job_id: str, fence: int) -> Path:
-        """Where an attempt's trainer writes checkpoints."""
+        """Folder of an attempt's checkpoints."""
         return self.attempt(job_id, fence) / "checkpoints"
 
     def unfinished(self) -> list[Path]:
-        """Of all attempts, the checkpoints that are being written or fetched on this machine and the weights that are
-        `handed_over`, or were left."""
+        """Incomplete checkpoints and `handed_over` weights of all attempts on this machine, in progress or left
+        over."""
         attempts = "jobs/*/fence-*"
         return [*self.root.glob(f"{attempts}/checkpoints/.*.tmp"), *self.root.glob(f"{attempts}/{SAMPLER}")]
 
     def handed_over(self, job_id: str, fence: int) -> Path:
-        """Weights on their way from an attempt's trainer to the server that samples; no use to anybody afterwards."""
+        """Weights that an attempt's trainer hands to its sampling server; unused afterwards."""
         return self.attempt(job_id, fence) / SAMPLER
 
     def teacher_cache(self, tenant: str) -> Path:
-        """Answers of `openai` teachers that a tenant's jobs have asked for; safe to share among them, and to delete."""
+        """Cached answers of `openai` teachers, shared by a tenant's jobs; safe to delete."""
         return self.root / "teacher_cache" / tenant
 
     def sidecars(self) -> Path:
-        """Logs and addresses of the models' servers that workers have started."""
+        """Logs and addresses of the model servers that workers started."""
         return self.root / "sidecars"
 
     def broker(self) -> Path:
-        """The embedded service's messages."""
+        """Messages of the embedded service's broker."""
         return self.root / "broker"
 
     def relative(self, path: Path) -> str:

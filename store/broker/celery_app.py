@@ -1,7 +1,7 @@
-"""The doorbell: a Celery message that carries a job id and nothing else.
+"""Job notifications: a Celery message with a job id wakes a worker up.
 
-The row is the truth. A message that is lost, doubled or late changes nothing: the claim is one guarded UPDATE, and
-every worker looks for queued jobs by itself. So ringing never fails a request.
+The database is the source of truth. A lost, duplicate or late message changes nothing: the claim is one guarded UPDATE,
+and every worker polls for queued jobs. So a failed notification never fails a request.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from store.settings import Settings
 
 RUN_JOB = "uniapl.run_job"
 SILENT_S = 5.0
-"""After a failure, so long no message is tried: every one would wait for its time limit."""
+"""Seconds without further messages after a failure: each would wait for its timeout."""
 AT_ONCE, PATIENCE_S = 8, 0.2
-"""So many messages may be under way at once, and the next waits so long for one of them: a broker that takes what it
-is sent and never answers would soon hold every thread of the API."""
+"""Concurrent messages, and seconds that a further one waits for a free place: a broker that accepts connections but
+never replies would otherwise block every thread of the API."""
 logger = logging.getLogger(__name__)
 
 
 def make_celery(settings: Settings) -> Celery:
-    """The Celery application, for ringing (API) and for answering (worker)."""
+    """The Celery application of API and workers."""
     app = Celery("uniapl", broker=settings.broker)
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
         task_ignore_result=True,
-        task_acks_late=False,  # late acknowledgement redelivers day-long tasks while they run
+        task_acks_late=False,  # late acknowledgement would redeliver long tasks while they run
         worker_prefetch_multiplier=1,
         worker_enable_remote_control=False,
         broker_connection_retry_on_startup=True,
@@ -55,7 +55,7 @@ def make_celery(settings: Settings) -> Celery:
 
 
 class JobNotifier:
-    """Tells the workers that a job waits."""
+    """Notifies workers of queued jobs."""
 
     def __init__(self, celery: Celery) -> None:
         self._celery = celery
@@ -63,13 +63,13 @@ class JobNotifier:
         self._under_way = threading.BoundedSemaphore(AT_ONCE)
 
     def notify(self, job_id: str) -> None:
-        """Send the message, or log that it could not be sent; then for a while none is tried, since each may wait."""
+        """Send the message. A failure is logged and suppresses further messages for `SILENT_S`."""
         if time.monotonic() < self._silent_until or not self._under_way.acquire(timeout=PATIENCE_S):
             return
         try:
             self._celery.send_task(RUN_JOB, args=[job_id], retry=False)
         except (OperationalError, OSError) as error:
             self._silent_until = time.monotonic() + SILENT_S
-            logger.warning("could not ring for %s (%s); the workers look for themselves", job_id, error)
+            logger.warning("could not notify workers of %s (%s); they poll for queued jobs", job_id, error)
         finally:
             self._under_way.release()

@@ -1,6 +1,6 @@
-"""Celery's transports, with a doorkeeper: what is no message of ours is dropped, unread.
+"""Celery transports that validate messages: any message that is not a job notification is dropped.
 
-kombu's own let a message that cannot be parsed end the worker that reads it.
+With kombu's own transports a message that cannot be parsed terminates the worker.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from kombu.transport import filesystem, redis
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 UNREADABLE = (ValueError, RecursionError, ChannelError)
-"""What kombu raises over a message that is no JSON, or too deep, or no file."""
+"""kombu's errors for a message that is not JSON, is nested too deeply, or is not a file."""
 logger = logging.getLogger(__name__)
 
 
 class _Headers(BaseModel):
     task: Literal["uniapl.run_job"]
     id: str
-    eta: None = None  # who is told to wait holds a place in the window of the reader
+    eta: None = None  # a delayed message would occupy the prefetch window
 
 
 class _Delivery(BaseModel):
@@ -36,7 +36,7 @@ class _Properties(BaseModel):
 
 
 class _Message(BaseModel):
-    """What kombu and Celery take for granted in a message, and what ours have in common."""
+    """The parts of a message that kombu and Celery access unchecked, and that all job notifications share."""
 
     model_config = ConfigDict(strict=True)
 
@@ -54,17 +54,17 @@ class _Message(BaseModel):
 
 
 _BODY = TypeAdapter(tuple[tuple[str], Annotated[dict[str, Any], Field(max_length=0)], dict[str, None]])
-"""Positional and named arguments, and what should happen afterwards: nothing."""
+"""Positional arguments, named arguments, and callbacks, of which there are none."""
 
 
 class _MessageFilter:
-    """For a transport: only what looks like a message is delivered."""
+    """Mixin for a transport: delivers valid messages only."""
 
     def _deliver(self, message: Any, queue: str) -> None:
         try:
             _Message.model_validate(message)
         except ValidationError as error:
-            logger.warning("dropped a message that is none of ours: %s", error)
+            logger.warning("dropped an invalid message: %s", error)
         else:
             super()._deliver(message, queue)  # type: ignore[misc]
 
@@ -99,7 +99,7 @@ class FolderTransport(_MessageFilter, filesystem.Transport):  # type: ignore[mis
 
 
 def _unless_unreadable(get: Any, queue: str) -> Any:
-    """The next message, or something that the doorkeeper drops."""
+    """The next message, or `None` if it is unreadable; the filter drops `None`."""
     try:
         return get(queue)
     except UNREADABLE as error:

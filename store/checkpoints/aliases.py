@@ -15,18 +15,18 @@ from store.tables import Alias
 
 
 def promote(session: Session, name: str, checkpoint_id: str, seen: int) -> Alias:
-    """Let the alias name this checkpoint. Asked again, it changes nothing.
+    """Point an alias to a checkpoint. Idempotent.
 
     Args:
-        seen: the alias's version that the caller knows; 0 when it should not exist yet.
+        seen: the version of the alias to replace; 0 if it should not exist yet.
 
     Raises:
         NotFound: there is no such checkpoint.
-        Conflict: somebody has changed the alias since.
+        Conflict: the alias was modified concurrently.
     """
     tenant = tenants.of(session)
     checkpoint = checkpoints.get(session, checkpoint_id)
-    session.refresh(checkpoint, with_for_update=True)  # so that it cannot be deleted meanwhile
+    session.refresh(checkpoint, with_for_update=True)  # locked, so that it cannot be deleted meanwhile
     if checkpoint.deleted_at is not None:
         raise NotFound("checkpoint", checkpoint_id)
     if seen == 0:
@@ -42,7 +42,10 @@ def promote(session: Session, name: str, checkpoint_id: str, seen: int) -> Alias
     alias = session.get(Alias, (tenant, name), populate_existing=True)
     if alias is None or alias.checkpoint_id != checkpoint_id:
         found = "does not exist" if alias is None else f"is at version {alias.version}"
-        raise Conflict("alias_has_changed", f"alias {name!r} {found}, not at version {seen}; look, and try again")
+        raise Conflict(
+            "alias_has_changed",
+            f"alias {name!r} {found}, not at version {seen}; fetch it and retry with its current version",
+        )
     return alias
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: a folder on disk exists only through its row."""
+"""Checkpoint rows; a folder on disk without a row is garbage."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def commit(session: Session, job_id: str, fence: int, *, step: int, path: str, m
 
 
 def mark_deleted(session: Session, checkpoint: Checkpoint) -> None:
-    """Its folder is gone, cannot be used, or is about to be removed."""
+    """Mark a checkpoint whose folder is missing, unusable, or about to be removed."""
     session.execute(update(Checkpoint).where(Checkpoint.id == checkpoint.id).values(deleted_at=now()))
 
 
 def of_job(session: Session, job_id: str) -> Sequence[Checkpoint]:
-    """The checkpoints that are there, newest first."""
+    """A job's checkpoints that are not deleted, newest first."""
     return session.scalars(
         select(Checkpoint)
         .where(Checkpoint.job_id == job_id, Checkpoint.deleted_at.is_(None))
@@ -65,10 +65,10 @@ def get(session: Session, checkpoint_id: str) -> Checkpoint:
 
 
 def final_exists() -> Exists:
-    """Whether the checkpoint of the job's last step is there, as a condition on a statement over `Job`."""
+    """Whether the checkpoint of the job's last step exists, as a condition on a statement over `Job`."""
     return exists().where(Checkpoint.job_id == Job.id, Checkpoint.step == Job.steps, Checkpoint.deleted_at.is_(None))
 
 
 def has_final(session: Session, job_id: str) -> bool:
-    """Whether the checkpoint of the job's last step is there."""
+    """Whether the checkpoint of the job's last step exists."""
     return session.scalar(select(Job.id).where(Job.id == job_id, final_exists())) is not None

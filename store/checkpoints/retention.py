@@ -1,4 +1,4 @@
-"""Which checkpoints stay: the newest, the best, and whatever something refers to."""
+"""Retention of checkpoints: the newest, the best, and every referenced one are kept."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from store.states import ACTIVE, TERMINAL
 from store.tables import Alias, Attempt, Checkpoint, Job, Metric
 
 QUALITY = ("eval/reward", "eval/reference_logprob")
-"""The best checkpoint is the one whose step has the highest of the first of these that was measured."""
+"""Metrics that determine the best checkpoint: the highest value of the first one that was measured."""
 
 
 def expire(session: Session, job_id: str, keep: int) -> Sequence[Checkpoint]:
-    """Mark as deleted what is neither among the newest `keep`, nor the best, nor referred to.
+    """Mark checkpoints as deleted that are neither among the newest `keep`, nor the best, nor referenced.
 
     The caller holds the job, and removes the folders after the commit.
 
@@ -29,7 +29,7 @@ def expire(session: Session, job_id: str, keep: int) -> Sequence[Checkpoint]:
     old = []
     for row in here[keep:]:
         if row.step != best:
-            session.refresh(row, with_for_update=True)  # no alias can be given to it until this is committed
+            session.refresh(row, with_for_update=True)  # locked, so that no alias can point to it until this commits
             if row.deleted_at is None and not _referenced(session, row):
                 checkpoints.mark_deleted(session, row)
                 old.append(row)
@@ -37,17 +37,19 @@ def expire(session: Session, job_id: str, keep: int) -> Sequence[Checkpoint]:
 
 
 def delete(session: Session, checkpoint_id: str) -> Checkpoint:
-    """Mark a checkpoint as deleted at its owner's wish; the caller removes the folder after the commit.
+    """Mark a checkpoint as deleted on the user's request; the caller removes the folder after the commit.
 
     Raises:
         NotFound: there is none.
         Conflict: an alias names it, or its job may still resume from it.
     """
     row = checkpoints.get(session, checkpoint_id)
-    job = session.get_one(Job, row.job_id, with_for_update=True)  # no attempt can choose it until this is committed
-    session.refresh(row, with_for_update=True)  # nor an alias
+    job = session.get_one(
+        Job, row.job_id, with_for_update=True
+    )  # locked, so that no attempt can resume from it until this commits
+    session.refresh(row, with_for_update=True)  # and no alias can point to it
     if row.deleted_at is not None:
-        raise NotFound("checkpoint", checkpoint_id)  # by somebody else, while we waited
+        raise NotFound("checkpoint", checkpoint_id)  # deleted while waiting for the lock
     alias = session.scalar(select(Alias.name).where(Alias.checkpoint_id == row.id))
     if alias is not None:
         raise Conflict("checkpoint_in_use", f"alias {alias!r} names checkpoint {row.id}; promote another one first")
@@ -73,6 +75,6 @@ def _referenced(session: Session, row: Checkpoint) -> bool:
 
 
 def _resumed_from(row: Checkpoint) -> Exists:
-    """Whether the attempt that runs now has begun there, and may read it still."""
+    """Whether the current attempt resumed from it, and may still be reading it."""
     here = (Attempt.resumed_from == row.id) & (Job.id == Attempt.job_id) & (Job.fence == Attempt.fence)
     return exists().where(here, Job.state.in_(ACTIVE))

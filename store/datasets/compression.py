@@ -1,4 +1,4 @@
-"""gzip and zstd, undone piece by piece: no piece is larger than `PIECE`, whatever a stranger has packed."""
+"""Streaming gzip and zstd decoders with bounded output chunks: untrusted input cannot exhaust memory."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from uniapl.errors import DatasetError
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 PIECE = 8 * 1024 * 1024
-"""Bytes."""
+"""Largest output chunk of gzip, in bytes."""
 _SLICE = 256
-"""Bytes of zstd undone at once: a block takes four at least, and unfolds to 128 KiB at most."""
+"""Bytes of zstd input decoded at once: a block takes at least 4 bytes and decodes to at most 128 KiB."""
 _WINDOW = 8 * 1024 * 1024
-"""What RFC 8878 asks every decoder to have; only `--ultra` and `--long` use more."""
-_HINT = "compress it again and send it again"
+"""Window size that RFC 8878 recommends decoders to support; only `--ultra` and `--long` use more."""
+_HINT = "compress it again and upload it again"
 
 
 class GzipDecoder:
-    """One gzip stream, or several after one another."""
+    """Decodes one gzip stream, or several concatenated ones."""
 
     def __init__(self, then: Sink) -> None:
         self._then = then
@@ -30,31 +30,31 @@ class GzipDecoder:
         """Take the next bytes.
 
         Raises:
-            DatasetError: they are no gzip, or damaged.
+            DatasetError: they are not gzip, or corrupt.
         """
         while piece:
             if self._member.eof:
                 self._member = zlib.decompressobj(wbits=31)
             try:
-                unfolded = self._member.decompress(piece, PIECE)
+                decoded = self._member.decompress(piece, PIECE)
             except zlib.error:
-                raise DatasetError("the gzip data are damaged", hint=_HINT) from None
+                raise DatasetError("the gzip data are corrupt", hint=_HINT) from None
             piece = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-            self._then.feed(unfolded)
+            self._then.feed(decoded)
 
     def finish(self) -> None:
-        """There are no more.
+        """End of the data.
 
         Raises:
-            DatasetError: the stream is cut short.
+            DatasetError: the stream is truncated.
         """
         if not self._member.eof:
-            raise DatasetError("the gzip data are cut short", hint=_HINT)
+            raise DatasetError("the gzip data are truncated", hint=_HINT)
         self._then.finish()
 
 
 class ZstdDecoder:
-    """One zstd frame, or several after one another."""
+    """Decodes one zstd frame, or several concatenated ones."""
 
     def __init__(self, then: Sink) -> None:
         self._then = then
@@ -65,32 +65,32 @@ class ZstdDecoder:
         """Take the next bytes.
 
         Raises:
-            DatasetError: they are no zstd, are damaged, or want a window that is too large.
+            DatasetError: they are not zstd, are corrupt, or need too large a window.
         """
         for start in range(0, len(piece), _SLICE):
             rest = piece[start : start + _SLICE]
             while rest:
                 if self._frame.eof:
                     self._frame = self._context.decompressobj()
-                unfolded = self._undo(rest)
+                decoded = self._decode(rest)
                 rest = self._frame.unused_data if self._frame.eof else b""
-                self._then.feed(unfolded)
+                self._then.feed(decoded)
 
     def finish(self) -> None:
-        """There are no more.
+        """End of the data.
 
         Raises:
-            DatasetError: the last frame is cut short.
+            DatasetError: the last frame is truncated.
         """
         if not self._frame.eof:
-            raise DatasetError("the zstd data are cut short", hint=_HINT)
+            raise DatasetError("the zstd data are truncated", hint=_HINT)
         self._then.finish()
 
-    def _undo(self, data: bytes) -> bytes:
+    def _decode(self, data: bytes) -> bytes:
         try:
             return self._frame.decompress(data)
         except zstandard.ZstdError as error:
             if "too much memory" in str(error):
                 hint = "compress it without --ultra and --long"
-                raise DatasetError("the zstd data want a window of more than 8 MiB", hint=hint) from None
-            raise DatasetError("the zstd data are damaged", hint=_HINT) from None
+                raise DatasetError("the zstd data need a window of more than 8 MiB", hint=hint) from None
+            raise DatasetError("the zstd data are corrupt", hint=_HINT) from None

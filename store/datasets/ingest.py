@@ -1,4 +1,4 @@
-"""A dataset on its way in: bytes → gzip or zstd undone → JSON lines, or Parquet → rows of ours in a file."""
+"""Dataset ingestion: received bytes → gzip or zstd decoding → JSON Lines or Parquet → validated rows in a file."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from uniapl.errors import DatasetError
 
 @dataclass(frozen=True)
 class Expected:
-    """What a sender says of what he sends."""
+    """Size and hash that the client announced; `None` where it announced none."""
 
     bytes: int | None = None
     sha256: str | None = None
 
 
 class Ingest:
-    """Takes one upload's bytes as they come.
+    """Consumes the bytes of one upload.
 
-    Memory holds one line and one piece of what is unfolded. Used as a context manager; whatever has not been finished
-    is removed.
+    Holds one line and one decompressed chunk in memory. A context manager: files of an unfinished upload are removed on
+    exit.
     """
 
     def __init__(self, artifacts: Artifacts, settings: Settings, dataset_id: str, tenant: str = DEFAULT) -> None:
@@ -61,9 +61,9 @@ class Ingest:
         """Take the next bytes.
 
         Raises:
-            InvalidDataset: too many lines are bad; there is no point in reading on.
-            DatasetError: the data cannot be unpacked, or are a bomb.
-            TooLarge: they are more than the operator allows.
+            InvalidDataset: too many lines are invalid.
+            DatasetError: the data cannot be decompressed, or are a decompression bomb.
+            TooLarge: they exceed the operator's limit.
         """
         self._hash.update(chunk)
         self._limit.send(len(chunk))
@@ -73,16 +73,16 @@ class Ingest:
         """Move the file into place and describe it; the caller adds the row to a session.
 
         Raises:
-            InvalidDataset: a line is bad, or there is none.
-            DatasetError: the data cannot be unpacked, or are not what was expected.
+            InvalidDataset: a line is invalid, or there is none.
+            DatasetError: the data cannot be decompressed, or differ from `expected`.
         """
         sent, sha256 = self._limit.sent, self._hash.hexdigest()
         if expected.bytes not in (None, sent):
-            hint = "the upload broke off; send it again"
-            raise DatasetError(f"{expected.bytes} bytes were announced and {sent} came", param="bytes", hint=hint)
+            hint = "the upload was interrupted; upload it again"
+            raise DatasetError(f"expected {expected.bytes} bytes, received {sent}", param="bytes", hint=hint)
         if expected.sha256 not in (None, sha256):
-            hint = "the upload was altered on its way, or the hash is another file's"
-            raise DatasetError(f"what came has the hash {sha256}", param="sha256", hint=hint)
+            hint = "the data were altered in transfer, or the hash belongs to another file; upload it again"
+            raise DatasetError(f"the received data have SHA-256 {sha256}", param="sha256", hint=hint)
         self._sink.finish()
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -116,6 +116,6 @@ class Ingest:
         return ParquetReader(self._create(self._spool), SizeLimited(self._lines, self._limit))
 
     def _create(self, path: Path) -> BinaryIO:
-        """A file that is closed and, if it is still there, removed in the end."""
+        """A new file; it is closed on exit, and removed if it was not moved into place."""
         self._open.callback(path.unlink, missing_ok=True)
         return self._open.enter_context(path.open("wb"))

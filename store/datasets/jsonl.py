@@ -1,4 +1,4 @@
-"""JSON lines on their way in: each is read as a row, and written as one of ours."""
+"""JSON Lines parser: validates each line as a row, and writes it in canonical form."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _NEWLINES = re.compile(rb"\n+")
 
 @dataclass(frozen=True)
 class LineProblem:
-    """What is wrong with one line."""
+    """An error in one line."""
 
     line: int
-    """Counted from 1; of a Parquet file, the row."""
+    """Line number, from 1; for a Parquet file, the row number."""
     offset: int | None
-    """Bytes before the line, uncompressed; a row of a Parquet file has none."""
+    """Offset of the line in the uncompressed data, in bytes; `None` for a row of a Parquet file."""
     reason: str
 
 
 class InvalidDataset(Exception):
-    """The upload is refused; nothing of it is kept."""
+    """The upload is rejected; nothing of it is stored."""
 
     def __init__(self, problems: list[LineProblem], unit: Literal["line", "row"] = "line") -> None:
         super().__init__(f"{len(problems)} bad {unit}s, first: {unit} {problems[0].line}: {problems[0].reason}")
@@ -32,7 +32,7 @@ class InvalidDataset(Exception):
 
 
 class JsonlParser:
-    """Takes JSON lines in pieces, and writes those that are rows to a file. Memory holds one line and one piece."""
+    """Parses JSON Lines in chunks and writes valid rows to a file; holds one line and one chunk in memory."""
 
     def __init__(self, target: BinaryIO, max_line_bytes: int, unit: Literal["line", "row"] = "line") -> None:
         self._target = target
@@ -48,7 +48,7 @@ class JsonlParser:
         """Take the next bytes.
 
         Raises:
-            InvalidDataset: `MAX_PROBLEMS` lines are bad, or one is too long; there is no point in reading on.
+            InvalidDataset: `MAX_PROBLEMS` lines are invalid, or one is too long; parsing stops.
         """
         start = 0
         while (end := piece.find(b"\n", start)) >= 0:
@@ -63,20 +63,21 @@ class JsonlParser:
             self._take()
 
     def finish(self) -> None:
-        """Take the last line, which may lack its newline.
+        """Parse the last line, which may lack its newline.
 
         Raises:
-            InvalidDataset: a line is bad, or there is none.
+            InvalidDataset: a line is invalid, or there is none.
         """
         if self._tail:
             self._take()
         if not self._problems and self.rows == 0:
-            self._problems.append(LineProblem(1, 0, "the dataset is empty; send one JSON object a line"))
+            self._problems.append(LineProblem(1, 0, "the dataset is empty; upload one JSON object per line"))
         if self._problems:
             raise InvalidDataset(self._problems, self._unit)
 
     def _skip(self, piece: bytes, start: int) -> int:
-        """Pass over empty lines at once, of which a bomb may hold gigabytes; returns the place of the last newline."""
+        """Skip consecutive empty lines at once, since a bomb may hold gigabytes of them; returns the index of the last
+        newline."""
         newlines = _NEWLINES.match(piece, start)
         assert newlines is not None
         self._lines += newlines.end() - start
@@ -84,7 +85,7 @@ class JsonlParser:
         return newlines.end() - 1
 
     def _take(self) -> None:
-        """The tail is a line."""
+        """Parse the tail as a line."""
         self._lines += 1
         line, size = bytes(self._tail), len(self._tail)
         self._tail.clear()

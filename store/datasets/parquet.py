@@ -1,4 +1,4 @@
-"""Parquet on its way in: another process turns it into JSON lines (`store.datasets.parquet_process`)."""
+"""Parquet reader: a separate process converts the file to JSON Lines (`store.datasets.parquet_process`)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from uniapl.spec.importers.rows import FIELDS
 MAGIC = b"PAR1"
 _CHUNK = 256 * 1024
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-"""Memory pools reserve what they do not use, and would reach the limit with it."""
+"""Memory pools reserve unused memory, which counts towards the limit."""
 
 
 class ParquetReader:
-    """Keeps a Parquet file on disk until it is whole, since it is read from its end; then hands on its rows."""
+    """Spools a Parquet file to disk, since its metadata are at its end; then passes its rows on."""
 
     def __init__(self, file: BinaryIO, then: Sink) -> None:
         self._file = file
@@ -32,7 +32,7 @@ class ParquetReader:
         self._file.write(piece)
 
     def finish(self) -> None:
-        """There are no more.
+        """End of the data.
 
         Raises:
             DatasetError: it cannot be read.
@@ -43,10 +43,10 @@ class ParquetReader:
 
 
 def _read(path: str, feed: Callable[[bytes], None]) -> None:
-    """Give the rows of a Parquet file, as JSON lines, to `feed`; the other process ends when it raises.
+    """Pass the rows of a Parquet file, as JSON Lines, to `feed`; the process is killed when `feed` raises.
 
     Raises:
-        DatasetError: the file cannot be read, or not within `parquet_rows.MEMORY`.
+        DatasetError: the file cannot be read, or not within `parquet_process.MEMORY`.
     """
     command = [sys.executable, "-P", parquet_process.__file__, path, ",".join(FIELDS)]
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
@@ -68,8 +68,8 @@ def _read(path: str, feed: Callable[[bytes], None]) -> None:
     if status == parquet_process.TOO_LARGE:
         raise DatasetError(
             f"the Parquet file has pages or rows that need more than {parquet_process.MEMORY // 2**20} MiB of memory",
-            hint="write it with smaller pages, or send JSON lines",
+            hint="write it with smaller pages, or upload JSON Lines",
         )
     if status != 0:
-        told = reason if status == parquet_process.UNREADABLE else "its reader crashed"
-        raise DatasetError(f"the Parquet file cannot be read: {told}", hint="write it again and send it again")
+        detail = reason if status == parquet_process.UNREADABLE else "its reader crashed"
+        raise DatasetError(f"the Parquet file cannot be read: {detail}", hint="write it again and upload it again")

@@ -1,9 +1,9 @@
-"""A Parquet file as JSON lines: `python parquet_rows.py FILE COLUMN,COLUMN…` prints them.
+"""Parquet to JSON Lines converter: `python parquet_process.py FILE COLUMN,COLUMN…` prints the rows.
 
-Other columns are `true` where they have a value: they are counted by name, and their values are not printed.
+Other columns are printed as `true` where they have a value: only their names are counted.
 
-A program of its own, because the file is a stranger's: whatever its parser does with it, takes as memory or crashes on
-stays in this process. Exit status: 0 done; 65 not readable, with the reason on standard error; 66 too much memory.
+A separate process, because the file is untrusted: memory use and crashes of the parser stay in it. Exit status: 0 done;
+65 not readable, with the reason on standard error; 66 too much memory.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import sys
 from typing import Any
 
 MEMORY = 512 * 1024 * 1024
-"""Bytes of memory; a page or a row that needs more is refused."""
+"""Memory limit in bytes; a page or row that needs more is rejected."""
 CPU_S = 3600
 BATCH = 16
-"""Rows held at once."""
+"""Rows in memory at once."""
 UNREADABLE, TOO_LARGE = 65, 66
 
 
@@ -47,7 +47,7 @@ def main(path: str, columns: list[str]) -> int:
     except (MemoryError, pyarrow.ArrowMemoryError):
         return TOO_LARGE
     except BrokenPipeError:
-        os._exit(UNREADABLE)  # nobody reads on; to flush would fail again
+        os._exit(UNREADABLE)  # the reader is gone; a flush would fail again
     except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
         print(str(error).replace(path, "the file")[:300], file=sys.stderr)
         return UNREADABLE
@@ -55,18 +55,18 @@ def main(path: str, columns: list[str]) -> int:
 
 
 def _is_binary(kind: Any) -> bool:
-    """Whether a column holds bytes, such as pictures: much to read for a name that is known."""
+    """Whether a column holds bytes, such as images, whose values are not worth reading."""
     return "binary" in str(kind)
 
 
 def _filled(column: Any) -> list[bool]:
-    """Which rows have a value."""
+    """Whether each row has a value."""
     empty: list[bool] = column.is_null(nan_is_null=True).to_pylist()
     return [not is_empty for is_empty in empty]
 
 
 def _present(value: Any) -> Any:
-    """A value without what only fills a column: a key that some rows lack is null or NaN there."""
+    """A value without padding: a key that a row lacks is null or NaN in its struct."""
     if isinstance(value, dict):
         found = ((key, _present(item)) for key, item in value.items())
         return {key: item for key, item in found if item is not None}

@@ -1,4 +1,4 @@
-"""What bytes of an upload flow through: each sink takes pieces and hands on what they stand for."""
+"""Upload pipeline: sinks that consume chunks of bytes and pass decoded chunks on."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from store.errors import TooLarge
 from uniapl.errors import DatasetError
 
 HEAD = 4
-"""Bytes by which every format is recognised."""
+"""First bytes of a file that identify its format."""
 MAX_RATIO = 200
-"""Data that unfold to more than so many times what was sent are a bomb: texts compress by 3 to 30."""
+"""Largest ratio of decompressed to received bytes; text compresses by 3 to 30, a decompression bomb by more."""
 FREE_BYTES = 16 * 1024 * 1024
-"""So much may come of anything: a small dataset may say one thing again and again."""
+"""Decompressed bytes that are always allowed: a small dataset may be very repetitive."""
 
 
 class Sink(Protocol):
-    """Takes bytes piece by piece."""
+    """Consumes chunks of bytes."""
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes."""
 
     def finish(self) -> None:
-        """There are no more bytes."""
+        """End of the data."""
 
 
 class FormatDetector:
-    """Chooses the sink by the first bytes."""
+    """Selects a sink by the first bytes."""
 
     def __init__(self, choose: Callable[[bytes], Sink]) -> None:
         self._choose = choose
@@ -44,7 +44,7 @@ class FormatDetector:
         self._sink.feed(piece)
 
     def finish(self) -> None:
-        """There are no more."""
+        """End of the data."""
         if self._sink is None:
             self._sink = self._choose(self._head)
             self._sink.feed(self._head)
@@ -52,38 +52,38 @@ class FormatDetector:
 
 
 class SizeLimit:
-    """What one upload may send, and unfold to."""
+    """Limits of one upload: bytes received, and bytes after decompression."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self.sent = 0
 
     def send(self, size: int) -> None:
-        """Count what has been sent.
+        """Count received bytes.
 
         Raises:
-            TooLarge: it is more than is allowed.
+            TooLarge: they exceed the limit.
         """
         self.sent += size
         self.check(self.sent)
 
-    def check(self, unfolded: int) -> None:
+    def check(self, decompressed: int) -> None:
         """
         Raises:
-            TooLarge: it would be more on disk than is allowed.
-            DatasetError: it is far more than was sent.
+            TooLarge: the decompressed bytes exceed the limit.
+            DatasetError: they exceed the received bytes by more than `MAX_RATIO`.
         """
-        if unfolded > self._max_bytes:
-            raise TooLarge(f"a dataset may have {self._max_bytes} bytes, uncompressed; send it in parts")
-        if unfolded > FREE_BYTES + MAX_RATIO * self.sent:
+        if decompressed > self._max_bytes:
+            raise TooLarge(f"the dataset exceeds {self._max_bytes} bytes uncompressed; split it into several datasets")
+        if decompressed > FREE_BYTES + MAX_RATIO * self.sent:
             raise DatasetError(
-                f"the data unfold to more than {MAX_RATIO} times their size",
-                hint="send them uncompressed, or leave out what is repeated",
+                f"the data decompress to more than {MAX_RATIO} times their size",
+                hint="upload them uncompressed, or remove repeated content",
             )
 
 
 class SizeLimited:
-    """Hands pieces on for as long as the allowance lasts."""
+    """Passes chunks on while they are within the limit."""
 
     def __init__(self, then: Sink, limit: SizeLimit) -> None:
         self._then = then
@@ -97,5 +97,5 @@ class SizeLimited:
         self._then.feed(piece)
 
     def finish(self) -> None:
-        """There are no more."""
+        """End of the data."""
         self._then.finish()

@@ -1,4 +1,4 @@
-"""Datasets: listed only when whole, kept for as long as a job may read them."""
+"""Dataset rows: created once the data are complete, protected from deletion while a job may read them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def get(session: Session, dataset_id: str) -> Dataset:
 
 
 def use(session: Session, dataset_id: str) -> Dataset:
-    """One dataset, which cannot be deleted before the session's transaction is over.
+    """One dataset, locked against deletion until the session's transaction ends.
 
     Raises:
         NotFound: there is none, or it has been deleted.
@@ -35,13 +35,13 @@ def delete(session: Session, dataset_id: str) -> None:
 
     Raises:
         NotFound: there is none.
-        Conflict: a job that is not over names it.
+        Conflict: an unfinished job uses it.
     """
-    # Whoever admits a job at this moment has locked the row before us, or finds it deleted: see `use`.
+    # A concurrent admission of a job has locked the row first, or sees it deleted: see `use`.
     dataset = _known(session.get(Dataset, dataset_id, with_for_update=True), dataset_id)
     for job_id, spec in session.execute(select(Job.id, Job.spec).where(Job.state.not_in(TERMINAL))):
         if names_dataset(spec, dataset_id):
-            raise Conflict("dataset_in_use", f"job {job_id} is not over and uses dataset {dataset_id}; cancel it first")
+            raise Conflict("dataset_in_use", f"unfinished job {job_id} uses dataset {dataset_id}; cancel the job first")
     dataset.deleted_at = session.scalar(select(now()))
 
 

@@ -1,4 +1,4 @@
-"""What is in a dataset: its first rows, and statistics of rows spread over all of it."""
+"""Preview and statistics of a dataset: its first rows, and lengths over an evenly spread sample."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from uniapl.spec.resources import DatasetStatistics, Quantiles, TextStatistics
 from uniapl.spec.stored import STORED_ROW, RawObject
 
 SAMPLE = 2000
-"""Rows."""
+"""Number of sampled rows."""
 PATIENCE_S = 10.0
-"""After so long the sample is what has been read of it: still spread evenly, since it is read in random order."""
+"""Time limit of sampling; the rows read until then are still evenly spread, since the order is random."""
 PREVIEW_BYTES = 1024 * 1024
 TAGS = 50
 
 Count = Callable[[str], int]
-"""How many tokens a text has."""
+"""Counts the tokens of a text."""
 
 
 def first_rows(path: Path, count: int) -> list[DatasetRow | RawObject]:
-    """Up to `count` rows from the beginning, fewer if they are long: one at least, and `PREVIEW_BYTES` of them."""
+    """Up to `count` rows from the beginning: at least one, and at most `PREVIEW_BYTES` of them."""
     rows: list[DatasetRow | RawObject] = []
     size = 0
     with path.open("rb") as file:
@@ -59,8 +59,7 @@ def _json(line: bytes) -> Any:
 
 
 def statistics(dataset: Dataset, path: Path, count_tokens: Count | None) -> DatasetStatistics:
-    """Describe a dataset by a sample of its rows, in bounded time and memory; what is no row for this release is left
-    out of the sample."""
+    """Statistics of a sample of rows, in bounded time and memory; rows of a newer release are skipped."""
     reward_types: Counter[str] = Counter()
     tags: Counter[str] = Counter()
     lengths: dict[str, list[tuple[int, int]]] = {"prompt": [], "reference": []}
@@ -86,7 +85,7 @@ def statistics(dataset: Dataset, path: Path, count_tokens: Count | None) -> Data
 
 
 def _sample(path: Path, rows: int) -> Iterator[DatasetRow]:
-    """Rows spread evenly over a file, in random order, until there are no more or time is up."""
+    """Rows spread evenly over a file, in random order, until the end of the sample or `PATIENCE_S`."""
     deadline = time.monotonic() + PATIENCE_S
     wanted = {index * rows // SAMPLE for index in range(SAMPLE)} if rows > SAMPLE else set(range(rows))
     offsets, offset = [], 0
@@ -115,7 +114,7 @@ def _text_statistics(lengths: Sequence[tuple[int, int]], with_tokens: bool) -> T
 
 
 def _quantiles(values: Sequence[int]) -> Quantiles:
-    """Mean, and the nearest ranks."""
+    """Mean, and nearest-rank percentiles."""
     ordered = sorted(values)
     last = len(ordered) - 1
     return Quantiles(
@@ -127,10 +126,10 @@ def _quantiles(values: Sequence[int]) -> Quantiles:
 
 
 def token_counter(registry: Registry, student: str) -> Callable[[str], int]:
-    """How many tokens a text has for a student; see `uniapl.data.token_count`.
+    """Token counter with a student's tokenizer; see `uniapl.data.token_count`.
 
     Raises:
-        SpecError: nobody knows the student, or its tokenizer is not on this machine.
+        SpecError: the student is not registered, or its tokenizer is not on this machine.
     """
     return token_count.counter(_file(registry, student))
 

@@ -1,7 +1,7 @@
-"""Uploads that can be resumed: the row says how much has come, and a file holds it.
+"""Resumable uploads: a row counts the received bytes, a file holds them.
 
-Bytes are written under the lock of the row that counts them, so that of two writers one is told to look again. After a
-crash in between the file is longer than the row says, and the next writer cuts it.
+Bytes are written under the lock of their row; of two concurrent writers one gets a conflict. After a crash the file may
+be longer than the row's count, and the next writer truncates it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from store.tables import Dataset, Upload, new_id
 
 
 def create(session: Session, settings: Settings, *, name: str, size: int, sha256: str | None) -> Upload:
-    """Begin an upload.
+    """Create an upload.
 
     Raises:
-        TooLarge: nothing so large is taken.
+        TooLarge: the size exceeds the operator's limit.
     """
     if size > settings.max_dataset_bytes:
-        raise TooLarge(f"a dataset may have {settings.max_dataset_bytes} bytes; send it in parts")
+        raise TooLarge(
+            f"{size} bytes exceed the limit of {settings.max_dataset_bytes}; split the dataset into several ones"
+        )
     upload = Upload(
         id=new_id("up"),
         tenant=tenants.of(session),
@@ -53,16 +55,18 @@ def get(session: Session, upload_id: str) -> Upload:
 
 
 def expect(upload: Upload, offset: int, size: int) -> None:
-    """Whether `size` bytes may come at `offset`.
+    """Check that `size` bytes may be appended at `offset`.
 
     Raises:
-        Conflict: the upload goes on elsewhere.
-        TooLarge: it would be longer than announced.
+        Conflict: the upload continues at another offset.
+        TooLarge: it would become longer than announced.
     """
     if offset != upload.offset:
-        raise Conflict("upload_offset", f"the upload goes on at offset {upload.offset}, not at {offset}")
+        raise Conflict(
+            "upload_offset", f"offset {offset} does not match the upload; continue at offset {upload.offset}"
+        )
     if offset + size > upload.bytes:
-        raise TooLarge(f"{upload.bytes} bytes were announced, and {offset + size} would come")
+        raise TooLarge(f"the upload would have {offset + size} bytes, but {upload.bytes} were announced")
 
 
 def append(session: Session, settings: Settings, path: Path, upload_id: str, offset: int, data: bytes) -> None:
@@ -70,8 +74,8 @@ def append(session: Session, settings: Settings, path: Path, upload_id: str, off
 
     Raises:
         NotFound: there is no such upload.
-        Conflict: somebody else has written meanwhile, or the file has lost what it had.
-        TooLarge: there are more than were announced.
+        Conflict: another request appended meanwhile, or the file has lost bytes.
+        TooLarge: there are more bytes than announced.
     """
     expect(get(session, upload_id), offset, len(data))
     here = (Upload.id == upload_id) & (Upload.offset == offset)
@@ -82,7 +86,7 @@ def append(session: Session, settings: Settings, path: Path, upload_id: str, off
         expect(get(session, upload_id), offset, len(data))
     path.parent.mkdir(parents=True, exist_ok=True)
     if offset > 0 and not (path.exists() and path.stat().st_size >= offset):
-        raise Conflict("upload_damaged", "the service has lost a part of this upload; begin it again")
+        raise Conflict("upload_damaged", "the service has lost part of this upload; start a new upload")
     with path.open("r+b" if offset > 0 else "wb") as file:
         file.truncate(offset)
         file.seek(offset)
@@ -90,10 +94,10 @@ def append(session: Session, settings: Settings, path: Path, upload_id: str, off
 
 
 def settle(session: Session, upload_id: str, dataset: Dataset) -> Dataset:
-    """Add the dataset that an upload has become; the one that is there if somebody else was faster.
+    """Add the dataset of a complete upload, or return the existing one if another request added it first.
 
     Raises:
-        NotFound: the upload has been given up meanwhile.
+        NotFound: the upload has expired meanwhile.
     """
     session.add(dataset)
     session.flush()
@@ -109,12 +113,12 @@ def settle(session: Session, upload_id: str, dataset: Dataset) -> Dataset:
 
 
 def remove(session: Session, upload_id: str) -> None:
-    """Give an upload up; the caller removes its file after the commit. Doing so twice is harmless."""
+    """Delete an upload; the caller removes its file after the commit. Idempotent."""
     session.execute(delete(Upload).where(Upload.id == upload_id))
 
 
 def expire(session: Session) -> list[str]:
-    """Give up the uploads to which nothing has been added for too long.
+    """Delete the expired uploads.
 
     Returns:
         Their ids.

@@ -1,4 +1,4 @@
-"""What a holder writes while it has a job: every statement names its fence, none moves the job to another state.
+"""Claims of jobs, and the writes of their holders: each statement is guarded by the fence, none changes the state.
 
 A *holder* is a worker that has claimed a job; once another claim has raised the fence, its writes change nothing.
 """
@@ -28,7 +28,7 @@ _MODELS = TypeAdapter(dict[str, ModelSource])
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim that was granted."""
+    """A granted claim."""
 
     job_id: str
     fence: int
@@ -36,28 +36,28 @@ class Claim:
     stored_spec: Json
     stored_models: Json
     tenant: str
-    """Whose job it is."""
+    """Tenant of the job."""
     traceparent: str | None = None
-    """The trace that what happens to the job belongs to."""
+    """Trace context of the request that created the job."""
 
     @cached_property
     def spec(self) -> JobSpec:
-        """What to train.
+        """The job's spec.
 
         Raises:
-            ValidationError: this worker cannot read it, whatever its version; the attempt fails, and not the claim.
+            ValidationError: this worker cannot read it; the attempt fails, not the claim.
         """
         return JobSpec.model_validate(self.stored_spec)
 
     @cached_property
     def models(self) -> dict[str, ModelSource]:
-        """Where its models are; raises as `spec`."""
+        """Sources of its models by name; raises as `spec`."""
         return _MODELS.validate_python(self.stored_models)
 
 
 @dataclass(frozen=True)
 class Intents:
-    """What the job's owner wants of its holder."""
+    """Pending requests of the user."""
 
     cancel: bool
     pause: bool
@@ -67,16 +67,17 @@ def renew(session: Session, claim: Claim, lease_s: float) -> None:
     """Extend the lease.
 
     Raises:
-        FenceLost: the job is no longer this holder's.
+        FenceLost: another worker claimed the job.
     """
     _write(session, claim, lease_expires_at=now() + lease_s)
 
 
 def update_job(session: Session, claim: Claim, **values: Any) -> None:
-    """Set columns of a held job (`step`, `phase`, `fruitless_attempts`), or just prove that it is still held.
+    """Set columns of a held job (`step`, `phase`, `fruitless_attempts`); without values, only check the fence and lock
+    the row.
 
     Raises:
-        FenceLost: the job is no longer this holder's.
+        FenceLost: another worker claimed the job.
     """
     _write(session, claim, **(values or {"fence": Job.fence}))
 
@@ -85,25 +86,25 @@ def add_event(session: Session, claim: Claim, message: str, *, level: Level = "i
     """Add an event.
 
     Raises:
-        FenceLost: the job is no longer this holder's.
+        FenceLost: another worker claimed the job.
     """
     seq = _write(session, claim, event_seq=Job.event_seq + 1).event_seq
     events.add(session, claim.job_id, seq, claim.fence, message, level=level, type_="message", data=data)
 
 
 def intents(session: Session, job_id: str) -> Intents:
-    """What the job's owner wants now."""
+    """The user's current intents."""
     row = session.execute(select(Job.cancel_requested_at, Job.pause_requested_at).where(Job.id == job_id)).one()
     return Intents(cancel=row.cancel_requested_at is not None, pause=row.pause_requested_at is not None)
 
 
 def update_attempt(session: Session, job_id: str, fence: int, **values: Any) -> None:
-    """Set columns of an attempt's own row (`pgid`, `resumed_from`, `relay_closed`, …), which no later claim writes."""
+    """Set columns of an attempt's row (`pgid`, `resumed_from`, `relay_closed`, …), which no later claim writes."""
     session.execute(update(Attempt).where(Attempt.job_id == job_id, Attempt.fence == fence).values(**values))
 
 
 def end_attempt(session: Session, job_id: str, fence: int, exit_kind: str, *, relay_closed: bool = False) -> None:
-    """Note how an attempt ended, and whether all its reports are relayed."""
+    """Record how an attempt ended, and whether all its reports were relayed."""
     update_attempt(session, job_id, fence, ended_at=now(), exit_kind=exit_kind, relay_closed=relay_closed)
 
 
@@ -111,7 +112,7 @@ def require_claim(row: T | None, claim: Claim) -> T:
     """The row of a guarded statement.
 
     Raises:
-        FenceLost: there is none, so the job is no longer this holder's.
+        FenceLost: the statement matched no row: another worker claimed the job.
     """
     if row is None:
         raise FenceLost(claim.job_id, claim.fence)

@@ -1,4 +1,4 @@
-"""Events: added with a number drawn from the job's row, read in order from a cursor."""
+"""Events of a job: numbered by a counter in the job's row, read in order from a cursor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add(
     type_: EventType = "state",
     data: Json | None = None,
 ) -> None:
-    """Add event number `seq`, which the caller has drawn from the job's row in the same transaction."""
+    """Add event number `seq`, which the caller took from the job's counter in the same transaction."""
     values = {"job_id": job_id, "seq": seq, "fence": fence, "level": level, "message": message, "data": data or {}}
     session.execute(_ADD, {**values, "type": type_})
 

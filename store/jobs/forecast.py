@@ -1,6 +1,6 @@
-"""What a job that is not over can expect: its place in the queue, what it waits for, how long its steps will take.
+"""Forecast of unfinished jobs: place in the queue, reason for waiting, estimated time of the remaining steps.
 
-Whatever the number of jobs asked about, a fixed number of queries answers.
+The number of queries does not depend on the number of jobs.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from uniapl.spec.job import SPEC_VERSION, JobSpec
 from uniapl.spec.stored import RawObject
 
 _JOBS = Job.__table__.c
-"""Of all tenants, who share the workers: only numbers are made of them."""
+"""Columns of all tenants' jobs, which share the workers; only counts leave this module."""
 
 
 @dataclass(frozen=True)
 class JobForecast:
-    """Of one job; see the fields of `uniapl.spec.resources.Job`."""
+    """Forecast of one job; see the fields of `uniapl.spec.resources.Job`."""
 
     queue_position: int | None = None
     queue_reason: str | None = None
@@ -35,12 +35,12 @@ class JobForecast:
 
 @dataclass(frozen=True)
 class _Service:
-    """What jobs wait for."""
+    """Capacity and load of the workers."""
 
     workers: int
     slots: int
     busy: int
-    """Jobs that workers have."""
+    """Active jobs."""
     clock: float
 
 
@@ -48,9 +48,9 @@ def of(session: Session, jobs: Mapping[str, tuple[Job, JobSpec | RawObject]], le
     """The forecast of jobs, by id.
 
     Args:
-        session: a tenant's; speeds are taken from that tenant's jobs alone.
-        jobs: each row with its spec; of one that is not known whole, no twin is looked for.
-        lease_s: the lease in force, which tells live workers from dead ones.
+        session: bound to a tenant; step times are taken from that tenant's jobs only.
+        jobs: each row with its spec; a spec of a newer version is not compared with earlier jobs.
+        lease_s: the configured lease, which determines which workers are alive.
     """
     rows = [row for row, _ in jobs.values() if row.state not in TERMINAL]
     if not rows:
@@ -79,7 +79,7 @@ def _look(session: Session, alive: Sequence[WorkerRow]) -> _Service:
 
 
 def _places(session: Session, rows: Sequence[Job]) -> dict[str, int]:
-    """Places in the queue, in the order in which workers like this release's look for jobs (`jobs.queued`)."""
+    """Places in the queue, in the order in which workers of this release claim jobs (`lifecycle.queued`)."""
     queued = [row for row in rows if row.state == State.QUEUED]
     if not queued:
         return {}
@@ -97,15 +97,15 @@ def _places(session: Session, rows: Sequence[Job]) -> dict[str, int]:
 
 def _reason(row: Job, place: int | None, service: _Service) -> str | None:
     if row.state in DUE and row.spec_version > SPEC_VERSION:
-        return f"its spec has version {row.spec_version}; only workers of a newer release take it"
+        return f"spec version {row.spec_version} requires workers of a newer release"
     if place is None and row.state != State.RETRY_WAIT:
         return None
     if not service.workers and not service.busy:
         return "no worker is connected"
     if place is None:
         return (
-            f"an attempt failed; the next begins in {max(0.0, (row.not_before or 0.0) - service.clock):.0f} s or later"
+            f"the last attempt failed; retrying in at least {max(0.0, (row.not_before or 0.0) - service.clock):.0f} s"
         )
     if place > 1:
-        return f"{place - 1} {'job is' if place == 2 else 'jobs are'} before it"
-    return "every worker is busy" if service.busy >= service.slots else "a worker is about to take it"
+        return f"{place - 1} {'job' if place == 2 else 'jobs'} ahead"
+    return "every worker is busy" if service.busy >= service.slots else "a worker is about to claim it"

@@ -1,7 +1,7 @@
-"""The state machine: every change of a job's state is one guarded UPDATE with its event in the same transaction.
+"""Job state machine: each transition is one guarded UPDATE with its event in the same transaction.
 
-The functions flush but never commit: `unit_of_work` does. Transitions are listed in `store.states`; what a holder
-writes without moving the job is in `store.jobs.claims`.
+The functions flush but never commit; `unit_of_work` does. `store.states` lists the transitions, `store.jobs.claims`
+has the writes that keep a job's state.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, case, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from store import states, tenants
+from store import backoff, states, tenants
 from store.checkpoints import repository as checkpoints
 from store.db import now
 from store.errors import Conflict, FenceLost, NotFound
@@ -25,15 +25,13 @@ from uniapl.run.reports import Level
 from uniapl.spec.job import SPEC_VERSION, JobSpec
 
 FRUITLESS_LIMIT = 3
-"""So many failed attempts in a row without a new checkpoint, and the job fails."""
+"""Failed attempts in a row without a new checkpoint after which a job fails."""
 INFRA_LIMIT = 20
-"""So many failures of the machines, and the job fails."""
+"""Failures of the machines after which a job fails."""
 USER_LIMIT = 2
-"""So many failures that the spec is to blame for (out of memory, diverged), and the job fails."""
+"""Failures caused by the spec (out of memory, diverged) after which a job fails."""
 BLAMELESS = ("disk_full",)
-"""Codes of failures that say nothing about the job: it waits longer each time, and is not called fruitless."""
-MAX_BACKOFF = 32
-"""The wait before a retry doubles up to this many times the first."""
+"""Codes of failures that the job did not cause: the wait before a retry grows, but the attempt is not fruitless."""
 
 
 def create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> Job:
@@ -69,9 +67,10 @@ def get(session: Session, job_id: str) -> Job:
 def claim(
     session: Session, job_id: str, *, owner: str, host: str, boot_id: str, lease_s: float, above: int = 0
 ) -> Claim | None:
-    """Take a queued job; `None` when it is not there to be taken, which is no error.
+    """Claim a queued job; `None` when it is not claimable, which is no error.
 
-    `above` is a fence that has been given out already, whatever a database restored from a backup says.
+    The new fence is greater than `above`, the highest fence on disk: a database restored from a backup may hold a lower
+    one.
     """
     row = _move(
         session,
@@ -95,15 +94,15 @@ def claim(
 
 
 def begin(session: Session, claim: Claim) -> None:
-    """The trainer makes steps now. Saying so twice is harmless."""
+    """Move to RUNNING: the trainer makes steps. Idempotent."""
     _move(session, claim.job_id, states.BEGIN, Job.fence == claim.fence)
 
 
 def succeed(session: Session, claim: Claim) -> None:
-    """The trainer has ended well, and the last step's checkpoint is recorded.
+    """Move to SUCCEEDED: the trainer exited with success, and the last step's checkpoint is recorded.
 
     Raises:
-        FenceLost: the job is no longer this holder's, or there is no such checkpoint (`checkpoints.has_final`).
+        FenceLost: another worker claimed the job, or there is no such checkpoint (`checkpoints.has_final`).
     """
     guards = (Job.fence == claim.fence, checkpoints.final_exists())
     require_claim(_move(session, claim.job_id, states.FINALIZE, *guards), claim)
@@ -111,31 +110,31 @@ def succeed(session: Session, claim: Claim) -> None:
 
 
 def fail(session: Session, job_id: str, fence: int, error: Json) -> None:
-    """The job cannot go on. `error` is a `JobError`.
+    """Move to FAILED. `error` is a `JobError`.
 
     Raises:
         FenceLost: the job has been claimed since.
     """
     message = f"job failed: {error['message']}"
-    told = {"message": message, "level": "error", "data": {"error": error}}
-    _leave(session, job_id, fence, states.FAIL, **told, error=error, finished_at=now())
+    event = {"message": message, "level": "error", "data": {"error": error}}
+    _leave(session, job_id, fence, states.FAIL, **event, error=error, finished_at=now())
 
 
 def cancelled(session: Session, job_id: str, fence: int) -> None:
-    """The trainer's group is dead, as the owner asked.
+    """Move to CANCELLED, after the trainer's process group was killed.
 
     Raises:
-        FenceLost: the job has been claimed since, or nobody asked.
+        FenceLost: the job has been claimed since, or no cancellation was requested.
     """
-    asked = Job.cancel_requested_at.is_not(None)
-    _leave(session, job_id, fence, states.CANCEL_ACTIVE, asked, finished_at=now())
+    requested = Job.cancel_requested_at.is_not(None)
+    _leave(session, job_id, fence, states.CANCEL_ACTIVE, requested, finished_at=now())
 
 
 def preempt(session: Session, claim: Claim, reason: str) -> None:
-    """Give the job back, saying why: paused if its owner asked for that alone, else queued. Spends no retry.
+    """Release the job without spending a retry: to PAUSED if only a pause was requested, otherwise to QUEUED.
 
     Raises:
-        FenceLost: the job is no longer this holder's.
+        FenceLost: another worker claimed the job.
     """
     guards = (Job.fence == claim.fence, *_PAUSE_ALONE)
     if _move(session, claim.job_id, states.PAUSE_ACTIVE, *guards, **_RELEASED) is None:
@@ -144,13 +143,13 @@ def preempt(session: Session, claim: Claim, reason: str) -> None:
 
 
 def retry_or_fail(session: Session, job_id: str, fence: int, error: Json, backoff_s: float) -> State:
-    """An attempt failed for a reason that may pass: wait and try again, unless a budget is spent.
+    """Schedule a retry after a failed attempt, or fail the job once a budget is spent.
 
-    Failures of the machines and of the spec are counted apart; either kind counts as fruitless until a new checkpoint
-    is made.
+    Failures of the machines and of the spec have separate budgets; both count as fruitless until a new checkpoint is
+    saved.
 
     Args:
-        error: a `JobError`; its category says which budget is charged.
+        error: a `JobError`; its category selects the budget.
         backoff_s: wait before the first retry; doubles with each fruitless one.
 
     Returns `RETRY_WAIT` or `FAILED`.
@@ -167,9 +166,9 @@ def retry_or_fail(session: Session, job_id: str, fence: int, error: Json, backof
     fruitless = job.fruitless_attempts + (not blameless)
     final = None
     if spent >= (USER_LIMIT if users else INFRA_LIMIT):
-        final = {**error, "message": f"{error['message']} ({spent} attempts failed so)"}
+        final = {**error, "message": f"{error['message']} ({spent} attempts failed this way)"}
     elif fruitless >= FRUITLESS_LIMIT:
-        what = f"{fruitless} attempts in a row made no new checkpoint; the last one: {error['message']}"
+        what = f"{fruitless} attempts in a row made no new checkpoint; last failure: {error['message']}"
         final = {**error, "code": "no_progress", "message": what}
     if final is not None:
         fail(session, job_id, fence, final)
@@ -179,18 +178,18 @@ def retry_or_fail(session: Session, job_id: str, fence: int, error: Json, backof
         job_id,
         fence,
         states.RETRY,
-        message=f"attempt {job.attempt} failed: {error['message']}; another follows",
+        message=f"attempt {job.attempt} failed: {error['message']}; retrying",
         level="warning",
         data=error,
         fruitless_attempts=fruitless,
-        not_before=now() + backoff_s * min(2 ** ((spent if blameless else fruitless) - 1), MAX_BACKOFF),
+        not_before=now() + backoff.wait_s(backoff_s, spent if blameless else fruitless),
         **{column.key: spent},
     )
     return State.RETRY_WAIT
 
 
 def request_cancel(session: Session, job_id: str) -> Job:
-    """Cancel a waiting job at once, or ask the holder of an active one to.
+    """Cancel a waiting job at once; for an active one, record the intent for its worker.
 
     Raises:
         NotFound: there is no such job.
@@ -207,11 +206,11 @@ def request_cancel(session: Session, job_id: str) -> Job:
 
 
 def request_pause(session: Session, job_id: str) -> Job:
-    """Pause a waiting job at once, or ask the holder of an active one to, with a checkpoint.
+    """Pause a waiting job at once; for an active one, record the intent for its worker, which saves a checkpoint.
 
     Raises:
         NotFound: there is no such job.
-        Conflict: it is over.
+        Conflict: it has ended.
     """
     job = _locked(session, job_id)
     if job.state in TERMINAL:
@@ -224,11 +223,11 @@ def request_pause(session: Session, job_id: str) -> Job:
 
 
 def request_resume(session: Session, job_id: str) -> Job:
-    """Queue a paused job again, or withdraw a pause that has not begun.
+    """Queue a paused job again, or withdraw a pause that has not taken effect.
 
     Raises:
         NotFound: there is no such job.
-        Conflict: it is over.
+        Conflict: it has ended.
     """
     job = _locked(session, job_id)
     if job.state in TERMINAL:
@@ -242,43 +241,43 @@ def request_resume(session: Session, job_id: str) -> Job:
 
 
 def apply_pending_intents(session: Session) -> None:
-    """Cancel and pause the jobs whose holder gave them back, or was lost, before it saw that they should be."""
-    asked = Job.cancel_requested_at.is_not(None) | Job.pause_requested_at.is_not(None)
-    wanted = select(Job.id).where(Job.state.in_(states.DUE), asked)
-    for job_id in session.scalars(wanted.with_for_update(skip_locked=True)).all():
+    """Cancel and pause waiting jobs whose worker released them, or was lost, before it applied the intent."""
+    requested = Job.cancel_requested_at.is_not(None) | Job.pause_requested_at.is_not(None)
+    pending = select(Job.id).where(Job.state.in_(states.DUE), requested)
+    for job_id in session.scalars(pending.with_for_update(skip_locked=True)).all():
         _apply_intents(session, job_id)
 
 
 def expired(session: Session) -> Sequence[Row[str, int]]:
-    """Active jobs whose lease has run out, with the lost holder's fence; locked, so that nobody renews it meanwhile."""
-    silent = select(Job.id, Job.fence).where(Job.state.in_(ACTIVE), Job.lease_expires_at < now())
-    return session.execute(silent.with_for_update(skip_locked=True)).all()
+    """Active jobs whose lease has expired, with their fence; locked against a concurrent renewal."""
+    overdue = select(Job.id, Job.fence).where(Job.state.in_(ACTIVE), Job.lease_expires_at < now())
+    return session.execute(overdue.with_for_update(skip_locked=True)).all()
 
 
 def requeue_due(session: Session) -> None:
-    """Queue the retries whose time has come."""
+    """Queue the retries that are due."""
     due = select(Job.id).where(Job.state == State.RETRY_WAIT, Job.not_before <= now())
-    for job_id in session.scalars(due.with_for_update(skip_locked=True)).all():  # two sweepers would lock crosswise
-        _move(session, job_id, states.REQUEUE, *_unasked(), not_before=None)
+    for job_id in session.scalars(due.with_for_update(skip_locked=True)).all():  # two sweepers could deadlock
+        _move(session, job_id, states.REQUEUE, *_no_intents(), not_before=None)
 
 
 def queued(session: Session) -> Sequence[str]:
-    """Ids of the jobs that wait for a worker like this one, oldest first."""
+    """Ids of the jobs that this worker can claim, oldest first."""
     waiting = select(Job.id).where(Job.state == State.QUEUED, *_claimable())
     return session.scalars(waiting.order_by(Job.created_at)).all()
 
 
-def _unasked() -> tuple[ColumnElement[bool], ...]:
+def _no_intents() -> tuple[ColumnElement[bool], ...]:
     return (Job.cancel_requested_at.is_(None), Job.pause_requested_at.is_(None))
 
 
 def _claimable() -> tuple[ColumnElement[bool], ...]:
-    """What a queued job must satisfy; an older worker leaves specs that it does not know."""
-    return (*_unasked(), Job.spec_version <= SPEC_VERSION)
+    """Conditions on a queued job; an older worker skips specs of newer versions."""
+    return (*_no_intents(), Job.spec_version <= SPEC_VERSION)
 
 
 def _locked(session: Session, job_id: str) -> Job:
-    """A job whose holder cannot give it back until this transaction ends."""
+    """A job, locked until the transaction ends, so that its worker cannot release it meanwhile."""
     job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
     if job is None:
         raise NotFound("job", job_id)
@@ -286,7 +285,7 @@ def _locked(session: Session, job_id: str) -> Job:
 
 
 def _intend(session: Session, job: Job, message: str, **values: Any) -> None:
-    """Set or clear an intent; for an active job with an event, since its transition comes later."""
+    """Set or clear an intent; for an active job with an event, since its transition follows later."""
     seq = session.execute(
         update(Job)
         .where(Job.id == job.id)
@@ -299,9 +298,9 @@ def _intend(session: Session, job: Job, message: str, **values: Any) -> None:
 
 
 def _apply_intents(session: Session, job_id: str) -> None:
-    """Move a job that no worker has to where its owner wants it; cancelling outweighs pausing."""
-    asked = Job.cancel_requested_at.is_not(None)
-    if _move(session, job_id, states.CANCEL_WAITING, asked, finished_at=now(), not_before=None) is None:
+    """Apply the intents on a job that no worker holds; cancelling outweighs pausing."""
+    requested = Job.cancel_requested_at.is_not(None)
+    if _move(session, job_id, states.CANCEL_WAITING, requested, finished_at=now(), not_before=None) is None:
         _move(session, job_id, states.PAUSE_WAITING, *_PAUSE_ALONE, not_before=None)
 
 
@@ -312,7 +311,7 @@ _RELEASED: dict[str, Any] = {"phase": None, "lease_owner": None, "lease_expires_
 def _leave(
     session: Session, job_id: str, fence: int, transition: Transition, *guards: ColumnElement[bool], **values: Any
 ) -> None:
-    """A holder's step out of the active states."""
+    """A transition out of the active states, under the fence."""
     if _move(session, job_id, transition, Job.fence == fence, *guards, **_RELEASED, **values) is None:
         raise FenceLost(job_id, fence)
 
@@ -327,7 +326,7 @@ def _move(
     data: Json | None = None,
     **values: Any,
 ) -> Row[int, int] | None:
-    """The guarded UPDATE of one transition, with its event; `None` when the guard did not hold."""
+    """The guarded UPDATE of one transition, with its event; `None` when a guard failed."""
     row = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.state.in_(transition.sources), *guards)

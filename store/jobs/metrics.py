@@ -1,4 +1,4 @@
-"""Metrics and samples: written under a fence, the newer attempt's value wins."""
+"""Metrics and samples, upserted under a fence: the value of the newer attempt wins."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from store.db import insert
 from store.tables import Base, Metric, Sample
 
 ROWS = 1000
-"""Of one statement: both databases limit its parameters."""
+"""Rows per statement: both databases limit the number of parameters."""
 
 
 def put_metrics(session: Session, job_id: str, fence: int, points: Sequence[tuple[str, int, float]]) -> None:
     """Write (name, step, value) points; writing them again changes nothing.
 
-    What is no finite number is left out: SQLite would refuse it with all that comes beside it, and Postgres call a NaN
-    the greatest of all.
+    Non-finite values are skipped: SQLite rejects the whole statement, and Postgres sorts NaN above all numbers.
     """
     finite = [point for point in points if math.isfinite(point[2])]
     rows = [{"job_id": job_id, "fence": fence, "name": n, "step": s, "value": v} for n, s, v in finite]
@@ -51,8 +50,8 @@ def at_step(session: Session, job_id: str, step: int) -> dict[str, float]:
 def thinned(
     session: Session, job_id: str, *, names: Sequence[str] | None, since_step: int, max_points: int
 ) -> Sequence[Row[str, int, float]]:
-    """At most `max_points` for each name, by step and name: the steps are cut into equal stretches, and each gives the
-    mean of its values at its last step. Columns are `name`, `step`, `value`."""
+    """At most `max_points` per name, by step and name: each of equally long ranges of steps yields the mean of its
+    values at its last step. Columns are `name`, `step`, `value`."""
     wanted = [Metric.job_id == job_id, Metric.step > since_step, *([Metric.name.in_(names)] if names else [])]
     first, last = session.execute(select(func.min(Metric.step), func.max(Metric.step)).where(*wanted)).one()
     if first is None:
@@ -72,8 +71,8 @@ def samples(session: Session, job_id: str, *, step: int | None) -> Sequence[Samp
 
 
 def _upsert(session: Session, table: type[Base], rows: list[dict[str, Any]]) -> None:
-    """One statement for many rows. An `executemany` would be a pipeline, and while one waits for a client that has
-    stopped, Postgres counts no idle time: its locks would stay."""
+    """One statement for many rows. `executemany` would use a pipeline, during which Postgres counts no idle time: the
+    locks of a stopped client would stay."""
     keys = [column.name for column in table.__table__.primary_key]
     columns = table.__table__.columns.keys()
     for start in range(0, len(rows), ROWS):

@@ -1,4 +1,4 @@
-"""How the service is doing, in numbers: what `/metrics` shows and `uniapl admin doctor` judges."""
+"""Service statistics, exported by `/metrics` and checked by `uniapl admin doctor`."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from store.tables import Attempt, Job
 
 @dataclass(frozen=True)
 class ServiceStats:
-    """Counted in the database, so that they hold whatever process has been restarted."""
+    """Counted in the database, so that they survive restarts of any process."""
 
     jobs: Mapping[str, int]
-    """By state; every state is there, and those of a newer release that jobs are in."""
+    """Number of jobs by state: every known state, and unknown ones of a newer release that occur."""
     queue_age_s: float
-    """How long the oldest queued job has existed; 0 when none waits."""
+    """Age of the oldest queued job; 0 without one."""
     expired_leases: int
-    """Active jobs whose holder has been silent for longer than its lease."""
+    """Active jobs whose lease has expired."""
     oldest_lease_s: float
-    """Seconds since the most overdue lease ran out; 0 when none has."""
+    """Seconds since the first expired lease expired; 0 without one."""
     attempts: Mapping[str, int]
-    """Attempts that have ended, by how: `done`, `preempted`, `worker_lost`, `trainer_killed`, …"""
+    """Ended attempts by exit kind: `done`, `preempted`, `worker_lost`, `trainer_killed`, …"""
     fences: int
-    """Claims that were granted."""
+    """Granted claims."""
     steps: int
     """Policy updates of all jobs."""
 
 
 def read(session: Session) -> ServiceStats:
-    """Look."""
+    """Query the statistics."""
     counted = {str(state): n for state, n in session.execute(select(Job.state, func.count()).group_by(Job.state))}
     overdue = select(func.count(), func.min(Job.lease_expires_at)).where(
         Job.state.in_(ACTIVE), Job.lease_expires_at < now()
@@ -57,9 +57,9 @@ def read(session: Session) -> ServiceStats:
 
 _JOBS = Job.__table__
 _OPEN = select(func.count()).where(_JOBS.c.tenant == bindparam("tenant"), _JOBS.c.state.not_in(TERMINAL))
-"""Written once, and of the table rather than its class: every POST asks it."""
+"""Built once, from the table rather than its class: every POST runs it."""
 
 
 def open_jobs(session: Session) -> int:
-    """How many jobs of the session's tenant are not over."""
+    """Number of unfinished jobs of the session's tenant."""
     return session.scalar(_OPEN, {"tenant": tenants.of(session)}) or 0

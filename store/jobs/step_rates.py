@@ -1,4 +1,4 @@
-"""How fast steps were made: from the metrics of the job itself, or of earlier ones like it."""
+"""Measured step times, from the metrics of a job itself or of earlier similar jobs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from store.tables import Attempt, Job, Metric
 from uniapl.spec.job import SPEC_VERSION, JobSpec
 
 JOBS = 20
-"""For each student so many of the newest jobs are looked at."""
+"""Newest jobs per student that are considered."""
 RECENT = 20
-"""Of a job's own steps so many of the last count."""
+"""Latest steps of a job that are considered."""
 STEP_TIME, TOKENS, LENGTH = "step_time", "num_tokens", "completions/mean_length"
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Measured."""
+    """A measured rate."""
 
     steps: int
-    """Steps that were measured."""
+    """Number of measured steps."""
     token_s: float
     """Seconds of a step per token of its sequences."""
     completion_tokens: float | None
@@ -35,7 +35,7 @@ class Rate:
 
 
 def rate(session: Session, spec: JobSpec, hosts: Sequence[str]) -> Rate | None:
-    """The rate of earlier jobs of the same student with the same kind of step on these hosts; `None` without any."""
+    """The rate of earlier jobs with the same student and kind of step on these hosts; `None` without any."""
     like = [job_id for job_id, other in _made(session, {spec.student}) if _kind(other) == _kind(spec)]
     made = _sums(session, like, hosts)
     (steps, seconds), (_, tokens), (sampled, length) = (
@@ -47,7 +47,7 @@ def rate(session: Session, spec: JobSpec, hosts: Sequence[str]) -> Rate | None:
 
 
 def own(session: Session, job_ids: Collection[str]) -> dict[str, float]:
-    """Seconds of a step by job: the median of its last steps; jobs that have made none are left out."""
+    """Seconds per step by job: the median of its latest steps; jobs without a step are omitted."""
     points: dict[str, list[float]] = defaultdict(list)
     query = select(Metric.job_id, Metric.value).join(Job, Job.id == Metric.job_id)
     recent = query.where(Metric.job_id.in_(job_ids), Metric.name == STEP_TIME, Metric.step > Job.step - RECENT)
@@ -57,7 +57,7 @@ def own(session: Session, job_ids: Collection[str]) -> dict[str, float]:
 
 
 def of_twins(session: Session, specs: Mapping[str, JobSpec], hosts: Sequence[str]) -> dict[str, float]:
-    """Seconds of a step by job, of jobs that have made none: the mean of earlier ones whose steps do the same work."""
+    """Seconds per step of jobs that have made none: the mean of earlier jobs whose steps do the same work."""
     works = {job_id: _work(spec) for job_id, spec in specs.items()}
     twins = {
         job_id: work
@@ -71,7 +71,7 @@ def of_twins(session: Session, specs: Mapping[str, JobSpec], hosts: Sequence[str
 
 
 def _made(session: Session, students: Collection[str]) -> Iterable[tuple[str, JobSpec]]:
-    """The newest jobs of these students that have made steps, and whose specs can be read."""
+    """The newest jobs of these students that have made steps and have a readable spec."""
     query = select(Job.id, cast(Job.spec, Text)).where(
         Job.step > 0, Job.spec_version == SPEC_VERSION, Job.spec["student"].as_string().in_(students)
     )
@@ -84,12 +84,12 @@ def _made(session: Session, students: Collection[str]) -> Iterable[tuple[str, Jo
 
 @lru_cache(maxsize=1024)
 def _read(spec: str) -> JobSpec:
-    """Who polls a job asks about the same earlier ones again and again."""
+    """Cached: clients that poll a job request the same earlier ones repeatedly."""
     return JobSpec.model_validate_json(spec)
 
 
 def _sums(session: Session, job_ids: Collection[str], hosts: Sequence[str]) -> Sequence[Row[str, str, int, float]]:
-    """Of each job and metric, the points that were made on these hosts."""
+    """Count and sum of the points measured on these hosts, per job and metric."""
     columns = (Metric.job_id, Metric.name, func.count().label("points"), func.sum(Metric.value).label("total"))
     query = select(*columns).join(Attempt, (Attempt.job_id == Metric.job_id) & (Attempt.fence == Metric.fence))
     wanted = (Metric.job_id.in_(job_ids), Attempt.host.in_(hosts), Metric.name.in_((STEP_TIME, TOKENS, LENGTH)))
@@ -102,14 +102,15 @@ def _added(rows: Iterable[Row[str, str, int, float]]) -> tuple[int, float]:
 
 
 def _kind(spec: JobSpec) -> tuple[str | None, bool, str | None, bool, bool]:
-    """Steps of one kind do the same per token: sampling where, adapters or not, a judge where, a reference or not."""
+    """Kind of step; steps of one kind do the same work per token: sampler, adapters, discriminator, reference
+    policy."""
     sampler = spec.rollout.backend.type if spec.uses_rollouts else None
     judge = spec.discriminator.type if spec.uses_discriminator else None
     return sampler, spec.lora is None, judge, spec.loads_discriminator, spec.grpo.kl_coef > 0
 
 
 def _work(spec: JobSpec) -> str:
-    """What decides how much one step computes, as text to be compared."""
+    """The parts of a spec that determine the work of one step, as text for comparison."""
     parts = {"student", "dataset_mix", "rollout", "discriminator", "lora", "data", "resources"}
     sizes = {"grpo": {"group_size"}, "schedule": {"prompts_per_step"}}
     same = spec.model_dump_json(include={**dict.fromkeys(parts, True), **sizes})

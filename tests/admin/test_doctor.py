@@ -18,9 +18,14 @@ from store.db import make_engine, unit_of_work
 from store.migrate import alembic_config
 from store.settings import Settings
 from store.tables import Dataset, Job
-from tests.store.jobs.test_lifecycle import claimed, make_job
+from tests.store.jobs.factories import claimed, make_job
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.full)])
+def database(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ def test_jobs_without_a_living_holder_are_found(settings: Settings, engine: Engi
     with unit_of_work(engine) as session:
         session.execute(update(Job).where(Job.id == claim.job_id).values(lease_expires_at=Job.lease_expires_at - 100))
     (what,) = found(settings)
-    assert "1 active jobs have no living holder" in what
+    assert "1 active jobs have no live worker" in what
 
 
 def test_a_queue_that_nobody_serves_is_found(settings: Settings, engine: Engine) -> None:
@@ -50,7 +55,7 @@ def test_a_queue_that_nobody_serves_is_found(settings: Settings, engine: Engine)
     with unit_of_work(engine) as session:
         session.execute(update(Job).where(Job.id == job_id).values(created_at=Job.created_at - 100))
     (what,) = found(settings)
-    assert "nothing runs" in what
+    assert "no job is running" in what
 
 
 def test_a_gpu_that_torch_cannot_use_is_found(
@@ -88,7 +93,7 @@ def test_missing_artifacts_are_found(settings: Settings, engine: Engine) -> None
         session.add(Dataset(id="ds_1", tenant="default", name="lost", sha256="x", **numbers))
     whats = found(settings)
     assert len(whats) == 2
-    assert "is not whole" in whats[0]
+    assert "is incomplete" in whats[0]
     assert "dataset ds_1 (lost) has no file" in whats[1]
 
 
@@ -98,7 +103,7 @@ def test_migrations_behind_are_found(settings: Settings) -> None:
         (what,) = found(settings)
     finally:
         stamp(settings, "head")  # other tests use the same database
-    assert what == "the database lacks migrations of this code"
+    assert what == "migrations of this code are missing in the database"
 
 
 def stamp(settings: Settings, revision: str) -> None:
@@ -111,9 +116,9 @@ def stamp(settings: Settings, revision: str) -> None:
 
 def test_servers_that_do_not_answer_are_found(settings: Settings) -> None:
     away = settings.model_copy(update={"database_url": "postgresql+psycopg://u@127.0.0.1:1/x"})
-    assert "the database does not answer" in found(Settings(**away.model_dump()))[0]
+    assert "the database is unreachable" in found(Settings(**away.model_dump()))[0]
     away = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
-    assert "the broker does not answer" in found(Settings(**away.model_dump()))[0]
+    assert "the broker is unreachable" in found(Settings(**away.model_dump()))[0]
 
 
 def test_the_command_prints_findings_with_remedies_and_says_so_by_its_status(tmp_path: Path) -> None:
@@ -123,6 +128,6 @@ def test_the_command_prints_findings_with_remedies_and_says_so_by_its_status(tmp
         [uniapl, "admin", "doctor"], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
     )
     assert done.returncode == 1, done.stderr
-    assert "cannot be written" in done.stdout
-    assert "mend UNIAPL_DATA_DIR" in done.stdout
+    assert "is not writable" in done.stdout
+    assert "correct UNIAPL_DATA_DIR" in done.stdout
     assert "uniapl admin db upgrade" in done.stdout

@@ -26,6 +26,12 @@ ROW: dict[str, Any] = {
 TEACHER = "https://teacher.test/v1"
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.full)])
+def database(request: pytest.FixtureRequest) -> str:
+    """The API runs on both kinds; the queries that differ are tested in `tests/store`."""
+    return str(request.param)
+
+
 @pytest.fixture
 def client(database_url: str, tmp_path: Path) -> Iterator[TestClient]:
     models = tmp_path / "models.json"

@@ -1,4 +1,4 @@
-"""What a comparison of two sides refuses to tell."""
+"""Comparability checks and run order of benchmarks."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from benchmarks.fresh import TOLERANCE, alternate, require_agreement
 pytestmark = pytest.mark.unit
 
 
-def test_gradients_that_agree_in_every_step_are_told_by_how_much_they_differ() -> None:
+def test_the_difference_of_gradients_within_the_tolerance_is_returned() -> None:
     norms = {"TRL": [2.0, 3.0], "ours": [2.0, 3.0 * (1 + TOLERANCE / 2)]}
     assert require_agreement(norms, "a case") == pytest.approx(TOLERANCE / 2, rel=1e-6)
 
 
 @pytest.mark.parametrize("later", [3.0 * (1 + 2 * TOLERANCE), 3.0 * (1 - 2 * TOLERANCE), math.nan, math.inf])
-def test_no_speed_is_told_where_a_later_step_differs(later: float) -> None:
-    with pytest.raises(SystemExit, match="a case: the gradients disagree, so no speed is told"):
+def test_a_difference_in_a_later_step_ends_the_comparison(later: float) -> None:
+    with pytest.raises(SystemExit, match="a case: the gradient norms differ, so the speeds are not comparable"):
         require_agreement({"TRL": [2.0, 3.0], "TRL again": [2.0, 3.0], "ours": [2.0, later]}, "a case")
 
 
-def test_no_speed_is_told_where_a_side_made_fewer_steps() -> None:
+def test_fewer_steps_of_one_side_are_an_error() -> None:
     with pytest.raises(ValueError, match="shorter"):
         require_agreement({"TRL": [2.0, 3.0], "ours": [2.0]}, "a case")
 

@@ -86,7 +86,7 @@ def test_jobs_and_a_job_come_as_text_and_as_json() -> None:
     ("command", "states", "text"),
     [
         ("cancel", "cancelled", "job_1 cancelled"),
-        ("cancel", "running", "job_1 is being cancelled"),
+        ("cancel", "running", "job_1 cancelling"),
         ("pause", "paused", "job_1 paused"),
         ("resume", "queued", "job_1 queued"),
     ],
@@ -159,7 +159,7 @@ def test_a_spec_is_validated_and_estimated(spec: str) -> None:
     problems = [{"param": param, "code": "invalid_spec", "message": "bad", "hint": hint} for param, hint in WRONG]
     with serving(in_turn(Answer(validation(*problems, warnings=["tight"])))) as server:
         shown = uniapl(server.url, "validate", spec)
-        assert (shown.returncode, shown.stdout) == (1, "alpha: bad\n  less\nspec: bad\nwarning: tight\nnot valid\n")
+        assert (shown.returncode, shown.stdout) == (1, "alpha: bad\n  less\nspec: bad\nwarning: tight\ninvalid\n")
         assert json.loads(uniapl(server.url, "validate", spec, "--json").stdout)["valid"] is False
     with serving(in_turn(Answer(estimate()))) as server:
         lines = [line.split() for line in uniapl(server.url, "estimate", spec).stdout.splitlines()]
@@ -169,11 +169,11 @@ def test_a_spec_is_validated_and_estimated(spec: str) -> None:
     assert ["weights", "1.00", "2.00", "3.00"] in lines
     assert ["rollout", "server", "1.00", "2.00", "3.00"] in lines
     assert ["total", "1.00", "2.00", "3.00"] in lines
-    assert " ".join(lines[-1]) == "2.5 s a step, 0:00:10 for all; measured"
+    assert " ".join(lines[-1]) == "2.5 s per step, 0:00:10 in total; measured"
     rough = {**estimate(), "time": {"step_s": 2.5, "total_s": 10.0, "basis": "rough: by cores", "rough": True}}
     with serving(in_turn(Answer(rough))) as server:
         shown = uniapl(server.url, "estimate", spec).stdout
-        assert shown.endswith("about 2.5 s a step, 0:00:10 for all; rough: by cores\n")
+        assert shown.endswith("about 2.5 s per step, 0:00:10 in total; rough: by cores\n")
     unknown = {**estimate(), "memory": None, "time": {"step_s": None, "total_s": None, "basis": "unknown: no worker"}}
     with serving(in_turn(Answer(unknown))) as server:
         assert uniapl(server.url, "estimate", spec).stdout.endswith("time: unknown: no worker\n")
@@ -211,7 +211,7 @@ def test_metrics_are_printed_told_and_drawn() -> None:
 def test_what_is_not_a_number_is_not_drawn() -> None:
     from uniapl_client.cli.plot import draw
 
-    assert draw("loss", [(1, float("nan"))], 80) == "loss: nothing finite to draw"
+    assert draw("loss", [(1, float("nan"))], 80) == "loss: no finite values"
     assert draw("loss", [(1, 1.0), (2, float("inf")), (3, 1.0)], 80).startswith("loss  (last 1)")
 
 
@@ -224,7 +224,7 @@ def test_download_takes_a_job_or_a_checkpoint(tmp_path: Path) -> None:
     with serving(script) as server:
         for name in ("job_1", "ckpt_1"):
             shown = uniapl(server.url, "download", name, str(tmp_path / name))
-            assert shown.stdout == f"ckpt_1 is in {tmp_path / name}\n"
+            assert shown.stdout == f"ckpt_1 downloaded to {tmp_path / name}\n"
             assert (tmp_path / name / "model.safetensors").read_bytes() == CONTENT
         told = uniapl(server.url, "download", "job_1", str(tmp_path / "job_1"), "--json")
         assert json.loads(told.stdout)["id"] == "ckpt_1"
@@ -233,7 +233,7 @@ def test_download_takes_a_job_or_a_checkpoint(tmp_path: Path) -> None:
 DATASET = {"id": "ds_9", "name": "rows", "rows": 1, "references": 0, "rewards": 0, "created_at": 1.0, "bytes": 3}
 
 
-UNREAD = "rows: source is not read (in 1 of 1 rows)"
+UNREAD = "rows: field source is ignored (in 1 of 1 rows)"
 
 
 def test_datasets_are_uploaded_listed_and_looked_into(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_datasets_are_uploaded_listed_and_looked_into(tmp_path: Path) -> None:
         assert "hello" in uniapl(server.url, "datasets", "preview", "ds_9", "--rows", "1").stdout
         assert json.loads(uniapl(server.url, "datasets", "preview", "ds_9", "--json").stdout)["data"][0]["messages"]
         assert "greeting" in uniapl(server.url, "datasets", "statistics", "ds_9").stdout
-        assert uniapl(server.url, "datasets", "delete", "ds_9").stdout == "ds_9 is deleted\n"
+        assert uniapl(server.url, "datasets", "delete", "ds_9").stdout == "ds_9 deleted\n"
         assert server.seen[-1].method == "DELETE"
 
 
@@ -280,9 +280,9 @@ def test_a_secret_is_read_from_standard_input_and_never_shown() -> None:
         command = [*UNIAPL, "--url", server.url, "secrets", "set", "big"]
         stored = subprocess.run(command, input="s3cr3t-value\n", capture_output=True, text=True, check=True)
         assert json.loads(bodies[0]) == {"value": "s3cr3t-value"}
-        assert stored.stdout == "big is stored; name it in a spec as teacher.api_key_secret\n"
+        assert stored.stdout == "big stored; use it in a spec as teacher.api_key_secret\n"
         assert uniapl(server.url, "secrets", "list").stdout == "big\n"
-        assert uniapl(server.url, "secrets", "delete", "big").stdout == "big is deleted\n"
+        assert uniapl(server.url, "secrets", "delete", "big").stdout == "big deleted\n"
 
 
 def test_a_file_that_a_spec_names_is_sent_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -367,5 +367,5 @@ def test_an_interrupted_watch_says_that_the_job_goes_on(spec: str) -> None:
         _, told = process.communicate(timeout=30)
     assert (process.returncode, told) == (
         130,
-        "the job goes on; to see it: uniapl show job_1; to stop it: uniapl cancel job_1\n",
+        "the job continues; to show it: uniapl show job_1; to cancel it: uniapl cancel job_1\n",
     )

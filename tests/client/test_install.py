@@ -63,6 +63,7 @@ def outside(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.faults_short
 def test_the_documented_command_installs_the_client_in_a_fresh_environment(
     checkout: Path, fresh: Path, outside: Path
 ) -> None:

@@ -127,7 +127,7 @@ def test_a_service_that_is_not_there_is_soon_given_up_and_named(ask: Ask) -> Non
 
 
 def test_an_address_that_is_none_is_named(ask: Ask) -> None:
-    with pytest.raises(APIConnectionError, match="not the address of a service"):
+    with pytest.raises(APIConnectionError, match="is not a valid address"):
         ask("localhost:8000", lambda client: client.models())
 
 

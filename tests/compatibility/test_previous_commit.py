@@ -186,6 +186,7 @@ class Service:
         self._service.stop(grace_s=0)
 
 
+@pytest.mark.full
 def test_old_jobs_run_to_their_end_with_the_old_secret(tmp_path: Path) -> None:
     data = restored(FIXTURES, tmp_path)
     with Teacher() as teacher, Service(data, UNIAPL_TEACHER_URLS=json.dumps([teacher.url])) as client:

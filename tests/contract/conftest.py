@@ -23,7 +23,7 @@ from store.settings import Settings
 from tests.api.conftest import ROW
 from tests.api.server import Server
 from tests.conftest import fresh_postgres
-from tests.store.jobs.test_lifecycle import claimed
+from tests.store.jobs.factories import claimed
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tests.deploy.conftest import Config
 from tests.deploy.stack import DATABASE, Stack
 from tests.e2e.conftest import CHANCE, IMPATIENT, wait_for
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.full
 
 SPEC: dict[str, Any] = {
     "student": "tiny-random-llama",

@@ -12,7 +12,7 @@ from store.settings import Settings
 from tests.conftest import ROOT
 from tests.deploy.conftest import COMPOSE_FILES, PROFILES, Config, dockerfile, make_targets
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 OURS = {"migrate": "api.Dockerfile", "api": "api.Dockerfile", "worker": "worker.Dockerfile"}
 SETTINGS = {f"UNIAPL_{name.upper()}" for name in Settings.model_fields}

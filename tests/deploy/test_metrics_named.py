@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.deploy.conftest import tool, written
 from worker import metrics as of_worker
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.unit
 
 ALERTS = ROOT / "docker/prometheus/alerts.yml"
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"]}
@@ -114,6 +114,7 @@ def test_worker_metrics_count_what_a_trainer_reports() -> None:
     assert value("uniapl_worker_reward") == -1.0
 
 
+@pytest.mark.integration
 def test_promtool_accepts_rules_and_configuration(tmp_path: Path) -> None:
     promtool = tool("promtool", "alerts and scrape configuration, by promtool (Debian: prometheus)")
     token = written(tmp_path / "token", "x")

@@ -25,7 +25,7 @@ IMPATIENT = {
 CHANCE = ROOT / "examples" / "data" / "chance.jsonl"
 
 
-@pytest.fixture(scope="module", params=["embedded", "production"])
+@pytest.fixture(scope="module", params=["embedded", pytest.param("production", marks=pytest.mark.full)])
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]:
     """SQLite and the message folder; then Postgres and Redis."""
     environment = dict(IMPATIENT)

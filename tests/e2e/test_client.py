@@ -57,6 +57,7 @@ def test_create_and_wait_tells_what_happens(client: Client, spec: dict[str, Any]
     assert told == [event.id for event in client.jobs.list_events(job.id)]
 
 
+@pytest.mark.full
 def test_a_request_that_outlives_the_api_makes_one_job(
     service: EmbeddedService, client: Client, spec: dict[str, Any]
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_request_that_outlives_the_api_makes_one_job(
     client.jobs.wait(made[0])
 
 
+@pytest.mark.full
 def test_the_command_line_follows_draws_and_downloads(
     service: EmbeddedService, client: Client, spec: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -58,7 +58,9 @@ def busy(url: str, folder: Path) -> None:
     assert len(trainers(folder)) == 1
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "end", [signal.SIGINT, *(pytest.param(s, marks=pytest.mark.full) for s in (signal.SIGTERM, signal.SIGKILL))]
+)
 def test_no_process_is_left_behind(serve: subprocess.Popen[str], tmp_path: Path, end: signal.Signals) -> None:
     busy(address(serve), tmp_path)
     children = family(serve)

@@ -20,9 +20,8 @@ from tests.e2e.conftest import trainers, wait_for
 pytestmark = pytest.mark.integration
 
 LONG = {"steps": 500, "prompts_per_step": 2, "checkpoint_every": 3}
-SLOW = pytest.mark.parametrize(
-    "service", ["production", pytest.param("embedded", marks=pytest.mark.faults)], indirect=True, scope="module"
-)
+KINDS = [pytest.param("production", marks=pytest.mark.full), pytest.param("embedded", marks=pytest.mark.faults)]
+SLOW = pytest.mark.parametrize("service", KINDS, indirect=True, scope="module")
 """A minute on each kind: on the second by `make faults`."""
 
 
@@ -57,6 +56,7 @@ def test_a_job_from_upload_to_a_model_that_answers(client: Client, spec: dict[st
     assert json.loads((folder / "spec.json").read_text()) == done.spec.model_dump(mode="json")
 
 
+@pytest.mark.full
 def test_a_worker_killed_in_the_middle_loses_nothing_but_time(
     service: EmbeddedService, client: Client, spec: dict[str, Any]
 ) -> None:

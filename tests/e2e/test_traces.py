@@ -21,7 +21,7 @@ from uniapl_client import Client
 from embedded.service import EmbeddedService
 from tests.e2e.conftest import CHANCE, IMPATIENT, wait_for
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.full
 CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 

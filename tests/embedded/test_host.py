@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 def test_without_keys_it_does_not_listen_beyond_loopback(tmp_path: Path, host: str) -> None:
     data = tmp_path / "data"
     service = EmbeddedService(data, host=host, port=8000, environment={"UNIAPL_AUTH": "false"})
-    with pytest.raises(RuntimeError, match=rf"does not listen at {host}.* take away UNIAPL_AUTH=false, or listen at"):
+    with pytest.raises(RuntimeError, match=rf"listening on {host}.* remove UNIAPL_AUTH=false, or listen on"):
         service.start()
     assert not data.exists()
 
@@ -32,7 +32,7 @@ def test_the_command_says_so_and_ends(tmp_path: Path, off: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.startswith("error: without API keys the service does not listen at 0.0.0.0")
+    assert done.stderr.startswith("error: listening on 0.0.0.0, which other machines can reach, requires API keys")
     assert "Traceback" not in done.stderr
 
 
@@ -40,7 +40,7 @@ def test_an_address_that_is_not_ours_is_told(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "embedded", "--data-dir", str(tmp_path / "data"), "--host", "192.0.2.7"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert done.stderr.startswith("error: cannot listen at 192.0.2.7")
+    assert done.stderr.startswith("error: cannot listen on 192.0.2.7")
 
 
 def test_which_hosts_are_loopback() -> None:

@@ -405,6 +405,7 @@ def resumed(killed: tuple[Path, bytes]) -> Path:
     return out
 
 
+@pytest.mark.full
 def test_a_killed_experiment_resumes(killed: tuple[Path, bytes], resumed: Path) -> None:
     assert (resumed / "first" / "seed-0" / "reports.jsonl").read_bytes() == killed[1]  # not trained again
     events = [r.message for r in read_reports(resumed / "second" / "seed-0") if isinstance(r, EventReport)]
@@ -426,6 +427,7 @@ def test_a_killed_experiment_resumes(killed: tuple[Path, bytes], resumed: Path) 
     assert len({run["fingerprint"] for run in numbers["runs"]}) == 2
 
 
+@pytest.mark.full
 def test_checkpoints_of_finished_runs_are_deleted(resumed: Path) -> None:
     assert not list(resumed.rglob("checkpoints"))
 
@@ -436,6 +438,7 @@ def launched(out: Path, *runs: Run, keep: bool = False) -> tuple[list[RunResult 
     return list(launcher.launch(runs)), said
 
 
+@pytest.mark.full
 def test_a_changed_spec_is_run_anew_and_an_equal_one_is_not(resumed: Path) -> None:
     path = resumed / "first" / "seed-0"
     (same,), said = launched(resumed, Run("first", imitation()))

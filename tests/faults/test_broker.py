@@ -276,6 +276,7 @@ def test_strange_files_in_the_message_folder_are_left_alone(cluster: Cluster) ->
         path.unlink(missing_ok=True)
 
 
+@pytest.mark.faults_short
 def test_a_broker_link_that_is_cut_again_and_again_is_made_again(cluster: Cluster) -> None:
     with_redis(cluster)
     assert cluster.broker_proxy is not None

@@ -118,6 +118,7 @@ def test_an_attempt_that_begins_while_the_database_is_away_is_not_lost(
     assert (job.state, job.attempt, job.infra_failures) == ("succeeded", 1, 0)
 
 
+@pytest.mark.faults_short
 def test_connections_that_are_cut_again_and_again_cost_nothing(cluster: Cluster) -> None:
     needs_postgres(cluster)
     assert cluster.database_proxy is not None
@@ -148,7 +149,7 @@ def test_a_post_whose_commit_is_not_answered_makes_one_job(cluster: Cluster) -> 
     [
         ("job is starting", 2),  # the claim: nobody knows that it was granted, until the lease has run out
         ("job is running", 1),  # the relay
-        ("checkpoint after step 5", 1),
+        ("checkpoint saved at step 5", 1),
         ("job is succeeded", 1),  # the settlement
     ],
 )

@@ -74,7 +74,7 @@ def test_whenever_it_is_cancelled_the_trainer_is_dead_before_the_row_says_so(clu
 def test_a_job_that_is_cancelled_while_it_saves_keeps_its_last_checkpoint(cluster: Cluster, offset: float) -> None:
     job_id = cluster.submit(steps=60, checkpoint_every=3, name="slow-save")
     cluster.until(job_id, "running", step=3)
-    wait_for(lambda: "checkpoint after step 3" in cluster.messages(job_id), timeout_s=30)
+    wait_for(lambda: "checkpoint saved at step 3" in cluster.messages(job_id), timeout_s=30)
     wait_for(lambda: cluster.job(job_id).phase == "saving", timeout_s=30)
     time.sleep(offset)
     assert cancel(cluster, job_id) < CANCEL_S
@@ -198,6 +198,7 @@ def test_a_paused_job_leaves_its_slot_to_another_and_goes_on_later(cluster: Clus
     assert cluster.lost_steps(job_id) == 0
 
 
+@pytest.mark.faults_short
 @pytest.mark.parametrize("when", ["queued", "starting", "saving"])
 def test_a_job_is_paused_whatever_it_does(cluster: Cluster, when: str) -> None:
     blocker = cluster.submit(steps=600) if when == "queued" else None

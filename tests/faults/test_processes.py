@@ -28,6 +28,7 @@ def test_a_trainer_killed_in_a_step_costs_at_most_one_interval(cluster: Cluster,
     assert found.max_lost_steps <= 5
 
 
+@pytest.mark.faults_short
 def test_a_killed_worker_takes_its_trainer_along_and_another_goes_on(cluster: Cluster) -> None:
     job_id = cluster.submit(steps=60)
     cluster.until(job_id, "running", step=6)
@@ -55,6 +56,7 @@ def test_grandchildren_of_a_killed_worker_are_buried_by_the_next_claimant(cluste
     assert cluster.finish(job_id)[0].state == "succeeded"
 
 
+@pytest.mark.faults_short
 def test_a_worker_that_was_frozen_past_its_lease_can_write_nothing(cluster: Cluster) -> None:
     job_id = cluster.submit(steps=150)
     cluster.until(job_id, "running", step=6)
@@ -100,7 +102,7 @@ def test_a_hung_trainer_is_found_out_with_its_stacks_in_the_log(cluster: Cluster
     job_id = cluster.submit(name="hang@8")
     wait_for(lambda: cluster.job(job_id).infra_failures == 1, timeout_s=30)
     message = next(m for m in cluster.messages(job_id) if "no progress" in m)
-    assert "while it was training" in message
+    assert "while training" in message
     log = cluster.data_dir / "jobs" / job_id / "fence-1" / "trainer.log"
     assert "_misbehave" in log.read_text()
     (job,) = cluster.finish(job_id)  # it hangs at the same step every time
@@ -120,6 +122,7 @@ def test_a_frozen_trainer_is_found_out_too(cluster: Cluster) -> None:
     assert (job.state, job.attempt, job.infra_failures) == ("succeeded", 2, 1)
 
 
+@pytest.mark.faults_short
 def test_three_sweepers_reap_a_lost_job_once(cluster: Cluster) -> None:
     job_id = cluster.submit(steps=60)
     cluster.until(job_id, "running", step=6)
@@ -128,7 +131,7 @@ def test_three_sweepers_reap_a_lost_job_once(cluster: Cluster) -> None:
     cluster.kill("worker")
     (job,) = cluster.finish(job_id)
     assert (job.state, job.attempt, job.infra_failures) == ("succeeded", 2, 1)
-    assert sum("fell silent" in message for message in cluster.messages(job_id)) == 1
+    assert sum("stopped renewing" in message for message in cluster.messages(job_id)) == 1
 
 
 def test_a_job_that_makes_no_progress_is_given_up_after_three_attempts(cluster: Cluster) -> None:

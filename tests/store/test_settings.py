@@ -8,7 +8,7 @@ import pytest
 
 from store.settings import Settings
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.unit
 
 
 def settings(**fields: object) -> Settings:

@@ -17,7 +17,7 @@ from uniapl_client import Client
 from embedded.service import EmbeddedService
 from tests.conftest import MODELS, ROOT
 from tests.e2e.conftest import CHANCE, IMPATIENT, wait_for
-from tests.uniapl.discriminators.test_polar import TOKENS, write_model
+from tests.uniapl.discriminators.polar_model import TOKENS, write_model
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.discriminators.embedding import EmbeddingDiscriminator
 from uniapl.discriminators.polar import PolarDiscriminator
@@ -146,7 +146,7 @@ def test_minilm_scores_as_in_process_and_its_engine_may_be_killed(client: Client
     assert (done.step, done.attempt) == (40, 1)
     said = [message for message in told(client, job.id) if "server" in message]
     print(*said, sep="\n")
-    assert any("starting it again (1 of 3)" in message for message in said)
+    assert any("restarting it (1 of 3)" in message for message in said)
     here = EmbeddingDiscriminator(
         ModelSource(path=str(MODELS / "all-minilm-l6-v2")), batch_size=8, device=torch.device("cpu")
     )

@@ -19,7 +19,7 @@ from store.jobs import lifecycle
 from store.settings import Settings
 from store.tables import Attempt
 from tests.e2e.conftest import trainers
-from tests.store.jobs.test_lifecycle import SPEC, claimed, make_job, try_claim
+from tests.store.jobs.factories import SPEC, claimed, make_job, try_claim
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 from worker import attempt as supervisor
@@ -104,7 +104,7 @@ def with_teacher(engine: Engine, **teacher: Any) -> str:
         return lifecycle.create(session, spec, {"tiny": ModelSource(path="/models/tiny")}).id
 
 
-@pytest.mark.parametrize("harm", ["gone", "sealed with another key", "whole"])
+@pytest.mark.parametrize("harm", ["deleted", "encrypted with another key", "whole"])
 def test_a_trainer_starts_with_its_secret_in_its_input_or_not_at_all(
     worker: WorkerProcess, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
@@ -113,7 +113,7 @@ def test_a_trainer_starts_with_its_secret_in_its_input_or_not_at_all(
     monkeypatch.setattr(supervisor, "TRAINER", (sys.executable, "-c", copy))
     key = keyring.load(worker.settings) if harm == "whole" else SecretKey(["x" * 64])
     job_id = with_teacher(engine, api_key_secret="big")
-    if harm != "gone":
+    if harm != "deleted":
         with unit_of_work(engine) as session:
             secrets.put(session, key, "big", "sk-0123456789")
     run_attempt(worker, job_id)

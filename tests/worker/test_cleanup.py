@@ -19,7 +19,7 @@ from store.jobs import lifecycle
 from store.jobs.claims import Claim
 from store.settings import Settings
 from store.tables import Dataset, IdempotentResponse, Job, Upload
-from tests.store.jobs.test_lifecycle import claimed, make_job
+from tests.store.jobs.factories import claimed, make_job
 from uniapl.run import manifest
 from worker import cleanup
 

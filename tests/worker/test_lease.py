@@ -14,7 +14,7 @@ from store.errors import FenceLost
 from store.jobs import claims, lifecycle
 from store.tables import Job
 from tests.e2e.conftest import wait_for
-from tests.store.jobs.test_lifecycle import claimed, make_job
+from tests.store.jobs.factories import claimed, make_job
 from worker.lease import MARGIN, Lease
 
 pytestmark = pytest.mark.integration

@@ -18,8 +18,8 @@ from store.jobs import claims, events, lifecycle
 from store.settings import Settings
 from store.tables import Attempt, Event, Job
 from tests.e2e.conftest import wait_for
-from tests.store.jobs.test_lifecycle import ERROR, SPEC, history, make_job, state
-from tests.store.jobs.test_lifecycle import try_claim as claim_again
+from tests.store.jobs.factories import ERROR, SPEC, history, make_job, state
+from tests.store.jobs.factories import try_claim as claim_again
 from uniapl.spec.job import SPEC_VERSION
 from worker import attempt
 from worker.slots import WorkerProcess
@@ -105,7 +105,7 @@ def test_a_job_that_cannot_be_taken_fails_by_its_own_budget_and_the_next_is_take
     assert sweep_until(worker, lambda: started(engine, healthy)) <= 4  # the budget's, on a machine that stalls
     failures = [message for _, message in history(engine, poisoned) if "failed" in message]
     assert reason in failures[-1], failures
-    assert failures[-1].endswith("; another follows")
+    assert failures[-1].endswith("; retrying")
     with unit_of_work(engine) as session:
         lifecycle.request_cancel(session, healthy)
     sweep_until(worker, lambda: state(engine, poisoned) == "failed")
@@ -157,7 +157,7 @@ def test_a_job_whose_claim_cannot_be_written_is_set_aside(
     sweep_until(worker, lambda: state(engine, healthy) == "cancelled")
     sweep_until(worker, lambda: not worker.active)
     assert state(engine, poisoned) == "queued"
-    assert caplog.text.count("could not be taken") == 1
+    assert caplog.text.count("claiming the job failed") == 1
 
 
 def test_a_spec_of_a_newer_version_is_left_alone(engine: Engine, worker: WorkerProcess) -> None:

@@ -17,7 +17,7 @@ from store.jobs import claims, events, lifecycle, metrics
 from store.jobs.claims import Claim
 from store.settings import Settings
 from store.tables import Attempt, Job
-from tests.store.jobs.test_lifecycle import ERROR, make_job
+from tests.store.jobs.factories import ERROR, make_job
 from uniapl.run import manifest
 from uniapl.run.manifest import SavedCheckpoint
 from uniapl.run.reporter import Reporter
@@ -110,7 +110,7 @@ def test_a_checkpoint_that_was_whole_but_unreported_is_adopted(worker: WorkerPro
     second = claim_again(worker, first.job_id)
     recovery.recover_previous_attempts(worker, second)
     assert saved_steps(worker, first.job_id) == [(4, 1), (2, 1)]
-    assert "checkpoint after step 4 found, and taken over" in told(worker, first.job_id)
+    assert "unreported checkpoint at step 4 recovered" in told(worker, first.job_id)
     with unit_of_work(engine) as session:
         point = recovery.resume_point(worker, second, session)
         assert point is not None
@@ -182,10 +182,10 @@ def test_the_resume_point_is_the_newest_that_is_there_and_the_job_is_told_of_the
         assert point is not None
         assert point.step == 2
         assert session.get_one(Job, first.job_id).step == 2
-    lost = [message for message in told(worker, first.job_id) if "cannot be used" in message]
+    lost = [message for message in told(worker, first.job_id) if "is unusable" in message]
     assert [message.split(":")[0] for message in lost] == [
-        "the checkpoint after step 4 cannot be used",
-        "the checkpoint after step 3 cannot be used",
+        "the checkpoint of step 4 is unusable",
+        "the checkpoint of step 3 is unusable",
     ]
 
 

@@ -14,7 +14,7 @@ from store.errors import FenceLost
 from store.jobs import claims, events, lifecycle, metrics
 from store.jobs.claims import Claim
 from store.tables import Metric
-from tests.store.jobs.test_lifecycle import claimed, make_job
+from tests.store.jobs.factories import claimed, make_job
 from uniapl.errors import SpecError
 from uniapl.run.reporter import Reporter
 from worker.report_relay import Relay
@@ -74,7 +74,7 @@ def test_every_kind_of_report_arrives(engine: Engine, claim: Claim, folder: Path
     assert numbers == [("loss", 1, 0.5)]  # a number that is none is left out by the reporter
     assert samples == ["c"]
     assert saved == [(1, f"jobs/{claim.job_id}/fence-1/checkpoints/step-00000001")]
-    assert told[-2:] == [(4, "warning", "three rows are too long"), (5, "info", "checkpoint after step 1")]  # type: ignore[index]
+    assert told[-2:] == [(4, "warning", "three rows are too long"), (5, "info", "checkpoint saved at step 1")]  # type: ignore[index]
     assert running.error is not None
     assert running.error.param == "alpha"
 

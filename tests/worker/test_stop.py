@@ -20,7 +20,7 @@ from store.settings import Settings
 from store.states import State
 from store.tables import Attempt, Job
 from tests.e2e.conftest import wait_for
-from tests.store.jobs.test_lifecycle import make_job
+from tests.store.jobs.factories import make_job
 from worker import attempt as supervisor
 from worker.attempt import run_attempt
 from worker.slots import WorkerProcess
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.integration
 TRAINER = """
 import json, os, signal, sys, time
 from pathlib import Path
-from uniapl import manifest
+from uniapl.run import manifest
 from uniapl.run.reporter import Reporter
 
 how, folder = sys.argv[1], Path(json.loads(Path(sys.argv[2]).read_text())["run_dir"])
@@ -158,7 +158,7 @@ def test_a_drain_has_a_deadline_and_what_it_costs_is_an_event(start: Callable[[s
     state = State.PAUSED if paused else State.QUEUED
     assert (attempt.job.state, attempt.saved, attempt.charged()) == (state, [2], (0, 0, 0))
     [(message, data)] = attempt.events("steps lost")
-    assert message == "steps lost: 3 (step 5 was finished, the last checkpoint is of step 2)"
+    assert message == "steps lost: 3 (last finished step 5, last checkpoint at step 2)"
     assert data == {"lost_steps": 3, "finished_step": 5, "checkpoint_step": 2}
     assert len(attempt.events(f"killed after {DRAIN_S:g} s")) == (not paused)
     assert attempt.job.step == 2  # where it continues

@@ -11,7 +11,7 @@ from store.db import now, unit_of_work
 from store.jobs import lifecycle
 from store.settings import Settings
 from store.tables import Job
-from tests.store.jobs.test_lifecycle import make_job, try_claim
+from tests.store.jobs.factories import make_job, try_claim
 from worker import sweeper
 from worker.slots import WorkerProcess
 from worker.sweeper import Sweeper

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jinja2 import TemplateError
 
 from uniapl.data.reasoning import THINK, Continuation, Frame, Turns, as_think, continuation, prompt_frame
 from uniapl.errors import DatasetError, ModelError
-from uniapl.model.policy import Policy
 from uniapl.rewards.verify import CLOSING, OPENING
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.importers.rows import IgnoredFields, RowError, read_row
 from uniapl.spec.reward import Reward
 from uniapl.spec.training import DataOptions
+
+if TYPE_CHECKING:  # rows are read without torch
+    from uniapl.model.policy import Policy
 
 TEMPLATE_BUGS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 """Exceptions raised by code in a chat template."""

@@ -1,4 +1,4 @@
-"""How long a step will take where nothing like it has run: rough, from a few rates (docs/estimate.md)."""
+"""The duration of a job: measured on comparable jobs, else roughly computed from a few rates (docs/estimate.md)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from uniapl.spec.job import JobSpec
 UPDATE, SAMPLE = 6, 2
 """Operations per parameter and token: forward and backward; a forward."""
 CORE = (50e9, 10e9)
-"""Operations a second of a processor, for updates and for sampling, which waits for memory. Measured with
-SmolLM2-135M on two cores (docs/benchmarks): 48 to 240 and 8 to 13, of which the slow ends are taken."""
+"""Operations per second of a CPU core, for updates and for sampling, which is limited by memory bandwidth. Measured
+with SmolLM2-135M on two cores (docs/benchmarks): 48e9 to 240e9 and 8e9 to 13e9; the slow ends are used."""
 MOST_CORES = 8
-"""More cores count as this number: sampling does not scale with them. Not measured."""
+"""Cores beyond this number are not counted, since sampling does not scale with them. Not measured."""
 GPU = (60e12, 1.5e12)
-"""The same of a GPU, whichever it is: assumed, not measured."""
+"""The same for any GPU: assumed, not measured."""
 HOUR_S = 3600.0
-"""A job that takes longer is warned of."""
+"""A longer job gets a warning."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ def duration(
     """
     if measured is not None:
         step_s = measured.token_s * step.tokens
-        basis = f"measured on {measured.steps} steps of jobs like it, by tokens"
+        basis = f"measured on {measured.steps} steps of comparable jobs, per token"
         return TimeEstimate(step_s=step_s, total_s=step_s * spec.schedule.steps, basis=basis)
     if not hardware:
         return _unknown("no worker is alive")
     if spec.uses_rollouts and not isinstance(spec.rollout.backend, InProcess):
-        return _unknown("no job like it has run on the workers that are alive, and a server samples")
+        return _unknown("no comparable job has run on the live workers, and a server samples")
     try:
         step_s, basis = rough_step_s(read_student(), step, hardware)
     except ShapeUnknown as unknown:
-        return _unknown(f"no job like it has run on the workers that are alive, and {unknown}")
+        return _unknown(f"no comparable job has run on the live workers, and {unknown}")
     return TimeEstimate(step_s=step_s, total_s=step_s * spec.schedule.steps, basis=basis, rough=True)
 
 
@@ -74,7 +74,7 @@ def slow_warnings(spec: JobSpec, time: TimeEstimate) -> list[str]:
     lower = ["schedule.steps", "schedule.prompts_per_step"]
     lower += ["grpo.group_size", "rollout.max_new_tokens"] if spec.uses_rollouts else []
     hours = f"{time.total_s / HOUR_S:,.1f} hours"
-    return [f"this spec needs about {hours} on the live workers ({time.basis}); to shorten it lower {', '.join(lower)}"]
+    return [f"the job takes about {hours} on the live workers ({time.basis}); to shorten it, lower {', '.join(lower)}"]
 
 
 def _unknown(why: str) -> TimeEstimate:
@@ -82,7 +82,7 @@ def _unknown(why: str) -> TimeEstimate:
 
 
 def rough_step_s(student: ModelShape, step: Step, hardware: Sequence[Hardware]) -> tuple[float, str]:
-    """Seconds of a step on the fastest of some machines, at least one, and what that rests on.
+    """Seconds of a step on the fastest of at least one machine, and the basis of this number.
 
     Sampling is counted as this trainer does it, in its own process; discriminators and rewards are not counted.
 
@@ -103,5 +103,5 @@ def rough_step_s(student: ModelShape, step: Step, hardware: Sequence[Hardware]) 
 
 def _basis(machine: Hardware) -> str:
     if machine.gpus:
-        return "rough: by assumed rates of a GPU, which are not measured; may be wrong by a factor of 5"
-    return f"rough: by rates measured with SmolLM2-135M, for {machine.cpus} cores; may be wrong by a factor of 3"
+        return "rough: assumed rates of a GPU, not measured; accurate to a factor of 5"
+    return f"rough: rates measured with SmolLM2-135M, on {machine.cpus} cores; accurate to a factor of 3"

@@ -23,8 +23,8 @@ from uniapl.spec.teacher import OpenAITeacher
 
 MISFIT_HINT = (
     "lower resources.micro_batch_tokens, rollout.max_new_tokens or rollout.batch_size, train adapters with `lora`, or "
-    "take a smaller student; lower backend.max_model_tokens of a server, or give it a card of its own; "
-    "POST /jobs/estimate shows each part"
+    "choose a smaller student; lower backend.max_model_tokens of a server, or give it a GPU of its own; "
+    "POST /jobs/estimate returns the memory of each part"
 )
 
 
@@ -63,7 +63,7 @@ class JobInputs:
 
 
 def estimate_job(job: JobInputs, hardware: Sequence[Hardware], measured: MeasuredRate | None) -> Estimate:
-    """What a job will need, and whether a worker has it.
+    """The memory and time of a job, and whether a worker has the memory.
 
     Args:
         job: the job; its datasets are read.
@@ -92,7 +92,7 @@ def find_misfit(job: JobInputs, hardware: Sequence[Hardware]) -> MisfitError | N
     """The error for a job that not even the best of some workers, at least one, can hold at its lowest.
 
     Raises:
-        ShapeUnknown: the size of a model is not known.
+        ShapeUnknown: the size of a model is unknown.
     """
     models = job.models()
     entries = job.entries()
@@ -113,10 +113,10 @@ def _memory(
     try:
         models = job.models()
     except ShapeUnknown as unknown:
-        return None, "unknown", f"the size of a model is not known: {unknown}"
+        return None, "unknown", f"the size of a model is unknown: {unknown}"
     if not hardware:
-        found = plan.memory(spec, models, entries, "cpu")
-        return found, "unknown", "no worker is alive to compare with; the memory is that of a machine without GPU"
+        memory = plan.memory(spec, models, entries, "cpu")
+        return memory, "unknown", "no worker is alive; the memory is that of a machine without a GPU"
     by_device = {device: plan.memory(spec, models, entries, device) for device in {device_of(w) for w in hardware}}
     servers = servers_of(spec, job.sources.__getitem__, read_shape)
     placed = [(worker, place(worker, by_device[device_of(worker)].total, servers)) for worker in hardware]
@@ -128,9 +128,9 @@ def _memory(
 
 def _caveats(spec: JobSpec, memory: MemoryEstimate | None) -> list[str]:
     """What the numbers leave out."""
-    caveats = [f"the chat template counts as {TEMPLATE_TOKENS} tokens a prompt"]
+    caveats = [f"the chat template is counted as {TEMPLATE_TOKENS} tokens per prompt"]
     if isinstance(spec.teacher, OpenAITeacher):
-        caveats.append("answers that the teacher has yet to write are not counted")
+        caveats.append("answers that the teacher will write are not included")
     if memory is not None and memory.device == "cpu":
-        caveats += [f"the memory of the {role} server beside the trainer is not counted" for role in spec.servers]
+        caveats += [f"memory of the {role} server beside the trainer is not included" for role in spec.servers]
     return caveats

@@ -1,6 +1,6 @@
-"""The memory of a run, part by part: formulas of our trainer, constants from measurements (docs/estimate.md).
+"""Memory of a training run by parts: formulas of the trainer, constants from measurements (docs/estimate.md).
 
-A run's peak is the largest sum over the moments of a step: sampling, scoring, the update, its end, saving.
+The peak of a run is the largest sum over the phases of a step: sampling, scoring, the update, its end, saving.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from uniapl.spec.training import Lora
 from uniapl.spec.weights import Stage, bounds
 
 Device = Literal["cpu", "gpu"]
-"""Where the models lie."""
+"""Device of the models."""
 FLOAT = 4
-"""Bytes of a number: weights, gradients, moments and norms are float32 everywhere."""
+"""Bytes of a float32: weights, gradients, moments and norms, on every device."""
 PRODUCT: dict[Device, int] = {"cpu": FLOAT, "gpu": 2}
-"""Bytes of a number that matrices read or make: on a GPU they are bfloat16 (`uniapl.model.logprobs.precision`)."""
+"""Bytes of an operand or result of a matrix product: bfloat16 on a GPU (`uniapl.model.logprobs.precision`)."""
 MB = 1_000_000
 RUNTIME: dict[Device, dict[Level, int]] = {
     "cpu": {"low": 350 * MB, "expected": 500 * MB, "high": 800 * MB},
     "gpu": {"low": 300 * MB, "expected": 700 * MB, "high": 1500 * MB},
 }
-"""Before any weights: Python, torch, transformers, peft and a tokenizer; on a GPU the driver's context, kernels and
-workspaces. `low` leaves out what is mapped from files, and could be read again; `high` has room for other builds of
-torch. Measured on CPUs: 442 MB after the imports, of them 330 not from files, and 45 for a tokenizer."""
+"""Memory before any weights: Python, torch, transformers, peft and a tokenizer; on a GPU the driver's context, kernels
+and workspaces. `low` excludes pages mapped from files, which the kernel can drop; `high` allows for other builds of
+torch. Measured on CPUs: 442 MB after the imports, 330 MB of it not from files, and 45 MB for a tokenizer."""
 REWARD_PROCESS: dict[Level, int] = {"low": 170 * MB, "expected": 228 * MB, "high": 300 * MB}
-"""One process that verifies answers. Measured: 228 MB, of them 176 not from files."""
+"""One process that verifies completions. Measured: 228 MB, 176 MB of it not from files."""
 HEAP: dict[Device, dict[Level, float]] = {
     "cpu": {"low": 1.0, "expected": 1.8, "high": 2.5},
     "gpu": {"low": 1.0, "expected": 1.2, "high": 1.6},
 }
-"""Bytes that the heap grows by per byte of activations: freed ones lie scattered between those still needed. Measured
-with glibc: 1.8; with blocks given back at once, the same run took 1.0. Not measured on GPUs."""
+"""Growth of the heap in bytes per byte of activations, above 1 by fragmentation. Measured with glibc: 1.8; with freed
+blocks returned immediately, the same run took 1.0. Not measured on GPUs."""
 ADAPTERS_HEAP: dict[Level, float] = {"low": 0.0, "expected": 0.7, "high": 1.0}
-"""More of the same with LoRA on a CPU, whose small tensors lie between the large ones. Measured."""
+"""Additional growth with LoRA on a CPU, whose small tensors fragment the heap. Measured."""
 
 LOGITS = 2
 """Tensors of logits per chunk: logits and log-softmax, or log-softmax and exponential; `uniapl.model.lm_head`."""
@@ -51,14 +51,14 @@ Parts = dict[str, float]
 
 @dataclass(frozen=True)
 class PackSize:
-    """The pack that takes the most memory; its layout is the usual one of the device."""
+    """The packed batch that takes the most memory, in the default layout of the device."""
 
     tokens: int
     """R · W, padding included."""
     logits: int
-    """Of those that are held at once, the completion tokens' or a chunk's if these are more; `uniapl.model.lm_head`."""
+    """Logits held at once: those of the completion tokens, or of a chunk if that is more; `uniapl.model.lm_head`."""
     is_only_one: bool
-    """Whether the step has no other, so that no gradient lies beside its activations yet."""
+    """Whether the step has one packed batch, so that no gradient exists beside its activations yet."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,15 @@ class _Conditions:
 def peak(
     spec: JobSpec, student: ModelShape, judge: ModelShape | None, step: Step, level: Level, device: Device = "cpu"
 ) -> tuple[Parts, float]:
-    """Bytes of each part at its largest, and of the largest moment, in which not all parts are alive.
+    """Bytes of each part at its own peak, and of the largest phase, in which not all parts exist.
 
     Args:
         spec: the job.
         student: the model that is trained.
         judge: the discriminator's model; `None` where the trainer loads none.
-        step: what a step holds.
-        level: decides the size of the runtime and of the heap; what `step` holds follows it too.
-        device: where the models lie; the memory of a GPU is meant, or that of the machine.
+        step: the workload of a step, of the same level.
+        level: selects the size of the runtime and of the heap.
+        device: device of the models; the result is the memory of the GPU, or of the machine.
     """
     parts: Parts = {}
     total = 0.0
@@ -117,7 +117,7 @@ def _moments(
     yield moments | {"rollouts": _rollouts(spec, student, step)}
     if judge is not None:
         yield moments | {"discriminator": resident["discriminator"] + _judging(spec, judge, step)}
-    if spec.lora:  # adapters are merged into copies when a checkpoint is written, and the heap has not shrunk
+    if spec.lora:  # a checkpoint merges adapters into copies, while the heap has not shrunk
         merged = resident["weights"] + FLOAT * _linear(student)
         yield moments | {"weights": merged, "activations": working["activations"]}
     yield from _update(spec, moments, working, FLOAT * trained, waits=pack.is_only_one)
@@ -126,8 +126,8 @@ def _moments(
 def _update(spec: JobSpec, moments: Parts, working: Parts, gradient: float, *, waits: bool) -> Iterator[Parts]:
     """Forward and backward of the largest pack, and the end of a step.
 
-    Steps that measure each term's norm keep one gradient per term until AdamW is done; the first step is one, and has
-    no moments before its end. `waits`: the last gradient only comes when the activations go.
+    Steps that measure each term's norm keep one gradient per term until AdamW is done; the first step is one of them,
+    and has no moments before its end. `waits`: the last gradient is allocated when the activations are freed.
     """
     terms = max(_terms(stage) for stage in spec.stages)
     yield moments | working | {"optimizer": 0, "gradients": (terms - waits) * gradient}
@@ -138,28 +138,28 @@ def _update(spec: JobSpec, moments: Parts, working: Parts, gradient: float, *, w
 
 
 def _terms(stage: Stage) -> int:
-    """Terms of the objective that can be alive in one step."""
+    """Number of terms of the objective that can be active in one step."""
     low, high = bounds(stage.alpha)
     return (high > 0) + (low < 1) + (bounds(stage.lambda_adv)[1] > 0)
 
 
 def largest(spec: JobSpec, student: ModelShape, step: Step, device: Device = "cpu") -> PackSize:
-    """The pack that takes the most memory, of those that the trainer would cut."""
+    """The packed batch that takes the most memory, of those that the trainer would form."""
     sequences = step.demonstrations + step.rollouts
     limit, width = spec.resources.micro_batch_tokens, kept(spec, student, device)
     layout = fastest_layout(gpu=device == "gpu")
-    found, count = PackSize(0, 0, True), 0
+    largest_pack, count = PackSize(0, 0, True), 0
     for rows in cut(sequences, limit, layout):
         count += 1
         W = row_length(rows, layout)
         completions = sum(sequences[i].completion for row in rows for tree in row for i in tree.branches)
-        more = max(1.0, min(step.each, limit / (len(rows) * W)))  # the like of those listed would fill it
+        more = max(1.0, min(step.each, limit / (len(rows) * W)))  # sequences like the listed ones fill it
         tokens = round(more * len(rows) * W)
         logits = min(round(more * completions) * student.vocab, max(CHUNK_LOGITS, student.vocab))
         size = PackSize(tokens, logits, False)
-        if _size(size, width) > _size(found, width):
-            found = size
-    return replace(found, is_only_one=count == 1 and step.each == 1)
+        if _size(size, width) > _size(largest_pack, width):
+            largest_pack = size
+    return replace(largest_pack, is_only_one=count == 1 and step.each == 1)
 
 
 def _size(pack: PackSize, width: int) -> int:
@@ -167,14 +167,14 @@ def _size(pack: PackSize, width: int) -> int:
 
 
 def per_token(shape: ModelShape, lora: Lora | None = None, device: Device = "cpu", *, ours: bool = False) -> int:
-    """Bytes that a token leaves behind for the backward pass, over all layers.
+    """Bytes of activations per token that the backward pass needs, over all layers.
 
-    Of each layer: both norms' inputs, normalised values and outputs; queries, repeated keys and values, attention's
+    Per layer: inputs, normalised values and outputs of both norms; queries, repeated keys and values, attention's
     output twice; the gate before and after its activation, the other half, and their product. With LoRA the norms'
     weights are frozen, so their normalised values are not kept, but the adapters' inner values are.
 
-    Functions of `ours`, as the student's on a CPU, leave less. Attention along branches: keys and values unrepeated and
-    one output. Norms: no normalised values. Gates: their two halves, but with LoRA, whose adapters read the product.
+    The kernels of `uniapl.model.cpu` (`ours`) keep less. Attention: keys and values unrepeated, and one output. Norms:
+    no normalised values. Gates: both halves only, except with LoRA, whose adapters read the product.
     """
     less = ours and shape.keeps_less
     norms = (4 if lora or less else 6) * shape.hidden
@@ -185,7 +185,7 @@ def per_token(shape: ModelShape, lora: Lora | None = None, device: Device = "cpu
 
 
 def kept(spec: JobSpec, student: ModelShape, device: Device) -> int:
-    """The same, or with `gradient_checkpointing` each layer's input, and the rest of the one that is recomputed."""
+    """As `per_token`; with `gradient_checkpointing` each layer's input and all of the layer being recomputed."""
     everything = per_token(student, spec.lora, device, ours=device == "cpu")
     if not spec.resources.gradient_checkpointing:
         return everything
@@ -193,15 +193,15 @@ def kept(spec: JobSpec, student: ModelShape, device: Device) -> int:
 
 
 def _cast(student: ModelShape, device: Device) -> int:
-    """The weights in bfloat16, which autocast keeps from the forward to the backward."""
+    """Bytes of the bfloat16 weights that autocast keeps from forward to backward."""
     return PRODUCT["gpu"] * student.parameters if device == "gpu" else 0
 
 
 def _rollouts(spec: JobSpec, student: ModelShape, step: Step) -> float:
-    """Keys and values of the sequences sampled at once, and what drawing a token from the vocabulary takes.
+    """Bytes of the key-value cache of one sampling batch, and of sampling a token from the vocabulary.
 
-    The cache makes room by copying, one layer at a time. Held-out rows are answered in the same way; their prompts are
-    taken to be as long as the others. A server that samples has all this in its own memory.
+    The cache grows by copying, one layer at a time. Evaluation samples in the same way; its prompts are assumed to be
+    as long as the others. With a server that samples, all this is in the server's memory.
     """
     if not isinstance(spec.rollout.backend, InProcess):
         return 0
@@ -217,19 +217,19 @@ def _rollouts(spec: JobSpec, student: ModelShape, step: Step) -> float:
 
 
 def _at_once(spec: JobSpec, prompts: int, group_size: int) -> int:
-    """Sequences of one sampling batch."""
+    """Number of sequences of one sampling batch."""
     return min(prompts_at_once(spec.rollout.batch_size, max(group_size, 1)), prompts) * group_size
 
 
 def _judge_resident(spec: JobSpec, judge: ModelShape | None) -> float:
-    """A judge's weights; of one that learns its moments too."""
+    """Bytes of a discriminator's weights; of a learned one also its moments."""
     if judge is None:
         return 0
     return FLOAT * judge.parameters * (3 if spec.discriminator.type == "learned" else 1)
 
 
 def _judging(spec: JobSpec, judge: ModelShape, step: Step) -> float:
-    """What scoring takes beyond the judge's weights; for one that learns, a batch of pairs and the gradient."""
+    """Bytes for scoring beside the discriminator's weights; for a learned one a batch of pairs and the gradient."""
     sequences = step.rollouts or step.demonstrations
     longest = max((s.prompt + s.completion for s in sequences), default=0)
     rows = spec.discriminator.batch_size
@@ -240,9 +240,9 @@ def _judging(spec: JobSpec, judge: ModelShape, step: Step) -> float:
 
 
 def _loading(student: ModelShape) -> float:
-    """What reading the weights takes beside them.
+    """Bytes for loading the weights beside the weights themselves.
 
-    A GGUF file's are dequantised, then copied into a fresh model; float32 is mapped as it is, other types converted.
+    A GGUF file is dequantised, then copied into a new model; float32 is memory-mapped, other types are converted.
     """
     if student.gguf:
         return 2 * FLOAT * student.parameters
@@ -250,5 +250,5 @@ def _loading(student: ModelShape) -> float:
 
 
 def _linear(student: ModelShape) -> int:
-    """Weights of the layers that adapters are merged into when a checkpoint is written."""
+    """Number of weights of the layers that adapters are merged into at a checkpoint."""
     return student.parameters - student.vocab * student.hidden

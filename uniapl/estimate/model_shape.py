@@ -1,4 +1,4 @@
-"""The size and shape of a model, from the headers of its files: no weights are read."""
+"""Size and shape of a model, from its config and the headers of its files; no weights are read."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from uniapl.run.config import ModelSource
 from uniapl.spec.training import Lora
 
 MAX_HEADER = 100 << 20
-"""Bytes of a safetensors header; the format allows no more."""
+"""Largest safetensors header in bytes that the format allows."""
 
 
 class ShapeUnknown(Exception):
-    """The model's files do not say what is needed; the message says what is missing."""
+    """The model's files lack what the estimate needs; the message names it."""
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What a transformer's memory depends on. Widths are in numbers per token."""
+    """Dimensions of a transformer that its memory depends on. Widths are in numbers per token."""
 
     parameters: int
     vocab: int
     hidden: int
     layers: int
     intermediate: int
-    """Of the feed-forward part."""
+    """Width of the feed-forward layers."""
     queries: int
-    """Heads times their size."""
+    """Query heads times head size."""
     keys: int
-    """Key-value heads times their size."""
+    """Key-value heads times head size."""
     positions: int
-    """Longest text."""
+    """Longest sequence in tokens."""
     stored_bytes: int = 0
-    """Size of the weights as they lie on disk; 0 where it is not known."""
+    """Size of the weights on disk in bytes; 0 where it is unknown."""
     gguf: bool = False
     keeps_less: bool = False
-    """Whether norms and gates are those that `uniapl.model.cpu.norm_mlp` knows."""
+    """Whether `uniapl.model.cpu.norm_mlp` supports its norms and gates."""
 
     @property
     def inside(self) -> int:
-        """Parameters but for the embeddings and the head: attention, a gated feed-forward part, two norms a layer."""
+        """Parameters without embeddings and head: attention, gated feed-forward layers, two norms per layer."""
         attention = 2 * self.hidden * (self.queries + self.keys)
         return self.layers * (attention + 3 * self.hidden * self.intermediate + 2 * self.hidden) + self.hidden
 
     def adapters(self, lora: Lora) -> int:
-        """Parameters of the adapters: each linear layer gets two matrices of `rank`."""
+        """Parameters of the adapters: two matrices of rank `rank` per linear layer."""
         sizes = {
             "q_proj": self.hidden + self.queries,
             "k_proj": self.hidden + self.keys,
@@ -69,7 +69,7 @@ def read_shape(source: ModelSource) -> ModelShape:
     """The shape of a model on this machine.
 
     Raises:
-        ShapeUnknown: it lies elsewhere, or its files do not say.
+        ShapeUnknown: it is not on this machine, or its files lack what is needed.
     """
     if source.path is None:
         raise ShapeUnknown(f"{source.hub} is not on this machine")
@@ -91,12 +91,12 @@ def from_config(config: Any, *, parameters: int | None = None, stored_bytes: int
     """The shape that a `config.json` describes; without `parameters`, counted as for a dense Llama-like decoder.
 
     Raises:
-        ShapeUnknown: it describes something else.
+        ShapeUnknown: it describes another kind of model.
     """
     if not isinstance(config, dict) or not isinstance(text := config.get("text_config", config), dict):
         raise ShapeUnknown("it has no config.json")
     if any(name in text for name in ("num_experts", "num_local_experts", "n_routed_experts")):
-        raise ShapeUnknown("models with experts are not known to the estimate")
+        raise ShapeUnknown("the estimate does not support mixture-of-experts models")
     try:
         hidden, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
         size = int(text.get("head_dim") or hidden // heads)
@@ -113,9 +113,9 @@ def from_config(config: Any, *, parameters: int | None = None, stored_bytes: int
             keeps_less=text.get("hidden_act") == "silu" and "rms_norm_eps" in text,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise ShapeUnknown(f"its config.json does not give the usual sizes ({error})") from None
+        raise ShapeUnknown(f"its config.json lacks the usual sizes ({error})") from None
     if min(shape.vocab, hidden, shape.layers, shape.intermediate, shape.queries, shape.keys) <= 0:
-        raise ShapeUnknown("its config.json gives sizes that are not positive")
+        raise ShapeUnknown("its config.json has sizes that are not positive")
     if parameters is not None:
         return shape
     ends = 1 if config.get("tie_word_embeddings", True) else 2
@@ -123,7 +123,7 @@ def from_config(config: Any, *, parameters: int | None = None, stored_bytes: int
 
 
 def _parameters(file: Path) -> int:
-    """Numbers in a safetensors file, by its header."""
+    """Number of parameters in a safetensors file, from its header."""
     with file.open("rb") as opened:
         (size,) = struct.unpack("<Q", opened.read(8))
         if size > MAX_HEADER:
@@ -133,7 +133,7 @@ def _parameters(file: Path) -> int:
 
 
 def _from_gguf(file: Path) -> ModelShape:
-    from gguf import GGUFReader  # takes a quarter of a second, and seconds to read: only where it is needed
+    from gguf import GGUFReader  # the import takes a quarter of a second, reading takes seconds
 
     reader = GGUFReader(str(file))
 

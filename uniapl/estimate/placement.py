@@ -1,4 +1,4 @@
-"""Which process lies on which GPU, and the share of it that each server is started with."""
+"""Placement of a job's processes on GPUs, and the share of its GPU that each server is started with."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Bytes, Gpu, Hardware, Process
 
 UNKNOWN, MOST = 0.3, 0.95
-"""Shares of a server whose model's size is not known, and of one at most."""
+"""Share of a server whose model's size is unknown; largest share of a server."""
 
 
 @dataclass(frozen=True)
 class GpuPlan:
-    """A memory, a GPU's or the machine's own, with what would lie in it."""
+    """One memory, of a GPU or of the machine, with the processes that would use it."""
 
     device: Device
     memory: int
     """Bytes."""
     taken: dict[Process, Bytes]
     shares: dict[ServerRole, float]
-    """Of the card, for vLLM's `--gpu-memory-utilization`."""
+    """Share of the GPU, for vLLM's `--gpu-memory-utilization`."""
     undersized: dict[ServerRole, int]
-    """Servers whose share, as the spec says it, is less than these bytes, without which they do not start."""
+    """Servers whose share in the spec is less than these bytes, the minimum to start."""
 
     @property
     def total(self) -> Bytes:
-        """Of all processes."""
+        """Sum over the processes."""
         return reduce(_plus, self.taken.values())
 
 
 def place(hardware: Hardware, trainer: Bytes, servers: Mapping[ServerRole, Server]) -> list[GpuPlan]:
     """The memories of a worker that a job would use.
 
-    Servers of a machine without GPU are left out: they go by an environment that is not known.
+    Servers of a machine without a GPU are left out: their environment is unknown.
     """
     if not hardware.gpus:
         return [GpuPlan("cpu", hardware.memory_bytes, {"trainer": trainer}, {}, {})]
@@ -56,7 +56,7 @@ def place(hardware: Hardware, trainer: Bytes, servers: Mapping[ServerRole, Serve
 
 
 def gpu_index(process: Process, gpus: Sequence[Gpu]) -> int:
-    """Number of the card that a process uses: the largest that it may, which the driver counts first."""
+    """Index of the GPU that a process uses: the first of the largest that it may use."""
     allowed = [i for i, gpu in enumerate(gpus) if process in gpu.processes] or range(len(gpus))
     return max(allowed, key=lambda i: (gpus[i].memory_bytes, -i))
 
@@ -77,12 +77,12 @@ def _gpu_plan(memory: int, trainer: Bytes | None, servers: Mapping[ServerRole, S
 
 
 def _shares(free: int, memory: int, servers: Mapping[ServerRole, Server]) -> dict[ServerRole, float]:
-    """Each gets what the spec says, or else all that it can use, or else what it needs and a part of what is left.
+    """Each server gets its share in the spec; else all that it can use, or its minimum and a part of the rest.
 
     Args:
-        free: bytes that the trainer leaves at its highest; may be negative.
-        memory: bytes of the card.
-        servers: those on it.
+        free: bytes that the trainer leaves at its highest estimate; may be negative.
+        memory: bytes of the GPU.
+        servers: the servers on it.
     """
     fixed = {r: s.fraction or UNKNOWN for r, s in servers.items() if s.fraction or s.need is None}
     needs = {r: s.need for r, s in servers.items() if r not in fixed and s.need is not None}

@@ -1,4 +1,4 @@
-"""A job before it runs: its rows, its models' shapes, and what follows from them."""
+"""Inputs of the estimate (shapes of models, lengths of rows) and the quantities computed from them."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def read_entries(spec: JobSpec, student: ModelSource, files: Sequence[tuple[Path
 
     Args:
         spec: the job.
-        student: whose tokens are counted.
-        files: each entry's dataset, and how many rows it has.
+        student: the model whose tokenizer counts tokens.
+        files: file and number of rows of each entry's dataset.
     """
     entries = []
     for given, (path, rows) in zip(spec.dataset_mix, files, strict=True):
@@ -56,32 +56,32 @@ def read_entries(spec: JobSpec, student: ModelSource, files: Sequence[tuple[Path
 
 
 def longest(spec: JobSpec) -> list[Entry]:
-    """The rows of the mix, were each as long as `data` allows."""
+    """The rows of the mix, if each were as long as `data` allows."""
     row = RowLengths(spec.data.max_prompt_tokens, spec.data.max_reference_tokens)
     return [Entry(given.role, 1, Sample([row], looked_at=1, share=1.0)) for given in spec.dataset_mix]
 
 
 def memory(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Device) -> MemoryEstimate:
-    """What the run takes on a machine's processors, or on its accelerator."""
-    found = {
+    """Memory of the run on a CPU or a GPU."""
+    peaks = {
         level: peak(spec, models.student, models.judge, step_of(spec, entries, level), level, device)
         for level in LEVELS
     }
     parts = {
-        name: Bytes(**{level: round(parts[name]) for level, (parts, _) in found.items()})
-        for name, size in found["high"][0].items()
+        name: Bytes(**{level: round(parts[name]) for level, (parts, _) in peaks.items()})
+        for name, size in peaks["high"][0].items()
         if size
     }
-    return MemoryEstimate(device=device, parts=parts, total=Bytes(**{k: round(size) for k, (_, size) in found.items()}))
+    return MemoryEstimate(device=device, parts=parts, total=Bytes(**{k: round(size) for k, (_, size) in peaks.items()}))
 
 
 def least(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Device) -> int:
-    """Bytes that the run takes at least: `memory(…).total.low`."""
+    """Lowest memory of the run in bytes: `memory(…).total.low`."""
     return round(peak(spec, models.student, models.judge, step_of(spec, entries, "low"), "low", device)[1])
 
 
 def usual_step(spec: JobSpec, entries: Sequence[Entry], answer: float | None) -> Step:
-    """A step with usual rows; its answers are as long as `answer`, or as allowed."""
+    """A step with usual rows; its completions have `answer` tokens, or as many as allowed."""
     return step_of(spec, entries, "low", round(answer or spec.rollout.max_new_tokens))
 
 
@@ -91,15 +91,15 @@ def roles(spec: JobSpec, entries: Sequence[Entry]) -> list[RoleEstimate]:
 
 
 def _role(spec: JobSpec, role: Role, entries: Sequence[Entry]) -> RoleEstimate:
-    mine = [entry for entry in entries if entry.role == role]
+    of_role = [entry for entry in entries if entry.role == role]
     weights = [given.weight for given in spec.dataset_mix if given.role == role]
     share = sum(weights) / sum(given.weight for given in spec.dataset_mix)
     drawn = share * spec.schedule.steps * spec.schedule.prompts_per_step
-    rows = sum(entry.rows for entry in mine)
-    used = sum(entry.rows * len(entry.sample.lengths) / max(entry.sample.looked_at, 1) for entry in mine)
+    rows = sum(entry.rows for entry in of_role)
+    used = sum(entry.rows * len(entry.sample.lengths) / max(entry.sample.looked_at, 1) for entry in of_role)
 
     def projected(tokens: Callable[[RowLengths], int]) -> int:
-        sums = (sum(map(tokens, entry.sample.lengths)) / entry.sample.share for entry in mine if entry.sample.share)
+        sums = (sum(map(tokens, entry.sample.lengths)) / entry.sample.share for entry in of_role if entry.sample.share)
         return round(sum(sums))
 
     return RoleEstimate(

@@ -1,8 +1,8 @@
-"""The memory that vLLM takes of a GPU beside the trainer.
+"""Memory of a vLLM server on a GPU beside the trainer.
 
-It takes the share of its card that it is told, when it starts: what weights and a forward pass leave of that holds keys
-and values. Too little for one text of the greatest length, and it ends; more than all requests at once can use is of no
-use. The formulas are not set against measurements on a GPU.
+vLLM reserves a fixed share of its GPU at its start; what weights and a forward pass leave of it is the key-value cache.
+A cache too small for one sequence of the maximum length is an error; more than all concurrent requests need is unused.
+The formulas have not been compared with measurements on a GPU.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from uniapl.spec.estimate import Bytes
 from uniapl.spec.job import JobSpec
 
 BATCHED_TOKENS = 8192
-"""Of one forward pass: what vLLM 0.32 takes on cards of 70 to 160 GiB; 2048 on smaller ones, 16384 on larger."""
+"""Tokens of one forward pass: the default of vLLM 0.32 on GPUs of 70 to 160 GiB (2048 below, 16384 above)."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """What a server asks of its card."""
+    """Requirements of a server on its GPU."""
 
     need: Bytes | None
-    """From what it cannot start without, to what it can use; `None` where the model's size is not known."""
+    """From the minimum to start to the most it can use; `None` where the model's size is unknown."""
     fraction: float | None
-    """Its share, where the spec says it."""
+    """Its share, where the spec sets it."""
 
 
 def servers_of(
     spec: JobSpec, source_of: Callable[[str], ModelSource], read: Callable[[ModelSource], ModelShape]
 ) -> dict[ServerRole, Server]:
     """The servers that a worker starts for a job."""
-    found: dict[ServerRole, Server] = {}
+    servers: dict[ServerRole, Server] = {}
     for role, options in spec.servers.items():
         name = spec.student if role == "rollout" else spec.discriminator.model or spec.student
         try:
             shape = read(source_of(name))
         except ShapeUnknown:
-            found[role] = Server(None, options.gpu_memory_fraction)
+            servers[role] = Server(None, options.gpu_memory_fraction)
             continue
         low, high = (_need(spec, shape, options, level) for level in ("low", "high"))
-        found[role] = Server(Bytes(low=low, expected=high, high=high), options.gpu_memory_fraction)
-    return found
+        servers[role] = Server(Bytes(low=low, expected=high, high=high), options.gpu_memory_fraction)
+    return servers
 
 
 def sequences(spec: JobSpec, sampler: VllmSampler) -> int:
-    """Answers that a server samples at once at most."""
+    """Most completions that a server samples concurrently."""
     profiled = spec.evaluation.profile_completions if spec.evaluation else 1
     return sampler.concurrency * max(spec.grpo.group_size, profiled)
 

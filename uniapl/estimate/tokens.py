@@ -1,4 +1,4 @@
-"""How long the rows of a dataset are in the student's tokens: counted on a sample of them, without torch."""
+"""Lengths of a dataset's rows in the student's tokens, counted on a sample, without torch."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.training import DataOptions
 
 ROWS = 256
-"""Of a larger dataset so many are counted, spread over the file."""
+"""Rows of a sample, spread evenly over the file."""
 BYTES = 4_000_000
-"""After so many no further row is counted: somebody waits for the answer."""
+"""Bytes after which counting stops, to bound the response time."""
 TEMPLATE_TOKENS = 32
-"""Allowed per prompt for the chat template, which is not rendered here: it is a program of the model's."""
+"""Allowance per prompt for the chat template, which is not rendered, since it is a program of the model's."""
 CHARACTERS = 4
-"""Of English text per token, where there is no tokenizer to count with."""
+"""Characters of English text per token, used without a tokenizer."""
 
 
 class Counter:
-    """Counts tokens as the student does, or guesses by characters where its `tokenizer.json` is not at hand."""
+    """Counts tokens with the student's tokenizer, or by characters where its `tokenizer.json` is not available."""
 
     def __init__(self, source: ModelSource) -> None:
         self._count = _of_student(source)
         self.exact = self._count is not None
 
     def __call__(self, text: str) -> int:
-        """Tokens of a text, special ones not added."""
+        """Tokens of a text without special tokens."""
         return self._count(text) if self._count else -(-len(text) // CHARACTERS)
 
 
@@ -50,7 +50,7 @@ def count(path: Path, source: ModelSource, options: DataOptions, *, references: 
     Args:
         path: its validated file.
         source: the student.
-        options: limits; rows beyond them are left out, as the trainer does.
+        options: limits; rows beyond them are left out, as in the trainer.
         references: whether any term reads them.
     """
     counted, share = _count(path, source)
@@ -65,9 +65,9 @@ def count(path: Path, source: ModelSource, options: DataOptions, *, references: 
 
 @lru_cache(maxsize=256)
 def _count(path: Path, source: ModelSource) -> tuple[list[RowLengths], float]:
-    """Of every row of the sample, and the sample's share of the file; a dataset never changes, so once is enough."""
+    """Lengths of the sampled rows, and their share of the file's bytes; cached, since a dataset never changes."""
     length = Counter(source)
-    found, size = [], 0
+    lengths, size = [], 0
     for line in _lines(path):
         if size > BYTES:
             break
@@ -75,26 +75,26 @@ def _count(path: Path, source: ModelSource) -> tuple[list[RowLengths], float]:
         if text := line.removeprefix(b"\xef\xbb\xbf").strip():
             try:
                 row = DatasetRow.model_validate_json(text)
-            except ValidationError:  # of a newer release, which this one's trainer refuses too
+            except ValidationError:  # a row of a newer release, which this trainer refuses too
                 continue
             prompt = TEMPLATE_TOKENS + sum(length(message.content) for message in row.messages)
-            found.append(RowLengths(prompt, None if row.reference is None else length(row.reference) + 1))
-    return found, size / path.stat().st_size
+            lengths.append(RowLengths(prompt, None if row.reference is None else length(row.reference) + 1))
+    return lengths, size / path.stat().st_size
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """At most `ROWS` lines, spread evenly over the file: the one that follows each of as many places.
+    """At most `ROWS` lines, each the first after one of `ROWS` evenly spaced positions.
 
-    Where long rows stand together they come more often than short ones; sums are therefore projected by bytes.
+    Long rows are sampled more often than short ones; sums are therefore projected by bytes.
     """
     size = path.stat().st_size
     seen = -1
     with path.open("rb") as file:
-        for place in range(ROWS):
-            start = size * place // ROWS
+        for i in range(ROWS):
+            start = size * i // ROWS
             file.seek(max(start - 1, 0))
             if start > 0:
-                file.readline()  # to the next line's beginning, or none of a line that begins here
+                file.readline()  # to the beginning of the next line; nothing where one begins here
             if file.tell() <= seen:
                 continue
             seen = file.tell()

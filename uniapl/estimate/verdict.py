@@ -1,4 +1,4 @@
-"""Does it fit? What would lie in each memory, against what workers have."""
+"""The verdict on a job: memory that it needs against memory that workers have, with reasons."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from uniapl.estimate.placement import GpuPlan
 from uniapl.spec.estimate import Hardware, Verdict
 
 Placed = tuple[Hardware, list[GpuPlan]]
-"""A worker, with its memories that a job would use."""
+"""A worker, with the memories that a job would use."""
 
 
 def device_of(hardware: Hardware) -> Device:
-    """Where a job's models would lie."""
+    """The device of a job's models."""
     return "gpu" if hardware.gpus else "cpu"
 
 
 def best(placed: Sequence[Placed]) -> Placed:
-    """The worker that suits best, of at least one: it can hold the job, and its fullest memory has the most room."""
+    """The best of at least one worker: it can hold the job, and its fullest memory has the most room."""
     return max(placed, key=lambda pair: (misfit_of(pair[1]) is None, _room(_fullest(pair[1]))))
 
 
 def misfit_of(plans: Sequence[GpuPlan]) -> tuple[str, str] | None:
-    """Why a worker cannot hold even the least of a job: the field at fault, and that in words."""
+    """Why a worker cannot hold a job even at its lowest: the field at fault, and the reason."""
     for plan in plans:
         for role, least in plan.undersized.items():
             given = f"{plan.shares[role]:g} of {gigabytes(plan.memory)}"
-            why = f"the {role} server needs at least {gigabytes(least)}, and its gpu_memory_fraction gives it {given}"
+            why = f"the {role} server needs at least {gigabytes(least)}; its gpu_memory_fraction gives it {given}"
             return f"{role}.backend.gpu_memory_fraction", why
         if plan.total.low > plan.memory:
-            need = f"it needs at least {gigabytes(plan.total.low)}{_parts(plan, 'low')}"
-            return "resources", f"{need}, and {_where(plan)} has {gigabytes(plan.memory)}"
+            need = f"the job needs at least {gigabytes(plan.total.low)}{_parts(plan, 'low')}"
+            return "resources", f"{need}; {_where(plan)} has {gigabytes(plan.memory)}"
     return None
 
 
 def judge(hardware: Hardware, plans: Sequence[GpuPlan]) -> tuple[Verdict, str]:
-    """The verdict on a worker, by the fullest of its memories that a job would use, and that in words."""
-    if (found := misfit_of(plans)) is not None:
-        return "does_not_fit", found[1]
+    """The verdict on a worker, by its fullest memory that the job would use, and the reason."""
+    if (misfit := misfit_of(plans)) is not None:
+        return "does_not_fit", misfit[1]
     plan = _fullest(plans)
     has, total, where = plan.memory, plan.total, _where(plan)
-    range_ = f"between {gigabytes(total.low)} and {gigabytes(total.high)}"
-    expected = f"{gigabytes(total.expected)} are expected, {range_}{_parts(plan, 'expected')}"
+    range_ = f"{gigabytes(total.low)} to {gigabytes(total.high)}{_parts(plan, 'expected')}"
+    expected = f"{gigabytes(total.expected)} expected, {range_}; {where} has {gigabytes(has)}"
     if total.high > has:
         likely = "probably will" if total.expected > has else "may"
-        return "tight", f"{expected}, and {where} has {gigabytes(has)}: it {likely} run out of memory"
+        return "tight", f"{expected}: the job {likely} run out of memory"
     if hardware.slots * total.expected > has:
-        return "tight", f"{expected}; {where} has {gigabytes(has)}, which {hardware.slots} jobs at once may share"
-    return "fits", f"{expected}, and {where} has {gigabytes(has)}"
+        return "tight", f"{expected}, shared by up to {hardware.slots} jobs"
+    return "fits", expected
 
 
 def gigabytes(size: int) -> str:
-    """For people: `3.2 GB`."""
+    """Bytes as text: `3.2 GB`."""
     return f"{size / 1e9:.1f} GB"
 
 
@@ -69,7 +69,7 @@ def _where(plan: GpuPlan) -> str:
 
 
 def _parts(plan: GpuPlan, level: str) -> str:
-    """Whose it is, where several processes share a memory, or a server has it for itself."""
+    """The share of each process, unless the trainer is the only one."""
     if list(plan.taken) == ["trainer"]:
         return ""
     sizes = {process: getattr(size, level) for process, size in plan.taken.items()}

@@ -1,4 +1,4 @@
-"""What one step of a job holds: sequences with their lengths, by the rows of its datasets."""
+"""The workload of one step of a job: its sequences with their lengths, from the rows of the datasets."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from uniapl.batching.packing import Lengths
 from uniapl.spec.job import JobSpec, Role
 
 Level = Literal["low", "expected", "high"]
-"""`low`: usual rows and answers as short as the references, or of one token where there are none. `expected`: the
-longest row among usual ones, answers as long as allowed, since the longest of all steps sets the peak. `high`: every
-row the longest."""
+"""`low`: median rows, completions as short as the references, or of one token without references. `expected`: rows of
+all lengths including the longest, completions as long as allowed, since the longest step sets the peak. `high`: every
+row as long as the longest."""
 LISTED = 4096
-"""Sequences that are looked at one by one; in larger steps each stands for several."""
+"""Most sequences that are listed individually; in larger steps each represents several."""
 
 
 @dataclass(frozen=True)
@@ -26,24 +26,24 @@ class RowLengths:
 
     prompt: int
     reference: int | None
-    """None for a row without one that some term reads."""
+    """`None` where the row has none, or no term reads it."""
 
     @property
     def total(self) -> int:
-        """Of both."""
+        """Prompt and reference together."""
         return self.prompt + (self.reference or 0)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of a dataset that were looked at."""
+    """A sample of a dataset's rows."""
 
     lengths: list[RowLengths]
-    """Of those that are within the limits of `data`, shortest first."""
+    """Lengths of the rows within the limits of `data`, shortest first."""
     looked_at: int
-    """How many there were, those beyond the limits included."""
+    """Number of sampled rows, including those beyond the limits."""
     share: float
-    """Of the file's bytes that they take."""
+    """Share of the file's bytes in the sample."""
 
 
 @dataclass(frozen=True)
@@ -52,30 +52,30 @@ class Entry:
 
     role: Role
     rows: int
-    """In the dataset."""
+    """Number of rows in the dataset."""
     sample: Sample
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step holds."""
+    """The sequences of one step."""
 
     demonstrations: list[Lengths]
-    """The teacher's answers; the row's number in the step is the `group`."""
+    """The teacher's answers; `group` is the row's number in the step."""
     rollouts: list[Lengths]
     prompts: list[int]
-    """Tokens of each prompt that is sampled from."""
+    """Tokens of each prompt that completions are sampled for."""
     each: float
-    """So many sequences of the step are like each that is listed."""
+    """Number of sequences of the step that each listed one represents."""
 
     @property
     def tokens(self) -> float:
-        """Of all sequences."""
+        """Tokens of all sequences."""
         return self.each * sum(s.prompt + s.completion for s in self.demonstrations + self.rollouts)
 
 
 def step_of(spec: JobSpec, entries: Sequence[Entry], level: Level, answer: int | None = None) -> Step:
-    """A step of the job; `answer` is the length of rollouts where it is known better than by `level`."""
+    """A step of the job; `answer` is the length of completions where it is known, else `level` decides it."""
     G, weight = spec.grpo.group_size, sum(entry.weight for entry in spec.dataset_mix)
     each = max(1.0, spec.schedule.prompts_per_step * (G + 1) / LISTED)
     if answer is None:
@@ -110,6 +110,6 @@ def _choose(lengths: list[RowLengths], count: int, level: Level) -> list[RowLeng
 
 
 def _short_answer(spec: JobSpec, entries: Sequence[Entry]) -> int:
-    """Tokens of a short answer: the mean of the teacher's; where there are none, nothing is known but that it ends."""
+    """Tokens of a short completion: the mean of the references, or 1 without references."""
     references = [row.reference for entry in entries for row in entry.sample.lengths if row.reference]
     return min(ceil(fmean(references)), spec.rollout.max_new_tokens) if references else 1

@@ -1,7 +1,7 @@
-r"""What is wrong with a dataset's rewards, found before the first step: unusable golds, references that fail.
+r"""Checks of a dataset before the first step: unusable gold answers, references that fail their own reward.
 
-A `math` row whose gold cannot be read, such as `\boxed{` or `}{`, pays no answer at all. So each gold is judged once,
-as an answer to itself. The other kinds of reward have no such fault: an `exact_match` gold equals itself.
+No answer can satisfy a `math` row whose gold answer cannot be parsed, such as `\boxed{` or `}{`. Therefore each gold
+answer is verified against itself once. Other reward types need no check: an `exact_match` gold answer equals itself.
 """
 
 from __future__ import annotations
@@ -16,33 +16,34 @@ from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.reward import MathReward, Reward, WeightedSumReward
 
 MOST = 20_000
-"""Questions that are asked of a dataset, about a minute's worth. A number and no time: rows that are left out decide
-the order of all others, and a resumed run must leave out the same."""
+"""Maximum number of checks per dataset, about one minute. Not a time limit: skipped rows determine the order of all
+others, and a resumed run must skip the same rows."""
 MOST_TIMEOUTS = 20
-"""After so many that took too long no further ones are asked."""
+"""Number of timeouts after which the check stops."""
 BATCH = 8
-"""Questions for each process between two counts of these."""
+"""Checks per process between two counts of timeouts."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found in a dataset."""
+    """Result of a check of a dataset."""
 
     faults: dict[int, str]
-    """Why, by the row's place in the dataset."""
+    """Reason of each failure, by row index."""
     unchecked: int
-    """Rows that were not checked: those beyond `MOST`, or after `MOST_TIMEOUTS`."""
+    """Number of rows not checked: beyond `MOST`, or after `MOST_TIMEOUTS`."""
     asked: int
-    """Rows that were, of those that have a gold or a reference to check."""
+    """Number of rows checked, among those with a gold answer or a reference."""
 
 
 def row_name(row: DatasetRow, index: int) -> str:
-    """The row's own id, or its place in the dataset, counted from 0."""
+    """The row's id, or `row-<index>`, counted from 0."""
     return row.id or f"row-{index}"
 
 
 def unusable_golds(rows: Sequence[DatasetRow], rewards: RewardPool, most: int = MOST) -> Checked:
-    """Rows whose reward no answer earns, since a gold of theirs does not even equal itself. A gold is judged once."""
+    """Rows with a gold answer that does not equal itself, so that no answer gets a reward. Each gold is checked
+    once."""
     golds = [_golds(row.reward) for row in rows]
     asked = {
         gold: Question(_as_answer(gold), MathReward(answer=gold), row_name(row, i))
@@ -61,25 +62,27 @@ def unusable_golds(rows: Sequence[DatasetRow], rewards: RewardPool, most: int = 
 
 
 def failing_references(rows: Sequence[DatasetRow], rewards: RewardPool, most: int | None = MOST) -> Checked:
-    """Rows whose own reference does not earn their own reward in full; with `most` None all are checked."""
+    """Rows whose reference has a reward below 1; with `most` None all rows are checked."""
     asked = {
         i: Question(final_answer(row.reference), row.reward, row_name(row, i))
         for i, row in enumerate(rows)
         if row.reference and row.reward
     }
     verdicts = dict(zip(asked, _judged(list(asked.values()), rewards, most), strict=False))
-    faults = {i: v.error or f"it earns {v.value:.3g}" for i, v in verdicts.items() if v.value is None or v.value < 1}
+    faults = {
+        i: v.error or f"its reward is {v.value:.3g}" for i, v in verdicts.items() if v.value is None or v.value < 1
+    }
     return Checked(faults, unchecked=len(asked) - len(verdicts), asked=len(verdicts))
 
 
 def _golds(reward: Reward | None) -> list[str]:
-    """The golds that have to be read as mathematics."""
+    """Gold answers that are parsed as mathematics."""
     parts = [part.reward for part in reward.parts] if isinstance(reward, WeightedSumReward) else [reward]
     return [part.answer for part in parts if isinstance(part, MathReward)]
 
 
 def _as_answer(gold: str) -> str:
-    """The gold as a student would answer it."""
+    """The gold answer in the format of a student's answer."""
     bare = plain_mathematics(gold)
     return bare if is_delimited(bare) else f"\\boxed{{{bare}}}"
 
@@ -87,11 +90,11 @@ def _as_answer(gold: str) -> str:
 def _reason(gold: str, verdict: Verdict) -> str:
     if verdict.value is None and verdict.error is not None:
         return verdict.error
-    return f"the gold answer {gold!r} cannot be judged: {verdict.error or 'it does not equal itself'}"
+    return f"the gold answer {gold!r} cannot be verified: {verdict.error or 'it does not equal itself'}"
 
 
 def _judged(questions: list[Question], rewards: RewardPool, most: int | None) -> list[Verdict]:
-    """Verdicts of the first questions: at most `most`, or of all."""
+    """Verdicts of the first `most` questions, or of all."""
     if most is None:
         return rewards.verify(questions)
     size, timeouts = BATCH * rewards.options.processes, 0

@@ -1,9 +1,8 @@
-"""The 25 IFEval checks: does an answer follow a constraint?
+"""The 25 IFEval constraint checks (arXiv:2311.07911).
 
-Semantics are those of the original checkers (IFEval, arXiv:2311.07911), quirks included, so that scores are
-comparable with published ones: keywords are regular expressions, sentences are Punkt's, a failed language
-detection counts as followed. Each check is a function of the answer and of the arguments named in
-`uniapl.spec.reward.IFEVAL_ARGUMENTS`.
+The semantics are those of the original checkers, including their quirks, so that scores are comparable with published
+ones: keywords are regular expressions, sentences come from Punkt, a failed language detection counts as followed. Each
+check is a function of the answer and the arguments in `uniapl.spec.reward.IFEVAL_ARGUMENTS`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from uniapl.rewards.text_answer import unfenced
 from uniapl.spec.reward import IfevalReward
 from uniapl.spec.reward.ifeval import PATTERNS
 
-langdetect.DetectorFactory.seed = 0  # its sampling is random otherwise, and a verdict must repeat
+langdetect.DetectorFactory.seed = 0  # its sampling is random by default, and verdicts must be reproducible
 
 
 def _holds(actual: int, relation: str, bound: int) -> bool:
@@ -32,7 +31,7 @@ def _holds(actual: int, relation: str, bound: int) -> bool:
 
 @cache
 def _punkt() -> PunktSentenceTokenizer:
-    """NLTK's own tokenizer over the English Punkt parameters, which a package carries (NLTK downloads them)."""
+    """NLTK's sentence tokenizer with English Punkt parameters from a package; NLTK itself would download them."""
     learned = punkt.load_model("english")
     parameters = PunktParameters()
     parameters.abbrev_types = set(learned.abbrev_types)
@@ -43,7 +42,7 @@ def _punkt() -> PunktSentenceTokenizer:
 
 
 def _word_tokens(answer: str) -> list[str]:
-    """Treebank word tokens, sentence by sentence, as `nltk.word_tokenize` gives them."""
+    """Treebank word tokens, equal to those of `nltk.word_tokenize`."""
     words = NLTKWordTokenizer()
     return [token for sentence in _punkt().tokenize(answer) for token in words.tokenize(sentence)]
 
@@ -52,16 +51,16 @@ def _is_language(answer: str, language: str) -> bool:
     try:
         return bool(langdetect.detect(answer) == language)
     except langdetect.LangDetectException:
-        return True  # as in the original: undecidable text is not held against the answer
+        return True  # as in the original: undecidable text counts as followed
 
 
 def keyword_existence(answer: str, keywords: list[str]) -> bool:
-    """Every keyword occurs."""
+    """All keywords occur."""
     return all(re.search(PATTERNS["keywords"](keyword), answer, flags=re.IGNORECASE) for keyword in keywords)
 
 
 def keyword_frequency(answer: str, keyword: str, frequency: int, relation: str) -> bool:
-    """The keyword occurs often, or seldom, enough."""
+    """The number of occurrences of the keyword satisfies the relation."""
     found = re.findall(PATTERNS["keyword"](keyword), answer, flags=re.IGNORECASE)
     return _holds(len(found), relation, frequency)
 
@@ -73,7 +72,7 @@ def forbidden_words(answer: str, forbidden_words: list[str]) -> bool:
 
 
 def letter_frequency(answer: str, letter: str, let_frequency: int, let_relation: str) -> bool:
-    """The letter occurs often, or seldom, enough; case is ignored."""
+    """The number of occurrences of the letter, ignoring case, satisfies the relation."""
     return _holds(Counter(answer.lower())[letter.strip().lower()], let_relation, let_frequency)
 
 
@@ -83,7 +82,7 @@ def response_language(answer: str, language: str) -> bool:
 
 
 def number_sentences(answer: str, num_sentences: int, relation: str) -> bool:
-    """Punkt finds enough, or few enough, sentences."""
+    """The number of sentences, by Punkt, satisfies the relation."""
     return _holds(len(_punkt().tokenize(answer)), relation, num_sentences)
 
 
@@ -96,7 +95,7 @@ def number_paragraphs(answer: str, num_paragraphs: int) -> bool:
 
 
 def number_words(answer: str, num_words: int, relation: str) -> bool:
-    r"""Enough, or few enough, words; a word is a run of `\w`."""
+    r"""The number of words, runs of `\w`, satisfies the relation."""
     return _holds(len(re.findall(r"\w+", answer)), relation, num_words)
 
 
@@ -111,7 +110,7 @@ def nth_paragraph_first_word(answer: str, num_paragraphs: int, nth_paragraph: in
         return False
     word = paragraph.split()[0].lstrip("'").lstrip('"')
     bare = re.split(r"[.,?!'\"]", word, maxsplit=1)[0]
-    # letter by letter, as in the original: a whole Greek word would end in another sigma
+    # per letter, as in the original: lower() of a whole Greek word ends in a final sigma
     return count == num_paragraphs and "".join(letter.lower() for letter in bare) == first_word.lower()
 
 
@@ -121,7 +120,7 @@ def number_placeholders(answer: str, num_placeholders: int) -> bool:
 
 
 def postscript(answer: str, postscript_marker: str) -> bool:
-    """A postscript begins with the marker."""
+    """The answer has a postscript that begins with the marker."""
     patterns = {"P.P.S": r"\s*p\.\s?p\.\s?s.*$", "P.S.": r"\s*p\.\s?s\..*$"}
     pattern = patterns.get(postscript_marker.strip(), PATTERNS["postscript_marker"](postscript_marker))
     return bool(re.findall(pattern, answer.lower(), flags=re.MULTILINE))
@@ -140,7 +139,7 @@ def constrained_response(answer: str) -> bool:
 
 
 def number_highlighted_sections(answer: str, num_highlights: int) -> bool:
-    """At least this many `*highlighted*` parts that are not empty."""
+    """At least this many non-empty `*highlighted*` parts."""
     single = [part for part in re.findall(r"\*[^\n\*]*\*", answer) if part.strip("*").strip()]
     double = [
         part for part in re.findall(r"\*\*[^\n\*]*\*\*", answer) if part.removeprefix("**").removesuffix("**").strip()
@@ -154,16 +153,16 @@ def multiple_sections(answer: str, section_spliter: str, num_sections: int) -> b
 
 
 def json_format(answer: str) -> bool:
-    """The whole answer is JSON, perhaps in a code fence."""
+    """The whole answer is JSON, optionally in a code fence."""
     try:
         json.loads(unfenced(answer))
-    except (ValueError, RecursionError):  # a thousand opening brackets are no JSON either
+    except (ValueError, RecursionError):  # RecursionError: deeply nested brackets
         return False
     return True
 
 
 def title(answer: str) -> bool:
-    """A title stands in double angular brackets."""
+    """The answer has a title in double angle brackets."""
     return any(found.lstrip("<").rstrip(">").strip() for found in re.findall(r"<<[^\n]+>>", answer))
 
 
@@ -187,28 +186,28 @@ def end_checker(answer: str, end_phrase: str) -> bool:
 
 
 def quotation(answer: str) -> bool:
-    """The whole answer stands in double quotation marks."""
+    """The whole answer is in double quotation marks."""
     text = answer.strip()
     return len(text) > 1 and text[0] == '"' and text[-1] == '"'
 
 
 def capital_word_frequency(answer: str, capital_frequency: int, capital_relation: str) -> bool:
-    """Enough, or few enough, words in capitals only."""
+    """The number of all-capital words satisfies the relation."""
     return _holds(sum(1 for word in _word_tokens(answer) if word.isupper()), capital_relation, capital_frequency)
 
 
 def english_capital(answer: str) -> bool:
-    """English, in capitals only."""
+    """The answer is English, in capital letters only."""
     return answer.isupper() and _is_language(answer, "en")
 
 
 def english_lowercase(answer: str) -> bool:
-    """English, without a capital letter."""
+    """The answer is English, without capital letters."""
     return answer.islower() and _is_language(answer, "en")
 
 
 def no_comma(answer: str) -> bool:
-    """No comma at all."""
+    """The answer has no comma."""
     return "," not in answer
 
 
@@ -242,19 +241,19 @@ CHECKS: dict[str, Callable[..., bool]] = {
 
 
 def variants(answer: str) -> list[str]:
-    """The answer as loose IFEval reads it: also without its first line, last line or both, each also without `*`."""
+    """Variants of the answer for loose evaluation: without first line, last line or both, each also without `*`."""
     lines = answer.split("\n")
     shorter = ["\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1])]
     return [text for kept in (answer, *shorter) for text in (kept, kept.replace("*", ""))]
 
 
 def followed(answer: str, reward: IfevalReward, *, loose: bool = False) -> list[bool]:
-    """Which constraints the answer follows, in order; a blank answer follows none.
+    """Whether the answer follows each constraint, in order; a blank answer follows none.
 
     Args:
-        answer: the final answer, unchanged: leading and trailing lines count.
+        answer: the final answer, including leading and trailing lines.
         reward: the constraints.
-        loose: whether it is enough that one of the answer's variants follows.
+        loose: whether it is sufficient that one variant of the answer follows.
     """
     texts = [text for text in (variants(answer) if loose else [answer]) if text.strip()]
     return [any(CHECKS[name](text, **arguments) for text in texts) for name, arguments in reward.constraints()]

@@ -1,12 +1,11 @@
-"""Processes that verify answers side by side, each answer within a time limit.
+"""Process pool that verifies answers, with a time limit per answer.
 
-A verification may never end: a pattern from a row can backtrack for ever on an answer, and holds the interpreter
-while it does. So each runs in a process of its own that can be killed. An answer that cannot be judged, whatever it
-does to its process, earns 0; the process is replaced, and the other answers are judged as ever.
+A verification may not terminate: a pattern can backtrack without end and holds the interpreter meanwhile. Therefore it
+runs in a process that can be killed. An answer that cannot be verified has reward 0; its process is replaced, and other
+answers are not affected.
 
-The processes are started as programs, neither forked nor through `multiprocessing` (nor Pebble, which builds on it):
-forking copies the locks of torch's threads, and a spawned process imports the parent's main module again, and torch
-with it.
+The processes are started as programs, not forked and not through `multiprocessing` (or Pebble, which is based on it): a
+fork copies the locks of torch's threads, and a spawned process imports the parent's main module and torch.
 """
 
 from __future__ import annotations
@@ -30,58 +29,58 @@ from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.reward import Reward, RewardOptions
 
 STARTS = 3
-"""Processes that may be killed while they start, as where memory is short, before a call gives up."""
+"""Number of processes that may be killed during start, for example for lack of memory, before a call fails."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """An answer to verify."""
+    """An answer to verify, with its reward."""
 
     answer: str
-    """What `final_answer` gives."""
+    """Result of `final_answer`."""
     reward: Reward
     row: str
-    """The row's id, for errors."""
+    """Id of the row, for errors."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A reward between 0 and 1; 0 for an answer that cannot be judged."""
+    """Result of a verification: a reward in [0, 1], 0 for an answer that cannot be verified."""
 
     value: float | None
-    """`None` where no answer can be judged: the row's own gold is at fault."""
+    """The reward; `None` if the row's gold answer is faulty, so that no answer can be verified."""
     error: str | None = None
-    """Why the answer, or the row, cannot be judged."""
+    """Reason why the answer or the row cannot be verified."""
     timed_out: bool = False
-    """Whether the answer took longer than the limit."""
+    """Whether the time limit was exceeded."""
 
 
 @dataclass
 class _Round:
-    """The questions of one call, and how far they are."""
+    """Progress of one call of `verify`."""
 
     questions: Sequence[Question]
     waiting: deque[int]
     verdicts: dict[int, Verdict]
     died: set[int]
-    """Questions at which a process has died."""
+    """Questions at which a process died."""
     killed_at_start: int = 0
-    """Processes that something killed before they could take a question."""
+    """Number of processes killed before their first question."""
 
     @property
     def left(self) -> int:
-        """Questions without a verdict."""
+        """Number of questions without a verdict."""
         return len(self.questions) - len(self.verdicts)
 
 
 def _environment() -> dict[str, str]:
-    """Of a child process: the same code as here, one thread, and sets that iterate alike in all (sympy's results)."""
+    """Environment of a child: the same code, one thread, a fixed hash seed (sympy's results depend on set order)."""
     path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
     return os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
 
 
 class _Worker:
-    """One process, and the question it is at."""
+    """A child process and its current question."""
 
     def __init__(self, options: RewardOptions) -> None:
         self.pipe: Connection[Any, Any]
@@ -92,7 +91,7 @@ class _Worker:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            start_new_session=True,  # signals to the job's process group are this process's to handle
+            start_new_session=True,  # the parent handles signals to the job's process group
             env=_environment(),
         )
         theirs.close()
@@ -106,13 +105,13 @@ class _Worker:
         return self._process.poll() is None
 
     def ask(self, index: int, question: Question) -> None:
-        """Give it a question. If the process dies meanwhile, `read` notices."""
+        """Send a question. If the process has died, `read` raises."""
         self.question = index
         with suppress(OSError):
             self.pipe.send((question.answer, question.reward))
 
     def read(self) -> Verdict | None:
-        """Its verdict, or `None` if it is ready for its first question; waits for either.
+        """Wait for the verdict, or for `None`, which means ready.
 
         Raises:
             EOFError: the process died.
@@ -129,37 +128,37 @@ class _Worker:
 
     @property
     def killed_at_start(self) -> bool:
-        """Whether something killed the process, which has died, before it could take a question."""
+        """Whether a signal killed the dead process before its first question."""
         return not self.ready and self._process.wait() < 0
 
     @property
     def retired(self) -> bool:
-        """Whether the process, which has ended, left of its own accord after a verdict."""
+        """Whether the dead process exited because of its size, after a verdict."""
         return self._process.wait() == RETIRED
 
     def cause_of_death(self) -> Verdict:
-        """Why a process that died at a question did.
+        """The verdict of the question at which the process died.
 
         Raises:
-            RewardError: no answer is to blame: it did not start, or not load a library.
+            RewardError: the process could not start or not import a library, which is not the answer's fault.
         """
         status = self._process.wait()
         if not self.ready or status in NOT_LOADED:
-            failed = f"load what it needs for {NOT_LOADED[status]}" if self.ready else "start"
+            failed = f"import the libraries of reward type {NOT_LOADED[status]!r}" if self.ready else "start"
             raise RewardError(
-                f"the process that verifies rewards did not {failed} (exit status {status})",
-                hint="the job's log says why; uniapl must be installed with its extra `train`",
+                f"the reward process could not {failed} (exit status {status})",
+                hint="see the job's log for the reason; install uniapl with the extra `train`",
             )
         if status == -signal.SIGALRM:
-            return Verdict(0.0, f"it took longer than reward.time_limit_s = {self._limit_s:g}", timed_out=True)
-        return Verdict(0.0, f"its process died with exit status {status}")
+            return Verdict(0.0, f"verification exceeded reward.time_limit_s = {self._limit_s:g}", timed_out=True)
+        return Verdict(0.0, f"the reward process died with exit status {status}")
 
 
 class RewardPool:
-    """Verifies answers in `options.processes` processes; a context manager that ends them.
+    """Pool of `options.processes` verifying processes; a context manager that terminates them.
 
-    The processes start when they are first needed. They end with the pool, with this process, and (on Linux) with
-    the thread that started them.
+    The processes start on first use. They end with the pool, with this process, and (on Linux) with the thread that
+    started them.
     """
 
     def __init__(self, options: RewardOptions) -> None:
@@ -175,17 +174,17 @@ class RewardPool:
         self.close()
 
     def close(self) -> None:
-        """End every process."""
+        """Terminate all processes."""
         for worker in self._workers:
             worker.kill()
         self._workers.clear()
 
     def verify(self, questions: Sequence[Question]) -> list[Verdict]:
-        """Verify answers; the verdicts come in the questions' order, and do not depend on the number of processes.
+        """Verdicts in the order of the questions; they do not depend on the number of processes.
 
         Raises:
             RewardError: no process can be started.
-            Stopped: this process is asked to stop.
+            Stopped: a stop of this process was requested.
         """
         at = _Round(questions, deque(range(len(questions))), verdicts={}, died=set())
         try:
@@ -196,12 +195,12 @@ class RewardPool:
                 self._ask(at)
                 self._collect(at)
         except BaseException:
-            self.close()  # what is under way would be taken for the next call's answers
+            self.close()  # pending replies would be attributed to the next call
             raise
         return [at.verdicts[i] for i in range(len(questions))]
 
     def _ask(self, at: _Round) -> None:
-        """Give each idle process a question."""
+        """Send a question to each idle process."""
         for worker in [w for w in self._workers if w.ready and w.question is None]:
             if not at.waiting:
                 return
@@ -212,7 +211,7 @@ class RewardPool:
                 self._drop(worker)
 
     def _collect(self, at: _Round) -> None:
-        """Wait until a process has a verdict, gets ready, or dies."""
+        """Wait until a process replies, becomes ready, or dies."""
         busy = [worker for worker in self._workers if worker.question is not None or not worker.ready]
         heard = set(wait([worker.pipe for worker in busy])) if busy else set()
         for worker in busy:
@@ -228,7 +227,7 @@ class RewardPool:
                 worker.question = None
 
     def _bury(self, worker: _Worker, at: _Round) -> None:
-        """Take note of a death. What else than time ended it may not be the answer's fault: it is asked once more."""
+        """Handle a dead process. Unless the time limit ended it, its question is retried once."""
         if worker.killed_at_start and at.killed_at_start < STARTS - 1:
             at.killed_at_start += 1
             return self._drop(worker)
@@ -249,18 +248,18 @@ class RewardPool:
 
 
 def check_failures(verdicts: Sequence[Verdict], questions: Sequence[Question], options: RewardOptions) -> None:
-    """Stop when too many of the rows are at fault: no answer to them can be judged. Answers are never a reason.
+    """Fail if too many rows are faulty, so that no answer to them can be verified.
 
     Raises:
-        RewardError: more than `options.max_failed_fraction` of them; it names the first row and its reason.
+        RewardError: more than `options.max_failed_fraction` of the rows; with the first row and its reason.
     """
     failed = [(q, v.error) for q, v in zip(questions, verdicts, strict=True) if v.value is None]
     if not failed or len(failed) / len(verdicts) <= options.max_failed_fraction:
         return
     question, reason = failed[0]
     raise RewardError(
-        f"row {question.row}: no answer can be judged by its {question.reward.type} reward: {reason} "
-        f"({len(failed)} of {len(verdicts)} such answers, and {options.max_failed_fraction:g} of them may be)",
+        f"row {question.row}: its {question.reward.type} reward cannot verify any answer: {reason} "
+        f"({len(failed)} of {len(verdicts)} answers are affected, and the limit is {options.max_failed_fraction:g})",
         param="reward.max_failed_fraction",
-        hint="correct the row's reward, or allow more such rows with reward.max_failed_fraction",
+        hint="correct the row's reward, or raise reward.max_failed_fraction",
     )

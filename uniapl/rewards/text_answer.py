@@ -1,4 +1,4 @@
-"""What needs nothing but the answer's characters."""
+"""Checks of an answer's text: pattern, exact match, length, and its preparation."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import re
 from uniapl.spec.reward import ExactMatchReward, LengthBandReward, RegexReward
 
 _DOLLAR = re.compile(r"(?<!\\)\\\$")
-r"""An escaped dollar; `\\$` ends a line of LaTeX, and then a formula."""
+r"""An escaped dollar sign, as opposed to a line break before a closing dollar sign (`\\$`)."""
 _SEPARATOR = re.compile(r"(?<=\d)\\[!,;: ](?=\d{3}(?!\d))")
-"""LaTeX's thin spaces between groups of three digits."""
+"""LaTeX spacing between groups of three digits."""
 
 
 def plain_mathematics(text: str) -> str:
-    r"""The text without what LaTeX puts around an amount: `\$36` is 36, and `32\,348` is 32348."""
+    r"""The text without LaTeX's escapes around amounts: `\$36` is 36, and `32\,348` is 32348."""
     return _SEPARATOR.sub("", _DOLLAR.sub("", text))
 
 
 def is_delimited(gold: str) -> bool:
-    """Whether a gold answer marks its mathematics itself."""
+    """Whether a gold answer contains math delimiters."""
     return any(mark in gold for mark in ("$", r"\(", r"\[", r"\boxed"))
 
 
 def unfenced(answer: str) -> str:
-    """The answer without the markdown code fence that may stand around it."""
+    """The answer without an enclosing Markdown code fence."""
     text = answer.strip()
     for fence in ("```json", "```Json", "```JSON", "```"):
         text = text.removeprefix(fence)
@@ -31,13 +31,13 @@ def unfenced(answer: str) -> str:
 
 
 def matches(answer: str, reward: RegexReward) -> bool:
-    """Whether the pattern is found in the answer, or is all of it."""
+    """Whether the pattern matches a part of the answer, or all of it if `reward.full`."""
     match = re.fullmatch if reward.full else re.search
     return match(reward.pattern, answer.strip()) is not None
 
 
 def is_one_of(answer: str, reward: ExactMatchReward) -> bool:
-    """Whether the answer is one of the gold ones, whitespace aside."""
+    """Whether the answer equals a gold answer, up to whitespace."""
 
     def normal(text: str) -> str:
         text = " ".join(text.split())
@@ -48,7 +48,7 @@ def is_one_of(answer: str, reward: ExactMatchReward) -> bool:
 
 
 def length_share(answer: str, reward: LengthBandReward) -> float:
-    """1 within the band; n / at_least below it, max(0, 2 - n / at_most) above it."""
+    """Length reward: 1 within the band, n / at_least below it, max(0, 2 - n / at_most) above it."""
     n = len(re.findall(r"\w+", answer)) if reward.unit == "words" else len(answer.strip())
     if reward.at_least is not None and n < reward.at_least:
         return n / reward.at_least

@@ -1,7 +1,6 @@
-"""From a final answer to a reward between 0 and 1.
+"""Rewards of final answers, in [0, 1].
 
-Each library is imported with the first answer that needs it: NLTK and SymPy take a second and a hundred megabytes,
-in each process that verifies.
+Libraries are imported on first use: NLTK and SymPy take a second and a hundred megabytes in each verifying process.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ OPENING, CLOSING = "<think>", "</think>"
 
 
 def final_answer(completion: str) -> str:
-    """The completion without its reasoning: what follows the first `</think>`; nothing while the reasoning is open.
+    """The completion without reasoning: the text after the first `</think>`, or empty if the reasoning is not closed.
 
-    Reasoning begins with `<think>`, or before the text does; tags that an answer quotes later are its text. A
-    completion without reasoning stays as it is: IFEval counts its leading and trailing lines.
+    Reasoning begins with `<think>` or with the completion itself; later tags are part of the answer. A completion
+    without reasoning is unchanged, because IFEval counts leading and trailing lines.
     """
     begun = completion.lstrip().startswith(OPENING)
     reasoning, closed, answer = completion.partition(CLOSING)
@@ -36,17 +35,17 @@ def final_answer(completion: str) -> str:
 
 
 def reward_of(answer: str, reward: Reward, options: RewardOptions) -> float:
-    """Reward of one final answer, in [0, 1]; a blank answer earns 0.
+    """Reward of a final answer, in [0, 1]; 0 for a blank answer.
 
-    A pure function. It may take for ever, where a pattern backtracks: `RewardPool` bounds it.
+    A pure function without a time limit; `RewardPool` adds one, for patterns that backtrack.
 
     Args:
-        answer: what `final_answer` gives.
-        reward: what the row asks for.
-        options: for IFEval, whether to judge loosely, and to count the share followed or all of them.
+        answer: result of `final_answer`.
+        reward: reward of the row.
+        options: for IFEval, `loose` and `aggregate`.
 
     Raises:
-        Exception: whatever the check of a faulty row runs into.
+        Exception: any error of the check of a faulty row.
     """
     if not answer.strip():
         return 0.0

@@ -1,8 +1,8 @@
-"""The child process that verifies answers one after another: `python -m uniapl.rewards.worker FD PARENT_PID OPTIONS`.
+"""Child process that verifies answers sequentially: `python -m uniapl.rewards.worker FD PARENT_PID OPTIONS`.
 
-Over the pipe FD it sends `None` when it is ready, and answers each (answer, reward) with (value, error); a value of
-`None` blames the row. An alarm bounds each answer: its default action ends the process from outside Python, so that
-even a regular expression that holds the interpreter cannot outlive it. Torch is not imported.
+Over the pipe FD it sends `None` when ready, and replies to each (answer, reward) with (value, error); the value `None`
+means that the row is faulty. SIGALRM limits the time of each answer: its default action terminates the process even
+while a regular expression holds the interpreter. Torch is not imported.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from uniapl.spec.reward import (
 )
 
 MEMORY_BYTES = 4 * 2**30
-"""Address space of one process: what an answer such as 10^10^10 may take before it raises MemoryError."""
+"""Limit of a process's address space; answers such as 10^10^10 raise MemoryError at it."""
 RETIRED_BYTES = MEMORY_BYTES // 2
-"""Address space at which a process makes room for a new one, so that the next answer has the whole of it again."""
+"""Address space above which a process exits and is replaced, so that the next answer has the full limit again."""
 RETIRED = 100
-"""Exit status of a process that ends because it holds more than that; a question sent to it meanwhile is unread."""
+"""Exit status of a process above that size; a question sent in the meantime is not processed."""
 LOAD_LIMIT_S = 120
-"""Longest time to load what a type of reward needs."""
+"""Time limit for importing the libraries of a reward type, in seconds."""
 
 _FIRST: dict[str, SingleReward] = {
     "math": MathReward(answer="1"),
@@ -45,15 +45,15 @@ _FIRST: dict[str, SingleReward] = {
         kwargs=[{"language": "en"}, {"num_sentences": 1, "relation": "at least"}],
     ),
 }
-"""Rewards whose first use loads libraries and tables, which must not count as time spent on an answer."""
+"""Rewards whose first use imports libraries, which is excluded from the time limit of an answer."""
 
 
 NOT_LOADED = {101 + i: kind for i, kind in enumerate(_FIRST)}
-"""Exit statuses of a process that could not load what a type of reward needs."""
+"""Exit statuses of a process that could not import the libraries of a reward type."""
 
 
 def _load(reward: Reward, loaded: set[str], options: RewardOptions) -> None:
-    """Load what the reward needs and no earlier one did, or leave: no answer is to blame."""
+    """Import the libraries of a reward type before its first use; exit on failure, which is not the answer's fault."""
     parts = [part.reward for part in reward.parts] if isinstance(reward, WeightedSumReward) else [reward]
     for status, kind in NOT_LOADED.items():
         if kind in loaded or kind not in {part.type for part in parts}:
@@ -62,7 +62,7 @@ def _load(reward: Reward, loaded: set[str], options: RewardOptions) -> None:
         signal.alarm(LOAD_LIMIT_S)
         try:
             reward_of("A first sentence: $1$.", _FIRST[kind], options)
-        except Exception:  # noqa: BLE001  (whatever is wrong with the installation)
+        except Exception:  # noqa: BLE001  (any defect of the installation)
             traceback.print_exc()
             sys.exit(status)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -70,35 +70,35 @@ def _load(reward: Reward, loaded: set[str], options: RewardOptions) -> None:
 
 
 def _late(*_: object) -> NoReturn:
-    raise TimeoutError(f"loading took longer than {LOAD_LIMIT_S} s")
+    raise TimeoutError(f"importing took longer than {LOAD_LIMIT_S} s")
 
 
 def _answer(answer: str, reward: Reward, loaded: set[str], options: RewardOptions) -> tuple[float | None, str | None]:
-    """The reward, and what went wrong."""
+    """The reward, and the error."""
     _load(reward, loaded, options)
     signal.setitimer(signal.ITIMER_REAL, options.time_limit_s)
     try:
         return reward_of(answer, reward, options), None
     except RewardError as error:
         return None, error.message[:1000]
-    except Exception as error:  # noqa: BLE001  (whatever an answer leads to, it earns nothing)
+    except Exception as error:  # noqa: BLE001  (any error gives reward 0)
         return 0.0, f"{type(error).__name__}: {error}"[:1000]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)  # the same clock as `alarm`
 
 
 def _address_space() -> int:
-    """Bytes of address space that the process has now; 0 where there is no /proc."""
+    """Current address space in bytes; 0 without /proc."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
 
 
 def main() -> None:
-    """Verify until the parent closes the pipe, or too much memory is left behind by answers."""
+    """Verify answers until the parent closes the pipe, or the address space exceeds `RETIRED_BYTES`."""
     pipe: Connection[Any, Any] = Connection(int(sys.argv[1]))
     die_with_parent(int(sys.argv[2]))
     options = RewardOptions.model_validate_json(sys.argv[3])
-    for kind in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group, they are the parent's to handle
+    for kind in (signal.SIGINT, signal.SIGTERM):  # sent to the whole process group; the parent handles them
         signal.signal(kind, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])

@@ -81,7 +81,7 @@ class Reporter:
 
 
 def _whole_lines(path: Path) -> int:
-    """Number of reports in the file; a torn last line of a killed attempt is removed, so that the next stands alone."""
+    """Number of reports in the file; a torn last line is removed, so that the next report begins a line."""
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:

@@ -1,4 +1,4 @@
-"""Answers that were paid for once: a folder of small files, named by what was asked."""
+"""Cache of teacher answers: a folder of files, named by a hash of the request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from uniapl.spec.teacher import OpenAITeacher
 
 
 def question_key(teacher: OpenAITeacher, messages: Sequence[Message]) -> str:
-    """SHA-256 of everything that decides an answer: endpoint, model, sampling options and turns, as canonical JSON."""
+    """SHA-256 of endpoint, model, sampling options and messages, as canonical JSON."""
     asked = {
         "base_url": teacher.base_url.rstrip("/"),
         "model": teacher.model,
@@ -27,13 +27,13 @@ def question_key(teacher: OpenAITeacher, messages: Sequence[Message]) -> str:
 
 
 class AnswerCache:
-    """A folder that any number of runs may share: files appear whole, and two runs that write the same key agree."""
+    """A cache folder that concurrent runs may share: writes are atomic, and the last write of a key wins."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def get(self, key: str) -> str | None:
-        """The answer, or `None` when there is none, or its file is torn or altered."""
+        """The cached answer; `None` if it is missing, or its file is truncated or altered."""
         try:
             entry = _Entry.model_validate_json((self._folder / f"{key}.json").read_bytes())
         except (OSError, ValueError):
@@ -41,7 +41,7 @@ class AnswerCache:
         return entry.answer if entry.sha256 == _sha256(entry.answer) else None
 
     def put(self, key: str, answer: str) -> None:
-        """Keep an answer."""
+        """Store an answer."""
         entry = _Entry(answer=answer, sha256=_sha256(answer))
         atomic.write(self._folder / f"{key}.json", entry.model_dump_json().encode())
 

@@ -1,7 +1,7 @@
-"""One question to a server with OpenAI's chat completions: retries, budgets, and what counts as an answer.
+"""Client of OpenAI's chat completions API for teacher answers: retries, budgets, validation of replies.
 
-The retries are our own lines rather than a library's: each attempt spends from the budget, `Retry-After` is a lower
-bound of the wait, and a failure elsewhere ends it, which a retry library would need a hook for each.
+No retry library is used: each attempt spends from the budget, `Retry-After` is a lower bound of the wait, and a failure
+of another request ends the wait; a library would need a hook for each.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from uniapl.spec.teacher import OpenAITeacher
 from uniapl.teachers.parameters import Parameters
 
 LONGEST_WAIT_S = 900.0
-"""A server that asks for a longer pause has a quota that waiting does not mend; the job fails and says so."""
+"""Longest wait between attempts, in seconds. A longer `Retry-After` indicates an exhausted quota; the job fails."""
 LARGEST_REPLY = 8 * 2**20
-"""Bytes of an answer; more is not read."""
+"""Maximum size of a reply, in bytes."""
 CUT_SHORT = ("length", "content_filter")
-"""Finish reasons of answers that are not whole."""
-KEPT = "the answers so far are in the cache and are not asked again"
+"""Finish reasons of incomplete answers."""
+KEPT = "received answers are cached and not requested again"
 
 
 class Chat:
-    """The connection to one teacher, and what has been spent on it."""
+    """A connection to one teacher, and its spent budget."""
 
     def __init__(
         self, teacher: OpenAITeacher, credentials: Credentials, *, on_event: Callable[[str], None] = lambda _: None
     ) -> None:
-        """Make the connection pool; nothing is sent.
+        """Create the connection pool; no request is sent.
 
         Args:
             teacher: the server.
-            credentials: its key, and where it may be.
-            on_event: gets a line for each parameter that the server refuses.
+            credentials: the API key, and the allowed addresses.
+            on_event: called with a line for each parameter that the server rejects.
 
         Raises:
-            SpecError: the address or the key is unusable.
+            SpecError: the address or the key is invalid.
         """
         self.requests = 0
         self.tokens = 0
@@ -75,18 +75,18 @@ class Chat:
         await self._http.aclose()
 
     def stop(self) -> None:
-        """Begin no further request, and cut waits short; requests in flight may finish, for they are paid for."""
+        """Start no further request and end waits; requests in flight complete, because they are already charged."""
         self._stopped.set()
 
     async def ask(self, messages: Sequence[Message], where: str) -> str:
-        """The teacher's answer, without its reasoning.
+        """The teacher's answer, without reasoning.
 
         Args:
             messages: the prompt.
-            where: names the row in errors.
+            where: description of the row, for errors.
 
-        Raises:
-            TeacherError: the server refuses, fails for too long, or answers something unusable; or a budget is spent.
+        Raises: TeacherError: the server rejects the request, fails repeatedly, or sends an unusable answer; or a budget
+        is spent.
         """
         for attempt in range(self._teacher.max_retries + 1):
             try:
@@ -94,18 +94,18 @@ class Chat:
             except TransientError as error:
                 problem, wait = error.problem, wait_s(attempt, retry_after_s=error.retry_after_s)
             if wait > LONGEST_WAIT_S:
-                problem += f"; it asks to wait {wait:.0f} s"
+                problem += f"; it requires a wait of {wait:.0f} s"
                 break
             if attempt == self._teacher.max_retries or await self._stopped_within(wait):
                 break
         raise TeacherError(
-            f"{where}: the teacher {self._teacher.model} gave no answer; request {attempt + 1}, the last: {problem}",
+            f"{where}: no answer from teacher {self._teacher.model} after {attempt + 1} requests; the last: {problem}",
             param="teacher",
-            hint=f"start the job again when the server is well, or lower teacher.concurrency; {KEPT}",
+            hint=f"submit the job again when the server is available, or lower teacher.concurrency; {KEPT}",
         )
 
     async def _reply(self, messages: Sequence[Message], where: str) -> Reply:
-        """The server's reply to a request without the parameters that it refuses."""
+        """The server's reply to a request without the parameters that it rejects."""
         while True:
             self._check_budget(where)
             self.requests += 1
@@ -115,15 +115,15 @@ class Chat:
             if changes is None or self._stopped.is_set():
                 return reply
             for change in changes:
-                self._on_event(f"the teacher {self._teacher.model} {change}")
+                self._on_event(f"teacher {self._teacher.model} {change}")
 
     def _check_budget(self, where: str) -> None:
         for field, spent in (("max_requests", self.requests), ("max_total_tokens", self.tokens)):
             if spent >= (limit := getattr(self._teacher, field)):
                 raise TeacherError(
-                    f"the budget teacher.{field}={limit} is spent before {where} has an answer",
+                    f"{where}: the budget teacher.{field}={limit} is spent",
                     param=f"teacher.{field}",
-                    hint=f"raise it, or start the job again with a fresh budget; {KEPT}",
+                    hint=f"raise it, or submit the job again, which starts a new budget; {KEPT}",
                 )
 
     async def _stopped_within(self, seconds: float) -> bool:
@@ -146,28 +146,28 @@ class Chat:
                 timeout_s=teacher.timeout_s, largest=LARGEST_REPLY,
             )  # fmt: skip
         except ReplyTooLong as error:
-            raise self._refused(where, str(error)) from None
+            raise self._failure(where, str(error)) from None
         except AddressRefused as error:
-            hint = "give the address of a public server, or ask the operator to list this one"
-            raise self._refused(where, f"is not asked: {error}", "teacher.base_url", hint) from None
+            hint = "use the address of a public server, or ask the operator to allow this one"
+            raise self._failure(where, f"was not contacted: {error}", "teacher.base_url", hint) from None
         except TransientError as error:
             raise TransientError(self._shown(error.problem)) from None
 
     def _answer(self, reply: Reply, where: str) -> str:
-        """What the teacher wrote, once it is known to be whole."""
+        """The content of a complete, valid reply."""
         if reply.status != 200:
-            said = f"status {reply.status}: {self._shown(_message(reply.content))}"
+            detail = f"status {reply.status}: {self._shown(_message(reply.content))}"
             if reply.status == 429 or reply.status >= 500:
-                raise TransientError(said, reply.retry_after_s)
-            raise self._refused(where, f"answered with {said}", *self._remedy(reply.status))
+                raise TransientError(detail, reply.retry_after_s)
+            raise self._failure(where, f"replied with {detail}", *self._remedy(reply.status))
         try:
             completion = _Completion.model_validate_json(reply.content)
         except ValidationError as error:
             first = error.errors()[0]
             problem = f"{'.'.join(str(part) for part in first['loc']) or 'body'}: {first['msg']}"
-            said = self._shown(_message(reply.content))
-            raise self._refused(where, f"sent no usable chat completion ({problem}): {said}") from None
-        # a server that does not count is charged a token per byte, more than any tokenizer makes of its answer
+            detail = self._shown(_message(reply.content))
+            raise self._failure(where, f"sent an invalid chat completion ({problem}): {detail}") from None
+        # without a reported usage one token per byte is charged, an upper bound for every tokenizer
         self.tokens += completion.usage.total_tokens if completion.usage else len(reply.content)
         choice = completion.choices[0]
         reason = self._shown(f"finish_reason {choice.finish_reason!r}")
@@ -175,41 +175,41 @@ class Chat:
         if choice.finish_reason in CUT_SHORT:
             raise self._cut_short(where, reason, begun=bool(answer) or choice.finish_reason != "length")
         if not answer:
-            raise self._refused(where, f"gave an empty answer ({reason})")
-        if self._redactor.text(answer) != answer:  # it would be trained on, and stored
-            raise self._refused(where, "repeats its own key in its answer")
+            raise self._failure(where, f"sent an empty answer ({reason})")
+        if self._redactor.text(answer) != answer:  # the answer would be stored and used for training
+            raise self._failure(where, "repeated its API key in the answer")
         return answer
 
     def _cut_short(self, where: str, reason: str, *, begun: bool) -> TeacherError:
         most = f"teacher.max_tokens={self._teacher.max_tokens}"
-        remedy = "raise teacher.max_tokens, which asks every row again, or write this row's `reference` yourself"
+        remedy = "raise teacher.max_tokens, which requests all answers again, or add a `reference` to this row"
         if begun:
-            return self._refused(where, f"cut its answer short ({reason}, {most})", "teacher.max_tokens", remedy)
-        return self._refused(
+            return self._failure(where, f"sent a truncated answer ({reason}, {most})", "teacher.max_tokens", remedy)
+        return self._failure(
             where,
-            f"used all of {most} before its answer began ({reason})",
+            f"reached {most} before the answer began ({reason})",
             "teacher.max_tokens",
-            f"hidden reasoning counts as tokens of the answer; {remedy}",
+            f"hidden reasoning counts towards the limit; {remedy}",
         )
 
-    def _refused(
-        self, where: str, problem: str, param: str = "teacher", hint: str = "write this row's `reference` yourself"
+    def _failure(
+        self, where: str, problem: str, param: str = "teacher", hint: str = "add a `reference` to this row"
     ) -> TeacherError:
-        return TeacherError(f"{where}: the teacher {self._teacher.model} {problem}", param=param, hint=hint)
+        return TeacherError(f"{where}: teacher {self._teacher.model} {problem}", param=param, hint=hint)
 
     def _remedy(self, status: int) -> tuple[str, str]:
-        """The spec field at fault, and what to do."""
+        """The spec field at fault, and the hint."""
         if status in (401, 403):
             field = "teacher.api_key_env" if self._teacher.api_key_env else "teacher.api_key_secret"
-            return field, "check the key that it names, and what the key may do"
+            return field, "check that the key is valid and has access to the model"
         if status == 404:
-            return "teacher.base_url", "check teacher.base_url, which ends with the version, and teacher.model"
+            return "teacher.base_url", "check teacher.base_url, which must end with the API version, and teacher.model"
         if 300 <= status < 400:
-            return "teacher.base_url", "redirects are not followed; give the address that the server redirects to"
-        return "teacher", "change what the server objects to, or write this row's `reference` yourself"
+            return "teacher.base_url", "redirects are not followed; use the address that the server redirects to"
+        return "teacher", "correct what the server rejects, or add a `reference` to this row"
 
     def _shown(self, text: str) -> str:
-        """A short part of what came from outside, on one line and without the key, should the server repeat it."""
+        """External text for a message: truncated, on one line, with the API key redacted."""
         return truncate_for_message(self._redactor.text(text))
 
 
@@ -256,7 +256,7 @@ class _Failure(BaseModel):
 
 
 def _message(content: bytes) -> str:
-    """The server's own words, in OpenAI's shape or any other."""
+    """The error message of a reply in OpenAI's format, or its text."""
     try:
         return _Failure.model_validate_json(content).error.message
     except ValidationError:

@@ -1,7 +1,7 @@
-"""Which optional parameters a teacher's server takes: all are sent, and what it refuses is replaced or left out once.
+"""Negotiation of optional request parameters: all are sent first, rejected ones are replaced or omitted.
 
-The reasoning models of OpenAI (o-series, GPT-5) refuse `max_tokens` and every `temperature` but 1; other servers know
-`max_tokens` alone. A model's name does not decide it, for proxies give models names of their own.
+OpenAI's reasoning models (o-series, GPT-5) reject `max_tokens` and every `temperature` except 1; other servers support
+only `max_tokens`. The model name is no criterion, because proxies rename models.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from uniapl.inference.http import Reply
 from uniapl.spec.teacher import OpenAITeacher
 
 REFUSED = (400, 422)
-"""Statuses with which servers refuse a parameter."""
+"""Statuses of rejected parameters."""
 OTHER_NAMES = {"max_tokens": "max_completion_tokens"}
-"""What is sent in place of a refused parameter; the others are left out. No limit of length at all is never sent."""
+"""Replacements of rejected parameters; others are omitted. A length limit is always sent."""
 OPTIONAL = ("temperature", "max_tokens")
-"""What may be replaced or left out; a reply that refuses anything else, another name of these too, ends the run."""
+"""Parameters that may be replaced or omitted; the rejection of any other, or of a replacement, fails the run."""
 _UNSUPPORTED = re.compile(
     r"unsupported|(?:not|n't) (?:support|permit|allow|accept|recogni[sz]e|available)|unrecogni[sz]ed|unknown|unexpected"
     r"|extra (?:inputs|fields)|extra_forbidden|deprecated|no longer|only .{1,30}(?:allowed|supported)|may only be",
     re.IGNORECASE,
 )
-"""Words of servers for a parameter that they do not take, or take with one value only."""
+"""Server messages about an unsupported parameter, or one with a single supported value."""
 
 
 class Parameters:
-    """The optional parameters of requests to one server, shared by all requests of a run."""
+    """Optional parameters accepted so far by one server, shared by all requests of a run."""
 
     def __init__(self, teacher: OpenAITeacher) -> None:
         self._taken: dict[str, Any] = {"temperature": teacher.temperature, "max_tokens": teacher.max_tokens}
 
     def taken(self) -> dict[str, Any]:
-        """What to send now, by name."""
+        """Parameters of the next request, by name."""
         return dict(self._taken)
 
     def refused(self, sent: Mapping[str, Any], reply: Reply) -> list[str] | None:
-        """Learn from a reply which of the parameters that were sent are not taken.
+        """Replace or omit the parameters that a reply rejects.
 
-        Each parameter changes at most once in a run, so a request is repeated as often at most.
+        Each parameter changes at most once per run, which bounds the number of repetitions of a request.
 
         Returns:
-            What changed, in words; empty if another request's refusal has changed it already. `None` where the reply
-            refuses no parameter that can be replaced or left out: repeating the request is of no use then.
+            A description of each change; empty if another request has made the change already. `None` if the reply
+            rejects no optional parameter, so that a repetition is useless.
         """
         named = [name for name in _named(reply) if name in sent]
         return [self._give_up(name) for name in named if name in self._taken] if named else None
@@ -54,13 +54,13 @@ class Parameters:
     def _give_up(self, name: str) -> str:
         value = self._taken.pop(name)
         if (other := OTHER_NAMES.get(name)) is None:
-            return f"refuses {name}={value}; it is left out, and the server's default applies"
+            return f"rejects {name}={value}; it is omitted, and the server's default applies"
         self._taken[other] = value
-        return f"refuses {name}={value}; {other}={value} is sent instead"
+        return f"rejects {name}={value}; {other}={value} is sent instead"
 
 
 def _named(reply: Reply) -> list[str]:
-    """The optional parameters that a reply refuses by name, in its `param` or, without one, anywhere in its text."""
+    """Optional parameters rejected by a reply, named in its `param` or else in its text."""
     if reply.status not in REFUSED:
         return []
     try:
@@ -77,7 +77,7 @@ def _named(reply: Reply) -> list[str]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text within a value of JSON."""
+    """All strings in a JSON value."""
     match value:
         case str():
             yield value

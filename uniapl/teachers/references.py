@@ -1,4 +1,4 @@
-"""Which rows get a teacher's answer, and which answers are kept."""
+"""Completion of datasets with teacher answers, and removal of references that fail their reward."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ PROGRESS_S, LOOK_S = 30.0, 0.1
 class _Question:
     messages: list[Message]
     where: str
-    """The first row that asks it, for errors."""
+    """The first row with this question, for errors."""
 
 
 def fill_references(
     spec: JobSpec, mix: list[Rows], held_out: Rows, *, cache: Path, on_event: OnEvent, credentials: Credentials
 ) -> tuple[list[Rows], Rows]:
-    """Ask the teacher for the references that a run will use and that its rows lack.
+    """Request the missing references that a loss term uses from the teacher.
 
-    A question is asked once, however many rows put it, and never again while its answer is in the cache.
+    Equal questions of several rows are requested once, and cached answers are not requested again.
 
     Args:
-        spec: the job; with a `dataset` teacher its rows are returned as they are.
+        spec: the job; with a `dataset` teacher the rows are returned unchanged.
         mix: rows of each entry of `spec.dataset_mix`.
-        held_out: rows of the evaluation; all of them are filled.
-        cache: folder of answers, shared by runs.
-        on_event: told what is asked, how it goes, and what it took.
-        credentials: the teacher's key, and where it may be.
+        held_out: rows of the evaluation; all are completed.
+        cache: folder of cached answers, shared by runs.
+        on_event: called with progress messages.
+        credentials: the API key, and the allowed addresses.
 
     Returns:
         mix and held_out, with references.
 
     Raises:
-        SpecError: the teacher's address or key is unusable.
-        TeacherError: a row got no usable answer, or a budget is spent; the answers that came are in the cache.
-        Stopped: this process is asked to stop; the answers that came are in the cache, those under way included.
+        SpecError: the teacher's address or key is invalid.
+        TeacherError: a row got no usable answer, or a budget is spent; received answers are cached.
+        Stopped: a stop was requested; received answers are cached, including those of requests in flight.
     """
     teacher = spec.teacher
     if not isinstance(teacher, OpenAITeacher):
@@ -79,10 +79,10 @@ def fill_references(
 
 
 def without_failing_references(rows: Rows, rewards: RewardPool) -> tuple[Rows, list[str]]:
-    """Take away the references that do not pass their own row's reward in full; the rows stay.
+    """Remove references whose reward is below 1; the rows are kept.
 
     Returns:
-        All rows, and the ids of those that lost their reference.
+        All rows, and the ids of the rows without their reference.
     """
     failing = failing_references(rows, rewards, most=None).faults
     kept = [row.model_copy(update={"reference": None}) if i in failing else row for i, row in enumerate(rows)]
@@ -90,7 +90,7 @@ def without_failing_references(rows: Rows, rewards: RewardPool) -> tuple[Rows, l
 
 
 def _questions(datasets: Iterable[tuple[str, Rows]], teacher: OpenAITeacher) -> dict[str, _Question]:
-    """What the rows without reference ask, by key."""
+    """Questions of the rows without reference, by cache key."""
     questions: dict[str, _Question] = {}
     for dataset, rows in datasets:
         for i, row in enumerate(rows):
@@ -107,11 +107,11 @@ def _answers(
     on_event: OnEvent,
     credentials: Credentials,
 ) -> dict[str, str]:
-    """Answers by key: those in the cache, and those that the teacher gives."""
+    """Answers by cache key, from the cache or the teacher."""
     answers = {key: answer for key in questions if (answer := cache.get(key)) is not None}
     missing = {key: question for key, question in questions.items() if key not in answers}
     if questions:
-        on_event(f"the teacher {teacher.model} is asked for {len(missing)} answers; {len(answers)} are in the cache")
+        on_event(f"requesting {len(missing)} answers from teacher {teacher.model}; {len(answers)} are cached")
     return answers | (asyncio.run(_ask_all(missing, teacher, cache, on_event, credentials)) if missing else {})
 
 
@@ -122,14 +122,14 @@ async def _ask_all(
     on_event: OnEvent,
     credentials: Credentials,
 ) -> dict[str, str]:
-    """Ask with `concurrency` requests in flight; after a failure or a stop those in flight finish, and it is raised."""
-    waiting = iter(questions.items())  # shared: each asker takes the next
+    """Send up to `concurrency` requests at a time; after a failure or a stop, those in flight complete first."""
+    waiting = iter(questions.items())  # shared by all tasks
     answers: dict[str, str] = {}
     failures: list[TeacherError] = []
-    told = time.monotonic()
+    reported = time.monotonic()
 
-    async def ask_on() -> None:
-        nonlocal told
+    async def ask_next() -> None:
+        nonlocal reported
         for key, question in waiting:
             if failures or stop_requested():
                 return
@@ -139,17 +139,17 @@ async def _ask_all(
                 failures.append(error)
                 return chat.stop()
             cache.put(key, answers[key])
-            if time.monotonic() > told + PROGRESS_S:
-                told = time.monotonic()
-                on_event(f"{len(answers)} of {len(questions)} answers came")
+            if time.monotonic() > reported + PROGRESS_S:
+                reported = time.monotonic()
+                on_event(f"received {len(answers)} of {len(questions)} answers")
 
-    async with Chat(teacher, credentials, on_event=on_event) as chat, asyncio.TaskGroup() as askers:
-        asking = [askers.create_task(ask_on()) for _ in range(min(teacher.concurrency, len(questions)))]
+    async with Chat(teacher, credentials, on_event=on_event) as chat, asyncio.TaskGroup() as tasks:
+        asking = [tasks.create_task(ask_next()) for _ in range(min(teacher.concurrency, len(questions)))]
         while (await asyncio.wait(asking, timeout=LOOK_S))[1]:
             if stop_requested():
                 chat.stop()
-    on_event(f"{len(answers)} answers came, for {chat.requests} requests and {chat.tokens} tokens")
-    raise_if_stopped()  # first: it makes failures of those that wait for another try
+    on_event(f"received {len(answers)} answers with {chat.requests} requests and {chat.tokens} tokens")
+    raise_if_stopped()  # first: a stop turns waits for a retry into failures
     if failures:
         raise failures[0]
     return answers

@@ -106,7 +106,7 @@ def encode_data(
 def encode(
     rows: Rows, run: RunConfig, dataset: str, policy: Policy, reporter: Reporter, *, references: bool
 ) -> list[EncodedRow]:
-    """The rows within the limits of `data`; `references` says whether a term reads the references.
+    """The rows within the limits of `data`; `references` is whether a term reads the references.
 
     Raises:
         DatasetError: as `encode_rows`.

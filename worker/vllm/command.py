@@ -1,4 +1,4 @@
-"""What a job's spec asks to be served beside its trainer, and the command that serves it."""
+"""Plans of the vLLM servers that a job needs, and their command lines."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from uniapl.spec.backend import ManagedVllm, ServerRole, VllmSampler
 from uniapl.spec.job import JobSpec
 
 PLUGIN = Path(__file__).parent / "plugin"
-"""What vLLM loads of ours."""
+"""Folder of the middleware that vLLM loads."""
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""Those that vLLM makes room for."""
+"""Maximum ranks that vLLM accepts."""
 NOT_PASSED_ON = ("UNIAPL_", "PYTHON", "VIRTUAL_ENV")
-"""Beginnings of variables that are the worker's own: its database's password, and its Python environment."""
+"""Prefixes of variables that are not inherited: the worker's own settings, which include passwords, and its Python
+environment."""
 
 
 @dataclass(frozen=True)
@@ -28,48 +29,48 @@ class Plan:
 
     role: ServerRole
     model: str
-    """Its name in the spec, and at the server."""
+    """Name in the spec, and served model name."""
     source: ModelSource
     kind: Literal["score", "embed", "sample"]
-    """What it is asked for."""
+    """Kind of request that it serves."""
     options: ManagedVllm
     memory_fraction: float
-    """Share of its card that it takes."""
+    """Fraction of the GPU's memory that it takes."""
     lora_rank: int | None = None
-    """Of the adapters that it is given."""
+    """Rank of the adapters that the trainer sends."""
     sequences: int | None = None
-    """Sampled at once at most, with one to spare: a question after its health must not stand in a queue."""
+    """Maximum concurrent sequences, including one for the health probe, which must not queue."""
     made_by_trainer: bool = False
-    """Whether the trainer writes the folder of `source` first."""
+    """Whether the trainer has to write the folder of `source` first."""
 
     @property
     def shared(self) -> bool:
-        """Whether jobs with an equal plan may use one server: not where each hands it weights of its own."""
+        """Whether jobs with equal plans may share a server; not where each job sends its own weights."""
         return self.role == "discriminator"
 
     @property
     def label(self) -> str:
-        """For messages."""
+        """Name of the server in messages."""
         name = "discriminator" if self.role == "discriminator" else "sampler"
-        return f"the {name}'s server ({self.model})"
+        return f"{name} server ({self.model})"
 
     def is_there(self) -> bool:
-        """Whether there is something to load."""
+        """Whether the model exists on disk."""
         return not self.made_by_trainer or Path(self.source.path or "").is_dir()
 
     def command(self, settings: Settings, port: int) -> list[str]:
-        """`vllm serve …` on loopback; no secret is among the arguments, which every user of the machine can read."""
+        """`vllm serve …` on loopback, without secrets: every user of the machine can read the arguments."""
         source, options = self.source, self.options
         command = [*settings.vllm_command, "serve", source.hub or source.path or ""]
         if source.revision is not None:
             command += ["--revision", source.revision, "--tokenizer-revision", source.revision]
         command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", self.model]
-        command += ["--disable-uvicorn-access-log"]  # a line per request, for weeks
+        command += ["--disable-uvicorn-access-log"]  # one line per request would fill the log
         command += ["--middleware", "uniapl_guard.Guard", "--dtype", options.dtype]
         command += ["--gpu-memory-utilization", str(self.memory_fraction)]
         if options.max_model_tokens is not None:
             command += ["--max-model-len", str(options.max_model_tokens)]
-        command += ["--scheduling-policy", "priority"]  # for the question after its health, `worker.vllm.probe`
+        command += ["--scheduling-policy", "priority"]  # for the health probe, see `worker.vllm.probe`
         if self.kind == "sample":
             command += ["--generation-config", "vllm", "--logprobs-mode", "processed_logprobs"]
             command += ["--max-num-seqs", str(self.sequences)]
@@ -81,34 +82,34 @@ class Plan:
         return [*command, *settings.vllm_options]
 
     def environment(self, settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
-        """The worker's, without what is its own business, and with the cards that the server may use."""
+        """The inherited environment without the worker's own variables, and with the GPUs that the server may use."""
         kept = {
             name: value
             for name, value in inherited.items()
             if not name.startswith(NOT_PASSED_ON) and not name.endswith("_API_KEY")
         }
         kept |= {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PLUGIN)}
-        if self.kind == "sample":  # without these it takes neither weights nor adapters
+        if self.kind == "sample":  # without these the server accepts neither weights nor adapters
             kept |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
         devices = settings.discriminator_devices if self.role == "discriminator" else settings.rollout_devices
         return kept | visible(devices)
 
 
 def visible(devices: str) -> dict[str, str]:
-    """The variables that show these cards alone to a process, numbered as `nvidia-smi` does; none for all."""
+    """Variables that restrict a process to these GPUs, numbered as in `nvidia-smi`; empty for all GPUs."""
     return {"CUDA_VISIBLE_DEVICES": devices, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if devices else {}
 
 
 def plans(
     spec: JobSpec, models: Mapping[str, ModelSource], run_dir: Path, shares: Mapping[ServerRole, float]
 ) -> dict[ServerRole, Plan]:
-    """The servers that a job's worker has to start, by what they are for.
+    """The servers that a job's worker has to start, by role.
 
     Args:
         spec: the job.
-        models: where its models are.
-        run_dir: where its trainer writes.
-        shares: of the cards, as `worker.vllm.gpu_share` divides them.
+        models: sources of its models, by name.
+        run_dir: run directory of its trainer.
+        shares: memory fractions from `worker.vllm.gpu_share`.
     """
     found: dict[ServerRole, Plan] = {}
     for role, options in spec.servers.items():

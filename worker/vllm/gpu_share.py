@@ -1,4 +1,4 @@
-"""The share of its card that each server beside a trainer is started with, from the estimate of the job."""
+"""GPU memory fractions of the servers beside a trainer, from the estimate of the job."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from uniapl.spec.job import JobSpec
 
 
 def shares(spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu]) -> dict[ServerRole, float]:
-    """Of the cards of this machine; none where it has no GPU, or the student's size is not known.
+    """Memory fractions by role; empty without a GPU, or if the student's size is unknown.
 
-    The trainer is counted with rows as long as `data` allows, so that what a discriminator's server gets does not
-    depend on the rows, and the next job can use it.
+    The trainer is estimated with the longest rows that `data` allows, so that a discriminator server's fraction does
+    not depend on the rows and the next job can share the server.
     """
     if not gpus:
         return {}

@@ -1,4 +1,4 @@
-"""The servers of one worker: shared by jobs that ask for the same model, kept warm between them, none left behind."""
+"""Pool of a worker's model servers: shared by jobs with the same model, kept between jobs, stopped with the worker."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Kept:
 
 
 class SidecarPool:
-    """Starts and stops servers; attempts take and give them back."""
+    """Starts and stops servers; attempts acquire and release them."""
 
     def __init__(self, settings: Settings, artifacts: Artifacts) -> None:
         self._settings = settings
@@ -40,9 +40,9 @@ class SidecarPool:
         self._start_lock = threading.Lock()
 
     def take(self, plans: Iterable[Plan]) -> list[Sidecar]:
-        """One server per plan, running or starting; those that nobody uses or wants are stopped first.
+        """One server per plan, running or starting; unused servers with other plans are stopped first.
 
-        To be called without any plan too: the trainer wants the memory of those.
+        Call it without plans too, so that the trainer gets the memory of unused servers.
         """
         wanted = list(plans)
         with self._lock:
@@ -54,27 +54,27 @@ class SidecarPool:
             try:
                 for plan in wanted:
                     taken.append(self._take(plan))
-            except Exception:  # a full disk, say: nobody would ever give these back
+            except Exception:  # such as a full disk: the caller cannot release these
                 self._give_back(taken)
                 raise
             return taken
 
     def give_back(self, sidecars: Iterable[Sidecar]) -> None:
-        """They may be stopped, or serve the next job."""
+        """Release servers; each is stopped or kept for the next job."""
         with self._lock:
             self._give_back(list(sidecars))
 
     def tidy(self) -> None:
-        """Stop servers that have had no job for `sidecar_idle_s`, and what dead workers have left."""
+        """Stop servers that have been idle for `sidecar_idle_s`, and kill servers that dead workers left."""
         with self._lock:
             self._remove_orphans()
             for kept in list(self._kept):
                 if kept.users == 0 and time.monotonic() - kept.idle_since > self._settings.sidecar_idle_s:
-                    logger.info("%s has no job; stopping it", kept.sidecar.plan.label)
+                    logger.info("the %s is idle; stopping it", kept.sidecar.plan.label)
                     self._stop(kept)
 
     def stop_all(self) -> None:
-        """None is left when this returns."""
+        """Stop every server, and wait for it."""
         with self._lock:
             for kept in list(self._kept):
                 self._stop(kept)
@@ -84,8 +84,8 @@ class SidecarPool:
             if kept.sidecar in sidecars:
                 kept.users -= 1
                 kept.idle_since = time.monotonic()
-                useless = kept.sidecar.state == "failed" or not kept.sidecar.plan.shared
-                if kept.users == 0 and useless:
+                disposable = kept.sidecar.state == "failed" or not kept.sidecar.plan.shared
+                if kept.users == 0 and disposable:
                     self._stop(kept)
 
     def _take(self, plan: Plan) -> Sidecar:
@@ -105,14 +105,14 @@ class SidecarPool:
         kept.sidecar.stop()
 
     def _remove_orphans(self) -> None:
-        """Kill what workers of this machine that are gone have left, should the kernel not have told it to end."""
+        """Kill servers of dead workers of this machine, in case the kernel's death signal did not reach them."""
         for folder in self._folder.glob("*/"):
             owner = _owner(folder)
             if owner is None or owner["host"] != process.HOST:
                 continue
             here = owner["boot_id"] == process.boot_id()
             if here and process.start_time(owner["owner"]) == owner["owner_started"]:
-                continue  # its worker lives
+                continue  # its worker is alive
             if here and owner["pgid"] is not None:
                 process.kill_group(owner["pgid"], started=owner["started"])
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""Whether a model's server lives: it answers a real request in time, or it processes tokens meanwhile.
+"""Health probe of a model server: a real request with a deadline, backed by vLLM's token counters.
 
-A request that arrives while vLLM has no room for more keys and values waits until others are done, which takes minutes
-under load. So the probe goes before all that wait (`--scheduling-policy priority`; a lower number is earlier), and a
-server whose counters of tokens have grown meanwhile is busy, not hung. They do not grow while the engine hangs.
+Under load a request may wait for minutes until vLLM has free KV cache. The probe therefore has priority over waiting
+requests (`--scheduling-policy priority`; a lower number is earlier), and a server whose token counters grew meanwhile
+counts as busy, not as hung. The counters do not grow while the engine hangs.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ from worker.vllm.command import Plan
 
 LARGEST_REPLY, LARGEST_METRICS = 2**20, 2**24
 METRICS_S = 10.0
-"""How long a server may take at most to answer with its counters: its engine has no part in that."""
+"""Time limit of a request for the counters, which does not involve the engine."""
 PROBE_TEXT, PROBE_TOKENS = "Is anybody there?", [1, 1]
 FIRST = -1
-"""The probe's priority; requests that name none have 0."""
+"""The probe's priority; the default of requests is 0."""
 COUNTER = re.compile(rb"^vllm:(?:prompt|generation)_tokens_total(?:{.*})? (\S+)", re.MULTILINE)
-"""Tokens read and tokens generated, of each engine. A pooling server only reads."""
+"""Prompt and generation tokens of each engine; a pooling server counts prompt tokens only."""
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a real request."""
+    """Result of one probe."""
 
     problem: str = ""
-    """What is wrong with it; nothing, if nothing is."""
+    """Description of the fault; empty if the reply is valid."""
     silent: bool = False
-    """Whether there was none in time."""
+    """Whether no reply came in time."""
 
 
 async def pulse(plan: Plan, address: Address, timeout_s: float) -> str:
-    """What is wrong with a server that has been ready; nothing, if it answers, or processes tokens meanwhile."""
+    """The fault of a server that has been ready; empty if it replies or processes tokens meanwhile."""
     before = await tokens(address)
     answer = await ask(plan, address, timeout_s)
     if not answer.silent or before is None:
@@ -64,30 +64,29 @@ async def pulse(plan: Plan, address: Address, timeout_s: float) -> str:
     after = await tokens(address)
     if after is None or after <= before:
         return f"{answer.problem}, and processed no token meanwhile"
-    logger.info("%s gave a real request %s, and processed %.0f tokens", plan.label, answer.problem, after - before)
+    logger.info("the %s %s, but processed %.0f tokens", plan.label, answer.problem, after - before)
     return ""
 
 
 async def ask(plan: Plan, address: Address, timeout_s: float) -> Answer:
-    """Send one real request, before all others that wait."""
+    """Send one probe, with priority over waiting requests."""
     path, body = _question(plan, address.model)
     try:
         reply = await _exchange(
             address, "POST", path, body=body | {"priority": FIRST}, timeout_s=timeout_s, largest=LARGEST_REPLY
         )
         if reply.status != 200:
-            return Answer(f"answered with status {reply.status}: {truncate_for_message(reply.content)}")
+            return Answer(f"replied with status {reply.status}: {truncate_for_message(reply.content)}")
         numbers = _numbers(plan, reply.content, address.model)
     except TransientError as error:
-        problem = truncate_for_message(error.problem)
-        return Answer(f"gave a real request {problem}", silent=isinstance(error, ReplyTimeout))
+        return Answer(f"failed a probe: {truncate_for_message(error.problem)}", silent=isinstance(error, ReplyTimeout))
     except (InvalidReply, ReplyTooLong) as error:
-        return Answer(f"sent an unusable answer: {truncate_for_message(str(error))}")
-    return Answer("" if all(map(math.isfinite, numbers)) else "answered with numbers that are not finite")
+        return Answer(f"sent an invalid reply: {truncate_for_message(str(error))}")
+    return Answer("" if all(map(math.isfinite, numbers)) else "replied with non-finite numbers")
 
 
 async def tokens(address: Address) -> float | None:
-    """Tokens that the server has read and generated since its start; `None` where it does not count them."""
+    """Prompt and generated tokens since the server's start; `None` if it exports no counters."""
     try:
         reply = await _exchange(address, "GET", "/metrics", timeout_s=METRICS_S, largest=LARGEST_METRICS)
     except (TransientError, ReplyTooLong):

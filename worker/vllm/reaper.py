@@ -1,7 +1,7 @@
-"""`python -m worker.vllm.reaper PARENT_PID COMMAND…`: run a command whose whole process group ends with its worker.
+"""`python -m worker.vllm.reaper PARENT_PID COMMAND…`: run a command, and kill its process group when the worker dies.
 
-A server starts processes of its own, which the kernel's death signal does not reach. This one leads the process group,
-is told when the worker dies, and then kills the group.
+A server starts further processes, which the kernel's death signal does not reach. This process leads the group,
+receives the signal, and kills the group.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""One model's server beside a trainer: started, asked whether it really answers, started again, stopped.
+"""Model server beside a trainer: started, probed, restarted, stopped.
 
-Its health is a real request with a deadline, since a server's own `/health` says 200 also when its engine hangs; one
-that is busy may answer late, as long as it processes tokens. An end that nobody asked for is a failure, exit status 0
-included: that is how vLLM ends when its engine has been killed.
+Health is checked by a real request with a deadline, since vLLM's `/health` returns 200 even while its engine hangs; a
+busy server may reply late as long as it processes tokens. An unexpected exit is a failure even with status 0, with
+which vLLM exits when its engine has been killed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from store import backoff
 from store.settings import Settings
 from uniapl.inference.endpoint import Address, write_address
+from uniapl.run import atomic
 from uniapl.run.reports import Level
 from worker import process
 from worker.vllm.command import Plan
@@ -33,19 +35,20 @@ from worker.vllm.probe import ask, pulse
 
 LOOK_S = 0.2
 DYING_S = 0.5
-"""A server that breaks a connection is often about to end, and its status says more than the broken connection."""
+"""Wait for the exit status after a broken connection: the server is often about to exit, and its status is more
+informative."""
 ADDRESS, OWNER, LOG = "address.json", "owner.json", "server.log"
 ROOT = Path(__file__).parent.parent.parent
-LEASH = (sys.executable, "-m", "worker.vllm.reaper")
+REAPER = (sys.executable, "-m", "worker.vllm.reaper")
 logger = logging.getLogger(__name__)
 
 State = Literal["waiting", "starting", "ready", "failed", "stopped"]
-"""`waiting`: the trainer has not written yet what is to be served."""
+"""`waiting`: the trainer has not written the weights yet."""
 
 
 @dataclass(frozen=True)
 class ServerEvent:
-    """Something the owners of the jobs that use a server should read."""
+    """Something that happened to a server, for the events of the jobs that use it."""
 
     level: Level
     message: str
@@ -53,27 +56,27 @@ class ServerEvent:
 
 
 class Sidecar:
-    """A server with the thread that looks after it.
+    """A server with the thread that supervises it.
 
-    The thread starts the server too and lives as long: the kernel's death signal watches the thread.
+    The thread also starts the server and outlives it: the kernel's death signal is bound to the thread.
     """
 
     def __init__(self, plan: Plan, settings: Settings, folder: Path, start_lock: threading.Lock) -> None:
         """
         Args:
             plan: what to serve.
-            settings: how to start vLLM, and how patient to be.
-            folder: for its log and address; made.
-            start_lock: held while one starts: vLLM takes what others take of a card meanwhile for its own.
+            settings: the vLLM command, time limits and restarts.
+            folder: created here, for the log and the address.
+            start_lock: held during a start: vLLM misattributes GPU memory that other processes allocate meanwhile.
         """
         self.plan, self.folder = plan, folder
         self.state: State = "waiting"
-        self.news: list[ServerEvent] = []
-        """Grows; who tells it remembers how far."""
+        self.events: list[ServerEvent] = []
+        """Append-only; each reader keeps its own position."""
         self.problem = ""
-        """Why it failed, once it has."""
+        """Cause of the last failure."""
         self.restarts = 0
-        """Starts beyond the first since a job has taken it up."""
+        """Restarts since a job acquired it."""
         self._settings = settings
         self._start_lock = start_lock
         self._generation = 0
@@ -81,48 +84,48 @@ class Sidecar:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"sidecar-{folder.name}", daemon=True)
         folder.mkdir(parents=True, mode=0o700)
-        self._sign(None)
+        self._record_owner(None)
 
     @property
     def address_file(self) -> Path:
-        """What a trainer reads the server's address from."""
+        """File from which a trainer reads the server's address."""
         return (self.folder / ADDRESS).absolute()
 
     @property
     def log(self) -> Path:
-        """What the server says."""
+        """The server's output."""
         return self.folder / LOG
 
     def start(self) -> None:
-        """Begin; `state` tells how it goes."""
+        """Start the thread; `state` shows its progress."""
         self._announce("starting")
         self.state = "starting" if self.plan.is_there() else "waiting"
         self._thread.start()
 
     def stop(self) -> None:
-        """End the server and everything that it has started; its folder goes too."""
+        """Kill the server's process group, and remove its folder."""
         self._stopping.set()
         if (child := self._child) is not None:
-            process.kill_group(child.pid)  # also while it is being asked something
+            process.kill_group(child.pid)  # also during a probe
         self._thread.join()
         self.state = "stopped"
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self) -> None:
         try:
-            self._look_after()
-        except Exception as error:  # a bug or a broken machine: whoever waits must hear of it
+            self._supervise()
+        except Exception as error:  # a bug or a broken machine: the waiting job must fail
             logger.exception("%s", self.folder.name)
-            self.problem = f"could not be looked after: {type(error).__name__}: {error}"
+            self.problem = f"could not be supervised: {type(error).__name__}: {error}"
             self.state = "failed"
 
-    def _look_after(self) -> None:
+    def _supervise(self) -> None:
         while not self.plan.is_there():
             if self._stopping.wait(LOOK_S):
                 return
         self.state = "starting"
         while True:
-            self.problem = self._live()
+            self.problem = self._serve_until_fault()
             if self._stopping.is_set():
                 return
             self._announce("starting")
@@ -130,37 +133,37 @@ class Sidecar:
                 self.state = "failed"
                 return
             self.restarts += 1
-            self._say(
-                f"{self.plan.label} {self.problem}; starting it again "
+            self._add_event(
+                f"the {self.plan.label} {self.problem}; restarting it "
                 f"({self.restarts} of {self._settings.sidecar_restarts})",
                 level="warning",
                 log_tail=process.tail(self.log),
             )
-            if self._stopping.wait(self._settings.retry_backoff_s * 2 ** (self.restarts - 1)):
+            if self._stopping.wait(backoff.wait_s(self._settings.retry_backoff_s, self.restarts)):
                 return
 
-    def _live(self) -> str:
-        """Start the server and look after it; returns what went wrong with it."""
+    def _serve_until_fault(self) -> str:
+        """Start the server and supervise it until it fails; returns the fault."""
         while not self._start_lock.acquire(timeout=LOOK_S):
             if self._stopping.is_set():
                 return "was stopped"
         with ExitStack() as start_lock:
             start_lock.callback(self._start_lock.release)
-            return self._live_one(start_lock)
+            return self._start_and_watch(start_lock)
 
-    def _live_one(self, start_lock: ExitStack) -> str:
+    def _start_and_watch(self, start_lock: ExitStack) -> str:
         self._generation += 1
         began = time.monotonic()
         port, token = _free_port(), secrets.token_urlsafe(32)
         address = Address(model=self.plan.model, url=f"http://127.0.0.1:{port}", token=token, life=self._generation)
-        scratch = Path(tempfile.mkdtemp(prefix="uniapl-"))  # short: sockets lie in it
+        scratch = Path(tempfile.mkdtemp(prefix="uniapl-"))  # a short path: it contains sockets
         try:
             child = self._child = self._start(port, token, scratch)
         except OSError as error:
             shutil.rmtree(scratch, ignore_errors=True)
-            return f"cannot be started: {error}; look at UNIAPL_VLLM_COMMAND"
+            return f"cannot be started: {error}; check UNIAPL_VLLM_COMMAND"
         try:
-            self._sign(child.pid)
+            self._record_owner(child.pid)
             if (problem := self._warm_up(child, address, began)) is not None:
                 return problem
             start_lock.close()
@@ -174,16 +177,16 @@ class Sidecar:
     def _start(self, port: int, token: str, scratch: Path) -> subprocess.Popen[bytes]:
         command = self.plan.command(self._settings, port)
         if shutil.which(command[0]) is None:
-            raise FileNotFoundError(f"there is no program {command[0]!r}")
+            raise FileNotFoundError(f"program {command[0]!r} not found")
         environment = {
             **self.plan.environment(self._settings, os.environ),
             "VLLM_API_KEY": token,
             "TMPDIR": str(scratch),
         }
-        return process.start([*LEASH, str(os.getpid()), *command], log=self.log, environment=environment, folder=ROOT)
+        return process.start([*REAPER, str(os.getpid()), *command], log=self.log, environment=environment, folder=ROOT)
 
-    def _sign(self, pgid: int | None) -> None:
-        """Note whose server this is, and its process group, so that another worker can bury what we leave behind."""
+    def _record_owner(self, pgid: int | None) -> None:
+        """Record the owner and the process group, so that another worker can kill the server if this one dies."""
         owner = {
             "host": process.HOST,
             "boot_id": process.boot_id(),
@@ -192,50 +195,51 @@ class Sidecar:
             "pgid": pgid,
             "started": None if pgid is None else process.start_time(pgid),
         }
-        (self.folder / OWNER).write_text(json.dumps(owner))
+        atomic.write(self.folder / OWNER, json.dumps(owner).encode())
 
     def _warm_up(self, child: subprocess.Popen[bytes], address: Address, began: float) -> str | None:
-        """Until it has answered a real request; returns what went wrong."""
+        """Wait until the server replies to a probe; returns the fault if it does not."""
         problem = ""
         while not self._stopping.wait(LOOK_S):
             if (status := child.poll()) is not None:
-                return f"ended with status {status} before it was ready"
+                return f"exited with status {status} before it was ready"
             if time.monotonic() - began > self._settings.sidecar_start_s:
-                return f"was not ready within {self._settings.sidecar_start_s:g} s; at last it {problem}"
+                seconds, problem = self._settings.sidecar_start_s, problem or "no connection"
+                return f"was not ready within {seconds:g} s ({problem})"
             if _listens(address) and not (problem := self._ask(address)):
                 self._announce("ready", address)
                 seconds = time.monotonic() - began
-                self._say(f"{self.plan.label} is ready after {seconds:.0f} s", seconds=round(seconds, 1))
+                self._add_event(f"the {self.plan.label} is ready after {seconds:.0f} s", seconds=round(seconds, 1))
                 return None
         return "was stopped"
 
     def _watch(self, child: subprocess.Popen[bytes], address: Address) -> str:
-        """Until something is wrong, or it is no longer wanted; returns what."""
-        asked = time.monotonic()
+        """Probe the server until it fails or is stopped; returns the fault."""
+        probed = time.monotonic()
         while not self._stopping.wait(LOOK_S):
             problem = ""
-            if time.monotonic() - asked >= self._settings.sidecar_probe_every_s:
+            if time.monotonic() - probed >= self._settings.sidecar_probe_every_s:
                 problem = asyncio.run(pulse(self.plan, address, self._settings.sidecar_probe_s))
-                asked = time.monotonic()
+                probed = time.monotonic()
             if (status := _ended(child, within_s=DYING_S if problem else 0)) is not None:
-                return f"ended with status {status}, which nobody asked for"
+                return f"exited unexpectedly with status {status}"
             if problem:
                 return problem
         return "was stopped"
 
     def _ask(self, address: Address) -> str:
-        """What is wrong with the answer to a real request; nothing, if nothing is."""
+        """The fault that a probe finds; empty if the server is healthy."""
         return asyncio.run(ask(self.plan, address, self._settings.sidecar_probe_s)).problem
 
     def _announce(self, state: Literal["starting", "ready"], address: Address | None = None) -> None:
-        """Tell trainers first, and then whoever looks at `state`."""
+        """Write the address file, then set `state`, in this order."""
         found = address or Address(model=self.plan.model, url="", state=state, life=self._generation)
         write_address(self.folder / ADDRESS, found)
         self.state = state
 
-    def _say(self, message: str, *, level: Level = "info", **data: object) -> None:
+    def _add_event(self, message: str, *, level: Level = "info", **data: object) -> None:
         logger.info("%s: %s", self.folder.name, message)
-        self.news.append(ServerEvent(level, message, data))
+        self.events.append(ServerEvent(level, message, data))
 
 
 def _ended(child: subprocess.Popen[bytes], *, within_s: float) -> int | None:

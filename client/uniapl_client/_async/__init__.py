@@ -1,1 +1,1 @@
-"""The client, once; `_sync` is generated from `_async` by `make client`."""
+"""The async client; `make client` generates the sync client in `_sync` from it."""

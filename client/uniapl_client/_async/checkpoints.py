@@ -1,4 +1,4 @@
-"""`client.checkpoints`"""
+"""Checkpoint methods of the client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from uniapl_client._files import inside, sha256
 
 
 class AsyncCheckpoints:
-    """`client.checkpoints`"""
+    """`client.checkpoints`: checkpoints, aliases and downloads."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
@@ -24,7 +24,7 @@ class AsyncCheckpoints:
         """One checkpoint.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: it does not exist.
         """
         return await self._transport.request(Checkpoint, "GET", f"/checkpoints/{checkpoint_id}")
 
@@ -32,26 +32,26 @@ class AsyncCheckpoints:
         """Delete a checkpoint and its files.
 
         Raises:
-            ConflictError: an alias names it, or its job may resume from it.
+            ConflictError: an alias refers to it, or its job may resume from it.
         """
         await self._transport.send("DELETE", f"/checkpoints/{checkpoint_id}")
 
     async def promote(self, checkpoint_id: str, alias: str, *, version: int) -> Alias:
-        """Let an alias stand for a checkpoint.
+        """Point an alias to a checkpoint.
 
         Args:
-            checkpoint_id: which one.
-            alias: the name.
-            version: the alias's version that you have seen; 0 for a new one.
+            checkpoint_id: id of the checkpoint.
+            alias: name of the alias.
+            version: current version of the alias; 0 for a new alias.
 
         Raises:
-            ConflictError: somebody has changed the alias since.
+            ConflictError: the alias was modified concurrently.
         """
         body = {"checkpoint_id": checkpoint_id, "version": version}
         return await self._transport.request(Alias, "PUT", f"/aliases/{alias}", json=body)
 
     async def aliases(self) -> list[Alias]:
-        """Every alias, by name."""
+        """All aliases, by name."""
         return (await self._transport.request(Page[Alias], "GET", "/aliases")).data
 
     async def download(
@@ -64,32 +64,32 @@ class AsyncCheckpoints:
     ) -> Path:
         """Download a checkpoint into a folder that `AutoModelForCausalLM.from_pretrained` reads.
 
-        A dropped connection is taken up where it broke, also by a later call; a file has its name once it is whole.
+        An interrupted download is resumed, also by a later call. A file gets its final name when it is complete.
 
         Args:
-            checkpoint_id: which one.
-            folder: made if missing; files that are already there and whole are kept.
-            optimizer: also the optimizer's state, which only training needs.
-            on_progress: called with bytes done and bytes in all.
+            checkpoint_id: id of the checkpoint.
+            folder: created if missing; complete files in it are not downloaded again.
+            optimizer: whether to include the optimizer state, which only training needs.
+            on_progress: called with downloaded and total bytes.
 
         Raises:
-            ChecksumError: a file arrived altered; it has been removed.
+            ChecksumError: the checksum of a file does not match; the file is deleted.
         """
         folder = Path(folder)
         files = [f for f in (await self.get(checkpoint_id)).files if optimizer or not f.name.startswith("optimizer")]
         total, done = sum(file.bytes for file in files), 0
-        tell = partial(_tell, on_progress, total)
+        report = partial(_report, on_progress, total)
         for file in files:
             target = inside(folder, file.name)
             if target.is_file() and await async_run(partial(sha256, target)) == file.sha256:
-                tell(done, file.bytes)
+                report(done, file.bytes)
             else:
                 path = f"/checkpoints/{checkpoint_id}/files/{quote(file.name)}"
-                await download(self._transport, path, file, target, partial(tell, done))
+                await download(self._transport, path, file, target, partial(report, done))
             done += file.bytes
         return folder
 
 
-def _tell(on_progress: Callable[[int, int], None] | None, total: int, done: int, part: int) -> None:
+def _report(on_progress: Callable[[int, int], None] | None, total: int, done: int, part: int) -> None:
     if on_progress is not None:
         on_progress(done + part, total)

@@ -1,6 +1,4 @@
-"""The client; its resources are `client.jobs`, `client.datasets`, `client.checkpoints`,
-`client.secrets`.
-"""
+"""The client, with the resources `jobs`, `datasets`, `checkpoints` and `secrets`."""
 
 from __future__ import annotations
 
@@ -20,17 +18,17 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 class AsyncClient:
-    """A connection to one service. Usable as a context manager.
+    """A connection to one service, usable as a context manager.
 
     Args:
-        url: address of the service; by default the environment's `UNIAPL_URL`, else the embedded service's.
-        api_key: by default the environment's `UNIAPL_API_KEY`.
-        timeout_s: how long one answer may take.
-        max_retries: how often a request is sent again that failed for a reason that may pass.
-        deadline_s: how long it is sent again; a service that has never answered is given up sooner.
+        url: address of the service; by default `UNIAPL_URL` from the environment, else the embedded service's address.
+        api_key: by default `UNIAPL_API_KEY` from the environment.
+        timeout_s: timeout of one request, in seconds.
+        max_retries: maximum number of retries after a transient failure.
+        deadline_s: maximum duration of retries, in seconds; shorter for a service that has never responded.
 
     Raises:
-        VersionError: (at the first answer) the service is too old or too new for this client.
+        VersionError: (at the first response) the versions of client and service are incompatible.
     """
 
     def __init__(
@@ -54,11 +52,11 @@ class AsyncClient:
         self.secrets = AsyncSecrets(self._transport)
 
     async def models(self) -> list[Model]:
-        """Models that a spec may name."""
+        """Models that job specs can use."""
         return (await self._transport.request(Page[Model], "GET", "/models")).data
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         await self._transport.close()
 
     async def __aenter__(self) -> Self:

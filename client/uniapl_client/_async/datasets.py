@@ -1,4 +1,4 @@
-"""`client.datasets`"""
+"""Dataset methods of the client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uniapl_client._async.transport import AsyncTransport
 
 
 class AsyncDatasets:
-    """`client.datasets`"""
+    """`client.datasets`: uploads, previews and statistics."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
@@ -28,51 +28,50 @@ class AsyncDatasets:
         upload_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Dataset:
-        """Upload a file of rows: JSON Lines or Parquet, also compressed. It is stored only if every row is good.
+        """Upload a JSON Lines or Parquet file, optionally compressed. It is stored only if all rows are valid.
 
-        `ignored_fields` of the answer names what of the rows is not read.
-
-        A file over 8 MiB is sent in pieces; a dropped connection costs no more than one.
+        `ignored_fields` of the result lists the fields of the rows that are ignored. A file above 8 MiB is sent in
+        parts; a connection failure repeats at most one part.
 
         Args:
             path: the file.
-            name: title; by default the file's name.
-            on_progress: called with bytes sent and bytes in all.
-            upload_id: go on with an upload that was given up; the note of its error has the id.
-            idempotency_key: two calls with the same key begin one upload, also from two processes.
+            name: title; by default the file name.
+            on_progress: called with sent and total bytes.
+            upload_id: id of an interrupted upload to resume; the note of its error has the id.
+            idempotency_key: calls with equal keys start one upload, also from several processes.
 
         Raises:
-            InvalidRequestError: rows are bad; `.errors` has their lines, offsets and reasons.
+            InvalidRequestError: rows are invalid; `.errors` has their lines, offsets and reasons.
         """
         path = Path(path)
         name = name or path.stem
-        tell = on_progress or (lambda done, total: None)
+        report = on_progress or (lambda done, total: None)
         if upload_id:
-            return await uploads.go_on(self._transport, path, await uploads.get(self._transport, upload_id), tell)
+            return await uploads.resume(self._transport, path, await uploads.get(self._transport, upload_id), report)
         if path.stat().st_size <= uploads.PIECE:
-            return await uploads.at_once(self._transport, path, name, tell, idempotency_key)
+            return await uploads.at_once(self._transport, path, name, report, idempotency_key)
         upload = await uploads.begin(self._transport, path, name, idempotency_key)
-        return await uploads.go_on(self._transport, path, upload, tell)
+        return await uploads.resume(self._transport, path, upload, report)
 
     async def get(self, dataset_id: str) -> Dataset:
         """One dataset.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: it does not exist.
         """
         return await self._transport.request(Dataset, "GET", f"/datasets/{dataset_id}")
 
     def list(self) -> AsyncGenerator[Dataset]:
-        """All datasets, newest first; pages are fetched as needed."""
+        """All datasets, newest first; pages are requested on demand."""
         return pages(self._transport, "/datasets", Page[Dataset])
 
     async def preview(self, dataset_id: str, *, rows: int = 5) -> Sequence[DatasetRow | RawObject]:
-        """The first rows, as they are trained on; fewer if they are very long."""
+        """The first rows, as stored and used for training; fewer if they are very long."""
         path = f"/datasets/{dataset_id}/preview"
         return (await self._transport.request(Page[StoredRow], "GET", path, params={"rows": rows})).data
 
     async def statistics(self, dataset_id: str, *, student: str | None = None) -> DatasetStatistics:
-        """How long its rows are; in tokens of a student, where one is named."""
+        """Length statistics of the rows, with tokens of `student` if given."""
         path, params = f"/datasets/{dataset_id}/statistics", {"student": student} if student else {}
         return await self._transport.request(DatasetStatistics, "GET", path, params=params)
 
@@ -80,6 +79,6 @@ class AsyncDatasets:
         """Delete a dataset.
 
         Raises:
-            ConflictError: a job refers to it.
+            ConflictError: an unfinished job refers to it.
         """
         await self._transport.send("DELETE", f"/datasets/{dataset_id}")

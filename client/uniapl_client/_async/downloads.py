@@ -1,4 +1,4 @@
-"""Files come down in one stream each; after a drop the rest is asked for."""
+"""Resumable download of a checkpoint file with range requests."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ CHUNK = 1 << 20
 
 
 async def download(
-    transport: AsyncTransport, path: str, file: CheckpointFile, target: Path, tell: Callable[[int], None]
+    transport: AsyncTransport, path: str, file: CheckpointFile, target: Path, report: Callable[[int], None]
 ) -> None:
-    """Fetch one file; what has come so far stands beside the target, with `.part` added to its name.
+    """Download one file; the partial file has the suffix `.part`.
 
     Raises:
-        ChecksumError: it arrived altered; it has been removed.
+        ChecksumError: its checksum does not match; the file is deleted.
     """
     part = target.with_name(f"{target.name}.part")
     part.touch()
@@ -33,7 +33,7 @@ async def download(
                 with part.open("ab" if response.status_code == 206 else "wb") as output:
                     async for chunk in response.aiter_bytes(CHUNK):
                         output.write(chunk)
-                        tell(output.tell())
+                        report(output.tell())
                         attempts = transport.attempts()
             break
         except UniaplClientError as error:

@@ -1,4 +1,4 @@
-"""`client.jobs`"""
+"""Job methods of the client."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from uniapl_client.events import StreamEvent, StreamReset
 
 
 class AsyncJobs:
-    """`client.jobs`"""
+    """`client.jobs`: submission, control, events, metrics, logs and checkpoints."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
@@ -29,15 +29,15 @@ class AsyncJobs:
     async def create(
         self, spec: JobSpec | RawObject | None = None, *, idempotency_key: str | None = None, **fields: Any
     ) -> Job:
-        """Queue a job, from a `JobSpec`, another job's `spec`, or its fields.
+        """Submit a job, from a `JobSpec`, the `spec` of another job, or fields.
 
         Args:
-            spec: the whole spec; or else
-            fields: its fields.
-            idempotency_key: two calls with the same key make one job, also from two processes.
+            spec: the whole spec.
+            fields: fields of the spec, if `spec` is not given.
+            idempotency_key: calls with equal keys create one job, also from several processes.
 
         Raises:
-            InvalidRequestError: the spec is not acceptable; `.param` names the field.
+            InvalidRequestError: the spec is rejected; `.param` is the field at fault.
         """
         body = _body(spec, fields)
         return await self._transport.request(Job, "POST", "/jobs", json=body, idempotency_key=idempotency_key)
@@ -51,19 +51,19 @@ class AsyncJobs:
         idempotency_key: str | None = None,
         **fields: Any,
     ) -> Job:
-        """Queue a job and wait until it has succeeded: `create`, then `wait`."""
+        """Submit a job and wait for its success: `create`, then `wait`."""
         job = await self.create(spec, idempotency_key=idempotency_key, **fields)
         return await self.wait(job.id, timeout_s=timeout_s, on_event=on_event)
 
     async def validate(self, spec: JobSpec | RawObject | None = None, **fields: Any) -> Validation:
-        """Whether a spec would be accepted; every problem is listed."""
+        """Validate a spec without submitting it; lists all problems."""
         return await self._transport.request(Validation, "POST", "/jobs/validate", json=_body(spec, fields))
 
     async def estimate(self, spec: JobSpec | RawObject | None = None, **fields: Any) -> Estimate:
-        """Rows, tokens, memory and time that a spec would take.
+        """Estimate rows, tokens, memory and time of a spec without submitting it.
 
         Raises:
-            InvalidRequestError: the spec is not acceptable; `.param` names the field.
+            InvalidRequestError: the spec is rejected; `.param` is the field at fault.
         """
         return await self._transport.request(Estimate, "POST", "/jobs/estimate", json=_body(spec, fields))
 
@@ -71,16 +71,16 @@ class AsyncJobs:
         """One job.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: it does not exist.
         """
         return await self._transport.request(Job, "GET", f"/jobs/{job_id}")
 
     def list(self) -> AsyncGenerator[Job]:
-        """All jobs, newest first; pages are fetched as needed."""
+        """All jobs, newest first; pages are requested on demand."""
         return pages(self._transport, "/jobs", Page[Job])
 
     async def cancel(self, job_id: str) -> Job:
-        """Cancel a job; an active one becomes `cancelled` once its trainer is gone.
+        """Cancel a job; an active one becomes `cancelled` when its trainer has exited.
 
         Raises:
             ConflictError: it has already succeeded or failed.
@@ -88,18 +88,18 @@ class AsyncJobs:
         return await self._transport.request(Job, "POST", f"/jobs/{job_id}/cancel")
 
     async def pause(self, job_id: str) -> Job:
-        """Pause a job: it saves its last finished step, drops the one under way and frees its slot.
+        """Pause a job: it saves its last finished step, discards the current one and frees its slot.
 
         Raises:
-            ConflictError: it is over.
+            ConflictError: it has finished.
         """
         return await self._transport.request(Job, "POST", f"/jobs/{job_id}/pause")
 
     async def resume(self, job_id: str) -> Job:
-        """Let a paused job go on from its last checkpoint.
+        """Resume a paused job from its last checkpoint.
 
         Raises:
-            ConflictError: it is over.
+            ConflictError: it has finished.
         """
         return await self._transport.request(Job, "POST", f"/jobs/{job_id}/resume")
 
@@ -114,14 +114,14 @@ class AsyncJobs:
         """Wait until the job has succeeded.
 
         Args:
-            job_id: which job.
-            timeout_s: how long; without end by default.
-            poll_s: seconds between two looks.
-            on_event: called with every event of the job, from its first.
+            job_id: id of the job.
+            timeout_s: timeout in seconds; none by default.
+            poll_s: polling interval in seconds.
+            on_event: called with every event of the job, from the first.
 
         Raises:
-            JobFailed: it ended failed or cancelled.
-            JobTimeout: it is not over after `timeout_s`; it goes on.
+            JobFailed: the job failed or was cancelled.
+            JobTimeout: the job has not finished within `timeout_s`; it continues.
         """
         deadline, seen = None if timeout_s is None else time.monotonic() + timeout_s, 0
         while True:
@@ -139,26 +139,27 @@ class AsyncJobs:
             await async_sleep(poll_s)
 
     def stream(self, job_id: str, *, after: int = 0) -> AsyncGenerator[StreamEvent]:
-        """Events from the first (or from the one after `after`) until the job is over, live and typed.
+        """Live, typed events with numbers above `after`, until the job finishes.
 
-        A dropped connection is taken up where it broke. Where the service does not have the events that come next, a
-        `StreamReset` says where it goes on. To leave a stream early, close it (`contextlib.closing`, `aclosing`).
+        After a connection failure the stream reconnects without losing events. If the next events do not exist on the
+        service, a `StreamReset` has the number after which the stream continues. To leave a stream early, close it
+        (`contextlib.closing`, `aclosing`).
 
         Raises:
-            NotFoundError: there is no such job.
-            APIConnectionError: the service stayed out of reach for longer than the client's `deadline_s`.
+            NotFoundError: the job does not exist.
+            APIConnectionError: the service was unreachable for longer than the client's `deadline_s`.
         """
         return stream(self._transport, job_id, after)
 
     async def events(self, job_id: str, *, after: int = 0) -> AsyncGenerator[JobEvent]:
-        """What `stream` yields, without the resets."""
+        """The events of `stream` without `StreamReset`."""
         async with aclosing(self.stream(job_id, after=after)) as events:
             async for event in events:
                 if not isinstance(event, StreamReset):
                     yield event
 
     async def list_events(self, job_id: str, *, after: int = 0) -> Sequence[JobEvent]:
-        """Events so far, from the one after `after`."""
+        """Existing events with numbers above `after`."""
         found: list[JobEvent] = []
         async for event in pages(self._transport, f"/jobs/{job_id}/events", Page[JobEvent], after=str(after)):
             found.append(event)
@@ -172,7 +173,7 @@ class AsyncJobs:
         since_step: int = -1,
         max_points: int | None = None,
     ) -> Sequence[MetricPoint]:
-        """Points after `since_step`, by step and name; at most `max_points` of each name, where that is given."""
+        """Metric points after `since_step`, ordered by step and name; at most `max_points` per name, if given."""
         params: dict[str, Any] = {"names": ",".join(names)} if names else {}
         if max_points is not None:
             params["max_points"] = max_points
@@ -188,37 +189,37 @@ class AsyncJobs:
     async def logs(
         self, job_id: str, *, attempt: int | None = None, start: int | None = None, end: int | None = None
     ) -> bytes:
-        """The trainer's log, or the bytes from `start` up to `end` of it.
+        """The trainer's log, or its bytes from `start` to `end`.
 
         Args:
-            job_id: which job.
-            attempt: the newest by default.
+            job_id: id of the job.
+            attempt: number of the attempt; the newest by default.
             start: first byte; a negative number counts from the end.
-            end: the byte after the last.
+            end: byte after the last.
 
         Raises:
-            NotFoundError: nothing has been logged yet.
-            APIStatusError: (410, `log_gone`) the log has been deleted.
+            NotFoundError: there is no log yet.
+            APIStatusError: (410, `log_gone`) the log was deleted.
         """
         return await piece(self._transport, job_id, attempt, start, end)
 
     def follow_logs(
         self, job_id: str, *, attempt: int | None = None, start: int = 0, poll_s: float = 1.0
     ) -> AsyncGenerator[bytes]:
-        """The log from byte `start` on as it grows, until the job is over; without `attempt`, through all further ones.
+        """The log from byte `start` as it grows, until the job finishes; without `attempt`, also of later attempts.
 
         Raises:
-            NotFoundError: there is no such job.
+            NotFoundError: the job does not exist.
         """
         return follow(self._transport, job_id, attempt, start, poll_s)
 
     async def samples(self, job_id: str, *, step: int | None = None) -> Sequence[Sample]:
-        """Held-out answers of one evaluation, or of all."""
+        """Answers to held-out rows, of the evaluation at `step` or of all evaluations."""
         params = {} if step is None else {"step": step}
         return (await self._transport.request(Page[Sample], "GET", f"/jobs/{job_id}/samples", params=params)).data
 
     async def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
-        """Checkpoints, newest first."""
+        """Checkpoints of the job, newest first."""
         return (await self._transport.request(Page[Checkpoint], "GET", f"/jobs/{job_id}/checkpoints")).data
 
 

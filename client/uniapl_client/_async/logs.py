@@ -1,4 +1,4 @@
-"""A job's log: pieces of it, and what is added to it."""
+"""Range requests and polling of a job's log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PIECE = 1 << 20
 async def piece(
     transport: AsyncTransport, job_id: str, attempt: int | None, start: int | None, end: int | None
 ) -> bytes:
-    """The bytes from `start` up to `end`; none where the log is shorter."""
+    """The bytes from `start` to `end`; empty beyond the end of the log."""
     first = start or 0
     headers = {}
     if start is not None or end is not None:
@@ -33,16 +33,16 @@ async def piece(
 async def follow(
     transport: AsyncTransport, job_id: str, attempt: int | None, start: int, poll_s: float
 ) -> AsyncGenerator[bytes]:
-    """The log as it grows, until the job is over."""
+    """Poll the log until the job finishes."""
     reading, position = attempt or 0, start
     while True:
-        job = await transport.request(Job, "GET", f"/jobs/{job_id}")  # read first: nothing is logged after the end
+        job = await transport.request(Job, "GET", f"/jobs/{job_id}")  # before the log: a finished job logs nothing more
         latest = attempt or job.attempt
         reading = reading or latest
         while 0 < reading <= latest:
             try:
                 content = await piece(transport, job_id, reading, position, position + PIECE)
-            except NotFoundError:  # nothing has been logged yet
+            except NotFoundError:  # no log yet
                 content = b""
             if content:
                 position += len(content)

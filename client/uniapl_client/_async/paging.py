@@ -1,4 +1,4 @@
-"""Lists, page by page."""
+"""Pagination of lists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Item = TypeVar("Item", Job, JobEvent, Dataset)
 async def pages(
     transport: AsyncTransport, path: str, kind: type[Page[Item]], *, after: str | None = None
 ) -> AsyncGenerator[Item]:
-    """Every item of a list, from the one after `after`; pages are fetched as needed."""
+    """All items of a list after `after`; pages are requested on demand."""
     while True:
         page = await transport.request(kind, "GET", path, params={"after": after} if after else {})
         for item in page.data:

@@ -1,4 +1,4 @@
-"""What every command shares: the connection, the two kinds of output, errors as exit statuses."""
+"""Common parts of all commands: connection, text and JSON output, exit statuses of errors."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class App:
-    """The command line's own options."""
+    """Global options of the command line."""
 
     url: str | None
     json: bool
 
     def client(self) -> Client:
-        """A connection; loaded here, so that `--help` does not wait for it."""
+        """A client; imported here to keep `--help` fast."""
         from uniapl_client import Client
 
         return Client(self.url)
 
     def show(self, answer: BaseModel, text: str) -> None:
-        """Print an answer: itself as JSON, or a text about it."""
+        """Print a response as JSON, or the given text."""
         click.echo(answer.model_dump_json() if self.json else text)
 
     def show_list(self, items: Iterable[BaseModel], line: Callable[[Any], str], heading: str = "") -> None:
-        """Print a list: as one JSON object, or a line for each item."""
+        """Print a list as one JSON object, or as one line per item."""
         if self.json:
             click.echo(json.dumps({"object": "list", "data": [item.model_dump(mode="json") for item in items]}))
             return
@@ -50,7 +50,7 @@ class App:
 
 
 class Commands(click.Group):
-    """Reads `--json` wherever it stands, and turns errors into messages and exit statuses."""
+    """Command group that accepts `--json` at any position and converts errors to messages and exit statuses."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         context.meta["json"] = "--json" in args
@@ -60,15 +60,15 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except UniaplClientError as error:
-            _tell(context, error, _notes(error))
+            _print_error(context, error, _notes(error))
             sys.exit(_status(error))
         except click.ClickException as error:
             if not context.meta["json"]:
                 raise
-            _tell(context, error)
+            _print_error(context, error)
             sys.exit(error.exit_code)
         except OSError as error:
-            _tell(context, error)
+            _print_error(context, error)
             sys.exit(EXIT_ERROR)
         except KeyboardInterrupt:
             sys.exit(EXIT_INTERRUPTED)
@@ -76,7 +76,7 @@ class Commands(click.Group):
 
 def json_option(function: Function) -> Function:
     """`--json`, for a command."""
-    text = "Machine-readable: JSON on stdout, errors as JSON on stderr."
+    text = "Print JSON on stdout, and errors as JSON on stderr."
     return click.option("--json", is_flag=True, expose_value=False, help=text)(function)
 
 
@@ -92,11 +92,11 @@ def _notes(error: UniaplClientError) -> Sequence[str]:
     return [*lines, *getattr(error, "__notes__", ())]
 
 
-def _tell(context: click.Context, error: Exception, notes: Sequence[str] = ()) -> None:
+def _print_error(context: click.Context, error: Exception, notes: Sequence[str] = ()) -> None:
     if not context.meta["json"]:
         click.echo("\n  ".join([f"error: {error}", *notes]), err=True)
         return
-    told: dict[str, Any] = {"type": type(error).__name__, "message": getattr(error, "message", str(error))}
+    body: dict[str, Any] = {"type": type(error).__name__, "message": getattr(error, "message", str(error))}
     if isinstance(error, UniaplClientError):
-        told |= {name: getattr(error, name, None) for name in ("code", "param", "status", "request_id", "errors")}
-    click.echo(json.dumps({"error": told | {"notes": list(getattr(error, "__notes__", ()))}}), err=True)
+        body |= {name: getattr(error, name, None) for name in ("code", "param", "status", "request_id", "errors")}
+    click.echo(json.dumps({"error": body | {"notes": list(getattr(error, "__notes__", ()))}}), err=True)

@@ -1,4 +1,4 @@
-"""`uniapl datasets`: upload, list, show, preview, statistics, delete."""
+"""The commands `uniapl datasets`: upload, list, show, preview, statistics, delete."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 
 @click.group()
 def datasets() -> None:
-    """Upload datasets and look at them."""
+    """Upload, list, inspect and delete datasets."""
 
 
 @datasets.command()
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--name", help="Title; by default the file's name.")
-@click.option("--resume", "upload_id", metavar="UPLOAD_ID", help="Go on with an upload that was given up.")
+@click.option("--name", help="Title; by default the file name.")
+@click.option("--resume", "upload_id", metavar="UPLOAD_ID", help="Resume an interrupted upload.")
 @json_option
 @click.pass_obj
 def upload(app: App, path: Path, name: str | None, upload_id: str | None) -> None:
-    """Upload a file of rows: JSON Lines or Parquet, also compressed."""
-    with app.client() as client, progress(app, path.name) as tell:
-        dataset = client.datasets.upload(path, name=name, on_progress=tell, upload_id=upload_id)
+    """Upload a JSON Lines or Parquet file, optionally compressed."""
+    with app.client() as client, progress(app, path.name) as report:
+        dataset = client.datasets.upload(path, name=name, on_progress=report, upload_id=upload_id)
     name_ignored_fields(dataset)
     app.show(dataset, dataset.id)
 
 
 def name_ignored_fields(dataset: Dataset) -> None:
-    """Print on standard error which fields of an uploaded file are not read."""
+    """Print the ignored fields of an uploaded file on standard error."""
     for field, rows in dataset.ignored_fields.items():
-        click.echo(f"{dataset.name}: {field} is not read (in {rows} of {dataset.rows} rows)", err=True)
+        click.echo(f"{dataset.name}: field {field} is ignored (in {rows} of {dataset.rows} rows)", err=True)
 
 
 @datasets.command(name="list")
-@click.option("--limit", default=50, show_default=True, help="How many.")
+@click.option("--limit", default=50, show_default=True, help="Maximum number.")
 @json_option
 @click.pass_obj
 def list_(app: App, limit: int) -> None:
@@ -60,7 +60,7 @@ def _line(dataset: Dataset) -> str:
 @json_option
 @click.pass_obj
 def show(app: App, dataset_id: str) -> None:
-    """Show a dataset."""
+    """Show the properties of a dataset."""
     with app.client() as client:
         dataset = client.datasets.get(dataset_id)
     app.show(dataset, tree(dataset.model_dump(mode="json")))
@@ -68,11 +68,11 @@ def show(app: App, dataset_id: str) -> None:
 
 @datasets.command()
 @click.argument("dataset_id")
-@click.option("--rows", default=5, show_default=True, help="How many.")
+@click.option("--rows", default=5, show_default=True, help="Maximum number.")
 @json_option
 @click.pass_obj
 def preview(app: App, dataset_id: str, rows: int) -> None:
-    """Show its first rows."""
+    """Show the first rows of a dataset."""
     with app.client() as client:
         found = client.datasets.preview(dataset_id, rows=rows)
     app.show_list(found, lambda row: tree(row.model_dump(mode="json", exclude_unset=True)) + "\n")
@@ -80,11 +80,11 @@ def preview(app: App, dataset_id: str, rows: int) -> None:
 
 @datasets.command()
 @click.argument("dataset_id")
-@click.option("--student", help="Count the tokens of this model too.")
+@click.option("--student", help="Also count tokens with this model's tokenizer.")
 @json_option
 @click.pass_obj
 def statistics(app: App, dataset_id: str, student: str | None) -> None:
-    """Show how long its rows are."""
+    """Show length statistics of a dataset."""
     with app.client() as client:
         found = client.datasets.statistics(dataset_id, student=student)
     app.show(found, tree(found.model_dump(mode="json")))
@@ -95,8 +95,8 @@ def statistics(app: App, dataset_id: str, student: str | None) -> None:
 @json_option
 @click.pass_obj
 def delete(app: App, dataset_id: str) -> None:
-    """Delete a dataset that no job refers to."""
+    """Delete a dataset that no unfinished job uses."""
     with app.client() as client:
         dataset = client.datasets.get(dataset_id)
         client.datasets.delete(dataset_id)
-    app.show(dataset, f"{dataset_id} is deleted")
+    app.show(dataset, f"{dataset_id} deleted")

@@ -1,4 +1,4 @@
-"""Commands that show how a job goes: logs, metrics."""
+"""The commands `uniapl logs` and `uniapl metrics`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PLOTTED = ("loss", "reward", "disc/score_student")
 
 @click.command()
 @click.argument("job_id")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until the job is over.")
-@click.option("--attempt", type=int, help="Which attempt; the newest by default.")
-@click.option("--tail", type=click.IntRange(min=1), metavar="BYTES", help="Only the end.")
+@click.option("-f", "--follow", is_flag=True, help="Print new output until the job finishes.")
+@click.option("--attempt", type=int, help="Number of the attempt; the newest by default.")
+@click.option("--tail", type=click.IntRange(min=1), metavar="BYTES", help="Print only the last BYTES.")
 @json_option
 @click.pass_obj
 def logs(app: App, job_id: str, follow: bool, attempt: int | None, tail: int | None) -> None:
-    """Print the trainer's log; with --json a line `{"line": …}` for each of its own."""
+    """Print the trainer's log; with --json, one object `{"line": …}` per line."""
     with app.client() as client:
         content = client.jobs.logs(job_id, attempt=attempt, start=-tail if tail else None) if not follow else b""
         _print(app, client.jobs.follow_logs(job_id, attempt=attempt) if follow else [content])
@@ -42,13 +42,13 @@ def _print(app: App, pieces: Iterable[bytes]) -> None:
 
 @click.command()
 @click.argument("job_id")
-@click.option("--names", help="Comma-separated; all by default, for a plot the loss, the reward and the score.")
-@click.option("--since-step", default=-1, help="Only points after this step.")
-@click.option("--plot", is_flag=True, help="Draw them in the terminal.")
+@click.option("--names", help="Comma-separated names; by default all, with --plot loss, reward and score.")
+@click.option("--since-step", default=-1, help="Print only points after this step.")
+@click.option("--plot", is_flag=True, help="Plot in the terminal.")
 @json_option
 @click.pass_obj
 def metrics(app: App, job_id: str, names: str | None, since_step: int, plot: bool) -> None:
-    """Print a job's metrics, or draw them."""
+    """Print or plot the metrics of a job."""
     from uniapl_client.cli.plot import draw
 
     wanted = names.split(",") if names else list(PLOTTED) if plot and not app.json else None
@@ -59,6 +59,6 @@ def metrics(app: App, job_id: str, names: str | None, since_step: int, plot: boo
         for point in points:
             series.setdefault(point.name, []).append((point.step, point.value))
         width = min(100, shutil.get_terminal_size().columns)
-        click.echo("\n".join(draw(name, found, width) for name, found in series.items()) or "nothing measured yet")
+        click.echo("\n".join(draw(name, found, width) for name, found in series.items()) or "no metrics yet")
         return
     app.show_list(points, lambda point: f"{point.step:8d}  {point.name:44}{point.value:14.6g}")

@@ -1,4 +1,4 @@
-"""Commands about jobs that exist: list, show, cancel, pause, resume, download."""
+"""Commands on existing jobs: list, show, cancel, pause, resume, download."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--limit", default=50, show_default=True, help="How many.")
+@click.option("--limit", default=50, show_default=True, help="Maximum number.")
 @json_option
 @click.pass_obj
 def jobs(app: App, limit: int) -> None:
@@ -39,7 +39,7 @@ def _line(job: Job) -> str:
 
 
 def _weight(job: Job, name: str) -> str:
-    """In a word; of a schedule that only a newer release knows, its type."""
+    """Short text of a weight; for an unknown schedule of a newer release, its type."""
     from uniapl.spec.weights import format_weight
     from uniapl_client import JobSpec
 
@@ -54,7 +54,7 @@ def _weight(job: Job, name: str) -> str:
 @json_option
 @click.pass_obj
 def show(app: App, job_id: str) -> None:
-    """Show a job, its events, its newest metrics and its checkpoints; with --json, the job alone."""
+    """Show a job with its events, latest metrics and checkpoints; with --json, only the job."""
     with app.client() as client:
         job = client.jobs.get(job_id)
         app.show(job, _summary(job))
@@ -67,10 +67,10 @@ def _summary(job: Job) -> str:
 
     lines = [f"{job.id}  {job.state}  step {job.step}/{job.steps}  attempt {job.attempt}  {job.phase or ''}"]
     if job.queue_reason:
-        place = f"number {job.queue_position} in the queue: " if job.queue_position else ""
-        lines.append(f"waits, {place}{job.queue_reason}")
+        place = f"Queued, position {job.queue_position}" if job.queue_position else "Waiting"
+        lines.append(f"{place} ({job.queue_reason})")
     if job.eta_s is not None:
-        lines.append(f"steps left take about {timedelta(seconds=round(job.eta_s))}")
+        lines.append(f"ETA {timedelta(seconds=round(job.eta_s))}")
     if job.error:
         lines.append(f"error: {job.error.code} ({job.error.category}): {job.error.message}")
         lines.append(f"hint: {job.error.hint or 'none'}\n{job.error.log_tail}")
@@ -96,7 +96,7 @@ def _show_rest(client: Client, job_id: str) -> None:
 @click.pass_obj
 def cancel(app: App, job_id: str) -> None:
     """Cancel a job."""
-    _ask(app, job_id, lambda client: client.jobs.cancel, "cancelled", "is being cancelled")
+    _request(app, job_id, lambda client: client.jobs.cancel, "cancelled", "cancelling")
 
 
 @click.command()
@@ -104,8 +104,8 @@ def cancel(app: App, job_id: str) -> None:
 @json_option
 @click.pass_obj
 def pause(app: App, job_id: str) -> None:
-    """Pause a job: it writes a checkpoint and frees its slot."""
-    _ask(app, job_id, lambda client: client.jobs.pause, "paused", "pauses after the current step")
+    """Pause a job: it saves a checkpoint and frees its slot."""
+    _request(app, job_id, lambda client: client.jobs.pause, "paused", "pausing")
 
 
 @click.command()
@@ -113,31 +113,33 @@ def pause(app: App, job_id: str) -> None:
 @json_option
 @click.pass_obj
 def resume(app: App, job_id: str) -> None:
-    """Let a paused job go on."""
-    _ask(app, job_id, lambda client: client.jobs.resume, "queued", "goes on")
+    """Resume a paused job."""
+    _request(app, job_id, lambda client: client.jobs.resume, "queued", "resuming")
 
 
-def _ask(app: App, job_id: str, method: Callable[[Client], Callable[[str], Job]], wanted: str, until_then: str) -> None:
+def _request(app: App, job_id: str, method: Callable[[Client], Callable[[str], Job]], done: str, pending: str) -> None:
     with app.client() as client:
         job = method(client)(job_id)
-        app.show(job, f"{job.id} {wanted if job.state == wanted else until_then}")
+        app.show(job, f"{job.id} {done if job.state == done else pending}")
 
 
 @click.command()
 @click.argument("job_or_checkpoint")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--optimizer", is_flag=True, help="Also the optimizer's state, which only training needs.")
+@click.option("--optimizer", is_flag=True, help="Include the optimizer state, which only training needs.")
 @json_option
 @click.pass_obj
 def download(app: App, job_or_checkpoint: str, folder: Path, optimizer: bool) -> None:
-    """Download a checkpoint, or a job's newest one. Interrupted, the same command goes on."""
+    """Download a checkpoint, or the newest one of a job. The same command resumes an interrupted download."""
     with app.client() as client:
         checkpoint_id = job_or_checkpoint
         if checkpoint_id.startswith("job_"):
             found = client.jobs.checkpoints(job_or_checkpoint)
             if not found:
-                raise click.ClickException(f"{job_or_checkpoint} has no checkpoint yet")
+                raise click.ClickException(
+                    f"{job_or_checkpoint} has no checkpoint yet; download it after the first one is saved"
+                )
             checkpoint_id = found[0].id
-        with progress(app, checkpoint_id) as tell:
-            client.checkpoints.download(checkpoint_id, folder, optimizer=optimizer, on_progress=tell)
-        app.show(client.checkpoints.get(checkpoint_id), f"{checkpoint_id} is in {folder}")
+        with progress(app, checkpoint_id) as report:
+            client.checkpoints.download(checkpoint_id, folder, optimizer=optimizer, on_progress=report)
+        app.show(client.checkpoints.get(checkpoint_id), f"{checkpoint_id} downloaded to {folder}")

@@ -1,4 +1,4 @@
-"""One metric as a curve of braille dots: two columns and four rows of them to a character."""
+"""Terminal plot of a metric with braille characters of 2 x 4 dots."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from itertools import pairwise
 
 ROWS, MARGIN = 6, 12
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
-"""Bits of a braille character, by column and row."""
+"""Bits of a braille character by column and row."""
 
 
 def draw(name: str, points: Sequence[tuple[int, float]], width: int) -> str:
-    """A titled curve.
+    """A plot with a title.
 
     Args:
         name: title.
-        points: (step, value) by step; those that are not finite are left out.
-        width: of the whole, in characters.
+        points: (step, value), ordered by step; non-finite values are skipped.
+        width: total width in characters.
     """
     finite = [(step, value) for step, value in points if math.isfinite(value)]
     if not finite:
-        return f"{name}: nothing finite to draw"
+        return f"{name}: no finite values"
     steps, values = [step for step, _ in finite], [value for _, value in finite]
     low, high, first, last = min(values), max(values), steps[0], steps[-1]
     columns = max(10, width - MARGIN - 2)
@@ -38,7 +38,7 @@ def draw(name: str, points: Sequence[tuple[int, float]], width: int) -> str:
 
 
 def _between(points: Sequence[tuple[int, float]], step: float) -> float:
-    """The value at `step` on the straight line between its neighbours."""
+    """Linear interpolation of the value at `step`."""
     for (left, before), (right, after) in pairwise(points):
         if left <= step <= right:
             return before + (after - before) * (step - left) / (right - left or 1)

@@ -1,4 +1,4 @@
-"""A bar for bytes, where somebody is looking."""
+"""Progress bar of a transfer, shown only in a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uniapl_client.cli.app import App
 
 @contextmanager
 def progress(app: App, title: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields what is to be called with bytes done and bytes in all."""
+    """Yields a callback for transferred and total bytes."""
     if app.json or not sys.stderr.isatty():
         yield lambda done, total: None
         return

@@ -1,4 +1,4 @@
-"""`uniapl secrets`: set, list, delete."""
+"""The commands `uniapl secrets`: set, list, delete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def secrets() -> None:
-    """Store keys for servers that jobs ask, such as a teacher's."""
+    """Store API keys for external servers such as a teacher."""
 
 
 @secrets.command(name="set")
@@ -24,18 +24,18 @@ def secrets() -> None:
 @json_option
 @click.pass_obj
 def set_(app: App, name: str) -> None:
-    """Store a secret; its value is asked for, or read from standard input, and never stands on a command line."""
+    """Store a secret; its value is prompted for, or read from standard input."""
     value = click.prompt("value", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline().strip()
     with app.client() as client:
         secret = client.secrets.put(name, value)
-    app.show(secret, f"{name} is stored; name it in a spec as teacher.api_key_secret")
+    app.show(secret, f"{name} stored; use it in a spec as teacher.api_key_secret")
 
 
 @secrets.command(name="list")
 @json_option
 @click.pass_obj
 def list_(app: App) -> None:
-    """List the names."""
+    """List the names of all secrets."""
     with app.client() as client:
         app.show_list(client.secrets.list(), _name)
 
@@ -49,7 +49,7 @@ def _name(secret: Secret) -> str:
 @json_option
 @click.pass_obj
 def delete(app: App, name: str) -> None:
-    """Delete a secret that no open job names."""
+    """Delete a secret that no unfinished job uses."""
     with app.client() as client:
         client.secrets.delete(name)
-    click.echo(json.dumps({"name": name, "deleted": True}) if app.json else f"{name} is deleted")
+    click.echo(json.dumps({"name": name, "deleted": True}) if app.json else f"{name} deleted")

@@ -1,4 +1,4 @@
-"""Commands that read a spec file: submit, validate, estimate."""
+"""The commands with a spec file: submit, validate, estimate."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ spec_argument = click.argument("spec", type=click.Path(exists=True, dir_okay=Fal
 
 @click.command()
 @spec_argument
-@click.option("--watch", "follow", is_flag=True, help="Show progress until the job is over.")
-@click.option("--idempotency-key", help="The same command with the same key makes no second job.")
+@click.option("--watch", "follow", is_flag=True, help="Show progress until the job finishes.")
+@click.option("--idempotency-key", help="Commands with equal keys create one job.")
 @json_option
 @click.pass_obj
 def submit(app: App, spec: Path, follow: bool, idempotency_key: str | None) -> None:
-    """Queue the job of a spec file. Datasets named by the path of a file are uploaded first.
+    """Submit the job of a spec file. Dataset files of the spec are uploaded first.
 
-    With --watch the exit status is 3 when the job failed and 4 when it was cancelled.
+    With --watch the exit status is 3 if the job failed and 4 if it was cancelled.
     """
     from uniapl_client.spec_file import read_spec
 
@@ -34,7 +34,7 @@ def submit(app: App, spec: Path, follow: bool, idempotency_key: str | None) -> N
             _watch(app, job.id)
         except KeyboardInterrupt:
             click.echo(
-                f"the job goes on; to see it: uniapl show {job.id}; to stop it: uniapl cancel {job.id}", err=True
+                f"the job continues; to show it: uniapl show {job.id}; to cancel it: uniapl cancel {job.id}", err=True
             )
             raise SystemExit(EXIT_INTERRUPTED) from None
 
@@ -60,9 +60,9 @@ def _watch(app: App, job_id: str) -> None:
 @json_option
 @click.pass_obj
 def validate(app: App, spec: Path) -> None:
-    """Ask whether the job of a spec file would be accepted; the exit status is 1 when not.
+    """Validate a job spec; the exit status is 1 if it is invalid.
 
-    Datasets named by the path of a file are uploaded first.
+    Dataset files of the spec are uploaded first.
     """
     from uniapl_client.spec_file import read_spec
 
@@ -70,7 +70,7 @@ def validate(app: App, spec: Path) -> None:
         found = client.jobs.validate(read_spec(spec, client, name_ignored_fields))
     problems = ["\n  ".join(filter(None, (f"{p.param or 'spec'}: {p.message}", p.hint))) for p in found.problems]
     warnings = [f"warning: {warning}" for warning in found.warnings]
-    app.show(found, "\n".join([*problems, *warnings, "valid" if found.valid else "not valid"]))
+    app.show(found, "\n".join([*problems, *warnings, "valid" if found.valid else "invalid"]))
     if not found.valid:
         raise SystemExit(EXIT_ERROR)
 
@@ -80,9 +80,9 @@ def validate(app: App, spec: Path) -> None:
 @json_option
 @click.pass_obj
 def estimate(app: App, spec: Path) -> None:
-    """Tell the rows, tokens, memory and time that the job of a spec file would take.
+    """Estimate rows, tokens, memory and time of a job spec.
 
-    Datasets named by the path of a file are uploaded first.
+    Dataset files of the spec are uploaded first.
     """
     from uniapl_client.cli.estimates import text
     from uniapl_client.spec_file import read_spec

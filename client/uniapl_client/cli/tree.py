@@ -1,4 +1,4 @@
-"""Nested answers as indented text."""
+"""Indented text of nested JSON values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def tree(value: Any, indent: str = "") -> str:
-    """A JSON value, one line for each leaf."""
+    """One line per leaf of a JSON object or list."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     lines = []
     for key, inner in pairs:

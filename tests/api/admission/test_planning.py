@@ -39,7 +39,7 @@ SMALL = {"rollout": {"max_new_tokens": 16}, "schedule": {"prompts_per_step": 2, 
 @pytest.fixture
 def real(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """The application with the bundled models, whose files can be read; a worker is seen at once."""
-    monkeypatch.setattr(worker_cache, "LOOK_S", 0.0)
+    monkeypatch.setattr(worker_cache, "MAX_AGE_S", 0.0)
     registry = {
         "tiny": {"kind": "student", "path": str(MODELS / "tiny-random-llama")},
         "smol": {"kind": "student", "path": str(MODELS / "smollm2-135m-instruct")},
@@ -204,9 +204,9 @@ def test_what_servers_do_is_left_out_and_said_to_be(real: TestClient) -> None:
     )  # fmt: skip
     found = real.post("/jobs/estimate", json=spec).json()
     assert {"rollouts", "discriminator"}.isdisjoint(found["memory"]["parts"])
-    assert [why.split(" is not counted")[0] for why in found["reasons"] if "server" in why] == [
-        "the memory of the discriminator server beside the trainer",
-        "the memory of the rollout server beside the trainer",
+    assert [why.split(" is not included")[0] for why in found["reasons"] if "server" in why] == [
+        "memory of the discriminator server beside the trainer",
+        "memory of the rollout server beside the trainer",
     ]
 
 
@@ -217,7 +217,7 @@ def test_a_job_that_no_worker_can_hold_is_refused_with_the_numbers_everywhere(re
     found = real.post("/jobs/estimate", json=spec).json()
     low = found["memory"]["total"]["low"]
     assert found["verdict"] == "does_not_fit"
-    assert found["reasons"][0] == f"it needs at least {low / GB:.1f} GB, and the largest worker has 2.0 GB"
+    assert found["reasons"][0] == f"the job needs at least {low / GB:.1f} GB; the largest worker has 2.0 GB"
     refused = real.post("/jobs", json=spec)
     assert refused.status_code == 422
     assert refused.json()["error"]["code"] == "does_not_fit"
@@ -239,7 +239,7 @@ def validation_warnings(client: TestClient, spec: dict[str, Any]) -> list[str]:
 
 
 def test_the_live_workers_are_looked_up_once_for_many_jobs(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_cache, "LOOK_S", 3600.0)
+    monkeypatch.setattr(worker_cache, "MAX_AGE_S", 3600.0)
     spec = body(upload(client))
     seen: list[str] = []
     event.listen(engine_of(client), "before_cursor_execute", lambda *args: seen.append(args[2]))
@@ -251,7 +251,7 @@ def test_the_live_workers_are_looked_up_once_for_many_jobs(client: TestClient, m
 def test_of_jobs_that_differ_in_name_and_seed_one_is_measured(
     real: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_cache, "LOOK_S", 3600.0)
+    monkeypatch.setattr(worker_cache, "MAX_AGE_S", 3600.0)
     spec = body(train_rows(real), student="smol", **SMALL)
     low = real.post("/jobs/estimate", json=spec).json()["memory"]["total"]["low"]
     worker(real, low / GB + 0.2)
@@ -290,7 +290,7 @@ def test_servers_on_a_gpu_are_counted_and_what_they_lack_is_refused(real: TestCl
     worker(real, 64.0)
     found = real.post("/jobs/estimate", json=spec).json()
     assert found["memory"]["servers"] == {}
-    assert "the memory of the rollout server beside the trainer is not counted" in found["reasons"]
+    assert "memory of the rollout server beside the trainer is not included" in found["reasons"]
     worker(real, 64.0, gpu=80)
     found = real.post("/jobs/estimate", json=spec).json()
     assert found["verdict"] == "fits"
@@ -331,7 +331,7 @@ def test_a_small_job_fits_and_warns_of_nothing(real: TestClient) -> None:
     assert validation_warnings(real, spec) == []
     limited = {**spec, "data": {"max_reference_tokens": 20}}
     (warning,) = validation_warnings(real, limited)
-    assert "beyond the limits of `data`" in warning
+    assert "exceed the limits of `data`" in warning
 
 
 def test_time_comes_from_steps_that_were_made_and_grows_with_the_tokens(real: TestClient) -> None:
@@ -366,7 +366,7 @@ def test_before_any_history_the_time_is_rough_and_more_than_an_hour_is_warned_of
     found = real.post("/jobs/estimate", json=usual).json()
     assert found["time"]["total_s"] > 7 * 24 * 3600
     (warning,) = [reason for reason in found["reasons"] if "hours" in reason]
-    assert warning.startswith(f"this spec needs about {found['time']['total_s'] / 3600:,.1f} hours on the live workers")
+    assert warning.startswith(f"the job takes about {found['time']['total_s'] / 3600:,.1f} hours on the live workers")
     assert "lower schedule.steps, schedule.prompts_per_step, grpo.group_size, rollout.max_new_tokens" in warning
     worker(real, 24.0, "worker_b", gpu=80)
     faster = real.post("/jobs/estimate", json=usual).json()["time"]
@@ -415,7 +415,7 @@ def test_a_model_whose_files_are_not_here_is_unknown_and_let_pass(client: TestCl
     spec = body(upload(client), **SMALL)  # `tiny` of this registry names an empty place
     found = client.post("/jobs/estimate", json=spec).json()
     assert (found["verdict"], found["memory"]) == ("unknown", None)
-    assert "size of a model is not known" in found["reasons"][0]
+    assert "size of a model is unknown" in found["reasons"][0]
     assert found["tokens_per_step"] > 0
     assert client.post("/jobs", json=spec).status_code == 201
 
@@ -476,8 +476,8 @@ def test_a_job_tells_its_place_and_the_time_left_and_a_page_of_them_takes_few_qu
     for_all, count[0] = count[0], 0
     assert [job["queue_position"] for job in listed] == list(range(12, 0, -1))
     assert (listed[-1]["queue_reason"], listed[-2]["queue_reason"]) == (
-        "a worker is about to take it",
-        "1 job is before it",
+        "a worker is about to claim it",
+        "1 job ahead",
     )
     assert client.get("/jobs", params={"limit": 1}).json()["data"] == listed[:1]
     assert count[0] == for_all <= 10  # two of them BEGIN on SQLite, one for the key
@@ -516,4 +516,4 @@ def test_the_sdk_and_the_command_line_understand_the_answers(database_url: str, 
         assert command("estimate", str(tmp_path / "spec.json")).startswith("unknown: no worker is alive")
         assert command("validate", str(tmp_path / "spec.json")).endswith("valid\n")
         assert json.loads(command("estimate", str(tmp_path / "spec.json"), "--json")) == found.model_dump(mode="json")
-        assert "waits, number 1 in the queue: no worker is connected" in command("show", job.id)
+        assert "Queued, position 1 (no worker is connected)" in command("show", job.id)

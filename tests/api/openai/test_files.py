@@ -120,8 +120,8 @@ def test_a_form_may_come_in_any_pieces(size: int) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "broke off"),
-        (part("file", b"{}", "a"), "broke off"),
+        (b"", "incomplete"),
+        (part("file", b"{}", "a"), "incomplete"),
         (part("purpose", b"fine-tune") + b"--x--\r\n", "has no file"),
         (part("file", b"{}", "a") + part("file", b"{}", "b"), "two files"),
         (part("purpose", b"p" * (MAX_FIELD_BYTES + 1)), "longer than"),

@@ -17,7 +17,7 @@ from store.jobs import lifecycle, metrics
 from store.settings import Settings
 from tests.api.conftest import ROW
 from tests.api.server import Server
-from tests.store.jobs.test_lifecycle import claimed
+from tests.store.jobs.factories import claimed
 
 pytestmark = pytest.mark.integration
 

@@ -120,7 +120,7 @@ def test_damage_and_excess_are_told_apart(client: TestClient, tmp_path: Path) ->
     answer = client.post("/datasets", content=gzip.compress(b"x" * 1000)[:-5])
     assert answer.status_code == 422
     assert answer.json()["error"]["code"] == "invalid_dataset"
-    assert "cut short: compress it again" in answer.json()["detail"]
+    assert "truncated: compress it again" in answer.json()["detail"]
     object.__setattr__(service_of(client).settings, "max_dataset_bytes", 2000)
     answer = client.post("/datasets", content=b"\n" * 2001)
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")

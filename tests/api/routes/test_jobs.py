@@ -211,8 +211,8 @@ def test_events_are_paged_as_json_and_replayed_as_a_stream(client: TestClient) -
         assert response.headers["content-type"].startswith("text/event-stream")
         return [line for line in response.text.splitlines() if line.startswith(("id:", "event:"))]
 
-    assert stream() == ["id: 1", "event: state", "id: 2", "event: state", "event: end"]
-    assert stream(**{"last-event-id": "1"}) == ["id: 2", "event: state", "event: end"]
+    assert stream() == ["event: state", "id: 1", "event: state", "id: 2", "event: end"]
+    assert stream(**{"last-event-id": "1"}) == ["event: state", "id: 2", "event: end"]
 
 
 def test_lists_are_paged_newest_first(client: TestClient) -> None:

@@ -18,7 +18,7 @@ from store.jobs import lifecycle, metrics
 from store.model_registry import Registry
 from store.tables import Event, Job, Worker
 from tests.api.conftest import ROW, TEACHER, new_key, upload
-from tests.store.jobs.test_lifecycle import claimed
+from tests.store.jobs.factories import claimed
 from tests.store.test_workers import report
 from uniapl.spec.job import SPEC_VERSION
 
@@ -136,8 +136,8 @@ def test_a_job_of_a_newer_version_has_no_place_in_this_queue(client: TestClient,
     second = client.post("/jobs", json={"student": "tiny", "dataset_mix": job["spec"]["dataset_mix"]}).json()["id"]
     newer, known = (client.get(f"/jobs/{each}").json() for each in (job["id"], second))
     assert newer["queue_position"] is None
-    assert newer["queue_reason"] == f"its spec has version {SPEC_VERSION + 1}; only workers of a newer release take it"
-    assert (known["queue_position"], known["queue_reason"]) == (1, "a worker is about to take it")
+    assert newer["queue_reason"] == f"spec version {SPEC_VERSION + 1} requires workers of a newer release"
+    assert (known["queue_position"], known["queue_reason"]) == (1, "a worker is about to claim it")
 
 
 def test_a_dataset_is_in_use_wherever_a_newer_spec_names_it(client: TestClient, job: Json) -> None:

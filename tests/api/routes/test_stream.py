@@ -20,7 +20,7 @@ from store.jobs import claims, lifecycle
 from store.jobs.claims import Claim
 from store.settings import Settings
 from tests.api.server import Server
-from tests.store.jobs.test_lifecycle import claimed, make_job
+from tests.store.jobs.factories import claimed, make_job
 
 pytestmark = pytest.mark.integration
 

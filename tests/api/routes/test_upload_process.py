@@ -16,7 +16,9 @@ from tests.e2e.conftest import wait_for
 pytestmark = pytest.mark.integration
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind in ("jsonl", "resumed") else pytest.mark.full) for kind in KINDS]
+)
 def test_memory_does_not_grow_with_an_upload(tmp_path: Path, kind: str) -> None:
     found = measure(kind, 100 * MB, tmp_path)
     assert found.rows > 90_000

@@ -103,7 +103,7 @@ def test_nobody_knows_an_upload_that_is_not_there(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("data", "fields", "says"),
     [
-        (DATA[:-5], {}, "cut short"),
+        (DATA[:-5], {}, "truncated"),
         (DATA, {"sha256": "0" * 64}, f"has the hash {SHA256}"),
         (b'{"messages": []}\n', {}, "line 1: messages"),
         (gzip.compress(b"\n" * 30_000_000, mtime=0), {}, "times their size"),

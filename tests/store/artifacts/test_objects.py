@@ -13,7 +13,9 @@ from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
 from store.artifacts.base import StorageUnavailable
@@ -78,6 +80,31 @@ def test_bytes_are_streamed_from_where_they_lie(boxes: tuple[Artifacts, Artifact
     assert two.objects.size(f"{CHECKPOINT}/nothing") is None
     assert len(b"".join(two.objects.stream(name, 0, 100_000))) == 100_000
     assert b"".join(two.objects.stream(f"{CHECKPOINT}/tokenizer/chat.jinja", 2, 5)) == b" x "
+
+
+def test_a_client_downloads_from_the_bucket_itself(bucket: str, tmp_path: Path) -> None:
+    artifacts = Artifacts.of(Settings(data_dir=tmp_path, artifacts_url=bucket, artifacts_redirect=True))
+    write(artifacts)
+    artifacts.objects.publish(CHECKPOINT)
+    for file, filename in (
+        ("model.safetensors", "model.safetensors"),
+        ("tokenizer/chat.jinja", "tokenizer/chat.jinja"),
+    ):
+        url = artifacts.objects.download_url(f"{CHECKPOINT}/{file}", filename=filename)
+        assert url is not None
+        assert url.partition("?")[0].endswith(file)  # the name under which a browser saves it
+        assert int(parse_qs(urlsplit(url).query)["X-Amz-Expires"][0]) == 900
+        answer = httpx.get(url, headers={"range": "bytes=1-4"}, trust_env=False)
+        assert (answer.status_code, answer.content) == (206, FILES[file][1:5])
+    name = artifacts.relative(artifacts.dataset("ds_1"))
+    assert artifacts.objects.download_url(name, filename="my rows.jsonl") is None  # would be saved under another name
+
+
+def test_a_client_downloads_through_the_api_where_it_cannot_reach_the_store(bucket: str, tmp_path: Path) -> None:
+    name = f"{CHECKPOINT}/model.safetensors"
+    for url in (bucket, ""):
+        settings = Settings(data_dir=tmp_path, artifacts_url=url, artifacts_redirect=not url)
+        assert Artifacts.of(settings).objects.download_url(name, filename="model.safetensors") is None
 
 
 def test_a_single_file_is_shared_too(boxes: tuple[Artifacts, Artifacts]) -> None:

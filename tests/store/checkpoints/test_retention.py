@@ -16,7 +16,7 @@ from store.errors import Conflict, NotFound
 from store.jobs import claims, lifecycle, metrics
 from store.jobs.claims import Claim
 from store.tables import Alias, Attempt, Checkpoint, Job
-from tests.store.jobs.test_lifecycle import ERROR, claimed, given_back, make_job
+from tests.store.jobs.factories import ERROR, claimed, given_back, make_job
 
 pytestmark = pytest.mark.integration
 

@@ -93,7 +93,7 @@ class Claimer:
         step = claim.spec.schedule.steps
         checkpoints.commit(session, claim.job_id, claim.fence, step=step, path="p", manifest_sha256="x", size=1)
         claims.update_job(session, claim, step=step, fruitless_attempts=0)
-        claims.add_event(session, claim, f"checkpoint after step {step}")
+        claims.add_event(session, claim, f"checkpoint saved at step {step}")
 
     def _transact(self, action: Callable[[Session], T]) -> T:
         started = time.monotonic()

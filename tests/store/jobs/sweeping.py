@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from store.jobs import claims, lifecycle
 
-LOST = {"code": "worker_lost", "message": "the worker that held the job fell silent", "category": "infra"}
+LOST = {"code": "worker_lost", "message": "the worker stopped renewing the job's lease", "category": "infra"}
 
 
 def sweep(session: Session, backoff_s: float) -> None:

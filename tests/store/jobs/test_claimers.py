@@ -15,7 +15,7 @@ from store.db import unit_of_work
 from store.states import State
 from store.tables import Attempt, Event, Job
 from tests.store.jobs import claimer
-from tests.store.jobs.test_lifecycle import make_job
+from tests.store.jobs.factories import make_job
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,7 @@ from store.db import now, reading, unit_of_work
 from store.jobs import forecast, lifecycle, metrics
 from store.jobs.forecast import JobForecast
 from store.tables import Job
-from tests.store.jobs.test_lifecycle import ERROR, claimed, make_job
+from tests.store.jobs.factories import ERROR, claimed, make_job
 from tests.store.test_workers import FACTS, LEASE_S, report, run, silent_for, spec
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
@@ -43,10 +43,10 @@ def test_the_queue_is_in_the_order_in_which_workers_take_jobs(engine: Engine) ->
     found = looked(engine, *made)
     assert [each.queue_position for each in found] == [1, 2, 3, 4]
     assert [each.queue_reason for each in found] == [
-        "a worker is about to take it",
-        "1 job is before it",
-        "2 jobs are before it",
-        "3 jobs are before it",
+        "a worker is about to claim it",
+        "1 job ahead",
+        "2 jobs ahead",
+        "3 jobs ahead",
     ]
     with reading(engine) as session:
         assert list(lifecycle.queued(session)) == made
@@ -72,7 +72,7 @@ def test_jobs_of_other_tenants_count_and_are_not_seen(engine: Engine) -> None:
     queued(engine, spec(), "other")
     mine = make_job(engine)
     assert looked(engine, mine)[0].queue_position == 2
-    assert reason(engine, mine) == "1 job is before it"
+    assert reason(engine, mine) == "1 job ahead"
 
 
 def test_a_job_waits_for_a_worker_that_lives_and_has_a_slot(engine: Engine) -> None:
@@ -82,11 +82,11 @@ def test_a_job_waits_for_a_worker_that_lives_and_has_a_slot(engine: Engine) -> N
     silent_for(engine, "worker_a", 3.5 * LEASE_S)
     assert reason(engine, first) == "no worker is connected"
     report(engine, "worker_a", slots=1)
-    assert reason(engine, first) == "a worker is about to take it"
+    assert reason(engine, first) == "a worker is about to claim it"
     claimed(engine, first)
     assert reason(engine, second) == "every worker is busy"
     report(engine, "worker_b", slots=1)
-    assert reason(engine, second) == "a worker is about to take it"
+    assert reason(engine, second) == "a worker is about to claim it"
 
 
 def test_a_worker_that_has_a_job_but_tells_nothing_of_itself_is_busy_and_not_absent(engine: Engine) -> None:
@@ -103,10 +103,10 @@ def test_a_retry_waits_for_its_time(engine: Engine) -> None:
         lifecycle.retry_or_fail(session, job_id, claim.fence, ERROR, backoff_s=100)
     [found] = looked(engine, job_id)
     assert found.queue_position is None
-    assert found.queue_reason in {f"an attempt failed; the next begins in {s} s or later" for s in range(90, 101)}
+    assert found.queue_reason in {f"the last attempt failed; retrying in at least {s} s" for s in range(90, 101)}
     with unit_of_work(engine) as session:
         session.execute(update(Job).values(not_before=now() - 5))
-    assert reason(engine, job_id) == "an attempt failed; the next begins in 0 s or later"
+    assert reason(engine, job_id) == "the last attempt failed; retrying in at least 0 s"
 
 
 def test_the_time_left_is_the_median_of_the_last_steps_times_those_to_be_made(engine: Engine) -> None:

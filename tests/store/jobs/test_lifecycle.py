@@ -15,45 +15,17 @@ from sqlalchemy.orm import Session
 from store.checkpoints import repository as checkpoints
 from store.db import make_engine, unit_of_work
 from store.errors import Conflict, FenceLost, NotFound
-from store.jobs import claims, events, lifecycle
+from store.jobs import claims, lifecycle
 from store.jobs.claims import Claim
 from store.paging import newest_first
 from store.states import TERMINAL, State
 from store.tables import Attempt, Event, Job
 from tests.store.jobs import sweeping
+from tests.store.jobs.factories import ERROR, SPEC, claimed, given_back, history, make_job, state, try_claim
 from uniapl.run.config import ModelSource
-from uniapl.spec.job import SPEC_VERSION, JobSpec, MixEntry
+from uniapl.spec.job import SPEC_VERSION
 
 pytestmark = pytest.mark.integration
-
-SPEC = JobSpec(student="tiny", dataset_mix=[MixEntry(dataset="ds_1")])
-ERROR = {"code": "trainer_crashed", "message": "it crashed", "category": "internal", "log_tail": "…"}
-
-
-def make_job(engine: Engine) -> str:
-    with unit_of_work(engine) as session:
-        return lifecycle.create(session, SPEC, {"tiny": ModelSource(path="/models/tiny")}).id
-
-
-def try_claim(engine: Engine, job_id: str, *, owner: str = "worker_a", lease_s: float = 60.0) -> Claim | None:
-    with unit_of_work(engine) as session:
-        return lifecycle.claim(session, job_id, owner=owner, host="h", boot_id="b", lease_s=lease_s)
-
-
-def claimed(engine: Engine, job_id: str) -> Claim:
-    claim = try_claim(engine, job_id)
-    assert claim is not None
-    return claim
-
-
-def state(engine: Engine, job_id: str) -> State:
-    with unit_of_work(engine) as session:
-        return State(lifecycle.get(session, job_id).state)
-
-
-def history(engine: Engine, job_id: str) -> list[tuple[int, str]]:
-    with unit_of_work(engine) as session:
-        return [(e.seq, e.message) for e in events.after(session, job_id, 0, 100)]
 
 
 def test_a_job_goes_from_queued_to_succeeded_and_every_move_leaves_an_event(engine: Engine) -> None:
@@ -313,12 +285,6 @@ def test_jobs_are_listed_newest_first_page_by_page(engine: Engine) -> None:
     assert times == sorted(times, reverse=True)
 
 
-def given_back(engine: Engine, claim: Claim) -> State:
-    with unit_of_work(engine) as session:
-        lifecycle.preempt(session, claim, "stopping")
-    return state(engine, claim.job_id)
-
-
 def test_pausing_a_waiting_job_stops_it_at_once_and_resuming_queues_it(engine: Engine) -> None:
     job_id = make_job(engine)
     for _ in range(2):  # twice is harmless
@@ -417,7 +383,7 @@ def test_each_kind_of_failure_has_its_own_budget(engine: Engine, category: str, 
     with unit_of_work(engine) as session:
         job = lifecycle.get(session, job_id)
         assert job.error is not None
-        assert (job.error["code"], f"{limit} attempts failed so" in job.error["message"]) == (ERROR["code"], True)
+        assert (job.error["code"], f"{limit} attempts failed this way" in job.error["message"]) == (ERROR["code"], True)
         other = "infra_failures" if column == "user_failures" else "user_failures"
         assert getattr(job, other) == 0
 

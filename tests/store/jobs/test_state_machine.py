@@ -26,7 +26,7 @@ from store.states import ACTIVE, DUE, TERMINAL, WAITING, State
 from store.tables import Attempt, Base, Checkpoint, Event, Job
 from store.tenants import DEFAULT
 from tests.store.jobs import sweeping
-from tests.store.jobs.test_lifecycle import SPEC
+from tests.store.jobs.factories import SPEC
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import SPEC_VERSION
 
@@ -302,7 +302,7 @@ class Machine(RuleBasedStateMachine):
             claims.update_job(session, claim)
             checkpoints.commit(session, claim.job_id, claim.fence, step=step, path="p", manifest_sha256="x", size=1)
             claims.update_job(session, claim, fruitless_attempts=0)
-            claims.add_event(session, claim, f"checkpoint after step {step}")
+            claims.add_event(session, claim, f"checkpoint saved at step {step}")
 
         if job := self.write(claim, relay):
             job.fruitless, job.seq, job.final = 0, job.seq + 1, job.final or step == STEPS

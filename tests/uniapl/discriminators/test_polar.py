@@ -10,9 +10,10 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 from torch.testing import assert_close
-from transformers import AutoConfig, AutoTokenizer, LlamaForSequenceClassification
+from transformers import AutoTokenizer, LlamaForSequenceClassification
 
 from tests.conftest import MODELS
+from tests.uniapl.discriminators.polar_model import TINY, TOKENS, write_model
 from uniapl.discriminators.base import Comparison
 from uniapl.discriminators.last_token import last_token_scores
 from uniapl.discriminators.polar import PolarDiscriminator
@@ -23,8 +24,6 @@ from uniapl.run.config import ModelSource
 pytestmark = pytest.mark.integration
 
 CPU = torch.device("cpu")
-TINY = MODELS / "tiny-random-llama"
-TOKENS = ["<|reward|>", "[UNUSED_TOKEN_130]"]
 FEW = [
     Comparison("How many?", "Three.", "Three."),
     Comparison("How many?", "Three.", "There are two of them, I believe, or perhaps four."),
@@ -39,17 +38,6 @@ def tokenizer() -> Any:
     loaded = AutoTokenizer.from_pretrained(TINY)
     loaded.add_special_tokens({"additional_special_tokens": TOKENS})
     return loaded
-
-
-def write_model(folder: Path, tokenizer: Any, num_labels: int = 1) -> ModelSource:
-    """A tiny reward model with random weights and a loud head."""
-    config = AutoConfig.from_pretrained(TINY, num_labels=num_labels, vocab_size=len(tokenizer))
-    torch.manual_seed(0)
-    model = LlamaForSequenceClassification(config)
-    torch.nn.init.normal_(model.score.weight, std=3.0)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return ModelSource(path=str(folder))
 
 
 @pytest.fixture(scope="module")

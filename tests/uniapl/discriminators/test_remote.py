@@ -20,7 +20,7 @@ from torch.testing import assert_close
 from tests.client.scripted import Answer, Request, Server, serving
 from tests.conftest import MODELS
 from tests.uniapl.conftest import Listening
-from tests.uniapl.discriminators.test_polar import TOKENS
+from tests.uniapl.discriminators.polar_model import TOKENS
 from tests.worker.vllm.fake_vllm import embedding, logit
 from uniapl.discriminators.base import Comparison
 from uniapl.discriminators.load import discriminator_server, load_discriminator

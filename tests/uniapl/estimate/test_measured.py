@@ -12,6 +12,7 @@ from benchmarks.memory import MODELS, SMALL, estimated, measured, run_config, wr
 pytestmark = pytest.mark.integration
 
 TOLERANCE = 0.25
+FULL = pytest.mark.full
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +24,8 @@ def mid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("student", "changes"),
     [
         ("tiny-random-llama", {"grpo.group_size": 2, "schedule.prompts_per_step": 2, "rollout.max_new_tokens": 16}),
-        ("mid", {"schedule.prompts_per_step": 2, "rollout.max_new_tokens": 16, "micro": 512}),
-        ("smollm2-135m-instruct", {**SMALL, "rollout.max_new_tokens": 8, "schedule.steps": 1}),
+        pytest.param("mid", {"schedule.prompts_per_step": 2, "rollout.max_new_tokens": 16, "micro": 512}, marks=FULL),
+        pytest.param("smollm2-135m-instruct", {**SMALL, "rollout.max_new_tokens": 8, "schedule.steps": 1}, marks=FULL),
     ],
 )
 def test_expected_memory_is_within_a_quarter_of_the_measured_peak(

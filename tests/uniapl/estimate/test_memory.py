@@ -1,5 +1,5 @@
 """The arithmetic of the estimate against the things themselves: files, tensors, micro-batches. Peaks are measured in
-test_estimate_measured.py."""
+test_measured.py."""
 
 from __future__ import annotations
 

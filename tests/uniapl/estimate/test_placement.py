@@ -16,7 +16,7 @@ from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Bytes, Gpu, Hardware
 from uniapl.spec.job import JobSpec
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.unit
 
 GB = 10**9
 SHAPE = ModelShape(
@@ -56,8 +56,8 @@ def test_on_one_card_each_server_gets_all_that_it_can_use() -> None:
     assert found.total == Bytes(low=20 * GB, expected=60 * GB, high=60 * GB)
     assert judge(box(card(80)), [found]) == (
         "fits",
-        "60.0 GB are expected, between 20.0 GB and 60.0 GB (trainer 20.0 GB, discriminator 8.0 GB, rollout 32.0 GB), "
-        "and the largest worker's GPU has 80.0 GB",
+        "60.0 GB expected, 20.0 GB to 60.0 GB (trainer 20.0 GB, discriminator 8.0 GB, rollout 32.0 GB); "
+        "the largest worker's GPU has 80.0 GB",
     )
 
 
@@ -95,7 +95,7 @@ def test_a_share_that_is_too_small_to_start_with_is_refused_with_the_numbers() -
     found = place(box(card(80)), size(10), {"rollout": needs(6, 60, 0.05)})
     assert misfit_of(found) == (
         "rollout.backend.gpu_memory_fraction",
-        "the rollout server needs at least 6.0 GB, and its gpu_memory_fraction gives it 0.05 of 80.0 GB",
+        "the rollout server needs at least 6.0 GB; its gpu_memory_fraction gives it 0.05 of 80.0 GB",
     )
     assert judge(box(card(80)), found)[0] == "does_not_fit"
     other = box(card(20, "trainer"), card(130, "rollout"))  # has less room, but 0.05 of 130 is enough
@@ -108,7 +108,7 @@ def test_what_cannot_lie_on_one_card_together_is_refused_with_the_numbers_of_eac
     together = place(box(card(20)), size(10, 12), servers)
     assert misfit_of(together) == (
         "resources",
-        "it needs at least 22.0 GB (trainer 10.0 GB, discriminator 4.0 GB, rollout 8.0 GB), and the largest worker's "
+        "the job needs at least 22.0 GB (trainer 10.0 GB, discriminator 4.0 GB, rollout 8.0 GB); the largest worker's "
         "GPU has 20.0 GB",
     )
     apart = box(card(20, "trainer", "discriminator"), card(20, "rollout"))

@@ -17,7 +17,6 @@ ADDRESS = Address(model="judge", url="http://127.0.0.1:1", token="secret", life=
 def test_only_the_owner_can_read_the_token(tmp_path: Path) -> None:
     path = tmp_path / "address.json"
     path.write_text("an older one, readable by all")
-    (tmp_path / ".address.json.new").write_text("left by a writer that was killed")
     write_address(path, ADDRESS)
     assert read_address(path) == ADDRESS
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

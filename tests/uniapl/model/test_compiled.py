@@ -122,6 +122,7 @@ def test_measured_terms_train_with_flex_attention(
         )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("recomputed", [False, pytest.param(True, marks=pytest.mark.faults)])
 def test_measured_terms_train_with_compiled_blocks_and_without_private_operators(
     traced: CompileCounterWithBackend, recomputed: bool, monkeypatch: pytest.MonkeyPatch

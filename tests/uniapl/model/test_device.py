@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.uniapl.training.test_train_command import finish, reports, run_file
+from tests.uniapl.training.test_train_command import reports, run_file
+from tests.uniapl.warm_trainer import train
 from uniapl.errors import DeviceError
 from uniapl.model import device
 from uniapl.model.device import find_device
@@ -42,7 +43,7 @@ def answer(program: Path, script: str) -> None:
 
 def test_an_unusable_gpu_is_a_device_error_without_a_spec_field(driver: Path, tmp_path: Path) -> None:
     path = run_file(tmp_path / "run")
-    status, errors = finish(path)
+    status, errors = train(path)
     assert status == 69, errors
     last = reports(tmp_path / "run")[-1]
     assert isinstance(last, ErrorReport)
@@ -137,7 +138,7 @@ def test_the_driver_is_found_by_its_library_too(driver: Path, tmp_path: Path, mo
 def test_an_event_names_the_device_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     schedule = {"steps": 1, "prompts_per_step": 1}
-    status, errors = finish(
+    status, errors = train(
         run_file(
             tmp_path, alpha=1, lambda_adv=0, schedule=schedule, evaluation=None, discriminator={"type": "embedding"}
         )

@@ -71,9 +71,9 @@ def test_golds_that_no_answer_can_equal_are_found_with_their_rows(pool: RewardPo
     found = unusable_golds(rows, pool)
     first = len(USABLE)
     assert list(found.faults) == [*range(first, first + 11), first + 11]
-    assert found.faults[first] == "the gold answer '$$' is no mathematics; write it as LaTeX, or use `exact_match`"
-    assert found.faults[first + 1] == "the gold answer '}{' cannot be judged: it does not equal itself"
-    assert "longer than reward.time_limit_s = 2" in found.faults[first + 5]
+    assert found.faults[first] == "the gold answer '$$' is not mathematics; write it as LaTeX, or use `exact_match`"
+    assert found.faults[first + 1] == "the gold answer '}{' cannot be verified: it does not equal itself"
+    assert "exceeded reward.time_limit_s = 2" in found.faults[first + 5]
     assert (found.unchecked, found.asked) == (0, first + 12)
 
 
@@ -123,7 +123,7 @@ def test_many_unusable_golds_are_refused_with_their_rows(tmp_path: Path, golds: 
     with RewardPool(RewardOptions(max_failed_fraction=allowed)) as pool, pytest.raises(DatasetError) as caught:
         load(tmp_path, [row(math(gold)) for gold in golds], pool)
     assert f"2 of {len(golds)} rows of" in caught.value.message
-    assert "row-0: the gold answer '}{' cannot be judged" in caught.value.message
+    assert "row-0: the gold answer '}{' cannot be verified" in caught.value.message
     assert "row-1: the gold answer" in caught.value.message
     assert caught.value.hint is not None
 
@@ -144,7 +144,7 @@ def test_the_share_of_references_that_fail_their_own_reward_is_reported(tmp_path
     assert kept == rows  # they are used all the same
     assert (event.level, event.data) == ("warning", {"rows": ["row-1", "tea"]})
     assert "2 of 3 references of" in event.message
-    assert "(66.7%) fail their own reward: row-1: it earns 0." in event.message
+    assert "(66.7%) fail their own reward: row-1: its reward is 0." in event.message
     _, events = load(tmp_path, [right, right], pool)
     assert len(events) == 1  # the first call's
     load(tmp_path, rows[:3], pool, role="sft", alpha=1)  # nothing is verified

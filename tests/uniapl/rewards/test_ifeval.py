@@ -16,7 +16,7 @@ from uniapl.rewards.ifeval import CHECKS, followed
 from uniapl.rewards.verify import final_answer, reward_of
 from uniapl.spec.reward import IFEVAL_ARGUMENTS, IfevalReward, RewardOptions
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.unit
 
 CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("keywords:existence", {"keywords": ["Moon", "tide"]}, "the moon pulls a TIDE", "the moon"),

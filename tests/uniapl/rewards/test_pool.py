@@ -43,7 +43,7 @@ SPOKEN = IfevalReward(
     instruction_id_list=["language:response_language", "length_constraints:number_sentences"],
     kwargs=[{"language": "en"}, {"num_sentences": 4, "relation": "less than"}],
 )
-LATE = Verdict(0.0, "it took longer than reward.time_limit_s = 5", timed_out=True)
+LATE = Verdict(0.0, "verification exceeded reward.time_limit_s = 5", timed_out=True)
 
 
 def options(processes: int = 2, time_limit_s: float = 30.0) -> RewardOptions:
@@ -103,7 +103,7 @@ def test_an_answer_that_takes_too_long_fails_alone() -> None:
         assert time.monotonic() - started < 60
         assert verdicts[1] == LATE
         assert verdicts[-1].error is not None
-        assert "'$$' is no mathematics" in verdicts[-1].error
+        assert "'$$' is not mathematics" in verdicts[-1].error
         assert [v.value for v in verdicts] == [1.0, 0.0, *[1.0] * 20, None]
         pool.verify([EASY, EASY])
         after = {p.pid for p in children()}
@@ -191,7 +191,7 @@ def test_an_answer_at_which_two_processes_die_earns_nothing() -> None:
     with RewardPool(options(processes=1)) as pool:
         assert pool.verify([EASY, deadly, EASY]) == [
             Verdict(1.0),
-            Verdict(0.0, "its process died with exit status -9"),
+            Verdict(0.0, "the reward process died with exit status -9"),
             Verdict(1.0),
         ]
         assert pool.verify([deadly, EASY])[1] == Verdict(1.0)
@@ -220,7 +220,7 @@ def test_what_cannot_be_loaded_is_no_fault_of_the_answer(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     with RewardPool(options()) as pool:
         assert pool.verify([EASY]) == [Verdict(1.0)]
-        with pytest.raises(RewardError, match="did not load what it needs for math") as caught:
+        with pytest.raises(RewardError, match="could not import the libraries of reward type 'math'") as caught:
             pool.verify([Question("1", MathReward(answer="1"), "row-1")])
     assert "row-1" not in caught.value.message
     assert caught.value.hint is not None
@@ -309,7 +309,10 @@ def test_a_signal_to_the_whole_group_leaves_the_children_to_the_parent() -> None
 
 def test_an_installation_that_lacks_a_verifier_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with RewardPool(options()) as pool, pytest.raises(RewardError, match=r"did not start \(exit status 1\)") as caught:
+    with (
+        RewardPool(options()) as pool,
+        pytest.raises(RewardError, match=r"could not start \(exit status 1\)") as caught,
+    ):
         pool.verify([EASY])
     assert caught.value.hint is not None
     assert children() == []
@@ -328,7 +331,7 @@ def test_processes_that_are_killed_while_they_start_are_started_again(
     monkeypatch.setattr(sys, "executable", str(script))
     with RewardPool(options(processes=1)) as pool:
         if gives_up:
-            with pytest.raises(RewardError, match=r"did not start \(exit status -9\)"):
+            with pytest.raises(RewardError, match=r"could not start \(exit status -9\)"):
                 pool.verify([EASY])
         else:
             assert pool.verify([EASY]) == [Verdict(1.0)]
@@ -336,13 +339,13 @@ def test_processes_that_are_killed_while_they_start_are_started_again(
 
 def test_more_rows_without_a_usable_gold_than_allowed_stop_the_job_and_name_one() -> None:
     questions = [FAULTY, *[EASY] * 9]
-    verdicts = [Verdict(None, "its gold is no mathematics"), *[Verdict(1.0)] * 9]
+    verdicts = [Verdict(None, "its gold is not mathematics"), *[Verdict(1.0)] * 9]
     check_failures(verdicts, questions, RewardOptions(max_failed_fraction=0.1))  # 1 of 10 may
     check_failures([], [], RewardOptions(max_failed_fraction=0))
     late = [LATE, Verdict(0.0, "RecursionError: too deep")]
     check_failures(late, [EASY, EASY], RewardOptions(max_failed_fraction=0))  # the answers', which earned nothing
     with pytest.raises(
-        RewardError, match=r"row faulty: .* math reward: its gold is no mathematics \(1 of 10"
+        RewardError, match=r"row faulty: its math reward .* its gold is not mathematics \(1 of 10"
     ) as caught:
         check_failures(verdicts, questions, RewardOptions(max_failed_fraction=0.09))
     assert caught.value.param == "reward.max_failed_fraction"

@@ -20,7 +20,7 @@ from uniapl.spec.dataset import DatasetRow, first_problem
 from uniapl.spec.reward import JsonSchemaReward
 from uniapl.spec.reward.json_schema import check_schema
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.unit
 
 GOOD: list[dict[str, Any]] = [
     {"type": "ifeval", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
@@ -176,6 +176,7 @@ def test_the_schema_of_a_pydantic_model_is_accepted() -> None:
     assert JsonSchemaReward(json_schema=schema).json_schema == schema
 
 
+@pytest.mark.integration
 def test_rows_are_read_without_torch_and_without_any_verifier() -> None:
     heavy = ["torch", "sympy", "math_verify", "jsonschema", "nltk", "langdetect"]
     code = f"import sys, uniapl.spec.dataset; sys.exit(any(name in sys.modules for name in {heavy}))"

@@ -112,7 +112,7 @@ def test_a_blank_answer_earns_nothing(reward: Reward) -> None:
 
 
 def test_a_gold_answer_that_is_no_mathematics_says_so() -> None:
-    with pytest.raises(RewardError, match=r"'\$\$' is no mathematics; write it as"):
+    with pytest.raises(RewardError, match=r"'\$\$' is not mathematics; write it as"):
         reward_of("3", MathReward(answer="$$"), PLAIN)
 
 

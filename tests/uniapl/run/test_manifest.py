@@ -17,7 +17,7 @@ from uniapl.errors import CheckpointError
 from uniapl.run import manifest
 from uniapl.run.atomic import no_space
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.unit
 
 CRASH = """
 import os, signal, sys
@@ -64,6 +64,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.integration
 def test_a_writer_killed_at_any_call_leaves_the_old_state_or_the_new(folder: Path) -> None:
     found, fatal = [], 0
     status = -signal.SIGKILL

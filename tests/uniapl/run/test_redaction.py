@@ -16,7 +16,7 @@ from uniapl.run.credentials import parse_secrets
 from uniapl.run.redaction import Redactor
 from uniapl.run.reporter import Reporter
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.unit
 
 SECRET = 'sk-\\"/+0123456789'
 
@@ -69,6 +69,7 @@ raise Odd(f"raised {secret}") from ValueError(secret)
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.integration
 def test_nothing_that_a_process_prints_shows_it(unbuffered: str) -> None:
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", PROGRAM]

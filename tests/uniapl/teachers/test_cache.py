@@ -28,8 +28,8 @@ def test_what_came_before_a_failure_is_not_asked_again(server: Teacher, tmp_path
     assert fill(spec(server), tmp_path, rows(*"abcdef"), events=events) == [[f"Re: {q}" for q in "abcdef"]]
     assert server.questions() == [*"abcd", *"def"]
     assert events == [
-        "the teacher m is asked for 3 answers; 3 are in the cache",
-        "3 answers came, for 3 requests and 30 tokens",
+        "requesting 3 answers from teacher m; 3 are cached",
+        "received 3 answers with 3 requests and 30 tokens",
     ]
 
 

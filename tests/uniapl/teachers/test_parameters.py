@@ -49,8 +49,8 @@ def test_a_reasoning_model_is_asked_with_what_it_takes_and_refuses_once(server: 
         "max_completion_tokens": 99,
     }
     assert events[1:3] == [
-        "the teacher m refuses max_tokens=99; max_completion_tokens=99 is sent instead",
-        "the teacher m refuses temperature=0.0; it is left out, and the server's default applies",
+        "teacher m rejects max_tokens=99; max_completion_tokens=99 is sent instead",
+        "teacher m rejects temperature=0.0; it is omitted, and the server's default applies",
     ]
     assert fill(spec(server, teacher={"max_tokens": 99}), tmp_path, rows(*"abc")) == [["Re: a", "Re: b", "Re: c"]]
     assert len(server.asked) == 5  # the answers are found by the spec's parameters, whatever was sent
@@ -68,7 +68,7 @@ def test_first_requests_that_are_all_refused_go_on_together(server: Teacher, tmp
     events: list[str] = []
     given = spec(server, teacher={"concurrency": 4, "max_retries": 0})
     assert fill(given, tmp_path, rows(*"abcdefgh"), events=events) == [[f"Re: {name}" for name in "abcdefgh"]]
-    assert sum("refuses" in event for event in events) == 2
+    assert sum("rejects" in event for event in events) == 2
     assert len(server.asked) <= 8 + 2 * 4
 
 
@@ -162,7 +162,7 @@ def test_refused_requests_count_in_the_budget(server: Teacher, tmp_path: Path) -
 @pytest.mark.parametrize("text", [None, "", "<think>Let me see"])
 def test_reasoning_that_takes_all_tokens_is_named(server: Teacher, tmp_path: Path, text: str | None) -> None:
     server.reply = lambda *_: completion(text, finish_reason="length")
-    with pytest.raises(TeacherError, match=r"used all of teacher\.max_tokens=2048 before its answer began") as caught:
+    with pytest.raises(TeacherError, match=r"reached teacher\.max_tokens=2048 before the answer began") as caught:
         fill(spec(server), tmp_path, rows("a"))
     assert caught.value.param == "teacher.max_tokens"
     assert "reasoning" in (caught.value.hint or "")

@@ -24,7 +24,7 @@ from tests.uniapl.training.test_train_command import DATA
 from uniapl.run import manifest
 from uniapl.run.reports import EventReport, MetricReport, SampleReport
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.full
 
 STEPS, EPOCH = 9, 4
 """Updates of the run, and updates in which its eight rows come once."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from tests.conftest import MODELS
-from tests.uniapl.discriminators.test_polar import write_model
+from tests.uniapl.discriminators.polar_model import write_model
 from tests.uniapl.discriminators.test_remote import asking, well
 from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Comparison, FrozenDiscriminator
@@ -232,7 +232,7 @@ def test_answers_that_cannot_be_verified_earn_nothing_and_are_counted(policy: Po
 
 def test_a_row_with_an_unreadable_gold_is_named(policy: Policy) -> None:
     prompts = [Prompt(replace(row(), reward=MathReward(answer="$$")), explored=True, compared=False)]
-    with pytest.raises(RewardError, match=r"row r1: .*'\$\$' is no mathematics"):
+    with pytest.raises(RewardError, match=r"row r1: .*'\$\$' is not mathematics"):
         explore(policy, SCORES, prompts=prompts, alpha=0, lambda_adv=0)
 
 

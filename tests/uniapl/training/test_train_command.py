@@ -15,6 +15,7 @@ import pytest
 from safetensors import safe_open
 
 from tests.conftest import MODELS, ROOT
+from tests.uniapl.warm_trainer import train
 from uniapl.run import manifest
 from uniapl.run.ranks import launcher_problem
 from uniapl.run.reports import (
@@ -76,12 +77,6 @@ def start(path: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(path: Path) -> tuple[int, str]:
-    process = start(path)
-    _, errors = process.communicate(timeout=120)
-    return process.returncode, errors
-
-
 def reports(folder: Path) -> list[Report]:
     return [REPORT.validate_json(line) for line in (folder / "reports.jsonl").read_text().splitlines()]
 
@@ -103,7 +98,7 @@ def rest(folder: Path, step: int) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken")
-    status, errors = finish(run_file(folder))
+    status, errors = train(run_file(folder))
     assert status == 0, errors
     return folder
 
@@ -158,13 +153,15 @@ RESUMED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("changes", RESUMED.values(), ids=RESUMED)
+@pytest.mark.parametrize(
+    "changes", [pytest.param(c, marks=pytest.mark.full if c else (), id=name) for name, c in RESUMED.items()]
+)
 def test_a_run_stopped_and_resumed_ends_as_if_never_interrupted(
     unbroken: Path, changes: dict[str, Any], tmp_path: Path
 ) -> None:
     if changes:
         unbroken = tmp_path / "unbroken"
-        status, errors = finish(run_file(unbroken, **changes))
+        status, errors = train(run_file(unbroken, **changes))
         assert status == 0, errors
     first, second = tmp_path / "first", tmp_path / "second"
     command = [sys.executable, "-c", STOPPED, "train", str(run_file(first, **changes))]
@@ -174,7 +171,7 @@ def test_a_run_stopped_and_resumed_ends_as_if_never_interrupted(
     assert newest.name == "step-00000003"  # the last finished step, though checkpoints are due after 2, 4 and 6
     assert [r.step for r in reports(first) if isinstance(r, MetricReport) and "loss" in r.values] == [1, 2, 3]
 
-    status, errors = finish(run_file(second, resume_from=str(newest), **changes))
+    status, errors = train(run_file(second, resume_from=str(newest), **changes))
     assert status == 0, errors
     assert tensors(second, 6) == tensors(unbroken, 6)
     assert rest(second, 6) == rest(unbroken, 6)
@@ -197,7 +194,7 @@ def test_names_of_the_service_and_paths_beside_the_file_work_and_every_step_has_
     }
     path = tmp_path / "run.json"
     path.write_text(json.dumps({"run_dir": str(tmp_path / "one"), "spec": spec}))
-    status, errors = finish(path)
+    status, errors = train(path)
     assert status == 0, errors
     _, *lines = errors.splitlines()  # the first is about the process
     assert [line.partition("  loss")[0] for line in lines[:-1]] == ["step    1/3", "step    2/3", "step    3/3"]
@@ -208,7 +205,7 @@ def test_names_of_the_service_and_paths_beside_the_file_work_and_every_step_has_
 def test_a_learned_discriminator_warms_up_and_learns(tmp_path: Path) -> None:
     learned = {"type": "learned", "warmup_steps": 2, "learning_rate": 1e-3}
     schedule = {"steps": 4, "prompts_per_step": 2}
-    status, errors = finish(run_file(tmp_path, discriminator=learned, schedule=schedule, evaluation=None))
+    status, errors = train(run_file(tmp_path, discriminator=learned, schedule=schedule, evaluation=None))
     assert status == 0, errors
     steps = [r.values for r in reports(tmp_path) if isinstance(r, MetricReport)]
     assert ["uniapl/loss_adv" in values for values in steps] == [False, False, True, True]
@@ -257,7 +254,7 @@ def test_a_signature_becomes_an_event_and_stops_the_job_that_asks_for_it(tmp_pat
     rewarded(tmp_path, {})  # no random student earns any of these
     health = {"no_variance_steps": 2, "stop_on": ["no_reward_variance"]}
     mix = [{"dataset": str(tmp_path / "rows.jsonl")}]
-    status, errors = finish(run_file(tmp_path / "run", health=health, dataset_mix=mix, evaluation=None))
+    status, errors = train(run_file(tmp_path / "run", health=health, dataset_mix=mix, evaluation=None))
     assert status == 70, errors
     found = reports(tmp_path / "run")
     event = next(r for r in found if isinstance(r, EventReport) and "signature" in r.data)
@@ -274,7 +271,7 @@ def test_references_that_fail_their_own_reward_can_be_left_out(tmp_path: Path) -
     schedule = {"steps": 2, "prompts_per_step": 4}
     mix = [{"dataset": str(tmp_path / "rows.jsonl")}]
     fields: dict[str, Any] = {"dataset_mix": mix, "schedule": schedule, "evaluation": None}
-    status, errors = finish(run_file(tmp_path / "run", **fields, data={"filter_teacher": True}))
+    status, errors = train(run_file(tmp_path / "run", **fields, data={"filter_teacher": True}))
     assert status == 0, errors
     event = next(r for r in reports(tmp_path / "run") if isinstance(r, EventReport) and "fail their own" in r.message)
     assert event.data["rows"] == [rows[1].get("id", "row-1")]
@@ -283,7 +280,7 @@ def test_references_that_fail_their_own_reward_can_be_left_out(tmp_path: Path) -
 def test_each_stage_has_its_own_terms(tmp_path: Path) -> None:
     stages = [{"steps": 2, "alpha": 1}, {"steps": 3, "alpha": 0, "lambda_adv": 0.01}]
     fields: dict[str, Any] = {"alpha": 1, "lambda_adv": 0, "evaluation": None}
-    status, errors = finish(run_file(tmp_path, **fields, schedule={"stages": stages, "prompts_per_step": 2}))
+    status, errors = train(run_file(tmp_path, **fields, schedule={"stages": stages, "prompts_per_step": 2}))
     assert status == 0, errors
     steps = [r.values for r in reports(tmp_path) if isinstance(r, MetricReport)]
     terms = [{name.removeprefix("uniapl/loss_") for name in values if "/loss_" in name} for values in steps]
@@ -294,7 +291,7 @@ def test_each_stage_has_its_own_terms(tmp_path: Path) -> None:
 def test_the_penalty_grows_from_zero_as_the_policy_leaves_the_reference(tmp_path: Path) -> None:
     schedule = {"steps": 3, "prompts_per_step": 2}
     grpo = {"group_size": 4, "kl_coef": 0.1}
-    status, errors = finish(run_file(tmp_path, grpo=grpo, schedule=schedule, evaluation=None))
+    status, errors = train(run_file(tmp_path, grpo=grpo, schedule=schedule, evaluation=None))
     assert status == 0, errors
     kl = [r.values["kl"] for r in reports(tmp_path) if isinstance(r, MetricReport)]
     assert kl[0] == pytest.approx(0, abs=1e-9)
@@ -307,10 +304,10 @@ def test_a_base_student_trains_with_a_template_of_the_spec(tmp_path: Path) -> No
     (student / "chat_template.jinja").unlink()
     schedule = {"steps": 1, "prompts_per_step": 2}
     fields: dict[str, Any] = {"student": str(student), "schedule": schedule, "evaluation": None}
-    status, errors = finish(run_file(tmp_path / "without", **fields))
+    status, errors = train(run_file(tmp_path / "without", **fields))
     assert status == 64
     assert "no chat template" in errors
-    status, errors = finish(run_file(tmp_path / "with", **fields, data={"chat_template": "plain"}))
+    status, errors = train(run_file(tmp_path / "with", **fields, data={"chat_template": "plain"}))
     assert status == 0, errors
     saved = tmp_path / "with" / "checkpoints" / "step-00000001"
     assert "message['content']" in (saved / "chat_template.jinja").read_text()
@@ -324,7 +321,7 @@ def test_a_student_that_cannot_share_prompts_trains_with_a_warning(tmp_path: Pat
     (student / "config.json").write_text(json.dumps(config))
     schedule = {"steps": 1, "prompts_per_step": 2}
     changes: dict[str, Any] = {"student": str(student), "lambda_adv": 0, "evaluation": None}
-    status, errors = finish(run_file(tmp_path / "run", schedule=schedule, **changes))
+    status, errors = train(run_file(tmp_path / "run", schedule=schedule, **changes))
     assert status == 0, errors
     (event,) = [r for r in reports(tmp_path / "run") if isinstance(r, EventReport) and r.level == "warning"]
     assert event.message.endswith("without sharing it, which is slower: the student has a sliding window of 16 tokens")
@@ -359,7 +356,7 @@ def _text(path: Path) -> str:
 def test_a_users_mistake_ends_with_64_and_is_named(
     tmp_path: Path, changes: dict[str, Any], code: str, says: str
 ) -> None:
-    status, errors = finish(run_file(tmp_path, **changes))
+    status, errors = train(run_file(tmp_path, **changes))
     assert status == 64, errors
     last = reports(tmp_path)[-1]
     assert isinstance(last, ErrorReport)
@@ -371,7 +368,7 @@ def test_a_users_mistake_ends_with_64_and_is_named(
 def test_one_of_several_ranks_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranks: str) -> None:
     monkeypatch.setenv("WORLD_SIZE", ranks)
     path = run_file(tmp_path / "run")
-    status, errors = finish(path)
+    status, errors = train(path)
     assert status == 64
     assert "WORLD_SIZE" in errors
     assert ranks in errors
@@ -385,7 +382,7 @@ def test_a_single_rank_trains(ranks: str | None) -> None:
 
 
 def test_an_invalid_spec_is_explained_on_the_terminal(tmp_path: Path) -> None:
-    status, errors = finish(run_file(tmp_path, alpha=3, learning_rate=1))
+    status, errors = train(run_file(tmp_path, alpha=3, learning_rate=1))
     assert status == 64
     assert "spec.alpha: Input should be less than or equal to 1" in errors
     assert "spec.learning_rate" in errors
@@ -397,7 +394,7 @@ def test_a_run_that_diverges_ends_with_70_and_writes_no_weights_that_are_not_fin
     path = run_file(
         tmp_path, optimizer={"learning_rate": 1e30}, schedule=schedule, evaluation=None, alpha=1, lambda_adv=0
     )
-    status, errors = finish(path)
+    status, errors = train(path)
     assert status == 70, errors
     last = reports(tmp_path)[-1]
     assert isinstance(last, ErrorReport)
@@ -413,7 +410,7 @@ def test_a_run_that_diverges_ends_with_70_and_writes_no_weights_that_are_not_fin
 def test_a_folder_with_later_checkpoints_is_not_written_into(unbroken: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(unbroken, folder)
-    status, errors = finish(run_file(folder, resume_from=str(folder / "checkpoints" / "step-00000004")))
+    status, errors = train(run_file(folder, resume_from=str(folder / "checkpoints" / "step-00000004")))
     assert status == 64
     assert "already holds a checkpoint of step 6" in errors
     assert (folder / "checkpoints" / "step-00000006").is_dir()

@@ -124,7 +124,7 @@ def test_it_is_ready_once_it_has_answered_a_real_request(
     assert (address.state, address.model, address.life) == ("ready", "judge", 1)
     asked = {"score": "/pooling", "embed": "/v1/embeddings", "sample": "/v1/completions"}[kind]
     assert f"ok {asked} " in (tmp_path / "fake" / "seen").read_text()
-    assert any("is ready after" in item.message for item in sidecar.news)
+    assert any("is ready after" in item.message for item in sidecar.events)
     assert sidecar.address_file.stat().st_mode & 0o077 == 0
     assert httpx.post(f"{address.url}/pooling", json={"input": ["x"]}).status_code == 401  # not without the token
 
@@ -169,12 +169,12 @@ def test_a_hung_server_is_stopped_at_once(run: Callable[..., Sidecar], tmp_path:
 
 FAULTS = {
     "hang": "no complete reply within 5 s",
-    "exit0": "ended with status 0, which nobody asked for",
-    "html": "unusable answer",
-    "truncated": "unusable answer",
+    "exit0": "exited unexpectedly with status 0",
+    "html": "invalid reply",
+    "truncated": "invalid reply",
     "count": "expected 1 results, got 2",
-    "nan": "not finite",
-    "null": "not finite",
+    "nan": "non-finite",
+    "null": "non-finite",
     "model": "somebody-else answered",
     "status500": "status 500",
 }
@@ -200,7 +200,7 @@ def test_a_server_that_goes_wrong_is_started_again(
     assert again is not None
     assert again.life > first.life
     assert again.token != first.token
-    told = next(item for item in sidecar.news if "starting it again" in item.message)
+    told = next(item for item in sidecar.events if "restarting it" in item.message)
     assert problem in told.message
     assert told.level == "warning"
     assert not lives(int(started(tmp_path)[0][1]))
@@ -219,7 +219,7 @@ def test_a_busy_server_that_processes_tokens_is_not_killed_and_one_that_stops_is
     assert (sidecar.restarts, sidecar.state) == (0, "ready")
     behave(tmp_path, "hang")
     wait_until(lambda: sidecar.restarts == 1)
-    told = next(item for item in sidecar.news if "starting it again" in item.message)
+    told = next(item for item in sidecar.events if "restarting it" in item.message)
     assert "no complete reply within 2 s, and processed no token meanwhile" in told.message
     behave(tmp_path, "ok")
     wait_until(lambda: sidecar.state == "ready")
@@ -250,7 +250,7 @@ def test_it_is_given_up_after_three_more_starts(run: Callable[..., Sidecar], tmp
     sidecar = run()
     wait_until(lambda: sidecar.state == "failed")
     assert len(started(tmp_path)) == 4
-    assert sidecar.problem == "ended with status 1 before it was ready"
+    assert sidecar.problem == "exited with status 1 before it was ready"
     assert "no such architecture" in process.tail(sidecar.log)
     address = read_address(sidecar.address_file)
     assert address is not None
@@ -370,7 +370,7 @@ from worker.vllm.pool import SidecarPool
 folder = Path(sys.argv[1])
 if sys.argv[2] == "unleashed":
     code = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[2:]))"
-    worker.vllm.server.LEASH = (sys.executable, "-c", code)
+    worker.vllm.server.REAPER = (sys.executable, "-c", code)
 [sidecar] = SidecarPool(settings(folder), Artifacts(folder / "data")).take([plan()])
 while sidecar.state != "ready":
     time.sleep(0.02)
@@ -482,8 +482,8 @@ def test_of_two_servers_that_start_each_tells_a_line_of_its_log_once(
     servers._servers = both
     told = [[item.message for item in servers._progress()] for _ in range(3)]
     assert sorted(line.split(":")[0] for line in told[0]) == [
-        "waiting for the discriminator's server (judge)",
-        "waiting for the discriminator's server (student)",
+        "waiting for the discriminator server (judge)",
+        "waiting for the discriminator server (student)",
     ]
     assert told[1:] == [[], []]
 

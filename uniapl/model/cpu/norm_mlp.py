@@ -27,7 +27,7 @@ SILU = type(ACT2FN["silu"])
 def use_memory_efficient_norm_and_mlp(model: PreTrainedModel) -> None:
     """Replace the forward of a model's norms and gated MLPs, where it is identical to Llama's.
 
-    transformers copies layers into the file of each model, so many models have Llama's under another name.
+    transformers copies layers into the file of each model, and most models have a copy of Llama's under another name.
     """
     for module in model.modules():
         if _computes_as(module, LlamaRMSNorm):

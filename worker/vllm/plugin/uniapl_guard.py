@@ -1,6 +1,6 @@
-"""Keeps everybody without the token away from all of vLLM: its own `--api-key` guards `/v1` alone.
+"""ASGI middleware that requires the token on every path: vLLM's own `--api-key` protects `/v1` only.
 
-It is loaded by vLLM, in vLLM's environment, and so needs nothing but the standard library.
+vLLM loads it in its own environment, so it imports the standard library only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], A
 
 
 class Guard:
-    """ASGI middleware that answers 401 unless the token of VLLM_API_KEY is brought."""
+    """Responds with 401 to requests without the token in VLLM_API_KEY."""
 
     def __init__(self, app: App) -> None:
         self._app = app

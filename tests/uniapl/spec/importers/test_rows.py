@@ -14,7 +14,7 @@ from uniapl.data.encoding import load_rows
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.importers.rows import RowError, parse_row
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.unit
 
 QUESTION = {"role": "user", "content": "What color is the sky?"}
 SYSTEM = {"role": "system", "content": "Be brief."}
