@@ -143,26 +143,26 @@ class Chat:
             hint = "use the address of a public server, or ask the operator to allow this one"
             raise self._failure(where, f"was not contacted: {error}", "teacher.base_url", hint) from None
         except Passing as error:
-            raise Passing(self._shown(error.problem)) from None
+            raise Passing(self._excerpt(error.problem)) from None
 
     def _answer(self, reply: Reply, where: str) -> str:
         """The content of a complete, valid reply."""
         if reply.status != 200:
-            said = f"status {reply.status}: {self._shown(_message(reply.content))}"
+            reason = f"status {reply.status}: {self._excerpt(_message(reply.content))}"
             if reply.status == 429 or reply.status >= 500:
-                raise Passing(said, retry_after_s(reply.retry_after))
-            raise self._failure(where, f"replied with {said}", *self._remedy(reply.status))
+                raise Passing(reason, retry_after_s(reply.retry_after))
+            raise self._failure(where, f"replied with {reason}", *self._remedy(reply.status))
         try:
             completion = _Completion.model_validate_json(reply.content)
         except ValidationError as error:
             first = error.errors()[0]
             problem = f"{'.'.join(str(part) for part in first['loc']) or 'body'}: {first['msg']}"
-            said = self._shown(_message(reply.content))
-            raise self._failure(where, f"sent an invalid chat completion ({problem}): {said}") from None
+            text = self._excerpt(_message(reply.content))
+            raise self._failure(where, f"sent an invalid chat completion ({problem}): {text}") from None
         # without a reported usage one token per byte is charged, an upper bound for every tokenizer
         self.tokens += completion.usage.total_tokens if completion.usage else len(reply.content)
         choice = completion.choices[0]
-        reason = self._shown(f"finish_reason {choice.finish_reason!r}")
+        reason = self._excerpt(f"finish_reason {choice.finish_reason!r}")
         answer = final_answer(choice.message.content or "").strip()
         if choice.finish_reason in CUT_SHORT:
             raise self._cut_short(where, reason, begun=bool(answer) or choice.finish_reason != "length")
@@ -200,7 +200,7 @@ class Chat:
             return "teacher.base_url", "redirects are not followed; use the address that the server redirects to"
         return "teacher", "correct what the server rejects, or add a `reference` to this row"
 
-    def _shown(self, text: str) -> str:
+    def _excerpt(self, text: str) -> str:
         """External text for a message: truncated, on one line, with the API key redacted."""
         return shown(self._redactor.text(text))
 

@@ -33,7 +33,7 @@ from uniapl.spec.reward import (
 )
 
 SLOW = Question("a" * 60 + "!", RegexReward(pattern="^(a+)+$"), "slow")
-"""2^60 ways to split the letters: it outlives everybody, and holds the interpreter all the time."""
+"""2^60 ways to split the letters: it never terminates, and holds the interpreter throughout."""
 EASY = Question("yes", RegexReward(pattern="yes"), "easy")
 FAULTY = Question("3", MathReward(answer="$$"), "faulty")
 NESTED = JsonSchemaReward(json_schema={"type": "array", "items": {"$ref": "#"}})
@@ -168,7 +168,7 @@ def test_no_answer_keeps_the_pool_from_the_others() -> None:
 
 
 class Spoiled(str):
-    """An answer at which Python code runs in the process that reads it, the first so many times."""
+    """An answer that runs Python code in the process that reads it, a limited number of times."""
 
     def __init__(self, _: str, *, code: str, times: int) -> None:
         self.code, self.times = code, times
@@ -307,7 +307,10 @@ def test_a_signal_to_the_whole_group_leaves_the_children_to_the_parent() -> None
 
 def test_an_installation_that_lacks_a_verifier_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with RewardPool(options()) as pool, pytest.raises(RewardError, match=r"could not start \(exit status 1\)") as caught:
+    with (
+        RewardPool(options()) as pool,
+        pytest.raises(RewardError, match=r"could not start \(exit status 1\)") as caught,
+    ):
         pool.verify([EASY])
     assert caught.value.hint is not None
     assert children() == []
