@@ -42,8 +42,8 @@ def start(settings: Settings, action: str) -> subprocess.Popen[str]:
 
 def run(settings: Settings, action: str) -> tuple[int, str]:
     process = start(settings, action)
-    _, told = process.communicate(timeout=60)
-    return process.returncode, told
+    _, output = process.communicate(timeout=60)
+    return process.returncode, output
 
 
 def test_an_empty_database_is_missed_upgraded_and_then_found_well(settings: Settings) -> None:
@@ -81,14 +81,14 @@ def test_an_older_database_is_behind_and_a_newer_one_ahead(settings: Settings) -
     migrate.upgrade(settings)
     with migrate.connection(settings) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    status, told = run(settings, "check")
-    assert (status, told.startswith("the database is newer than this code")) == (0, True)
+    status, output = run(settings, "check")
+    assert (status, output.startswith("the database is newer than this code")) == (0, True)
 
 
 def test_a_database_that_does_not_answer_is_an_error_without_a_stack(tmp_path: Path) -> None:
     away = Settings(data_dir=tmp_path, database_url="postgresql+psycopg://u@127.0.0.1:1/x")
     for action in ("check", "upgrade"):
-        status, told = run(away, action)
+        status, output = run(away, action)
         assert status == 1
-        assert told.startswith("error: the database is unreachable: ")
-        assert "Traceback" not in told
+        assert output.startswith("error: the database is unreachable: ")
+        assert "Traceback" not in output

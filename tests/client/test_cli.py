@@ -99,7 +99,7 @@ def test_intents_are_answered(command: str, states: str, text: str) -> None:
 
 
 def watched(state: str) -> Any:
-    """A job that is created, tells two events and ends."""
+    """A script of a job with two events and a terminal state."""
 
     def script(request: Request) -> Answer:
         if request.headers["accept"] == "text/event-stream":
@@ -115,11 +115,11 @@ def watched(state: str) -> Any:
 def test_submit_and_watch_end_as_the_job_does(spec: str, state: str, status: int) -> None:
     with serving(watched(state)) as server:
         shown = uniapl(server.url, "submit", spec, "--watch")
-        told = uniapl(server.url, "submit", spec, "--watch", "--json", "--idempotency-key", "mine")
+        output = uniapl(server.url, "submit", spec, "--watch", "--json", "--idempotency-key", "mine")
         posted = [r.headers["idempotency-key"] for r in server.seen if r.method == "POST"]
-    assert (shown.returncode, told.returncode) == (status, status)
+    assert (shown.returncode, output.returncode) == (status, status)
     assert shown.stdout.splitlines()[0] == "job_1"
-    lines = [json.loads(line) for line in told.stdout.splitlines()]
+    lines = [json.loads(line) for line in output.stdout.splitlines()]
     assert [line["object"] for line in lines][:3] == ["job", "job.event", "job.event"]
     assert posted[1] == "mine"
     if state == "succeeded":
@@ -127,7 +127,7 @@ def test_submit_and_watch_end_as_the_job_does(spec: str, state: str, status: int
         assert "newest checkpoint: ckpt_1" in shown.stdout
     else:
         assert "job job_1" in shown.stderr
-        assert json.loads(told.stderr)["error"]["type"] == "JobFailed"
+        assert json.loads(output.stderr)["error"]["type"] == "JobFailed"
 
 
 def test_errors_are_lines_or_json_and_have_their_statuses(spec: str, tmp_path: Path) -> None:
@@ -136,9 +136,9 @@ def test_errors_are_lines_or_json_and_have_their_statuses(spec: str, tmp_path: P
         shown = uniapl(server.url, "submit", spec)
         assert (shown.returncode, shown.stdout) == (1, "")
         assert shown.stderr == "error: invalid_request happened (invalid_request, request req_1)\n  param=alpha\n"
-        told = json.loads(uniapl(server.url, "submit", spec, "--json").stderr)["error"]
-    assert told["type"] == "InvalidRequestError"
-    assert (told["code"], told["param"], told["status"], told["request_id"]) == (
+        output = json.loads(uniapl(server.url, "submit", spec, "--json").stderr)["error"]
+    assert output["type"] == "InvalidRequestError"
+    assert (output["code"], output["param"], output["status"], output["request_id"]) == (
         "invalid_request",
         "alpha",
         422,
@@ -226,8 +226,8 @@ def test_download_takes_a_job_or_a_checkpoint(tmp_path: Path) -> None:
             shown = uniapl(server.url, "download", name, str(tmp_path / name))
             assert shown.stdout == f"ckpt_1 downloaded to {tmp_path / name}\n"
             assert (tmp_path / name / "model.safetensors").read_bytes() == CONTENT
-        told = uniapl(server.url, "download", "job_1", str(tmp_path / "job_1"), "--json")
-        assert json.loads(told.stdout)["id"] == "ckpt_1"
+        output = uniapl(server.url, "download", "job_1", str(tmp_path / "job_1"), "--json")
+        assert json.loads(output.stdout)["id"] == "ckpt_1"
 
 
 DATASET = {"id": "ds_9", "name": "rows", "rows": 1, "references": 0, "rewards": 0, "created_at": 1.0, "bytes": 3}
@@ -364,8 +364,8 @@ def test_an_interrupted_watch_says_that_the_job_goes_on(spec: str) -> None:
         while len(server.seen) < 3:  # it watches
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
-    assert (process.returncode, told) == (
+        _, output = process.communicate(timeout=30)
+    assert (process.returncode, output) == (
         130,
         "the job continues; to show it: uniapl show job_1; to cancel it: uniapl cancel job_1\n",
     )

@@ -1,4 +1,4 @@
-"""An older client against a newer service: what it does not know is kept, and takes nothing down."""
+"""An older client with a newer service: unknown fields and values are kept and cause no error."""
 
 from __future__ import annotations
 

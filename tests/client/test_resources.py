@@ -1,4 +1,4 @@
-"""Jobs and datasets: what is asked, and what comes back."""
+"""Requests and responses of jobs and datasets."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_lists_go_from_page_to_page_and_no_further_than_they_are_read(ask: Ask) 
 
 
 def following(*states: dict[str, Any]) -> Any:
-    """A job that shows the states one by one, and has told an event more at each."""
+    """A script of a job that passes through the states, with one more event in each."""
     left, events = list(states), []
 
     def script(request: Request) -> Answer:
@@ -62,18 +62,18 @@ def following(*states: dict[str, Any]) -> Any:
 
 
 def test_create_and_wait_tells_every_event_once(ask: Ask) -> None:
-    told: list[int] = []
+    reported: list[int] = []
     states = (job("queued"), job("running"), job("succeeded"))
     with serving(following(*states)) as server:
         done = ask(
             server.url,
             lambda c: c.jobs.create_and_wait(
-                student="tiny", dataset_mix=[], on_event=lambda e: told.append(e.id), idempotency_key="mine"
+                student="tiny", dataset_mix=[], on_event=lambda e: reported.append(e.id), idempotency_key="mine"
             ),
         )
         assert (server.seen[0].method, server.seen[0].headers["idempotency-key"]) == ("POST", "mine")
     assert done.state == "succeeded"
-    assert told == [1, 2, 3]
+    assert reported == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Events and logs, followed over connections that break."""
+"""Event streams and logs over interrupted connections."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ LOGS = {1: b"first attempt\nended badly\n", 2: b"second attempt\n"}
 
 
 def log_script(states: list[tuple[int, str, int]]) -> Any:
-    """Logs of two attempts; each look at the job shows the next of (attempt, state, bytes of its log written)."""
+    """Logs of two attempts; each request of the job returns the next of (attempt, state, bytes of its log written)."""
     now = {"look": -1}
 
     def script(request: Request) -> Answer:
@@ -163,7 +163,7 @@ def log_script(states: list[tuple[int, str, int]]) -> Any:
 
 
 def ranged(content: bytes, header: str | None) -> Answer:
-    """As a server answers that knows ranges."""
+    """The response of a server that supports range requests."""
     if header is None:
         return Answer(content)
     first, last = header.removeprefix("bytes=").split("-")

@@ -42,8 +42,8 @@ class Uploads:
             if int(request.headers["upload-offset"]) != len(self.arrived):
                 return problem(409, "upload_offset", x_should_retry="false")
             self.arrived += request.body
-        told = {"id": "up_1", "name": "rows", "bytes": len(CONTENT), "offset": len(self.arrived), "expires_at": 9.0}
-        return Answer({**told, "dataset_id": None, "created_at": 1.0})
+        upload = {"id": "up_1", "name": "rows", "bytes": len(CONTENT), "offset": len(self.arrived), "expires_at": 9.0}
+        return Answer({**upload, "dataset_id": None, "created_at": 1.0})
 
     def _dataset(self, name: str) -> Answer:
         known = {"id": "ds_1", "name": name, "rows": 1, "references": 0, "rewards": 0, "created_at": 1.0}
@@ -155,7 +155,7 @@ def test_rows_that_are_refused_at_the_end_are_named(ask: Ask, rows: Path) -> Non
 
     with serving(Uploads(refuse)) as server, pytest.raises(InvalidRequestError) as caught:
         ask(server.url, lambda client: client.datasets.upload(rows))
-    assert not hasattr(caught.value, "__notes__")  # there is nothing to go on with
+    assert not hasattr(caught.value, "__notes__")  # no upload to resume
 
 
 def checkpoint(name: str = "model.safetensors") -> dict[str, Any]:
@@ -212,7 +212,7 @@ def test_a_download_that_was_given_up_is_gone_on_with_by_the_next(ask: Ask, tmp_
     "fault",
     [
         lambda answer: Answer(answer.content[:-1] + b"!", 206),
-        lambda answer: Answer(answer.content[:-1], 206),  # too short, and said so
+        lambda answer: Answer(answer.content[:-1], 206),  # too short, with a matching content-length
         lambda answer: Answer(answer.content + b"!", 206),
     ],
 )

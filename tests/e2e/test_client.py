@@ -51,10 +51,10 @@ def test_the_async_client_drives_a_job_to_a_checkpoint(
 
 
 def test_create_and_wait_tells_what_happens(client: Client, spec: dict[str, Any]) -> None:
-    told: list[int] = []
-    job = client.jobs.create_and_wait(**spec, timeout_s=120, on_event=lambda event: told.append(event.id))
+    reported: list[int] = []
+    job = client.jobs.create_and_wait(**spec, timeout_s=120, on_event=lambda event: reported.append(event.id))
     assert job.state == "succeeded"
-    assert told == [event.id for event in client.jobs.list_events(job.id)]
+    assert reported == [event.id for event in client.jobs.list_events(job.id)]
 
 
 @pytest.mark.full

@@ -1,4 +1,4 @@
-"""`python -m embedded`: it says how to begin, and nothing is left when it ends, however it ends."""
+"""`python -m embedded`: printed first steps, and termination of all processes in every case."""
 
 from __future__ import annotations
 

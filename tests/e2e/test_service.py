@@ -27,7 +27,7 @@ SLOW = pytest.mark.parametrize("service", KINDS, indirect=True, scope="module")
 
 def test_a_job_from_upload_to_a_model_that_answers(client: Client, spec: dict[str, Any], tmp_path: Path) -> None:
     job = client.jobs.create(**spec)
-    followed = list(client.jobs.events(job.id))  # live, until the job is over
+    followed = list(client.jobs.events(job.id))  # live, until the job finishes
     done = client.jobs.wait(job.id)
     assert (done.state, done.step, done.attempt, done.error) == ("succeeded", 4, 1, None)
     assert [e.data["state"] for e in followed if e.type == "state"] == [

@@ -111,8 +111,8 @@ def seen(tmp_path: Path) -> list[str]:
 def test_two_jobs_of_one_model_share_a_warm_server(client: Client, spec: dict[str, Any], tmp_path: Path) -> None:
     first = client.jobs.create(**spec)
     assert client.jobs.wait(first.id).step == 8
-    said = messages(client, first.id)
-    assert any("the discriminator server (all-MiniLM-L6-v2) is ready after" in m for m in said)
+    texts = messages(client, first.id)
+    assert any("the discriminator server (all-MiniLM-L6-v2) is ready after" in m for m in texts)
     assert {p.step for p in client.jobs.metrics(first.id, names=["disc/score_student"])} == set(range(1, 9))
     again = client.jobs.create_and_wait(**spec)
     assert again.step == 8
@@ -131,7 +131,7 @@ def test_a_server_that_goes_wrong_costs_nothing_but_time(
 
 
 @BREAKS
-@pytest.mark.parametrize("service", [1000], indirect=True)  # nobody but the trainer meets it
+@pytest.mark.parametrize("service", [1000], indirect=True)  # only the trainer encounters it
 @pytest.mark.parametrize("mode", ANSWERS_MEET_IT)
 def test_no_garbage_reaches_a_gradient(client: Client, spec: dict[str, Any], tmp_path: Path, mode: str) -> None:
     expected = undisturbed(client, spec)
@@ -189,7 +189,7 @@ def test_a_hand_over_of_weights_that_stalls_starts_both_sides_again(
     assert len(started(tmp_path)) == 2
     assert any("resumed after step 4" in m for m in messages(client, job.id))
     left = "service/**/jobs/*/fence-*/sampler"  # twice the student's size, and no use to anybody
-    wait_for(lambda: not list(tmp_path.glob(left)), timeout_s=30)  # the row says first that the job is over
+    wait_for(lambda: not list(tmp_path.glob(left)), timeout_s=30)  # the row becomes terminal first
     assert any("no complete reply within 10 s" in str(e.data) + e.message for e in client.jobs.list_events(job.id))
 
 

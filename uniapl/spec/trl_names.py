@@ -34,8 +34,11 @@ def _details(error: ValidationError) -> list[InitErrorDetails]:
 
 
 def _named(error: InitErrorDetails) -> InitErrorDetails:
-    *sections, key = error.get("loc", ("",))
-    field = FIELDS.get(str(key)) if not sections or (len(sections) == 1 and sections[0] in _SECTIONS) else None
-    if error["type"] != "extra_forbidden" or field is None:
+    if error["type"] != "extra_forbidden":
+        return error
+    *sections, key = error["loc"]
+    known_place = not sections or (len(sections) == 1 and sections[0] in _SECTIONS)
+    field = FIELDS.get(str(key)) if known_place else None
+    if field is None:
         return error
     return {**error, "type": PydanticCustomError("unknown_key", "unknown key; use {field}", {"field": field})}

@@ -151,12 +151,12 @@ class Chat:
             hint = "use the address of a public server, or ask the operator to allow this one"
             raise self._failure(where, f"was not contacted: {error}", "teacher.base_url", hint) from None
         except TransientError as error:
-            raise TransientError(self._shown(error.problem)) from None
+            raise TransientError(self._excerpt(error.problem)) from None
 
     def _answer(self, reply: Reply, where: str) -> str:
         """The content of a complete, valid reply."""
         if reply.status != 200:
-            detail = f"status {reply.status}: {self._shown(_message(reply.content))}"
+            detail = f"status {reply.status}: {self._excerpt(_message(reply.content))}"
             if reply.status == 429 or reply.status >= 500:
                 raise TransientError(detail, reply.retry_after_s)
             raise self._failure(where, f"replied with {detail}", *self._remedy(reply.status))
@@ -165,12 +165,12 @@ class Chat:
         except ValidationError as error:
             first = error.errors()[0]
             problem = f"{'.'.join(str(part) for part in first['loc']) or 'body'}: {first['msg']}"
-            detail = self._shown(_message(reply.content))
+            detail = self._excerpt(_message(reply.content))
             raise self._failure(where, f"sent an invalid chat completion ({problem}): {detail}") from None
         # without a reported usage one token per byte is charged, an upper bound for every tokenizer
         self.tokens += completion.usage.total_tokens if completion.usage else len(reply.content)
         choice = completion.choices[0]
-        reason = self._shown(f"finish_reason {choice.finish_reason!r}")
+        reason = self._excerpt(f"finish_reason {choice.finish_reason!r}")
         answer = final_answer(choice.message.content or "").strip()
         if choice.finish_reason in CUT_SHORT:
             raise self._cut_short(where, reason, begun=bool(answer) or choice.finish_reason != "length")
@@ -208,7 +208,7 @@ class Chat:
             return "teacher.base_url", "redirects are not followed; use the address that the server redirects to"
         return "teacher", "correct what the server rejects, or add a `reference` to this row"
 
-    def _shown(self, text: str) -> str:
+    def _excerpt(self, text: str) -> str:
         """External text for a message: truncated, on one line, with the API key redacted."""
         return truncate_for_message(self._redactor.text(text))
 

@@ -146,7 +146,7 @@ QUIRKS: list[tuple[str, dict[str, Any], str, bool]] = [
     # an empty placeholder counts; one over two lines does not
     ("detectable_content:number_placeholders", {"num_placeholders": 1}, "[]", True),
     ("detectable_content:number_placeholders", {"num_placeholders": 1}, "[a\nb]", False),
-    # "P.S." wants its second dot, "P.P.S" none
+    # "P.S." requires its second dot, "P.P.S" none
     ("detectable_content:postscript", {"postscript_marker": "P.S."}, "p.s see", False),
     ("detectable_content:postscript", {"postscript_marker": "P.P.S"}, "p.p.s see", True),
     ("detectable_content:postscript", {"postscript_marker": "PS:"}, "see ps: this", True),

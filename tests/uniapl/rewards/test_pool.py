@@ -35,7 +35,7 @@ from uniapl.spec.reward import (
 pytestmark = pytest.mark.integration
 
 SLOW = Question("a" * 60 + "!", RegexReward(pattern="^(a+)+$"), "slow")
-"""2^60 ways to split the letters: it outlives everybody, and holds the interpreter all the time."""
+"""2^60 ways to split the letters: it never terminates, and holds the interpreter throughout."""
 EASY = Question("yes", RegexReward(pattern="yes"), "easy")
 FAULTY = Question("3", MathReward(answer="$$"), "faulty")
 NESTED = JsonSchemaReward(json_schema={"type": "array", "items": {"$ref": "#"}})
@@ -170,7 +170,7 @@ def test_no_answer_keeps_the_pool_from_the_others() -> None:
 
 
 class Spoiled(str):
-    """An answer at which Python code runs in the process that reads it, the first so many times."""
+    """An answer that runs Python code in the process that reads it, a limited number of times."""
 
     def __init__(self, _: str, *, code: str, times: int) -> None:
         self.code, self.times = code, times

@@ -43,7 +43,7 @@ GOOD: list[dict[str, Any]] = [
 
 
 def problem(reward: Any) -> str:
-    """What an upload of a row with this reward is told."""
+    """The error of an upload of a row with this reward."""
     line = json.dumps({"messages": [{"role": "user", "content": "hi"}], "reward": reward})
     with pytest.raises(ValidationError) as caught:
         DatasetRow.model_validate_json(line)
@@ -61,7 +61,7 @@ def test_a_reward_survives_the_journey_through_a_file(reward: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize(
-    ("reward", "says"),
+    ("reward", "expected"),
     [
         ({"answer": "3"}, "reward: type: is missing; set it to `ifeval`"),
         ({"type": "maths", "answer": "3"}, "'maths' .* 'ifeval', 'math', 'json_schema'"),
@@ -99,12 +99,12 @@ def test_a_reward_survives_the_journey_through_a_file(reward: dict[str, Any]) ->
         ),
     ],
 )
-def test_a_malformed_reward_is_refused(reward: Any, says: str) -> None:
-    assert re.search(says, problem(reward))
+def test_a_malformed_reward_is_refused(reward: Any, expected: str) -> None:
+    assert re.search(expected, problem(reward))
 
 
 @pytest.mark.parametrize(
-    ("schema", "says"),
+    ("schema", "expected"),
     [
         ("object", "Input should be"),
         ({"type": "strin"}, "type: Input should be 'array', 'boolean'"),
@@ -125,9 +125,9 @@ def test_a_malformed_reward_is_refused(reward: Any, says: str) -> None:
         ({"enum": ["x" * 100_000]}, "the schema has more than 100000 characters; shorten it"),
     ],
 )
-def test_a_schema_that_is_none_is_refused(schema: Any, says: str) -> None:
-    told = problem({"type": "json_schema", "json_schema": schema})
-    assert re.match(f"reward.json_schema: {says}", told)
+def test_a_schema_that_is_none_is_refused(schema: Any, expected: str) -> None:
+    message = problem({"type": "json_schema", "json_schema": schema})
+    assert re.match(f"reward.json_schema: {expected}", message)
 
 
 LEAVES = st.one_of(

@@ -1,4 +1,4 @@
-"""The spec refuses what contradicts itself, and says which field and what to do."""
+"""Validation of job specs: errors have the field and the fix."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_schema_names_the_rule_of_the_learning_rate_and_no_number_as_its_def
 
 
 @pytest.mark.parametrize(
-    ("fields", "where", "says"),
+    ("fields", "where", "expected"),
     [
         ({"alpha": 1.5}, "alpha", "less than or equal to 1"),
         ({"alpha": -0.1}, "alpha", "greater than or equal to 0"),
@@ -173,12 +173,12 @@ def test_the_schema_names_the_rule_of_the_learning_rate_and_no_number_as_its_def
         ),
     ],
 )
-def test_a_contradiction_is_refused(fields: dict[str, Any], where: str, says: str) -> None:
+def test_a_contradiction_is_refused(fields: dict[str, Any], where: str, expected: str) -> None:
     with pytest.raises(ValidationError) as caught:
         spec(**fields)
     error = caught.value.errors()[0]
     assert field_path(error, {"student": "tiny", "dataset_mix": MIX, **fields}) == where
-    assert says in error["msg"]
+    assert expected in error["msg"]
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_every_field_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "expected"),
     [
         ({"messages": []}, "at least 1"),
         ({"messages": [{"role": "assistant", "content": "hi"}]}, "role 'user'"),
@@ -280,13 +280,13 @@ def test_every_field_is_documented() -> None:
         ({"messages": [{"role": "user", "content": "hi"}], "answer": "x"}, "Extra inputs"),
     ],
 )
-def test_a_bad_row_is_refused(row: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValidationError, match=says):
+def test_a_bad_row_is_refused(row: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected):
         DatasetRow.model_validate(row)
 
 
 @pytest.mark.parametrize(
-    ("reward", "says"),
+    ("reward", "expected"),
     [
         ({"instruction_id_list": ["no:such"], "kwargs": [{}]}, "unknown constraint 'no:such'"),
         ({"instruction_id_list": ["punctuation:no_comma"], "kwargs": []}, "kwargs has 0 entries for 1"),
@@ -320,9 +320,9 @@ def test_a_bad_row_is_refused(row: dict[str, Any], says: str) -> None:
         ),
     ],
 )
-def test_a_bad_constraint_is_refused(reward: dict[str, Any], says: str) -> None:
+def test_a_bad_constraint_is_refused(reward: dict[str, Any], expected: str) -> None:
     row = {"messages": [{"role": "user", "content": "hi"}], "reward": {"type": "ifeval", **reward}}
-    with pytest.raises(ValidationError, match=says):
+    with pytest.raises(ValidationError, match=expected):
         DatasetRow.model_validate(row)
 
 

@@ -62,6 +62,8 @@ def test_other_errors_stay_beside_it() -> None:
     ]
     with pytest.raises(ValidationError, match=r"unknown key; use grpo\.group_size"):
         JobSpec(**SPEC, num_generations=8)
+    with pytest.raises(ValidationError, match="valid dictionary or instance of JobSpec"):  # an error of the whole spec
+        JobSpec.model_validate("num_generations")
     assert isinstance(STORED_SPEC.validate_python({**SPEC, "beta": 0.1}), RawObject)
 
 

@@ -29,7 +29,7 @@ class Reply:
     cut: bool = False
     """Announce a body, send half of it, and close."""
     hang: bool = False
-    """Say nothing until the test is over."""
+    """Send nothing until the end of the test."""
     trickle: bool = False
     """Send a space every 50 ms."""
 
@@ -41,7 +41,7 @@ def completion(text: str | None, *, finish_reason: str = "stop", tokens: int | N
 
 
 class Teacher(ThreadingHTTPServer):
-    """Answers "Re: <question>", unless a test says otherwise."""
+    """Answers "Re: <question>" by default."""
 
     daemon_threads = False  # closing waits for every handler, so that no socket is left open
     request_queue_size = 64
@@ -138,8 +138,8 @@ def fill(
     credentials: Credentials | None = None,
 ) -> list[list[str | None]]:
     """The references after filling, per entry of the mix."""
-    told = [] if events is None else events
+    reported = [] if events is None else events
     filled, _ = fill_references(
-        spec, list(mix), [], cache=cache, on_event=told.append, credentials=credentials or Credentials()
+        spec, list(mix), [], cache=cache, on_event=reported.append, credentials=credentials or Credentials()
     )
     return [[row.reference for row in rows] for rows in filled]

@@ -35,7 +35,7 @@ def test_a_passing_failure_is_tried_again(server: Teacher, tmp_path: Path, failu
     server.reply = lambda question, number: failure if number <= 2 else completion(f"Re: {question}")
     started = time.monotonic()
     assert fill(spec(server, teacher={"timeout_s": 2}), tmp_path, rows("a")) == [["Re: a"]]
-    assert server.questions()[:3] == ["a"] * 3  # a good answer that was late is asked for again
+    assert server.questions()[:3] == ["a"] * 3  # a late valid answer is requested again
     assert time.monotonic() - started < 40  # a silent server would hold us for 60
 
 
@@ -102,7 +102,7 @@ def test_a_redirect_is_not_followed(server: Teacher, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "says"),
+    ("reply", "expected"),
     [
         (Reply(body=b"<html>hello</html>"), "an invalid chat completion .*<html>hello</html>"),
         (Reply(body=b"[" * 100_000), "an invalid chat completion"),
@@ -119,9 +119,11 @@ def test_a_redirect_is_not_followed(server: Teacher, tmp_path: Path) -> None:
     ],
     ids=["html", "deep", "none", "error", "surrogate", "nul", "null", "blank", "thought", "length", "filter", "large"],
 )
-def test_an_unusable_answer_is_refused_with_the_row(server: Teacher, tmp_path: Path, reply: Reply, says: str) -> None:
+def test_an_unusable_answer_is_refused_with_the_row(
+    server: Teacher, tmp_path: Path, reply: Reply, expected: str
+) -> None:
     server.reply = lambda *_: reply
-    with pytest.raises(TeacherError, match=f"dataset ds_1, row id-a: .*{says}") as caught:
+    with pytest.raises(TeacherError, match=f"dataset ds_1, row id-a: .*{expected}") as caught:
         fill(spec(server), tmp_path, rows("a"))
     assert len(server.asked) == 1
     assert caught.value.hint

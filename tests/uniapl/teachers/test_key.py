@@ -61,8 +61,8 @@ def test_the_key_is_in_no_message_log_or_file(
     error = caught.value
     files = "".join(path.read_text() for path in tmp_path.iterdir())
     assert "yes" in files
-    for told in (error.message, error.hint or "", repr(error), files, *events):
-        assert KEY[:8] not in told
+    for text in (error.message, error.hint or "", repr(error), files, *events):
+        assert KEY[:8] not in text
     assert KEY[:8] not in caplog.text
 
 

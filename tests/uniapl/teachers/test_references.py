@@ -77,7 +77,7 @@ BOTH, SFT, RL = "both", "sft", "rl"
 @pytest.mark.parametrize(
     ("fields", "used"),
     [
-        # imitation reads sft and both; lambda_adv compares rl and both unless adversarial.rows says otherwise
+        # imitation reads sft and both; lambda_adv compares rl and both by default (adversarial.rows)
         ({"alpha": 0.3, "lambda_adv": 0}, {SFT, BOTH}),
         ({"alpha": 0.3, "lambda_adv": 0.1}, {SFT, RL, BOTH}),
         ({"alpha": 0, "lambda_adv": 0}, set()),
@@ -135,7 +135,7 @@ def test_a_stop_keeps_what_is_paid_for_and_asks_nothing_else(
     def reply(question: str, n: int) -> Reply:
         if n == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.5)  # longer than a look for a stop
+            time.sleep(0.5)  # longer than the polling interval of a stop
             return completion(f"Re: {question}") if answers else Reply(503, headers={"Retry-After": "20"})
         return completion(f"Re: {question}")
 

@@ -122,7 +122,7 @@ def test_an_answer_of_weight_0_is_refused(row: dict[str, Any], mark: dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "expected"),
     [
         ({"messages": [ASKED, {**ANSWER, "train": False}]}, "messages.1.train: False marks"),
         ({"messages": [ASKED, {**ANSWER, "train_on_turn": "false"}]}, "messages.1.train_on_turn: 'false' marks"),
@@ -174,10 +174,12 @@ def test_an_answer_of_weight_0_is_refused(row: dict[str, Any], mark: dict[str, A
         ({**PROMPT, "completion": "7.", "label": 10**400}, "is neither true nor false"),
     ],
 )
-def test_a_row_whose_answer_must_not_be_imitated_or_would_be_lost_is_refused(row: dict[str, Any], says: str) -> None:
+def test_a_row_whose_answer_must_not_be_imitated_or_would_be_lost_is_refused(
+    row: dict[str, Any], expected: str
+) -> None:
     with pytest.raises(RowError) as caught:
         parse_row(json.dumps(row))
-    assert says in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize(

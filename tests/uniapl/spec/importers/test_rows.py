@@ -1,4 +1,4 @@
-"""Rows with the fields of TRL, IF-RLVR and IFEval become rows of ours; what is no row is refused with its reason."""
+"""Conversion of rows with the fields of TRL, IF-RLVR and IFEval, and errors of invalid rows."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_row_of_ours_is_kept_to_the_byte() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "expected"),
     [
         ({"text": "The sky is blue."}, "unknown fields 'text'; use `messages` with"),
         ({"completion": "Blue."}, "unknown fields 'completion'; use"),
@@ -146,10 +146,10 @@ def test_a_row_of_ours_is_kept_to_the_byte() -> None:
         ("row", "Input should be an object"),
     ],
 )
-def test_what_is_no_row_is_refused_with_its_reason(given: Any, says: str) -> None:
+def test_what_is_no_row_is_refused_with_its_reason(given: Any, expected: str) -> None:
     with pytest.raises(RowError) as caught:
         parse_row(json.dumps(given))
-    assert says in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize(
