@@ -1,4 +1,4 @@
-"""A backup made as docs/deployment.md says, restored into an empty system, continues a paused job."""
+"""A backup made by docs/deployment.md and restored into an empty system continues a paused job."""
 
 from __future__ import annotations
 
