@@ -268,15 +268,15 @@ class _Attempt:
             self._lease.check()
         self._relay.publish_log()
 
-    def _retry_through_outage(self, ask: Callable[[], T]) -> T:
-        """Retry until the database and the bucket are reachable; `ask` must be idempotent, for its reply may get lost.
+    def _retry_through_outage(self, operation: Callable[[], T]) -> T:
+        """Retry until the database and the bucket are reachable; `operation` must be idempotent: its reply may be lost.
 
         Raises:
             FenceLost: another worker claimed the job meanwhile.
         """
         while True:
             try:
-                return ask()
+                return operation()
             except OUTAGE as error:
                 logger.warning("%s: database or bucket unreachable, retrying: %s", self._claim.job_id, error)
             self._lease.lost.wait(INTENT_S)

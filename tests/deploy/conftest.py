@@ -1,4 +1,4 @@
-"""What docker compose would run, read from its own files; where a tool is missing, what was not checked is said."""
+"""The compose files as docker compose merges them; a missing tool skips its checks and names them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Config = dict[str, Any]
 
 
 def tool(name: str, unchecked: str) -> str:
-    """The path of a program, or a skip that says what is not checked without it."""
+    """The path of a program, or a skip that names what is not checked."""
     ours = TOOLS / name
     found = str(ours) if ours.exists() else shutil.which(name)
     if found is None:

@@ -1,4 +1,4 @@
-"""The build stage of the API image, done in a folder as its Dockerfile says; the worker's is `make install`."""
+"""The build stage of the API image, run in a folder by its Dockerfile; the worker's is `make install`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What lies under /app in the image."""
+    """Contents of /app in the image."""
     if "COMPOSE_CHECK" not in os.environ:
         reason = "not checked: that the API's image can be built (`make compose-check` does; it installs packages)"
         pytest.skip(reason)

@@ -138,7 +138,7 @@ class Breaker:
         self._cluster.kill("api")
 
     def _freeze_worker(self, fault: Fault) -> None:
-        """Until another worker has its job, so that it wakes as a zombie; or until nobody comes for it."""
+        """Stop a worker until another one has claimed its job, so that it wakes as a zombie, or until a time limit."""
         name = self._busy_worker(fault)
         self._cluster.freeze(name)
         held = [self._cluster.job(job_id) for job_id in self._cluster.held_by(name)]

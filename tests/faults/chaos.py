@@ -138,7 +138,7 @@ class _Jobs:
         while self._open() and time.monotonic() < deadline:
             self._cluster.restart_dead(lambda text: None)
             for job in self._open():
-                if job.state == "paused":  # its owner could not reach the API to let it go on
+                if job.state == "paused":  # the client could not reach the API to resume it
                     self._cluster.client.jobs.resume(job.id)
             time.sleep(0.5)
         jobs = [self._cluster.job(job_id) for job_id in sorted(self._cluster.accepted)]
@@ -189,7 +189,7 @@ class _Watch:
 
 
 def _uninterrupted(folder: Path) -> bytes:
-    """What the real trainer makes of `REAL` when nobody disturbs it."""
+    """Result of the real trainer on `REAL` without faults."""
     run_dir = folder / "uninterrupted"
     run_dir.mkdir()
     models = {name: {"path": str(MODELS / name.lower())} for name in ("tiny-random-llama", "all-MiniLM-L6-v2")}

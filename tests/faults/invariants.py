@@ -131,7 +131,7 @@ def _checkpoints(session: Session, job: Job, artifacts: Artifacts, weights: Weig
 def lost_steps(session: Session, job: Job, artifacts: Artifacts) -> int:
     """Steps that the worst attempt had made beyond the checkpoint from which the next trainer went on."""
     claims = session.scalars(select(Attempt).where(Attempt.job_id == job.id).order_by(Attempt.fence)).all()
-    # A claimant that died before it chose a checkpoint started no trainer, and made nobody lose anything.
+    # A claimant that died before it chose a checkpoint started no trainer, and lost no steps.
     attempts = [a for a in claims if a.pgid is not None or artifacts.reports(job.id, a.fence).exists()]
     starts = [0 if a.resumed_from is None else session.get_one(Checkpoint, a.resumed_from).step for a in attempts]
     ends = [_last_step(artifacts.reports(job.id, attempt.fence)) for attempt in attempts]
@@ -139,7 +139,7 @@ def lost_steps(session: Session, job: Job, artifacts: Artifacts) -> int:
 
 
 def _last_step(path: Path) -> int:
-    """The last step that a trainer reported, whoever has heard of it."""
+    """The last step in a trainer's report file, relayed or not."""
     if not path.exists():
         return 0
     steps = [0]

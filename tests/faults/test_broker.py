@@ -39,7 +39,7 @@ def mended(cluster: Cluster) -> Iterator[None]:
 
 @pytest.fixture
 def celery(cluster: Cluster) -> Iterator[Celery]:
-    """What whoever can write into the broker has."""
+    """A client that can write to the broker."""
     app = make_celery(Settings(data_dir=cluster.data_dir, broker_url=cluster.redis.url if cluster.redis else ""))
     yield app
     app.close()
@@ -52,7 +52,7 @@ def with_redis(cluster: Cluster) -> redis.Redis:
 
 
 def unread(cluster: Cluster) -> int:
-    """Messages that nobody has taken."""
+    """Messages that no worker has consumed."""
     if cluster.redis is None:
         return len([path for path in (cluster.data_dir / "broker").glob("*.msg") if path.is_file()])
     with redis.Redis.from_url(cluster.redis.url) as client:

@@ -147,7 +147,7 @@ def test_a_post_whose_commit_is_not_answered_makes_one_job(cluster: Cluster) -> 
 @pytest.mark.parametrize(
     ("said", "attempts"),
     [
-        ("job is starting", 2),  # the claim: nobody knows that it was granted, until the lease has run out
+        ("job is starting", 2),  # the claim: its holder does not learn of it, and the lease expires
         ("job is running", 1),  # the relay
         ("checkpoint saved at step 5", 1),
         ("job is succeeded", 1),  # the settlement
@@ -249,7 +249,7 @@ def _while_cut_off(cluster: Cluster, *statements: str) -> None:
 
 
 def fences(cluster: Cluster, job_id: str) -> list[int]:
-    """As the database knows them."""
+    """As stored in the database."""
     with reading(cluster.engine) as session:
         return list(session.scalars(select(Attempt.fence).where(Attempt.job_id == job_id).order_by(Attempt.fence)))
 

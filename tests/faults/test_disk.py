@@ -166,7 +166,7 @@ def test_a_checkpoint_that_was_whole_when_its_trainer_died_is_taken_over(cluster
     said = cluster.messages(job_id)
     assert (job.state, job.attempt) == ("succeeded", 2)
     assert "unreported checkpoint at step 10 recovered" in said
-    assert "resumed after step 10" in said  # the checkpoint that nobody had heard of
+    assert "resumed after step 10" in said  # the unreported checkpoint
 
 
 def test_a_checkpoint_that_was_not_whole_is_not(cluster: Cluster, tmp_path: Path) -> None:

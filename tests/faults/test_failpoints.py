@@ -176,7 +176,7 @@ def test_an_api_that_dies_in_a_request_has_made_one_job_or_none(
     wait_for(lambda: answers(cluster), timeout_s=30)
     jobs = list(cluster.client.jobs.list())
     assert len(jobs) - before == (1 if where == "api.admission.admit:admit:after" else 0)
-    if len(jobs) > before:  # nobody has rung for it
+    if len(jobs) > before:  # no message was sent for it
         assert cluster.finish(jobs[0].id)[0].state == "succeeded"
 
 

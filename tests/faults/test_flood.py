@@ -42,7 +42,7 @@ def attached(cluster: Cluster) -> tuple[str, Path]:
 
 
 def bare(folder: Path, like: Path) -> Path:
-    """The same run with nobody reading along."""
+    """The same run without a relay."""
     folder.mkdir(parents=True)
     run = RunConfig.model_validate_json((like / "run.json").read_text()).model_copy(update={"run_dir": str(folder)})
     (folder / "run.json").write_text(run.model_dump_json())

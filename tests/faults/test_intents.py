@@ -45,7 +45,7 @@ def test_a_queued_job_is_cancelled_at_once_with_no_worker_there(cluster: Cluster
 
 
 def cancel(cluster: Cluster, job_id: str) -> float:
-    """Seconds until the row says so; at that moment nothing of the job may live."""
+    """Seconds until the row has the state; by then no process of the job may be alive."""
     asked = time.monotonic()
     cluster.client.jobs.cancel(job_id)
     while True:

@@ -118,7 +118,7 @@ def revision(engine: Engine) -> str | None:
 
 
 def assert_whole(engine: Engine) -> None:
-    """The schema is the tables'; references hold, and are enforced; what is over cannot change."""
+    """The schema is the tables'; references hold, and are enforced; finished jobs cannot change."""
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []

@@ -82,7 +82,7 @@ def test_a_checkpoint_is_recorded_once_and_gone_when_deleted(engine: Engine) -> 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A model hub that knows one model."""
+    """A model hub with one model."""
 
     class Hub(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""What the supervisor does when its own side breaks; the rest of it is driven for real in `tests/e2e`."""
+"""Failures on the worker's side of an attempt; `tests/e2e` runs attempts in full."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_an_attempt_resumes_from_the_newest_checkpoint_that_is_really_there(
     run = supervisor._Attempt(worker, claim)._run_config()
     assert run.resume_from == str((tmp_path / "jobs" / "whole").absolute())
     assert run.spec == SPEC
-    assert run.keep_all_checkpoints  # deleting is ours, under our fence
+    assert run.keep_all_checkpoints  # the worker deletes checkpoints, under its fence
     assert Artifacts(tmp_path).attempt(job_id, claim.fence).absolute() == Path(run.run_dir)
     with unit_of_work(engine) as session:
         assert [c.step for c in checkpoints.of_job(session, job_id)] == [1]

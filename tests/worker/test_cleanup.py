@@ -1,4 +1,4 @@
-"""Only what nobody can want is removed from disk."""
+"""Cleanup removes unreferenced files only."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_of_a_job_that_is_over_everything_without_a_row(engine: Engine, artifact
 
 @pytest.mark.parametrize("name", ["fence-1.bak", "fence-x", "fence-01"])
 def test_a_folder_that_is_no_attempts_is_left_alone(engine: Engine, artifacts: Artifacts, name: str) -> None:
-    """The copy that somebody has made before he tried something."""
+    """A manual copy of an attempt's folder."""
     claim = claimed(engine, make_job(engine))
     whole, left = checkpoint(artifacts, claim, 1), unfinished(artifacts, claim)
     artifacts.attempt(claim.job_id, claim.fence).rename(artifacts.root / "jobs" / claim.job_id / name)

@@ -1,4 +1,4 @@
-"""What a worker says that it runs on."""
+"""Hardware that a worker reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A holder knows how long nobody can have taken its job, and hears when somebody has."""
+"""A lease shows how long no other worker can have claimed the job, and when one has."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_holder_that_cannot_renew_counts_on_its_lease_no_longer_than_it_may(
         with lease:
             wait_for(lambda: not lease.certain, timeout_s=10)
             assert time.monotonic() - began >= 2.0 * (1 - MARGIN)
-            assert not lease.lost.is_set()  # out of touch is not lost: the trainer goes on
+            assert not lease.lost.is_set()  # disconnected is not lost: the trainer continues
             lease.check()
             patch.undo()
             wait_for(lambda: lease.certain, timeout_s=10)

@@ -45,7 +45,7 @@ def test_killing_a_group_takes_grandchildren_along(tmp_path: Path) -> None:
     process.kill_group(child.pid, started=process.start_time(child.pid))
     assert child.wait(5) == -9
     assert not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
-    process.kill_group(child.pid)  # again, when nobody is left, is harmless
+    process.kill_group(child.pid)  # a second call on an empty group is harmless
 
 
 def test_a_stranger_with_the_recorded_number_is_spared(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who may reap, and when: nobody who was cut off together with the holders that he would blame."""
+"""When a sweeper may reap: not after an outage that cut off the holders too."""
 
 from __future__ import annotations
 

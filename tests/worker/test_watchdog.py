@@ -1,4 +1,4 @@
-"""A trainer that gets nowhere is told from one that is slow, and from a worker that slept."""
+"""The watchdog distinguishes a hung trainer from a slow one, and from a worker that was suspended."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Watched:
         self.dog = Watchdog(self.path, SETTINGS, clock=self.clock)
 
     def wait(self, seconds: float) -> str | None:
-        """What the dog says in the end."""
+        """The watchdog's final result."""
         wrong = None
         for _ in range(int(seconds / 0.5)):
             self.clock.now += 0.5

@@ -21,7 +21,7 @@ _hooks: dict[str, list[Hook]] = {}
 
 
 class _Finder(MetaPathFinder):
-    """Runs a hook right after a module has been executed, before whoever imports it can take names from it."""
+    """Runs a hook right after a module has been executed, before its importers can take names from it."""
 
     def __init__(self) -> None:
         self._busy: set[str] = set()

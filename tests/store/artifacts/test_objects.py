@@ -63,7 +63,7 @@ def test_what_one_machine_publishes_another_has(boxes: tuple[Artifacts, Artifact
     for name, content in FILES.items():
         assert (two.root / CHECKPOINT / name).read_bytes() == content
     assert not two.unfinished()
-    copy = CHECKPOINT.replace("fence-2", "fence-2.bak")  # somebody's, and no attempt's
+    copy = CHECKPOINT.replace("fence-2", "fence-2.bak")  # a manual copy, which belongs to no attempt
     shutil.copytree(one.root / CHECKPOINT, one.root / copy)
     one.objects.publish(copy)
     for box in (one, two):
@@ -137,7 +137,7 @@ def test_datasets_are_listed_copies_too(boxes: tuple[Artifacts, Artifacts]) -> N
 def test_two_threads_that_fetch_a_file_do_not_disturb_each_other(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second begins when the first has half of it, and goes on when that one has read all."""
+    """The second begins when the first has half of it, and continues when the first has read all."""
     import obstore
 
     one, two = (Artifacts.of(Settings(data_dir=tmp_path / name, artifacts_url=bucket)) for name in ("one", "two"))

@@ -191,7 +191,7 @@ def test_fifty_who_ask_for_the_same_all_get_it_once(engine: Engine, seen: int) -
 
 
 def over(engine: Engine, steps: Sequence[int]) -> tuple[str, list[str]]:
-    """A job that is over, and its checkpoints."""
+    """A finished job, and its checkpoints."""
     claim = claimed(engine, make_job(engine))
     ids = save(engine, claim, *steps)
     with unit_of_work(engine) as session:

@@ -31,7 +31,7 @@ DIE_AT = ("claimed", "begun", "saved", "succeeding")
 
 
 class Claimer:
-    """Claims, finishes and reaps until every job is over."""
+    """Claims, finishes and reaps until every job has ended."""
 
     def __init__(self, url: str, name: str, lease_s: float) -> None:
         self._engine = make_engine(url)
@@ -43,7 +43,7 @@ class Claimer:
         """Of all its transactions, with the wait for the database's lock, in seconds."""
 
     def run(self, die_at: str | None, die_after: int, sleeps: bool) -> None:
-        """Until every job is over, or, having finished `die_after` jobs, to its death at the point `die_at`."""
+        """Run until every job has ended, or, having finished `die_after` jobs, to its death at the point `die_at`."""
         while True:
             self._transact(lambda session: sweeping.sweep(session, 0.0))
             with reading(self._engine) as session:

@@ -1,4 +1,4 @@
-"""Where a job stands in the queue, what it waits for, and how long its steps will take, on both databases."""
+"""Place in the queue, reason for waiting, and estimated time of a job, on both databases."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_job_that_is_to_be_cancelled_has_no_place(engine: Engine) -> None:
     claim = claimed(engine, first)
     with unit_of_work(engine) as session:
         lifecycle.request_cancel(session, first)
-        lifecycle.preempt(session, claim, "the worker drains")  # queued, until a sweeper heeds what its owner wants
+        lifecycle.preempt(session, claim, "the worker drains")  # queued, until a sweeper applies the pending intent
     assert looked(engine, first, second) == [JobForecast(), JobForecast(1, "no worker is connected")]
 
 

@@ -33,7 +33,7 @@ def test_a_job_goes_from_queued_to_succeeded_and_every_move_leaves_an_event(engi
     claim = claimed(engine, job_id)
     with unit_of_work(engine) as session:
         lifecycle.begin(session, claim)
-        lifecycle.begin(session, claim)  # said twice, recorded once
+        lifecycle.begin(session, claim)  # called twice, recorded once
         claims.add_event(session, claim, "half way")
         assert not checkpoints.has_final(session, job_id)
         with pytest.raises(FenceLost):
@@ -115,7 +115,7 @@ def test_a_holder_whose_fence_has_passed_can_write_nothing(engine: Engine) -> No
         with pytest.raises(FenceLost), unit_of_work(engine) as session:
             attempt(session)  # type: ignore[operator]
     with unit_of_work(engine) as session:
-        lifecycle.begin(session, old)  # says nothing, and does nothing
+        lifecycle.begin(session, old)  # raises nothing, and changes nothing
         job = lifecycle.get(session, job_id)
         assert (job.state, job.fence, job.step) == (State.STARTING, 2, 0)
     assert history(engine, job_id) == before
@@ -136,7 +136,7 @@ def test_cancelling_an_active_job_asks_its_holder(engine: Engine) -> None:
     with unit_of_work(engine) as session:
         assert not claims.intents(session, job_id).cancel
         with pytest.raises(FenceLost):
-            lifecycle.cancelled(session, job_id, claim.fence)  # nobody has asked
+            lifecycle.cancelled(session, job_id, claim.fence)  # no cancellation was requested
         job = lifecycle.request_cancel(session, job_id)
         assert (job.state, job.cancel_requested) == (State.STARTING, True)
         lifecycle.request_cancel(session, job_id)
@@ -323,7 +323,7 @@ def test_a_job_that_should_pause_and_end_is_given_back_to_be_cancelled(engine: E
     with unit_of_work(engine) as session:
         lifecycle.request_pause(session, claim.job_id)
         lifecycle.request_cancel(session, claim.job_id)
-    assert given_back(engine, claim) == State.QUEUED  # paused, nobody would look at it again
+    assert given_back(engine, claim) == State.QUEUED  # in PAUSED no worker would process it again
     assert try_claim(engine, claim.job_id) is None
     with unit_of_work(engine) as session:
         lifecycle.apply_pending_intents(session)

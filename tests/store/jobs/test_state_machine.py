@@ -133,7 +133,7 @@ class Model:
         self.move(State.RETRY_WAIT)
 
     def heed(self, among: tuple[State, ...] = DUE) -> None:
-        """No worker has it: what its owner wants comes true."""
+        """No worker holds it: its pending intent is applied."""
         if self.cancel and self.state in among:
             self.move(State.CANCELLED)
         elif self.pause and self.state in DUE:
@@ -375,7 +375,7 @@ class Machine(RuleBasedStateMachine):
         assert len(self.granted[job.id]) - len(stale) == (job.state in ACTIVE)
         for claim in stale:
             with unit_of_work(self.engine) as session:  # one transaction, committed: what is refused changes nothing
-                lifecycle.begin(session, claim)  # which says nothing, and does nothing
+                lifecycle.begin(session, claim)  # which raises nothing, and changes nothing
                 for write in writes:
                     with pytest.raises(FenceLost):
                         write(session, claim)

@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        if self.path == "/health":  # says 200 whatever happens, as vLLM's does when its engine hangs
+        if self.path == "/health":  # always 200, as vLLM's is even while its engine hangs
             return self.answer(b"")
         if self.path == "/metrics":
             return self.answer(self.server.metrics().encode(), kind="text/plain; version=0.0.4; charset=utf-8")

@@ -254,7 +254,7 @@ def test_it_is_given_up_after_three_more_starts(run: Callable[..., Sidecar], tmp
     assert "no such architecture" in process.tail(sidecar.log)
     address = read_address(sidecar.address_file)
     assert address is not None
-    assert address.state == "starting"  # nobody is told of a server that is not there
+    assert address.state == "starting"  # no address of a server that is not running
 
 
 def test_one_that_is_never_ready_is_given_up(run: Callable[..., Sidecar], tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_what_was_taken_before_one_cannot_be_made_is_given_back(pool: SidecarPoo
     folder.unlink()
     (tmp_path / "elsewhere").rename(folder)
     pool.take([])
-    assert first.state == "stopped"  # nobody uses it
+    assert first.state == "stopped"  # no job uses it
 
 
 def test_one_that_was_given_up_is_no_ones_warm_server(pool: SidecarPool, tmp_path: Path) -> None:
@@ -401,7 +401,7 @@ def test_a_killed_worker_leaves_no_server(tmp_path: Path) -> None:
 
 
 def test_what_outlived_its_worker_is_buried_by_the_next(tmp_path: Path) -> None:
-    child = owner(tmp_path, "unleashed")  # as where the kernel tells nobody
+    child = owner(tmp_path, "unleashed")  # as if the kernel sent no death signal
     sidecars = SidecarPool(settings(tmp_path), Artifacts(tmp_path / "data"))
     sidecars.tidy()
     assert not nothing_lives(tmp_path)  # its worker lives
@@ -461,7 +461,7 @@ def test_a_sampler_of_adapters_begins_with_the_student_and_has_room_for_them(tmp
     assert "--gpu-memory-utilization 0.41" in said
     assert "--enable-lora --max-loras 2 --max-lora-rank 16" in said
     assert "--logprobs-mode processed_logprobs" in said  # under the temperature that was sampled with
-    assert "--generation-config vllm" in said  # not bent by the model's own top-k
+    assert "--generation-config vllm" in said  # not altered by the model's own top-k
 
 
 def test_nothing_is_started_for_what_runs_in_the_trainer_or_elsewhere(tmp_path: Path) -> None:
