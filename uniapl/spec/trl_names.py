@@ -34,7 +34,7 @@ def _details(error: ValidationError) -> list[InitErrorDetails]:
 
 
 def _named(error: InitErrorDetails) -> InitErrorDetails:
-    *sections, key = error.get("loc", ("",))
+    *sections, key = error.get("loc") or ("",)  # empty for a spec that is no object
     field = FIELDS.get(str(key)) if not sections or (len(sections) == 1 and sections[0] in _SECTIONS) else None
     if error["type"] != "extra_forbidden" or field is None:
         return error

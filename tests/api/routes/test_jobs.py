@@ -52,7 +52,7 @@ def test_a_job_is_queued_with_every_default_filled_in(client: TestClient) -> Non
         ([without("reference")], {"alpha": 1, "lambda_adv": 0}, "dataset_mix.0.dataset", "add a `reference`"),
         ([ROW, without("reference")], {}, "dataset_mix.0.dataset", "1 of 2 rows"),
         ([without("reward")], {"alpha": 0, "lambda_adv": 0}, "dataset_mix.0.dataset", "add a `reward`"),
-        ([without("reference")], {"alpha": 0}, "lambda_adv", "no sampled row has one"),
+        ([without("reference")], {"alpha": 0}, "lambda_adv", "no sampled row has a reference"),
         ([ROW], {"alpha": 1.5}, "alpha", "less than or equal to 1"),
         ([ROW], {"alpha": -0.5}, "alpha", "greater than or equal to 0"),
         ([ROW], {"lambda_adv": -0.1}, "lambda_adv", "greater than or equal to 0"),
