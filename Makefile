@@ -168,6 +168,8 @@ check: $(MODELS)  ## run every check of a submission: format, lint, types, layer
 	@$(BIN)/mypy
 	@echo "==> import-linter"
 	@PYTHONPATH=.:client $(BIN)/lint-imports
+	@echo "==> line lengths"
+	@$(BIN)/python -m tests.counts --check
 	@$(MAKE) --no-print-directory test-unit
 	@echo "==> running integration and full tests"
 	@$(PYTEST) -m "integration or full"

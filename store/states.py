@@ -52,19 +52,15 @@ FINALIZE = Transition(
     (State.STARTING, State.RUNNING), State.FINALIZING, "holder", "fence; exit status 0; the last step has a checkpoint"
 )
 SUCCEED = Transition((State.FINALIZING,), State.SUCCEEDED, "holder", "fence")
-FAIL = Transition(ACTIVE, State.FAILED, "holder, sweeper", "fence; the failure is permanent, or a budget is spent")
+FAIL = Transition(ACTIVE, State.FAILED, "holder, sweeper", "fence; permanent failure, or a budget is spent")
 RETRY = Transition(ACTIVE, State.RETRY_WAIT, "holder, sweeper", "fence; for the sweeper also an expired lease")
 PREEMPT = Transition(ACTIVE, State.QUEUED, "holder", "fence; a checkpoint was attempted; no retry is spent")
-PAUSE_ACTIVE = Transition(
-    ACTIVE, State.PAUSED, "holder", "fence; intent to pause, none to cancel; the trainer's group is dead"
-)
+PAUSE_ACTIVE = Transition(ACTIVE, State.PAUSED, "holder", "fence; intent to pause, none to cancel; dead process group")
 REQUEUE = Transition((State.RETRY_WAIT,), State.QUEUED, "sweeper", "it is due; no intent")
 PAUSE_WAITING = Transition(DUE, State.PAUSED, "api, sweeper", "intent to pause, none to cancel")
 RESUME = Transition((State.PAUSED,), State.QUEUED, "api", "none")
 CANCEL_WAITING = Transition(WAITING, State.CANCELLED, "api, sweeper", "intent to cancel")
-CANCEL_ACTIVE = Transition(
-    ACTIVE, State.CANCELLED, "holder, sweeper", "fence; intent to cancel; the trainer's group is dead"
-)
+CANCEL_ACTIVE = Transition(ACTIVE, State.CANCELLED, "holder, sweeper", "fence; intent to cancel; dead process group")
 
 TRANSITIONS = {name: value for name, value in globals().copy().items() if isinstance(value, Transition)}
 

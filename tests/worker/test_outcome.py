@@ -20,7 +20,7 @@ SITUATIONS: dict[str, dict[str, Any]] = {
     "cancel": {"intents": CANCEL},
     "pause": {"intents": PAUSE},
     "both": {"intents": BOTH},
-    "draining": {"draining": True, "stop_requested": True},
+    "drain": {"draining": True, "stop_requested": True},
     "overdue": {"drain_expired": True, "stop_requested": True},
     "withdrawn": {"stop_requested": True},  # a pause, after the trainer was sent SIGTERM
     "oom": {"oom_killed": True},
@@ -28,20 +28,21 @@ SITUATIONS: dict[str, dict[str, Any]] = {
     "server": {"server_failure": sidecar_failed("the sampler's server failed", "")},
 }
 TABLE = """
-end            alone                    cancel   pause    both     draining  overdue   withdrawn                oom                      hung        server
-done+final     succeed:done             =        =        =        =         =         =                        =                        =           =
-done           retry:no_final_checkpoint cancel  preempt  cancel   preempt   preempt   retry:no_final_checkpoint retry:no_final_checkpoint retry:hung  fail:sidecar_failed
-failed         retry:trainer_crashed    cancel   preempt  cancel   preempt   preempt   retry:trainer_crashed    retry:trainer_crashed    retry:hung  fail:sidecar_failed
-user_error     fail:invalid_spec        cancel   preempt  cancel   preempt   preempt   fail:invalid_spec        fail:invalid_spec        retry:hung  fail:sidecar_failed
-torn           retry:invalid_checkpoint cancel   preempt  cancel   preempt   preempt   retry:invalid_checkpoint retry:invalid_checkpoint retry:hung  fail:sidecar_failed
-no_gpu         retry:gpu_unusable       cancel   preempt  cancel   preempt   preempt   retry:gpu_unusable       retry:gpu_unusable       retry:hung  fail:sidecar_failed
-diverged       retry:diverged           cancel   preempt  cancel   preempt   preempt   retry:diverged           retry:diverged           retry:hung  fail:sidecar_failed
-disk_full      retry:disk_full          cancel   preempt  cancel   preempt   preempt   retry:disk_full          retry:disk_full          retry:hung  fail:sidecar_failed
-requeue        preempt                  cancel   preempt  cancel   preempt   preempt   preempt                  preempt                  preempt     preempt
-sigterm        retry:trainer_killed     cancel   preempt  cancel   preempt   preempt   preempt                  retry:trainer_killed     retry:hung  fail:sidecar_failed
-sigkill        retry:trainer_killed     cancel   preempt  cancel   preempt   preempt   retry:trainer_killed     retry:out_of_memory      retry:hung  fail:sidecar_failed
-shell_sigkill  retry:trainer_crashed    cancel   preempt  cancel   preempt   preempt   retry:trainer_crashed    retry:out_of_memory      retry:hung  fail:sidecar_failed
-"""  # noqa: E501  (`=`: as `alone`)
+end        alone                 cancel pause   both   drain   overdue withdrawn oom             hung   server
+done+final s:done                =      =       =      =       =       =         =               =      =
+done       r:no_final_checkpoint cancel preempt cancel preempt preempt =         =               r:hung f:sidecar_failed
+failed     r:trainer_crashed     cancel preempt cancel preempt preempt =         =               r:hung f:sidecar_failed
+user_error f:invalid_spec        cancel preempt cancel preempt preempt =         =               r:hung f:sidecar_failed
+torn       r:invalid_checkpoint  cancel preempt cancel preempt preempt =         =               r:hung f:sidecar_failed
+no_gpu     r:gpu_unusable        cancel preempt cancel preempt preempt =         =               r:hung f:sidecar_failed
+diverged   r:diverged            cancel preempt cancel preempt preempt =         =               r:hung f:sidecar_failed
+disk_full  r:disk_full           cancel preempt cancel preempt preempt =         =               r:hung f:sidecar_failed
+requeue    preempt               cancel =       cancel =       =       =         =               =      =
+sigterm    r:trainer_killed      cancel preempt cancel preempt preempt preempt   =               r:hung f:sidecar_failed
+sigkill    r:trainer_killed      cancel preempt cancel preempt preempt =         r:out_of_memory r:hung f:sidecar_failed
+sigkill_sh r:trainer_crashed     cancel preempt cancel preempt preempt =         r:out_of_memory r:hung f:sidecar_failed
+"""
+"""`=`: as `alone`; r, f, s: retry, fail, succeed."""
 
 
 def report(code: str) -> ErrorReport:
@@ -60,8 +61,9 @@ ENDS: dict[str, dict[str, Any]] = {
     "requeue": {"status": ExitStatus.REQUEUE},
     "sigterm": {"status": -15},
     "sigkill": {"status": -9},
-    "shell_sigkill": {"status": 137},
+    "sigkill_sh": {"status": 137},
 }
+TRANSITIONS = {"r": "retry", "f": "fail", "s": "succeed"}
 EXIT_KINDS = {"cancel": "cancelled", "preempt": "preempted"}
 
 
@@ -77,7 +79,8 @@ def cases() -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(("end", "situation", "expected"), cases())
 def test_the_outcome_follows_the_table(end: str, situation: str, expected: str) -> None:
     found = outcome(TrainerEnd(**ENDS[end], **SITUATIONS[situation]))
-    transition, _, code = expected.partition(":")
+    letter, _, code = expected.partition(":")
+    transition = TRANSITIONS.get(letter, letter)
     assert (found.transition, found.exit_kind) == (transition, code or EXIT_KINDS[transition])
     assert (found.error.code if found.error else None) == (code if transition in ("retry", "fail") else None)
     assert found.reports_complete == (ENDS[end]["status"] in (ExitStatus.DONE, ExitStatus.REQUEUE))
