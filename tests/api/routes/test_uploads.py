@@ -75,7 +75,7 @@ def test_what_belongs_elsewhere_is_refused_and_told_where(client: TestClient) ->
     for offset in (0, 999, 1001, len(DATA)):
         answer = send(client, upload_id, offset, DATA[offset:])
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "upload_offset")
-        assert "goes on at offset 1000" in answer.json()["detail"]
+        assert "continue at offset 1000" in answer.json()["detail"]
     answer = send(client, upload_id, 1000, DATA[1000:] + b"x")
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
     answer = client.post(f"/uploads/{upload_id}/complete")
@@ -104,7 +104,7 @@ def test_nobody_knows_an_upload_that_is_not_there(client: TestClient) -> None:
     ("data", "fields", "says"),
     [
         (DATA[:-5], {}, "truncated"),
-        (DATA, {"sha256": "0" * 64}, f"has the hash {SHA256}"),
+        (DATA, {"sha256": "0" * 64}, f"have SHA-256 {SHA256}"),
         (b'{"messages": []}\n', {}, "line 1: messages"),
         (gzip.compress(b"\n" * 30_000_000, mtime=0), {}, "times their size"),
     ],
