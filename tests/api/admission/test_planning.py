@@ -1,4 +1,4 @@
-"""What can be known of a job before it is queued: all that is wrong with it, what it needs, and who has it."""
+"""Validation and estimate of a job before it is queued, and refusal of jobs that no worker can hold."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def real(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def worker(client: TestClient, memory: float, name: str = "worker_a", gpu: float | None = None, **changes: Any) -> None:
-    """A worker with so many gigabytes says that it is there."""
+    """Report a live worker with this memory in gigabytes."""
     gpus = [{"name": "G", "memory_bytes": int(gpu * GB)}] if gpu else []
     facts = {"host": "h", "cpus": 2, "memory_bytes": int(memory * GB), "gpus": gpus, "slots": 1, "version": "0"}
     with unit_of_work(engine_of(client)) as session:
@@ -79,19 +79,19 @@ def test_a_right_spec_is_valid_and_comes_back_with_every_default(client: TestCli
     assert found["spec"] == client.post("/jobs", json=spec).json()["spec"]
 
 
-def test_every_wrong_field_is_told_and_so_is_what_it_names(client: TestClient) -> None:
+def test_every_invalid_field_and_unknown_name_is_listed(client: TestClient) -> None:
     spec = body("ds_nope", alpha=2, lambda_adv=-1, x=1, student="unknown", evaluation={"dataset": "ds_gone"})
     found = validation(client, spec)
     assert (found["valid"], found["spec"]) == (False, None)
-    told = {problem["param"]: problem for problem in found["problems"]}
-    assert set(told) == {"alpha", "lambda_adv", "x", "student", "dataset_mix.0.dataset", "evaluation.dataset"}
-    assert told["alpha"]["code"] == "invalid_request"
-    assert told["dataset_mix.0.dataset"]["code"] == "invalid_spec"
-    assert "POST /datasets" in told["dataset_mix.0.dataset"]["hint"]
-    assert "registered students: tiny" in told["student"]["hint"]
+    problems = {problem["param"]: problem for problem in found["problems"]}
+    assert set(problems) == {"alpha", "lambda_adv", "x", "student", "dataset_mix.0.dataset", "evaluation.dataset"}
+    assert problems["alpha"]["code"] == "invalid_request"
+    assert problems["dataset_mix.0.dataset"]["code"] == "invalid_spec"
+    assert "POST /datasets" in problems["dataset_mix.0.dataset"]["hint"]
+    assert "registered students: tiny" in problems["student"]["hint"]
 
 
-def test_every_contradiction_is_told_by_validate_and_by_a_refused_job(client: TestClient) -> None:
+def test_every_contradiction_is_listed_by_validate_and_by_a_refused_job(client: TestClient) -> None:
     spec = body(upload(client), grpo={"group_size": 1}, sft={"token_weight": "phi"}, alpha=0, rollout={"batch_size": 1},
                 evaluation={"dataset": upload(client), "profile_completions": 3})  # fmt: skip
     fields = {"grpo.group_size", "sft.token_weight", "evaluation.profile_completions"}
@@ -101,7 +101,7 @@ def test_every_contradiction_is_told_by_validate_and_by_a_refused_job(client: Te
     assert refused["error"]["param"] in fields
 
 
-def test_of_a_whole_spec_everything_that_it_names_is_told(client: TestClient) -> None:
+def test_every_unknown_name_of_a_valid_spec_is_listed(client: TestClient) -> None:
     spec = body(
         "ds_nope",
         student="unknown",
@@ -122,7 +122,7 @@ def test_of_a_whole_spec_everything_that_it_names_is_told(client: TestClient) ->
     assert found["spec"]["student"] == "unknown"
 
 
-def test_every_dataset_that_cannot_feed_its_terms_is_told(client: TestClient) -> None:
+def test_every_dataset_that_lacks_what_its_terms_need_is_listed(client: TestClient) -> None:
     mix = [
         {"dataset": upload(client, without("reference")), "role": "sft"},
         {"dataset": upload(client, without("reward")), "role": "rl"},
@@ -143,7 +143,7 @@ def test_every_dataset_that_cannot_feed_its_terms_is_told(client: TestClient) ->
         {"dataset_mix": {"dataset": "d"}, "alpha": {"type": "cosine"}},
     ],
 )
-def test_whatever_object_is_sent_its_problems_are_a_200(client: TestClient, spec: dict[str, Any]) -> None:
+def test_the_problems_of_any_object_are_a_200(client: TestClient, spec: dict[str, Any]) -> None:
     assert validation(client, spec)["problems"]
 
 
@@ -169,7 +169,7 @@ def test_an_estimate_counts_rows_tokens_and_steps(real: TestClient) -> None:
     assert real.get("/jobs").json()["data"] == []
 
 
-def test_without_a_worker_nothing_is_judged_and_nothing_refused(real: TestClient) -> None:
+def test_without_a_worker_the_verdict_is_unknown_and_nothing_is_refused(real: TestClient) -> None:
     spec = body(train_rows(real), student="smol", resources={"micro_batch_tokens": 10**6})
     found = real.post("/jobs/estimate", json=spec).json()
     assert (found["verdict"], found["hardware"]) == ("unknown", [])
@@ -180,7 +180,7 @@ def test_without_a_worker_nothing_is_judged_and_nothing_refused(real: TestClient
     assert real.post("/jobs", json=spec).status_code == 201
 
 
-def test_the_memory_is_told_part_by_part(real: TestClient) -> None:
+def test_memory_is_estimated_by_parts(real: TestClient) -> None:
     spec = body(
         train_rows(real), student="smol", grpo={"group_size": 2, "kl_coef": 0.1}, rollout={"max_new_tokens": 16}
     )
@@ -196,7 +196,7 @@ def test_the_memory_is_told_part_by_part(real: TestClient) -> None:
     assert memory["total"]["expected"] <= sum(part["expected"] for part in memory["parts"].values())
 
 
-def test_what_servers_do_is_left_out_and_said_to_be(real: TestClient) -> None:
+def test_servers_are_left_out_with_a_reason(real: TestClient) -> None:
     vllm = {"type": "vllm"}
     spec = body(
         train_rows(real), student="smol", discriminator={"type": "embedding", "backend": vllm},
@@ -238,7 +238,7 @@ def validation_warnings(client: TestClient, spec: dict[str, Any]) -> list[str]:
     return list(found["warnings"])
 
 
-def test_the_live_workers_are_looked_up_once_for_many_jobs(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_workers_are_queried_once_for_many_jobs(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_cache, "MAX_AGE_S", 3600.0)
     spec = body(upload(client))
     seen: list[str] = []
@@ -264,7 +264,7 @@ def test_of_jobs_that_differ_in_name_and_seed_one_is_measured(
     assert [real.post("/jobs", json=larger).status_code for _ in range(2)] == [422, 422]
 
 
-def test_a_worker_that_is_silent_refuses_nothing(real: TestClient) -> None:
+def test_a_silent_worker_refuses_nothing(real: TestClient) -> None:
     spec = body(train_rows(real), student="smol", **SMALL)
     worker(real, 1.0)
     assert real.post("/jobs", json=spec).status_code == 422
@@ -410,7 +410,7 @@ def test_a_model_of_the_hub_is_estimated_by_its_config_or_not_at_all(
         assert (found["verdict"], found["memory"]) == ("unknown", None)
 
 
-def test_a_model_whose_files_are_not_here_is_unknown_and_let_pass(client: TestClient) -> None:
+def test_a_model_without_local_files_is_unknown_and_accepted(client: TestClient) -> None:
     worker(client, 0.001)
     spec = body(upload(client), **SMALL)  # `tiny` of this registry names an empty place
     found = client.post("/jobs/estimate", json=spec).json()
@@ -441,7 +441,7 @@ def test_workers_are_listed_with_what_they_run_on(real: TestClient) -> None:
     assert estimate["hardware"] == [{key: found[key] for key in ("cpus", "memory_bytes", "gpus", "slots")}]
 
 
-def test_a_job_that_was_accepted_is_answered_again_whatever_workers_are_left(real: TestClient) -> None:
+def test_an_accepted_job_is_replayed_whatever_workers_are_left(real: TestClient) -> None:
     spec, key = body(train_rows(real), student="smol", **SMALL), {"idempotency-key": "once"}
     worker(real, 24.0)
     first = real.post("/jobs", json=spec, headers=key)
@@ -464,7 +464,7 @@ def test_reading_jobs_is_scope_enough_to_ask_and_other_tenants_rows_are_not_coun
     assert real.get("/workers", headers=reader).status_code == 403
 
 
-def test_a_job_tells_its_place_and_the_time_left_and_a_page_of_them_takes_few_queries(client: TestClient) -> None:
+def test_queue_position_and_eta_take_few_queries_for_a_page(client: TestClient) -> None:
     spec = body(upload(client))
     made = [client.get(f"/jobs/{client.post('/jobs', json=spec).json()['id']}").json() for _ in range(12)]
     assert [job["queue_position"] for job in made] == list(range(1, 13))
