@@ -1,4 +1,4 @@
-"""Datasets in a bucket, of API processes without a common disk."""
+"""Datasets in a bucket, with API processes that share no disk."""
 
 from __future__ import annotations
 

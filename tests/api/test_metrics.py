@@ -1,4 +1,4 @@
-"""`/metrics` and `/readyz`: who may read them, and what they say."""
+"""`/metrics` and `/readyz`: authorisation and content."""
 
 from __future__ import annotations
 

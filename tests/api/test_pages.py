@@ -1,4 +1,4 @@
-"""The documentation pages, which have to work where there is no internet."""
+"""The documentation pages, which work without internet access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API on a real socket, with one of everything in it."""
+"""The API on a real socket, with one object of each kind."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _ids(server: Server) -> dict[str, list[str]]:
 
 
 def _checkpoint(server: Server, job_id: str) -> str:
-    """A checkpoint of a running job, which has told numbers and written a log."""
+    """A checkpoint of a running job with metrics."""
     claim = claimed(server.engine, job_id)
     artifacts = server.app.state.service.artifacts
     folder = artifacts.checkpoints(job_id, claim.fence) / "step-00000002"

@@ -1,4 +1,4 @@
-"""Generated requests over the whole OpenAPI document: no failure of ours, and no answer that is not described."""
+"""Generated requests over the whole OpenAPI document: no server error, no undocumented response."""
 
 from __future__ import annotations
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.api.admission.conftest import EVIL
 from tests.api.conftest import upload
 from tests.api.routes.test_jobs import body, without
 
 pytestmark = pytest.mark.integration
 
 Upload = Callable[..., str]
-EVIL = {"type": "server", "url": "http://evil.test"}
 UNKNOWN_DATASET = [{"dataset": "ds_nope"}]
 
 

@@ -1,4 +1,4 @@
-"""Who is let in: the matrix of routes, scopes and callers, generated from the OpenAPI document."""
+"""Authorisation: the matrix of routes, scopes and callers, generated from the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ROUTES = list(routes())
 
 
 def ask(client: TestClient, method: str, path: str, key: str | None) -> Any:
-    """An empty request of that route, with ids that nobody has."""
+    """An empty request of that route, with ids that do not exist."""
     filled = path
     for name in ("job_id", "dataset_id", "checkpoint_id", "upload_id", "name", "file_id", "fine_tuning_job_id"):
         filled = filled.replace(f"{{{name}}}", "nobody")
@@ -55,7 +55,7 @@ def test_every_route_names_one_scope_or_is_known_to_be_open() -> None:
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), ROUTES, ids=lambda value: str(value))
-def test_a_route_lets_in_its_scope_and_admin_and_nobody_else(
+def test_a_route_admits_its_scope_and_admin_only(
     unlimited: TestClient, made: dict[str, str], method: str, path: str, scope: str
 ) -> None:
     found = {name: refused(ask(unlimited, method, path, key)) for name, key in made.items()}
@@ -147,7 +147,7 @@ def test_without_keys_only_the_own_machine_is_answered(tmp_path: Any) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "loopback_only")
 
 
-def test_too_many_requests_are_told_when_to_come_again(tmp_path: Any) -> None:
+def test_too_many_requests_get_a_retry_after(tmp_path: Any) -> None:
     from store.migrate import upgrade
 
     settings = Settings(data_dir=tmp_path, requests_per_s=1)

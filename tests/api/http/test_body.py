@@ -1,4 +1,4 @@
-"""Bodies on real connections: whose are not read, and how long those that are may take."""
+"""Request bodies on real connections: authentication before reading, and time limits."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 
 def growth(api: Api, attack: Callable[[], Connection], times: int) -> int:
-    """Bytes by which the process has grown while so many connections are open."""
+    """Bytes by which the process grows while `times` connections are open."""
     process = psutil.Process(api.process.pid)
     opened: list[Connection] = []
     before = process.memory_info().rss
@@ -255,7 +255,7 @@ def test_of_a_resumable_upload_that_falls_silent_what_came_is_kept(hasty: Server
         assert http.post(f"{upload}/complete").json()["rows"] == 1
 
 
-def test_an_upload_may_be_slow_as_long_as_it_goes_on(hasty: Server) -> None:
+def test_an_upload_may_be_slow_as_long_as_it_progresses(hasty: Server) -> None:
     lines = 6
     connection = Connection(port_of(hasty), "POST", "/datasets", key_of(hasty), length=lines * len(LINE))
     for _ in range(lines):

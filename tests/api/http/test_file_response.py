@@ -1,4 +1,4 @@
-"""Files by range, from a folder and from a bucket: the same answers."""
+"""File responses by range: equal from a folder and from a bucket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: one effect, one answer."""
+"""`Idempotency-Key`: one effect, one response."""
 
 from __future__ import annotations
 

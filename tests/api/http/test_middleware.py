@@ -1,4 +1,4 @@
-"""What every request and answer has: an id, headers, limits of the body, one shape of error."""
+"""Every request and response: request id, headers, limits of the body, the shape of errors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_frameworks_errors_have_the_same_shape(
     assert problem["detail"] == problem["error"]["message"]
 
 
-def test_what_nobody_foresaw_is_a_bare_500_and_stands_in_the_log(
+def test_an_unexpected_exception_is_a_bare_500_and_is_logged(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -118,7 +118,7 @@ def test_nul_in_an_address_is_no_failure_of_ours(client: TestClient, path: str) 
     assert client.get(path).status_code in (404, 422)
 
 
-def test_nul_in_what_is_looked_up_is_no_failure_of_ours(client: TestClient) -> None:
+def test_nul_in_an_id_is_no_server_error(client: TestClient) -> None:
     for path, body in [
         ("/v1/fine_tuning/jobs", {"model": "tiny", "training_file": "a\0"}),
         ("/jobs", {"student": "tiny", "dataset_mix": [{"dataset": "a\0"}]}),
@@ -130,5 +130,5 @@ def test_nul_in_what_is_looked_up_is_no_failure_of_ours(client: TestClient) -> N
 def test_no_line_of_the_log_is_a_callers(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "api.http.middleware"):
         client.get("/jobs/a%0Ab")
-    told = [record.getMessage() for record in caplog.records if record.name == "api.http.middleware"]
-    assert told == ["GET /jobs/a%0Ab 404"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "api.http.middleware"]
+    assert lines == ["GET /jobs/a%0Ab 404"]

@@ -1,4 +1,4 @@
-"""OpenAI's own client against /v1/files, and forms that are none."""
+"""OpenAI's own client with `/v1/files`, and malformed forms."""
 
 from __future__ import annotations
 
@@ -129,12 +129,12 @@ def test_a_form_may_come_in_any_pieces(size: int) -> None:
         (b"garbage", "malformed"),
     ],
 )
-def test_what_is_no_form_is_refused(body: bytes, message: str) -> None:
+def test_a_malformed_form_is_refused(body: bytes, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         read(body)
 
 
 @pytest.mark.parametrize("kind", ["", "application/json", "multipart/form-data", "text/plain; boundary=x"])
-def test_what_says_it_is_no_form_is_refused(kind: str) -> None:
+def test_another_content_type_than_a_form_is_refused(kind: str) -> None:
     with pytest.raises(SpecError, match="not multipart/form-data"):
         Form(kind, lambda _: None)

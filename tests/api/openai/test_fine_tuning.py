@@ -1,4 +1,4 @@
-"""OpenAI's own client against OpenAI's view of our jobs."""
+"""OpenAI's own client with `/v1/fine_tuning/jobs`."""
 
 from __future__ import annotations
 

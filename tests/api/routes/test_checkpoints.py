@@ -1,4 +1,4 @@
-"""/checkpoints and /aliases: what may be deleted, who wins a promotion, and that the files go."""
+"""`/checkpoints` and `/aliases`: deletion, concurrent promotion, removal of files."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_health_and_readiness(client: TestClient) -> None:
     assert client.get("/readyz").json() == {"status": "ok"}
 
 
-def test_an_unusable_database_is_a_503_that_says_when_to_retry(client: TestClient, tmp_path: Path) -> None:
+def test_an_unusable_database_is_a_503_with_retry_after(client: TestClient, tmp_path: Path) -> None:
     from store.db import make_engine
 
     upload(client)
@@ -116,7 +116,7 @@ def test_what_was_sent_is_checked_against_what_was_stated(client: TestClient, tm
     assert client.post("/datasets", params={"sha256": "short"}, content=content).status_code == 422
 
 
-def test_damage_and_excess_are_told_apart(client: TestClient, tmp_path: Path) -> None:
+def test_damage_and_excess_have_different_errors(client: TestClient, tmp_path: Path) -> None:
     answer = client.post("/datasets", content=gzip.compress(b"x" * 1000)[:-5])
     assert answer.status_code == 422
     assert answer.json()["error"]["code"] == "invalid_dataset"
@@ -225,11 +225,11 @@ def test_statistics_count_the_tokens_of_a_registered_student(client: TestClient,
         lengths = [len(tokenizer.encode(text, add_special_tokens=False)) for text in texts]
         assert found[field]["tokens"]["max"] == max(lengths)
         assert found[field]["tokens"]["mean"] == pytest.approx(statistics.mean(lengths))
-    for student, says in (("tiny", "no tokenizer.json"), ("hub", "no tokenizer.json"), ("nope", "not a registered")):
+    for student, text in (("tiny", "no tokenizer.json"), ("hub", "no tokenizer.json"), ("nope", "not a registered")):
         answer = client.get(f"/datasets/{dataset}/statistics", params={"student": student})
         assert answer.status_code == 422
         assert answer.json()["error"]["param"] == "student"
-        assert says in answer.json()["detail"]
+        assert text in answer.json()["detail"]
         assert answer.json()["detail"].endswith("tokens can be counted for: smol")
 
 

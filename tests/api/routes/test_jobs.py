@@ -1,4 +1,4 @@
-"""/jobs over HTTP: what is accepted, what is refused and how, and what can be read back."""
+"""`/jobs`: admission, refusals, lists, events, metrics and files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_job_is_queued_with_every_default_filled_in(client: TestClient) -> Non
 
 
 @pytest.mark.parametrize(
-    ("rows", "fields", "param", "says"),
+    ("rows", "fields", "param", "text"),
     [
         ([ROW], {"student": "unknown-model"}, "student", "registered students: tiny"),
         ([ROW], {"student": "some/hub-model"}, "student", "unknown student"),
@@ -67,14 +67,14 @@ def test_a_job_is_queued_with_every_default_filled_in(client: TestClient) -> Non
     ],
 )
 def test_a_bad_spec_is_refused_by_field_and_nothing_is_queued(
-    client: TestClient, rows: list[dict[str, Any]], fields: dict[str, Any], param: str, says: str
+    client: TestClient, rows: list[dict[str, Any]], fields: dict[str, Any], param: str, text: str
 ) -> None:
     response = client.post("/jobs", json=body(upload(client, *rows), **fields))
     assert response.status_code == 422
     assert response.headers["content-type"] == "application/problem+json"
     problem = response.json()
     assert problem["error"]["param"] == param
-    assert says in problem["detail"]
+    assert text in problem["detail"]
     assert problem["error"]["message"] == problem["detail"]
     assert problem["status"] == 422
     assert client.get("/jobs").json()["data"] == []
@@ -121,7 +121,7 @@ def test_every_error_has_the_one_shape(client: TestClient, method: str, path: st
     assert response.json()["type"] == f"urn:uniapl:error:{code}"
 
 
-def test_an_unforeseen_error_tells_nothing_of_our_insides(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_exposes_no_internals(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret path /srv/keys")
 
@@ -226,7 +226,7 @@ def test_lists_are_paged_newest_first(client: TestClient) -> None:
     assert last["has_more"] is False
 
 
-def test_a_job_is_accepted_when_nobody_hears_the_bell(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_is_accepted_without_a_broker(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     from celery import Celery
 
     def deaf(*_: object, **__: object) -> None:
@@ -275,7 +275,7 @@ def test_the_openapi_document_describes_everything_and_has_an_example_per_mode(c
             )
 
 
-def test_metrics_for_prometheus_count_what_the_database_knows(client: TestClient) -> None:
+def test_metrics_for_prometheus_count_rows_of_the_database(client: TestClient) -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
     client.post("/jobs", json=body(upload(client)))

@@ -1,4 +1,4 @@
-"""Rows that a newer release has written, and rows that are broken: answered as they are, beside all others."""
+"""Rows of a newer release and broken rows: returned as they are, beside all others."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_spec_that_is_not_even_json_does_not_take_others_down(client: TestClie
     walk(client, broken, kept)
 
 
-def test_of_a_newer_spec_openais_view_shows_what_it_knows(client: TestClient, job: Json) -> None:
+def test_a_newer_spec_is_shown_in_openais_format_as_far_as_possible(client: TestClient, job: Json) -> None:
     rewrite(client, job, job["spec"] | {"speculative": 1, "alpha": {"type": "sigmoid", "steps": 3}, "lambda_adv": 0.0})
     view = client.get(f"/v1/fine_tuning/jobs/{job['id']}").json()
     assert (view["model"], view["training_file"]) == ("tiny", job["spec"]["dataset_mix"][0]["dataset"])

@@ -1,4 +1,4 @@
-"""/secrets, and what a spec may say about a teacher: names only, in every answer."""
+"""`/secrets`, and references to secrets in job specs: no response has a value."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _rotated(folder: Path) -> SecretKey:
     return SecretKey(["y" * 64, (folder / "secret.key").read_text().strip()])
 
 
-# What a spec says
+# References in specs
 
 
 def test_a_job_names_a_secret_that_there_is(client: TestClient) -> None:

@@ -32,7 +32,7 @@ def server(database_url: str, tmp_path: Path) -> Iterator[Server]:
         yield running
 
 
-def say(engine: Engine, claim: Claim, *messages: str) -> None:
+def add_events(engine: Engine, claim: Claim, *messages: str) -> None:
     for message in messages:
         with unit_of_work(engine) as session:
             claims.add_event(session, claim, message)
@@ -61,8 +61,8 @@ def end(engine: Engine, claim: Claim) -> None:
 def test_a_reader_gets_what_was_and_what_comes_in_order_until_the_end(server: Server) -> None:
     job_id = make_job(server.engine)
     claim = claimed(server.engine, job_id)
-    say(server.engine, claim, "one", "two")
-    later = threading.Timer(0.6, lambda: (say(server.engine, claim, "three"), end(server.engine, claim)))
+    add_events(server.engine, claim, "one", "two")
+    later = threading.Timer(0.6, lambda: (add_events(server.engine, claim, "three"), end(server.engine, claim)))
     later.start()
     answer = httpx.get(f"{server.url}/jobs/{job_id}/events", headers=server.headers, timeout=30, trust_env=False)
     later.join()
@@ -72,10 +72,10 @@ def test_a_reader_gets_what_was_and_what_comes_in_order_until_the_end(server: Se
     assert [data["message"] for _, data in found[2:5]] == ["one", "two", "three"]
 
 
-def test_a_reader_that_comes_back_goes_on_where_it_was(server: Server) -> None:
+def test_a_reader_that_reconnects_continues_after_its_last_event(server: Server) -> None:
     job_id = make_job(server.engine)
     claim = claimed(server.engine, job_id)
-    say(server.engine, claim, "one", "two")
+    add_events(server.engine, claim, "one", "two")
     end(server.engine, claim)
     headers = {**server.headers, "last-event-id": "3"}
     found = parse(httpx.get(f"{server.url}/jobs/{job_id}/events", headers=headers, timeout=30, trust_env=False).text)
@@ -111,7 +111,7 @@ def test_a_reader_far_behind_what_is_remembered_reads_the_table(
     ]
     for i, reader in enumerate(readers):
         reader.start()
-        say(server.engine, claim, *(f"{i}-{j}" for j in range(10)))
+        add_events(server.engine, claim, *(f"{i}-{j}" for j in range(10)))
     end(server.engine, claim)
     for reader in readers:
         reader.join()
@@ -133,7 +133,7 @@ def test_silence_is_broken_by_comments(server: Server, monkeypatch: pytest.Monke
     pytest.fail("the stream ended")
 
 
-def test_many_readers_cost_one_look(server: Server) -> None:
+def test_many_readers_cost_one_poll(server: Server) -> None:
     """200 readers of 20 jobs: the number of queries does not grow with the readers."""
     granted = [claimed(server.engine, make_job(server.engine)) for _ in range(20)]
     service = server.app.state.service
@@ -160,7 +160,7 @@ def test_many_readers_cost_one_look(server: Server) -> None:
             await asyncio.sleep(2)
             looks, took = count[0], time.monotonic() - since
             for claim in granted:
-                await asyncio.to_thread(say, server.engine, claim, "a", "b")
+                await asyncio.to_thread(add_events, server.engine, claim, "a", "b")
                 await asyncio.to_thread(end, server.engine, claim)
             return await asyncio.gather(*readers)
 

@@ -1,4 +1,4 @@
-"""Uploads to a real API process: what they cost it, and what is left when a connection breaks."""
+"""Uploads to a real API process: memory, and cleanup after a broken connection."""
 
 from __future__ import annotations
 

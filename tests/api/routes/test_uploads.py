@@ -1,4 +1,4 @@
-"""/uploads over HTTP: resumed, raced, broken off, damaged and given up."""
+"""`/uploads`: resumed, concurrent, interrupted, damaged and aborted uploads."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_name_is_the_files_where_none_is_given(client: TestClient) -> None:
         assert client.post("/uploads", json={"bytes": 1, **given}).json()["name"] == name
 
 
-def test_what_belongs_elsewhere_is_refused_and_told_where(client: TestClient) -> None:
+def test_bytes_at_a_wrong_offset_are_refused_with_the_right_one(client: TestClient) -> None:
     upload_id = begin(client)
     assert send(client, upload_id, 0, DATA[:1000]).status_code == 200
     for offset in (0, 999, 1001, len(DATA)):
@@ -92,7 +92,7 @@ def test_what_cannot_be_begun(client: TestClient, body: dict[str, Any]) -> None:
     assert answer.status_code == (413 if body.get("bytes", 0) > 9 else 422)
 
 
-def test_nobody_knows_an_upload_that_is_not_there(client: TestClient) -> None:
+def test_an_unknown_upload_is_a_404(client: TestClient) -> None:
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/complete")):
         answer = client.request(method, f"/uploads/up_nope{path}")
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "upload_not_found")
@@ -101,7 +101,7 @@ def test_nobody_knows_an_upload_that_is_not_there(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "fields", "says"),
+    ("data", "fields", "text"),
     [
         (DATA[:-5], {}, "truncated"),
         (DATA, {"sha256": "0" * 64}, f"have SHA-256 {SHA256}"),
@@ -110,13 +110,13 @@ def test_nobody_knows_an_upload_that_is_not_there(client: TestClient) -> None:
     ],
 )
 def test_what_is_refused_in_the_end_is_gone(
-    client: TestClient, tmp_path: Path, data: bytes, fields: dict[str, Any], says: str
+    client: TestClient, tmp_path: Path, data: bytes, fields: dict[str, Any], text: str
 ) -> None:
     upload_id = begin(client, data, **fields)
     assert send(client, upload_id, 0, data).status_code == 200
     answer = client.post(f"/uploads/{upload_id}/complete")
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_dataset")
-    assert says in answer.json()["detail"]
+    assert text in answer.json()["detail"]
     assert client.get(f"/uploads/{upload_id}").status_code == 404
     assert files(tmp_path) == set()
     assert client.get("/datasets").json()["data"] == []
@@ -138,7 +138,7 @@ def test_a_dataset_outlives_its_upload(client: TestClient) -> None:
     assert client.get(f"/datasets/{dataset['id']}/preview").status_code == 200
 
 
-def test_after_a_crash_the_row_says_where_it_goes_on(client: TestClient, tmp_path: Path) -> None:
+def test_after_a_crash_the_row_has_the_offset_to_continue_at(client: TestClient, tmp_path: Path) -> None:
     """Bytes that were written and not counted are cut off, whatever they are."""
     upload_id = begin(client, sha256=SHA256)
     send(client, upload_id, 0, DATA[:1000])

@@ -1,4 +1,4 @@
-"""The estimate against the peak memory of real runs, of three sizes; `make bench-memory` measures many more."""
+"""The estimate against the peak memory of real runs of three sizes; `make bench-memory` measures more."""
 
 from __future__ import annotations
 

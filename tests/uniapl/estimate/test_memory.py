@@ -76,7 +76,7 @@ def test_a_gguf_file_gives_the_shape_of_the_model_that_was_unpacked_from_it() ->
 
 
 @pytest.mark.parametrize(
-    ("config", "says"),
+    ("config", "text"),
     [
         (None, "config.json"),
         ([], "config.json"),
@@ -106,8 +106,8 @@ def test_a_gguf_file_gives_the_shape_of_the_model_that_was_unpacked_from_it() ->
         ),
     ],
 )
-def test_a_config_that_does_not_say_is_unknown_and_never_guessed(config: Any, says: str) -> None:
-    with pytest.raises(ShapeUnknown, match=says):
+def test_a_config_without_sizes_is_unknown_and_never_guessed(config: Any, text: str) -> None:
+    with pytest.raises(ShapeUnknown, match=text):
         from_config(config)
 
 
@@ -150,7 +150,7 @@ def pack_of(size: int) -> tuple[PackedBatch, Any]:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("lora", [None, {"rank": 4}])
-def test_an_update_holds_what_the_arithmetic_says(lora: Any, checkpointing: bool) -> None:
+def test_an_update_allocates_the_estimated_memory(lora: Any, checkpointing: bool) -> None:
     packed, model = pack_of(30)
     spec = job(lora=lora, resources={"gradient_checkpointing": checkpointing})
     shape = from_config(model.config.to_dict())
@@ -352,7 +352,7 @@ def test_the_verdict_names_the_numbers(low: int, expected: int, high: int, slots
     assert f"{low}.0 GB" in why
 
 
-def test_the_best_worker_is_asked_and_a_job_with_a_gpu_needs_its_memory() -> None:
+def test_the_best_worker_decides_and_a_gpu_counts_by_its_own_memory() -> None:
     gpu = Hardware(cpus=8, memory_bytes=4 * GB, gpus=[Gpu(name="G", memory_bytes=80 * GB)], slots=1)
     need = Bytes(low=9 * GB, expected=10 * GB, high=11 * GB)
     chosen, used = best([(worker, place(worker, need, {})) for worker in (CPU, gpu)])

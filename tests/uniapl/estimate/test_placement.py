@@ -1,4 +1,4 @@
-"""Where trainer and servers lie, what share of a card each server gets, and what does not fit."""
+"""Placement of trainer and servers on GPUs, shares of servers, and jobs that do not fit."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_where_that_is_too_much_they_divide_what_the_trainer_leaves() -> None:
     assert judge(box(card(20)), [found])[0] == "tight"
 
 
-def test_each_process_lies_on_the_card_that_is_meant_for_it() -> None:
+def test_each_process_is_placed_on_its_configured_gpu() -> None:
     hardware = box(card(80, "trainer"), card(24, "discriminator"), card(40, "rollout"), card(16, "rollout"))
     found = place(hardware, size(10, 60), {"discriminator": needs(4, 12), "rollout": needs(6, 30)})
     assert [list(used.taken) for used in found] == [["trainer"], ["discriminator"], ["rollout"]]
@@ -78,7 +78,7 @@ def test_each_process_lies_on_the_card_that_is_meant_for_it() -> None:
     assert judge(hardware, found)[0] == "fits"
 
 
-def test_without_settings_all_of_them_lie_on_the_card_that_the_driver_counts_first() -> None:
+def test_without_settings_all_processes_share_the_first_gpu() -> None:
     found = place(box(card(16), card(80), card(80)), size(10), {"rollout": needs(6, 8)})
     assert [(used.memory, list(used.taken)) for used in found] == [(80 * GB, ["trainer", "rollout"])]
 
@@ -103,7 +103,7 @@ def test_a_share_that_is_too_small_to_start_with_is_refused_with_the_numbers() -
     assert best([(box(card(80)), found), (other, able)]) == (other, able)
 
 
-def test_what_cannot_lie_on_one_card_together_is_refused_with_the_numbers_of_each() -> None:
+def test_processes_that_exceed_one_gpu_are_refused_with_the_memory_of_each() -> None:
     servers = {"discriminator": needs(4, 8), "rollout": needs(8, 60)}
     together = place(box(card(20)), size(10, 12), servers)
     assert misfit_of(together) == (
@@ -161,7 +161,7 @@ def test_a_discriminators_server_does_not_depend_on_the_lengths_of_a_job() -> No
     assert need.low - less.low == 2 * 500 * 24
 
 
-def test_only_servers_that_the_worker_starts_are_counted_and_an_unknown_model_is_said_to_be() -> None:
+def test_only_managed_servers_are_counted_and_an_unknown_model_is_unknown() -> None:
     elsewhere = {"type": "embedding", "backend": {"type": "server", "url": "http://host"}}
     assert served(job(discriminator=elsewhere)) == {}
     assert served(job(discriminator={"type": "embedding", "backend": VLLM}, lambda_adv=0)) == {}
