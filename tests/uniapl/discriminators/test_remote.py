@@ -403,7 +403,7 @@ def test_a_managed_server_needs_a_worker(tmp_path: Path) -> None:
 
 def test_embeddings_come_from_vllm_alone() -> None:
     backend = {"type": "server", "url": "http://host", "api": "sglang"}
-    with pytest.raises(ValueError, match="leave it at 'vllm'"):
+    with pytest.raises(ValueError, match="set it to 'vllm'"):
         JobSpec.model_validate(
             {
                 "student": "s",
