@@ -173,7 +173,7 @@ FAULTS = {
     "count": "expected 1 results, got 2",
     "nan": "not finite",
     "null": "not finite",
-    "model": "somebody-else answered",
+    "model": "got one of somebody-else",
     "status500": "status 500",
 }
 
