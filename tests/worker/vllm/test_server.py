@@ -173,9 +173,9 @@ FAULTS = {
     "html": "invalid reply",
     "truncated": "invalid reply",
     "count": "expected 1 results, got 2",
-    "nan": "non-finite",
-    "null": "non-finite",
-    "model": "somebody-else answered",
+    "nan": "finite",
+    "null": "finite",
+    "model": "got one of somebody-else",
     "status500": "status 500",
 }
 
