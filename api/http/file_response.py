@@ -47,7 +47,7 @@ def answer(
     if size is None:
         return None
     if immutable and (url := artifacts.objects.download_url(name, filename=filename or name.rpartition("/")[2])):
-        return RedirectResponse(url, 307)
+        return RedirectResponse(url, 307, headers)
     sent |= {"accept-ranges": "bytes"}
     match = _RANGE.fullmatch(request.headers.get("range", ""))
     if match is None or match[0] == "bytes=-":

@@ -70,6 +70,8 @@ def test_files_that_never_change_are_redirected_to_the_bucket_where_no_key_is_ne
         part = httpx.get(target, headers={"range": "bytes=2-9"}, trust_env=False)
         assert whole.status_code == 200
         assert (part.status_code, part.content) == (206, whole.content[2:10])
+        assert redirect.headers.get("x-checksum-sha256") in (None, sha256(whole.content).hexdigest())
+    assert "x-checksum-sha256" in redirect.headers  # of the checkpoint's file
     assert get(server, "/v1/files/ds_gone/content").status_code == 404
 
 
