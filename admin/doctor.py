@@ -28,6 +28,7 @@ from store.jobs import stats
 from store.settings import Settings
 from store.states import ACTIVE
 from store.tables import Attempt, Checkpoint, Dataset, Job
+from uniapl.run import gpus
 from worker import process
 from worker.vllm.command import visible
 
@@ -96,7 +97,7 @@ def _data_folder(settings: Settings) -> Iterator[Finding]:
 
 def _gpu(settings: Settings) -> Iterator[Finding]:
     """Whether trainers on this machine can use its GPU, checked with torch in a separate process."""
-    if shutil.which("nvidia-smi") is None or find_spec("torch") is None:
+    if gpus.driver() == gpus.NO_DRIVER or find_spec("torch") is None:
         return
     environment = {**os.environ, **visible(settings.trainer_devices)}
     command = [sys.executable, "-m", "uniapl.model.device"]

@@ -25,6 +25,7 @@ def loaded_by(module: str) -> set[str]:
         ("uniapl", {"torch", "pydantic"}),
         ("uniapl.spec.job", {"torch", "transformers", "numpy", "httpx", "sqlalchemy", "fastapi", "celery"}),
         ("uniapl.run.manifest", {"torch", "transformers", "safetensors", "numpy"}),
+        ("uniapl.run.gpus", {"torch", "pynvml"}),
         ("uniapl.estimate.plan", {"torch", "transformers", "peft", "sqlalchemy", "fastapi", "store", "api", "worker"}),
         ("uniapl_client", {"torch", "transformers", "sqlalchemy", "fastapi", "celery", "store", "api", "worker"}),
         ("uniapl.tracing", {"opentelemetry", "torch"}),

@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 
 from store.settings import Settings
+from uniapl.run.gpus import installed
 from uniapl.spec.estimate import Process
 from worker import process
-from worker.gpus import installed
 
 CGROUPS = Path("/sys/fs/cgroup")
 

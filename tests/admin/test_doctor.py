@@ -18,6 +18,7 @@ from store.db import make_engine, unit_of_work
 from store.migrate import alembic_config
 from store.settings import Settings
 from store.tables import Dataset, Job
+from tests.nvml import stand_in
 from tests.store.jobs.factories import claimed, make_job
 
 pytestmark = pytest.mark.integration
@@ -58,14 +59,8 @@ def test_a_queue_that_nobody_serves_is_found(settings: Settings, engine: Engine)
     assert "no job is running" in what
 
 
-def test_a_gpu_that_torch_cannot_use_is_found(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = tmp_path / "bin" / "nvidia-smi"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\necho 'NVIDIA A100, 570.86.10'\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+def test_a_gpu_that_torch_cannot_use_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in.install(monkeypatch, ("NVIDIA A100", 81920), driver="570.86.10")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     (finding,) = [finding for finding in examine(settings) if "GPU" in finding.what]
     assert "NVIDIA A100; driver 570.86.10" in finding.what

@@ -37,7 +37,9 @@ def train(run: Path) -> tuple[int, str]:
 @cache
 def _server() -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.uniapl.warm_trainer"]
-    server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    neutral = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # each request has its own
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    server = subprocess.Popen(command, cwd=ROOT, env=neutral, text=True, **pipes)
     atexit.register(server.communicate)  # it ends with its input
     return server
 
@@ -61,6 +63,8 @@ def _become_trainer(run: str, errors: str, environment: dict[str, str]) -> NoRet
 
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    sys.modules.pop("pynvml", None)  # torch has imported it; PYTHONPATH may name another
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.nvml import stand_in
 from tests.uniapl.training.test_train_command import reports, run_file
 from tests.uniapl.warm_trainer import train
 from uniapl.errors import DeviceError
-from uniapl.model import device
 from uniapl.model.device import find_device
 from uniapl.run.reports import ErrorReport, EventReport
 from worker.failures import classify
@@ -22,26 +19,17 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU of this machine can be used"),
 ]
-LISTED = "echo 'NVIDIA A100-SXM4-80GB, 570.86.10'; echo 'NVIDIA A100-SXM4-80GB, 570.86.10'"
+A100 = ("NVIDIA A100-SXM4-80GB", 81920)
 
 
 @pytest.fixture
-def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for `nvidia-smi` that lists two cards, independent of this machine."""
+def driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that lists two GPUs, independent of this machine."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    program = tmp_path / "bin" / "nvidia-smi"
-    program.parent.mkdir()
-    answer(program, LISTED)
-    return program
+    stand_in.install(monkeypatch, A100, A100, driver="570.86.10")
 
 
-def answer(program: Path, script: str) -> None:
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-
-
-def test_an_unusable_gpu_is_a_device_error_without_a_spec_field(driver: Path, tmp_path: Path) -> None:
+def test_an_unusable_gpu_is_a_device_error_without_a_spec_field(driver: None, tmp_path: Path) -> None:
     path = run_file(tmp_path / "run")
     status, errors = train(path)
     assert status == 69, errors
@@ -59,9 +47,7 @@ def test_an_unusable_gpu_is_a_device_error_without_a_spec_field(driver: Path, tm
 
 
 @pytest.mark.parametrize("hidden", ["", "-1", "NoDevFiles"])
-def test_a_hidden_gpu_leaves_the_cpu(
-    driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hidden: str
-) -> None:
+def test_a_hidden_gpu_leaves_the_cpu(driver: None, monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     found = find_device()
     assert found.device.type == "cpu"
@@ -70,7 +56,7 @@ def test_a_hidden_gpu_leaves_the_cpu(
 
 @pytest.mark.parametrize("shown", ["0", "7", "1,0", "GPU-8932f937", "MIG-1"])
 def test_an_unusable_gpu_in_cuda_visible_devices_is_named(
-    driver: Path, monkeypatch: pytest.MonkeyPatch, shown: str
+    driver: None, monkeypatch: pytest.MonkeyPatch, shown: str
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
     with pytest.raises(DeviceError, match=f"CUDA_VISIBLE_DEVICES is '{shown}'"):
@@ -91,10 +77,10 @@ def test_an_unusable_gpu_in_cuda_visible_devices_is_named(
     ],
 )
 def test_the_remedy_suits_driver_and_build(
-    driver: Path, monkeypatch: pytest.MonkeyPatch, cuda: str | None, version: str, remedy: str
+    driver: None, monkeypatch: pytest.MonkeyPatch, cuda: str | None, version: str, remedy: str
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", cuda)
-    answer(driver, f"echo 'NVIDIA A100, {version}'")
+    stand_in.install(monkeypatch, A100, driver=version)
     with pytest.raises(DeviceError) as caught:
         find_device()
     assert f"driver {version}" in caught.value.message
@@ -104,33 +90,31 @@ def test_the_remedy_suits_driver_and_build(
 
 
 @pytest.mark.parametrize(
-    "script", ["exit 9", "echo 'No devices were found'", "echo 'Failed to initialize NVML: version mismatch'; exit 18"]
+    ("failing", "problem"),
+    [
+        ("nvmlInit", "NVML failed: Not Supported"),
+        ("nvmlDeviceGetCount", "NVML failed: Not Supported"),
+        ("nvmlDeviceGetHandleByIndex", "NVML lists no GPU that this process may access"),
+    ],
 )
-def test_a_driver_that_lists_no_card_is_named_and_the_cpu_is_used(driver: Path, script: str) -> None:
-    answer(driver, script)
+def test_a_driver_that_lists_no_card_is_named_and_the_cpu_is_used(
+    driver: None, monkeypatch: pytest.MonkeyPatch, failing: str, problem: str
+) -> None:
+    stand_in.install(monkeypatch, A100, failing=(failing,))
     found = find_device()
     assert found.device.type == "cpu"
-    assert "nvidia-smi exited with status" in found.message
+    assert found.message.endswith(f"; no GPU was found: {problem}")
 
 
-def test_where_there_is_no_driver_the_cpu_is_used(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "NVML", "libof-no-driver.so")
-    driver.unlink()
-    if shutil.which("nvidia-smi") is None:
-        assert find_device().message.startswith("the run trains on the CPU (")
+def test_where_there_is_no_driver_the_cpu_is_used(driver: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in.install(monkeypatch, driver=None)
+    found = find_device()
+    assert found.message.startswith("the run trains on the CPU (")
+    assert found.driver.problem is None
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="makes a library")
-def test_the_driver_is_found_by_its_library_too(driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = """
-    int nvmlInit_v2(void) { return 0; }
-    int nvmlDeviceGetCount_v2(unsigned *count) { *count = 1; return 0; }
-    int nvmlSystemGetDriverVersion(char *version, unsigned size) { __builtin_strcpy(version, "570.1.2"); return 0; }
-    """
-    (tmp_path / "nvml.c").write_text(code)
-    subprocess.run(["gcc", "-shared", "-o", tmp_path / "nvml.so", tmp_path / "nvml.c"], check=True)
-    monkeypatch.setattr(device, "NVML", str(tmp_path / "nvml.so"))
-    monkeypatch.setattr(shutil, "which", lambda _: None)
+def test_a_gpu_without_a_name_is_found_too(driver: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in.install(monkeypatch, A100, driver="570.1.2", failing=("nvmlDeviceGetName",))
     with pytest.raises(DeviceError, match=r"NVIDIA GPU; driver 570\.1\.2"):
         find_device()
 
