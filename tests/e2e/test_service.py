@@ -141,7 +141,7 @@ def test_a_job_that_fails_in_the_child_says_why_and_shows_its_log(client: Client
     assert error is not None
     assert (error.code, error.category, error.param) == ("invalid_dataset", "user", "data")
     assert "none of 8 rows" in error.message
-    assert error.hint == "raise the limits, or upload shorter rows"
+    assert error.hint == "raise the limits, or use shorter rows"
     assert "none of 8 rows" in error.log_tail
     assert caught.value.job.attempt == 1
 
