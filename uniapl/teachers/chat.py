@@ -146,7 +146,7 @@ class Chat:
                 timeout_s=teacher.timeout_s, largest=LARGEST_REPLY,
             )  # fmt: skip
         except ReplyTooLong as error:
-            raise self._failure(where, str(error)) from None
+            raise self._failure(where, f"sent an unusable reply: {error}") from None
         except AddressRefused as error:
             hint = "use the address of a public server, or ask the operator to allow this one"
             raise self._failure(where, f"was not contacted: {error}", "teacher.base_url", hint) from None

@@ -115,7 +115,7 @@ def test_a_redirect_is_not_followed(server: Teacher, tmp_path: Path) -> None:
         (completion("<think>Let me"), "empty answer"),
         (completion("Once upon a", finish_reason="length"), r"finish_reason 'length', teacher.max_tokens=2048"),
         (completion("Once", finish_reason="content_filter"), "content_filter"),
-        (completion("x" * (8 * 2**20)), "more than 8388608 bytes"),
+        (completion("x" * (8 * 2**20)), "exceeds 8388608 bytes"),
     ],
     ids=["html", "deep", "none", "error", "surrogate", "nul", "null", "blank", "thought", "length", "filter", "large"],
 )
