@@ -33,7 +33,7 @@ def find(session: Session, key: str, request: str) -> Json | None:
     Raises:
         Conflict: the key was used for another request.
     """
-    tenant = tenants.of(session)
+    tenant = tenants.tenant_of(session)
     row = {"tenant": tenant, "key": key, "request": request, "body": {}}
     if session.execute(_insert_statement(session), row).one_or_none() is not None:
         return None
@@ -46,7 +46,7 @@ def find(session: Session, key: str, request: str) -> Json | None:
 
 def peek(session: Session, key: str, request: str) -> Json | None:
     """The stored response to an equal request; `None` without one, or where the key belongs to another request."""
-    answer = session.get(IdempotentResponse, (tenants.of(session), key))
+    answer = session.get(IdempotentResponse, (tenants.tenant_of(session), key))
     return answer.body or None if answer is not None and answer.request == request else None
 
 
@@ -59,7 +59,7 @@ def _insert_statement(session: Session) -> Executable:
 
 def save(session: Session, key: str, body: Json) -> None:
     """Store the response of the request for which `find` returned `None`."""
-    session.execute(_SAVE, {"of": tenants.of(session), "under": key, "answer": body})
+    session.execute(_SAVE, {"of": tenants.tenant_of(session), "under": key, "answer": body})
 
 
 def delete_expired(session: Session) -> None:

@@ -16,7 +16,7 @@ DEFAULT = "default"
 """The only tenant until keys for other tenants are created."""
 
 
-def of(session: Session) -> str:
+def tenant_of(session: Session) -> str:
     """Tenant of the rows that the session adds."""
     return str(session.info.get("tenant") or DEFAULT)
 

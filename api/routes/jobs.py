@@ -228,7 +228,7 @@ def to_jobs(session: Session, rows: Sequence[Row], service: Service) -> list[Job
     """The jobs of some rows, in the same order, with their place in the queue and their ETA."""
     jobs = {row.id: Job.model_validate(row) for row in rows}
     specs = {row.id: (row, jobs[row.id].spec) for row in rows}
-    expected = forecast.of(session, specs, service.settings.lease_s)
+    expected = forecast.forecast_jobs(session, specs, service.settings.lease_s)
     return [jobs[row.id].model_copy(update=asdict(expected[row.id])) for row in rows]
 
 

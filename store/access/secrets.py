@@ -27,7 +27,7 @@ class SecretUnusable(Exception):
 
 def put(session: Session, key: SecretKey, name: str, value: str) -> Secret:
     """Store a value under a name, replacing an earlier one; attempts that start later use it."""
-    tenant = tenants.of(session)
+    tenant = tenants.tenant_of(session)
     changed = {"sealed": key.seal(json.dumps([tenant, name, value])), "updated_at": now()}
     row = insert(session, Secret).values(tenant=tenant, name=name, **changed)
     session.execute(row.on_conflict_do_update(index_elements=["tenant", "name"], set_=changed))
@@ -46,7 +46,7 @@ def need(session: Session, name: str) -> None:
         NotFound: there is none.
     """
     lock = {"read": True, "key_share": True}
-    if session.get(Secret, (tenants.of(session), name), with_for_update=lock) is None:
+    if session.get(Secret, (tenants.tenant_of(session), name), with_for_update=lock) is None:
         raise NotFound("secret", name)
 
 
@@ -57,7 +57,7 @@ def delete(session: Session, name: str) -> None:
         NotFound: there is none.
         Conflict: an unfinished job names it.
     """
-    row = session.get(Secret, (tenants.of(session), name), with_for_update=True)
+    row = session.get(Secret, (tenants.tenant_of(session), name), with_for_update=True)
     if row is None:
         raise NotFound("secret", name)
     open_jobs = select(Job.id, Job.spec).where(Job.tenant == row.tenant, Job.state.not_in(TERMINAL))

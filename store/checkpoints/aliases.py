@@ -24,7 +24,7 @@ def promote(session: Session, name: str, checkpoint_id: str, seen: int) -> Alias
         NotFound: there is no such checkpoint.
         Conflict: the alias was modified concurrently.
     """
-    tenant = tenants.of(session)
+    tenant = tenants.tenant_of(session)
     checkpoint = checkpoints.get(session, checkpoint_id)
     session.refresh(checkpoint, with_for_update=True)  # locked, so that it cannot be deleted meanwhile
     if checkpoint.deleted_at is not None:
@@ -55,7 +55,7 @@ def get(session: Session, name: str) -> Alias:
     Raises:
         NotFound: there is none.
     """
-    alias = session.get(Alias, (tenants.of(session), name))
+    alias = session.get(Alias, (tenants.tenant_of(session), name))
     if alias is None:
         raise NotFound("alias", name)
     return alias

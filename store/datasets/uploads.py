@@ -30,7 +30,7 @@ def create(session: Session, settings: Settings, *, name: str, size: int, sha256
         )
     upload = Upload(
         id=new_id("up"),
-        tenant=tenants.of(session),
+        tenant=tenants.tenant_of(session),
         name=name,
         bytes=size,
         sha256=sha256,

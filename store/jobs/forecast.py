@@ -44,7 +44,9 @@ class _Service:
     clock: float
 
 
-def of(session: Session, jobs: Mapping[str, tuple[Job, JobSpec | RawObject]], lease_s: float) -> dict[str, JobForecast]:
+def forecast_jobs(
+    session: Session, jobs: Mapping[str, tuple[Job, JobSpec | RawObject]], lease_s: float
+) -> dict[str, JobForecast]:
     """The forecast of jobs, by id.
 
     Args:
@@ -57,7 +59,7 @@ def of(session: Session, jobs: Mapping[str, tuple[Job, JobSpec | RawObject]], le
         return {job_id: JobForecast() for job_id in jobs}
     alive = workers.alive(session, lease_s)
     service, places = _look(session, alive), _places(session, rows)
-    step_s = step_rates.own(session, [row.id for row in rows if row.step > 0])
+    step_s = step_rates.measured_step_s(session, [row.id for row in rows if row.step > 0])
     unmeasured = {row.id: jobs[row.id][1] for row in rows if row.id not in step_s}
     new = {job_id: spec for job_id, spec in unmeasured.items() if isinstance(spec, JobSpec)}
     if new and alive:

@@ -38,7 +38,7 @@ def create(session: Session, spec: JobSpec, models: dict[str, ModelSource]) -> J
     """Insert a queued job."""
     added = insert(Job).values(
         id=new_id("job"),
-        tenant=tenants.of(session),
+        tenant=tenants.tenant_of(session),
         name=spec.name,
         spec=spec.model_dump(mode="json"),
         spec_version=SPEC_VERSION,

@@ -62,4 +62,4 @@ _OPEN = select(func.count()).where(_JOBS.c.tenant == bindparam("tenant"), _JOBS.
 
 def open_jobs(session: Session) -> int:
     """Number of unfinished jobs of the session's tenant."""
-    return session.scalar(_OPEN, {"tenant": tenants.of(session)}) or 0
+    return session.scalar(_OPEN, {"tenant": tenants.tenant_of(session)}) or 0

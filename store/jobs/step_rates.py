@@ -46,7 +46,7 @@ def rate(session: Session, spec: JobSpec, hosts: Sequence[str]) -> Rate | None:
     return Rate(steps, seconds / tokens, length / sampled if sampled else None)
 
 
-def own(session: Session, job_ids: Collection[str]) -> dict[str, float]:
+def measured_step_s(session: Session, job_ids: Collection[str]) -> dict[str, float]:
     """Seconds per step by job: the median of its latest steps; jobs without a step are omitted."""
     points: dict[str, list[float]] = defaultdict(list)
     query = select(Metric.job_id, Metric.value).join(Job, Job.id == Metric.job_id)

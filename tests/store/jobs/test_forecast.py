@@ -24,7 +24,7 @@ def looked(engine: Engine, *job_ids: str, tenant: str | None = tenants.DEFAULT) 
     with reading(engine, tenant) as session:
         rows = [lifecycle.get(session, job_id) for job_id in job_ids]
         asked = {row.id: (row, JobSpec.model_validate(row.spec)) for row in rows}
-        found = forecast.of(session, asked, LEASE_S)
+        found = forecast.forecast_jobs(session, asked, LEASE_S)
     return [found[job_id] for job_id in job_ids]
 
 
@@ -180,7 +180,7 @@ def test_any_number_of_jobs_takes_the_same_few_queries(engine: Engine) -> None:
             seen: list[str] = []
             count = lambda *given: seen.append(given[2])  # noqa: E731
             event.listen(engine, "before_cursor_execute", count)
-            found = forecast.of(session, asked, LEASE_S)
+            found = forecast.forecast_jobs(session, asked, LEASE_S)
             event.remove(engine, "before_cursor_execute", count)
         assert all(each.eta_s is not None for each in found.values())
         return len(seen)
