@@ -61,7 +61,7 @@ ablation: $(MODELS)  ## compare UniAPL with its parts on SmolLM2-135M (30 minute
 	@$(BIN)/python -m experiments ablation examples/ablation.json \
 		$${LONG:+--out data/experiments/ablation-long --steps 24 --seeds 0,1,2} $(ARGS)
 
-test-unit: $(MODELS)  ## run the unit tests: no torch, no processes, no servers (about a minute)
+test-unit: $(MODELS)  ## run the unit tests: no torch, no processes, no servers (half a minute)
 	@echo "==> running the unit tests"
 	@$(PYTEST) -m unit $(ARGS)
 

@@ -101,7 +101,7 @@ class Attempt(Base):
     __table_args__ = (Column("dropped_points", BigInteger(), nullable=False, server_default="0"),)
     __mapper_args__ = {"exclude_properties": ["dropped_points"]}
     """Unused since this release; the one before still writes it, so only a later migration may drop it
-    (docs/deployment.md, "Upgrades")."""
+    (docs/operate.md, "Upgrades")."""
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     fence: Mapped[int] = mapped_column(primary_key=True)

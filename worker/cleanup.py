@@ -6,7 +6,6 @@ idempotent responses.
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from sqlalchemy import Engine, select
 
 from store import idempotency
 from store.artifacts.base import fence_of
+from store.artifacts.local import remove_here
 from store.artifacts.paths import Artifacts
 from store.datasets import uploads
 from store.db import reading, unit_of_work
@@ -36,7 +36,7 @@ def clear(engine: Engine, artifacts: Artifacts) -> None:
         if fence is None:  # belongs to no attempt
             continue
         if job_id in over or fence < fences.get(job_id, 0):  # the newest attempt of an active job may still be writing
-            shutil.rmtree(path, ignore_errors=True)
+            remove_here(path)
     for name in artifacts.objects.checkpoints():
         job_id = name.split("/")[1]
         if name in deleted or (job_id in over and name not in kept):

@@ -69,7 +69,7 @@ def gpus(settings: Settings) -> list[dict[str, Any]]:
         "discriminator": settings.discriminator_devices,
         "rollout": settings.rollout_devices,
     }
-    found, own = {str(number): gpu for number, gpu in enumerate(installed())}, os.environ.get("CUDA_VISIBLE_DEVICES")
+    found, own = {str(gpu.number): gpu for gpu in installed()}, os.environ.get("CUDA_VISIBLE_DEVICES")
     seen = {process: _visible(list(found), devices or own) for process, devices in given.items()}
     return [
         {

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_se
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from uniapl.run.gpus import installed
+from uniapl.run.gpus import installed, keep_session
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 slots = Gauge("uniapl_worker_slots", "Jobs that this worker can run concurrently.")
@@ -35,6 +35,7 @@ def serve(port: int, worker_slots: int) -> None:
     slots.set(worker_slots)
     for outcome in ("renewed", "failed", "lost"):
         renewals.labels(outcome)  # exported from the start, so that the first increase is visible
+    keep_session()
     REGISTRY.register(Gpus())
     start_http_server(port)
     log.info("serving metrics on port %d", port)
@@ -64,8 +65,8 @@ class Gpus(Collector):
         """Query the driver."""
         used = GaugeMetricFamily("uniapl_gpu_memory_used_bytes", "GPU memory used by all processes.", labels=["gpu"])
         size = GaugeMetricFamily("uniapl_gpu_memory_bytes", "Total GPU memory.", labels=["gpu"])
-        for number, gpu in enumerate(installed()):
-            used.add_metric([str(number)], gpu.used_bytes)
-            size.add_metric([str(number)], gpu.memory_bytes)
+        for gpu in installed():
+            used.add_metric([str(gpu.number)], gpu.used_bytes)
+            size.add_metric([str(gpu.number)], gpu.memory_bytes)
         yield used
         yield size

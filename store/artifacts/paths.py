@@ -92,10 +92,11 @@ class Artifacts:
         return self.attempt(job_id, fence) / "checkpoints"
 
     def unfinished(self) -> list[Path]:
-        """Incomplete checkpoints and `handed_over` weights of all attempts on this machine, in progress or left
-        over."""
+        """Incomplete files and checkpoints, and `handed_over` weights, of all attempts on this machine, in progress or
+        left over."""
         attempts = "jobs/*/fence-*"
-        return [*self.root.glob(f"{attempts}/checkpoints/.*.tmp"), *self.root.glob(f"{attempts}/{SAMPLER}")]
+        patterns = (f"{attempts}/.*.tmp", f"{attempts}/checkpoints/.*.tmp", f"{attempts}/{SAMPLER}")
+        return [path for pattern in patterns for path in self.root.glob(pattern)]
 
     def handed_over(self, job_id: str, fence: int) -> Path:
         """Weights that an attempt's trainer hands to its sampling server; unused afterwards."""

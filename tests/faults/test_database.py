@@ -281,4 +281,4 @@ def test_a_holder_that_a_restored_database_still_knows_catches_up(cluster: Clust
     with reading(cluster.engine) as session:
         said = list(session.scalars(select(Event.message).where(Event.job_id == job_id)))
         assert lifecycle.get(session, job_id).infra_failures <= 1
-    assert len({message for message in said if message.startswith("checkpoint after")}) == 120 / 5
+    assert len({message for message in said if message.startswith("checkpoint saved at step")}) == 120 / 5

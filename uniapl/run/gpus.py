@@ -5,16 +5,25 @@ NVML ignores CUDA_VISIBLE_DEVICES. Without nvidia-ml-py this machine counts as o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TypeVar
+
+T = TypeVar("T")
+LIMIT_S = 10.0
+"""Time limit of a query."""
 
 
 @dataclass(frozen=True)
 class PhysicalGpu:
-    """One GPU; its place in the list is its number in PCI bus order, as in `nvidia-smi`."""
+    """One GPU that this process may access."""
 
+    number: int
+    """In PCI bus order, as in `nvidia-smi`; GPUs without access count too."""
     name: str
     memory_bytes: int
     used_bytes: int
@@ -44,10 +53,9 @@ class _NoDriverError(_QueryError):
 
 
 def installed() -> Sequence[PhysicalGpu]:
-    """Every GPU of this machine; none without a driver, or where the driver does not describe each of them."""
+    """The GPUs that this process may access; none without a driver, or where the driver does not describe them."""
     try:
-        with _nvml() as nvml:
-            return [_describe(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
+        return _within_limit(_installed)
     except _QueryError:
         return []
 
@@ -55,14 +63,46 @@ def installed() -> Sequence[PhysicalGpu]:
 def driver() -> Driver:
     """The driver and the names of its GPUs; `NO_DRIVER` without one."""
     try:
-        with _nvml() as nvml:
-            names = tuple(_names(nvml))
-            version = _version(nvml)
+        return _within_limit(_driver)
     except _NoDriverError:
         return NO_DRIVER
     except _QueryError as error:
         return Driver(problem=str(error))
-    return Driver(names, version, None if names else "NVML lists no GPU that this process may access")
+
+
+def keep_session() -> None:
+    """Keep NVML initialised until this process ends: without a session, each query may load the driver anew, which
+    takes a second per GPU."""
+    with suppress(_QueryError):
+        _within_limit(_initialised)
+
+
+def _within_limit(query: Callable[[], T]) -> T:
+    """Run a query in a thread that may be abandoned: a driver that hangs blocks its callers without limit."""
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(query())
+        except Exception as error:  # noqa: BLE001  (raised by `result` in the caller)
+            result.set_exception(error)
+
+    threading.Thread(target=run, name="nvml", daemon=True).start()
+    try:
+        return result.result(LIMIT_S)
+    except TimeoutError:
+        raise _QueryError(f"NVML did not answer within {LIMIT_S:g} s") from None
+
+
+def _installed() -> list[PhysicalGpu]:
+    with _nvml() as nvml:
+        return [_describe(nvml, number, handle) for number, handle in _handles(nvml)]
+
+
+def _driver() -> Driver:
+    with _nvml() as nvml:
+        names = tuple(_name(nvml, handle) for _, handle in _handles(nvml))
+        return Driver(names, _version(nvml), None if names else "NVML lists no GPU that this process may access")
 
 
 @contextmanager
@@ -73,39 +113,49 @@ def _nvml() -> Iterator[ModuleType]:
         _NoDriverError: it is not installed.
         _QueryError: it, or a query in the block, fails.
     """
+    nvml = _initialised()
+    try:
+        yield nvml
+    except nvml.NVMLError as error:
+        raise _QueryError(f"NVML failed: {error}") from error
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _initialised() -> ModuleType:
     try:
         import pynvml
     except ImportError as error:
         raise _NoDriverError from error
     try:
         pynvml.nvmlInit()
-        try:
-            yield pynvml
-        finally:
-            pynvml.nvmlShutdown()
     except pynvml.NVMLError_LibraryNotFound as error:
         raise _NoDriverError from error
     except pynvml.NVMLError as error:
         raise _QueryError(f"NVML failed: {error}") from error
+    nvml: ModuleType = pynvml
+    return nvml
 
 
-def _describe(nvml: ModuleType, index: int) -> PhysicalGpu:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    return PhysicalGpu(nvml.nvmlDeviceGetName(handle), memory.total, memory.used)
-
-
-def _names(nvml: ModuleType) -> Iterator[str]:
-    """NVML counts GPUs that a container may not access, and refuses their handles."""
-    for index in range(nvml.nvmlDeviceGetCount()):
+def _handles(nvml: ModuleType) -> Iterator[tuple[int, object]]:
+    """Numbers and handles; NVML counts GPUs that a container may not access, and refuses their handles."""
+    for number in range(nvml.nvmlDeviceGetCount()):
         try:
-            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            yield number, nvml.nvmlDeviceGetHandleByIndex(number)
         except nvml.NVMLError:
             continue
-        try:
-            yield nvml.nvmlDeviceGetName(handle)
-        except nvml.NVMLError:
-            yield "NVIDIA GPU"
+
+
+def _describe(nvml: ModuleType, number: int, handle: object) -> PhysicalGpu:
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    return PhysicalGpu(number, nvml.nvmlDeviceGetName(handle), memory.total, memory.used)
+
+
+def _name(nvml: ModuleType, handle: object) -> str:
+    try:
+        return str(nvml.nvmlDeviceGetName(handle))
+    except nvml.NVMLError:
+        return "NVIDIA GPU"
 
 
 def _version(nvml: ModuleType) -> str | None:

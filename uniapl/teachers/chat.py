@@ -85,8 +85,9 @@ class Chat:
             messages: the prompt.
             where: description of the row, for errors.
 
-        Raises: TeacherError: the server rejects the request, fails repeatedly, or sends an unusable answer; or a budget
-        is spent.
+        Raises:
+            TeacherError: the server rejects the request, fails repeatedly, or sends an unusable answer; or a budget
+                is spent.
         """
         for attempt in range(self._teacher.max_retries + 1):
             try:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
+from uniapl.errors import UniaplError
 from uniapl.model.policy import Policy
 from uniapl.rewards.pool import Question, RewardPool, Verdict, check_failures
 from uniapl.rewards.verify import final_answer
@@ -49,6 +51,20 @@ def comparison(row: EncodedRow, output: str, options: Adversarial) -> Comparison
     if options.think == "strip":
         reference, output = final_answer(reference), final_answer(output)
     return Comparison(row.prompt, reference, output)
+
+
+def usable(future: Future[GroupScores]) -> GroupScores | None:
+    """A background result without the parts that failed, which are computed again on demand.
+
+    A server that was away while completions were sampled may have returned since.
+    """
+    try:
+        result = future.result()
+    except UniaplError:
+        return None
+    if result.scores is not None and not torch.isfinite(result.scores).all():
+        return replace(result, scores=None)
+    return result
 
 
 def group_key(prompt: int, group: list[Completion]) -> GroupKey:

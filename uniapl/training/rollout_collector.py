@@ -23,7 +23,7 @@ from uniapl.rewards.pool import RewardPool, Verdict
 from uniapl.rollout.generator import Completion, Generator
 from uniapl.spec.job import JobSpec
 from uniapl.training.background_scoring import BackgroundScorer
-from uniapl.training.group_scoring import GroupKey, GroupScorer, GroupScores, Prompt, group_key
+from uniapl.training.group_scoring import GroupKey, GroupScorer, GroupScores, Prompt, group_key, usable
 
 Metrics = dict[str, float]
 NAN = float("nan")
@@ -94,7 +94,8 @@ class RolloutCollector:
         _check_fresh(groups, step)
         texts = [self._scorer.texts(prompt, group) for prompt, group in zip(prompts, groups, strict=True)]
         futures, hidden_s = self.background.drain(sampled_at)
-        background = {i: futures[key].result() for i, g in enumerate(groups) if (key := group_key(i, g)) in futures}
+        keys = {i: key for i, group in enumerate(groups) if (key := group_key(i, group)) in futures}
+        background = {i: found for i, key in keys.items() if (found := usable(futures[key])) is not None}
         metrics = _completion_metrics([c for group in groups for c in group])
         metrics["time/generate"] = sampled_at - started
         metrics["time/scoring_hidden"] = hidden_s

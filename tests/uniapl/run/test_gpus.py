@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pynvml
@@ -63,7 +64,7 @@ def test_the_real_nvidia_ml_py_reads_the_drivers_library(tmp_path: Path) -> None
     environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
     command = [sys.executable, "-c", code]
     answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-    described = gpus.PhysicalGpu("NVIDIA A100", 3000, 1000)
+    described = gpus.PhysicalGpu(0, "NVIDIA A100", 3000, 1000)
     assert answer.strip() == f"{Driver(('NVIDIA A100',), '570.1.2')} {described}"
 
 
@@ -92,6 +93,7 @@ def test_a_driver_that_fails_is_a_problem(monkeypatch: pytest.MonkeyPatch, faili
 def test_gpus_without_permission_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in.install(monkeypatch, None, A100)
     assert gpus.driver() == Driver(("NVIDIA A100",), "570.86.10")
+    assert [(gpu.number, gpu.name) for gpu in gpus.installed()] == [(1, "NVIDIA A100")]
     stand_in.install(monkeypatch, None)
     assert gpus.driver().problem == "NVML lists no GPU that this process may access"
 
@@ -100,3 +102,13 @@ def test_an_unknown_name_or_version_hides_no_gpu(monkeypatch: pytest.MonkeyPatch
     failing = ("nvmlDeviceGetName", "nvmlSystemGetDriverVersion", "nvmlDeviceGetMemoryInfo")
     stand_in.install(monkeypatch, A100, failing=failing)
     assert gpus.driver() == Driver(("NVIDIA GPU",))
+
+
+def test_a_driver_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = stand_in.install(monkeypatch, A100)
+    released = threading.Event()
+    monkeypatch.setattr(nvml, "nvmlDeviceGetCount", released.wait)
+    monkeypatch.setattr(gpus, "LIMIT_S", 0.05)
+    assert gpus.driver() == Driver(problem="NVML did not answer within 0.05 s")
+    assert gpus.installed() == []
+    released.set()

@@ -296,14 +296,19 @@ def test_background_scoring_changes_nothing_but_the_time(
 
 
 class Remote(Table):
-    """As on a server; `broken` makes it fail."""
+    """As on a server, whose first replies fail or lack values."""
 
-    remote, broken = True, False
+    remote, failing, lacking = True, 0, 0
 
     def score(self, comparisons: Seq[Comparison]) -> Tensor:
-        if self.broken:
+        if self.failing:
+            self.failing -= 1
             raise ServerError("no answer for 60 s")
-        return super().score(comparisons)
+        scores = super().score(comparisons)
+        if self.lacking:
+            self.lacking -= 1
+            scores[0] = torch.nan
+        return scores
 
 
 class Announcing(Scripted):
@@ -366,8 +371,19 @@ def test_a_group_that_is_sampled_anew_is_scored_anew(policy: Policy, pool: Rewar
     assert sorted(verified) == sorted(stale + [name + text for name in "abc" for text in ("one", "two, or", "four")])
 
 
-def test_an_error_in_the_background_is_raised_with_its_result(policy: Policy, pool: RewardPool) -> None:
+def test_an_error_that_persists_is_raised(policy: Policy, pool: RewardPool) -> None:
     judge = Remote(SCORES)
-    judge.broken = True
+    judge.failing = 2
     with pytest.raises(ServerError, match="no answer"):
         background(policy, pool, judge, Announcing(policy, list(SCORES), (2,)))
+
+
+@pytest.mark.parametrize("fault", ["failing", "lacking"])
+def test_a_server_that_was_away_while_others_were_sampled_costs_no_score(
+    policy: Policy, pool: RewardPool, fault: str
+) -> None:
+    expected, _ = background(policy, pool, Table(SCORES), Scripted(policy, list(SCORES), [False] * 3))
+    judge = Remote(SCORES)
+    setattr(judge, fault, 1)
+    sequences, _ = background(policy, pool, judge, Announcing(policy, list(SCORES), (2,)))
+    assert sequences == expected
