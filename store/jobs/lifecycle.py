@@ -264,7 +264,7 @@ def requeue_due(session: Session) -> None:
 def queued(session: Session) -> Sequence[str]:
     """Ids of the jobs that this worker can claim, oldest first."""
     waiting = select(Job.id).where(Job.state == State.QUEUED, *_claimable())
-    return session.scalars(waiting.order_by(Job.created_at)).all()
+    return session.scalars(waiting.order_by(Job.created_at, Job.id)).all()
 
 
 def _no_intents() -> tuple[ColumnElement[bool], ...]:

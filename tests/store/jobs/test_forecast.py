@@ -37,8 +37,24 @@ def reason(engine: Engine, job_id: str) -> str | None:
     return looked(engine, job_id)[0].queue_reason
 
 
+def in_order_of_creation(engine: Engine, job_ids: list[str]) -> list[str]:
+    """Jobs that are created within one tick of the clock are ordered by their ids."""
+    with reading(engine) as session:
+        return sorted(job_ids, key=lambda job_id: (lifecycle.get(session, job_id).created_at, job_id))
+
+
+def test_jobs_of_one_instant_have_the_places_in_which_workers_take_them(engine: Engine) -> None:
+    made = [make_job(engine) for _ in range(6)]
+    with unit_of_work(engine) as session:
+        session.execute(update(Job).values(created_at=1.0))
+        taken = list(lifecycle.queued(session))
+    report(engine, "worker_a", slots=9)
+    assert taken == sorted(made)
+    assert [each.queue_position for each in looked(engine, *taken)] == [1, 2, 3, 4, 5, 6]
+
+
 def test_the_queue_is_in_the_order_in_which_workers_take_jobs(engine: Engine) -> None:
-    made = [make_job(engine) for _ in range(4)]
+    made = in_order_of_creation(engine, [make_job(engine) for _ in range(4)])
     report(engine, "worker_a", slots=9)
     found = looked(engine, *made)
     assert [each.queue_position for each in found] == [1, 2, 3, 4]
