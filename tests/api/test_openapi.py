@@ -10,13 +10,9 @@ import pytest
 
 from api.main import create_app
 from store.settings import Settings
+from tests.plain_english import NOT_PLAIN
 
 pytestmark = pytest.mark.unit
-NOT_PLAIN = re.compile(
-    r"\b(nobody|somebody|whoever|everybody|tells?|told|says?|said|lies?|lying|stands?|mend|knows?|wants?|minds?|"
-    r"goes on|go on|is over|not over|is asked|so many|of ours|of yours)\b",
-    re.IGNORECASE,
-)
 
 
 @pytest.fixture(scope="module")
