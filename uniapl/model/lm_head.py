@@ -113,7 +113,7 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:  # (n,
     if a.dtype not in HALF:
         return kernels_for(a.device).linear(a, b.T, bias)
     if a.device.type == "cuda":  # the only device with this form of mm
-        out: Tensor = torch.mm(a, b, out_dtype=torch.float32)  # type: ignore[call-overload]
+        out: Tensor = torch.mm(a, b, out_dtype=torch.float32)
     else:  # products of bfloat16 numbers are exact in float32
         with torch.autocast(a.device.type, enabled=False):
             out = a.float() @ b.float()
