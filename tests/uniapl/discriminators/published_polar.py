@@ -17,7 +17,7 @@ from torch import Tensor
 
 from uniapl.run.config import ModelSource
 
-HIDDEN, HEADS, GROUPS, LAYERS, WIDE = 64, 8, 2, 2, 96
+HIDDEN, HEADS, GROUPS, LAYERS, WIDE = 256, 8, 2, 2, 384
 UNUSED = [f"[UNUSED_TOKEN_{n}]" for n in range(147)]
 REPLACED = {
     0: "<|reward|>",
@@ -123,19 +123,19 @@ def weights_of(config: dict[str, Any], dtype: torch.dtype = torch.float16) -> di
     """Random tensors under the published names."""
     draw = torch.Generator().manual_seed(0)
 
-    def normal(*shape: int, std: float = 0.1) -> Tensor:
+    def normal(*shape: int, std: float = 0.06) -> Tensor:
         return (torch.randn(shape, generator=draw) * std).to(dtype)
 
     packed = HIDDEN // HEADS * (HEADS + 2 * GROUPS)
     found = {
         "model.tok_embeddings.weight": normal(config["vocab_size"], HIDDEN, std=1.0),
         "model.norm.weight": 1 + normal(HIDDEN),
-        "v_head.weight": normal(1, HIDDEN, std=0.4),
+        "v_head.weight": normal(1, HIDDEN, std=0.2),
     }
     for n in range(LAYERS):
         layer = f"model.layers.{n}."
         found |= {
-            f"{layer}attention.wqkv.weight": normal(packed, HIDDEN, std=0.3),
+            f"{layer}attention.wqkv.weight": normal(packed, HIDDEN, std=0.12),
             f"{layer}attention.wo.weight": normal(HIDDEN, HIDDEN),
             f"{layer}feed_forward.w1.weight": normal(WIDE, HIDDEN),
             f"{layer}feed_forward.w2.weight": normal(HIDDEN, WIDE),

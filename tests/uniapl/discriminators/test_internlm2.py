@@ -34,6 +34,7 @@ from uniapl.run.config import ModelSource
 
 pytestmark = pytest.mark.integration
 
+SIZE = published.HIDDEN // published.HEADS
 FEW = [
     Comparison("How many?", "Three.", "Two."),
     Comparison("天空是什么颜色？", "天空是蓝色的。", "红色 🙂"),
@@ -119,8 +120,8 @@ def test_weights_keep_their_type_and_bits(tmp_path: Path, dtype: torch.dtype) ->
     found = Path(str(converted(ModelSource(path=str(tmp_path / "published")), tmp_path / "converted").path))
     config = json.loads((tmp_path / "published" / "config.json").read_text())
     stored, weights = load_file(found / "model.safetensors"), weights_of(config, dtype)
-    wqkv = weights["model.layers.1.attention.wqkv.weight"].view(published.GROUPS, -1, 8, published.HIDDEN)
-    keys = stored["model.layers.1.self_attn.k_proj.weight"].view(published.GROUPS, 8, published.HIDDEN)
+    wqkv = weights["model.layers.1.attention.wqkv.weight"].view(published.GROUPS, -1, SIZE, published.HIDDEN)
+    keys = stored["model.layers.1.self_attn.k_proj.weight"].view(published.GROUPS, SIZE, published.HIDDEN)
     assert torch.equal(keys, wqkv[:, -2])
     assert torch.equal(stored["score.weight"], weights["v_head.weight"])
     assert {tensor.dtype for tensor in stored.values()} == {dtype}
@@ -149,7 +150,7 @@ def test_longer_texts_than_the_positions_get_another_base(tmp_path: Path) -> Non
         ({"num_key_value_heads": 3}, "8 heads in 3 groups"),
         ({"num_hidden_layers": 3}, "tensor model.layers.2.attention.wqkv.weight is missing"),
         ({"num_hidden_layers": 1}, "unknown tensors: model.layers.1.attention.wo.weight"),
-        ({"intermediate_size": 128}, r"feed_forward.w1.weight has shape [96, 64]; its config.json gives [128, 64]"),
+        ({"intermediate_size": 128}, r"feed_forward.w1.weight has shape [384, 256]; its config.json gives [128, 256]"),
     ],
 )
 def test_configs_that_do_not_fit_are_refused(
@@ -295,3 +296,21 @@ def test_a_gpu_computes_in_bfloat16_and_reads_the_score_in_float32(original: Pat
         scores = rounded.score(FEW)
     assert 1e-4 < (scores - exact).abs().max() < 0.3
     assert not torch.equal(scores, scores.bfloat16().float())
+
+
+def test_the_program_becomes_the_server_or_names_the_problem(model: Path, tmp_path: Path) -> None:
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        source = ModelSource(path=str(model)).model_dump_json()
+        program = [sys.executable, "-m", "uniapl.discriminators.internlm2", str(tmp_path / "store"), source]
+        return subprocess.run([*program, *command], capture_output=True, text=True, check=False)
+
+    served = run("echo", "serve", str(model), "--port", "1")
+    [folder] = [path for path in (tmp_path / "store").iterdir() if path.is_dir()]
+    assert served.stdout.strip() == f"serve {folder} --port 1"
+    missing = run("/no/vllm", "serve", str(model))
+    assert missing.returncode == 1
+    assert "/no/vllm" in missing.stderr
+    (model / "tokenizer.model").unlink()
+    refused = run("echo", "serve", str(model))
+    assert refused.returncode == 1
+    assert f"cannot serve {model}: POLAR-tiny has no tokenizer.model" in refused.stderr
