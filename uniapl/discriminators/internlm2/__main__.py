@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -36,6 +37,9 @@ def main(store: str, described: str, command: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     source = ModelSource.model_validate_json(described)
+    if shutil.which(command[0]) is None:
+        print(f"program {command[0]!r} not found; check UNIAPL_VLLM_COMMAND", file=sys.stderr)
+        return 1
     try:
         found = command_for(command, source, converted(source, Path(store)))
         os.execvp(found[0], found)
