@@ -178,6 +178,7 @@ class _Attempt:
             models=self._claim.models,
             resume_from=str((artifacts.root / found.path).absolute()) if found else None,
             teacher_cache=str(artifacts.teacher_cache(self._claim.tenant).absolute()),
+            converted_models=str(artifacts.converted_models()),
             public_addresses_only=not self._may_be_anywhere(),
             servers=self._servers.addresses,
             keep_all_checkpoints=True,  # the relay applies retention, under the fence

@@ -36,7 +36,8 @@ class AttemptServers:
         run_dir = self._worker.artifacts.attempt(self._claim.job_id, self._claim.fence)
         spec, models = self._claim.spec, self._claim.models
         gpus = hardware.gpus(self._worker.settings) if spec.servers else []
-        wanted = plans(spec, models, run_dir, shares(spec, models, [Gpu.model_validate(gpu) for gpu in gpus]))
+        planned = shares(spec, models, [Gpu.model_validate(gpu) for gpu in gpus])
+        wanted = plans(spec, models, run_dir, planned, self._worker.artifacts.converted_models())
         self._servers = dict(zip(wanted, self._worker.sidecars.take(wanted.values()), strict=True))
         self._reported = {role: len(server.events) for role, server in self._servers.items()}
         return self

@@ -10,7 +10,7 @@ from typing import Any
 from uniapl.errors import MisfitError
 from uniapl.estimate import plan
 from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings
-from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, from_config, read_shape
+from uniapl.estimate.model_shape import PUBLISHED, ModelShape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.placement import place
 from uniapl.estimate.servers import servers_of
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
@@ -51,7 +51,7 @@ class JobInputs:
         Raises:
             ShapeUnknown: its files do not give what is needed.
         """
-        return from_config(self.hub_config(source)) if source.hub is not None else read_shape(source)
+        return read_shape(source) if source.path or source.hub in PUBLISHED else from_config(self.hub_config(source))
 
     def models(self) -> plan.Models:
         """The shapes of the models that the trainer loads; raises as `shape`."""

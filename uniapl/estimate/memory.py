@@ -105,7 +105,7 @@ def _moments(
         "runtime": on.runtime(spec),
         "weights": FLOAT * (student.parameters + (trained if spec.lora else 0)),
         "reference": FLOAT * student.parameters if spec.grpo.kl_coef > 0 and not spec.lora else 0,
-        "discriminator": _judge_resident(spec, judge),
+        "discriminator": _judge_resident(spec, judge, on.device),
     }
     yield resident | {"weights": resident["weights"] + _loading(student)}
     moments = resident | {"optimizer": 2 * FLOAT * trained}
@@ -116,7 +116,7 @@ def _moments(
     }
     yield moments | {"rollouts": _rollouts(spec, student, step)}
     if judge is not None:
-        yield moments | {"discriminator": resident["discriminator"] + _judging(spec, judge, step)}
+        yield moments | {"discriminator": resident["discriminator"] + _judging(spec, judge, step, on.device)}
     if spec.lora:  # a checkpoint merges adapters into copies, while the heap has not shrunk
         merged = resident["weights"] + FLOAT * _linear(student)
         yield moments | {"weights": merged, "activations": working["activations"]}
@@ -221,14 +221,19 @@ def _at_once(spec: JobSpec, prompts: int, group_size: int) -> int:
     return min(prompts_at_once(spec.rollout.batch_size, max(group_size, 1)), prompts) * group_size
 
 
-def _judge_resident(spec: JobSpec, judge: ModelShape | None) -> float:
+def _judge_number(spec: JobSpec, device: Device) -> int:
+    """Bytes of a number of the discriminator: POLAR is in bfloat16 on a GPU."""
+    return FLOAT // 2 if spec.discriminator.type == "polar" and device == "gpu" else FLOAT
+
+
+def _judge_resident(spec: JobSpec, judge: ModelShape | None, device: Device) -> float:
     """Bytes of a discriminator's weights; of a learned one also its moments."""
     if judge is None:
         return 0
-    return FLOAT * judge.parameters * (3 if spec.discriminator.type == "learned" else 1)
+    return _judge_number(spec, device) * judge.parameters * (3 if spec.discriminator.type == "learned" else 1)
 
 
-def _judging(spec: JobSpec, judge: ModelShape, step: Step) -> float:
+def _judging(spec: JobSpec, judge: ModelShape, step: Step, device: Device) -> float:
     """Bytes for scoring beside the discriminator's weights; for a learned one a batch of pairs and the gradient."""
     sequences = step.rollouts or step.demonstrations
     longest = max((s.prompt + s.completion for s in sequences), default=0)
@@ -236,7 +241,8 @@ def _judging(spec: JobSpec, judge: ModelShape, step: Step) -> float:
     if spec.discriminator.type == "learned":
         return FLOAT * judge.parameters + 2 * rows * longest * per_token(judge)
     rows = min(rows, round(len(sequences) * step.each))
-    return FLOAT * rows * min(longest, judge.positions) * (2 * judge.intermediate + 4 * judge.hidden)
+    tokens = rows * min(longest, judge.positions)
+    return _judge_number(spec, device) * tokens * (2 * judge.intermediate + 4 * judge.hidden)
 
 
 def _loading(student: ModelShape) -> float:

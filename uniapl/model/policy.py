@@ -22,6 +22,8 @@ from uniapl.model.kernels import kernels_for
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.run.config import ModelSource
 
+ALIGNMENT = 64
+"""Alignment in bytes of memory that torch allocates on the CPU."""
 LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, SafetensorError)
 """Errors of transformers for a model that is missing, damaged, or of an unknown kind."""
 
@@ -150,10 +152,22 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
         raise ModelError("the student's tokenizer has no end-of-sequence token", param="student")
     if source.gguf is not None:
         model = _without_quantization(model)
+    _own_weights(model)
     model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
     kernels_for(device).prepare_model(model)
     model.eval()  # no dropout: the trained policy must equal the one that sampled
     return Policy(model, tokenizer)
+
+
+def _own_weights(model: PreTrainedModel) -> None:
+    """Copy memory-mapped weights that are not aligned as torch allocates.
+
+    The last bits of a product can depend on the alignment, and the files of student and checkpoint differ in it, so
+    that a resumed run would diverge from an uninterrupted one.
+    """
+    for weight in model.parameters():
+        if weight.data_ptr() % ALIGNMENT:
+            weight.data = weight.data.clone()
 
 
 def _location(source: ModelSource) -> tuple[str, dict[str, Any]]:

@@ -54,6 +54,9 @@ class RunConfig(Input):
     """Checkpoint folder to continue from."""
     teacher_cache: str | None = None
     """Folder of cached answers of an `openai` teacher, shared between runs; by default `teacher_cache` in `run_dir`."""
+    converted_models: str | None = None
+    """Folder of discriminators converted to a supported layout, shared between runs; by default `converted_models` in
+    `run_dir`."""
     public_addresses_only: bool = False
     """Connect to the spec's servers only over https and at public addresses. The service sets it for servers that its
     operator has not listed."""
@@ -71,6 +74,10 @@ class RunConfig(Input):
     def teacher_cache_path(self) -> Path:
         """The folder of cached teacher answers."""
         return Path(self.teacher_cache or Path(self.run_dir) / "teacher_cache")
+
+    def converted_models_path(self) -> Path:
+        """The folder of converted models."""
+        return Path(self.converted_models or Path(self.run_dir) / "converted_models")
 
     def model_source(self, name: str) -> ModelSource:
         """The source of a model."""

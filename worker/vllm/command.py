@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from store.settings import Settings
+from uniapl.estimate.model_shape import ShapeUnknown, read_shape
 from uniapl.estimate.placement import UNKNOWN
-from uniapl.estimate.servers import sequences
+from uniapl.estimate.servers import context, sequences
 from uniapl.run.config import SAMPLER, SAMPLER_START, ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole, VllmSampler
 from uniapl.spec.job import JobSpec
@@ -18,6 +20,8 @@ PLUGIN = Path(__file__).parent / "plugin"
 """Folder of the middleware that vLLM loads."""
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Maximum ranks that vLLM accepts."""
+CONVERTER = (sys.executable, "-m", "uniapl.discriminators.internlm2")
+"""Program that converts a model of a layout that vLLM does not serve, and then becomes the server."""
 NOT_PASSED_ON = ("UNIAPL_", "PYTHON", "VIRTUAL_ENV")
 """Prefixes of variables that are not inherited: the worker's own settings, which include passwords, and its Python
 environment."""
@@ -40,6 +44,10 @@ class Plan:
     """Rank of the adapters that the trainer sends."""
     sequences: int | None = None
     """Maximum concurrent sequences, including one for the health probe, which must not queue."""
+    context: int | None = None
+    """Maximum sequence length; by default the model's own."""
+    converted_models: Path | None = None
+    """Folder of converted models, for one that may have to be converted."""
     made_by_trainer: bool = False
     """Whether the trainer has to write the folder of `source` first."""
 
@@ -68,8 +76,8 @@ class Plan:
         command += ["--disable-uvicorn-access-log"]  # one line per request would fill the log
         command += ["--middleware", "uniapl_guard.Guard", "--dtype", options.dtype]
         command += ["--gpu-memory-utilization", str(self.memory_fraction)]
-        if options.max_model_tokens is not None:
-            command += ["--max-model-len", str(options.max_model_tokens)]
+        if self.context is not None:
+            command += ["--max-model-len", str(self.context)]
         command += ["--scheduling-policy", "priority"]  # for the health probe, see `worker.vllm.probe`
         if self.kind == "sample":
             command += ["--generation-config", "vllm", "--logprobs-mode", "processed_logprobs"]
@@ -79,7 +87,10 @@ class Plan:
         if self.lora_rank is not None:
             room = next((rank for rank in LORA_RANKS if rank >= self.lora_rank), self.lora_rank)
             command += ["--enable-lora", "--max-loras", "2", "--max-lora-rank", str(room)]
-        return [*command, *settings.vllm_options]
+        command += settings.vllm_options
+        if self.converted_models is None:
+            return command
+        return [*CONVERTER, str(self.converted_models), source.model_dump_json(exclude_none=True), *command]
 
     def environment(self, settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
         """The inherited environment without the worker's own variables, and with the GPUs that the server may use."""
@@ -101,7 +112,11 @@ def visible(devices: str) -> dict[str, str]:
 
 
 def plans(
-    spec: JobSpec, models: Mapping[str, ModelSource], run_dir: Path, shares: Mapping[ServerRole, float]
+    spec: JobSpec,
+    models: Mapping[str, ModelSource],
+    run_dir: Path,
+    shares: Mapping[ServerRole, float],
+    converted_models: Path,
 ) -> dict[ServerRole, Plan]:
     """The servers that a job's worker has to start, by role.
 
@@ -110,6 +125,7 @@ def plans(
         models: sources of its models, by name.
         run_dir: run directory of its trainer.
         shares: memory fractions from `worker.vllm.gpu_share`.
+        converted_models: folder of models in a layout that vLLM serves.
     """
     found: dict[ServerRole, Plan] = {}
     for role, options in spec.servers.items():
@@ -119,12 +135,26 @@ def plans(
         else:
             name = spec.discriminator.model or spec.student
             kind: Literal["score", "embed"] = "embed" if spec.discriminator.type == "embedding" else "score"
-            found[role] = Plan(role, name, models[name], kind, options, share)
+            limit = _context(spec, options, models[name])
+            plan = Plan(role, name, models[name], kind, options, share, context=limit)
+            found[role] = replace(plan, converted_models=converted_models) if kind == "score" else plan
     return found
+
+
+def _context(spec: JobSpec, options: ManagedVllm, source: ModelSource) -> int | None:
+    """Maximum sequence length to set; `None` where the model's own is shorter, or unknown."""
+    limit = context(spec, options)
+    if limit is None or options.max_model_tokens is not None:
+        return limit
+    try:
+        return limit if read_shape(source).positions > limit else None
+    except ShapeUnknown:
+        return None
 
 
 def _sampler(spec: JobSpec, student: ModelSource, options: VllmSampler, share: float, run_dir: Path) -> Plan:
     plan = Plan("rollout", spec.student, student, "sample", options, share, sequences=sequences(spec, options) + 1)
+    plan = replace(plan, context=options.max_model_tokens)
     if spec.lora is not None:
         return replace(plan, lora_rank=spec.lora.rank)
     start = ModelSource(path=str((run_dir / SAMPLER / SAMPLER_START).absolute()))
