@@ -1,0 +1,67 @@
+"""Check of the GPU code on one card, below ten minutes (`make gpu-check`); without a GPU its short form on the CPU.
+
+Figures are printed as they are measured and appended to `result.jsonl` in the output folder, with the phases' standard
+error in `log`. The exit status is 1 if a figure is a red flag. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.gpu_check.report import Device
+from benchmarks.gpu_check.runner import Check, Phase, summary
+
+PHASES = "benchmarks.gpu_check.phases"
+
+
+def _phase(name: str, cuda_s: float, cpu_s: float) -> Phase:
+    return Phase(name, f"{PHASES}.{name}", cuda_s, cpu_s)
+
+
+STAGES = (
+    (_phase("environment", 40, 60),),
+    (_phase("gradients", 120, 240), _phase("first_steps", 120, 240)),
+)
+"""Phases side by side measure no speed; those that do are alone on the device."""
+BUDGET_S = 570.0
+
+
+def main() -> int:
+    """Run the phases and print the summary; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("data/gpu-check"), help="folder of the results")
+    parser.add_argument("--budget", type=float, default=BUDGET_S, help="seconds for all phases")
+    names = [phase.name for stage in STAGES for phase in stage]
+    parser.add_argument("--phase", nargs="+", choices=names, default=names, help="phases to run; by default all")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="by default the GPU if torch can use one")
+    parser.add_argument("--models", type=Path, default=Path("data/models"), help="folder of the bundled models")
+    options = parser.parse_args()
+    started = time.monotonic()
+    prepare_environment()
+    device: Device = options.device or usable_device()
+    check = Check(options.out, device, options.models.absolute(), options.budget)
+    check.run([[phase for phase in stage if phase.name in options.phase] for stage in STAGES])
+    text, red_flags = summary(check.results)
+    print(f"\n{text}\n{red_flags} red flags on {device} in {time.monotonic() - started:.0f} s; see {check.results}")
+    return 1 if red_flags else 0
+
+
+def prepare_environment() -> None:
+    """Settings of all phases: no access to a model hub, as many threads as cores, memory that grows by segments."""
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+
+
+def usable_device() -> Device:
+    """`cuda` if torch can use a GPU."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
