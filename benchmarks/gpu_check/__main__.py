@@ -25,6 +25,10 @@ def _phase(name: str, cuda_s: float, cpu_s: float) -> Phase:
 STAGES = (
     (_phase("environment", 40, 60),),
     (_phase("gradients", 120, 240), _phase("first_steps", 120, 240)),
+    (_phase("speed", 200, 120),),
+    (_phase("sampling", 90, 120),),
+    (_phase("learning", 90, 240), _phase("three_terms", 90, 240)),
+    (_phase("out_of_memory", 60, 120), _phase("vllm_sampler", 60, 30)),
 )
 """Phases side by side measure no speed; those that do are alone on the device."""
 BUDGET_S = 570.0

@@ -41,6 +41,36 @@ TABLE: dict[str, Expected] = {
     "first_steps/fails": _yes("the control passes, so this phase shows nothing about donated buffers"),
     "first_steps/first step s@cuda": _most(60, "compiling takes longer than expected", 90),
     "first_steps/limit hits": _RECOMPILES,
+    "speed/falls back": _no("the shared layout is refused: prompts are computed once per completion"),
+    "speed/kernels@cuda": Expected(1000, 8000, 0, 20_000, means="many small kernels: the host limits the speed"),
+    "speed/busy@cuda": Expected(least=0.8, red_below=0.4, means="the GPU waits for the host"),
+    "speed/other@cuda": Expected(most=0.15, red_above=1, means="kernels of unknown names: extend the table of kinds"),
+    "sampling/ms per token@cuda": _most(50, "the host needs longer per kernel than expected", 150),
+    "sampling/mean difference": _most(0.03, "sampler and trainer compute in different precisions", 0.1),
+    "sampling/max difference": _most(0.5, "sampler and trainer compute different functions", 2),
+    "sampling/falls back": _no("the shared layout is refused: prompts are computed once per completion"),
+    "learning/exit status": _no("the run failed; its log is in this group"),
+    "learning/reward at first@cuda": Expected(
+        0.1, 0.25, 0.05, 0.5, means="the first samples differ from the reference"
+    ),
+    "learning/reward at first@cpu": Expected(0.05, 0.35, means="the first samples differ from the reference"),
+    "learning/reward at last": Expected(
+        0.95, 1, red_below=0.8, means="flat: the gradient is wrong; NaN: the run ended"
+    ),
+    "learning/step s@cuda": _most(0.3, "small kernels take longer than expected", 2),
+    "out_of_memory/raised": _yes("an allocation beyond the limit raises no torch.OutOfMemoryError"),
+    "out_of_memory/classified": _yes("the worker reports this text as another failure than out_of_memory"),
+    "out_of_memory/continues": Expected(1, 1, red_below=0, means="an update without memory fails the attempt"),
+    "out_of_memory/norm difference": _most(0.02, "the repeated update has another gradient", 0.1),
+    "out_of_memory/freed": _yes("memory of the failed update is still in use after the next one"),
+    "three_terms/exit status": _no("the run failed; its log is in this group"),
+    "three_terms/loss_sft at first@cuda": Expected(9.3, 10.4, 8.5, 11, means="the loss of random weights is known"),
+    "three_terms/loss_sft at first@cpu": Expected(10.2, 10.7, means="the loss of random weights is known"),
+    "three_terms/loss_sft at last@cuda": Expected(2, 4.5, 1, 7.1, means="imitation learns slower than the reference"),
+    "three_terms/loss_sft at last@cpu": Expected(8.5, 10, means="imitation learns slower than the reference"),
+    "three_terms/terms measured": Expected(3, 3, means="a term is not part of the step"),
+    "three_terms/loss difference@cuda": _most(0.05, "a resumed run continues in another state", 0.5),
+    "three_terms/loss difference@cpu": _no("a resumed run is not the same bit for bit"),
 }
 
 

@@ -79,4 +79,3 @@ class Figure:
 def judged(values: Mapping[str, Value], table: Mapping[str, Expected]) -> list[Figure]:
     """Figures of these values, with the ranges of `table` by name."""
     return [Figure(name, value, table.get(name)) for name, value in values.items()]
-
