@@ -47,6 +47,11 @@ def test_phases_beyond_the_budget_are_cut_or_skipped(tmp_path: Path) -> None:
     assert [outcome for outcome in outcomes if outcome] == ["cut", "skipped"]
 
 
+def test_both_forms_have_the_same_phases() -> None:
+    long, short = ([phase for stage in stages for phase in stage] for stages in (command.STAGES, command.SHORT_STAGES))
+    assert sorted(long, key=lambda phase: phase.name) == sorted(short, key=lambda phase: phase.name)
+
+
 @pytest.mark.parametrize(("phase", "status"), [(FAILS, 1), (None, 0)])
 def test_the_exit_status_is_1_after_a_red_flag(
     phase: Phase | None, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -54,5 +59,6 @@ def test_the_exit_status_is_1_after_a_red_flag(
     stages = ((phase,),) if phase else command.STAGES[:1]
     name = phase.name if phase else "environment"
     monkeypatch.setattr(command, "STAGES", stages)
+    monkeypatch.setattr(command, "SHORT_STAGES", stages)
     monkeypatch.setattr("sys.argv", ["gpu_check", "--device", "cpu", "--out", str(tmp_path), "--phase", name])
     assert command.main() == status
