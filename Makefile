@@ -14,10 +14,10 @@ FAULTS ?= 200
 SEED ?= 1
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install models demo serve modes ablation test-unit test vllm client mutants faults faults-short \
-	chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train bench-unified \
-	bench-profile bench-products bench-rollout bench-step gpu-check gpu-check-bundle contract secrets env-example compose-tools \
-	compose-check compose-test check format clean
+.PHONY: help install models demo serve modes ablation test-unit test vllm client mutants faults \
+	faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train \
+	bench-unified bench-profile bench-products bench-rollout bench-step gpu-check gpu-check-bundle contract \
+	secrets env-example compose-tools compose-check compose-test check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
