@@ -14,6 +14,7 @@ from pathlib import Path
 
 PACKAGES = (
     "transformers", "peft", "tokenizers", "safetensors", "accelerate", "huggingface_hub", "hf-xet", "httpx",
+    "httpx2", "httpcore2", "truststore", "sniffio", "anyio", "httpcore", "h11", "idna", "certifi",
     "pydantic", "pydantic_core", "annotated-types", "typing_extensions", "typing-inspection", "nvidia-ml-py", "gguf",
 )  # fmt: skip
 """Imports of the library in the check's runs; torch and numpy are installed on the other machine."""
