@@ -20,7 +20,15 @@ from uniapl.spec.resources import JobError
 
 LONGEST = 500
 """Characters of an exception that a message may contain."""
-OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "MemoryError", "can't allocate memory")
+OUT_OF_MEMORY = (
+    "OutOfMemoryError",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "Triton Error [CUDA]: out of memory",
+    "MemoryError",
+    "can't allocate memory",
+)
 OOM_STATUSES = (-signal.SIGKILL, 128 + signal.SIGKILL)
 MEMORY_HINT = (
     "Lower resources.micro_batch_tokens, rollout.batch_size or rollout.max_new_tokens, or use a larger machine."
