@@ -44,7 +44,7 @@ from worker.outcome import Outcome, TrainerEnd, outcome
 from worker.report_relay import Relay
 from worker.slots import WorkerProcess
 from worker.stop import TrainerStop
-from worker.vllm.command import visible
+from worker.vllm.devices import visible
 from worker.watchdog import Watchdog
 
 POLL_S, INTENT_S, DUMP_S = 0.2, 1.0, 2.0
@@ -206,7 +206,7 @@ class _Attempt:
             log=self._log,
             environment={
                 **os.environ,
-                **visible(self._settings.trainer_devices),
+                **visible(self._settings, "trainer"),
                 "PYTHONUNBUFFERED": "1",
                 "TOKENIZERS_PARALLELISM": "false",
                 **trace,

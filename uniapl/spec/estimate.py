@@ -76,6 +76,10 @@ class Gpu(Output):
     """Total memory in bytes."""
     processes: list[Process | str] = ALL
     """Processes that may use this device."""
+    uuid: str | None = None
+    """`GPU-…`, or `MIG-…` for a slice of a GPU in MIG mode."""
+    compute_capability: str | None = None
+    """CUDA compute capability, such as `9.0`."""
 
 
 class Hardware(Output):

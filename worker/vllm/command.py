@@ -13,6 +13,7 @@ from uniapl.estimate.servers import sequences
 from uniapl.run.config import SAMPLER, SAMPLER_START, ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole, VllmSampler
 from uniapl.spec.job import JobSpec
+from worker.vllm.devices import visible
 
 PLUGIN = Path(__file__).parent / "plugin"
 """Folder of the middleware that vLLM loads."""
@@ -91,13 +92,7 @@ class Plan:
         kept |= {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PLUGIN)}
         if self.kind == "sample":  # without these the server accepts neither weights nor adapters
             kept |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
-        devices = settings.discriminator_devices if self.role == "discriminator" else settings.rollout_devices
-        return kept | visible(devices)
-
-
-def visible(devices: str) -> dict[str, str]:
-    """Variables that restrict a process to these GPUs, numbered as in `nvidia-smi`; empty for all GPUs."""
-    return {"CUDA_VISIBLE_DEVICES": devices, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if devices else {}
+        return kept | visible(settings, self.role)
 
 
 def plans(

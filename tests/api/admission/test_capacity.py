@@ -136,7 +136,8 @@ def test_workers_are_listed_with_what_they_run_on(real: TestClient) -> None:
     (found,) = real.get("/workers").json()["data"]
     assert (found["id"], found["host"], found["slots"], found["memory_bytes"]) == ("worker_a", "rack-1", 2, 24 * GB)
     every = ["trainer", "discriminator", "rollout"]
-    assert found["gpus"] == [{"name": "G", "memory_bytes": 80 * GB, "processes": every}]
+    described = {"name": "G", "memory_bytes": 80 * GB, "processes": every}
+    assert found["gpus"] == [{**described, "uuid": None, "compute_capability": None}]
     estimate = real.post("/jobs/estimate", json=body(train_rows(real), **SMALL)).json()
     assert estimate["hardware"] == [{key: found[key] for key in ("cpus", "memory_bytes", "gpus", "slots")}]
 
