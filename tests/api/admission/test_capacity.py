@@ -135,11 +135,14 @@ def test_workers_are_listed_with_what_they_run_on(real: TestClient) -> None:
     worker(real, 24.0, gpu=80, host="rack-1", slots=2)
     (found,) = real.get("/workers").json()["data"]
     assert (found["id"], found["host"], found["slots"], found["memory_bytes"]) == ("worker_a", "rack-1", 2, 24 * GB)
+    assert (found["vllm"], found["speed"]) == (None, None)
     every = ["trainer", "discriminator", "rollout"]
     described = {"name": "G", "memory_bytes": 80 * GB, "processes": every}
     assert found["gpus"] == [{**described, "uuid": None, "compute_capability": None}]
     estimate = real.post("/jobs/estimate", json=body(train_rows(real), **SMALL)).json()
-    assert estimate["hardware"] == [{key: found[key] for key in ("cpus", "memory_bytes", "gpus", "slots")}]
+    assert estimate["hardware"] == [
+        {key: found[key] for key in ("cpus", "memory_bytes", "gpus", "slots", "vllm", "speed")}
+    ]
 
 
 def test_an_accepted_job_is_replayed_whatever_workers_are_left(real: TestClient) -> None:
