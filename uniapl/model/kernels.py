@@ -33,6 +33,8 @@ class Kernels:
     """Replaces layers of a loaded model by faster ones, with the same weights."""
     prepare_process: Callable[[], None]
     """Adapts the process to training; called once, before models are loaded."""
+    precision: torch.dtype
+    """Type of matrix products under `uniapl.model.logprobs.precision`."""
 
 
 SELECTED: dict[str, Kernels] = {}
@@ -65,5 +67,6 @@ PORTABLE = Kernels(
     tree_attention=_no_tree_attention,
     prepare_model=lambda model: None,
     prepare_process=lambda: None,
+    precision=torch.bfloat16,
 )
 """PyTorch's operators, on any device."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from transformers import PreTrainedModel
 
 from uniapl.batching.packing import fastest_layout
@@ -24,4 +25,5 @@ CPU = Kernels(
     tree_attention=tree_attention,
     prepare_model=_prepare_model,
     prepare_process=keep_freed_memory,
+    precision=torch.float32,
 )
