@@ -132,5 +132,6 @@ def _caveats(spec: JobSpec, memory: MemoryEstimate | None) -> list[str]:
     if isinstance(spec.teacher, OpenAITeacher):
         caveats.append("answers that the teacher will write are not included")
     if memory is not None and memory.device == "cpu":
-        caveats += [f"memory of the {role} server beside the trainer is not included" for role in spec.servers]
+        left_out = [role for role in spec.servers if role not in memory.servers]
+        caveats += [f"memory of the {role} server beside the trainer is not included" for role in left_out]
     return caveats

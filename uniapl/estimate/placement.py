@@ -40,19 +40,25 @@ def place(hardware: Hardware, trainer: Bytes, servers: Mapping[ServerRole, Serve
 
     Servers of a machine without a GPU are left out: their environment is unknown.
     """
+    plans = [] if trains_on_gpu(hardware) else [GpuPlan("cpu", hardware.memory_bytes, {"trainer": trainer}, {}, {})]
     if not hardware.gpus:
-        return [GpuPlan("cpu", hardware.memory_bytes, {"trainer": trainer}, {}, {})]
-    order: list[Process] = ["trainer", *servers]
+        return plans
+    order: list[Process] = [*servers] if plans else ["trainer", *servers]
     places = {process: gpu_index(process, hardware.gpus) for process in order}
-    return [
+    return plans + [
         _gpu_plan(
             gpu.memory_bytes,
-            trainer if places["trainer"] == index else None,
+            trainer if places.get("trainer") == index else None,
             {role: server for role, server in servers.items() if places[role] == index},
         )
         for index, gpu in enumerate(hardware.gpus)
         if index in places.values()
     ]
+
+
+def trains_on_gpu(hardware: Hardware) -> bool:
+    """Whether trainers may use a GPU; `UNIAPL_TRAINER_DEVICES=-1` forbids it."""
+    return any("trainer" in gpu.processes for gpu in hardware.gpus)
 
 
 def gpu_index(process: Process, gpus: Sequence[Gpu]) -> int:
