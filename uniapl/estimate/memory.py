@@ -176,12 +176,29 @@ def per_token(shape: ModelShape, lora: Lora | None = None, device: Device = "cpu
     The kernels of `uniapl.model.cpu` (`ours`) keep less. Attention: keys and values unrepeated, and one output. Norms:
     no normalised values. Gates: both halves only, except with LoRA, whose adapters read the product.
     """
+    if device == "gpu":
+        return shape.layers * _autocast_layer(shape, lora)
     less = ours and shape.keeps_less
     norms = (4 if lora or less else 6) * shape.hidden
     attention = 2 * (shape.queries + shape.keys) if ours else 5 * shape.queries
     gate = (2 if less and not lora else 4) * shape.intermediate
-    products = attention + gate + (7 * lora.rank if lora else 0)
-    return shape.layers * (FLOAT * norms + PRODUCT[device] * products)
+    return shape.layers * FLOAT * (norms + attention + gate + (7 * lora.rank if lora else 0))
+
+
+def _autocast_layer(shape: ModelShape, lora: Lora | None) -> int:
+    """Bytes per token of one layer under bfloat16 autocast; tests/uniapl/estimate/test_gpu_activations.py counts them.
+
+    In bfloat16: the input of each of five linear layers, cast once per reader; queries, keys, values and attention's
+    output; four gates. In float32: both norms' inputs, and without LoRA their normalised values. Queries and keys with
+    norms of their own are kept in float32 too. peft copies attention's output.
+    """
+    half, frozen = PRODUCT["gpu"], lora is not None
+    norms = (2 if frozen else 4) * FLOAT * shape.hidden + 5 * half * shape.hidden
+    attention = (3 if frozen else 2) * half * shape.queries + 2 * half * shape.keys
+    if shape.normed_queries:
+        attention += (FLOAT + (0 if frozen else half)) * (shape.queries + shape.keys)
+    adapters = 7 * half * lora.rank if lora else 0
+    return norms + attention + 4 * half * shape.intermediate + adapters
 
 
 def kept(spec: JobSpec, student: ModelShape, device: Device) -> int:
