@@ -12,7 +12,7 @@ from typing import Literal
 from uniapl.batching.packing import CACHE_ROOM, CHUNK_LOGITS, cut, fastest_layout, prompts_at_once, row_length
 from uniapl.estimate.model_shape import ModelShape
 from uniapl.estimate.workload import Level, Step
-from uniapl.spec.backend import InProcess
+from uniapl.spec.backend import VllmSampler
 from uniapl.spec.job import JobSpec
 from uniapl.spec.training import Lora
 from uniapl.spec.weights import Stage, bounds
@@ -220,7 +220,7 @@ def _rollouts(spec: JobSpec, student: ModelShape, step: Step) -> float:
     The cache grows by copying, one layer at a time. Evaluation samples in the same way; its prompts are assumed to be
     as long as the others. With a server that samples, all this is in the server's memory.
     """
-    if not isinstance(spec.rollout.backend, InProcess):
+    if isinstance(spec.rollout.backend, VllmSampler):
         return 0
     rows = _at_once(spec, round(len(step.prompts) * step.each), spec.grpo.group_size)
     if spec.evaluation is not None:

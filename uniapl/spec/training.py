@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from uniapl.spec.backend import InProcess, SamplerBackend
+from uniapl.spec.backend import SamplerBackend
 from uniapl.spec.base import Count, Input, Name, Text
 from uniapl.spec.weights import Stage
 
@@ -20,8 +20,10 @@ class Rollout(Input):
     """Maximum completion length in tokens; longer completions are truncated and counted."""
     batch_size: Count = 64
     """Sequences sampled together; bounds the memory of the KV cache. Ignored by a server."""
-    backend: SamplerBackend = InProcess()
-    """Sampling backend. A server receives the new weights after each policy update, before the next request."""
+    backend: SamplerBackend | None = None
+    """Sampling backend. By default a vLLM server where the worker that claims the job has a GPU and vLLM, else the
+    trainer's process; an event names the choice and its reason. A server receives the new weights after each policy
+    update, before the next request."""
     sync_s: float = Field(default=300.0, gt=0)
     """Timeout of a weight update on the server, in seconds. When it expires the attempt fails, and server and trainer
     are restarted."""

@@ -84,15 +84,20 @@ class Plan:
 
     def environment(self, settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
         """The inherited environment without the worker's own variables, and with the GPUs that the server may use."""
-        kept = {
-            name: value
-            for name, value in inherited.items()
-            if not name.startswith(NOT_PASSED_ON) and not name.endswith("_API_KEY")
-        }
+        kept = environment_of_vllm(inherited)
         kept |= {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PLUGIN)}
         if self.kind == "sample":  # without these the server accepts neither weights nor adapters
             kept |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
         return kept | visible(settings, self.role)
+
+
+def environment_of_vllm(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The inherited environment without the worker's own variables."""
+    return {
+        name: value
+        for name, value in inherited.items()
+        if not name.startswith(NOT_PASSED_ON) and not name.endswith("_API_KEY")
+    }
 
 
 def plans(
