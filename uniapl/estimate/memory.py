@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from uniapl.batching.packing import CACHE_ROOM, CHUNK_LOGITS, cut, fastest_layout, prompts_at_once, row_length
+from uniapl.batching.packing import CACHE_ROOM, chunk_logits, cut, fastest_layout, prompts_at_once, row_length
 from uniapl.estimate.model_shape import ModelShape
 from uniapl.estimate.workload import Level, Step
 from uniapl.spec.backend import VllmSampler
@@ -155,7 +155,7 @@ def largest(spec: JobSpec, student: ModelShape, step: Step, device: Device = "cp
         completions = sum(sequences[i].completion for row in rows for tree in row for i in tree.branches)
         more = max(1.0, min(step.each, limit / (len(rows) * W)))  # sequences like the listed ones fill it
         tokens = round(more * len(rows) * W)
-        logits = min(round(more * completions) * student.vocab, max(CHUNK_LOGITS, student.vocab))
+        logits = min(round(more * completions) * student.vocab, max(chunk_logits(gpu=device == "gpu"), student.vocab))
         size = PackSize(tokens, logits, False)
         if _size(size, width) > _size(largest_pack, width):
             largest_pack = size

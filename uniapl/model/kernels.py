@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-from uniapl.batching.packing import Layout, fastest_layout
+from uniapl.batching.packing import Layout, chunk_logits, fastest_layout
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Kernels:
     """Adapts the process to training; called once, before models are loaded."""
     precision: torch.dtype
     """Type of matrix products under `uniapl.model.logprobs.precision`."""
+    chunk_logits: int
+    """Logits that `uniapl.model.lm_head` computes at a time."""
 
 
 SELECTED: dict[str, Kernels] = {}
@@ -68,5 +70,6 @@ PORTABLE = Kernels(
     prepare_model=lambda model: None,
     prepare_process=lambda: None,
     precision=torch.bfloat16,
+    chunk_logits=chunk_logits(gpu=True),
 )
 """PyTorch's operators, on any device."""

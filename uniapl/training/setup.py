@@ -18,7 +18,7 @@ from uniapl.model.device import Found, find_device
 from uniapl.model.kernels import kernels_for
 from uniapl.model.layout_check import batch_dependence, with_layout
 from uniapl.model.lora import load_adapter, with_lora
-from uniapl.model.policy import Policy, Reference, load_policy, with_chat_template
+from uniapl.model.policy import Policy, Reference, load_policy, load_reference, with_chat_template
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.generator import Generator
 from uniapl.rollout.transformers import TransformersGenerator
@@ -183,7 +183,7 @@ def _load_weights(run: RunConfig, device: torch.device) -> tuple[Policy, Referen
         return policy, None
     if spec.lora is not None:
         return policy, Reference(policy.model, adapted=True)
-    return policy, Reference(load_policy(student, device).model.requires_grad_(False), adapted=False)
+    return policy, load_reference(student, device)
 
 
 def log_environment() -> str:

@@ -20,7 +20,7 @@ from tests.uniapl.held import peak
 from tests.uniapl.packed import one_pack
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import PackedBatch, pack
-from uniapl.batching.packing import CHUNK_LOGITS, fastest_layout
+from uniapl.batching.packing import chunk_logits, fastest_layout
 from uniapl.estimate import plan
 from uniapl.estimate.memory import LOGITS, kept, largest
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, from_config, read_shape
@@ -190,7 +190,7 @@ def test_the_largest_pack_is_one_that_the_trainer_cuts(device: Any) -> None:
 
 def test_logits_are_no_more_than_a_chunk_of_them() -> None:
     step = step_of(job(), entries((50, 40)), "expected")
-    assert largest(job(), read_shape(TINY), step).logits == CHUNK_LOGITS
+    assert largest(job(), read_shape(TINY), step).logits == chunk_logits(gpu=False)
 
 
 def test_a_group_costs_its_prompt_once() -> None:

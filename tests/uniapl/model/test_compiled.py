@@ -118,6 +118,19 @@ def test_measured_terms_train_with_compiled_blocks_and_without_private_operators
     assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("amd", [True, False])
+def test_linear_layers_are_compiled_by_inductor_on_every_processor(amd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainable weights are not constants, which Inductor requires of oneDNN's private operator."""
+    monkeypatch.setattr(linear, "CHOSEN", amd)
+    layer, states = torch.nn.Sequential(torch.nn.Linear(6, 4)), torch.randn(5, 6)
+    linear.use_onednn_linear(layer)
+    assert (type(layer[0]) is linear.Linear) == amd
+    found = torch.autograd.grad(torch.compile(layer, dynamic=True)(states).sum(), list(layer.parameters()))
+    assert torch._dynamo.utils.counters["inductor"]
+    assert_close(found, torch.autograd.grad(layer(states).sum(), list(layer.parameters())))
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("amd", [True, False])
 def test_compiled_blocks_train_with_kernels_on_every_processor(amd: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,19 +5,28 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import DynamicCache, Qwen3Config, Qwen3ForCausalLM
 
 from benchmarks.cuda_on_cpu import Compiled, emulate_cuda
+from tests.conftest import MODELS
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import PackedBatch, pack
 from uniapl.batching.packing import Layout
+from uniapl.discriminators import learned
+from uniapl.discriminators.base import Comparison
+from uniapl.discriminators.learned import LearnedDiscriminator
 from uniapl.model.layout_check import disagreement
 from uniapl.model.logprobs import completion_logprobs, precision
-from uniapl.model.policy import Policy
+from uniapl.model.policy import Policy, Reference, load_policy, load_reference
+from uniapl.rollout.kv_cache import GrowingLayer, with_growing_layers
+from uniapl.run.config import ModelSource
+from uniapl.spec.discriminator import LearnedDiscriminator as Options
 
 pytestmark = [
     pytest.mark.integration,
@@ -152,3 +161,73 @@ def test_the_emulation_restores_every_setting() -> None:
     assert differences[4]
     assert differences[6]
     assert all(a is b for a, b in zip(settings(), before, strict=True))
+
+
+class _Casts(TorchDispatchMode):
+    """Counts copies to another type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._to_copy.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_reference_in_bfloat16_gives_the_same_numbers_without_casts_of_weights(compiled: Compiled) -> None:
+    source = ModelSource(path=str(MODELS / "tiny-random-llama"))
+    frozen = Reference(load_policy(source, CPU).model.requires_grad_(False), adapted=False)
+    half = load_reference(source, CPU)
+    (packed,) = pack([Sequence([5, 6, 7], [8, 9]), Sequence([5, 6, 7], [4, 2])], 1000, 0, CPU, Layout("rows"))
+    found, casts = [], []
+    for reference in (frozen, half):
+        with _Casts() as counted, precision(CPU):
+            found.append(reference.logprobs(packed, temperature=1.0))
+        casts.append(counted.count)
+    assert torch.equal(found[0], found[1])
+    linear = [m for m in half.model.get_decoder().modules() if isinstance(m, torch.nn.Linear)]
+    assert casts[0] - casts[1] >= len(linear)
+    assert all(m.weight.dtype == torch.bfloat16 for m in linear)
+    assert not any(p.requires_grad for p in half.model.parameters())
+    assert half.model.get_input_embeddings().weight.dtype == torch.float32
+
+
+def test_the_cache_of_a_rollout_holds_keys_and_values_in_bfloat16(compiled: Compiled) -> None:
+    policy, cache = student(), with_growing_layers(DynamicCache())
+    cache.layers = [GrowingLayer() for _ in policy.model.model.layers]
+    with torch.no_grad(), precision(CPU):
+        exact = policy.model(torch.tensor([[3, 1, 4, 1]]), use_cache=False).logits[:, -1]
+        for token in (3, 1, 4, 1):
+            logits = policy.model(torch.tensor([[token]]), past_key_values=cache, use_cache=True).logits[:, -1]
+    assert {kept.dtype for layer in cache.layers for kept in (layer.keys, layer.values)} == {torch.bfloat16}
+    torch.testing.assert_close(logits, exact, atol=0.1, rtol=0.05)
+
+
+def test_a_learned_discriminator_multiplies_in_bfloat16_and_bounds_a_backward_pass(
+    compiled: Compiled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn(most: int) -> tuple[list[Tensor], list[int]]:
+        monkeypatch.setattr(learned, "BACKWARD_TOKENS", most)
+        judge = LearnedDiscriminator(
+            ModelSource(path=str(MODELS / "tiny-random-llama")), options=Options(), seed=0, device=CPU
+        )
+        gradients: list[Tensor] = []
+        rows: list[int] = []
+        judge._optimizer.register_step_pre_hook(
+            lambda *_: gradients.extend(p.grad.clone() for p in judge._parameters().values() if p.grad is not None)
+        )
+
+        def count(layer: Any, args: Any, out: Tensor) -> None:
+            assert out.dtype == torch.bfloat16
+            rows.append(out.shape[0])
+
+        judge._backbone.layers[0].mlp.up_proj.register_forward_hook(count)
+        judge.learn([Comparison(f"question {i}", "a right answer", "another " * (i + 1)) for i in range(4)])
+        assert judge.score([Comparison("q", "a", "b")]).dtype == torch.float32
+        return gradients, rows[:-1]
+
+    whole, at_once = learn(10**6)
+    parts, in_pieces = learn(1)
+    assert (at_once, in_pieces) == ([8], [2, 2, 2, 2])
+    assert distance(torch.cat([g.flatten() for g in parts]), torch.cat([g.flatten() for g in whole])) < 3e-2
