@@ -11,7 +11,7 @@ from uniapl.errors import MisfitError
 from uniapl.estimate import plan
 from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, from_config, read_shape
-from uniapl.estimate.placement import place
+from uniapl.estimate.placement import place, trainer_room
 from uniapl.estimate.servers import servers_of
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
 from uniapl.estimate.verdict import best, device_of, judge, misfit_of
@@ -96,11 +96,12 @@ def find_misfit(job: JobInputs, hardware: Sequence[Hardware]) -> MisfitError | N
     """
     models = job.models()
     entries = job.entries()
-    least = {device: plan.least(job.spec, models, entries, device) for device in {device_of(w) for w in hardware}}
     servers = servers_of(job.spec, job.sources.__getitem__, read_shape)
+    kinds = [(device_of(worker), trainer_room(worker, servers)) for worker in hardware]
+    least = {kind: plan.least(job.spec, models, entries, *kind) for kind in set(kinds)}
     placed = []
-    for worker in hardware:
-        size = least[device_of(worker)]
+    for worker, kind in zip(hardware, kinds, strict=True):
+        size = least[kind]
         placed.append((worker, place(worker, Bytes(low=size, expected=size, high=size), servers)))
     lacking = misfit_of(best(placed)[1])
     return lacking and MisfitError(f"the job does not fit: {lacking[1]}", param=lacking[0], hint=MISFIT_HINT)
@@ -117,12 +118,13 @@ def _memory(
     if not hardware:
         memory = plan.memory(spec, models, entries, "cpu")
         return memory, "unknown", "no worker is alive; the memory is that of a machine without a GPU"
-    by_device = {device: plan.memory(spec, models, entries, device) for device in {device_of(w) for w in hardware}}
     servers = servers_of(spec, job.sources.__getitem__, read_shape)
-    placed = [(worker, place(worker, by_device[device_of(worker)].total, servers)) for worker in hardware]
+    kinds = [(device_of(worker), trainer_room(worker, servers)) for worker in hardware]
+    sizes = {kind: plan.memory(spec, models, entries, *kind) for kind in set(kinds)}
+    placed = [(worker, place(worker, sizes[kind].total, servers)) for worker, kind in zip(hardware, kinds, strict=True)]
     worker, used = best(placed)
     taken = {process: size for gpu in used for process, size in gpu.taken.items() if process != "trainer"}
-    memory = by_device[device_of(worker)].model_copy(update={"servers": taken})
+    memory = sizes[kinds[hardware.index(worker)]].model_copy(update={"servers": taken})
     return memory, *judge(worker, used)
 
 

@@ -8,6 +8,7 @@ from functools import reduce
 from math import ceil
 
 from uniapl.estimate.memory import Device
+from uniapl.estimate.resources import GpuRoom
 from uniapl.estimate.servers import Server
 from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Bytes, Gpu, Hardware, Process
@@ -53,6 +54,23 @@ def place(hardware: Hardware, trainer: Bytes, servers: Mapping[ServerRole, Serve
         for index, gpu in enumerate(hardware.gpus)
         if index in places.values()
     ]
+
+
+def trainer_room(hardware: Hardware, servers: Mapping[ServerRole, Server]) -> GpuRoom | None:
+    """What the servers on the trainer's GPU leave at their least; `None` on a machine without a GPU."""
+    if not hardware.gpus:
+        return None
+    index = gpu_index("trainer", hardware.gpus)
+    memory = hardware.gpus[index].memory_bytes
+    beside = [server for role, server in servers.items() if gpu_index(role, hardware.gpus) == index]
+    return GpuRoom(memory - sum(_least(server, memory) for server in beside), shared=bool(beside))
+
+
+def _least(server: Server, memory: int) -> float:
+    """Bytes that a server takes of a GPU at the least."""
+    if server.fraction is not None or server.need is None:
+        return memory * (server.fraction or UNKNOWN)
+    return server.need.low
 
 
 def gpu_index(process: Process, gpus: Sequence[Gpu]) -> int:
