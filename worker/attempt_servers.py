@@ -18,7 +18,7 @@ from worker import process
 from worker.failures import Failure, sidecar_failed
 from worker.slots import WorkerProcess
 from worker.vllm.command import plans
-from worker.vllm.gpu_share import shares
+from worker.vllm.gpu_share import shares, trainer_memory
 from worker.vllm.server import ServerEvent, Sidecar
 
 PROGRESS_S = 10.0
@@ -35,11 +35,14 @@ class AttemptServers:
         self._reported: dict[ServerRole, int] = {}
         self._looked = self._began = time.monotonic()
         self._last_lines: dict[ServerRole, str] = {}
+        self.trainer_memory: int | None = None
+        """`RunConfig.trainer_memory`, from the entry on."""
 
     def __enter__(self) -> Self:
         run_dir = self._worker.artifacts.attempt(self._claim.job_id, self._claim.fence)
         models, here = self._claim.models, self._worker.hardware()
         spec = self._spec = self._with_sampler(here)
+        self.trainer_memory = trainer_memory(spec, models, here.gpus)
         wanted = plans(spec, models, run_dir, shares(spec, models, here.gpus))
         self._servers = dict(zip(wanted, self._worker.sidecars.take(wanted.values()), strict=True))
         self._reported = {role: len(server.events) for role, server in self._servers.items()}

@@ -12,7 +12,8 @@ from uniapl.estimate import plan
 from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings
 from uniapl.estimate.memory import Device
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, from_config, read_shape
-from uniapl.estimate.placement import place
+from uniapl.estimate.placement import place, trainer_room
+from uniapl.estimate.resources import GpuRoom
 from uniapl.estimate.sampler import choose_sampler, missing_vllm
 from uniapl.estimate.servers import servers_of
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
@@ -99,8 +100,8 @@ def find_misfit(job: JobInputs, hardware: Sequence[Hardware]) -> MisfitError | N
     models = job.models()
     entries = job.entries()
 
-    def least(spec: JobSpec, device: Device) -> Bytes:
-        size = plan.least(spec, models, entries, device)
+    def least(spec: JobSpec, device: Device, room: GpuRoom | None) -> Bytes:
+        size = plan.least(spec, models, entries, device, room)
         return Bytes(low=size, expected=size, high=size)
 
     lacking = misfit_of(best([run.placed for run in _runs(job, _able(job.spec, hardware), least)])[1])
@@ -113,20 +114,25 @@ class _Run:
 
     spec: JobSpec
     """With the sampler that this worker chooses."""
+    room: GpuRoom | None
+    """Memory of the trainer's GPU; `None` on a CPU."""
     placed: Placed
 
 
-def _runs(job: JobInputs, workers: Sequence[Hardware], need: Callable[[JobSpec, Device], Bytes]) -> list[_Run]:
-    """The job on each worker; `need` returns the memory of its trainer, and is called once per sampler and device."""
-    needs: dict[tuple[bool, Device], Bytes] = {}
+_Need = Callable[[JobSpec, Device, GpuRoom | None], Bytes]
+
+
+def _runs(job: JobInputs, workers: Sequence[Hardware], need: _Need) -> list[_Run]:
+    """The job on each worker; `need` returns the memory of its trainer, and is called once per kind of worker."""
+    needs: dict[tuple[bool, Device, GpuRoom | None], Bytes] = {}
     runs = []
     for worker in workers:
         spec = choose_sampler(job.spec, job.sources.__getitem__, worker, job.shape).spec
-        kind = ("rollout" in spec.servers, device_of(worker))
-        if kind not in needs:
-            needs[kind] = need(spec, kind[1])
         servers = servers_of(spec, job.sources.__getitem__, read_shape)
-        runs.append(_Run(spec, (worker, place(worker, needs[kind], servers))))
+        kind = ("rollout" in spec.servers, device_of(worker), trainer_room(worker, servers))
+        if kind not in needs:
+            needs[kind] = need(spec, *kind[1:])
+        runs.append(_Run(spec, kind[2], (worker, place(worker, needs[kind], servers))))
     return runs
 
 
@@ -148,17 +154,17 @@ def _memory(
         memory = plan.memory(spec, models, entries, "cpu")
         return spec, memory, "unknown", "no worker is alive; the memory is that of a machine without a GPU"
 
-    def trainer(spec: JobSpec, device: Device) -> MemoryEstimate:
-        return plan.memory(spec, models, entries, device)
+    def trainer(spec: JobSpec, device: Device, room: GpuRoom | None) -> MemoryEstimate:
+        return plan.memory(spec, models, entries, device, room)
 
-    runs = _runs(job, _able(spec, hardware), lambda spec, device: trainer(spec, device).total)
+    runs = _runs(job, _able(spec, hardware), lambda *run: trainer(*run).total)
     worker, used = best([run.placed for run in runs])
-    chosen = next(run.spec for run in runs if run.placed[0] is worker)
+    chosen = next(run for run in runs if run.placed[0] is worker)
     taken = {process: size for gpu in used for process, size in gpu.taken.items() if process != "trainer"}
-    memory = trainer(chosen, device_of(worker)).model_copy(update={"servers": taken})
+    memory = trainer(chosen.spec, device_of(worker), chosen.room).model_copy(update={"servers": taken})
     if (missing := missing_vllm(spec, hardware)) is not None:
-        return chosen, memory, "does_not_fit", f"{missing.message}; {missing.hint}"
-    return chosen, memory, *judge(worker, used)
+        return chosen.spec, memory, "does_not_fit", f"{missing.message}; {missing.hint}"
+    return chosen.spec, memory, *judge(worker, used)
 
 
 def _caveats(spec: JobSpec, memory: MemoryEstimate | None) -> list[str]:

@@ -8,6 +8,7 @@ from functools import reduce
 from math import ceil
 
 from uniapl.estimate.memory import Device
+from uniapl.estimate.resources import GpuRoom
 from uniapl.estimate.servers import Server
 from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Bytes, Gpu, Hardware, Process
@@ -59,6 +60,23 @@ def place(hardware: Hardware, trainer: Bytes, servers: Mapping[ServerRole, Serve
 def trains_on_gpu(hardware: Hardware) -> bool:
     """Whether trainers may use a GPU; `UNIAPL_TRAINER_DEVICES=-1` forbids it."""
     return any("trainer" in gpu.processes for gpu in hardware.gpus)
+
+
+def trainer_room(hardware: Hardware, servers: Mapping[ServerRole, Server]) -> GpuRoom | None:
+    """What the servers on the trainer's GPU leave at their least; `None` for a trainer without a GPU."""
+    if not trains_on_gpu(hardware):
+        return None
+    index = gpu_index("trainer", hardware.gpus)
+    memory = hardware.gpus[index].memory_bytes
+    beside = [server for role, server in servers.items() if gpu_index(role, hardware.gpus) == index]
+    return GpuRoom(memory - sum(_least(server, memory) for server in beside), shared=bool(beside))
+
+
+def _least(server: Server, memory: int) -> float:
+    """Bytes that a server takes of a GPU at the least."""
+    if server.fraction is not None or server.need is None:
+        return memory * (server.fraction or UNKNOWN)
+    return server.need.low
 
 
 def gpu_index(process: Process, gpus: Sequence[Gpu]) -> int:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from uniapl.errors import VllmMissingError
 from uniapl.estimate import plan
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, read_shape
-from uniapl.estimate.placement import place
+from uniapl.estimate.placement import place, trainer_room
 from uniapl.estimate.servers import servers_of
-from uniapl.estimate.verdict import misfit_of
+from uniapl.estimate.verdict import device_of, misfit_of
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import VLLM_LORA_RANK
 from uniapl.spec.estimate import Hardware
@@ -91,8 +91,11 @@ def _obstacle(
 
 def _fits(served: JobSpec, source_of: Sources, worker: Hardware, read: Callable[[ModelSource], ModelShape]) -> bool:
     """Whether trainer and servers fit at their lowest, with the longest rows; unknown sizes count as fitting."""
+    servers = servers_of(served, source_of, read)
     try:
-        trainer = plan.memory(served, plan.read_models(served, source_of, read), plan.longest(served), "gpu")
+        models = plan.read_models(served, source_of, read)
     except ShapeUnknown:
         return True
-    return misfit_of(place(worker, trainer.total, servers_of(served, source_of, read))) is None
+    room = trainer_room(worker, servers)
+    trainer = plan.memory(served, models, plan.longest(served), device_of(worker), room)
+    return misfit_of(place(worker, trainer.total, servers)) is None

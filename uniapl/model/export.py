@@ -73,9 +73,7 @@ def save(student: Any, sources: Sources, folder: Path) -> None:
         student.generation_config.save_pretrained(folder)
 
 
-def save_as(
-    student: Any, sources: Sources, config: Any, folder: Path, dtype: torch.dtype | None = None
-) -> None:
+def save_as(student: Any, sources: Sources, config: Any, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write to `folder` the weights as a student of this config has them, and the config.
 
     Args:

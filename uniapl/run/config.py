@@ -62,6 +62,9 @@ class RunConfig(Input):
     backends."""
     shared_card: bool = False
     """Whether the sampling server uses the trainer's GPU, and releases its memory between two samplings."""
+    trainer_memory: Annotated[int, Field(gt=0)] | None = None
+    """Bytes of the trainer's GPU that the servers on the same GPU leave to it, for the choice of `spec.resources`; by
+    default what is free when the trainer starts."""
     keep_all_checkpoints: bool = False
     """Never delete old checkpoints. The service sets it and deletes them under its own fence. When false, the trainer
     keeps the last `schedule.keep_checkpoints` of this `run_dir`."""

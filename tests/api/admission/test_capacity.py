@@ -140,7 +140,7 @@ def test_by_default_a_gpu_worker_with_vllm_samples_by_a_server(real: TestClient)
         ({"vllm": "0.33.0"}, []),
         ({"gpu": 80}, []),
         ({"gpu": 80, "vllm": "0.33.0"}, ["rollout"]),
-        ({"gpu": 6, "vllm": "0.33.0"}, []),  # too small for both
+        ({"gpu": 4, "vllm": "0.33.0"}, []),  # too small for both
     ):
         worker(real, 64.0, **{"vllm": None, **facts})
         found = real.post("/jobs/estimate", json=spec).json()
