@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from store.access.secrets import SecretUnusable
-from uniapl.errors import CheckpointError, DeviceError, DiskFullError, DivergedError, ServerError
+from uniapl.errors import CheckpointError, DeviceError, DiskFullError, DivergedError, ServerError, VllmMissingError
 from uniapl.run.exit_status import ExitStatus
 from uniapl.run.reports import ErrorReport
 from uniapl.spec.resources import JobError
@@ -169,6 +169,12 @@ def secret_unusable(error: SecretUnusable) -> Failure:
         log_tail="",
     )
     return Failure(fault, may_pass=False)
+
+
+def vllm_missing(error: VllmMissingError) -> Failure:
+    """The spec names a vLLM server that this worker cannot start, and no other live worker can."""
+    fault = _failure(error.code, error.message, "infra", error.hint, "").error
+    return Failure(fault.model_copy(update={"param": error.param}), may_pass=False)
 
 
 def no_final_checkpoint(log_tail: str) -> Failure:

@@ -47,6 +47,8 @@ PUBLISHED: dict[str | None, dict[str, Any]] = {
     "internlm/POLAR-7B-Base": _POLAR_7B,
 }
 """Sizes of hub models that are known without the network."""
+NORMED_QUERIES = ("qwen3", "gemma3", "olmo2", "olmo3")
+"""First parts of the names of model types with norms for queries and keys."""
 
 
 class ShapeUnknown(Exception):
@@ -74,6 +76,8 @@ class ModelShape:
     gguf: bool = False
     keeps_less: bool = False
     """Whether `uniapl.model.cpu.norm_mlp` supports its norms and gates."""
+    normed_queries: bool = False
+    """Whether queries and keys have norms of their own."""
 
     @property
     def inside(self) -> int:
@@ -147,6 +151,7 @@ def from_config(config: Any, *, parameters: int | None = None, stored_bytes: int
             positions=int(text["max_position_embeddings"]),
             stored_bytes=stored_bytes,
             keeps_less=text.get("hidden_act") == "silu" and "rms_norm_eps" in text,
+            normed_queries=str(text.get("model_type")).startswith(NORMED_QUERIES),
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ShapeUnknown(f"its config.json lacks the usual sizes ({error})") from None
@@ -192,4 +197,5 @@ def _from_gguf(file: Path) -> ModelShape:
         stored_bytes=file.stat().st_size,
         gguf=True,
         keeps_less=kind in ("llama", "qwen2", "qwen3"),
+        normed_queries=kind.startswith(NORMED_QUERIES),
     )

@@ -260,6 +260,10 @@ class _Completions(BaseModel):
     choices: list[_Choice]
 
 
+class _Done(BaseModel):
+    success: bool = True
+
+
 class _Version(BaseModel):
     weight_version: str
 
@@ -278,3 +282,4 @@ _SGLANG = TypeAdapter(list[_Scored])
 _MODELS = TypeAdapter(_Models)
 _COMPLETIONS = TypeAdapter(_Completions)
 _VERSION = TypeAdapter(_Version)
+_DONE = TypeAdapter(_Done)

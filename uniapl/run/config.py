@@ -63,6 +63,11 @@ class RunConfig(Input):
     servers: dict[str, str] = {}
     """`discriminator` or `rollout` to the file with the address of the server that the worker started; for `vllm`
     backends."""
+    shared_card: bool = False
+    """Whether the sampling server uses the trainer's GPU, and releases its memory between two samplings."""
+    trainer_memory: Annotated[int, Field(gt=0)] | None = None
+    """Bytes of the trainer's GPU that the servers on the same GPU leave to it, for the choice of `spec.resources`; by
+    default what is free when the trainer starts."""
     keep_all_checkpoints: bool = False
     """Never delete old checkpoints. The service sets it and deletes them under its own fence. When false, the trainer
     keeps the last `schedule.keep_checkpoints` of this `run_dir`."""

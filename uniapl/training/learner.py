@@ -15,6 +15,7 @@ from torch import Tensor
 from uniapl.batching.batch import Counts, MicroBatch, Sequence
 from uniapl.batching.packed import PackedBatch, pack
 from uniapl.errors import DivergedError
+from uniapl.estimate.resources import CPU_TOKENS
 from uniapl.model.logprobs import completion_logprobs, precision
 from uniapl.model.policy import Policy, Reference
 from uniapl.objective.losses import bounded_anchor, kl_penalty, unified_terms
@@ -29,13 +30,17 @@ TERMS = ("sft", "grpo", "adv")
 class Learner:
     """Computes gradients over micro-batches, clips them, and updates the policy with AdamW."""
 
-    def __init__(self, policy: Policy, spec: JobSpec, reference: Reference | None = None) -> None:
+    def __init__(
+        self, policy: Policy, spec: JobSpec, reference: Reference | None = None, micro_batch_tokens: int | None = None
+    ) -> None:
         """
         Args:
             policy: the student; its trainable parameters are updated.
             spec: objective and optimizer.
             reference: the reference policy of the KL penalty, for `grpo.kl_coef`.
+            micro_batch_tokens: tokens per pass, as chosen for the device; by default the spec's value or that of a CPU.
         """
+        self.micro_batch_tokens = micro_batch_tokens or spec.resources.micro_batch_tokens or CPU_TOKENS
         self._policy = policy
         self._reference = reference
         self._spec = spec
@@ -69,9 +74,7 @@ class Learner:
         weighted, unweighted = self._split_by_weight(sequences, weights)
         totals = _sampled_totals(unweighted)
         by_term = {name: self._zeros() for name in active} if measure_terms else None
-        for packed in pack(
-            weighted, self._spec.resources.micro_batch_tokens, policy.pad_id, policy.device, policy.layout
-        ):
+        for packed in pack(weighted, self.micro_batch_tokens, policy.pad_id, policy.device, policy.layout):
             raise_if_stopped()
             self._accumulate(packed, counts, weights, totals, by_term)
         metrics = self._loss_metrics(totals, counts, weights)

@@ -12,6 +12,7 @@ import torch
 from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import SpecError
+from uniapl.estimate.resources import ChosenResources
 from uniapl.inference.client import ModelServer
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.device import Found, find_device
@@ -29,7 +30,9 @@ from uniapl.run.credentials import Credentials
 from uniapl.run.reporter import Reporter
 from uniapl.run.signals import Signals
 from uniapl.spec.backend import VllmSampler
+from uniapl.spec.job import JobSpec
 from uniapl.training import checkpoint
+from uniapl.training.device_resources import choose_resources
 from uniapl.training.evaluation import Evaluation, evaluate
 from uniapl.training.health import HealthMonitor
 from uniapl.training.learner import Learner
@@ -54,8 +57,10 @@ def prepare(
     _report_device(found, reporter)
     reporter.phase("loading_student")
     done = _first_step(run)
-    policy, reference = _load_student(run, found.device, reporter)
-    learner = Learner(policy, spec, reference)
+    policy, reference = _load_weights(run, found.device)
+    resources = choose_resources(run, policy, reporter)
+    policy = _with_fastest_forward(policy, spec, resources, reporter)
+    learner = Learner(policy, spec, reference, resources.micro_batch_tokens)
     mix, held_out = encode_data(run, policy, mix_rows, held_out_rows, reporter)
     discriminator = None
     if spec.uses_discriminator:
@@ -70,7 +75,7 @@ def prepare(
         collector,
         HealthMonitor(spec.health),
         partial(checkpoint.save, Path(run.run_dir) / checkpoint.FOLDER, policy, learner.optimizer, spec),
-        _evaluation(held_out, collector) if held_out else None,
+        _evaluation(held_out, collector, learner) if held_out else None,
         mix,
         done,
     )
@@ -80,15 +85,15 @@ def prepare(
     return trainer
 
 
-def _evaluation(held_out: list[EncodedRow], collector: RolloutCollector) -> Callable[[], Evaluation]:
-    return partial(
-        evaluate,
+def _evaluation(held_out: list[EncodedRow], collector: RolloutCollector, learner: Learner) -> Callable[[], Evaluation]:
+    return lambda: evaluate(
         held_out,
         spec=collector.spec,
         policy=collector.policy,
         generator=collector.generator,
         rewards=collector.rewards,
         discriminator=collector.discriminator,
+        micro_batch_tokens=learner.micro_batch_tokens,
     )
 
 
@@ -147,16 +152,15 @@ def _generator(run: RunConfig, policy: Policy, reporter: Reporter) -> Generator:
     )
 
 
-def _load_student(run: RunConfig, device: torch.device, reporter: Reporter) -> tuple[Policy, Reference | None]:
-    """The policy in its fastest layout, and the reference policy of the KL penalty."""
-    policy, reference = _load_weights(run, device)
-    wrap_blocks(policy.model, run.spec.resources)
+def _with_fastest_forward(policy: Policy, spec: JobSpec, resources: ChosenResources, reporter: Reporter) -> Policy:
+    """The policy with wrapped blocks, in its fastest layout."""
+    wrap_blocks(policy.model, resources)
     policy, obstacle = with_layout(policy)
     if obstacle is not None:
         reporter.event(
             f"completions of one prompt are trained without sharing it, which is slower: {obstacle}", level="warning"
         )
-    data, sampled = run.spec.data, run.spec.rollout.max_new_tokens
+    data, sampled = spec.data, spec.rollout.max_new_tokens
     longest = data.max_prompt_tokens + max(data.max_reference_tokens, sampled)
     if (limit := batch_dependence(policy, longest)) is not None:
         reporter.event(
@@ -164,7 +168,7 @@ def _load_student(run: RunConfig, device: torch.device, reporter: Reporter) -> t
             "sequences are batched; lower data.max_prompt_tokens, data.max_reference_tokens and rollout.max_new_tokens",
             level="warning",
         )
-    return policy, reference
+    return policy
 
 
 def _load_weights(run: RunConfig, device: torch.device) -> tuple[Policy, Reference | None]:

@@ -15,6 +15,7 @@ from uniapl.estimate.servers import context, sequences
 from uniapl.run.config import SAMPLER, SAMPLER_START, ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole, VllmSampler
 from uniapl.spec.job import JobSpec
+from worker.vllm.devices import visible
 
 PLUGIN = Path(__file__).parent / "plugin"
 """Folder of the middleware that vLLM loads."""
@@ -94,21 +95,20 @@ class Plan:
 
     def environment(self, settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
         """The inherited environment without the worker's own variables, and with the GPUs that the server may use."""
-        kept = {
-            name: value
-            for name, value in inherited.items()
-            if not name.startswith(NOT_PASSED_ON) and not name.endswith("_API_KEY")
-        }
+        kept = environment_of_vllm(inherited)
         kept |= {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PLUGIN)}
         if self.kind == "sample":  # without these the server accepts neither weights nor adapters
             kept |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
-        devices = settings.discriminator_devices if self.role == "discriminator" else settings.rollout_devices
-        return kept | visible(devices)
+        return kept | visible(settings, self.role)
 
 
-def visible(devices: str) -> dict[str, str]:
-    """Variables that restrict a process to these GPUs, numbered as in `nvidia-smi`; empty for all GPUs."""
-    return {"CUDA_VISIBLE_DEVICES": devices, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if devices else {}
+def environment_of_vllm(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The inherited environment without the worker's own variables."""
+    return {
+        name: value
+        for name, value in inherited.items()
+        if not name.startswith(NOT_PASSED_ON) and not name.endswith("_API_KEY")
+    }
 
 
 def plans(

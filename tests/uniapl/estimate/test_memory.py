@@ -25,6 +25,7 @@ from uniapl.estimate import plan
 from uniapl.estimate.memory import LOGITS, kept, largest
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.placement import place
+from uniapl.estimate.resources import ChosenResources, choose
 from uniapl.estimate.servers import servers_of
 from uniapl.estimate.tokens import ROWS, TEMPLATE_TOKENS, count
 from uniapl.estimate.verdict import best, judge
@@ -52,6 +53,10 @@ def job(**fields: Any) -> JobSpec:
 
 def entries(*lengths: tuple[int, int | None], rows: int = 1000) -> list[Entry]:
     return [Entry("both", rows, Sample([RowLengths(*each) for each in lengths], len(lengths), len(lengths) / rows))]
+
+
+def on_cpu(spec: JobSpec) -> ChosenResources:
+    return choose(spec, None, lambda _: 0)
 
 
 def total(spec: JobSpec, shape: ModelShape, judge: ModelShape | None = None) -> Bytes:
@@ -203,7 +208,7 @@ def test_an_update_allocates_the_estimated_memory(lora: Any, checkpointing: bool
     update()  # from here on the gradients exist
     R, W = packed.input_ids.shape
     logits = int(packed.batch.completion_mask.sum()) * shape.vocab
-    expected = R * W * kept(spec, shape, "cpu") + 4 * LOGITS * logits
+    expected = R * W * kept(spec, on_cpu(spec), shape, "cpu") + 4 * LOGITS * logits
     assert peak(update) == pytest.approx(expected, rel=0.15)
 
 
@@ -219,7 +224,7 @@ def test_the_largest_pack_is_one_that_the_trainer_cuts(device: Any) -> None:
     ]
     layout = fastest_layout(gpu=device == "gpu")
     made = list(pack(sequences, 400, 2, torch.device("cpu"), layout))
-    found = largest(spec, shape, step, device)
+    found = largest(spec, on_cpu(spec), shape, step, device)
     assert len(made) > 1
     assert not found.is_only_one
     assert (found.tokens, found.logits) in {
@@ -229,13 +234,13 @@ def test_the_largest_pack_is_one_that_the_trainer_cuts(device: Any) -> None:
 
 def test_logits_are_no_more_than_a_chunk_of_them() -> None:
     step = step_of(job(), entries((50, 40)), "expected")
-    assert largest(job(), read_shape(TINY), step).logits == chunk_logits(gpu=False)
+    assert largest(job(), on_cpu(job()), read_shape(TINY), step).logits == chunk_logits(gpu=False)
 
 
 def test_a_group_costs_its_prompt_once() -> None:
     def tokens(size: int) -> int:
         spec = job(alpha=0, lambda_adv=0, grpo={"group_size": size}, schedule={"prompts_per_step": 1})
-        return largest(spec, read_shape(SMOL), step_of(spec, entries((900, None)), "low")).tokens
+        return largest(spec, on_cpu(spec), read_shape(SMOL), step_of(spec, entries((900, None)), "low")).tokens
 
     assert tokens(8) - tokens(2) == 6
 
