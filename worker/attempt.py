@@ -185,6 +185,7 @@ class _Attempt:
             teacher_cache=str(artifacts.teacher_cache(self._claim.tenant).absolute()),
             public_addresses_only=not self._may_be_anywhere(),
             servers=self._servers.addresses,
+            shared_card=self._servers.shared_card,
             keep_all_checkpoints=True,  # the relay applies retention, under the fence
         )
 

@@ -57,6 +57,9 @@ class TransformersGenerator:
     def sync(self, version: int) -> None:
         """Nothing to do."""
 
+    def release(self) -> None:
+        """Nothing to do: the caches end with each call of `sample`."""
+
     @torch.no_grad()
     def sample(
         self,

@@ -60,6 +60,8 @@ class RunConfig(Input):
     servers: dict[str, str] = {}
     """`discriminator` or `rollout` to the file with the address of the server that the worker started; for `vllm`
     backends."""
+    shared_card: bool = False
+    """Whether the sampling server uses the trainer's GPU, and releases its memory between two samplings."""
     keep_all_checkpoints: bool = False
     """Never delete old checkpoints. The service sets it and deletes them under its own fence. When false, the trainer
     keeps the last `schedule.keep_checkpoints` of this `run_dir`."""
