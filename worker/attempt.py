@@ -187,6 +187,7 @@ class _Attempt:
             public_addresses_only=not self._may_be_anywhere(),
             servers=self._servers.addresses,
             trainer_memory=self._servers.trainer_memory,
+            shared_card=self._servers.shared_card,
             keep_all_checkpoints=True,  # the relay applies retention, under the fence
         )
 

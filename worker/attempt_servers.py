@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from types import TracebackType
 from typing import Self
 
+from store.artifacts.local import remove_here
 from store.db import unit_of_work
 from store.jobs import claims
 from store.jobs.claims import Claim
 from uniapl.estimate import choose_sampler, missing_vllm
+from uniapl.run.shared_memory import remove_abandoned
 from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Hardware
 from uniapl.spec.job import JobSpec
@@ -18,7 +19,7 @@ from worker import process
 from worker.failures import Failure, sidecar_failed
 from worker.slots import WorkerProcess
 from worker.vllm.command import plans
-from worker.vllm.gpu_share import shares, trainer_memory
+from worker.vllm.gpu_share import shared_card, shares, trainer_memory
 from worker.vllm.server import ServerEvent, Sidecar
 
 PROGRESS_S = 10.0
@@ -30,6 +31,8 @@ class AttemptServers:
     def __init__(self, worker: WorkerProcess, claim: Claim) -> None:
         self._worker, self._claim = worker, claim
         self._spec: JobSpec | None = None
+        self.shared_card = False
+        """Whether the sampling server uses the trainer's GPU; known inside the context."""
         self._news: list[ServerEvent] = []
         self._servers: dict[ServerRole, Sidecar] = {}
         self._reported: dict[ServerRole, int] = {}
@@ -43,8 +46,10 @@ class AttemptServers:
         models, here = self._claim.models, self._worker.hardware()
         spec = self._spec = self._with_sampler(here)
         self.trainer_memory = trainer_memory(spec, models, here.gpus)
+        self.shared_card = "rollout" in spec.servers and shared_card(here.gpus)
+        found = shares(spec, models, here.gpus) if spec.servers else {}
         converted = self._worker.artifacts.converted_models()
-        wanted = plans(spec, models, run_dir, shares(spec, models, here.gpus), converted)
+        wanted = plans(spec, models, run_dir, found, converted, shared_card=self.shared_card)
         self._servers = dict(zip(wanted, self._worker.sidecars.take(wanted.values()), strict=True))
         self._reported = {role: len(server.events) for role, server in self._servers.items()}
         return self
@@ -53,7 +58,8 @@ class AttemptServers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._worker.sidecars.give_back(self._servers.values())
-        shutil.rmtree(self._worker.artifacts.handed_over(self._claim.job_id, self._claim.fence), ignore_errors=True)
+        remove_here(self._worker.artifacts.handed_over(self._claim.job_id, self._claim.fence))
+        remove_abandoned()
 
     def _with_sampler(self, here: Hardware) -> JobSpec:
         """The spec with its sampler on this worker; adds the event of a choice.

@@ -151,6 +151,16 @@ def read_nothing(content: bytes, model: str) -> None:
     """Accept any content: the status of the reply is its result."""
 
 
+def read_success(content: bytes, model: str) -> None:
+    """Accept `{"success": true}`, or an empty reply, as older servers send it.
+
+    Raises:
+        InvalidReply: the server did not succeed; the request may be repeated.
+    """
+    if content and not _parsed(_DONE, content).success:
+        raise InvalidReply("success is false: requests are running")
+
+
 def read_models(content: bytes) -> list[str]:
     """Names of the models that a server lists.
 

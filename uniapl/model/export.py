@@ -98,8 +98,7 @@ def save_as(student: Any, sources: Sources, config: Any, folder: Path, dtype: to
 def written_layers(student: Any, sources: Sources, config: Any) -> Iterator[dict[str, Tensor]]:
     """The weights that `save_as` writes, one layer at a time, on the student's device."""
     twin = _twin(student, config)
-    for group in _groups(_without_copies(twin, sources)):
-        yield _written(twin, group)
+    yield from (_written(twin, group) for group in _groups(_without_copies(twin, sources)))
 
 
 def cast(weight: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -212,9 +211,7 @@ def _write(twin: Any, sources: Sources, path: Path, dtype: torch.dtype | None) -
     with path.open("wb") as file:
         file.write(_header({name: cast(like, dtype) for layer in layers for name, like in layer.items()}))
         for group, layer in zip(_groups(sources), layers, strict=True):
-            weights = _written(twin, group)
-            for name in layer:
-                _write_weight(cast(weights[name], dtype), file)
+            _write_layer(_written(twin, group), list(layer), dtype, file)
 
 
 def _written(twin: Any, group: Sources) -> dict[str, Tensor]:
@@ -223,8 +220,9 @@ def _written(twin: Any, group: Sources) -> dict[str, Tensor]:
     return weights
 
 
-def _write_weight(weight: Tensor, file: BinaryIO) -> None:
-    file.write(weight.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+def _write_layer(weights: dict[str, Tensor], names: list[str], dtype: torch.dtype | None, file: BinaryIO) -> None:
+    for name in names:
+        file.write(cast(weights[name], dtype).contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _header(likes: Mapping[str, Tensor]) -> bytes:

@@ -192,4 +192,5 @@ def size_of(policy: Policy, dtype: torch.dtype) -> int:
     """Bytes of one folder of weights."""
     head = policy.model.get_output_embeddings()
     separate = 0 if head is None or not policy.model.config.tie_word_embeddings else head.weight.numel()
-    return (sum(parameter.numel() for parameter in policy.model.parameters()) + separate) * dtype.itemsize
+    own = sum(parameter.numel() for parameter in policy.model.parameters())
+    return int((own + separate) * dtype.itemsize)

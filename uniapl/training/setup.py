@@ -14,6 +14,7 @@ from uniapl.discriminators.load import discriminator_server, load_discriminator,
 from uniapl.errors import SpecError
 from uniapl.estimate.resources import ChosenResources
 from uniapl.inference.client import ModelServer
+from uniapl.inference.endpoint import ProbePause
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.device import Found, find_device
 from uniapl.model.kernels import kernels_for
@@ -23,7 +24,7 @@ from uniapl.model.policy import Policy, Reference, load_policy, load_reference, 
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.generator import Generator
 from uniapl.rollout.transformers import TransformersGenerator
-from uniapl.rollout.vllm import VllmGenerator
+from uniapl.rollout.vllm import SamplerPlace, VllmGenerator
 from uniapl.run import manifest
 from uniapl.run.config import SAMPLER, ModelSource, RunConfig
 from uniapl.run.credentials import Credentials
@@ -66,7 +67,7 @@ def prepare(
     if spec.uses_discriminator:
         reporter.phase("loading_discriminator")
         discriminator = load_discriminator(spec, run, found.device, server)
-    collector = RolloutCollector(spec, policy, _generator(run, policy, reporter), rewards, discriminator)
+    collector = RolloutCollector(spec, policy, _generator(run, policy, reporter, done), rewards, discriminator)
     trainer = Trainer(
         run,
         reporter,
@@ -135,12 +136,16 @@ def _report_device(found: Found, reporter: Reporter) -> None:
     )
 
 
-def _generator(run: RunConfig, policy: Policy, reporter: Reporter) -> Generator:
-    """The sampler; a server gets the weights that it begins with, and is waited for."""
+def _generator(run: RunConfig, policy: Policy, reporter: Reporter, done: int) -> Generator:
+    """The sampler; a server gets the weights that it begins with, those of `done` updates, and is waited for."""
     rollout = run.spec.rollout
     if isinstance(rollout.backend, VllmSampler):
         server = managed_server(run, "rollout", rollout.backend, param="rollout.backend")
-        generator = VllmGenerator(policy, server, rollout, folder=Path(run.run_dir) / SAMPLER)
+        place = SamplerPlace(
+            ProbePause(Path(run.servers["rollout"])), partial(reporter.event, level="warning"), run.shared_card
+        )
+        folder = Path(run.run_dir) / SAMPLER
+        generator = VllmGenerator(policy, server, rollout, folder=folder, place=place, version=done)
         reporter.phase("warming_sampler")
         server.wait()
         return generator

@@ -23,6 +23,8 @@ LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Maximum ranks that vLLM accepts."""
 CONVERTER = (sys.executable, "-m", "uniapl.discriminators.internlm2")
 """Program that converts a model of a layout that vLLM does not serve, and then becomes the server."""
+IPC = '{"backend":"ipc"}'
+"""vLLM's weight transfer by CUDA IPC."""
 NOT_PASSED_ON = ("UNIAPL_", "PYTHON", "VIRTUAL_ENV")
 """Prefixes of variables that are not inherited: the worker's own settings, which include passwords, and its Python
 environment."""
@@ -49,6 +51,8 @@ class Plan:
     """Maximum sequence length; by default the model's own."""
     converted_models: Path | None = None
     """Folder of converted models, for one that may have to be converted."""
+    shared_card: bool = False
+    """Whether a sampling server uses the trainer's GPU, so that it can sleep and receive weights on the card."""
     made_by_trainer: bool = False
     """Whether the trainer has to write the folder of `source` first."""
 
@@ -62,6 +66,11 @@ class Plan:
         """Name of the server in messages."""
         name = "discriminator" if self.role == "discriminator" else "sampler"
         return f"{name} server ({self.model})"
+
+    @property
+    def receives_on_card(self) -> bool:
+        """Whether the trainer may send full weights by CUDA IPC."""
+        return self.shared_card and self.lora_rank is None
 
     def is_there(self) -> bool:
         """Whether the model exists on disk."""
@@ -83,6 +92,8 @@ class Plan:
         if self.kind == "sample":
             command += ["--generation-config", "vllm", "--logprobs-mode", "processed_logprobs"]
             command += ["--max-num-seqs", str(self.sequences)]
+            command += ["--enable-sleep-mode"] if self.shared_card else []
+            command += ["--weight-transfer-config", IPC] if self.receives_on_card else []
         else:
             command += ["--runner", "pooling"]
         if self.lora_rank is not None:
@@ -99,6 +110,8 @@ class Plan:
         kept |= {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PLUGIN)}
         if self.kind == "sample":  # without these the server accepts neither weights nor adapters
             kept |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+        if self.receives_on_card:  # handles are pickled; the guard requires the token on every path
+            kept |= {"VLLM_ALLOW_INSECURE_SERIALIZATION": "1"}
         return kept | visible(settings, self.role)
 
 
@@ -117,6 +130,8 @@ def plans(
     run_dir: Path,
     shares: Mapping[ServerRole, float],
     converted_models: Path,
+    *,
+    shared_card: bool = False,
 ) -> dict[ServerRole, Plan]:
     """The servers that a job's worker has to start, by role.
 
@@ -126,12 +141,14 @@ def plans(
         run_dir: run directory of its trainer.
         shares: memory fractions from `worker.vllm.gpu_share`.
         converted_models: folder of models in a layout that vLLM serves.
+        shared_card: whether the sampler uses the trainer's GPU.
     """
     found: dict[ServerRole, Plan] = {}
     for role, options in spec.servers.items():
         share = shares.get(role, options.gpu_memory_fraction or UNKNOWN)
         if isinstance(options, VllmSampler):
-            found[role] = _sampler(spec, models[spec.student], options, share, run_dir)
+            sampler = _sampler(spec, models[spec.student], options, share, run_dir)
+            found[role] = replace(sampler, shared_card=shared_card)
         else:
             name = spec.discriminator.model or spec.student
             kind: Literal["score", "embed"] = "embed" if spec.discriminator.type == "embedding" else "score"

@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 
 from uniapl.estimate import plan
 from uniapl.estimate.model_shape import ShapeUnknown, read_shape
-from uniapl.estimate.placement import place, trainer_room
+from uniapl.estimate.placement import gpu_index, place, trainer_room
 from uniapl.estimate.servers import servers_of
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Gpu, Hardware
 from uniapl.spec.job import JobSpec
+
+
+def shared_card(gpus: Sequence[Gpu]) -> bool:
+    """Whether a sampling server uses the trainer's GPU."""
+    return bool(gpus) and gpu_index("trainer", gpus) == gpu_index("rollout", gpus)
 
 
 def shares(spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu]) -> dict[ServerRole, float]:

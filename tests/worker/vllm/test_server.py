@@ -20,7 +20,7 @@ import pytest
 from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from tests.conftest import ROOT
-from uniapl.inference.endpoint import read_address
+from uniapl.inference.endpoint import ProbePause, read_address
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole
 from uniapl.spec.job import JobSpec
@@ -166,6 +166,20 @@ def test_a_hung_server_is_stopped_at_once(run: Callable[..., Sidecar], tmp_path:
     began = time.monotonic()
     sidecar.stop()
     assert time.monotonic() - began < 30
+
+
+def test_a_server_that_loads_weights_or_sleeps_is_not_probed(run: Callable[..., Sidecar], tmp_path: Path) -> None:
+    sidecar = run(sidecar_probe_s=1)
+    wait_until(lambda: sidecar.state == "ready")
+    pause = ProbePause(sidecar.address_file)
+    pause.begin()
+    behave(tmp_path, "hang")
+    time.sleep(3)  # longer than a probe and the wait between two
+    assert (sidecar.state, sidecar.restarts) == ("ready", 0)
+    behave(tmp_path, "ok")
+    pause.begin(0.5)  # a deadline that passes
+    behave(tmp_path, "hang")
+    wait_until(lambda: sidecar.restarts == 1)
 
 
 FAULTS = {
