@@ -156,18 +156,20 @@ def _working(spec: JobSpec, student: ModelShape, step: Step, on: _Conditions) ->
 def _update(spec: JobSpec, student: ModelShape, step: Step, resident: Parts, on: _Conditions) -> Iterator[Parts]:
     """Forward and backward of the largest pack, and the end of a step.
 
-    Steps that measure each term's norm keep one gradient per term until AdamW is done; the first step is one of them,
-    and has no moments before its end. The only pack's last gradient is allocated when the activations are freed.
+    Steps that measure each term's norm keep one gradient per term until their sum is formed; the first step is one of
+    them, and has no moments before. The only pack's last gradient is allocated when the activations are freed.
     """
     pack, working = _working(spec, student, step, on)
     gradient, waits = FLOAT * _trained(spec, student), pack.is_only_one
     moments = resident | {"optimizer": 2 * gradient}
-    terms = max(_terms(stage) for stage in spec.stages)
-    yield moments | working | {"optimizer": 0, "gradients": (terms - waits) * gradient}
-    yield moments | {"gradients": terms * gradient}
+    first = max(_terms(stage) for stage in spec.stages) if spec.schedule.measures_terms(0) else 1
+    later = first if spec.schedule.steps > spec.schedule.term_norms_every else 1
+    yield resident | working | {"gradients": (first - waits) * gradient}
+    yield resident | {"gradients": first * gradient}
+    yield moments | {"gradients": gradient}
     if spec.schedule.steps > 1:
-        kinds = terms if spec.schedule.steps > spec.schedule.term_norms_every else 1
-        yield moments | working | {"gradients": (kinds - waits) * gradient}
+        yield moments | working | {"gradients": (later - waits) * gradient}
+        yield moments | {"gradients": later * gradient}
 
 
 def _terms(stage: Stage) -> int:

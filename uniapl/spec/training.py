@@ -116,11 +116,16 @@ class Schedule(Input):
     eval_every: Count = 50
     """Steps between evaluations, if `evaluation` is set; evaluations also run before the first and after the last
     step."""
-    term_norms_every: Count = 10
-    """Steps between measurements of the gradient norm of each term; each costs one extra backward pass per term."""
+    term_norms_every: int = Field(default=10, ge=0, le=2**31 - 1)
+    """Steps between measurements of the gradient norm of each term, from the first step on; 0: never. Each costs one
+    extra backward pass and one more gradient in memory per term."""
     stages: Annotated[list[Stage], Field(max_length=16)] = []
     """Consecutive parts of the run with their own weights, such as SFT before GRPO. `steps` is then their sum, and the
     job's `alpha` and `lambda_adv` are those of the first stage: omit all three. The optimizer state is kept."""
+
+    def measures_terms(self, step: int) -> bool:
+        """Whether the gradient norm of each term is measured at `step`, counted from 0."""
+        return self.term_norms_every > 0 and step % self.term_norms_every == 0
 
     @model_validator(mode="after")
     def _steps_are_the_stages(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
@@ -90,6 +91,7 @@ def evaluate(
     rewards: RewardPool,
     discriminator: Discriminator | None,
     micro_batch_tokens: int,
+    progress: Callable[[], None],
 ) -> Evaluation:
     """Answer every row greedily and by sampling, and score answers and references.
 
@@ -101,6 +103,7 @@ def evaluate(
         rewards: verifies the answers.
         discriminator: scores the answers, where the job has one.
         micro_batch_tokens: tokens per forward pass.
+        progress: called for each prompt that a sampler on a server completes.
 
     Raises:
         Stopped: a stop is requested.
@@ -110,7 +113,7 @@ def evaluate(
         if group_size == 0:
             return []
         prompts = [row.prompt_ids for row in rows]
-        groups = generator.sample(prompts, group_size=group_size, seed=0, greedy=greedy)
+        groups = generator.sample(prompts, group_size=group_size, seed=0, greedy=greedy, on_group=lambda *_: progress())
         asked = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
         return _score_answers(asked, spec.adversarial, policy, rewards, discriminator)
 

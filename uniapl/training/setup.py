@@ -61,7 +61,7 @@ def prepare(
     policy, reference = _load_weights(run, found.device)
     resources = choose_resources(run, policy, reporter)
     policy = _with_fastest_forward(policy, spec, resources, reporter)
-    learner = Learner(policy, spec, reference, resources.micro_batch_tokens)
+    learner = Learner(policy, spec, reference, resources.micro_batch_tokens, partial(_report_halved, reporter))
     mix, held_out = encode_data(run, policy, mix_rows, held_out_rows, reporter)
     discriminator = None
     if spec.uses_discriminator:
@@ -76,7 +76,7 @@ def prepare(
         collector,
         HealthMonitor(spec.health),
         partial(checkpoint.save, Path(run.run_dir) / checkpoint.FOLDER, policy, learner.optimizer, spec),
-        _evaluation(held_out, collector, learner) if held_out else None,
+        _evaluation(held_out, collector, learner, reporter) if held_out else None,
         mix,
         done,
     )
@@ -86,7 +86,9 @@ def prepare(
     return trainer
 
 
-def _evaluation(held_out: list[EncodedRow], collector: RolloutCollector, learner: Learner) -> Callable[[], Evaluation]:
+def _evaluation(
+    held_out: list[EncodedRow], collector: RolloutCollector, learner: Learner, reporter: Reporter
+) -> Callable[[], Evaluation]:
     return lambda: evaluate(
         held_out,
         spec=collector.spec,
@@ -95,6 +97,18 @@ def _evaluation(held_out: list[EncodedRow], collector: RolloutCollector, learner
         rewards=collector.rewards,
         discriminator=collector.discriminator,
         micro_batch_tokens=learner.micro_batch_tokens,
+        progress=reporter.progress,
+    )
+
+
+def _report_halved(reporter: Reporter, step: int, old: int, new: int) -> None:
+    reporter.event(
+        f"out of memory in step {step + 1}: the step is computed again with resources.micro_batch_tokens {new} instead "
+        f"of {old}; the gradient is the same, the update is slower",
+        level="warning",
+        step=step + 1,
+        old=old,
+        new=new,
     )
 
 
@@ -154,6 +168,7 @@ def _generator(run: RunConfig, policy: Policy, reporter: Reporter, done: int) ->
         temperature=rollout.temperature,
         max_new_tokens=rollout.max_new_tokens,
         batch_size=rollout.batch_size,
+        on_batch=reporter.progress,
     )
 
 
