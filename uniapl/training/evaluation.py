@@ -117,11 +117,14 @@ def evaluate(
         asked = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
         return _score_answers(asked, spec.adversarial, policy, rewards, discriminator)
 
+    greedy = answers(1, greedy=True)
+    sampled = answers(spec.evaluation.profile_completions if spec.evaluation else 0, greedy=False)
+    generator.release()
     referenced, temperature = [row for row in rows if row.reference_ids], spec.rollout.temperature
     plain = reference_logprobs(referenced, policy, micro_batch_tokens, temperature=1.0)
     return Evaluation(
-        greedy=answers(1, greedy=True),
-        sampled=answers(spec.evaluation.profile_completions if spec.evaluation else 0, greedy=False),
+        greedy=greedy,
+        sampled=sampled,
         teacher_logprobs=plain,
         tempered_logprobs=plain
         if temperature == 1
