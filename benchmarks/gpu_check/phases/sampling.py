@@ -97,5 +97,5 @@ def agreement(policy: Policy, prompts: Seq[list[int]], groups: Seq[list[Completi
     return {
         "mean difference": found.mean().item(),
         "max difference": found.max().item(),
-        "falls back": float(obstacle is not None),
+        "falls back": float(not policy.layout.shares),
     }
