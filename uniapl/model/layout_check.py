@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -128,7 +129,8 @@ def disagreement(policy: Policy, layout: Layout) -> str | None:
 
 def _difference(policy: Policy, sequences: list[Sequence], expected: Measured, layout: Layout) -> str | None:
     """As `disagreement`; raises the errors of the layout."""
-    logprobs, gradient = _measure(policy, sequences, layout)
+    with _without_tf32():
+        logprobs, gradient = _measure(policy, sequences, layout)
     expected_logprobs, expected_gradient = expected
     difference = (logprobs - expected_logprobs).abs().max().item()
     if not difference <= LOGPROB_TOLERANCE:
@@ -143,13 +145,25 @@ def _difference(policy: Policy, sequences: list[Sequence], expected: Measured, l
 def _plain(policy: Policy, sequences: list[Sequence]) -> Measured:
     """The results that the other layouts must reproduce."""
     try:
-        return _measure(policy, sequences, PLAIN)
+        with _without_tf32():
+            return _measure(policy, sequences, PLAIN)
     except UNKNOWN as error:
         raise ModelError(
             f"{type(policy.model).__name__} cannot be trained: {_in_a_line(error)}",
             hint="choose a student whose forward takes input_ids, attention_mask, position_ids and logits_to_keep",
             param="student",
         ) from error
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Products of float32 in full precision; TF32, of 10 bits, would exceed the tolerances."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _measure(policy: Policy, sequences: list[Sequence], layout: Layout) -> Measured:
