@@ -114,7 +114,7 @@ def learner_of(report: Report, case: Case) -> tuple[Learner, int]:
     spec = spec_of(case)
     wrap_blocks(policy.model, spec.resources)
     policy, obstacle = with_layout(policy)
-    report.figures(case.name, {"falls back": float(obstacle is not None), "reason": obstacle or "none"})
+    report.figures(case.name, {"falls back": float(not policy.layout.shares), "reason": obstacle or "none"})
     return Learner(policy, spec), int(case.config["vocab_size"])
 
 
