@@ -59,6 +59,7 @@ TABLE: dict[str, Expected] = {
     ),
     "learning/step s@cuda": _most(0.3, "small kernels take longer than expected", 2),
     "out_of_memory/raised": _yes("an allocation beyond the limit raises no torch.OutOfMemoryError"),
+    "out_of_memory/recognised": _yes("the trainer does not repeat an update that ends with this text"),
     "out_of_memory/classified": _yes("the worker reports this text as another failure than out_of_memory"),
     "out_of_memory/continues": Expected(1, 1, red_below=0, means="an update without memory fails the attempt"),
     "out_of_memory/norm difference": _most(0.02, "the repeated update has another gradient", 0.1),
