@@ -42,6 +42,9 @@ TABLE: dict[str, Expected] = {
     "first_steps/first step s@cuda": _most(60, "compiling takes longer than expected", 90),
     "first_steps/limit hits": _RECOMPILES,
     "speed/falls back": _no("the shared layout is refused: prompts are computed once per completion"),
+    "speed/over the estimate": Expected(
+        0.95, 1.05, 0.8, 1.25, means="the estimate's formula of activations is wrong: passes are too long, or too short"
+    ),
     "speed/kernels@cuda": Expected(1000, 8000, 0, 20_000, means="many small kernels: the host limits the speed"),
     "speed/busy@cuda": Expected(least=0.8, red_below=0.4, means="the GPU waits for the host"),
     "speed/other@cuda": Expected(most=0.15, red_above=1, means="kernels of unknown names: extend the table of kinds"),
