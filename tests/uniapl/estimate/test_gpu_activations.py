@@ -14,7 +14,7 @@ from benchmarks.cuda_on_cpu import emulate_cuda
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import PackedBatch, pack
 from uniapl.batching.packing import Layout
-from uniapl.estimate.memory import per_token
+from uniapl.estimate.activations import per_token
 from uniapl.estimate.model_shape import from_config
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.logprobs import completion_logprobs, precision
