@@ -61,7 +61,14 @@ def prepare(
     policy, reference = _load_weights(run, found.device)
     resources = choose_resources(run, policy, reporter)
     policy = _with_fastest_forward(policy, spec, resources, reporter)
-    learner = Learner(policy, spec, reference, resources.micro_batch_tokens, partial(_report_halved, reporter))
+    learner = Learner(
+        policy,
+        spec,
+        reference,
+        resources.micro_batch_tokens,
+        partial(_report_halved, reporter),
+        offload=_shares_gpu(run, policy),
+    )
     mix, held_out = encode_data(run, policy, mix_rows, held_out_rows, reporter)
     discriminator = None
     if spec.uses_discriminator:
@@ -99,6 +106,11 @@ def _evaluation(
         micro_batch_tokens=learner.micro_batch_tokens,
         progress=reporter.progress,
     )
+
+
+def _shares_gpu(run: RunConfig, policy: Policy) -> bool:
+    """Whether a sampler uses the GPU in turn with the trainer."""
+    return run.shared_card and policy.device.type == "cuda"
 
 
 def _report_halved(reporter: Reporter, step: int, old: int, new: int) -> None:

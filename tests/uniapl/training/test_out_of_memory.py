@@ -39,14 +39,19 @@ def sequences() -> list[Sequence]:
 
 
 @contextmanager
-def memory_for(policy: Policy, tokens: int, error: Exception, *, backward: bool = False) -> Iterator[list[Any]]:
-    """A student whose last block raises `error` for more than `tokens` tokens; yields its activations, weakly."""
+def memory_for(
+    policy: Policy, tokens: int, error: Exception, *, backward: bool = False, after: int = 0
+) -> Iterator[list[Any]]:
+    """A student whose last block raises `error` for more than `tokens` tokens, except in the first `after` passes.
+
+    Yields its activations, weakly.
+    """
     activations: list[Any] = []
 
     def limit(_module: Any, _inputs: Any, output: Any) -> Any:
         states = output[0] if isinstance(output, tuple) else output
         activations.append(weakref.ref(states))
-        if states.shape[:-1].numel() <= tokens:
+        if states.shape[:-1].numel() <= tokens or len(activations) <= after:
             return None
         if not backward:
             raise type(error)(*error.args)  # a new one, since an exception keeps the frames that it passes
@@ -98,6 +103,16 @@ def test_the_gradient_and_the_metrics_are_those_of_small_passes(
     assert_close(found, expected, rtol=1e-9, atol=1e-12)
     assert metrics == pytest.approx(wanted, rel=1e-9)
     assert ("uniapl/grad_norm_adv" in metrics) == measure
+
+
+@pytest.mark.parametrize("measure", [False, True])
+def test_what_passes_before_the_error_add_counts_once(measure: bool) -> None:
+    with memory_for(policy := tiny(), 50, FORMS[0], after=1):
+        found, metrics, halved = update(policy, 100, measure=measure)
+    assert halved == [(0, 100, 50)]
+    expected, wanted, _ = update(tiny(), 50, measure=measure)
+    assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    assert metrics == pytest.approx(wanted, rel=1e-9)
 
 
 def test_a_limit_beyond_the_step_is_halved_from_the_step() -> None:
