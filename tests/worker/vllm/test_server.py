@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -180,6 +181,19 @@ def test_a_server_that_loads_weights_or_sleeps_is_not_probed(run: Callable[..., 
     pause.begin(0.5)  # a deadline that passes
     behave(tmp_path, "hang")
     wait_until(lambda: sidecar.restarts == 1)
+
+
+def test_a_server_that_ends_in_its_sleep_is_probed_after_its_restart(
+    run: Callable[..., Sidecar], tmp_path: Path
+) -> None:
+    sidecar = run(sidecar_probe_s=1)
+    wait_until(lambda: sidecar.state == "ready")
+    pause = ProbePause(sidecar.address_file)
+    pause.begin()
+    os.kill(int(started(tmp_path)[0][1]), signal.SIGKILL)
+    wait_until(lambda: sidecar.restarts == 1)
+    wait_until(lambda: sidecar.state == "ready")
+    assert not pause.active
 
 
 FAULTS = {
