@@ -15,10 +15,10 @@ FAULTS ?= 200
 SEED ?= 1
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install models install-vllm demo serve modes ablation test-unit test vllm client mutants faults faults-short \
-	chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train bench-unified \
-	bench-profile bench-products bench-rollout bench-step contract secrets env-example compose-tools \
-	compose-check compose-test check format clean
+.PHONY: help install models install-vllm demo serve modes ablation test-unit test vllm client mutants \
+	faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train \
+	bench-unified bench-profile bench-products bench-rollout bench-step gpu-check gpu-check-bundle contract \
+	secrets env-example compose-tools compose-check compose-test check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -158,6 +158,14 @@ bench-rollout: $(MODELS)  ## compare sampling with transformers' generate (about
 bench-step: $(MODELS)  ## compare the step time of a job and of a run without the service (30 minutes)
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.step $(ARGS)
+
+gpu-check: $(MODELS)  ## check the GPU code on one card (below 10 minutes; without a GPU a short form on the CPU)
+	@echo "==> checking the GPU code"
+	@$(BIN)/python -m benchmarks.gpu_check $(ARGS)
+
+gpu-check-bundle: $(MODELS)  ## download what gpu-check needs on a machine without internet (ARGS='--python 3.12')
+	@echo "==> downloading wheels into gpu-check-bundle"
+	@$(BIN)/python -m benchmarks.gpu_check.bundle $(ARGS)
 
 $(TRL): $(INSTALLED) benchmarks/trl-constraints.txt
 	@echo "==> creating .venv-trl: TRL with the torch and transformers of .venv (130 MB)"

@@ -30,7 +30,7 @@ from store.states import ACTIVE
 from store.tables import Attempt, Checkpoint, Dataset, Job
 from uniapl.run import gpus
 from worker import process
-from worker.vllm.command import visible
+from worker.vllm.devices import visible
 
 ROOT = Path(__file__).parent.parent
 LOW_DISK = 0.05
@@ -99,7 +99,7 @@ def _gpu(settings: Settings) -> Iterator[Finding]:
     """Whether trainers on this machine can use its GPU, checked with torch in a separate process."""
     if gpus.driver() == gpus.NO_DRIVER or find_spec("torch") is None:
         return
-    environment = {**os.environ, **visible(settings.trainer_devices)}
+    environment = {**os.environ, **visible(settings, "trainer")}
     command = [sys.executable, "-m", "uniapl.model.device"]
     answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if answer.returncode != 0:

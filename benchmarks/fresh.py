@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -53,10 +54,32 @@ def alternate(kinds: Sequence[str], run: Callable[[str], Result]) -> dict[str, l
     return runs
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--device` of a benchmark."""
+    parser.add_argument("--device", type=usable_device, default="cpu", help="cpu (default) or cuda")
+
+
+def usable_device(name: str) -> str:
+    """The device, if this machine has it.
+
+    Raises:
+        argparse.ArgumentTypeError: it is neither `cpu` nor `cuda`, or torch can use no GPU.
+    """
+    if name not in ("cpu", "cuda"):
+        raise argparse.ArgumentTypeError(f"{name!r} is not a device; choose cpu or cuda")
+    if name == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise argparse.ArgumentTypeError("torch finds no GPU on this machine; choose cpu")
+    return name
+
+
 class Steps:
     """Wall and CPU times of the steps of a process, without the first, which is a warm-up."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
+        self._device = device
         self._wall: list[float] = []
         self._cpu: list[float] = []
 
@@ -69,21 +92,37 @@ class Steps:
 
     def begin(self) -> None:
         """Start of a step."""
+        self._synchronize()
         self._started = time.perf_counter(), time.process_time()
 
     def end(self) -> None:
         """End of a step."""
+        self._synchronize()
         wall, cpu = self._started
         self._wall.append(time.perf_counter() - wall)
         self._cpu.append(time.process_time() - cpu)
 
     def result(self, **more: Any) -> Result:
-        """Wall and CPU seconds per step, peak resident memory in bytes, and additional entries."""
-        return {"wall_s": self._wall[1:], "cpu_s": self._cpu[1:], "rss": peak(), **more}
+        """Wall and CPU seconds per step, peak memory in bytes, and additional entries.
+
+        The memory is what this process keeps resident, on a GPU what torch has allocated there.
+        """
+        return {"wall_s": self._wall[1:], "cpu_s": self._cpu[1:], "rss": peak(self._device), **more}
+
+    def _synchronize(self) -> None:
+        """Wait for the GPU, which computes while the host continues."""
+        if self._device == "cuda":
+            import torch
+
+            torch.cuda.synchronize()
 
 
-def peak() -> int:
-    """Peak resident memory of this process, in bytes."""
+def peak(device: str = "cpu") -> int:
+    """Peak resident memory of this process in bytes; on a GPU the peak that torch has allocated there."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -1,4 +1,7 @@
-"""UniAPL updates on replayed rollouts, as a child process: `python -m benchmarks.our_side KIND LAYOUT STEPS CASE`."""
+"""UniAPL updates on replayed rollouts, as a child process.
+
+Usage: `python -m benchmarks.our_side KIND LAYOUT STEPS DEVICE CASE`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from uniapl.batching.packed import pack
 from uniapl.batching.packing import Layout
 from uniapl.model.cpu.malloc import keep_freed_memory
 from uniapl.model.layout_check import with_layout
-from uniapl.model.logprobs import completion_logprobs
+from uniapl.model.logprobs import completion_logprobs, precision
 from uniapl.model.policy import Policy, load_policy
 from uniapl.objective.advantages import group_advantages
 from uniapl.run.config import ModelSource
@@ -32,7 +35,7 @@ CHOSEN = "chosen"
 """Selects the layout that a run would choose; other values name a layout."""
 
 
-def measure(case: Case, *, unified: bool, layout: str, steps: int) -> Result:
+def measure(case: Case, *, unified: bool, layout: str, steps: int, device: str = "cpu") -> Result:
     """Times and gradient norms of updates; the first, a warm-up, also measures the norm of each term if `unified`.
 
     Args:
@@ -40,8 +43,9 @@ def measure(case: Case, *, unified: bool, layout: str, steps: int) -> Result:
         unified: whether to include all three terms; otherwise only L_GRPO.
         layout: see `CHOSEN`.
         steps: number of measured steps.
+        device: `cpu` or `cuda`.
     """
-    policy = load_policy(ModelSource(path=str(MODEL)), torch.device("cpu"))
+    policy = load_policy(ModelSource(path=str(MODEL)), torch.device(device))
     if layout == CHOSEN:
         policy, obstacle = with_layout(policy)
         assert obstacle is None, obstacle
@@ -49,7 +53,7 @@ def measure(case: Case, *, unified: bool, layout: str, steps: int) -> Result:
         policy = replace(policy, layout=Layout(layout))  # type: ignore[arg-type]
     weights = {"alpha": ALPHA, "lambda_adv": LAMBDA_ADV} if unified else {"alpha": 0.0, "lambda_adv": 0.0}
     spec = JobSpec.model_validate({"student": "s", "dataset_mix": [{"dataset": "d"}], **weights})
-    learner, clock, metrics = Learner(policy, spec), Steps(), []
+    learner, clock, metrics = Learner(policy, spec), Steps(device), []
     for step in range(1 + steps):
         sequences = sampled(policy, rollouts(case, compared=unified))
         if unified:
@@ -75,14 +79,16 @@ def sampled(policy: Policy, sequences: list[Sequence]) -> list[Sequence]:
     """The sequences with the policy's current log-probabilities, so that all importance ratios are 1, as in TRL."""
     found = {}
     for packed in pack(sequences, 4096, policy.pad_id, policy.device, policy.layout):
-        logprobs, _ = completion_logprobs(policy.model, packed, temperature=1.0)
+        with precision(policy.device):
+            logprobs, _ = completion_logprobs(policy.model, packed, temperature=1.0)
         rows = zip(packed.batch.completion_ids, packed.batch.completion_mask, logprobs, strict=True)
         found |= {tuple(ids[mask].tolist()): row[mask].tolist() for ids, mask, row in rows}
     return [replace(s, old_logprobs=found[tuple(s.completion_ids)]) for s in sequences]
 
 
 if __name__ == "__main__":
-    kind, layout, counted, *described = sys.argv[1:]
+    kind, layout, counted, device, *described = sys.argv[1:]
     keep_freed_memory()  # as `python -m uniapl train` does
-    found = measure(Case.parse(*described), unified=kind == "unified", layout=layout, steps=int(counted))
+    case = Case.parse(*described)
+    found = measure(case, unified=kind == "unified", layout=layout, steps=int(counted), device=device)
     print(json.dumps(found))

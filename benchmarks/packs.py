@@ -12,26 +12,28 @@ import itertools
 import json
 from typing import Any
 
-from benchmarks.fresh import alternate, conditions, median, require_agreement_of_runs
+from benchmarks.fresh import add_device, alternate, conditions, median, require_agreement_of_runs
 from benchmarks.replay import Case
 from benchmarks.train import PROMPTS, ours
 
-LAYOUTS = ("plain", "trees")
+LAYOUTS = {"cpu": ("plain", "trees"), "cuda": ("plain", "blocks")}
+"""The layouts without and with shared prompts, by device."""
 KINDS = ("grpo", "unified")
 
 
 def compare(case: Case, kind: str, options: argparse.Namespace) -> dict[str, Any]:
     """Measure both layouts in the order A B B A."""
-    runs = alternate(LAYOUTS, lambda layout: ours(case, options, kind=kind, layout=layout))
+    layouts = LAYOUTS[options.device]
+    runs = alternate(layouts, lambda layout: ours(case, options, kind=kind, layout=layout))
     difference = require_agreement_of_runs(runs, f"{case}, {kind}")
-    wall = {layout: median(runs[layout], "wall_s") for layout in LAYOUTS}
+    wall = {layout: median(runs[layout], "wall_s") for layout in layouts}
     return {
         "prompt": case.prompt,
         "kind": kind,
         "tokens": case.num_tokens,
         "wall_s": wall,
-        "ratio": wall["plain"] / wall["trees"],
-        "rss_gb": {layout: max(run["rss"] for run in runs[layout]) / 2**30 for layout in LAYOUTS},
+        "ratio": wall["plain"] / wall[layouts[1]],
+        "rss_gb": {layout: max(run["rss"] for run in runs[layout]) / 2**30 for layout in layouts},
         "grad_norm_difference": difference,
     }
 
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, nargs="+", default=PROMPTS, help="prompt lengths in tokens")
     parser.add_argument("--steps", type=int, default=2, help="measured updates per process, after the warm-up")
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
+    add_device(parser)
     options = parser.parse_args()
     setup = conditions(options.threads)
     print("| prompt | terms | plain | shared | ratio | peak RSS, plain / shared | difference of gradient norms |")
@@ -50,10 +53,10 @@ def main() -> None:
     for prompt, kind in itertools.product(options.prompts, KINDS):
         row = compare(Case(prompt, 8, "spread"), kind, options)
         rows.append(row)
-        wall, rss = row["wall_s"], row["rss_gb"]
+        wall, rss, shared = row["wall_s"], row["rss_gb"], LAYOUTS[options.device][1]
         print(
-            f"| {prompt} | {kind} | {wall['plain']:.1f} s | {wall['trees']:.1f} s | **{row['ratio']:.2f}** | "
-            f"{rss['plain']:.2f} / {rss['trees']:.2f} GB | {row['grad_norm_difference']:.0e} |",
+            f"| {prompt} | {kind} | {wall['plain']:.1f} s | {wall[shared]:.1f} s | **{row['ratio']:.2f}** | "
+            f"{rss['plain']:.2f} / {rss[shared]:.2f} GB | {row['grad_norm_difference']:.0e} |",
             flush=True,
         )
     print(json.dumps({"benchmark": "packs", **setup, "rows": rows}))

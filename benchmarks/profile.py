@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.fresh import MODEL, conditions
+from benchmarks.fresh import MODEL, add_device, conditions
+from benchmarks.gpu_check.kernels import kind_of
 from benchmarks.our_side import rollouts, sampled
 from benchmarks.replay import Case
 from uniapl.model.cpu.malloc import keep_freed_memory
@@ -39,26 +40,29 @@ PARTS = {
 WARM = 3
 
 
-def measure(prompt: int) -> dict[str, float]:
+def measure(prompt: int, device: str) -> dict[str, float]:
     """Seconds of one update by part."""
-    policy, obstacle = with_layout(load_policy(ModelSource(path=str(MODEL)), torch.device("cpu")))
+    policy, obstacle = with_layout(load_policy(ModelSource(path=str(MODEL)), torch.device(device)))
     assert obstacle is None, obstacle
     spec = JobSpec.model_validate({"student": "s", "dataset_mix": [{"dataset": "d"}], "alpha": 0.0, "lambda_adv": 0.0})
     learner, case = Learner(policy, spec), Case(prompt, 8, "spread")
     for step in range(WARM):
         learner.update(sampled(policy, rollouts(case, compared=False)), step, measure_terms=False)
     sequences = sampled(policy, rollouts(case, compared=False))
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    with profile(activities=[ProfilerActivity.CUDA if device == "cuda" else ProfilerActivity.CPU]) as seen:
         learner.update(sequences, WARM, measure_terms=False)
-    return by_part(seen.key_averages())
+    return by_part(seen.key_averages(), device)
 
 
-def by_part(operators: Any) -> dict[str, float]:
-    """Seconds by part, in descending order."""
+def by_part(operators: Any, device: str) -> dict[str, float]:
+    """Seconds by part, in descending order: operators on a CPU, kernels by their kind on a GPU."""
     part_of = {name: part for part, names in PARTS.items() for name in names}
     seconds: Counter[str] = Counter()
     for operator in operators:
-        seconds[part_of.get(operator.key, "other")] += operator.self_cpu_time_total / 1e6
+        if device == "cuda":
+            seconds[kind_of(operator.key)] += operator.self_device_time_total / 1e6
+        else:
+            seconds[part_of.get(operator.key, "other")] += operator.self_cpu_time_total / 1e6
     return dict(seconds.most_common())
 
 
@@ -67,15 +71,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, nargs="+", default=(96, 400), help="prompt lengths in tokens")
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
+    add_device(parser)
     options = parser.parse_args()
     setup = conditions(options.threads)
     keep_freed_memory()
     torch.set_num_threads(options.threads)
-    found = {prompt: measure(prompt) for prompt in options.prompts}
+    found = {prompt: measure(prompt, options.device) for prompt in options.prompts}
     print("| part | " + " | ".join(f"prompt {prompt}" for prompt in found) + " |\n|---|" + "---:|" * len(found))
     totals = {prompt: sum(parts.values()) for prompt, parts in found.items()}
     for part in next(iter(found.values())):
-        shares = (f"{parts[part]:.2f} s, {parts[part] / totals[p]:.0%}" for p, parts in found.items())
+        shares = (f"{parts.get(part, 0.0):.2f} s, {parts.get(part, 0.0) / totals[p]:.0%}" for p, parts in found.items())
         print(f"| {part} | " + " | ".join(shares) + " |")
     print("| total | " + " | ".join(f"{total:.2f} s" for total in totals.values()) + " |")
     print(json.dumps({"benchmark": "profile", **setup, "seconds": found}))

@@ -35,7 +35,8 @@ def trl(case: Case, options: argparse.Namespace, micro_batch: int, *, kind: str 
 
 def ours(case: Case, options: argparse.Namespace, *, kind: str = "grpo", layout: str = CHOSEN) -> Result:
     """Measure UniAPL in a child process."""
-    return child("benchmarks.our_side", kind, layout, options.steps, *case.arguments, threads=options.threads)
+    described = (kind, layout, options.steps, options.device, *case.arguments)
+    return child("benchmarks.our_side", *described, threads=options.threads)
 
 
 def fastest_micro_batch(prompt: int, options: argparse.Namespace) -> int:
@@ -88,6 +89,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     found.add_argument("--lengths", nargs="+", default=LENGTHS, choices=LENGTHS, help="completion lengths")
     found.add_argument("--steps", type=int, default=3, help="measured updates per process, after the warm-up")
     found.add_argument("--threads", type=int, default=2, help="torch threads")
+    found.set_defaults(device="cpu")  # TRL's trainers choose their own device
     found.add_argument("--micro-batch", type=int, help="TRL's micro-batch size in sequences; by default the fastest")
     return found
 

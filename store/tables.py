@@ -299,5 +299,9 @@ class Worker(Base):
     gpus: Mapped[list[Json]]
     slots: Mapped[int]
     version: Mapped[str]
+    vllm: Mapped[str | None]
+    """Version of the vLLM that it can start."""
+    speed: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    """Tokens per second that it measured on itself, by name of the measurement."""
     started_at: Mapped[float] = mapped_column(insert_default=now())
     seen_at: Mapped[float] = mapped_column(insert_default=now())

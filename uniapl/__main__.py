@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import sys
+from collections.abc import MutableMapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credentials) -> int:
     redactor = credentials.redactor(run.spec)
     redactor.guard_outputs()
+    _expand_segments(os.environ)
     gc.disable()  # importing torch and transformers creates a million objects, none of which is garbage
     with signals.loading():
         import transformers  # slow to import, so after the arguments are checked
@@ -102,6 +104,16 @@ def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credenti
             sys.stderr = None  # else the interpreter flushes it at exit, and fails with another status
         return _exit_status(error)
     return ExitStatus.DONE if finished else ExitStatus.REQUEUE
+
+
+def _expand_segments(environment: MutableMapping[str, str]) -> None:
+    """Let torch extend blocks of GPU memory, unless the operator configures its allocator.
+
+    Packs differ in size, and blocks of fixed size fragment. Torch reads the variable when it is imported; it ignores
+    the older name where the newer is set.
+    """
+    if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & environment.keys():
+        environment["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
 
 
 def _known(raised: Exception) -> UniaplError | None:

@@ -3,6 +3,7 @@
     UniaplError
     ├── SpecError            invalid_spec          the job spec contradicts itself or the data
     ├── MisfitError          does_not_fit          the job needs more memory than any worker has
+    ├── VllmMissingError     vllm_missing          the job names a vLLM server, and no worker has vLLM
     ├── DatasetError         invalid_dataset       a dataset row cannot be used
     ├── ModelError           model_not_loadable    a student or discriminator cannot be loaded
     ├── RewardError          reward_failed         rewards could not be computed
@@ -49,6 +50,12 @@ class MisfitError(UniaplError):
     """The job needs more memory than any worker has."""
 
     code = "does_not_fit"
+
+
+class VllmMissingError(UniaplError):
+    """The job names a vLLM server that no worker can start."""
+
+    code = "vllm_missing"
 
 
 class DatasetError(UniaplError):

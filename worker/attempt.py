@@ -32,19 +32,20 @@ from store.jobs import claims, lifecycle
 from store.jobs.claims import Claim, Intents
 from store.tables import Checkpoint
 from uniapl import tracing
+from uniapl.errors import VllmMissingError
 from uniapl.run import atomic
 from uniapl.run.config import RunConfig
 from uniapl.spec.teacher import OpenAITeacher
 from worker import metrics, process, recovery
 from worker.attempt_servers import AttemptServers
 from worker.claim import OUTAGE, claim_job
-from worker.failures import Failure, oom_kills, secret_unusable, worker_error
+from worker.failures import Failure, oom_kills, secret_unusable, vllm_missing, worker_error
 from worker.lease import Lease
 from worker.outcome import Outcome, TrainerEnd, outcome
 from worker.report_relay import Relay
 from worker.slots import WorkerProcess
 from worker.stop import TrainerStop
-from worker.vllm.command import visible
+from worker.vllm.devices import visible
 from worker.watchdog import Watchdog
 
 POLL_S, INTENT_S, DUMP_S = 0.2, 1.0, 2.0
@@ -84,6 +85,9 @@ def _run_attempt(worker: WorkerProcess, claim: Claim) -> None:
     except SecretUnusable as error:
         logger.warning("%s: %s", claim.job_id, error)
         _refuse(worker, claim, secret_unusable(error))
+    except VllmMissingError as error:
+        logger.warning("%s: %s", claim.job_id, error)
+        _refuse(worker, claim, vllm_missing(error))
     except Exception as error:  # a bug or a broken machine: record it now rather than let the lease expire
         logger.exception("%s: attempt %d failed in the worker", claim.job_id, claim.attempt)
         _give_up(worker, claim, error)
@@ -136,6 +140,7 @@ class _Attempt:
         Raises:
             FenceLost: another worker claimed the job; the trainer is dead and nothing more was written.
             SecretUnusable: a secret that the spec names cannot be decrypted; the trainer was not started.
+            VllmMissingError: the spec names a vLLM server, and this worker has no vLLM; the trainer was not started.
         """
         with self._lease:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +165,7 @@ class _Attempt:
 
     def _run_config(self) -> RunConfig:
         """The trainer's input: the spec, and the local paths of its datasets, models and checkpoint."""
-        spec, artifacts = self._claim.spec, self._worker.artifacts
+        spec, artifacts = self._servers.spec, self._worker.artifacts
         names = {entry.dataset for entry in spec.dataset_mix}
         if spec.evaluation is not None:
             names.add(spec.evaluation.dataset)
@@ -178,8 +183,11 @@ class _Attempt:
             models=self._claim.models,
             resume_from=str((artifacts.root / found.path).absolute()) if found else None,
             teacher_cache=str(artifacts.teacher_cache(self._claim.tenant).absolute()),
+            converted_models=str(artifacts.converted_models()),
             public_addresses_only=not self._may_be_anywhere(),
             servers=self._servers.addresses,
+            trainer_memory=self._servers.trainer_memory,
+            shared_card=self._servers.shared_card,
             keep_all_checkpoints=True,  # the relay applies retention, under the fence
         )
 
@@ -206,7 +214,7 @@ class _Attempt:
             log=self._log,
             environment={
                 **os.environ,
-                **visible(self._settings.trainer_devices),
+                **visible(self._settings, "trainer"),
                 "PYTHONUNBUFFERED": "1",
                 "TOKENIZERS_PARALLELISM": "false",
                 **trace,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from types import TracebackType
 from typing import Self
 
+from store.artifacts.local import remove_here
 from store.db import unit_of_work
 from store.jobs import claims
 from store.jobs.claims import Claim
+from uniapl.estimate import choose_sampler, missing_vllm
+from uniapl.run.shared_memory import remove_abandoned
 from uniapl.spec.backend import ServerRole
-from uniapl.spec.estimate import Gpu
-from worker import hardware, process
+from uniapl.spec.estimate import Hardware
+from uniapl.spec.job import JobSpec
+from worker import process
 from worker.failures import Failure, sidecar_failed
 from worker.slots import WorkerProcess
 from worker.vllm.command import plans
-from worker.vllm.gpu_share import shares
+from worker.vllm.gpu_share import shared_card, shares, trainer_memory
 from worker.vllm.server import ServerEvent, Sidecar
 
 PROGRESS_S = 10.0
@@ -27,16 +30,26 @@ class AttemptServers:
 
     def __init__(self, worker: WorkerProcess, claim: Claim) -> None:
         self._worker, self._claim = worker, claim
+        self._spec: JobSpec | None = None
+        self.shared_card = False
+        """Whether the sampling server uses the trainer's GPU; known inside the context."""
+        self._news: list[ServerEvent] = []
         self._servers: dict[ServerRole, Sidecar] = {}
         self._reported: dict[ServerRole, int] = {}
         self._looked = self._began = time.monotonic()
         self._last_lines: dict[ServerRole, str] = {}
+        self.trainer_memory: int | None = None
+        """`RunConfig.trainer_memory`, from the entry on."""
 
     def __enter__(self) -> Self:
         run_dir = self._worker.artifacts.attempt(self._claim.job_id, self._claim.fence)
-        spec, models = self._claim.spec, self._claim.models
-        gpus = hardware.gpus(self._worker.settings) if spec.servers else []
-        wanted = plans(spec, models, run_dir, shares(spec, models, [Gpu.model_validate(gpu) for gpu in gpus]))
+        models, here = self._claim.models, self._worker.hardware()
+        spec = self._spec = self._with_sampler(here)
+        self.trainer_memory = trainer_memory(spec, models, here.gpus)
+        self.shared_card = "rollout" in spec.servers and shared_card(here.gpus)
+        found = shares(spec, models, here.gpus) if spec.servers else {}
+        converted = self._worker.artifacts.converted_models()
+        wanted = plans(spec, models, run_dir, found, converted, shared_card=self.shared_card)
         self._servers = dict(zip(wanted, self._worker.sidecars.take(wanted.values()), strict=True))
         self._reported = {role: len(server.events) for role, server in self._servers.items()}
         return self
@@ -45,7 +58,28 @@ class AttemptServers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._worker.sidecars.give_back(self._servers.values())
-        shutil.rmtree(self._worker.artifacts.handed_over(self._claim.job_id, self._claim.fence), ignore_errors=True)
+        remove_here(self._worker.artifacts.handed_over(self._claim.job_id, self._claim.fence))
+        remove_abandoned()
+
+    def _with_sampler(self, here: Hardware) -> JobSpec:
+        """The spec with its sampler on this worker; adds the event of a choice.
+
+        Raises:
+            VllmMissingError: the spec names a vLLM server, and this worker has no vLLM.
+        """
+        given = self._claim.spec
+        if (missing := missing_vllm(given, [here])) is not None:
+            raise missing
+        chosen = choose_sampler(given, self._claim.models.__getitem__, here)
+        if given.rollout.backend is None and given.uses_rollouts:
+            where = "by a vLLM server" if "rollout" in chosen.spec.servers else "in the trainer's process"
+            self._news.append(ServerEvent("info", f"rollouts are sampled {where}: {chosen.reason}"))
+        return chosen.spec
+
+    @property
+    def spec(self) -> JobSpec:
+        """The job's spec, inside the context with its sampler."""
+        return self._spec or self._claim.spec
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -74,12 +108,13 @@ class AttemptServers:
         known = {role: len(server.events) for role, server in self._servers.items()}  # news may arrive meanwhile
         events = [item for role in known for item in self._servers[role].events[self._reported[role] : known[role]]]
         events += self._progress()
+        events = [*self._news, *events]
         if not events:
             return
         with unit_of_work(self._worker.engine) as session:
             for item in events:
                 claims.add_event(session, self._claim, item.message, level=item.level, data=dict(item.data))
-        self._reported = known
+        self._reported, self._news = known, []
 
     def _progress(self) -> list[ServerEvent]:
         if time.monotonic() - self._looked < PROGRESS_S:

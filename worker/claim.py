@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pydantic import ValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.orm import Session
 
+from store import workers
 from store.artifacts.base import StorageUnavailable
 from store.db import unit_of_work
 from store.jobs import lifecycle
 from store.jobs.claims import Claim
+from store.tables import Job
+from uniapl.spec.job import JobSpec
 from worker import process
 from worker.slots import WorkerProcess
 
@@ -32,6 +37,9 @@ def claim_job(worker: WorkerProcess, job_id: str) -> Claim | None:
 def _claim(worker: WorkerProcess, job_id: str) -> Claim | None:
     fences = worker.artifacts.fences(job_id)
     with unit_of_work(worker.engine) as session:
+        if _is_for_others(worker, session, job_id):
+            worker.set_aside(job_id)
+            return None
         return lifecycle.claim(
             session,
             job_id,
@@ -41,3 +49,15 @@ def _claim(worker: WorkerProcess, job_id: str) -> Claim | None:
             lease_s=worker.settings.lease_s,
             above=fences[-1] if fences else 0,
         )
+
+
+def _is_for_others(worker: WorkerProcess, session: Session, job_id: str) -> bool:
+    """Whether the job names a vLLM server that this worker cannot start and another live worker can."""
+    if worker.vllm is not None:
+        return False
+    job = session.get(Job, job_id)
+    try:
+        servers = JobSpec.model_validate(job.spec).servers if job is not None else {}
+    except ValidationError:  # the attempt will report it
+        return False
+    return bool(servers) and any(row.vllm is not None for row in workers.alive(session, worker.settings.lease_s))

@@ -19,6 +19,7 @@ from store.datasets import uploads
 from store.db import reading, unit_of_work
 from store.states import TERMINAL
 from store.tables import Checkpoint, Dataset, Job, Upload
+from uniapl.run.shared_memory import remove_abandoned
 
 UPLOAD_ABANDONED_S = 24 * 3600.0
 
@@ -43,6 +44,7 @@ def clear(engine: Engine, artifacts: Artifacts) -> None:
             artifacts.objects.remove(name)
         elif job_id in over:
             artifacts.objects.evict(name)
+    remove_abandoned()
     _clear_datasets(engine, artifacts)
     with unit_of_work(engine) as session:
         idempotency.delete_expired(session)

@@ -13,17 +13,22 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from store.access.secrets import SecretUnusable
-from uniapl.errors import CheckpointError, DeviceError, DiskFullError, DivergedError, ServerError
+from uniapl.errors import CheckpointError, DeviceError, DiskFullError, DivergedError, ServerError, VllmMissingError
 from uniapl.run.exit_status import ExitStatus
+from uniapl.run.out_of_memory import is_out_of_memory, lacks_shared_memory
 from uniapl.run.reports import ErrorReport
 from uniapl.spec.resources import JobError
 
 LONGEST = 500
 """Characters of an exception that a message may contain."""
-OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "MemoryError", "can't allocate memory")
 OOM_STATUSES = (-signal.SIGKILL, 128 + signal.SIGKILL)
 MEMORY_HINT = (
     "Lower resources.micro_batch_tokens, rollout.batch_size or rollout.max_new_tokens, or use a larger machine."
+)
+
+SHARED_MEMORY_HINT = (
+    "Run the job on a GPU with more shared memory per multiprocessor (A100, H100), or choose a student with smaller "
+    "attention heads. Smaller batches do not help."
 )
 
 
@@ -74,7 +79,10 @@ def classify(status: int, report: ErrorReport | None, log_tail: str, *, oom_kill
         return Failure(
             error, may_pass=torn or report.code == DivergedError.code
         )  # a retry restarts from the last checkpoint
-    if any(word in log_tail for word in OUT_OF_MEMORY) or (status in OOM_STATUSES and oom_killed):
+    if lacks_shared_memory(log_tail):
+        message = "the model of GPU has less shared memory than a kernel of the student needs"
+        return _failure("gpu_unsupported", message, "infra", SHARED_MEMORY_HINT, log_tail)
+    if is_out_of_memory(log_tail) or (status in OOM_STATUSES and oom_killed):
         return _failure("out_of_memory", "the trainer ran out of memory", "resource", MEMORY_HINT, log_tail)
     if status == ExitStatus.DISK_FULL or "No space left on device" in log_tail:
         hint = "Free disk space, or lower schedule.keep_checkpoints."
@@ -161,6 +169,12 @@ def secret_unusable(error: SecretUnusable) -> Failure:
         log_tail="",
     )
     return Failure(fault, may_pass=False)
+
+
+def vllm_missing(error: VllmMissingError) -> Failure:
+    """The spec names a vLLM server that this worker cannot start, and no other live worker can."""
+    fault = _failure(error.code, error.message, "infra", error.hint, "").error
+    return Failure(fault.model_copy(update={"param": error.param}), may_pass=False)
 
 
 def no_final_checkpoint(log_tail: str) -> Failure:

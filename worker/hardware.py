@@ -12,10 +12,12 @@ import psutil
 
 from store.settings import Settings
 from uniapl.run.gpus import installed
+from uniapl.run.visible_gpus import select
 from uniapl.spec.estimate import Process
 from worker import process
 
 CGROUPS = Path("/sys/fs/cgroup")
+PROCESSES: tuple[Process, ...] = ("trainer", "discriminator", "rollout")
 
 
 def facts(settings: Settings) -> dict[str, Any]:
@@ -23,11 +25,16 @@ def facts(settings: Settings) -> dict[str, Any]:
     return {
         "host": process.HOST,
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "memory_bytes": min([psutil.virtual_memory().total, *_limits(Path("/proc/self/cgroup"), CGROUPS)]),
+        "memory_bytes": _memory(),
         "gpus": gpus(settings),
         "slots": settings.worker_slots,
         "version": version("uniapl"),
     }
+
+
+def _memory() -> int:
+    """Bytes that this worker may use."""
+    return min([psutil.virtual_memory().total, *_limits(Path("/proc/self/cgroup"), CGROUPS)])
 
 
 def _limits(own: Path, root: Path) -> list[int]:
@@ -59,31 +66,33 @@ def _number(file: Path) -> int | None:
 
 
 def gpus(settings: Settings) -> list[dict[str, Any]]:
-    """GPUs with the processes that may use them, in the order in which those processes see them.
+    """GPUs and MIG slices with the processes that may use them, in the order in which those processes see them.
 
-    `CUDA_VISIBLE_DEVICES` applies: the worker's own, and the one that the settings give each process. Numbers of
-    devices are understood, other names are not.
+    `CUDA_VISIBLE_DEVICES` applies: the worker's own, and the one that the settings give each process. A GPU without
+    memory of its own has the machine's.
     """
-    given: dict[Process, str] = {
-        "trainer": settings.trainer_devices,
-        "discriminator": settings.discriminator_devices,
-        "rollout": settings.rollout_devices,
-    }
-    found, own = {str(gpu.number): gpu for gpu in installed()}, os.environ.get("CUDA_VISIBLE_DEVICES")
-    seen = {process: _visible(list(found), devices or own) for process, devices in given.items()}
+    found = installed()
+    seen = {process: select(found, _visible(settings, process)) for process in PROCESSES}
     return [
         {
-            "name": found[number].name,
-            "memory_bytes": found[number].memory_bytes,
-            "processes": [process for process, numbers in seen.items() if number in numbers],
+            "name": gpu.name,
+            "memory_bytes": gpu.memory_bytes or _memory(),
+            "uuid": gpu.uuid,
+            "compute_capability": gpu.compute_capability,
+            "processes": [process for process, devices in seen.items() if gpu in devices],
         }
-        for number in dict.fromkeys(chain.from_iterable(seen.values()))
+        for gpu in dict.fromkeys(chain.from_iterable(seen.values()))
     ]
 
 
-def _visible(numbers: list[str], visible: str | None) -> list[str]:
-    """Numbers of the GPUs that a process sees with this `CUDA_VISIBLE_DEVICES`."""
-    if visible in ("", "-1"):
-        return []
-    wanted = [name.strip() for name in visible.split(",")] if visible else []
-    return [number for number in wanted if number in numbers] or numbers
+def devices_setting(settings: Settings, process: Process) -> str:
+    """CUDA_VISIBLE_DEVICES that the operator sets for a process; empty for the worker's own."""
+    return {
+        "trainer": settings.trainer_devices,
+        "discriminator": settings.discriminator_devices,
+        "rollout": settings.rollout_devices,
+    }[process]
+
+
+def _visible(settings: Settings, process: Process) -> str | None:
+    return devices_setting(settings, process) or os.environ.get("CUDA_VISIBLE_DEVICES")

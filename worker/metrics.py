@@ -59,14 +59,15 @@ def swept() -> None:
 
 
 class Gpus(Collector):
-    """Memory of this machine's GPUs; no samples without a driver."""
+    """Memory of this machine's GPUs and MIG slices; no samples without a driver."""
 
     def collect(self) -> Iterator[Metric]:
         """Query the driver."""
         used = GaugeMetricFamily("uniapl_gpu_memory_used_bytes", "GPU memory used by all processes.", labels=["gpu"])
         size = GaugeMetricFamily("uniapl_gpu_memory_bytes", "Total GPU memory.", labels=["gpu"])
         for gpu in installed():
-            used.add_metric([str(gpu.number)], gpu.used_bytes)
-            size.add_metric([str(gpu.number)], gpu.memory_bytes)
+            if gpu.used_bytes is not None and gpu.memory_bytes is not None:
+                used.add_metric([gpu.label], gpu.used_bytes)
+                size.add_metric([gpu.label], gpu.memory_bytes)
         yield used
         yield size

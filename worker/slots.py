@@ -6,14 +6,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import cached_property
 
 from sqlalchemy import Engine
 
 from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from store.tables import new_id
+from uniapl.spec.estimate import Hardware
 from worker import metrics
+from worker.hardware import facts
 from worker.vllm.pool import SidecarPool
+from worker.vllm.version import find_version
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +43,15 @@ class WorkerProcess:
         self._skipped_until: dict[str, float] = {}
         self._freed = threading.Event()
         self._lock = threading.Lock()
+
+    @cached_property
+    def vllm(self) -> str | None:
+        """Version of the vLLM that this worker can start; determined once."""
+        return find_version(self.settings.vllm_command)
+
+    def hardware(self) -> Hardware:
+        """This worker's hardware and vLLM, as the estimate reads them."""
+        return Hardware.model_validate({**facts(self.settings), "vllm": self.vllm})
 
     def take(self, job_id: str, run: Callable[[WorkerProcess, str], bool]) -> bool:
         """Run an attempt at the job in a new thread by calling `run`, which returns whether it claimed the job.

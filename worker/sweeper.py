@@ -33,7 +33,7 @@ class Sweeper:
         self._engine = worker.engine
         self._connected_since = self._heard = time.monotonic()
         self._cleared_at = -float("inf")
-        self._hardware = hardware.facts(worker.settings)
+        self._hardware = {**hardware.facts(worker.settings), "vllm": worker.vllm}
 
     def run(self) -> None:
         """Sweep every `sweep_s` seconds, and when a slot has become free."""

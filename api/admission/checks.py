@@ -53,7 +53,7 @@ class Checks:
         yield from _raised_by(partial(need_secret, session, spec))
 
     def capacity(self) -> Iterator[UniaplError]:
-        """Whether a live worker has the memory; needs a spec without other problems."""
+        """Whether a live worker has the memory and vLLM; needs a spec without other problems."""
         misfit = estimate.misfit(self._caller, self._spec, self.models)
         if misfit is not None:
             yield misfit

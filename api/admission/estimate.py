@@ -14,8 +14,8 @@ from store import workers
 from store.artifacts.base import StorageUnavailable
 from store.jobs import step_rates
 from store.tables import Dataset
-from uniapl.errors import MisfitError, SpecError
-from uniapl.estimate import JobInputs, MeasuredRate, ShapeUnknown, estimate_job, find_misfit
+from uniapl.errors import SpecError, UniaplError
+from uniapl.estimate import JobInputs, MeasuredRate, ShapeUnknown, estimate_job, find_misfit, missing_vllm
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Estimate, Hardware
 from uniapl.spec.job import JobSpec
@@ -45,8 +45,10 @@ def estimate(caller: Caller, spec: JobSpec, sources: Sources) -> Estimate:
     return estimate_job(_inputs(service, spec, sources, datasets), hardware, measured)
 
 
-def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | None:
-    """Why not even the largest live worker can hold a job, with the numbers; what is not known counts as fitting.
+def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> UniaplError | None:
+    """Why no live worker can run a job: none has vLLM, or not even the largest has the memory.
+
+    What is not known counts as fitting.
 
     Unknown datasets are left to the checks that report them. Of many jobs that differ in name and seed only, as in a
     sweep, one is computed.
@@ -55,6 +57,8 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> MisfitError | Non
     snapshot = service.worker_cache.get()
     if not snapshot.hardware:
         return None
+    if (missing := missing_vllm(spec, snapshot.hardware)) is not None:
+        return missing
     key = f"{caller.tenant}\n{spec.model_dump_json(exclude={'name', 'seed'})}"
     if key in snapshot.fitting:
         return None

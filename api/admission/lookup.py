@@ -9,6 +9,7 @@ from store.errors import NotFound
 from store.model_registry import Registry
 from store.tables import Dataset
 from uniapl.errors import SpecError
+from uniapl.estimate import vllm_obstacle
 from uniapl.run.config import ModelSource
 from uniapl.run.registry import Kind
 from uniapl.spec.job import JobSpec
@@ -57,11 +58,13 @@ def check_sampler(spec: JobSpec, student: ModelSource) -> None:
     Raises:
         SpecError: it cannot.
     """
-    if "rollout" in spec.servers and spec.lora is not None and student.gguf is not None:
+    obstacle = vllm_obstacle(spec, student) if "rollout" in spec.servers else None
+    if obstacle is not None:
         raise SpecError(
-            "the vLLM server of rollout.backend cannot add adapters to a student in a GGUF file",
+            f"the server of rollout.backend cannot sample: {obstacle}",
             param="rollout.backend",
-            hint="remove `lora` to train all weights, or remove rollout.backend to sample in the trainer",
+            hint="remove rollout.backend to sample in the trainer, lower lora.rank, or remove `lora` to train all "
+            "weights",
         )
 
 

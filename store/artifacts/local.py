@@ -81,8 +81,8 @@ def files_here(folder: Path) -> list[CheckpointFile] | None:
 
 
 def remove_here(path: Path) -> None:
-    """Remove a local file or folder."""
-    if path.is_dir():
+    """Remove a local file, folder or link."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

@@ -4,6 +4,7 @@
 datasets/<id>.jsonl
 jobs/<id>/fence-<n>/run.json, reports.jsonl, trainer.log, checkpoints/step-<k>/, sampler/
 teacher_cache/<tenant>/<sha256>.json       answers of `openai` teachers, shared by a tenant's jobs
+converted_models/<name>-<state>/           discriminators in a layout that transformers and vLLM support
 sidecars/<id>/                             log and address of a model's server beside a trainer
 broker/                                    messages of the embedded service
 uniapl.db                                  its database
@@ -105,6 +106,10 @@ class Artifacts:
     def teacher_cache(self, tenant: str) -> Path:
         """Cached answers of `openai` teachers, shared by a tenant's jobs; safe to delete."""
         return self.root / "teacher_cache" / tenant
+
+    def converted_models(self) -> Path:
+        """Absolute path of the discriminators in a supported layout; safe to delete while no job uses them."""
+        return (self.root / "converted_models").absolute()
 
     def sidecars(self) -> Path:
         """Logs and addresses of the model servers that workers started."""

@@ -104,7 +104,8 @@ def _added(rows: Iterable[Row[str, str, int, float]]) -> tuple[int, float]:
 def _kind(spec: JobSpec) -> tuple[str | None, bool, str | None, bool, bool]:
     """Kind of step; steps of one kind do the same work per token: sampler, adapters, discriminator, reference
     policy."""
-    sampler = spec.rollout.backend.type if spec.uses_rollouts else None
+    backend = spec.rollout.backend
+    sampler = (backend.type if backend else "default") if spec.uses_rollouts else None
     judge = spec.discriminator.type if spec.uses_discriminator else None
     return sampler, spec.lora is None, judge, spec.loads_discriminator, spec.grpo.kl_coef > 0
 

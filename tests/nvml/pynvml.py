@@ -52,15 +52,52 @@ def nvmlDeviceGetCount() -> int:
     return len(_machine("nvmlDeviceGetCount")["gpus"])
 
 
-def nvmlDeviceGetHandleByIndex(index: int) -> int:
-    if _machine("nvmlDeviceGetHandleByIndex")["gpus"][index] is None:
+def nvmlDeviceGetHandleByIndex(index: int) -> Any:
+    found = _machine("nvmlDeviceGetHandleByIndex")["gpus"][index]
+    if found is None:
         raise NVMLError("Insufficient Permissions")
-    return index
+    return {"uuid": f"GPU-{index:08x}-0000", "cc": (9, 0), **found}
 
 
-def nvmlDeviceGetName(handle: int) -> str:
-    return str(_machine("nvmlDeviceGetName")["gpus"][handle][0])
+def nvmlDeviceGetName(handle: Any) -> str:
+    return str(_of("nvmlDeviceGetName", handle)["name"])
 
 
-def nvmlDeviceGetMemoryInfo(handle: int) -> SimpleNamespace:
-    return SimpleNamespace(total=_machine("nvmlDeviceGetMemoryInfo")["gpus"][handle][1] * MIB, used=MIB)
+def nvmlDeviceGetMemoryInfo(handle: Any) -> SimpleNamespace:
+    size = _of("nvmlDeviceGetMemoryInfo", handle)["mib"]
+    if size is None:
+        raise NVMLError("Not Supported")
+    return SimpleNamespace(total=size * MIB, used=MIB)
+
+
+def nvmlDeviceGetUUID(handle: Any) -> str:
+    return str(_of("nvmlDeviceGetUUID", handle)["uuid"])
+
+
+def nvmlDeviceGetCudaComputeCapability(handle: Any) -> Any:
+    if "cc" not in _of("nvmlDeviceGetCudaComputeCapability", handle):
+        raise NVMLError("Not Supported")  # as for a MIG slice
+    return tuple(handle["cc"])
+
+
+def nvmlDeviceGetMigMode(device: Any) -> list[int]:
+    if "slices" not in _of("nvmlDeviceGetMigMode", device):
+        raise NVMLError("Not Supported")
+    return [1, 1]
+
+
+def nvmlDeviceGetMaxMigDeviceCount(device: Any) -> int:
+    _of("nvmlDeviceGetMaxMigDeviceCount", device)
+    return 7
+
+
+def nvmlDeviceGetMigDeviceHandleByIndex(device: Any, index: int) -> Any:
+    slices = _of("nvmlDeviceGetMigDeviceHandleByIndex", device)["slices"]
+    if index >= len(slices) or slices[index] is None:
+        raise NVMLError("Not Found")
+    return slices[index]
+
+
+def _of(function: str, handle: Any) -> Any:
+    _machine(function)
+    return handle

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -15,12 +16,17 @@ from tests.nvml import pynvml
 
 def install(
     monkeypatch: pytest.MonkeyPatch,
-    *gpus: tuple[str, int] | None,
+    *gpus: tuple[str, int | None] | dict[str, Any] | None,
     driver: str | None = "570.86.10",
     failing: tuple[str, ...] = (),
 ) -> ModuleType:
-    """A machine with these GPUs (name and MiB; `None`: no permission), this driver, and these functions that fail."""
-    machine = json.dumps({"gpus": gpus, "driver": driver, "failing": failing})
+    """A machine with these GPUs, this driver, and these functions that fail.
+
+    A GPU is a name with its MiB (`None`: memory is "Not Supported"), a dict with `name`, `mib`, `uuid`, `cc`, and
+    `slices` in MIG mode, or `None` without permission.
+    """
+    described = [dict(zip(("name", "mib"), gpu, strict=True)) if isinstance(gpu, tuple) else gpu for gpu in gpus]
+    machine = json.dumps({"gpus": described, "driver": driver, "failing": failing})
     monkeypatch.setenv("NVML_STAND_IN", machine)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     monkeypatch.setitem(sys.modules, "pynvml", pynvml)

@@ -12,6 +12,7 @@ from store.db import now, reading, unit_of_work
 from store.jobs import lifecycle, metrics, step_rates
 from store.tables import Job, Worker
 from uniapl.run.config import ModelSource
+from uniapl.spec.estimate import Hardware
 from uniapl.spec.job import JobSpec
 
 pytestmark = pytest.mark.integration
@@ -48,6 +49,15 @@ def test_a_worker_that_reports_again_is_one_worker_with_its_newest_facts(engine:
         (row,) = session.scalars(select(Worker)).all()
     assert (row.memory_bytes, row.started_at) == (5, first.started_at)
     assert row.seen_at > first.seen_at
+
+
+def test_a_worker_of_an_older_release_has_neither_vllm_nor_speed(engine: Engine) -> None:
+    report(engine, "worker_old")
+    report(engine, "worker_new", vllm="0.33.0", speed={"sampling": 9000.0})
+    with reading(engine) as session:
+        found = {row.id: Hardware.model_validate(row) for row in workers.alive(session, LEASE_S)}
+    assert (found["worker_old"].vllm, found["worker_old"].speed) == (None, None)
+    assert (found["worker_new"].vllm, found["worker_new"].speed) == ("0.33.0", {"sampling": 9000.0})
 
 
 def test_a_worker_silent_for_three_leases_is_not_alive_and_its_row_goes_in_the_end(engine: Engine) -> None:

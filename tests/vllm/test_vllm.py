@@ -159,7 +159,8 @@ def test_a_reward_model_scores_as_in_process(
     served = {"type": "polar", "model": "tiny-reward-model", "backend": vllm(), "batch_size": 4}
     job_id = finished(client, {**spec, "discriminator": served})
     print(*[message for message in told(client, job_id) if "server" in message], sep="\n")
-    here = PolarDiscriminator(reward_model, wrapper="sft", batch_size=8, device=torch.device("cpu"))
+    options = {"wrapper": "sft", "batch_size": 8, "device": torch.device("cpu"), "store": service.data_dir}
+    here = PolarDiscriminator(reward_model, **options)
     check_scores(client, job_id, here)
     [address] = [read_address(file) for file in service.data_dir.glob("sidecars/*/address.json")]
     assert address is not None

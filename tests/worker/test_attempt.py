@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, delete, select
 from sqlalchemy.exc import OperationalError
 
+from store import workers
 from store.access import keyring, secrets
 from store.access.keyring import SecretKey
 from store.artifacts.paths import Artifacts
@@ -17,16 +19,19 @@ from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
 from store.jobs import lifecycle
 from store.settings import Settings
-from store.tables import Attempt
+from store.tables import Attempt, Worker
 from tests.e2e.conftest import trainers
-from tests.store.jobs.factories import SPEC, claimed, make_job, try_claim
+from tests.store.jobs.factories import SPEC, claimed, history, make_job, state, try_claim
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 from worker import attempt as supervisor
+from worker import hardware
 from worker.attempt import run_attempt
 from worker.slots import WorkerProcess
 
 pytestmark = pytest.mark.integration
+
+OTHER = {"host": "other", "version": "0", "vllm": "0.33.0"}
 
 
 @pytest.fixture
@@ -60,6 +65,64 @@ def test_a_trainer_whose_group_cannot_be_recorded_does_not_live_on(
     assert trainers(tmp_path) == []
     with unit_of_work(engine) as session:
         assert lifecycle.get(session, job_id).state == "retry_wait"
+
+
+def sampled_by(engine: Engine, worker: WorkerProcess, **fields: Any) -> tuple[Any, list[str]]:
+    """The sampler in the trainer's run.json, and the events of an attempt."""
+    spec = JobSpec.model_validate({**SPEC.model_dump(exclude_unset=True), **fields})
+    with unit_of_work(engine) as session:
+        job_id = lifecycle.create(session, spec, {"tiny": ModelSource(path="/models/tiny")}).id
+    run_attempt(worker, job_id)
+    file = worker.artifacts.attempt(job_id, 1) / "run.json"
+    backend = json.loads(file.read_text())["spec"]["rollout"]["backend"] if file.exists() else None
+    return backend, [message for _, message in history(engine, job_id)]
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "TRAINER", (sys.executable, "-c", "pass"))
+
+
+@pytest.mark.usefixtures("ending")
+def test_the_worker_chooses_the_sampler_that_the_spec_leaves_open(worker: WorkerProcess, engine: Engine) -> None:
+    backend, events = sampled_by(engine, worker)
+    assert backend == {"type": "transformers"}
+    assert "rollouts are sampled in the trainer's process: the worker has no GPU" in events
+    backend, events = sampled_by(engine, worker, rollout={"backend": {"type": "transformers"}})
+    assert (backend, [e for e in events if "sampled" in e]) == ({"type": "transformers"}, [])
+    backend, events = sampled_by(engine, worker, alpha=1, lambda_adv=0)
+    assert (backend, [e for e in events if "sampled" in e]) == ({"type": "transformers"}, [])
+
+
+@pytest.mark.usefixtures("ending")
+def test_a_worker_with_a_gpu_and_vllm_samples_by_a_server(
+    worker: WorkerProcess, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = {"name": "G", "memory_bytes": 80 * 10**9, "processes": ["trainer", "rollout"]}
+    monkeypatch.setattr(hardware, "gpus", lambda settings: [card])
+    monkeypatch.setattr(WorkerProcess, "vllm", "0.33.0")
+    backend, events = sampled_by(engine, worker)
+    assert backend["type"] == "vllm"
+    assert "rollouts are sampled by a vLLM server: the worker has a GPU and vLLM 0.33.0" in events
+
+
+@pytest.mark.usefixtures("ending")
+def test_a_worker_without_vllm_leaves_its_jobs_to_one_that_has_it(worker: WorkerProcess, engine: Engine) -> None:
+    served: dict[str, Any] = {"rollout": {"backend": {"type": "vllm"}}}
+    spec = JobSpec.model_validate({**SPEC.model_dump(exclude_unset=True), **served})
+    with unit_of_work(engine) as session:
+        job_id = lifecycle.create(session, spec, {"tiny": ModelSource(path="/models/tiny")}).id
+        workers.report(session, "worker_other", {**worker.hardware().model_dump(), **OTHER}, 90.0)
+    assert not run_attempt(worker, job_id)
+    assert state(engine, job_id) == "queued"
+    with unit_of_work(engine) as session:
+        session.execute(delete(Worker))
+    assert run_attempt(worker, job_id)
+    with unit_of_work(engine) as session:
+        job = lifecycle.get(session, job_id)
+        assert job.error is not None
+        assert (job.state, job.error["code"], job.error["param"]) == ("failed", "vllm_missing", "rollout.backend")
+        assert "UNIAPL_VLLM_COMMAND" in job.error["hint"]
 
 
 @pytest.mark.parametrize("step", ["_run_config", "_secrets", "_record_group"])

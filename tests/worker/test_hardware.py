@@ -66,7 +66,33 @@ def test_accelerators_are_those_that_a_job_would_see(
     assert nvml.sessions == 0
 
 
-@pytest.mark.parametrize("broken", ["Init", "DeviceGetCount", "DeviceGetName", "DeviceGetMemoryInfo"])
+def test_a_gpu_with_the_machines_memory_is_listed_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in.install(monkeypatch, ("NVIDIA GB10", None), ("A", 1000))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    shared, own = hardware.gpus(Settings())
+    assert own["memory_bytes"] == 1000 * MIB
+    assert shared["memory_bytes"] == hardware.facts(Settings())["memory_bytes"] > 0
+    _, size = metrics.Gpus().collect()
+    assert [sample.labels for sample in size.samples] == [{"gpu": "1"}]
+
+
+def test_uuids_select_devices_and_mig_slices_count_as_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    mig = {"name": "A100", "mib": 81920, "cc": [8, 0], "slices": [{"name": "3g", "mib": 40192, "uuid": "MIG-3"}]}
+    stand_in.install(monkeypatch, mig, ("B", 2000))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-00000001")
+    assert [gpu["name"] for gpu in hardware.gpus(Settings())] == ["B"]
+    (slice_, whole) = hardware.gpus(Settings(trainer_devices="MIG-3"))
+    assert slice_ == {
+        "name": "3g",
+        "memory_bytes": 40192 * MIB,
+        "uuid": "MIG-3",
+        "compute_capability": "8.0",
+        "processes": ["trainer"],
+    }
+    assert whole["processes"] == ["discriminator", "rollout"]
+
+
+@pytest.mark.parametrize("broken", ["Init", "DeviceGetCount", "DeviceGetHandleByIndex"])
 def test_a_driver_that_fails_counts_as_none(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     nvml = stand_in.install(monkeypatch, ("A", 1000), failing=(f"nvml{broken}",))
     assert hardware.gpus(Settings()) == []

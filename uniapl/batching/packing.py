@@ -14,9 +14,6 @@ from typing import Literal, NamedTuple
 
 BLOCK = 128
 """Tokens per side of a tile of FlexAttention. Rows are padded to whole tiles: each row length is compiled anew."""
-CHUNK_LOGITS = 2**24
-"""Logits computed at a time: 64 MB in float32, and twice that with their softmax or its gradient."""
-
 CACHE_ROOM = 64
 """Tokens by which the key-value cache of a rollout grows at a time."""
 
@@ -45,6 +42,15 @@ PLAIN = Layout()
 def fastest_layout(*, gpu: bool) -> Layout:
     """The fastest layout for a device."""
     return Layout("blocks" if gpu else "trees")
+
+
+def chunk_logits(*, gpu: bool) -> int:
+    """Logits computed at a time; each takes 4 bytes in float32, and as many for its softmax or its gradient.
+
+    Every chunk reads the head's weight three times and adds to its gradient once, which takes most of the time of small
+    chunks on a GPU.
+    """
+    return 2**28 if gpu else 2**24
 
 
 class Lengths(NamedTuple):

@@ -27,5 +27,6 @@ def last_token_scores(
     mask = torch.arange(width, device=device) < lengths[:, None]  # (B, T)
     hidden = backbone(input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state  # (B, T, D)
     last = hidden[torch.arange(len(rows), device=device), lengths - 1]  # (B, D)
-    scores: Tensor = head(last)  # (B, 1)
+    with torch.autocast(device.type, enabled=False):  # bfloat16 would round the scores
+        scores: Tensor = head(last.to(head.weight.dtype))  # (B, 1)
     return scores.squeeze(-1)

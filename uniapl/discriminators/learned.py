@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from torch.nn.functional import logsigmoid
 from uniapl.discriminators.base import BatchCache, Comparison
 from uniapl.discriminators.last_token import last_token_scores
 from uniapl.errors import CheckpointError, DivergedError, ModelError
+from uniapl.model.logprobs import precision
 from uniapl.model.policy import load_policy
 from uniapl.run.config import ModelSource
 from uniapl.spec.discriminator import LearnedDiscriminator as Options
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """AdamW's state of each parameter."""
+BACKWARD_TOKENS = 16_384
+"""Most tokens of one backward pass, padding included, unless a single pair has more."""
 
 
 class LearnedDiscriminator:
@@ -75,7 +78,7 @@ class LearnedDiscriminator:
     def learn(self, comparisons: Sequence[Comparison]) -> dict[str, float]:
         """One AdamW step on L_D over all pairs whose two texts differ; does nothing without such pairs.
 
-        The gradient does not depend on `batch_size`.
+        The gradient does not depend on how the pairs are cut into backward passes.
 
         Returns:
             `disc/loss`, and `disc/accuracy`: the share of pairs in the right order before the step.
@@ -87,8 +90,9 @@ class LearnedDiscriminator:
         if not pairs:
             return {}
         loss, right = 0.0, 0
-        for start in range(0, len(pairs), self._options.batch_size):
-            margins = self._margins(pairs[start : start + self._options.batch_size])
+        for piece in self._cut(pairs):
+            with precision(self._head.weight.device):
+                margins = self._margins(piece)
             part = -logsigmoid(margins).sum() / len(pairs)
             part.backward()
             loss += part.item()
@@ -139,6 +143,20 @@ class LearnedDiscriminator:
         self._optimizer.zero_grad()
         self.version += 1
 
+    def _cut(self, pairs: list[Comparison]) -> Iterator[list[Comparison]]:
+        """Parts of at most `batch_size` pairs and `BACKWARD_TOKENS` tokens, at least one pair each."""
+        part: list[Comparison] = []
+        width = 0  # tokens of the longest text of the part
+        for pair in pairs:
+            longest = max(len(self._tokens(pair.prompt, answer)) for answer in (pair.reference, pair.output))
+            tokens = 2 * (len(part) + 1) * max(width, longest)
+            if part and (len(part) == self._options.batch_size or tokens > BACKWARD_TOKENS):
+                yield part
+                part, width = [], 0
+            part.append(pair)
+            width = max(width, longest)
+        yield part
+
     def _margins(self, pairs: list[Comparison]) -> Tensor:  # (n,)
         """D(x, y*) - D(x, y); a reference that several pairs share is computed once."""
         texts = list(dict.fromkeys((c.prompt, answer) for c in pairs for answer in (c.reference, c.output)))
@@ -149,7 +167,8 @@ class LearnedDiscriminator:
 
     @torch.no_grad()
     def _logits(self, texts: list[tuple[str, str]]) -> Tensor:  # (n,)
-        return last_token_scores(self._backbone, self._head, [self._tokens(*text) for text in texts])
+        with precision(self._head.weight.device):
+            return last_token_scores(self._backbone, self._head, [self._tokens(*text) for text in texts])
 
     def _tokens(self, prompt: str, answer: str) -> list[int]:
         """The prompt as one user turn, or with a line break without a chat template; answer; end token."""

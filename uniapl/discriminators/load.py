@@ -48,7 +48,13 @@ def load_discriminator(
             if server is not None:
                 api = chosen.backend.api if isinstance(chosen.backend, ExternalServer) else "vllm"
                 return RemotePolar(source, server, api=api, wrapper=chosen.wrapper, batch_size=chosen.batch_size)
-            return PolarDiscriminator(source, wrapper=chosen.wrapper, batch_size=chosen.batch_size, device=device)
+            return PolarDiscriminator(
+                source,
+                wrapper=chosen.wrapper,
+                batch_size=chosen.batch_size,
+                device=device,
+                store=run.converted_models_path(),
+            )
         case "learned":
             return LearnedDiscriminator(source, options=chosen, seed=spec.seed, device=device)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer
 
 from uniapl.discriminators.base import CACHED_ITEMS, Comparison, FrozenDiscriminator
+from uniapl.discriminators.internlm2.load_tokenizer import load_tokenizer
 from uniapl.discriminators.polar_encoding import encode
 from uniapl.errors import ModelError, ServerError
 from uniapl.inference.client import ModelServer, Question
@@ -85,7 +86,7 @@ class RemotePolar(FrozenDiscriminator):
             ModelError: the tokenizer cannot be loaded.
             ServerError: the server serves another model, does not answer, or applies an activation to its scores.
         """
-        self._tokenizer, _ = _tokenizer_and_config(source)
+        self._tokenizer = load_tokenizer(source) or _tokenizer_and_config(source)[0]
         self._server, self._api, self._wrapper, self._batch_size = server, api, wrapper, batch_size
         self._known = ItemCache(self._scores)
         server.check_model()

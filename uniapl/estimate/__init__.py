@@ -1,10 +1,21 @@
 """The resource estimate of a job before it is queued: rows, tokens, memory, time. No torch; formulas of our trainer.
 
-`estimate_job` and `find_misfit` are the interface for services; the modules below are its parts.
+`estimate_job`, `find_misfit` and `choose_sampler` are the interface for services; the modules below are its parts.
 """
 
 from uniapl.estimate.duration import MeasuredRate
 from uniapl.estimate.job import JobInputs, estimate_job, find_misfit
 from uniapl.estimate.model_shape import ShapeUnknown
+from uniapl.estimate.sampler import SamplerChoice, choose_sampler, missing_vllm, vllm_obstacle
 
-__all__ = ["JobInputs", "MeasuredRate", "ShapeUnknown", "estimate_job", "find_misfit"]
+__all__ = [
+    "JobInputs",
+    "MeasuredRate",
+    "SamplerChoice",
+    "ShapeUnknown",
+    "choose_sampler",
+    "estimate_job",
+    "find_misfit",
+    "missing_vllm",
+    "vllm_obstacle",
+]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown
 from uniapl.estimate.workload import Step
-from uniapl.spec.backend import InProcess
+from uniapl.spec.backend import VllmSampler
 from uniapl.spec.estimate import Hardware, TimeEstimate
 from uniapl.spec.job import JobSpec
 
@@ -58,7 +58,7 @@ def duration(
         return TimeEstimate(step_s=step_s, total_s=step_s * spec.schedule.steps, basis=basis)
     if not hardware:
         return _unknown("no worker is alive")
-    if spec.uses_rollouts and not isinstance(spec.rollout.backend, InProcess):
+    if spec.uses_rollouts and isinstance(spec.rollout.backend, VllmSampler):
         return _unknown("no comparable job has run on the live workers, and a server samples")
     try:
         step_s, basis = rough_step_s(read_student(), step, hardware)

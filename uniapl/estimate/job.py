@@ -10,11 +10,14 @@ from typing import Any
 from uniapl.errors import MisfitError
 from uniapl.estimate import plan
 from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings
-from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, from_config, read_shape
-from uniapl.estimate.placement import place
+from uniapl.estimate.memory import Device
+from uniapl.estimate.model_shape import PUBLISHED, ModelShape, ShapeUnknown, from_config, read_shape
+from uniapl.estimate.placement import place, trainer_room
+from uniapl.estimate.resources import GpuRoom
+from uniapl.estimate.sampler import choose_sampler, missing_vllm
 from uniapl.estimate.servers import servers_of
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
-from uniapl.estimate.verdict import best, device_of, judge, misfit_of
+from uniapl.estimate.verdict import Placed, best, device_of, judge, misfit_of
 from uniapl.estimate.workload import Entry
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Bytes, Estimate, Hardware, MemoryEstimate, Verdict
@@ -51,7 +54,7 @@ class JobInputs:
         Raises:
             ShapeUnknown: its files do not give what is needed.
         """
-        return from_config(self.hub_config(source)) if source.hub is not None else read_shape(source)
+        return read_shape(source) if source.path or source.hub in PUBLISHED else from_config(self.hub_config(source))
 
     def models(self) -> plan.Models:
         """The shapes of the models that the trainer loads; raises as `shape`."""
@@ -70,8 +73,8 @@ def estimate_job(job: JobInputs, hardware: Sequence[Hardware], measured: Measure
         hardware: the workers that are alive.
         measured: speed of comparable jobs on these workers, where some have run.
     """
-    spec, entries = job.spec, job.entries()
-    memory, verdict, why = _memory(job, entries, hardware)
+    entries = job.entries()
+    spec, memory, verdict, why = _memory(job, entries, hardware)
     usual = plan.usual_step(spec, entries, measured.completion_tokens if measured else None)
     time = duration(spec, usual, lambda: job.shape(job.student), hardware, measured)
     return Estimate(
@@ -96,34 +99,72 @@ def find_misfit(job: JobInputs, hardware: Sequence[Hardware]) -> MisfitError | N
     """
     models = job.models()
     entries = job.entries()
-    least = {device: plan.least(job.spec, models, entries, device) for device in {device_of(w) for w in hardware}}
-    servers = servers_of(job.spec, job.sources.__getitem__, read_shape)
-    placed = []
-    for worker in hardware:
-        size = least[device_of(worker)]
-        placed.append((worker, place(worker, Bytes(low=size, expected=size, high=size), servers)))
-    lacking = misfit_of(best(placed)[1])
+
+    def least(spec: JobSpec, device: Device, room: GpuRoom | None) -> Bytes:
+        size = plan.least(spec, models, entries, device, room)
+        return Bytes(low=size, expected=size, high=size)
+
+    lacking = misfit_of(best([run.placed for run in _runs(job, _able(job.spec, hardware), least)])[1])
     return lacking and MisfitError(f"the job does not fit: {lacking[1]}", param=lacking[0], hint=MISFIT_HINT)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The job on one worker."""
+
+    spec: JobSpec
+    """With the sampler that this worker chooses."""
+    room: GpuRoom | None
+    """Memory of the trainer's GPU; `None` on a CPU."""
+    placed: Placed
+
+
+_Need = Callable[[JobSpec, Device, GpuRoom | None], Bytes]
+
+
+def _runs(job: JobInputs, workers: Sequence[Hardware], need: _Need) -> list[_Run]:
+    """The job on each worker; `need` returns the memory of its trainer, and is called once per kind of worker."""
+    needs: dict[tuple[bool, Device, GpuRoom | None], Bytes] = {}
+    runs = []
+    for worker in workers:
+        spec = choose_sampler(job.spec, job.sources.__getitem__, worker, job.shape).spec
+        servers = servers_of(spec, job.sources.__getitem__, read_shape)
+        kind = ("rollout" in spec.servers, device_of(worker), trainer_room(worker, servers))
+        if kind not in needs:
+            needs[kind] = need(spec, *kind[1:])
+        runs.append(_Run(spec, kind[2], (worker, place(worker, needs[kind], servers))))
+    return runs
+
+
+def _able(spec: JobSpec, workers: Sequence[Hardware]) -> Sequence[Hardware]:
+    """Workers that can start the servers that the spec names; all where none can."""
+    return [worker for worker in workers if not spec.servers or worker.vllm is not None] or workers
 
 
 def _memory(
     job: JobInputs, entries: Sequence[Entry], hardware: Sequence[Hardware]
-) -> tuple[MemoryEstimate | None, Verdict, str]:
+) -> tuple[JobSpec, MemoryEstimate | None, Verdict, str]:
+    """The spec with its sampler on the best worker, its memory there, and the verdict with its reason."""
     spec = job.spec
     try:
         models = job.models()
     except ShapeUnknown as unknown:
-        return None, "unknown", f"the size of a model is unknown: {unknown}"
+        return spec, None, "unknown", f"the size of a model is unknown: {unknown}"
     if not hardware:
         memory = plan.memory(spec, models, entries, "cpu")
-        return memory, "unknown", "no worker is alive; the memory is that of a machine without a GPU"
-    by_device = {device: plan.memory(spec, models, entries, device) for device in {device_of(w) for w in hardware}}
-    servers = servers_of(spec, job.sources.__getitem__, read_shape)
-    placed = [(worker, place(worker, by_device[device_of(worker)].total, servers)) for worker in hardware]
-    worker, used = best(placed)
+        return spec, memory, "unknown", "no worker is alive; the memory is that of a machine without a GPU"
+
+    def trainer(spec: JobSpec, device: Device, room: GpuRoom | None) -> MemoryEstimate:
+        return plan.memory(spec, models, entries, device, room)
+
+    runs = _runs(job, _able(spec, hardware), lambda *run: trainer(*run).total)
+    worker, used = best([run.placed for run in runs])
+    chosen = next(run for run in runs if run.placed[0] is worker)
     taken = {process: size for gpu in used for process, size in gpu.taken.items() if process != "trainer"}
-    memory = by_device[device_of(worker)].model_copy(update={"servers": taken})
-    return memory, *judge(worker, used)
+    memory = trainer(chosen.spec, device_of(worker), chosen.room).model_copy(update={"servers": taken})
+    if (missing := missing_vllm(spec, hardware)) is not None:
+        return chosen.spec, memory, "does_not_fit", f"{missing.message}; {missing.hint}"
+    return chosen.spec, memory, *judge(worker, used)
 
 
 def _caveats(spec: JobSpec, memory: MemoryEstimate | None) -> list[str]:
@@ -132,5 +173,6 @@ def _caveats(spec: JobSpec, memory: MemoryEstimate | None) -> list[str]:
     if isinstance(spec.teacher, OpenAITeacher):
         caveats.append("answers that the teacher will write are not included")
     if memory is not None and memory.device == "cpu":
-        caveats += [f"memory of the {role} server beside the trainer is not included" for role in spec.servers]
+        left_out = [role for role in spec.servers if role not in memory.servers]
+        caveats += [f"memory of the {role} server beside the trainer is not included" for role in left_out]
     return caveats

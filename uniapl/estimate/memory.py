@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from uniapl.batching.packing import CACHE_ROOM, CHUNK_LOGITS, cut, fastest_layout, prompts_at_once, row_length
+from uniapl.batching.packing import CACHE_ROOM, chunk_logits, cut, fastest_layout, prompts_at_once, row_length
 from uniapl.estimate.model_shape import ModelShape
+from uniapl.estimate.resources import ChosenResources
 from uniapl.estimate.workload import Level, Step
-from uniapl.spec.backend import InProcess
+from uniapl.spec.backend import VllmSampler
 from uniapl.spec.job import JobSpec
 from uniapl.spec.training import Lora
 from uniapl.spec.weights import Stage, bounds
@@ -65,6 +66,7 @@ class PackSize:
 class _Conditions:
     level: Level
     device: Device
+    resources: ChosenResources
 
     def heap(self, spec: JobSpec) -> float:
         scattered = ADAPTERS_HEAP[self.level] if spec.lora and self.device == "cpu" else 0
@@ -77,12 +79,19 @@ class _Conditions:
 
 
 def peak(
-    spec: JobSpec, student: ModelShape, judge: ModelShape | None, step: Step, level: Level, device: Device = "cpu"
+    spec: JobSpec,
+    resources: ChosenResources,
+    student: ModelShape,
+    judge: ModelShape | None,
+    step: Step,
+    level: Level,
+    device: Device = "cpu",
 ) -> tuple[Parts, float]:
     """Bytes of each part at its own peak, and of the largest phase, in which not all parts exist.
 
     Args:
         spec: the job.
+        resources: the values of `spec.resources` that the trainer uses.
         student: the model that is trained.
         judge: the discriminator's model; `None` where the trainer loads none.
         step: the workload of a step, of the same level.
@@ -91,50 +100,76 @@ def peak(
     """
     parts: Parts = {}
     total = 0.0
-    for moment in _moments(spec, student, judge, step, _Conditions(level, device)):
+    for moment in _moments(spec, student, judge, step, _Conditions(level, device, resources)):
         total = max(total, sum(moment.values()))
         parts = {name: max(parts.get(name, 0.0), moment.get(name, 0.0)) for name in {**parts, **moment}}
     return parts, total
 
 
+def update_peak(
+    spec: JobSpec, resources: ChosenResources, student: ModelShape, judge: ModelShape | None, step: Step
+) -> float:
+    """Bytes of the largest phase of an update on a GPU, at most; as `peak` without sampling, scoring and saving."""
+    on = _Conditions("high", "gpu", resources)
+    return max(sum(moment.values()) for moment in _update(spec, student, step, _resident(spec, student, judge, on), on))
+
+
+def _resident(spec: JobSpec, student: ModelShape, judge: ModelShape | None, on: _Conditions) -> Parts:
+    """Bytes that exist from the start to the end of a run."""
+    return {
+        "runtime": on.runtime(spec),
+        "weights": FLOAT * (student.parameters + (_trained(spec, student) if spec.lora else 0)),
+        "reference": FLOAT * student.parameters if spec.grpo.kl_coef > 0 and not spec.lora else 0,
+        "discriminator": _judge_resident(spec, judge, on.device),
+    }
+
+
+def _trained(spec: JobSpec, student: ModelShape) -> int:
+    return student.adapters(spec.lora) if spec.lora else student.parameters
+
+
 def _moments(
     spec: JobSpec, student: ModelShape, judge: ModelShape | None, step: Step, on: _Conditions
 ) -> Iterator[Parts]:
-    trained = student.adapters(spec.lora) if spec.lora else student.parameters
-    resident: Parts = {
-        "runtime": on.runtime(spec),
-        "weights": FLOAT * (student.parameters + (trained if spec.lora else 0)),
-        "reference": FLOAT * student.parameters if spec.grpo.kl_coef > 0 and not spec.lora else 0,
-        "discriminator": _judge_resident(spec, judge),
-    }
+    resident = _resident(spec, student, judge, on)
     yield resident | {"weights": resident["weights"] + _loading(student)}
-    moments = resident | {"optimizer": 2 * FLOAT * trained}
-    pack = largest(spec, student, step, on.device)
-    working = {
-        "activations": on.heap(spec) * pack.tokens * kept(spec, student, on.device) + _cast(student, on.device),
-        "logits": LOGITS * FLOAT * pack.logits,
-    }
+    moments = resident | {"optimizer": 2 * FLOAT * _trained(spec, student)}
     yield moments | {"rollouts": _rollouts(spec, student, step)}
     if judge is not None:
-        yield moments | {"discriminator": resident["discriminator"] + _judging(spec, judge, step)}
+        yield moments | {"discriminator": resident["discriminator"] + _judging(spec, judge, step, on.device)}
     if spec.lora:  # a checkpoint merges adapters into copies, while the heap has not shrunk
         merged = resident["weights"] + FLOAT * _linear(student)
-        yield moments | {"weights": merged, "activations": working["activations"]}
-    yield from _update(spec, moments, working, FLOAT * trained, waits=pack.is_only_one)
+        yield moments | {"weights": merged, "activations": _working(spec, student, step, on)[1]["activations"]}
+    yield from _update(spec, student, step, resident, on)
 
 
-def _update(spec: JobSpec, moments: Parts, working: Parts, gradient: float, *, waits: bool) -> Iterator[Parts]:
+def _working(spec: JobSpec, student: ModelShape, step: Step, on: _Conditions) -> tuple[PackSize, Parts]:
+    """The largest pack, and the bytes of its forward and backward pass."""
+    pack = largest(spec, on.resources, student, step, on.device)
+    width = kept(spec, on.resources, student, on.device)
+    return pack, {
+        "activations": on.heap(spec) * pack.tokens * width + _cast(student, on.device),
+        "logits": LOGITS * FLOAT * pack.logits,
+    }
+
+
+def _update(spec: JobSpec, student: ModelShape, step: Step, resident: Parts, on: _Conditions) -> Iterator[Parts]:
     """Forward and backward of the largest pack, and the end of a step.
 
-    Steps that measure each term's norm keep one gradient per term until AdamW is done; the first step is one of them,
-    and has no moments before its end. `waits`: the last gradient is allocated when the activations are freed.
+    Steps that measure each term's norm keep one gradient per term until their sum is formed; the first step is one of
+    them, and has no moments before. The only pack's last gradient is allocated when the activations are freed.
     """
-    terms = max(_terms(stage) for stage in spec.stages)
-    yield moments | working | {"optimizer": 0, "gradients": (terms - waits) * gradient}
-    yield moments | {"gradients": terms * gradient}
+    pack, working = _working(spec, student, step, on)
+    gradient, waits = FLOAT * _trained(spec, student), pack.is_only_one
+    moments = resident | {"optimizer": 2 * gradient}
+    first = max(_terms(stage) for stage in spec.stages) if spec.schedule.measures_terms(0) else 1
+    later = first if spec.schedule.steps > spec.schedule.term_norms_every else 1
+    yield resident | working | {"gradients": (first - waits) * gradient}
+    yield resident | {"gradients": first * gradient}
+    yield moments | {"gradients": gradient}
     if spec.schedule.steps > 1:
-        kinds = terms if spec.schedule.steps > spec.schedule.term_norms_every else 1
-        yield moments | working | {"gradients": (kinds - waits) * gradient}
+        yield moments | working | {"gradients": (later - waits) * gradient}
+        yield moments | {"gradients": later * gradient}
 
 
 def _terms(stage: Stage) -> int:
@@ -143,10 +178,12 @@ def _terms(stage: Stage) -> int:
     return (high > 0) + (low < 1) + (bounds(stage.lambda_adv)[1] > 0)
 
 
-def largest(spec: JobSpec, student: ModelShape, step: Step, device: Device = "cpu") -> PackSize:
+def largest(
+    spec: JobSpec, resources: ChosenResources, student: ModelShape, step: Step, device: Device = "cpu"
+) -> PackSize:
     """The packed batch that takes the most memory, of those that the trainer would form."""
     sequences = step.demonstrations + step.rollouts
-    limit, width = spec.resources.micro_batch_tokens, kept(spec, student, device)
+    limit, width = resources.micro_batch_tokens, kept(spec, resources, student, device)
     layout = fastest_layout(gpu=device == "gpu")
     largest_pack, count = PackSize(0, 0, True), 0
     for rows in cut(sequences, limit, layout):
@@ -155,7 +192,7 @@ def largest(spec: JobSpec, student: ModelShape, step: Step, device: Device = "cp
         completions = sum(sequences[i].completion for row in rows for tree in row for i in tree.branches)
         more = max(1.0, min(step.each, limit / (len(rows) * W)))  # sequences like the listed ones fill it
         tokens = round(more * len(rows) * W)
-        logits = min(round(more * completions) * student.vocab, max(CHUNK_LOGITS, student.vocab))
+        logits = min(round(more * completions) * student.vocab, max(chunk_logits(gpu=device == "gpu"), student.vocab))
         size = PackSize(tokens, logits, False)
         if _size(size, width) > _size(largest_pack, width):
             largest_pack = size
@@ -176,18 +213,35 @@ def per_token(shape: ModelShape, lora: Lora | None = None, device: Device = "cpu
     The kernels of `uniapl.model.cpu` (`ours`) keep less. Attention: keys and values unrepeated, and one output. Norms:
     no normalised values. Gates: both halves only, except with LoRA, whose adapters read the product.
     """
+    if device == "gpu":
+        return shape.layers * _autocast_layer(shape, lora)
     less = ours and shape.keeps_less
     norms = (4 if lora or less else 6) * shape.hidden
     attention = 2 * (shape.queries + shape.keys) if ours else 5 * shape.queries
     gate = (2 if less and not lora else 4) * shape.intermediate
-    products = attention + gate + (7 * lora.rank if lora else 0)
-    return shape.layers * (FLOAT * norms + PRODUCT[device] * products)
+    return shape.layers * FLOAT * (norms + attention + gate + (7 * lora.rank if lora else 0))
 
 
-def kept(spec: JobSpec, student: ModelShape, device: Device) -> int:
+def _autocast_layer(shape: ModelShape, lora: Lora | None) -> int:
+    """Bytes per token of one layer under bfloat16 autocast; tests/uniapl/estimate/test_gpu_activations.py counts them.
+
+    In bfloat16: the input of each of five linear layers, cast once per reader; queries, keys, values and attention's
+    output; four gates. In float32: both norms' inputs, and without LoRA their normalised values. Queries and keys with
+    norms of their own are kept in float32 too. peft copies attention's output.
+    """
+    half, frozen = PRODUCT["gpu"], lora is not None
+    norms = (2 if frozen else 4) * FLOAT * shape.hidden + 5 * half * shape.hidden
+    attention = (3 if frozen else 2) * half * shape.queries + 2 * half * shape.keys
+    if shape.normed_queries:
+        attention += (FLOAT + (0 if frozen else half)) * (shape.queries + shape.keys)
+    adapters = 7 * half * lora.rank if lora else 0
+    return norms + attention + 4 * half * shape.intermediate + adapters
+
+
+def kept(spec: JobSpec, resources: ChosenResources, student: ModelShape, device: Device) -> int:
     """As `per_token`; with `gradient_checkpointing` each layer's input and all of the layer being recomputed."""
     everything = per_token(student, spec.lora, device, ours=device == "cpu")
-    if not spec.resources.gradient_checkpointing:
+    if not resources.gradient_checkpointing:
         return everything
     return student.layers * FLOAT * student.hidden + everything // student.layers
 
@@ -203,7 +257,7 @@ def _rollouts(spec: JobSpec, student: ModelShape, step: Step) -> float:
     The cache grows by copying, one layer at a time. Evaluation samples in the same way; its prompts are assumed to be
     as long as the others. With a server that samples, all this is in the server's memory.
     """
-    if not isinstance(spec.rollout.backend, InProcess):
+    if isinstance(spec.rollout.backend, VllmSampler):
         return 0
     rows = _at_once(spec, round(len(step.prompts) * step.each), spec.grpo.group_size)
     if spec.evaluation is not None:
@@ -221,14 +275,19 @@ def _at_once(spec: JobSpec, prompts: int, group_size: int) -> int:
     return min(prompts_at_once(spec.rollout.batch_size, max(group_size, 1)), prompts) * group_size
 
 
-def _judge_resident(spec: JobSpec, judge: ModelShape | None) -> float:
+def _judge_number(spec: JobSpec, device: Device) -> int:
+    """Bytes of a number of the discriminator: POLAR is in bfloat16 on a GPU."""
+    return FLOAT // 2 if spec.discriminator.type == "polar" and device == "gpu" else FLOAT
+
+
+def _judge_resident(spec: JobSpec, judge: ModelShape | None, device: Device) -> float:
     """Bytes of a discriminator's weights; of a learned one also its moments."""
     if judge is None:
         return 0
-    return FLOAT * judge.parameters * (3 if spec.discriminator.type == "learned" else 1)
+    return _judge_number(spec, device) * judge.parameters * (3 if spec.discriminator.type == "learned" else 1)
 
 
-def _judging(spec: JobSpec, judge: ModelShape, step: Step) -> float:
+def _judging(spec: JobSpec, judge: ModelShape, step: Step, device: Device) -> float:
     """Bytes for scoring beside the discriminator's weights; for a learned one a batch of pairs and the gradient."""
     sequences = step.rollouts or step.demonstrations
     longest = max((s.prompt + s.completion for s in sequences), default=0)
@@ -236,7 +295,8 @@ def _judging(spec: JobSpec, judge: ModelShape, step: Step) -> float:
     if spec.discriminator.type == "learned":
         return FLOAT * judge.parameters + 2 * rows * longest * per_token(judge)
     rows = min(rows, round(len(sequences) * step.each))
-    return FLOAT * rows * min(longest, judge.positions) * (2 * judge.intermediate + 4 * judge.hidden)
+    tokens = rows * min(longest, judge.positions)
+    return _judge_number(spec, device) * tokens * (2 * judge.intermediate + 4 * judge.hidden)
 
 
 def _loading(student: ModelShape) -> float:

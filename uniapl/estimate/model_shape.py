@@ -16,6 +16,40 @@ from uniapl.spec.training import Lora
 MAX_HEADER = 100 << 20
 """Largest safetensors header in bytes that the format allows."""
 
+REWARD_MODELS = ("ForRewardModel", "ForSequenceClassification")
+"""Endings of architectures with a scalar head in the place of the language-model head."""
+_POLAR = {
+    "architectures": ["InternLM2ForRewardModel"],
+    "vocab_size": 92544,
+    "num_key_value_heads": 8,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-05,
+    "tie_word_embeddings": False,
+}
+_POLAR_1_8B = _POLAR | {
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "max_position_embeddings": 32768,
+}
+_POLAR_7B = _POLAR | {
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 262144,
+}
+PUBLISHED: dict[str | None, dict[str, Any]] = {
+    "internlm/POLAR-1_8B": _POLAR_1_8B,
+    "internlm/POLAR-1_8B-Base": _POLAR_1_8B,
+    "internlm/POLAR-7B": _POLAR_7B,
+    "internlm/POLAR-7B-Base": _POLAR_7B,
+}
+"""Sizes of hub models that are known without the network."""
+NORMED_QUERIES = ("qwen3", "gemma3", "olmo2", "olmo3")
+"""First parts of the names of model types with norms for queries and keys."""
+
 
 class ShapeUnknown(Exception):
     """The model's files lack what the estimate needs; the message names it."""
@@ -42,6 +76,8 @@ class ModelShape:
     gguf: bool = False
     keeps_less: bool = False
     """Whether `uniapl.model.cpu.norm_mlp` supports its norms and gates."""
+    normed_queries: bool = False
+    """Whether queries and keys have norms of their own."""
 
     @property
     def inside(self) -> int:
@@ -71,6 +107,8 @@ def read_shape(source: ModelSource) -> ModelShape:
     Raises:
         ShapeUnknown: it is not on this machine, or its files lack what is needed.
     """
+    if source.hub in PUBLISHED:
+        return from_config(PUBLISHED[source.hub])
     if source.path is None:
         raise ShapeUnknown(f"{source.hub} is not on this machine")
     folder = Path(source.path)
@@ -82,6 +120,8 @@ def read_shape(source: ModelSource) -> ModelShape:
         parameters = sum(_parameters(file) for file in files)
     except (OSError, ValueError, KeyError, struct.error) as error:
         raise ShapeUnknown(f"the files of {folder.name} cannot be read ({type(error).__name__})") from None
+    if not parameters and config.get("model_type") == "internlm2":  # published as pickles, which hold no sizes
+        return from_config(config, stored_bytes=sum(file.stat().st_size for file in folder.glob("*.bin")))
     if not parameters:
         raise ShapeUnknown(f"{folder.name} has no safetensors")
     return from_config(config, parameters=parameters, stored_bytes=sum(file.stat().st_size for file in files))
@@ -111,6 +151,7 @@ def from_config(config: Any, *, parameters: int | None = None, stored_bytes: int
             positions=int(text["max_position_embeddings"]),
             stored_bytes=stored_bytes,
             keeps_less=text.get("hidden_act") == "silu" and "rms_norm_eps" in text,
+            normed_queries=str(text.get("model_type")).startswith(NORMED_QUERIES),
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ShapeUnknown(f"its config.json lacks the usual sizes ({error})") from None
@@ -118,7 +159,8 @@ def from_config(config: Any, *, parameters: int | None = None, stored_bytes: int
         raise ShapeUnknown("its config.json has sizes that are not positive")
     if parameters is not None:
         return shape
-    ends = 1 if config.get("tie_word_embeddings", True) else 2
+    scores = any(str(name).endswith(REWARD_MODELS) for name in config.get("architectures") or ())
+    ends = 1 if scores or config.get("tie_word_embeddings", True) else 2
     return replace(shape, parameters=shape.inside + ends * shape.vocab * shape.hidden)
 
 
@@ -155,4 +197,5 @@ def _from_gguf(file: Path) -> ModelShape:
         stored_bytes=file.stat().st_size,
         gguf=True,
         keeps_less=kind in ("llama", "qwen2", "qwen3"),
+        normed_queries=kind.startswith(NORMED_QUERIES),
     )

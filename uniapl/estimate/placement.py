@@ -8,6 +8,7 @@ from functools import reduce
 from math import ceil
 
 from uniapl.estimate.memory import Device
+from uniapl.estimate.resources import GpuRoom
 from uniapl.estimate.servers import Server
 from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Bytes, Gpu, Hardware, Process
@@ -40,19 +41,42 @@ def place(hardware: Hardware, trainer: Bytes, servers: Mapping[ServerRole, Serve
 
     Servers of a machine without a GPU are left out: their environment is unknown.
     """
+    plans = [] if trains_on_gpu(hardware) else [GpuPlan("cpu", hardware.memory_bytes, {"trainer": trainer}, {}, {})]
     if not hardware.gpus:
-        return [GpuPlan("cpu", hardware.memory_bytes, {"trainer": trainer}, {}, {})]
-    order: list[Process] = ["trainer", *servers]
+        return plans
+    order: list[Process] = [*servers] if plans else ["trainer", *servers]
     places = {process: gpu_index(process, hardware.gpus) for process in order}
-    return [
+    return plans + [
         _gpu_plan(
             gpu.memory_bytes,
-            trainer if places["trainer"] == index else None,
+            trainer if places.get("trainer") == index else None,
             {role: server for role, server in servers.items() if places[role] == index},
         )
         for index, gpu in enumerate(hardware.gpus)
         if index in places.values()
     ]
+
+
+def trains_on_gpu(hardware: Hardware) -> bool:
+    """Whether trainers may use a GPU; `UNIAPL_TRAINER_DEVICES=-1` forbids it."""
+    return any("trainer" in gpu.processes for gpu in hardware.gpus)
+
+
+def trainer_room(hardware: Hardware, servers: Mapping[ServerRole, Server]) -> GpuRoom | None:
+    """What the servers on the trainer's GPU leave at their least; `None` for a trainer without a GPU."""
+    if not trains_on_gpu(hardware):
+        return None
+    index = gpu_index("trainer", hardware.gpus)
+    memory = hardware.gpus[index].memory_bytes
+    beside = [server for role, server in servers.items() if gpu_index(role, hardware.gpus) == index]
+    return GpuRoom(memory - sum(_least(server, memory) for server in beside), shared=bool(beside))
+
+
+def _least(server: Server, memory: int) -> float:
+    """Bytes that a server takes of a GPU at the least."""
+    if server.fraction is not None or server.need is None:
+        return memory * (server.fraction or UNKNOWN)
+    return server.need.low
 
 
 def gpu_index(process: Process, gpus: Sequence[Gpu]) -> int:

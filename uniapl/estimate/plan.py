@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
-from uniapl.estimate.memory import Device, peak
+from uniapl.estimate.memory import Device, peak, update_peak
 from uniapl.estimate.model_shape import ModelShape
+from uniapl.estimate.resources import ChosenResources, GpuRoom, choose
 from uniapl.estimate.tokens import count
 from uniapl.estimate.workload import Entry, Level, RowLengths, Sample, Step, step_of
 from uniapl.run.config import ModelSource
@@ -61,10 +63,28 @@ def longest(spec: JobSpec) -> list[Entry]:
     return [Entry(given.role, 1, Sample([row], looked_at=1, share=1.0)) for given in spec.dataset_mix]
 
 
-def memory(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Device) -> MemoryEstimate:
-    """Memory of the run on a CPU or a GPU."""
+def resources(
+    spec: JobSpec, models: Models, room: GpuRoom | None, *, blocks: bool = True, compiler: bool = False
+) -> ChosenResources:
+    """The resources that the trainer uses: `choose`, with the longest rows that `data` allows.
+
+    They depend on no row, so a worker, the trainer and the estimate agree.
+    """
+    step = step_of(spec, longest(spec), "high")
+
+    def need(chosen: ChosenResources) -> float:
+        return update_peak(spec, chosen, models.student, models.judge, step)
+
+    return choose(spec, room, need, blocks=blocks, compiler=compiler)
+
+
+def memory(
+    spec: JobSpec, models: Models, entries: Sequence[Entry], device: Device, room: GpuRoom | None = None
+) -> MemoryEstimate:
+    """Memory of the run on a CPU or a GPU; without `room` the GPU's memory is not limited."""
+    chosen = _chosen(spec, models, device, room)
     peaks = {
-        level: peak(spec, models.student, models.judge, step_of(spec, entries, level), level, device)
+        level: peak(spec, chosen, models.student, models.judge, step_of(spec, entries, level), level, device)
         for level in LEVELS
     }
     parts = {
@@ -75,9 +95,14 @@ def memory(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Devi
     return MemoryEstimate(device=device, parts=parts, total=Bytes(**{k: round(size) for k, (_, size) in peaks.items()}))
 
 
-def least(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Device) -> int:
+def least(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Device, room: GpuRoom | None = None) -> int:
     """Lowest memory of the run in bytes: `memory(…).total.low`."""
-    return round(peak(spec, models.student, models.judge, step_of(spec, entries, "low"), "low", device)[1])
+    chosen = _chosen(spec, models, device, room)
+    return round(peak(spec, chosen, models.student, models.judge, step_of(spec, entries, "low"), "low", device)[1])
+
+
+def _chosen(spec: JobSpec, models: Models, device: Device, room: GpuRoom | None) -> ChosenResources:
+    return resources(spec, models, (room or GpuRoom(inf)) if device == "gpu" else None)
 
 
 def usual_step(spec: JobSpec, entries: Sequence[Entry], answer: float | None) -> Step:

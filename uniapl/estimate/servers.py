@@ -55,9 +55,17 @@ def sequences(spec: JobSpec, sampler: VllmSampler) -> int:
     return sampler.concurrency * max(spec.grpo.group_size, profiled)
 
 
+def context(spec: JobSpec, options: ManagedVllm) -> int | None:
+    """Longest text of a server in tokens; `None` for the model's own limit."""
+    if options.max_model_tokens is not None:
+        return options.max_model_tokens
+    judged = spec.discriminator
+    return judged.longest_text if judged.type == "polar" and options is judged.backend else None
+
+
 def _need(spec: JobSpec, shape: ModelShape, options: ManagedVllm, level: Level) -> int:
     size = FLOAT if options.dtype == "float32" else FLOAT // 2
-    tokens = longest = min(options.max_model_tokens or shape.positions, shape.positions)
+    tokens = longest = min(context(spec, options) or shape.positions, shape.positions)
     parameters, logits = shape.parameters, 0
     if isinstance(options, VllmSampler):
         answers = sequences(spec, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from uniapl.estimate.memory import Device
-from uniapl.estimate.placement import GpuPlan
+from uniapl.estimate.placement import GpuPlan, trains_on_gpu
 from uniapl.spec.estimate import Hardware, Verdict
 
 Placed = tuple[Hardware, list[GpuPlan]]
@@ -13,8 +13,8 @@ Placed = tuple[Hardware, list[GpuPlan]]
 
 
 def device_of(hardware: Hardware) -> Device:
-    """The device of a job's models."""
-    return "gpu" if hardware.gpus else "cpu"
+    """The device of the models that the trainer loads."""
+    return "gpu" if trains_on_gpu(hardware) else "cpu"
 
 
 def best(placed: Sequence[Placed]) -> Placed:

@@ -53,6 +53,8 @@ class Question(Generic[Answer]):
     is_complete: Callable[[Answer], bool] = lambda _: True
     """Whether no value is missing; an incomplete reply is accepted only after `INCOMPLETE_TRIES` attempts."""
     method: str = "POST"
+    repeat: bool = True
+    """Whether to repeat the request after a failure; not for a command that must not run twice."""
 
 
 class ModelServer:
@@ -167,7 +169,7 @@ class ModelServer:
             except (InvalidReply, ReplyTooLong) as error:
                 problem, after_s = f"unusable reply: {error}", 0.0
             wait = wait_s(attempt, retry_after_s=after_s, longest_backoff_s=LONGEST_BACKOFF_S)
-            if time.monotonic() + wait > deadline:
+            if not question.repeat or time.monotonic() + wait > deadline:
                 await self._address(life)
                 raise self._refusal(
                     f"sent no usable reply to {attempt + 1} requests; the last: {truncate_for_message(problem)}"

@@ -6,6 +6,9 @@ secret: only the owner can read the file.
 
 from __future__ import annotations
 
+import math
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -42,3 +45,29 @@ def read_address(path: Path) -> Address | None:
         return Address.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+class ProbePause:
+    """A file beside the address of a managed server that suspends its health probes until a deadline.
+
+    The trainer writes it while the server loads weights or sleeps and therefore cannot answer a probe. The deadline is
+    a time of the monotonic clock, which all processes of a machine share.
+    """
+
+    def __init__(self, address_file: Path) -> None:
+        self._file = address_file.with_name("probes_paused")
+
+    def begin(self, seconds: float = math.inf) -> None:
+        """Suspend probes for at most this long."""
+        atomic.write(self._file, repr(time.monotonic() + seconds).encode(), mode=0o600)
+
+    def end(self) -> None:
+        """Resume probes."""
+        self._file.unlink(missing_ok=True)
+
+    @property
+    def active(self) -> bool:
+        """Whether probes are suspended."""
+        with suppress(OSError, ValueError):
+            return time.monotonic() < float(self._file.read_text())
+        return False

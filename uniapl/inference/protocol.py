@@ -151,6 +151,16 @@ def read_nothing(content: bytes, model: str) -> None:
     """Accept any content: the status of the reply is its result."""
 
 
+def read_success(content: bytes, model: str) -> None:
+    """Accept `{"success": true}`, or an empty reply, as older servers send it.
+
+    Raises:
+        InvalidReply: the server did not succeed; the request may be repeated.
+    """
+    if content and not _parsed(_DONE, content).success:
+        raise InvalidReply("success is false: requests are running")
+
+
 def read_models(content: bytes) -> list[str]:
     """Names of the models that a server lists.
 
@@ -260,6 +270,10 @@ class _Completions(BaseModel):
     choices: list[_Choice]
 
 
+class _Done(BaseModel):
+    success: bool = True
+
+
 class _Version(BaseModel):
     weight_version: str
 
@@ -278,3 +292,4 @@ _SGLANG = TypeAdapter(list[_Scored])
 _MODELS = TypeAdapter(_Models)
 _COMPLETIONS = TypeAdapter(_Completions)
 _VERSION = TypeAdapter(_Version)
+_DONE = TypeAdapter(_Done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -12,10 +12,28 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from uniapl.errors import SpecError
 from uniapl.model.compiler import keep_buffers
-from uniapl.spec.training import Resources
 
 
-def wrap_blocks(model: torch.nn.Module, resources: Resources) -> None:
+class BlockOptions(Protocol):
+    """How the decoder's blocks are trained; see `uniapl.spec.training.Resources`."""
+
+    @property
+    def gradient_checkpointing(self) -> bool:
+        """Whether each block is recomputed in the backward pass."""
+        ...
+
+    @property
+    def compile_blocks(self) -> bool:
+        """Whether each block is compiled."""
+        ...
+
+
+def decoder_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The decoder's blocks as transformers identifies them; empty where it identifies none."""
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+
+def wrap_blocks(model: torch.nn.Module, resources: BlockOptions) -> None:
     """Recompute or compile the decoder's blocks as `resources` selects, in forwards with a gradient.
 
     Sampling and evaluation run the blocks unchanged: they recompute nothing, and a cache that grows with every token
@@ -25,7 +43,7 @@ def wrap_blocks(model: torch.nn.Module, resources: Resources) -> None:
         SpecError: transformers identifies no blocks in this model.
     """
     selected = [name for name in ("gradient_checkpointing", "compile_blocks") if getattr(resources, name)]
-    blocks = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    blocks = decoder_blocks(model)
     if selected and not blocks:
         raise SpecError(
             f"resources.{selected[0]}: transformers identifies no decoder blocks in this student",

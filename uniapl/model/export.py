@@ -73,19 +73,37 @@ def save(student: Any, sources: Sources, folder: Path) -> None:
         student.generation_config.save_pretrained(folder)
 
 
-def save_as(student: Any, sources: Sources, config: Any, folder: Path) -> None:
+def save_as(student: Any, sources: Sources, config: Any, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write to `folder` the weights as a student of this config has them, and the config.
+
+    Args:
+        student: the model.
+        sources: its weights.
+        config: the config to write.
+        folder: where to write.
+        dtype: floating-point type of the written weights, by default the student's; they are cast on their device.
 
     Raises:
         ModelError: as `save`.
     """
     twin = _twin(student, config)
     twin.config.architectures = [type(student).__name__]
-    twin.config.dtype = str(student.dtype).removeprefix("torch.")
+    twin.config.dtype = str(dtype or student.dtype).removeprefix("torch.")
     folder.mkdir(parents=True, exist_ok=True)
     twin.config.save_pretrained(folder)
-    _write(twin, _without_copies(twin, sources), folder / WEIGHTS)
+    _write(twin, _without_copies(twin, sources), folder / WEIGHTS, dtype)
     _compare(twin, _headers(folder))
+
+
+def written_layers(student: Any, sources: Sources, config: Any) -> Iterator[dict[str, Tensor]]:
+    """The weights that `save_as` writes, one layer at a time, on the student's device."""
+    twin = _twin(student, config)
+    yield from (_written(twin, group) for group in _groups(_without_copies(twin, sources)))
+
+
+def cast(weight: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """A weight in this type if it is a floating-point tensor."""
+    return weight.to(dtype) if dtype is not None and weight.is_floating_point() else weight
 
 
 def check(student: Any, sources: Sources) -> None:
@@ -187,19 +205,24 @@ def _layers(twin: Any, sources: Sources) -> Iterator[dict[str, Tensor]]:
         yield revert_weight_conversion(twin, {name: source.like.to("meta") for name, source in group.items()})
 
 
-def _write(twin: Any, sources: Sources, path: Path) -> None:
+def _write(twin: Any, sources: Sources, path: Path, dtype: torch.dtype | None) -> None:
     """Write a safetensors file, with one layer in memory at a time."""
     layers = list(_layers(twin, sources))
     with path.open("wb") as file:
-        file.write(_header({name: like for layer in layers for name, like in layer.items()}))
+        file.write(_header({name: cast(like, dtype) for layer in layers for name, like in layer.items()}))
         for group, layer in zip(_groups(sources), layers, strict=True):
-            _write_layer(twin, group, list(layer), file)
+            _write_layer(_written(twin, group), list(layer), dtype, file)
 
 
-def _write_layer(twin: Any, group: Sources, names: list[str], file: BinaryIO) -> None:
-    weights = revert_weight_conversion(twin, {name: source.tensor() for name, source in group.items()})
+def _written(twin: Any, group: Sources) -> dict[str, Tensor]:
+    """The weights of one layer under the names of a checkpoint."""
+    weights: dict[str, Tensor] = revert_weight_conversion(twin, {name: s.tensor() for name, s in group.items()})
+    return weights
+
+
+def _write_layer(weights: dict[str, Tensor], names: list[str], dtype: torch.dtype | None, file: BinaryIO) -> None:
     for name in names:
-        file.write(weights[name].contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+        file.write(cast(weights[name], dtype).contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _header(likes: Mapping[str, Tensor]) -> bytes:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-from uniapl.batching.packing import Layout, fastest_layout
+from uniapl.batching.packing import Layout, chunk_logits, fastest_layout
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class Kernels:
     """Replaces layers of a loaded model by faster ones, with the same weights."""
     prepare_process: Callable[[], None]
     """Adapts the process to training; called once, before models are loaded."""
+    precision: torch.dtype
+    """Type of matrix products under `uniapl.model.logprobs.precision`."""
+    chunk_logits: int
+    """Logits that `uniapl.model.lm_head` computes at a time."""
 
 
 SELECTED: dict[str, Kernels] = {}
@@ -65,5 +69,7 @@ PORTABLE = Kernels(
     tree_attention=_no_tree_attention,
     prepare_model=lambda model: None,
     prepare_process=lambda: None,
+    precision=torch.bfloat16,
+    chunk_logits=chunk_logits(gpu=True),
 )
 """PyTorch's operators, on any device."""

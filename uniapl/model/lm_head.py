@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from uniapl.batching.packing import CHUNK_LOGITS
 from uniapl.model.kernels import kernels_for
+
+HALF = (torch.bfloat16, torch.float16)
 
 
 def token_logprobs(
@@ -27,8 +28,8 @@ def token_logprobs(
 ) -> tuple[Tensor, Tensor]:  # (N,), (N,)
     """Log-probability of each token, and the entropy of its distribution; the latter without gradient.
 
-    Products have autocast's precision where it is enabled; the softmax is in float32 or wider. Memory grows with
-    `CHUNK_LOGITS`, not with N · V.
+    Operands of products have autocast's precision where it is enabled; logits, softmax and sums are in float32 or
+    wider. Memory grows with the `chunk_logits` of the device's kernels, not with N · V.
     """
     result: tuple[Tensor, Tensor] = _TokenLogprobs.apply(states, weight, bias, token_ids, temperature)  # type: ignore[no-untyped-call]
     return result
@@ -64,7 +65,7 @@ class _TokenLogprobs(torch.autograd.Function):
         grad_states = torch.empty_like(states) if needs_states else None
         grad_weight = torch.zeros_like(weight) if needs_weight else None
         grad_bias = torch.zeros_like(bias) if needs_bias else None
-        head, linear = _in(ctx.precision, weight, bias), kernels_for(states.device).linear
+        head = _in(ctx.precision, weight, bias)
         for part in reversed(_chunks(states, weight)):
             grad = _distribution(states[part], head, temperature[part, None]) if last is None else last  # (n, V)
             last = None
@@ -74,7 +75,7 @@ class _TokenLogprobs(torch.autograd.Function):
                 grad_bias += grad.sum(dim=0)
             grad = grad.to(ctx.precision)
             if grad_states is not None:
-                grad_states[part] = grad if head[0] is None else linear(grad, head[0].T, None)
+                grad_states[part] = grad if head[0] is None else _product(grad, head[0])
             if grad_weight is not None:
                 _add_product(grad_weight, grad.T, states[part].to(ctx.precision))
             del grad  # frees the chunk's memory for the next one
@@ -84,7 +85,7 @@ class _TokenLogprobs(torch.autograd.Function):
 def _chunks(states: Tensor, weight: Tensor | None) -> list[slice]:
     """Slices of the tokens; the first may be smaller, so that the last, which is kept, is full."""
     count, vocabulary = states.shape if weight is None else (len(states), weight.shape[0])
-    size = max(1, CHUNK_LOGITS // vocabulary)
+    size = max(1, kernels_for(states.device).chunk_logits // vocabulary)
     return [slice(max(0, end - size), end) for end in range(count, 0, -size)][::-1]
 
 
@@ -95,8 +96,7 @@ def _distribution(
 ) -> Tensor:  # (n, V)
     """Log-softmax of a chunk's logits over the temperature."""
     weight, bias = head
-    linear = kernels_for(states.device).linear
-    logits = states if weight is None else linear(states.to(weight.dtype), weight, bias)
+    logits = states if weight is None else _product(states.to(weight.dtype), weight.T, bias)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return torch.log_softmax(logits / temperature if weight is None else logits.div_(temperature), dim=-1)
 
@@ -105,9 +105,24 @@ def _in(precision: torch.dtype, weight: Tensor | None, bias: Tensor | None) -> t
     return None if weight is None else weight.to(precision), None if bias is None else bias.to(precision)
 
 
+def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:  # (n, K), (K, m), (m,) to (n, m)
+    """a @ b + bias in float32 or wider.
+
+    The result of bfloat16 operands is not rounded to bfloat16, which would change a logit of 25 by up to 0.06.
+    """
+    if a.dtype not in HALF:
+        return kernels_for(a.device).linear(a, b.T, bias)
+    if a.device.type == "cuda":  # the only device with this form of mm
+        out: Tensor = torch.mm(a, b, out_dtype=torch.float32)
+    else:  # products of bfloat16 numbers are exact in float32
+        with torch.autocast(a.device.type, enabled=False):
+            out = a.float() @ b.float()
+    return out if bias is None else out.add_(bias)
+
+
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
     """total += a @ b, without a copy of the product where the types allow it."""
     if total.dtype == a.dtype:
         total.addmm_(a, b)
     else:
-        total += a @ b
+        total += _product(a, b)

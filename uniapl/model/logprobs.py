@@ -93,4 +93,5 @@ def _hidden_states(model: Any, packed: PackedBatch) -> Tensor:  # (R, W, D)
 
 def precision(device: torch.device) -> AbstractContextManager[object]:
     """Autocast of matrix products to bfloat16 on a GPU; weights, softmax, gradients and AdamW stay in float32."""
-    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
+    dtype = kernels_for(device).precision
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)

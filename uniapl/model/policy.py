@@ -22,6 +22,8 @@ from uniapl.model.kernels import kernels_for
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.run.config import ModelSource
 
+ALIGNMENT = 64
+"""Alignment in bytes of memory that torch allocates on the CPU."""
 LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, SafetensorError)
 """Errors of transformers for a model that is missing, damaged, or of an unknown kind."""
 
@@ -108,6 +110,24 @@ def with_chat_template(policy: Policy, template: str) -> Policy:
     return policy
 
 
+def load_reference(source: ModelSource, device: torch.device) -> Reference:
+    """Load a student as a reference, frozen, with the weights of its linear layers in the precision of products.
+
+    Autocast casts frozen weights at every use, so the results are the same, in half the memory. Embeddings and norms
+    stay in float32, as does a head that shares its weight with them.
+
+    Raises:
+        ModelError: as `load_policy`.
+    """
+    model = load_policy(source, device).model.requires_grad_(False)
+    known = kernels_for(device)
+    shared = model.get_input_embeddings().weight
+    for module in model.modules():
+        if type(module) in known.plain_linear and module.weight is not shared:
+            module.to(known.precision)
+    return Reference(model, adapted=False)
+
+
 def load_policy(source: ModelSource, device: torch.device) -> Policy:
     """Load a student in float32.
 
@@ -132,10 +152,22 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
         raise ModelError("the student's tokenizer has no end-of-sequence token", param="student")
     if source.gguf is not None:
         model = _without_quantization(model)
+    _own_weights(model)
     model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
     kernels_for(device).prepare_model(model)
     model.eval()  # no dropout: the trained policy must equal the one that sampled
     return Policy(model, tokenizer)
+
+
+def _own_weights(model: PreTrainedModel) -> None:
+    """Copy memory-mapped weights that are not aligned as torch allocates.
+
+    The last bits of a product can depend on the alignment, and the files of student and checkpoint differ in it, so
+    that a resumed run would diverge from an uninterrupted one.
+    """
+    for weight in model.parameters():
+        if weight.data_ptr() % ALIGNMENT:
+            weight.data = weight.data.clone()
 
 
 def _location(source: ModelSource) -> tuple[str, dict[str, Any]]:

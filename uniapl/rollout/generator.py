@@ -36,6 +36,14 @@ class Generator(Protocol):
         """
         ...
 
+    def release(self) -> None:
+        """Free the sampler's memory on a card that it shares with the trainer, until the next `sync`.
+
+        Raises:
+            ServerError: the sampler did not release it in time.
+        """
+        ...
+
     def sample(
         self,
         prompts: Sequence[list[int]],

@@ -20,7 +20,12 @@ class GrowingLayer(DynamicLayer):
         self._buffers: list[Tensor] = []
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append the keys and values of new tokens; returns those of all tokens."""
+        """Append the keys and values of new tokens; returns those of all tokens.
+
+        Keys are stored in the type of the values: autocast leaves rotated keys in float32, and attention would cast
+        all of them at every token.
+        """
+        key_states = key_states.to(value_states.dtype)
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         length = self.get_seq_length()

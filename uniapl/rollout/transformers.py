@@ -6,7 +6,7 @@ the sampled tokens are computed during sampling.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -30,13 +30,22 @@ states of convolutions and recurrences would remain those of the prompts."""
 class TransformersGenerator:
     """Samples from the weights in training, so no synchronisation is needed."""
 
-    def __init__(self, policy: Policy, *, temperature: float, max_new_tokens: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        temperature: float,
+        max_new_tokens: int,
+        batch_size: int,
+        on_batch: Callable[[], None] = lambda: None,
+    ) -> None:
         """
         Args:
             policy: the student.
             temperature: divides the logits.
             max_new_tokens: a completion is truncated at this length.
             batch_size: sequences sampled at once, at least a group.
+            on_batch: called after each batch.
 
         Raises:
             ModelError: the student keeps a state that cannot be repeated for a group (state-space layers).
@@ -53,9 +62,13 @@ class TransformersGenerator:
         self._temperature = temperature
         self._max_new_tokens = max_new_tokens
         self._batch_size = batch_size
+        self._on_batch = on_batch
 
     def sync(self, version: int) -> None:
         """Nothing to do."""
+
+    def release(self) -> None:
+        """Nothing to do: the caches end with each call of `sample`."""
 
     @torch.no_grad()
     def sample(
@@ -77,6 +90,7 @@ class TransformersGenerator:
             rows = [i * group_size + g for i in chosen for g in range(group_size)]
             with precision(self._policy.device):  # as in training, so that importance ratios begin at 1
                 completions = self._sample_batch([prompts[i] for i in chosen], group_size, draws[rows], greedy)
+            self._on_batch()
             for position, i in enumerate(chosen):
                 groups[i] = completions[position * group_size : (position + 1) * group_size]
         return [groups[i] for i in range(len(prompts))]

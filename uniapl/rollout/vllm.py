@@ -1,8 +1,12 @@
 """Rollouts from a vLLM server that loads the policy's weights after each update.
 
-Adapters are loaded under a name that contains their version, which every reply repeats. Full weights are written to a
-folder that the server reloads, and their version is read back before and after sampling. A restarted server has
-neither, so each request is bound to one start of the server, its `life`.
+Adapters are loaded under a name that contains their version, which every reply repeats. Full weights are sent by
+`uniapl.rollout.weight_transfer`, and their version is read back before and after sampling. A restarted server has
+neither, so each request is bound to one start of the server, its `life`. It begins with the weights of the folder
+`start`, which are not sent again.
+
+A server that shares the trainer's card sleeps between two samplings. Full weights are discarded then (level 2), since
+the next `sync` sends newer ones; base weights below adapters are kept in host memory (level 1).
 
 Written weights always have a separate output head, also where the student shares it with its embeddings: vLLM 0.32 on
 CPU caches a packed copy of a shared head, which a reload does not renew (measured: it then sampled from old weights).
@@ -13,54 +17,133 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
 
 from uniapl.errors import ServerError
 from uniapl.inference.client import ModelServer, Question, ServerRestarted
+from uniapl.inference.endpoint import ProbePause
 from uniapl.inference.protocol import Sampled, completion_request, read_completions, read_nothing, read_version
-from uniapl.model import export
 from uniapl.model.lora import save_adapter
-from uniapl.model.merge import merged
 from uniapl.model.policy import Policy
 from uniapl.rollout.generator import Completion, OnGroup
-from uniapl.run import atomic
+from uniapl.rollout.weight_transfer import (
+    Commands,
+    DeviceIpc,
+    SharedFolder,
+    TransferUnavailable,
+    Transport,
+    size_of,
+    write_weights,
+)
 from uniapl.run.config import SAMPLER_START
+from uniapl.run.shared_memory import SharedMemoryFolder
+from uniapl.spec.backend import VllmSampler
 from uniapl.spec.training import Rollout
 
+COMMANDS = 4
+"""Commands of a weight update, each of which may take `sync_s`; probes are suspended for no longer."""
 SEED_BITS = 62
 """Bits of a request's seed, to which the server adds the index of the completion within the group."""
+
+
+@dataclass(frozen=True)
+class SamplerPlace:
+    """The server's relation to the trainer."""
+
+    probes: ProbePause
+    """Suspends the worker's health probes while the server cannot answer."""
+    report: Callable[[str], object]
+    """Adds a warning to the run's events."""
+    shared_card: bool = False
+    """Whether the server uses the trainer's GPU."""
 
 
 class VllmGenerator:
     """Samples from a server that the worker manages."""
 
-    def __init__(self, policy: Policy, server: ModelServer, options: Rollout, *, folder: Path) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        server: ModelServer,
+        options: Rollout,
+        *,
+        folder: Path,
+        place: SamplerPlace,
+        version: int = 0,
+    ) -> None:
         """
         Args:
             policy: the student, whose weights are sent.
             server: the sampling server.
             options: temperature, length, and the time to load weights.
-            folder: where weights are written for the server.
+            folder: where weights are written for the server; created here.
+            place: the server's relation to the trainer.
+            version: number of updates in the policy's present weights.
         """
         self._policy, self._server, self._options, self._folder = policy, server, options, folder
+        self._place, self._started_from = place, version
         self._stop = set(policy.stop_ids)
         self._has_adapter = isinstance(policy.model, PeftModel)
+        self._commands = Commands(server, options.sync_s)
         self._synced = (-1, -1)
         """Life of the server, and the version of the weights that it loaded."""
-        if not self._has_adapter:
-            write_weights(policy, folder / SAMPLER_START)
+        self._altered, self._asleep = -1, -1
+        """Life of the server that no longer has the weights of `start`; life of the server that sleeps."""
+        self._dtype = dtype_of(options)
+        self._transports: list[Transport] = []
+        """The transport in use, and the one that replaces it if the server does not support it."""
+        if self._has_adapter:
+            folder.mkdir(parents=True, exist_ok=True)
+        else:
+            self._memory = self._new_folder()
+            write_weights(policy, folder / SAMPLER_START, self._dtype)
+            self._transports = self._possible_transports()
+
+    def _new_folder(self) -> SharedMemoryFolder:
+        """The folder of weights, with room for those of the server's start and of one update."""
+        memory = SharedMemoryFolder(self._folder, 2 * size_of(self._policy, self._dtype))
+        if memory.obstacle is not None:
+            self._place.report(f"weights for the sampler are written to disk, not to shared memory: {memory.obstacle}")
+        return memory
+
+    def _possible_transports(self) -> list[Transport]:
+        written = SharedFolder(self._policy, self._commands, self._folder, self._dtype)
+        if self._place.shared_card and self._policy.device.type == "cuda":
+            return [DeviceIpc(self._policy, self._commands, self._dtype), written]
+        return [written]
 
     def sync(self, version: int) -> None:
         """See `Generator.sync`."""
-        while self._synced != (target := (self._server.life(), version)):
+        while self._synced != (target := (self._server.life(), version)) or self._asleep == target[0]:
+            self._place.probes.begin(self._options.sync_s * COMMANDS)
             try:
                 self._send_weights(*target)
             except ServerRestarted:
                 continue
+            finally:
+                self._place.probes.end()
             self._synced = target
+
+    def release(self) -> None:
+        """See `Generator.release`; a server with a card of its own keeps its memory."""
+        life = self._synced[0]
+        if not self._place.shared_card or self._asleep == life:
+            return
+        self._place.probes.begin()
+        level = 1 if self._has_adapter else 2
+        try:
+            self._commands.post(f"/sleep?level={level}&mode=wait", life)
+        except ServerRestarted:  # the next `sync` sends the weights to the new one
+            self._place.probes.end()
+            return
+        self._asleep = life
+        if not self._has_adapter:
+            self._altered = life
 
     def sample(
         self,
@@ -121,21 +204,43 @@ class VllmGenerator:
             ServerRestarted: the server's life is no longer `life`.
             ServerError: the server did not load them in time.
         """
+        if self._has_adapter:
+            if self._asleep == life:
+                self._commands.post("/wake_up", life)
+                self._asleep = -1
+            if self._synced != (life, version):
+                self._send_adapter(life, version)
+        elif version == self._started_from and self._altered != life:
+            self._commands.post("/update_weight_version", life, new_version=str(version))
+        else:
+            self._send_all(life, version)
+
+    def _send_all(self, life: int, version: int) -> None:
+        """Send full weights. A sleeping server first gets memory for them, and afterwards for its KV cache."""
+        asleep = self._asleep == life
+        if asleep:
+            self._commands.post("/wake_up?tags=weights", life)
+        self._altered = life
+        while True:
+            try:
+                self._transports[0].send(life, version, asleep=asleep)
+                break
+            except TransferUnavailable as reason:
+                del self._transports[0]
+                self._place.report(f"weights are handed to the sampler in a folder, not on the card: {reason}")
+        if asleep:
+            self._commands.post("/wake_up?tags=kv_cache", life)
+            self._asleep = -1
+
+    def _send_adapter(self, life: int, version: int) -> None:
         folder = self._folder / f"version-{version}"
         shutil.rmtree(folder, ignore_errors=True)
-        if self._has_adapter:
-            save_adapter(self._policy.model, folder)
-            self._command("/v1/load_lora_adapter", life, lora_path=str(folder.absolute()), lora_name=version)
-            if (before := self._synced) != (-1, -1) and before[0] == life:
-                self._command("/v1/unload_lora_adapter", life, lora_name=before[1])
-        else:
-            write_weights(self._policy, folder)
-            where = {"weights_path": str(folder.absolute())}
-            self._command("/collective_rpc", life, method="reload_weights", kwargs=where)
-            self._command("/reset_prefix_cache", life)
-            self._command("/update_weight_version", life, new_version=str(version))
-        for path in self._folder.iterdir():
-            if path.name != SAMPLER_START and path != folder:  # a restarted server loads it
+        save_adapter(self._policy.model, folder)
+        self._command("/v1/load_lora_adapter", life, lora_path=str(folder.absolute()), lora_name=version)
+        if (before := self._synced) != (-1, -1) and before[0] == life:
+            self._command("/v1/unload_lora_adapter", life, lora_name=before[1])
+        for path in self._folder.glob("version-*"):
+            if path != folder:
                 shutil.rmtree(path)
 
     def _command(self, path: str, life: int, **body: object) -> None:
@@ -162,9 +267,8 @@ class VllmGenerator:
             )
 
 
-def write_weights(policy: Policy, folder: Path) -> None:
-    """Write what vLLM loads, with an output head of its own; the folder appears whole."""
-    with atomic.new_folder(folder) as new:
-        export.save_as(policy.model, merged(policy.model), export.untied(policy.model.config), new)
-        policy.tokenizer.save_pretrained(new)
-        shutil.rmtree(folder, ignore_errors=True)
+def dtype_of(options: Rollout) -> torch.dtype:
+    """Data type in which the server computes: with `auto` vLLM takes that of the written config, bfloat16."""
+    chosen = options.backend.dtype if isinstance(options.backend, VllmSampler) else "auto"
+    types = {"float32": torch.float32, "float16": torch.float16}
+    return types.get(chosen, torch.bfloat16)

@@ -54,12 +54,20 @@ class RunConfig(Input):
     """Checkpoint folder to continue from."""
     teacher_cache: str | None = None
     """Folder of cached answers of an `openai` teacher, shared between runs; by default `teacher_cache` in `run_dir`."""
+    converted_models: str | None = None
+    """Folder of discriminators converted to a supported layout, shared between runs; by default `converted_models` in
+    `run_dir`."""
     public_addresses_only: bool = False
     """Connect to the spec's servers only over https and at public addresses. The service sets it for servers that its
     operator has not listed."""
     servers: dict[str, str] = {}
     """`discriminator` or `rollout` to the file with the address of the server that the worker started; for `vllm`
     backends."""
+    shared_card: bool = False
+    """Whether the sampling server uses the trainer's GPU, and releases its memory between two samplings."""
+    trainer_memory: Annotated[int, Field(gt=0)] | None = None
+    """Bytes of the trainer's GPU that the servers on the same GPU leave to it, for the choice of `spec.resources`; by
+    default what is free when the trainer starts."""
     keep_all_checkpoints: bool = False
     """Never delete old checkpoints. The service sets it and deletes them under its own fence. When false, the trainer
     keeps the last `schedule.keep_checkpoints` of this `run_dir`."""
@@ -71,6 +79,10 @@ class RunConfig(Input):
     def teacher_cache_path(self) -> Path:
         """The folder of cached teacher answers."""
         return Path(self.teacher_cache or Path(self.run_dir) / "teacher_cache")
+
+    def converted_models_path(self) -> Path:
+        """The folder of converted models."""
+        return Path(self.converted_models or Path(self.run_dir) / "converted_models")
 
     def model_source(self, name: str) -> ModelSource:
         """The source of a model."""

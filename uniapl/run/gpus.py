@@ -1,6 +1,7 @@
 """GPU queries by NVIDIA's management library (NVML), through nvidia-ml-py: GPUs, driver version, driver failures.
 
-NVML ignores CUDA_VISIBLE_DEVICES. Without nvidia-ml-py this machine counts as one without a driver.
+NVML ignores CUDA_VISIBLE_DEVICES; `uniapl.run.visible_gpus` applies it. Without nvidia-ml-py this machine counts as one
+without a driver. A query that a GPU does not support (memory on GB10, UUIDs on some virtual GPUs) gives `None`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 LIMIT_S = 10.0
@@ -20,14 +21,26 @@ LIMIT_S = 10.0
 
 @dataclass(frozen=True)
 class PhysicalGpu:
-    """One GPU that this process may access."""
+    """One GPU that this process may access, or one MIG slice of it, which CUDA treats as a device of its own."""
 
     number: int
-    """In PCI bus order, as in `nvidia-smi`; GPUs without access count too."""
+    """In PCI bus order, as in `nvidia-smi`; GPUs without access count too. For a slice that of its GPU."""
     name: str
-    memory_bytes: int
-    used_bytes: int
+    memory_bytes: int | None
+    """`None` where the GPU has no memory of its own: it then shares the machine's."""
+    used_bytes: int | None
     """By all processes."""
+    uuid: str | None = None
+    """`GPU-…`, or `MIG-…` for a slice."""
+    compute_capability: str | None = None
+    """Such as `9.0`."""
+    slice: int | None = None
+    """Number of the slice within its GPU; `None` for a whole GPU."""
+
+    @property
+    def label(self) -> str:
+        """`1`, or `1:0` for the first slice of GPU 1."""
+        return f"{self.number}" if self.slice is None else f"{self.number}:{self.slice}"
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,8 @@ class _NoDriverError(_QueryError):
 
 
 def installed() -> Sequence[PhysicalGpu]:
-    """The GPUs that this process may access; none without a driver, or where the driver does not describe them."""
+    """The GPUs that this process may access, with MIG slices in place of their GPU; none without a driver, or where it
+    fails."""
     try:
         return _within_limit(_installed)
     except _QueryError:
@@ -96,7 +110,7 @@ def _within_limit(query: Callable[[], T]) -> T:
 
 def _installed() -> list[PhysicalGpu]:
     with _nvml() as nvml:
-        return [_describe(nvml, number, handle) for number, handle in _handles(nvml)]
+        return [gpu for number, handle in _handles(nvml) for gpu in _usable(nvml, number, handle)]
 
 
 def _driver() -> Driver:
@@ -146,20 +160,48 @@ def _handles(nvml: ModuleType) -> Iterator[tuple[int, object]]:
             continue
 
 
+def _usable(nvml: ModuleType, number: int, handle: object) -> Iterator[PhysicalGpu]:
+    """The GPU; if it is in MIG mode, CUDA can use its slices only."""
+    mode = _query(nvml, nvml.nvmlDeviceGetMigMode, handle)
+    if mode is None or not mode[0]:
+        yield _describe(nvml, number, handle)
+        return
+    capability = _capability(nvml, handle)  # NVML describes it for the whole GPU only
+    for index in range(_query(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+        found = _query(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
+        if found is not None:
+            yield replace(_describe(nvml, number, found), slice=index, compute_capability=capability)
+
+
 def _describe(nvml: ModuleType, number: int, handle: object) -> PhysicalGpu:
-    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    return PhysicalGpu(number, nvml.nvmlDeviceGetName(handle), memory.total, memory.used)
+    memory = _query(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    return PhysicalGpu(
+        number,
+        _name(nvml, handle),
+        memory and memory.total,
+        memory and memory.used,
+        _query(nvml, nvml.nvmlDeviceGetUUID, handle),
+        _capability(nvml, handle),
+    )
 
 
 def _name(nvml: ModuleType, handle: object) -> str:
-    try:
-        return str(nvml.nvmlDeviceGetName(handle))
-    except nvml.NVMLError:
-        return "NVIDIA GPU"
+    return str(_query(nvml, nvml.nvmlDeviceGetName, handle) or "NVIDIA GPU")
+
+
+def _capability(nvml: ModuleType, handle: object) -> str | None:
+    version = _query(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
+    return f"{version[0]}.{version[1]}" if version else None
 
 
 def _version(nvml: ModuleType) -> str | None:
+    version = _query(nvml, nvml.nvmlSystemGetDriverVersion)
+    return version and str(version)
+
+
+def _query(nvml: ModuleType, function: Callable[..., Any], *arguments: object) -> Any:
+    """The answer of one NVML function; `None` where the GPU or the driver does not support it."""
     try:
-        return str(nvml.nvmlSystemGetDriverVersion())
+        return function(*arguments)
     except nvml.NVMLError:
         return None

@@ -37,6 +37,7 @@ class Reporter:
         self._redactor = redactor or Redactor()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._seq = _whole_lines(path) if path.exists() else 0
+        self._phase: Phase | None = None
         self._file = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> Self:
@@ -63,7 +64,13 @@ class Reporter:
 
     def phase(self, phase: Phase) -> None:
         """The start of a phase."""
+        self._phase = phase
         self._write(PhaseReport, phase=phase)
+
+    def progress(self) -> None:
+        """Repeat the phase, so that a long one does not count as hung; during training the steps show progress."""
+        if self._phase not in (None, "training"):
+            self._write(PhaseReport, phase=self._phase)
 
     def event(self, message: str, *, level: Level = "info", **data: Any) -> None:
         """A message for the job's owner."""

@@ -11,7 +11,7 @@ from uniapl.spec.files import datasets_of, find, not_found
 
 
 def resolve(run: RunConfig, folder: Path) -> RunConfig:
-    """The run with a source for every model and a path for every dataset; entries of the launcher are kept.
+    """The run with a source for every model, a path for every dataset and a sampler; those of the launcher are kept.
 
     Args:
         run: as it was read.
@@ -24,7 +24,8 @@ def resolve(run: RunConfig, folder: Path) -> RunConfig:
     datasets = {name: _file(name, param, folder) for param, name in datasets_of(run.spec).items()
                 if name not in run.datasets}  # fmt: skip
     models = run.models if _complete(run) else sources(run.spec, read_registry(registry_file())) | run.models
-    return run.model_copy(update={"datasets": datasets | run.datasets, "models": models})
+    spec = run.spec.with_backend(vllm=False)  # a worker has chosen already; without one no server can be started
+    return run.model_copy(update={"spec": spec, "datasets": datasets | run.datasets, "models": models})
 
 
 def _complete(run: RunConfig) -> bool:

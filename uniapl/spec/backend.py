@@ -15,6 +15,10 @@ ServerRole = Literal["discriminator", "rollout"]
 """Role of a server that the worker starts for a job."""
 
 
+VLLM_LORA_RANK = 512
+"""Largest rank of an adapter that vLLM serves."""
+
+
 class InProcess(Input):
     """Transformers in the trainer's process."""
 

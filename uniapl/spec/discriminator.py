@@ -34,10 +34,13 @@ class PolarDiscriminator(Input):
     """POLAR, a reward model that compares an answer with a reference (arXiv:2507.05197)."""
 
     trained: ClassVar[bool] = False
+    longest_text: ClassVar[int] = 16384 + 128
+    """Tokens of the longest text after POLAR's truncation, and some for texts that are encoded anew at their cuts."""
     type: Literal["polar"] = "polar"
     model: Name
-    """Sequence classifier with one output: name from `GET /models`, hub id, or local folder. Its backend must support
-    the architecture."""
+    """Reward model: `internlm/POLAR-1_8B`, `internlm/POLAR-7B`, or a sequence classifier with one output; name from
+    `GET /models`, hub id, or local folder. InternLM2 reward models are converted once; other architectures must be
+    supported by the backend."""
     wrapper: Literal["sft", "pretrain"] = "sft"
     """Format that joins prompt and answers: `sft` for fine-tuned models, `pretrain` for base models."""
     batch_size: Count = 8

@@ -76,6 +76,10 @@ class Gpu(Output):
     """Total memory in bytes."""
     processes: list[Process | str] = ALL
     """Processes that may use this device."""
+    uuid: str | None = None
+    """`GPU-…`, or `MIG-…` for a slice of a GPU in MIG mode."""
+    compute_capability: str | None = None
+    """CUDA compute capability, such as `9.0`."""
 
 
 class Hardware(Output):
@@ -89,6 +93,10 @@ class Hardware(Output):
     """GPUs; each process of a job uses one."""
     slots: int
     """Maximum number of concurrent jobs."""
+    vllm: str | None = None
+    """Version of the vLLM that the worker can start; `null` if it has none."""
+    speed: dict[str, float] | None = None
+    """Tokens per second that the worker measured on itself, by name of the measurement; `null` before the first."""
 
 
 class Worker(Hardware):

@@ -34,7 +34,7 @@ from uniapl.spec.training import (
 from uniapl.spec.trl_names import with_fields_named
 from uniapl.spec.weights import Alpha, Stage, Weight, Weights, bounds, format_weight, value_at
 
-SPEC_VERSION = 3
+SPEC_VERSION = 4
 """Incremented with every change that an older worker cannot run."""
 
 Role = Literal["sft", "rl", "both"]
@@ -169,6 +169,13 @@ class JobSpec(Input):
         if isinstance(sampler, VllmSampler):
             found["rollout"] = sampler
         return found
+
+    def with_backend(self, *, vllm: bool) -> JobSpec:
+        """This spec with a sampler: the one it names, else a vLLM server or the trainer's process."""
+        if self.rollout.backend is not None:
+            return self
+        rollout = self.rollout.model_copy(update={"backend": VllmSampler() if vllm else InProcess()})
+        return self.model_copy(update={"rollout": rollout})
 
     def compared_roles(self) -> set[Role]:
         """Roles of the rows whose rollouts L_ADV scores."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from uniapl.spec.backend import InProcess, SamplerBackend
+from uniapl.spec.backend import SamplerBackend
 from uniapl.spec.base import Count, Input, Name, Text
 from uniapl.spec.weights import Stage
 
@@ -20,8 +20,10 @@ class Rollout(Input):
     """Maximum completion length in tokens; longer completions are truncated and counted."""
     batch_size: Count = 64
     """Sequences sampled together; bounds the memory of the KV cache. Ignored by a server."""
-    backend: SamplerBackend = InProcess()
-    """Sampling backend. A server receives the new weights after each policy update, before the next request."""
+    backend: SamplerBackend | None = None
+    """Sampling backend. By default a vLLM server where the worker that claims the job has a GPU and vLLM, else the
+    trainer's process; an event names the choice and its reason. A server receives the new weights after each policy
+    update, before the next request."""
     sync_s: float = Field(default=300.0, gt=0)
     """Timeout of a weight update on the server, in seconds. When it expires the attempt fails, and server and trainer
     are restarted."""
@@ -114,11 +116,16 @@ class Schedule(Input):
     eval_every: Count = 50
     """Steps between evaluations, if `evaluation` is set; evaluations also run before the first and after the last
     step."""
-    term_norms_every: Count = 10
-    """Steps between measurements of the gradient norm of each term; each costs one extra backward pass per term."""
+    term_norms_every: int = Field(default=10, ge=0, le=2**31 - 1)
+    """Steps between measurements of the gradient norm of each term, from the first step on; 0: never. Each costs one
+    extra backward pass and one more gradient in memory per term."""
     stages: Annotated[list[Stage], Field(max_length=16)] = []
     """Consecutive parts of the run with their own weights, such as SFT before GRPO. `steps` is then their sum, and the
     job's `alpha` and `lambda_adv` are those of the first stage: omit all three. The optimizer state is kept."""
+
+    def measures_terms(self, step: int) -> bool:
+        """Whether the gradient norm of each term is measured at `step`, counted from 0."""
+        return self.term_norms_every > 0 and step % self.term_norms_every == 0
 
     @model_validator(mode="after")
     def _steps_are_the_stages(self) -> Self:
@@ -150,15 +157,18 @@ class Evaluation(Input):
 
 
 class Resources(Input):
-    """Memory and speed options of the trainer; the gradient does not depend on them."""
+    """Memory and speed options of the trainer; the gradient does not depend on them. Without a value, the trainer
+    chooses one for its device when it starts, and reports it in an event."""
 
-    micro_batch_tokens: Count = 4096
+    micro_batch_tokens: Count | None = None
     """Maximum number of tokens per forward and backward pass, including padding. A prompt shared by several completions
     counts once; a larger group is split, and each part repeats the prompt. A longer single sequence is processed
-    alone."""
-    gradient_checkpointing: bool = False
+    alone. By default 4096 on a CPU; on a GPU the longest group that the spec allows, halved until it fits into the
+    GPU's memory."""
+    gradient_checkpointing: bool | None = None
     """Store only the inputs of each decoder block and recompute the activations in the backward pass: about a third
-    more time for a fraction of the activation memory (arXiv:1604.06174)."""
-    compile_blocks: bool = False
-    """Compile each decoder block with `torch.compile`: several minutes of compilation at the start, then fewer and
-    larger kernels."""
+    more time for a fraction of the activation memory (arXiv:1604.06174). By default `false` on a CPU; on a GPU `true`
+    where the activations do not fit otherwise, or where a server uses the same GPU."""
+    compile_blocks: bool | None = None
+    """Compile each decoder block with `torch.compile`: minutes of compilation at the start, then fewer and larger
+    kernels. By default `false` on a CPU; on a GPU `true` if a C compiler is installed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
@@ -89,8 +90,20 @@ def evaluate(
     generator: Generator,
     rewards: RewardPool,
     discriminator: Discriminator | None,
+    micro_batch_tokens: int,
+    progress: Callable[[], None],
 ) -> Evaluation:
     """Answer every row greedily and by sampling, and score answers and references.
+
+    Args:
+        rows: the held-out rows.
+        spec: the job.
+        policy: the student.
+        generator: samples the answers.
+        rewards: verifies the answers.
+        discriminator: scores the answers, where the job has one.
+        micro_batch_tokens: tokens per forward pass.
+        progress: called for each prompt that a sampler on a server completes.
 
     Raises:
         Stopped: a stop is requested.
@@ -100,19 +113,22 @@ def evaluate(
         if group_size == 0:
             return []
         prompts = [row.prompt_ids for row in rows]
-        groups = generator.sample(prompts, group_size=group_size, seed=0, greedy=greedy)
+        groups = generator.sample(prompts, group_size=group_size, seed=0, greedy=greedy, on_group=lambda *_: progress())
         asked = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
         return _score_answers(asked, spec.adversarial, policy, rewards, discriminator)
 
+    greedy = answers(1, greedy=True)
+    sampled = answers(spec.evaluation.profile_completions if spec.evaluation else 0, greedy=False)
+    generator.release()
     referenced, temperature = [row for row in rows if row.reference_ids], spec.rollout.temperature
-    plain = reference_logprobs(referenced, policy, spec, temperature=1.0)
+    plain = reference_logprobs(referenced, policy, micro_batch_tokens, temperature=1.0)
     return Evaluation(
-        greedy=answers(1, greedy=True),
-        sampled=answers(spec.evaluation.profile_completions if spec.evaluation else 0, greedy=False),
+        greedy=greedy,
+        sampled=sampled,
         teacher_logprobs=plain,
         tempered_logprobs=plain
         if temperature == 1
-        else reference_logprobs(referenced, policy, spec, temperature=temperature),
+        else reference_logprobs(referenced, policy, micro_batch_tokens, temperature=temperature),
     )
 
 
@@ -151,13 +167,12 @@ def _score_answers(
 
 @torch.no_grad()
 def reference_logprobs(
-    rows: Seq[EncodedRow], policy: Policy, spec: JobSpec, *, temperature: float
+    rows: Seq[EncodedRow], policy: Policy, micro_batch_tokens: int, *, temperature: float
 ) -> list[list[float]]:
     """Log-probability of each reference token, in nats; one list per row, longest first."""
     sequences = [Sequence(row.prompt_ids, row.reference_ids or [], demonstration=True) for row in rows]
     found: list[list[float]] = []
-    budget = spec.resources.micro_batch_tokens
-    for packed in pack(sequences, budget, policy.pad_id, policy.device, policy.layout):
+    for packed in pack(sequences, micro_batch_tokens, policy.pad_id, policy.device, policy.layout):
         raise_if_stopped()
         with precision(policy.device):
             logprobs, _ = completion_logprobs(policy.model, packed, temperature=temperature)

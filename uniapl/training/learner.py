@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import replace
 
@@ -15,27 +16,46 @@ from torch import Tensor
 from uniapl.batching.batch import Counts, MicroBatch, Sequence
 from uniapl.batching.packed import PackedBatch, pack
 from uniapl.errors import DivergedError
+from uniapl.estimate.resources import CPU_TOKENS
 from uniapl.model.logprobs import completion_logprobs, precision
 from uniapl.model.policy import Policy, Reference
 from uniapl.objective.losses import bounded_anchor, kl_penalty, unified_terms
+from uniapl.run.out_of_memory import is_out_of_memory
 from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Weights
 
 Metrics = dict[str, float]
+Totals = defaultdict[str, float]
+"""Sums over the sequences of a step, for its metrics."""
+ByTerm = dict[str, list[Tensor]]
+"""The gradient of each term, one tensor per trainable parameter."""
+OnHalved = Callable[[int, int, int], None]
+"""Called with the step (0 for the first), the old and the new `micro_batch_tokens`."""
 TERMS = ("sft", "grpo", "adv")
 
 
 class Learner:
     """Computes gradients over micro-batches, clips them, and updates the policy with AdamW."""
 
-    def __init__(self, policy: Policy, spec: JobSpec, reference: Reference | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        spec: JobSpec,
+        reference: Reference | None = None,
+        micro_batch_tokens: int | None = None,
+        on_halved: OnHalved = lambda step, old, new: None,
+    ) -> None:
         """
         Args:
             policy: the student; its trainable parameters are updated.
             spec: objective and optimizer.
             reference: the reference policy of the KL penalty, for `grpo.kl_coef`.
+            micro_batch_tokens: tokens per pass, as chosen for the device; by default the spec's value or that of a CPU.
+            on_halved: called when an update ran out of memory and is computed again in smaller passes.
         """
+        self._on_halved = on_halved
+        self.micro_batch_tokens = micro_batch_tokens or spec.resources.micro_batch_tokens or CPU_TOKENS
         self._policy = policy
         self._reference = reference
         self._spec = spec
@@ -53,6 +73,9 @@ class Learner:
     def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool) -> Metrics:
         """One optimizer step over all sequences.
 
+        The gradient does not depend on how the step is cut into passes. If memory is exhausted, the gradient is
+        computed again with half of `micro_batch_tokens`, which stay halved for the rest of the run.
+
         Args:
             sequences: demonstrations and rollouts of the whole step.
             step: 0 for the first; sets the learning rate, alpha and lambda_adv.
@@ -62,18 +85,17 @@ class Learner:
         Raises:
             DivergedError: the loss or the gradient is not finite; the weights are unchanged.
             Stopped: a stop is requested; the weights are unchanged.
+            torch.OutOfMemoryError: the longest sequence alone exhausts the memory; the weights are unchanged. CUDA
+                libraries raise other `RuntimeError`s for it.
         """
         started = time.monotonic()
-        policy, weights, counts = self._policy, self._spec.weights_at(step), Counts.of(sequences)
+        weights, counts = self._spec.weights_at(step), Counts.of(sequences)
         active = _active_terms(counts, weights)
         weighted, unweighted = self._split_by_weight(sequences, weights)
-        totals = _sampled_totals(unweighted)
-        by_term = {name: self._zeros() for name in active} if measure_terms else None
-        for packed in pack(
-            weighted, self._spec.resources.micro_batch_tokens, policy.pad_id, policy.device, policy.layout
-        ):
-            raise_if_stopped()
-            self._accumulate(packed, counts, weights, totals, by_term)
+        while (found := self._gradient(weighted, counts, weights, active if measure_terms else [])) is None:
+            self._halve(weighted, step)
+        totals, by_term = found
+        _add_unweighted(totals, unweighted)
         metrics = self._loss_metrics(totals, counts, weights)
         if by_term:
             metrics |= self._merge_terms(by_term)
@@ -84,6 +106,42 @@ class Learner:
         metrics["num_tokens"] = float(sum(s.num_tokens for s in sequences))
         metrics["perf/forward_tokens"] = totals["forward_tokens"]
         return metrics
+
+    def _gradient(
+        self, weighted: list[Sequence], counts: Counts, weights: Weights, measured: list[str]
+    ) -> tuple[Totals, ByTerm] | None:
+        """Accumulate the gradient of a step, separately for each term in `measured`.
+
+        Returns:
+            The sums of the metrics and the gradients of the measured terms; `None` if memory was exhausted. The
+            exception is dropped then, since its frames hold the activations.
+        """
+        totals: Totals = defaultdict(float)
+        try:
+            by_term = {name: self._zeros() for name in measured}
+            for packed in pack(
+                weighted, self.micro_batch_tokens, self._policy.pad_id, self._policy.device, self._policy.layout
+            ):
+                raise_if_stopped()
+                self._accumulate(packed, counts, weights, totals, by_term)
+        except (RuntimeError, MemoryError) as error:
+            if not _exhausts_memory(error):
+                raise
+            longest = max((sequence.num_tokens for sequence in weighted), default=0)
+            if self.micro_batch_tokens <= longest:
+                error.add_note(f"one pass over the step's longest sequence, {longest} tokens, exhausts the memory")
+                raise
+            return None
+        return totals, by_term
+
+    def _halve(self, weighted: list[Sequence], step: int) -> None:
+        """Drop the gradient, free cached memory, and halve the tokens per pass, not below the longest sequence."""
+        self.optimizer.zero_grad()
+        if self._policy.device.type == "cuda":
+            torch.cuda.empty_cache()
+        old, lengths = self.micro_batch_tokens, [sequence.num_tokens for sequence in weighted]
+        self.micro_batch_tokens = max(max(lengths), min(old, sum(lengths)) // 2)
+        self._on_halved(step, old, self.micro_batch_tokens)
 
     def discard_gradients(self) -> None:
         """Drop the gradients of an update that was stopped."""
@@ -100,8 +158,8 @@ class Learner:
         packed: PackedBatch,
         counts: Counts,
         weights: Weights,
-        totals: defaultdict[str, float],
-        by_term: dict[str, list[Tensor]] | None,
+        totals: Totals,
+        by_term: ByTerm,
     ) -> None:
         """Forward and backward pass of one pack; adds to the gradients and to the sums of the metrics."""
         spec, batch = self._spec, packed.batch
@@ -114,7 +172,7 @@ class Learner:
         batch = replace(batch, old_logprobs=bounded_anchor(logprobs, sampler_logprobs, spec.rollout.max_ratio))
         terms = unified_terms(logprobs, batch, counts, spec)
         weighted = terms.weighted(weights)
-        if by_term is None:
+        if not by_term:
             torch.stack(list(weighted.values())).sum().backward()  # one backward pass for all terms
         else:
             self._backward_by_term(weighted, batch, by_term)
@@ -138,9 +196,7 @@ class Learner:
             totals["logp_difference_max"] = max(totals["logp_difference_max"], difference.abs().max().item())
             totals["clipped"] += ((ratio < 1 - spec.grpo.clip_low) | (ratio > 1 + spec.grpo.clip_high)).sum().item()
 
-    def _backward_by_term(
-        self, weighted: dict[str, Tensor], batch: MicroBatch, by_term: dict[str, list[Tensor]]
-    ) -> None:
+    def _backward_by_term(self, weighted: dict[str, Tensor], batch: MicroBatch, by_term: ByTerm) -> None:
         """One backward pass per term, each into a separate gradient."""
         seen = {"sft": batch.demonstration, "grpo": batch.explored, "adv": batch.compared}
         here = {name: term for name, term in weighted.items() if bool(seen[name].any())}
@@ -163,20 +219,23 @@ class Learner:
             parameter.grad = None
         return gradients
 
-    def _merge_terms(self, by_term: dict[str, list[Tensor]]) -> Metrics:
-        """Norms of the weighted terms' gradients and cosines between them; their sum becomes the gradient."""
+    def _merge_terms(self, by_term: ByTerm) -> Metrics:
+        """Norms of the weighted terms' gradients and cosines between them; their sum becomes the gradient.
+
+        `by_term` is empty afterwards: AdamW allocates its moments in the first step, which is measured too.
+        """
         norms = {name: _norm(gradients) for name, gradients in by_term.items()}
         metrics = {f"uniapl/grad_norm_{name}": norm for name, norm in norms.items()}
         for a, b in itertools.combinations([name for name in TERMS if name in by_term], 2):
             dot = sum((x * y).sum().item() for x, y in zip(by_term[a], by_term[b], strict=True))
             metrics[f"uniapl/cos_{a}_{b}"] = dot / max(norms[a] * norms[b], 1e-30)
-        total, *others = by_term.values()
-        for gradients in others:
-            torch._foreach_add_(total, gradients)
+        _, total = by_term.popitem()
+        while by_term:
+            torch._foreach_add_(total, by_term.popitem()[1])
         self._set_gradients(total)
         return metrics
 
-    def _loss_metrics(self, totals: defaultdict[str, float], counts: Counts, weights: Weights) -> Metrics:
+    def _loss_metrics(self, totals: Totals, counts: Counts, weights: Weights) -> Metrics:
         alpha, lambda_adv = weights.alpha, weights.lambda_adv
         metrics = {
             "loss": alpha * totals["sft"] + (1 - alpha) * totals["grpo"] + lambda_adv * totals["adv"],
@@ -230,17 +289,20 @@ def _active_terms(counts: Counts, weights: Weights) -> list[str]:
     return [name for name in TERMS if rows[name] and weight[name] > 0]
 
 
-def _sampled_totals(sequences: Seq[Sequence]) -> defaultdict[str, float]:
-    """Entropy sums of the rollouts without a forward pass.
+def _add_unweighted(totals: Totals, sequences: Seq[Sequence]) -> None:
+    """Add the entropy sums of the rollouts without a forward pass.
 
     The negative log-probability of a sampled token is an unbiased estimate of the sampling entropy. Omitting these
     rollouts would hide a collapse, since identical rollouts are the first to get zero weight.
     """
-    totals: defaultdict[str, float] = defaultdict(float)
     for s in sequences:
         totals["sampled_tokens"] += len(s.old_logprobs or [])
         totals["entropy"] -= sum(s.old_logprobs or [])
-    return totals
+
+
+def _exhausts_memory(error: Exception) -> bool:
+    """Whether smaller passes may succeed; torch, cuBLAS and Triton raise different types."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or is_out_of_memory(str(error))
 
 
 def _norm(gradients: list[Tensor]) -> float:

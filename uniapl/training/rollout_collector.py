@@ -90,6 +90,7 @@ class RolloutCollector:
                 group_key(i, group), lambda: self._scorer.score_in_background(prompts[i], group)
             ),
         )
+        self.generator.release()
         sampled_at = time.monotonic()
         _check_fresh(groups, step)
         texts = [self._scorer.texts(prompt, group) for prompt, group in zip(prompts, groups, strict=True)]

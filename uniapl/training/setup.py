@@ -12,24 +12,28 @@ import torch
 from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import SpecError
+from uniapl.estimate.resources import ChosenResources
 from uniapl.inference.client import ModelServer
+from uniapl.inference.endpoint import ProbePause
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.device import Found, find_device
 from uniapl.model.kernels import kernels_for
 from uniapl.model.layout_check import batch_dependence, with_layout
 from uniapl.model.lora import load_adapter, with_lora
-from uniapl.model.policy import Policy, Reference, load_policy, with_chat_template
+from uniapl.model.policy import Policy, Reference, load_policy, load_reference, with_chat_template
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.generator import Generator
 from uniapl.rollout.transformers import TransformersGenerator
-from uniapl.rollout.vllm import VllmGenerator
+from uniapl.rollout.vllm import SamplerPlace, VllmGenerator
 from uniapl.run import manifest
 from uniapl.run.config import SAMPLER, ModelSource, RunConfig
 from uniapl.run.credentials import Credentials
 from uniapl.run.reporter import Reporter
 from uniapl.run.signals import Signals
 from uniapl.spec.backend import VllmSampler
+from uniapl.spec.job import JobSpec
 from uniapl.training import checkpoint
+from uniapl.training.device_resources import choose_resources
 from uniapl.training.evaluation import Evaluation, evaluate
 from uniapl.training.health import HealthMonitor
 from uniapl.training.learner import Learner
@@ -54,14 +58,16 @@ def prepare(
     _report_device(found, reporter)
     reporter.phase("loading_student")
     done = _first_step(run)
-    policy, reference = _load_student(run, found.device, reporter)
-    learner = Learner(policy, spec, reference)
+    policy, reference = _load_weights(run, found.device)
+    resources = choose_resources(run, policy, reporter)
+    policy = _with_fastest_forward(policy, spec, resources, reporter)
+    learner = Learner(policy, spec, reference, resources.micro_batch_tokens, partial(_report_halved, reporter))
     mix, held_out = encode_data(run, policy, mix_rows, held_out_rows, reporter)
     discriminator = None
     if spec.uses_discriminator:
         reporter.phase("loading_discriminator")
         discriminator = load_discriminator(spec, run, found.device, server)
-    collector = RolloutCollector(spec, policy, _generator(run, policy, reporter), rewards, discriminator)
+    collector = RolloutCollector(spec, policy, _generator(run, policy, reporter, done), rewards, discriminator)
     trainer = Trainer(
         run,
         reporter,
@@ -70,7 +76,7 @@ def prepare(
         collector,
         HealthMonitor(spec.health),
         partial(checkpoint.save, Path(run.run_dir) / checkpoint.FOLDER, policy, learner.optimizer, spec),
-        _evaluation(held_out, collector) if held_out else None,
+        _evaluation(held_out, collector, learner, reporter) if held_out else None,
         mix,
         done,
     )
@@ -80,15 +86,29 @@ def prepare(
     return trainer
 
 
-def _evaluation(held_out: list[EncodedRow], collector: RolloutCollector) -> Callable[[], Evaluation]:
-    return partial(
-        evaluate,
+def _evaluation(
+    held_out: list[EncodedRow], collector: RolloutCollector, learner: Learner, reporter: Reporter
+) -> Callable[[], Evaluation]:
+    return lambda: evaluate(
         held_out,
         spec=collector.spec,
         policy=collector.policy,
         generator=collector.generator,
         rewards=collector.rewards,
         discriminator=collector.discriminator,
+        micro_batch_tokens=learner.micro_batch_tokens,
+        progress=reporter.progress,
+    )
+
+
+def _report_halved(reporter: Reporter, step: int, old: int, new: int) -> None:
+    reporter.event(
+        f"out of memory in step {step + 1}: the step is computed again with resources.micro_batch_tokens {new} instead "
+        f"of {old}; the gradient is the same, the update is slower",
+        level="warning",
+        step=step + 1,
+        old=old,
+        new=new,
     )
 
 
@@ -130,12 +150,16 @@ def _report_device(found: Found, reporter: Reporter) -> None:
     )
 
 
-def _generator(run: RunConfig, policy: Policy, reporter: Reporter) -> Generator:
-    """The sampler; a server gets the weights that it begins with, and is waited for."""
+def _generator(run: RunConfig, policy: Policy, reporter: Reporter, done: int) -> Generator:
+    """The sampler; a server gets the weights that it begins with, those of `done` updates, and is waited for."""
     rollout = run.spec.rollout
     if isinstance(rollout.backend, VllmSampler):
         server = managed_server(run, "rollout", rollout.backend, param="rollout.backend")
-        generator = VllmGenerator(policy, server, rollout, folder=Path(run.run_dir) / SAMPLER)
+        place = SamplerPlace(
+            ProbePause(Path(run.servers["rollout"])), partial(reporter.event, level="warning"), run.shared_card
+        )
+        folder = Path(run.run_dir) / SAMPLER
+        generator = VllmGenerator(policy, server, rollout, folder=folder, place=place, version=done)
         reporter.phase("warming_sampler")
         server.wait()
         return generator
@@ -144,19 +168,19 @@ def _generator(run: RunConfig, policy: Policy, reporter: Reporter) -> Generator:
         temperature=rollout.temperature,
         max_new_tokens=rollout.max_new_tokens,
         batch_size=rollout.batch_size,
+        on_batch=reporter.progress,
     )
 
 
-def _load_student(run: RunConfig, device: torch.device, reporter: Reporter) -> tuple[Policy, Reference | None]:
-    """The policy in its fastest layout, and the reference policy of the KL penalty."""
-    policy, reference = _load_weights(run, device)
-    wrap_blocks(policy.model, run.spec.resources)
+def _with_fastest_forward(policy: Policy, spec: JobSpec, resources: ChosenResources, reporter: Reporter) -> Policy:
+    """The policy with wrapped blocks, in its fastest layout."""
+    wrap_blocks(policy.model, resources)
     policy, obstacle = with_layout(policy)
     if obstacle is not None:
         reporter.event(
             f"completions of one prompt are trained without sharing it, which is slower: {obstacle}", level="warning"
         )
-    data, sampled = run.spec.data, run.spec.rollout.max_new_tokens
+    data, sampled = spec.data, spec.rollout.max_new_tokens
     longest = data.max_prompt_tokens + max(data.max_reference_tokens, sampled)
     if (limit := batch_dependence(policy, longest)) is not None:
         reporter.event(
@@ -164,7 +188,7 @@ def _load_student(run: RunConfig, device: torch.device, reporter: Reporter) -> t
             "sequences are batched; lower data.max_prompt_tokens, data.max_reference_tokens and rollout.max_new_tokens",
             level="warning",
         )
-    return policy, reference
+    return policy
 
 
 def _load_weights(run: RunConfig, device: torch.device) -> tuple[Policy, Reference | None]:
@@ -183,7 +207,7 @@ def _load_weights(run: RunConfig, device: torch.device) -> tuple[Policy, Referen
         return policy, None
     if spec.lora is not None:
         return policy, Reference(policy.model, adapted=True)
-    return policy, Reference(load_policy(student, device).model.requires_grad_(False), adapted=False)
+    return policy, load_reference(student, device)
 
 
 def log_environment() -> str:

@@ -198,8 +198,7 @@ class Trainer:
             rollouts, metrics = self.collector.collect(prompts, step)
             metrics |= synced
             sequences += rollouts
-        measure = step % self.run.spec.schedule.term_norms_every == 0
-        metrics |= self.learner.update(sequences, step, measure_terms=measure)
+        metrics |= self.learner.update(sequences, step, measure_terms=self.run.spec.schedule.measures_terms(step))
         self.collector.learn(metrics)
         return metrics | {"step_time": time.monotonic() - started}
 

@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 
 from uniapl.estimate import plan
 from uniapl.estimate.model_shape import ShapeUnknown, read_shape
-from uniapl.estimate.placement import place
+from uniapl.estimate.placement import gpu_index, place, trainer_room
 from uniapl.estimate.servers import servers_of
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Gpu, Hardware
 from uniapl.spec.job import JobSpec
+
+
+def shared_card(gpus: Sequence[Gpu]) -> bool:
+    """Whether a sampling server uses the trainer's GPU."""
+    return bool(gpus) and gpu_index("trainer", gpus) == gpu_index("rollout", gpus)
 
 
 def shares(spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu]) -> dict[ServerRole, float]:
@@ -22,10 +27,25 @@ def shares(spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu]
     """
     if not gpus:
         return {}
+    servers = servers_of(spec, models.__getitem__, read_shape)
+    here = _machine(gpus)
     try:
-        trainer = plan.memory(spec, plan.read_models(spec, models.__getitem__, read_shape), plan.longest(spec), "gpu")
+        found = plan.read_models(spec, models.__getitem__, read_shape)
     except ShapeUnknown:
         return {}
-    here = Hardware(cpus=1, memory_bytes=0, gpus=list(gpus), slots=1)
-    placed = place(here, trainer.total, servers_of(spec, models.__getitem__, read_shape))
+    trainer = plan.memory(spec, found, plan.longest(spec), "gpu", trainer_room(here, servers))
+    placed = place(here, trainer.total, servers)
     return {role: share for card in placed for role, share in card.shares.items()}
+
+
+def trainer_memory(spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu]) -> int | None:
+    """`RunConfig.trainer_memory`: what the job's servers leave of the trainer's GPU; `None` if none of them is there.
+
+    The trainer chooses its resources with this number, as `shares` does.
+    """
+    room = trainer_room(_machine(gpus), servers_of(spec, models.__getitem__, read_shape))
+    return max(1, int(room.memory)) if room is not None and room.shared else None
+
+
+def _machine(gpus: Sequence[Gpu]) -> Hardware:
+    return Hardware(cpus=1, memory_bytes=0, gpus=list(gpus), slots=1)

@@ -26,7 +26,7 @@ from typing import Literal
 
 from store import backoff
 from store.settings import Settings
-from uniapl.inference.endpoint import Address, write_address
+from uniapl.inference.endpoint import Address, ProbePause, write_address
 from uniapl.run import atomic
 from uniapl.run.reports import Level
 from worker import process
@@ -215,11 +215,12 @@ class Sidecar:
 
     def _watch(self, child: subprocess.Popen[bytes], address: Address) -> str:
         """Probe the server until it fails or is stopped; returns the fault."""
-        probed = time.monotonic()
+        probed, pause = time.monotonic(), ProbePause(self.address_file)
         while not self._stopping.wait(LOOK_S):
             problem = ""
-            if time.monotonic() - probed >= self._settings.sidecar_probe_every_s:
+            if time.monotonic() - probed >= self._settings.sidecar_probe_every_s and not pause.active:
                 problem = asyncio.run(pulse(self.plan, address, self._settings.sidecar_probe_s))
+                problem = "" if pause.active else problem  # the pause began during the probe
                 probed = time.monotonic()
             if (status := _ended(child, within_s=DYING_S if problem else 0)) is not None:
                 return f"exited unexpectedly with status {status}"

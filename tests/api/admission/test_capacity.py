@@ -89,26 +89,65 @@ def test_a_gpu_counts_by_its_own_memory(real: TestClient) -> None:
 def test_servers_on_a_gpu_are_counted_and_what_they_lack_is_refused(real: TestClient) -> None:
     rollout = {"max_new_tokens": 16, "backend": {"type": "vllm", "concurrency": 8}}
     spec = body(train_rows(real), **{**SMALL, "student": "smol", "rollout": rollout})
-    worker(real, 64.0)
+    worker(real, 64.0, vllm="0.33.0")
     found = real.post("/jobs/estimate", json=spec).json()
     assert found["memory"]["servers"] == {}
     assert "memory of the rollout server beside the trainer is not included" in found["reasons"]
-    worker(real, 64.0, gpu=80)
+    worker(real, 64.0, gpu=80, vllm="0.33.0")
     found = real.post("/jobs/estimate", json=spec).json()
     assert found["verdict"] == "fits"
     assert list(found["memory"]["servers"]) == ["rollout"]
     assert "rollout" in found["reasons"][0]
     least = (found["memory"]["total"]["low"] + found["memory"]["servers"]["rollout"]["low"]) / GB
-    worker(real, 64.0, gpu=least - 0.1)
+    worker(real, 64.0, gpu=least - 0.1, vllm="0.33.0")
     refused = real.post("/jobs", json=spec).json()["error"]
     assert (refused["code"], refused["param"]) == ("does_not_fit", "resources")
     assert f"at least {least:.1f} GB (trainer " in refused["message"]
     apart = [{"name": "G", "memory_bytes": int(least * 0.9 * GB), "processes": [p]} for p in ("trainer", "rollout")]
-    worker(real, 64.0, gpus=apart)
+    worker(real, 64.0, gpus=apart, vllm="0.33.0")
     assert real.post("/jobs", json=spec).status_code == 201
     spec["rollout"]["backend"]["gpu_memory_fraction"] = 0.01
     refused = real.post("/jobs", json=spec).json()["error"]
     assert (refused["code"], refused["param"]) == ("does_not_fit", "rollout.backend.gpu_memory_fraction")
+
+
+def test_a_server_that_no_worker_can_start_is_refused_everywhere(real: TestClient) -> None:
+    judged = {"lambda_adv": 0.001, "discriminator": {"type": "embedding", "backend": {"type": "vllm"}}}
+    sampled = {"rollout": {"max_new_tokens": 16, "backend": {"type": "vllm"}}}
+    dataset = train_rows(real)
+    for param, changes in (("rollout.backend", sampled), ("discriminator.backend", judged)):
+        spec = body(dataset, **{**SMALL, **changes})
+        worker(real, 64.0)
+        refused = real.post("/jobs", json=spec)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "vllm_missing")
+        assert refused.json()["error"]["param"] == param
+        assert f"remove {param}" in refused.json()["detail"]
+        (problem,) = real.post("/jobs/validate", json=spec).json()["problems"]
+        assert (problem["code"], problem["param"]) == ("vllm_missing", param)
+        found = real.post("/jobs/estimate", json=spec).json()
+        assert (found["verdict"], "no live worker has vLLM" in found["reasons"][0]) == ("does_not_fit", True)
+        worker(real, 64.0, "worker_b", vllm="0.33.0")
+        assert real.post("/jobs", json=spec).status_code == 201
+        with unit_of_work(engine_of(real)) as session:
+            session.execute(update(Worker).values(seen_at=now() - 300))
+        assert real.post("/jobs", json=spec).status_code == 201  # no worker is alive
+
+
+def test_by_default_a_gpu_worker_with_vllm_samples_by_a_server(real: TestClient) -> None:
+    spec = body(train_rows(real), **{**SMALL, "student": "smol"})
+    for facts, servers in (
+        ({}, []),
+        ({"vllm": "0.33.0"}, []),
+        ({"gpu": 80}, []),
+        ({"gpu": 80, "vllm": "0.33.0"}, ["rollout"]),
+        ({"gpu": 4, "vllm": "0.33.0"}, []),  # too small for both
+    ):
+        worker(real, 64.0, **{"vllm": None, **facts})
+        found = real.post("/jobs/estimate", json=spec).json()
+        assert list(found["memory"]["servers"]) == servers, facts
+        assert found["verdict"] in ("fits", "tight")
+        created = real.post("/jobs", json=spec).json()
+        assert created["spec"]["rollout"]["backend"] is None
 
 
 def test_a_small_job_fits_and_warns_of_nothing(real: TestClient) -> None:
@@ -135,10 +174,14 @@ def test_workers_are_listed_with_what_they_run_on(real: TestClient) -> None:
     worker(real, 24.0, gpu=80, host="rack-1", slots=2)
     (found,) = real.get("/workers").json()["data"]
     assert (found["id"], found["host"], found["slots"], found["memory_bytes"]) == ("worker_a", "rack-1", 2, 24 * GB)
+    assert (found["vllm"], found["speed"]) == (None, None)
     every = ["trainer", "discriminator", "rollout"]
-    assert found["gpus"] == [{"name": "G", "memory_bytes": 80 * GB, "processes": every}]
+    described = {"name": "G", "memory_bytes": 80 * GB, "processes": every}
+    assert found["gpus"] == [{**described, "uuid": None, "compute_capability": None}]
     estimate = real.post("/jobs/estimate", json=body(train_rows(real), **SMALL)).json()
-    assert estimate["hardware"] == [{key: found[key] for key in ("cpus", "memory_bytes", "gpus", "slots")}]
+    assert estimate["hardware"] == [
+        {key: found[key] for key in ("cpus", "memory_bytes", "gpus", "slots", "vllm", "speed")}
+    ]
 
 
 def test_an_accepted_job_is_replayed_whatever_workers_are_left(real: TestClient) -> None:

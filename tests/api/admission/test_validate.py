@@ -113,6 +113,16 @@ def test_adapters_are_not_sampled_on_a_server_that_cannot_load_their_student(tmp
             assert (refused.status_code, refused.json()["error"]["param"]) == (422, "rollout.backend")
         (problem,) = validation(client, {**spec, "lora": {"rank": 8}})["problems"]
         assert (problem["param"], "GGUF" in problem["message"]) == ("rollout.backend", True)
+        assert validation(client, {**spec, "lora": {"rank": 8}, "rollout": {}})["valid"]
+
+
+def test_adapters_beyond_the_largest_rank_of_vllm_are_refused(real: TestClient) -> None:
+    spec = body(train_rows(real), **SMALL)
+    served = {**spec, "rollout": {**spec.get("rollout", {}), "backend": {"type": "vllm"}}}
+    assert validation(real, {**served, "lora": {"rank": 512}})["valid"]
+    (problem,) = validation(real, {**served, "lora": {"rank": 513}})["problems"]
+    assert (problem["param"], "up to rank 512" in problem["message"]) == ("rollout.backend", True)
+    assert validation(real, {**spec, "lora": {"rank": 513}})["valid"]
 
 
 def test_reading_jobs_is_scope_enough_to_ask_and_other_tenants_rows_are_not_counted(real: TestClient) -> None:

@@ -218,7 +218,7 @@ def test_a_newer_workers_hardware_is_answered(client: TestClient, job: Json) -> 
     with unit_of_work(_engine(client)) as session:
         session.execute(update(Worker).values(gpus=[gpu]))
     [worker] = client.get("/workers").json()["data"]
-    assert worker["gpus"] == [gpu]
+    assert worker["gpus"] == [{"uuid": None, "compute_capability": None, **gpu}]
     spec = {"student": "tiny", "dataset_mix": job["spec"]["dataset_mix"]}
     assert client.post("/jobs/estimate", json=spec).status_code == 200
     assert client.post("/jobs", json=spec).status_code == 201

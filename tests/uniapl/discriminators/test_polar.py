@@ -46,7 +46,8 @@ def source(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> ModelSou
 
 
 def polar(source: ModelSource, batch_size: int = 8, wrapper: Literal["sft", "pretrain"] = "sft") -> PolarDiscriminator:
-    return PolarDiscriminator(source, wrapper=wrapper, batch_size=batch_size, device=CPU)
+    store = Path("/nowhere")  # nothing is converted
+    return PolarDiscriminator(source, wrapper=wrapper, batch_size=batch_size, device=CPU, store=store)
 
 
 @pytest.mark.parametrize(
@@ -184,16 +185,20 @@ def test_a_logit_that_is_not_finite_is_no_score(source: ModelSource) -> None:
     assert broken.score(FEW).isnan().all()
 
 
-def test_what_needs_its_own_code_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model_type", "problem"), [("internlm9", "custom code"), ("internlm2", "its architecture is unknown")]
+)
+def test_what_needs_its_own_code_is_refused(tmp_path: Path, model_type: str, problem: str) -> None:
     config = {
-        "model_type": "internlm2",
+        "model_type": model_type,
         "auto_map": {"AutoConfig": "evil.Config", "AutoModelForSequenceClassification": "evil.Model"},
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     with pytest.raises(ModelError) as caught:
         polar(ModelSource(path=str(tmp_path)))
-    assert "custom code" in caught.value.message
+    assert f"cannot load the discriminator {tmp_path}: " in caught.value.message
+    assert problem in caught.value.message
     assert caught.value.param == "discriminator.model"
     assert "InternLM2" in (caught.value.hint or "")
     assert not (tmp_path / "ran").exists()

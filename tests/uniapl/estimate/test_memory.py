@@ -13,18 +13,20 @@ from typing import Any
 import pytest
 import torch
 from peft import get_peft_model_state_dict
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from tests.conftest import MODELS, ROOT
 from tests.uniapl.held import peak
 from tests.uniapl.packed import one_pack
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import PackedBatch, pack
-from uniapl.batching.packing import CHUNK_LOGITS, fastest_layout
+from uniapl.batching.packing import chunk_logits, fastest_layout
 from uniapl.estimate import plan
 from uniapl.estimate.memory import LOGITS, kept, largest
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.placement import place
+from uniapl.estimate.resources import ChosenResources, choose
+from uniapl.estimate.servers import servers_of
 from uniapl.estimate.tokens import ROWS, TEMPLATE_TOKENS, count
 from uniapl.estimate.verdict import best, judge
 from uniapl.estimate.workload import Entry, RowLengths, Sample, step_of
@@ -51,6 +53,10 @@ def job(**fields: Any) -> JobSpec:
 
 def entries(*lengths: tuple[int, int | None], rows: int = 1000) -> list[Entry]:
     return [Entry("both", rows, Sample([RowLengths(*each) for each in lengths], len(lengths), len(lengths) / rows))]
+
+
+def on_cpu(spec: JobSpec) -> ChosenResources:
+    return choose(spec, None, lambda _: 0)
 
 
 def total(spec: JobSpec, shape: ModelShape, judge: ModelShape | None = None) -> Bytes:
@@ -124,6 +130,44 @@ def test_files_that_are_missing_or_torn_are_unknown(tmp_path: Path) -> None:
         read_shape(ModelSource(hub="some/model"))
 
 
+@pytest.mark.parametrize(("size", "stored"), [("1_8B", 1.98e9 + 1.42e9), ("7B-Base", 14.7e9)])
+def test_the_published_polars_have_their_published_sizes(size: str, stored: float) -> None:
+    shape = read_shape(ModelSource(hub=f"internlm/POLAR-{size}", revision="1" * 40))
+    assert 2 * shape.parameters == pytest.approx(stored, rel=4e-3)  # float16: sizes of the files on the hub
+
+
+def test_a_reward_model_has_no_language_model_head(tmp_path: Path) -> None:
+    config = LlamaConfig.from_pretrained(MODELS / "tiny-random-llama", num_labels=1, tie_word_embeddings=False)
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path)
+    described = json.loads((tmp_path / "config.json").read_text())
+    stored = read_shape(ModelSource(path=str(tmp_path))).parameters
+    assert from_config(described).parameters == stored - described["hidden_size"]  # the scalar head is not counted
+    (pickled := tmp_path / "pickled").mkdir()
+    (tmp_path / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    (pickled / "config.json").write_text(json.dumps(described | {"model_type": "internlm2"}))
+    assert read_shape(ModelSource(path=str(pickled))).parameters == stored - described["hidden_size"]
+
+
+def test_polar_is_counted_in_16_bits_on_a_gpu_and_served_with_the_length_of_its_truncation() -> None:
+    polar = {"type": "polar", "model": "internlm/POLAR-7B"}
+    source = {"student": ModelSource(path=str(MODELS / "tiny-random-llama"))}
+
+    def sources(name: str) -> ModelSource:
+        return source["student"] if name == "student" else ModelSource(hub=name)
+
+    base = {"student": "student", "dataset_mix": [{"dataset": "d"}], "alpha": 0, "lambda_adv": 0.1}
+    here = JobSpec.model_validate(base | {"discriminator": polar})
+    models = plan.read_models(here, sources, read_shape)
+    held = [
+        plan.memory(here, models, plan.longest(here), device).parts["discriminator"].low for device in ("gpu", "cpu")
+    ]
+    assert 2 * 7.3e9 < held[0] < held[1] / 1.9
+    served = JobSpec.model_validate(base | {"discriminator": polar | {"backend": {"type": "vllm"}}})
+    need = servers_of(served, sources, read_shape)["discriminator"].need
+    assert need is not None
+    assert need.low < 24e9  # weights of 14.7 GB and 16,512 tokens; keys and values of all 262,144 positions are 34 GB
+
+
 @pytest.mark.parametrize("modules", ["all-linear", ["q_proj", "v_proj"]])
 def test_adapters_are_as_large_as_those_that_peft_makes(policy: Policy, modules: Any) -> None:
     lora = Lora(rank=4, target_modules=modules)
@@ -164,7 +208,7 @@ def test_an_update_allocates_the_estimated_memory(lora: Any, checkpointing: bool
     update()  # from here on the gradients exist
     R, W = packed.input_ids.shape
     logits = int(packed.batch.completion_mask.sum()) * shape.vocab
-    expected = R * W * kept(spec, shape, "cpu") + 4 * LOGITS * logits
+    expected = R * W * kept(spec, on_cpu(spec), shape, "cpu") + 4 * LOGITS * logits
     assert peak(update) == pytest.approx(expected, rel=0.15)
 
 
@@ -180,7 +224,7 @@ def test_the_largest_pack_is_one_that_the_trainer_cuts(device: Any) -> None:
     ]
     layout = fastest_layout(gpu=device == "gpu")
     made = list(pack(sequences, 400, 2, torch.device("cpu"), layout))
-    found = largest(spec, shape, step, device)
+    found = largest(spec, on_cpu(spec), shape, step, device)
     assert len(made) > 1
     assert not found.is_only_one
     assert (found.tokens, found.logits) in {
@@ -190,13 +234,13 @@ def test_the_largest_pack_is_one_that_the_trainer_cuts(device: Any) -> None:
 
 def test_logits_are_no_more_than_a_chunk_of_them() -> None:
     step = step_of(job(), entries((50, 40)), "expected")
-    assert largest(job(), read_shape(TINY), step).logits == CHUNK_LOGITS
+    assert largest(job(), on_cpu(job()), read_shape(TINY), step).logits == chunk_logits(gpu=False)
 
 
 def test_a_group_costs_its_prompt_once() -> None:
     def tokens(size: int) -> int:
         spec = job(alpha=0, lambda_adv=0, grpo={"group_size": size}, schedule={"prompts_per_step": 1})
-        return largest(spec, read_shape(SMOL), step_of(spec, entries((900, None)), "low")).tokens
+        return largest(spec, on_cpu(spec), read_shape(SMOL), step_of(spec, entries((900, None)), "low")).tokens
 
     assert tokens(8) - tokens(2) == 6
 

@@ -10,7 +10,7 @@ from uniapl.estimate.memory import RUNTIME
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown
 from uniapl.estimate.placement import place
 from uniapl.estimate.servers import BATCHED_TOKENS, Server, servers_of
-from uniapl.estimate.verdict import best, judge, misfit_of
+from uniapl.estimate.verdict import best, device_of, judge, misfit_of
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Bytes, Gpu, Hardware
@@ -81,6 +81,18 @@ def test_each_process_is_placed_on_its_configured_gpu() -> None:
 def test_without_settings_all_processes_share_the_first_gpu() -> None:
     found = place(box(card(16), card(80), card(80)), size(10), {"rollout": needs(6, 8)})
     assert [(used.memory, list(used.taken)) for used in found] == [(80 * GB, ["trainer", "rollout"])]
+
+
+def test_a_trainer_without_a_gpu_uses_the_machines_memory() -> None:
+    hardware = box(card(24, "discriminator", "rollout"))  # UNIAPL_TRAINER_DEVICES=-1
+    assert device_of(hardware) == "cpu"
+    found = place(hardware, size(1, 2), {"rollout": needs(6, 12)})
+    assert [(used.device, used.memory, list(used.taken)) for used in found] == [
+        ("cpu", 8 * GB, ["trainer"]),
+        ("gpu", 24 * GB, ["rollout"]),
+    ]
+    assert found[1].shares == {"rollout": 0.5}
+    assert misfit_of(place(hardware, size(9), {})) is not None
 
 
 def test_a_share_that_the_spec_gives_is_taken_as_it_is() -> None:

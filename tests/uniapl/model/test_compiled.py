@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
@@ -14,10 +13,9 @@ import torch._functorch.config
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.fx import GraphModule
-from torch.nn.attention import flex_attention as torchs
 from torch.testing import assert_close
-from transformers.integrations import flex_attention as transformers_flex
 
+from benchmarks.cuda_on_cpu import emulate_cuda
 from tests.conftest import MODELS
 from tests.uniapl.packed import VOCABULARY, objective, tiny, trained
 from uniapl.batching.batch import Sequence
@@ -58,19 +56,6 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> CompileCounterWithBackend:
     return counter
 
 
-@pytest.fixture
-def flex_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FlexAttention with a gradient on a CPU: without its refusal, and with the log-sum-exp that a GPU returns."""
-
-    def with_sum(*args: Any, **options: Any) -> Tensor:
-        found, _ = torchs.flex_attention(*args, **options | {"return_aux": torchs.AuxRequest(lse=True)})
-        return found
-
-    monkeypatch.setattr(torchs, "_validate_device", lambda *_: None)
-    monkeypatch.setattr(transformers_flex, "flex_attention", with_sum)
-    monkeypatch.setattr(transformers_flex.WrappedFlexAttention, "_instance", None)
-
-
 def step(draw: random.Random) -> list[Sequence]:
     """Two groups with the teacher's answers, longer than a tile together."""
     found: list[Sequence] = []
@@ -104,16 +89,12 @@ def student(*, amd: bool, monkeypatch: pytest.MonkeyPatch) -> Policy:
 BOTH = pytest.param(True, True, marks=pytest.mark.faults)  # slow
 
 
-@pytest.mark.filterwarnings("ignore:flex_attention called without:UserWarning")
-@pytest.mark.usefixtures("flex_on_cpu")
 @pytest.mark.parametrize(("recomputed", "compiled"), [(False, False), (True, False), BOTH])
-def test_measured_terms_train_with_flex_attention(
-    traced: CompileCounterWithBackend, recomputed: bool, compiled: bool
-) -> None:
+def test_measured_terms_train_with_flex_attention(recomputed: bool, compiled: bool) -> None:
     resources = Resources(gradient_checkpointing=recomputed, compile_blocks=compiled)
-    policy = replace(tiny(layers=1), layout=Layout("blocks"))
-    found, metrics = train(policy, resources, steps=2)
-    assert traced.frame_count > 0
+    with emulate_cuda(precision=torch.float32) as counts:
+        found, metrics = train(replace(tiny(layers=1), layout=Layout("blocks")), resources, steps=2)
+    assert counts.flex_variants > 0
     expected, wanted = train(replace(tiny(layers=1), layout=Layout("plain")), Resources(), steps=2)
     assert_close(found, expected, rtol=1e-6, atol=1e-9)
     for metric, like in zip(metrics, wanted, strict=True):
@@ -135,6 +116,19 @@ def test_measured_terms_train_with_compiled_blocks_and_without_private_operators
     assert not any("mkldnn" in name for name in operators)
     expected, _ = train(student(amd=True, monkeypatch=monkeypatch), Resources(), steps=1)
     assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("amd", [True, False])
+def test_linear_layers_are_compiled_by_inductor_on_every_processor(amd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainable weights are not constants, which Inductor requires of oneDNN's private operator."""
+    monkeypatch.setattr(linear, "CHOSEN", amd)
+    layer, states = torch.nn.Sequential(torch.nn.Linear(6, 4)), torch.randn(5, 6)
+    linear.use_onednn_linear(layer)
+    assert (type(layer[0]) is linear.Linear) == amd
+    found = torch.autograd.grad(torch.compile(layer, dynamic=True)(states).sum(), list(layer.parameters()))
+    assert torch._dynamo.utils.counters["inductor"]
+    assert_close(found, torch.autograd.grad(layer(states).sum(), list(layer.parameters())))
 
 
 @pytest.mark.faults

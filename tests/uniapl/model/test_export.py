@@ -28,7 +28,7 @@ from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.lora import load_adapter, save_merged, with_lora
 from uniapl.model.merge import Merged
 from uniapl.model.policy import Policy, Reference
-from uniapl.rollout.vllm import write_weights
+from uniapl.rollout.weight_transfer import write_weights
 from uniapl.spec.training import Lora
 from uniapl.training import checkpoint
 from uniapl.training.learner import Learner
@@ -246,7 +246,7 @@ def test_merged_weights_are_in_memory_one_layer_at_a_time(
 
 
 def test_a_sampler_gets_experts_under_the_names_of_the_students_checkpoints(student: Student, tmp_path: Path) -> None:
-    write_weights(load_student(student("qwen3_moe")), tmp_path / "w")
+    write_weights(load_student(student("qwen3_moe")), tmp_path / "w", torch.float32)
     handed, expected = (load_file(path / "model.safetensors") for path in (tmp_path / "w", student("qwen3_moe")))
     assert handed.keys() == expected.keys()
     assert all(torch.equal(value, handed[name]) for name, value in expected.items())

@@ -41,7 +41,7 @@ def step():
     metrics = learner.update(sequences, 0, measure_terms=False)
     return metrics["loss"], metrics["grad_norm"], any(name.startswith("uniapl.model.cpu") for name in sys.modules)
 
-kernels.SELECTED["cpu"] = kernels.kernels_for(torch.device("cuda"))
+kernels.SELECTED["cpu"] = replace(kernels.kernels_for(torch.device("cuda")), precision=torch.float32)
 portable = step()
 del kernels.SELECTED["cpu"]
 print(json.dumps([portable, step()]))

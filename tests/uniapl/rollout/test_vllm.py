@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,12 +23,15 @@ from transformers import AutoModelForCausalLM
 from tests.client.scripted import Answer, Request, serving
 from uniapl.errors import ServerError
 from uniapl.inference.client import ModelServer
-from uniapl.inference.endpoint import Address
+from uniapl.inference.endpoint import Address, ProbePause
 from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
 from uniapl.objective.losses import bounded_anchor, clipped_surrogate
+from uniapl.rollout import weight_transfer
 from uniapl.rollout.generator import Completion
-from uniapl.rollout.vllm import VllmGenerator, write_weights
+from uniapl.rollout.vllm import SamplerPlace, VllmGenerator
+from uniapl.rollout.weight_transfer import DeviceIpc, write_weights
+from uniapl.run import shared_memory
 from uniapl.spec.backend import VllmSampler
 from uniapl.spec.training import Lora, Rollout
 from uniapl.training.rollout_collector import _check_fresh
@@ -47,13 +52,14 @@ class Sampler:
     orders: list[tuple[str, Any]] = field(default_factory=list)
     version: str = "default"
     adapters: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
     spoil: Callable[[str, Any], Answer | None] = lambda path, body: None
 
     def __call__(self, request: Request) -> Answer:
         content = request.body
         body = json.loads(content) if content else None
         if request.path != "/weight_info":
-            self.orders.append((request.path, body))
+            self.orders.append((request.path, request.query | body if request.query else body))
         if (spoilt := self.spoil(request.path, body)) is not None:
             return spoilt
         match request.path:
@@ -63,10 +69,14 @@ class Sampler:
                 self.adapters.remove(body["lora_name"])
             case "/update_weight_version":
                 self.version = body["new_version"]
+            case "/finish_weight_update":
+                self.version = body["weight_version"]
             case "/weight_info":
                 return Answer({"weight_version": self.version})
             case "/v1/completions":
                 return self.complete(body)
+            case "/reset_prefix_cache":
+                return Answer({"success": True})
         return Answer(b"ok")
 
     def complete(self, body: Any) -> Answer:
@@ -94,17 +104,24 @@ class Place:
 
 @contextmanager
 def sampling(
-    policy: Policy, folder: Path, sampler: Sampler, options: Rollout = OPTIONS
+    policy: Policy, folder: Path, sampler: Sampler, options: Rollout = OPTIONS, *, shared_card: bool = False
 ) -> Iterator[tuple[VllmGenerator, Place]]:
     with serving(sampler) as running:
         place = Place()
         place.address = Address(model="tiny", url=running.url, life=1)
         assert isinstance(OPTIONS.backend, VllmSampler)
         server = ModelServer(place, OPTIONS.backend, param="rollout.backend")
+        where = SamplerPlace(ProbePause(folder / "address.json"), sampler.events.append, shared_card)
         try:
-            yield VllmGenerator(policy, server, options, folder=folder), place
+            yield VllmGenerator(policy, server, options, folder=folder / "weights", place=where), place
         finally:
             server.close()
+
+
+@pytest.fixture(autouse=True)
+def shared_memory_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shm").mkdir()
+    monkeypatch.setattr(shared_memory, "ROOT", tmp_path / "shm")
 
 
 @pytest.fixture
@@ -119,7 +136,7 @@ def shift(policy: Policy, by: float) -> None:
 
 
 def test_the_written_weights_are_the_policys_with_a_separate_head(policy: Policy, tmp_path: Path) -> None:
-    write_weights(policy, tmp_path / "w")
+    write_weights(policy, tmp_path / "w", torch.float32)
     ids = torch.tensor([PROMPTS[0]])
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "w")
     assert not found.config.tie_word_embeddings
@@ -130,20 +147,254 @@ def test_the_written_weights_are_the_policys_with_a_separate_head(policy: Policy
 def test_full_weights_are_reloaded_and_the_prefix_cache_is_reset(
     policy: Policy, sampler: Sampler, tmp_path: Path
 ) -> None:
+    weights = tmp_path / "weights"
     with sampling(policy, tmp_path, sampler) as (generator, _):
-        assert (tmp_path / "start" / "model.safetensors").exists()
-        generator.sync(0)
-        shift(policy, 0.5)
-        generator.sync(1)
+        assert (weights / "start" / "model.safetensors").exists()
+        for version in (1, 2):
+            shift(policy, 0.5)
+            generator.sync(version)
         paths = [path for path, _ in sampler.orders]
         assert paths == ["/collective_rpc", "/reset_prefix_cache", "/update_weight_version"] * 2
         order = sampler.asked("/collective_rpc")[1]
         assert order["method"] == "reload_weights"
-        handed = load_file(Path(order["kwargs"]["weights_path"]) / "model.safetensors")
-        assert_close(handed["model.norm.weight"], policy.model.state_dict()["model.norm.weight"])
-        assert sorted(p.name for p in tmp_path.iterdir()) == ["start", "version-1"]  # the disk does not fill
-        generator.sync(1)
+        folder = Path(order["kwargs"]["weights_path"])
+        handed = load_file(folder / "model.safetensors")
+        assert {value.dtype for value in handed.values()} == {torch.bfloat16}
+        assert_close(handed["model.norm.weight"], policy.model.state_dict()["model.norm.weight"].bfloat16())
+        assert json.loads((folder / "config.json").read_text())["dtype"] == "bfloat16"
+        assert sorted(p.name for p in weights.glob("*[!k]")) == ["start", "version-2"]  # the disk does not fill
+        generator.sync(2)
         assert len(sampler.orders) == 6  # it has them already
+
+
+def test_the_weights_of_the_servers_start_are_not_sent_again(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
+    fresh = Sampler(sampler.stop_id)
+    with sampling(policy, tmp_path, sampler) as (generator, place), serving(fresh) as second:
+        generator.sync(0)
+        assert sampler.orders == [("/update_weight_version", {"new_version": "0"})]
+        place.address = Address(model="tiny", url=second.url, life=2)
+        generator.sync(0)
+        assert [path for path, _ in fresh.orders] == ["/update_weight_version"]
+        generator.sync(1)
+        generator.sync(0)  # the server no longer has them
+        assert len(fresh.asked("/collective_rpc")) == 2
+
+
+def test_without_room_in_shared_memory_an_event_explains_the_disk(
+    policy: Policy, sampler: Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sampling(policy, tmp_path, sampler):
+        assert (tmp_path / "weights").resolve().parent == tmp_path / "shm"
+        assert sampler.events == []
+    monkeypatch.setattr(shared_memory, "ROOT", tmp_path / "nowhere")
+    with sampling(policy, tmp_path / "other", sampler):
+        assert (tmp_path / "other" / "weights" / "start").is_dir()
+        (event,) = sampler.events
+        assert event.startswith("weights for the sampler are written to disk, not to shared memory: ")
+
+
+def test_a_server_in_float32_gets_float32(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
+    exact = OPTIONS.model_copy(update={"backend": VllmSampler(dtype="float32")})
+    with sampling(policy, tmp_path, sampler, exact):
+        handed = load_file(tmp_path / "weights" / "start" / "model.safetensors")
+        assert {value.dtype for value in handed.values()} == {torch.float32}
+
+
+def test_a_prefix_cache_in_use_is_reset_again(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
+    def in_use(path: str, body: Any) -> Answer | None:
+        if path != "/reset_prefix_cache":
+            return None
+        return Answer({"success": len(sampler.asked("/reset_prefix_cache")) > 2})
+
+    sampler.spoil = in_use
+    with sampling(policy, tmp_path, sampler) as (generator, _):
+        generator.sync(1)
+        assert len(sampler.asked("/reset_prefix_cache")) == 3
+        sampler.spoil = lambda path, body: Answer({"success": False}) if path == "/reset_prefix_cache" else None
+    hasty = OPTIONS.model_copy(update={"sync_s": 2.0})
+    with (
+        sampling(policy, tmp_path / "other", sampler, hasty) as (generator, _),
+        pytest.raises(ServerError, match="requests are running"),
+    ):
+        generator.sync(1)
+
+
+def test_probes_pause_while_weights_are_loaded(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
+    pause, seen = ProbePause(tmp_path / "address.json"), []
+
+    def look(path: str, body: Any) -> None:
+        seen.append((path, pause.active))
+
+    sampler.spoil = look
+    with sampling(policy, tmp_path, sampler) as (generator, _):
+        generator.sync(1)
+        assert seen == [("/collective_rpc", True), ("/reset_prefix_cache", True), ("/update_weight_version", True)]
+        assert not pause.active
+        generator.sample(PROMPTS, group_size=1, seed=0)
+        assert not any(active for path, active in seen if path == "/v1/completions")
+
+
+def by_value(tensor: torch.Tensor) -> dict[str, tuple[Any, ...]]:
+    """In place of a CUDA IPC handle: the values, since this machine has no card."""
+    return {"GPU-1": (tensor.clone(),)}
+
+
+def on_card(policy: Policy, generator: VllmGenerator) -> None:
+    ipc = DeviceIpc(policy, generator._commands, torch.bfloat16, handle=by_value)
+    generator._transports.insert(0, ipc)
+
+
+def received(sampler: Sampler) -> dict[str, torch.Tensor]:
+    """All weights that came through `/update_weights`, checked as vLLM's IPC engine checks them."""
+    weights: dict[str, torch.Tensor] = {}
+    for body in sampler.asked("/update_weights"):
+        info = body["update_info"]
+        assert set(info) == {"names", "dtype_names", "shapes", "ipc_handles_pickled"}
+        handles = pickle.loads(base64.b64decode(info["ipc_handles_pickled"]))  # noqa: S301
+        for name, dtype, shape, handle in zip(info["names"], info["dtype_names"], info["shapes"], handles, strict=True):
+            (tensor,) = handle["GPU-1"]
+            assert (tensor.dtype, list(tensor.shape)) == (getattr(torch, dtype), shape)
+            weights[name] = tensor
+    return weights
+
+
+@pytest.mark.parametrize("request_bytes", [2**30, 1])
+def test_weights_on_a_shared_card_go_by_handles(
+    policy: Policy, sampler: Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_bytes: int
+) -> None:
+    monkeypatch.setattr(weight_transfer, "REQUEST_BYTES", request_bytes)
+    with sampling(policy, tmp_path, sampler) as (generator, _):
+        on_card(policy, generator)
+        generator.sync(1)
+        paths = [path for path, _ in sampler.orders]
+        updates = len(sampler.asked("/update_weights"))
+        assert paths == [
+            "/init_weight_transfer_engine", "/pause", "/start_weight_update", *["/update_weights"] * updates,
+            "/finish_weight_update", "/reset_prefix_cache", "/resume",
+        ]  # fmt: skip
+        assert (updates == 1) == (request_bytes > 1)
+        assert sampler.asked("/init_weight_transfer_engine") == [{"init_info": {"packed": False}}]
+        assert sampler.asked("/finish_weight_update") == [{"weight_version": "1"}]
+        write_weights(policy, tmp_path / "w", torch.bfloat16)
+        written = load_file(tmp_path / "w" / "model.safetensors")
+        assert_close(received(sampler), written, rtol=0, atol=0)
+        [[one]] = generator.sample(PROMPTS[:1], group_size=1, seed=0)
+        assert (one.ids[0], one.version, sampler.asked("/collective_rpc")) == (11, 1, [])
+        generator.sync(2)
+        assert len(sampler.asked("/init_weight_transfer_engine")) == 1
+
+
+@pytest.mark.parametrize("path", ["/init_weight_transfer_engine", "/start_weight_update", "/update_weights"])
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_server_that_takes_no_handles_gets_a_folder(
+    policy: Policy, sampler: Sampler, tmp_path: Path, path: str, status: int
+) -> None:
+    sampler.spoil = lambda found, body: Answer({"error": "unsupported"}, status) if found == path else None
+    with sampling(policy, tmp_path, sampler) as (generator, _):
+        on_card(policy, generator)
+        generator.sync(1)
+        assert len(sampler.asked(path)) == 1  # a 500 is not repeated
+        assert len(sampler.asked("/collective_rpc")) == 1
+        (event,) = [event for event in sampler.events if "on the card" in event]
+        assert path in event
+        assert len(sampler.asked("/pause")) == len(sampler.asked("/resume"))
+        generator.sync(2)
+        assert len(sampler.asked(path)) == 1  # for the rest of the run
+        [[one]] = generator.sample(PROMPTS[:1], group_size=1, seed=0)
+        assert one.version == 2
+
+
+def test_a_transfer_that_breaks_halfway_fails(
+    policy: Policy, sampler: Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weight_transfer, "REQUEST_BYTES", 1)
+    second = lambda path, body: (  # noqa: E731
+        Answer(b"", 500) if path == "/update_weights" and len(sampler.asked("/update_weights")) == 2 else None
+    )
+    sampler.spoil = second
+    with sampling(policy, tmp_path, sampler) as (generator, _):
+        on_card(policy, generator)
+        with pytest.raises(ServerError):
+            generator.sync(1)
+        assert sampler.asked("/collective_rpc") == []
+
+
+def test_a_restarted_server_is_initialised_again(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
+    fresh = Sampler(sampler.stop_id)
+    with sampling(policy, tmp_path, sampler) as (generator, place), serving(fresh) as second:
+        on_card(policy, generator)
+        generator.sync(1)
+        place.address = Address(model="tiny", url=second.url, life=2)
+        generator.sync(1)
+        assert [path for path, _ in fresh.orders][:2] == ["/init_weight_transfer_engine", "/pause"]
+        assert received(fresh).keys() == received(sampler).keys()
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_sampler_on_the_trainers_card_sleeps_without_its_weights(
+    policy: Policy, sampler: Sampler, tmp_path: Path, on_device: bool
+) -> None:
+    pause = ProbePause(tmp_path / "address.json")
+    with sampling(policy, tmp_path, sampler, shared_card=True) as (generator, _):
+        if on_device:
+            on_card(policy, generator)
+        generator.release()  # nothing was sampled yet
+        generator.sync(0)
+        generator.sample(PROMPTS, group_size=1, seed=0)
+        generator.release()
+        assert sampler.orders[-1] == ("/sleep", {"level": "2", "mode": "wait"})
+        assert pause.active
+        sampler.orders.clear()
+        generator.release()
+        assert sampler.orders == []
+        generator.sync(0)  # the same version, for an evaluation: its weights are gone
+        paths = [path for path, _ in sampler.orders]
+        assert sampler.orders[0] == ("/wake_up", {"tags": "weights"})
+        assert sampler.orders[-1] == ("/wake_up", {"tags": "kv_cache"})
+        assert ("/update_weights" if on_device else "/collective_rpc") in paths
+        assert not {"/pause", "/resume"} & set(paths)  # a sleeping scheduler is paused
+        assert not pause.active
+        [[one]] = generator.sample(PROMPTS[:1], group_size=1, seed=0)
+        assert one.version == 0
+
+
+def test_the_base_weights_below_adapters_are_kept_while_it_sleeps(
+    policy: Policy, sampler: Sampler, tmp_path: Path
+) -> None:
+    student = with_lora(policy, Lora(rank=4), seed=0)
+    with sampling(student, tmp_path, sampler, shared_card=True) as (generator, _):
+        generator.sync(1)
+        generator.release()
+        assert sampler.orders[-1] == ("/sleep", {"level": "1", "mode": "wait"})
+        generator.sync(1)
+        assert sampler.orders[-1] == ("/wake_up", {})
+        generator.release()
+        generator.sync(2)
+        assert [path for path, _ in sampler.orders[-3:]] == [
+            "/wake_up",
+            "/v1/load_lora_adapter",
+            "/v1/unload_lora_adapter",
+        ]
+        assert sampler.adapters == ["tiny@2"]
+
+
+def test_a_server_that_restarts_in_its_sleep_is_awake(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
+    fresh = Sampler(sampler.stop_id)
+    with sampling(policy, tmp_path, sampler, shared_card=True) as (generator, place), serving(fresh) as second:
+        generator.sync(1)
+        generator.release()
+        place.address = Address(model="tiny", url=second.url, life=2)
+        generator.sync(2)
+        assert fresh.orders[0][0] == "/collective_rpc"
+        assert not ProbePause(tmp_path / "address.json").active
+
+
+def test_a_sampler_with_a_card_of_its_own_stays_awake(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
+    with sampling(policy, tmp_path, sampler) as (generator, _):
+        generator.sync(1)
+        generator.release()
+        assert sampler.asked("/sleep") == []
+        assert not ProbePause(tmp_path / "address.json").active
 
 
 def test_the_name_of_an_adapter_contains_its_version(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:

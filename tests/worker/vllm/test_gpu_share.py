@@ -10,7 +10,7 @@ from tests.conftest import MODELS
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Gpu
 from uniapl.spec.job import JobSpec
-from worker.vllm.gpu_share import shares
+from worker.vllm.gpu_share import shares, trainer_memory
 
 pytestmark = pytest.mark.unit
 
@@ -39,6 +39,15 @@ def test_the_more_the_trainer_takes_of_a_card_the_less_the_sampler_gets() -> Non
     apart = [card(40, "trainer"), card(40, "rollout")]
     alone = shares(job(rollout={"backend": VLLM}, resources={"micro_batch_tokens": 8192}), MODELS_HERE, apart)
     assert alone["rollout"] > small
+
+
+def test_the_trainer_chooses_its_resources_with_what_the_servers_leave() -> None:
+    spec = job(rollout={"backend": VLLM})
+    beside = trainer_memory(spec, MODELS_HERE, [card(40)])
+    assert beside is not None
+    assert 30 * GB < beside < 40 * GB
+    assert trainer_memory(spec, MODELS_HERE, [card(40, "trainer"), card(40, "rollout")]) is None
+    assert trainer_memory(spec, MODELS_HERE, []) is None
 
 
 def test_a_discriminators_server_gets_the_same_for_the_next_job_that_fits() -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from tests.conftest import ROOT
-from uniapl.inference.endpoint import read_address
+from uniapl.inference.endpoint import ProbePause, read_address
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole
 from uniapl.spec.job import JobSpec
@@ -165,6 +166,20 @@ def test_a_hung_server_is_stopped_at_once(run: Callable[..., Sidecar], tmp_path:
     began = time.monotonic()
     sidecar.stop()
     assert time.monotonic() - began < 30
+
+
+def test_a_server_that_loads_weights_or_sleeps_is_not_probed(run: Callable[..., Sidecar], tmp_path: Path) -> None:
+    sidecar = run(sidecar_probe_s=1)
+    wait_until(lambda: sidecar.state == "ready")
+    pause = ProbePause(sidecar.address_file)
+    pause.begin()
+    behave(tmp_path, "hang")
+    time.sleep(3)  # longer than a probe and the wait between two
+    assert (sidecar.state, sidecar.restarts) == ("ready", 0)
+    behave(tmp_path, "ok")
+    pause.begin(0.5)  # a deadline that passes
+    behave(tmp_path, "hang")
+    wait_until(lambda: sidecar.restarts == 1)
 
 
 FAULTS = {
@@ -414,9 +429,9 @@ def test_what_outlived_its_worker_is_buried_by_the_next(tmp_path: Path) -> None:
 
 
 def test_the_command_is_vllms(tmp_path: Path) -> None:
-    options = ManagedVllm(dtype="float32", max_model_tokens=512)
+    options = ManagedVllm(dtype="float32")
     source = ModelSource(hub="org/judge", revision="abc")
-    chosen = plan("judge", source=source, options=options, memory_fraction=0.2)
+    chosen = plan("judge", source=source, options=options, memory_fraction=0.2, context=512)
     command = chosen.command(settings(tmp_path, vllm_options=["--enforce-eager"], vllm_command=["/opt/vllm"]), 1234)
     assert command[:3] == ["/opt/vllm", "serve", "org/judge"]
     said = " ".join(command)
@@ -440,7 +455,7 @@ SOURCES = {"tiny": ModelSource(path="/models/tiny"), "all-MiniLM-L6-v2": ModelSo
 
 def test_a_sampler_of_full_weights_begins_with_what_the_trainer_writes(pool: SidecarPool, tmp_path: Path) -> None:
     rollout = {"backend": {"type": "vllm", "concurrency": 10}}
-    chosen = plans(spec(rollout=rollout, grpo={"group_size": 4}), SOURCES, tmp_path, {})["rollout"]
+    chosen = plans(spec(rollout=rollout, grpo={"group_size": 4}), SOURCES, tmp_path, {}, tmp_path)["rollout"]
     assert "--max-num-seqs 41" in " ".join(chosen.command(settings(tmp_path), 1))
     [sidecar] = pool.take([chosen])
     time.sleep(0.5)
@@ -454,7 +469,7 @@ def test_a_sampler_of_full_weights_begins_with_what_the_trainer_writes(pool: Sid
 
 def test_a_sampler_of_adapters_begins_with_the_student_and_has_room_for_them(tmp_path: Path) -> None:
     chosen = plans(
-        spec(rollout={"backend": {"type": "vllm"}}, lora={"rank": 12}), SOURCES, tmp_path, {"rollout": 0.41}
+        spec(rollout={"backend": {"type": "vllm"}}, lora={"rank": 12}), SOURCES, tmp_path, {"rollout": 0.41}, tmp_path
     )["rollout"]
     said = " ".join(chosen.command(settings(tmp_path), 1))
     assert "serve /models/tiny" in said
@@ -468,7 +483,7 @@ def test_nothing_is_started_for_what_runs_in_the_trainer_or_elsewhere(tmp_path: 
     external = {"type": "embedding", "backend": {"type": "server", "url": "http://host"}}
     unused = {"discriminator": {"type": "embedding", "backend": {"type": "vllm"}}, "lambda_adv": 0}
     for fields in ({}, {"discriminator": external}, unused):
-        assert plans(spec(**fields), SOURCES, tmp_path, {}) == {}
+        assert plans(spec(**fields), SOURCES, tmp_path, {}, tmp_path) == {}
 
 
 def test_of_two_servers_that_start_each_tells_a_line_of_its_log_once(
@@ -488,9 +503,21 @@ def test_of_two_servers_that_start_each_tells_a_line_of_its_log_once(
     assert told[1:] == [[], []]
 
 
+@pytest.mark.parametrize(("name", "context"), [("internlm/POLAR-7B", 16512), ("tiny", None)])
+def test_a_reward_model_is_converted_before_it_is_served(tmp_path: Path, name: str, context: int | None) -> None:
+    source = ModelSource(hub=name, revision="1" * 40) if "/" in name else SOURCES[name]
+    judged = spec(discriminator={"type": "polar", "model": name, "backend": {"type": "vllm"}})
+    chosen = plans(judged, SOURCES | {name: source}, tmp_path, {}, tmp_path / "store")["discriminator"]
+    program, flag, module, store, described, *rest = chosen.command(settings(tmp_path, vllm_command=["/opt/vllm"]), 1)
+    assert (program, flag, module) == (sys.executable, "-m", "uniapl.discriminators.internlm2")
+    assert (store, ModelSource.model_validate_json(described)) == (str(tmp_path / "store"), source)
+    assert rest[:3] == ["/opt/vllm", "serve", source.hub or source.path]
+    assert (str(context) if context else None) == dict(pairwise(rest)).get("--max-model-len")
+
+
 def test_each_process_sees_its_own_cards(tmp_path: Path) -> None:
     shown = settings(tmp_path, discriminator_devices="1", rollout_devices="2,3")
-    sampler = plans(spec(rollout={"backend": {"type": "vllm"}}), SOURCES, tmp_path, {})["rollout"]
+    sampler = plans(spec(rollout={"backend": {"type": "vllm"}}), SOURCES, tmp_path, {}, tmp_path)["rollout"]
     assert plan().environment(shown, {})["CUDA_VISIBLE_DEVICES"] == "1"
     assert plan().environment(shown, {})["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"  # the order of the numbers
     assert sampler.environment(shown, {})["CUDA_VISIBLE_DEVICES"] == "2,3"

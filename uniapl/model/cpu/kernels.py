@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from transformers import PreTrainedModel
 
-from uniapl.batching.packing import fastest_layout
+from uniapl.batching.packing import chunk_logits, fastest_layout
 from uniapl.model.cpu.linear import PLAIN_LINEAR, product, use_onednn_linear
 from uniapl.model.cpu.malloc import keep_freed_memory
 from uniapl.model.cpu.norm_mlp import use_memory_efficient_norm_and_mlp
@@ -24,4 +25,6 @@ CPU = Kernels(
     tree_attention=tree_attention,
     prepare_model=_prepare_model,
     prepare_process=keep_freed_memory,
+    precision=torch.float32,
+    chunk_logits=chunk_logits(gpu=False),
 )

@@ -1,0 +1,58 @@
+"""The short form of the GPU check detects faults that are put into the library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from benchmarks.gpu_check.phases import first_steps, gradients
+from benchmarks.gpu_check.report import Report
+from tests.conftest import MODELS
+from uniapl.model import attention, block_wrappers
+
+pytestmark = [
+    pytest.mark.full,
+    # torch's compiler uses deprecated functions, and reads gradients
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:flex_attention called without:UserWarning"),
+]
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Report:
+    return Report("gradients", "cpu", tmp_path / "result.jsonl", MODELS)
+
+
+def red_flags(report: Report) -> set[str]:
+    return {figure.name for figure in report.found if figure.verdict == "red flag"}
+
+
+@pytest.fixture
+def one_small_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradients, "CONFIGS", {"Qwen3, 4 layers": gradients.CONFIGS["Qwen3, 4 layers"]})
+    monkeypatch.setattr(gradients, "SHORT", ("several trees",))
+
+
+@pytest.mark.usefixtures("one_small_case")
+def test_a_mask_that_shows_other_branches_is_a_red_flag(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    gradients.run(report)
+    assert red_flags(report) == set()
+    report.found.clear()
+
+    def leaks(tree: Tensor, branch: Tensor, row: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (tree[row, query] == tree[row, key]) & (key <= query)
+
+    monkeypatch.setattr(attention, "can_attend", leaks)
+    gradients.run(report)
+    assert {"falls back", "logprob difference", "gradient difference"} <= red_flags(report)
+
+
+def test_donated_buffers_end_the_first_steps(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (attention, block_wrappers):
+        monkeypatch.setattr(module, "keep_buffers", lambda: None)
+    with pytest.raises(RuntimeError, match="donated buffers"):
+        first_steps.train(report, "plain", 1)

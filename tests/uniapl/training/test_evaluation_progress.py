@@ -1,0 +1,39 @@
+"""A long evaluation in the trainer's process is not hung: each batch that it samples is progress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store.settings import Settings
+from uniapl.model.policy import Policy
+from uniapl.rollout.transformers import TransformersGenerator
+from uniapl.run.reporter import Reporter
+from worker.watchdog import Watchdog
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("phase", ["evaluating", "training"])
+def test_each_sampled_batch_is_progress_outside_of_training(policy: Policy, tmp_path: Path, phase: Any) -> None:
+    """Each of the model's forwards takes a second; a batch takes 8, the evaluation 48, and the limit is 20."""
+    now, hung = [0.0], list[str | None]()
+    dog = Watchdog(tmp_path / "reports.jsonl", Settings(phase_limit_s=20, hang_min_s=20), clock=lambda: now[0])
+
+    def second(*_: Any) -> None:
+        now[0] += 1
+        hung.append(dog.check())
+
+    hook = policy.model.register_forward_hook(second)
+    policy.model.generation_config.eos_token_id = None
+    with Reporter(tmp_path / "reports.jsonl") as reporter:
+        reporter.phase(phase)
+        generator = TransformersGenerator(
+            policy, temperature=1.0, max_new_tokens=8, batch_size=1, on_batch=reporter.progress
+        )
+        generator.sample([[5, 6 + i] for i in range(6)], group_size=1, seed=0)
+    hook.remove()
+    assert now[0] > 40
+    assert any(hung) == (phase == "training")
