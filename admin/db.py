@@ -8,7 +8,7 @@ import sys
 from sqlalchemy.exc import SQLAlchemyError
 
 from store import migrate
-from store.db import make_engine
+from store.db import EncodingNotSupported, make_engine
 from store.settings import Settings
 
 MESSAGES = {
@@ -27,13 +27,16 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run a subcommand; exit status 1 if migrations are missing or the database is unreachable."""
+    """Run a subcommand; exit status 1 if migrations are missing or the database is unusable."""
     engine = make_engine(settings.database)
     try:
         if arguments.action == "upgrade":
             migrate.upgrade(settings)
         with engine.connect() as connection:
             state = migrate.state(connection)
+    except EncodingNotSupported as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except SQLAlchemyError as error:
         print(f"error: the database is unreachable: {error}", file=sys.stderr)
         return 1
