@@ -1,5 +1,5 @@
-"""`python -IS docker/healthy.py http://HOST:PORT/PATH`: health check of the images: exits with 0 if the service responds
-with success.
+"""Health check of the images, `python -IS docker/healthy.py http://HOST:PORT/PATH`: status 0 if the service
+responds with success.
 
 It runs every ten seconds in each container, so it imports little: an HTTP client takes three times the CPU time.
 """
