@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -109,3 +110,14 @@ def test_a_database_that_is_not_utf8_is_refused_with_its_encoding_and_a_remedy(
     [finding] = [found for found in examine(settings) if "encoding" in found.what]
     assert "SQL_ASCII" in finding.what
     assert "ENCODING 'UTF8'" in finding.remedy
+
+
+def test_messages_are_json_lines_where_logs_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNIAPL_LOG_FORMAT", "json")
+    _, upgraded = run(Settings(data_dir=tmp_path, database_url=f"sqlite:///{tmp_path / 'test.db'}"), "upgrade")
+    status, failed = run(Settings(data_dir=tmp_path, database_url="postgresql+psycopg://u@127.0.0.1:1/x"), "upgrade")
+    lines = [json.loads(line) for line in (upgraded + failed).splitlines()]
+    assert [(line["level"], line["logger"]) for line in lines] == [("INFO", "admin.db"), ("ERROR", "admin.db")]
+    assert lines[0]["message"] == "the database is up to date"
+    assert lines[1]["message"].startswith("the database is unreachable: ")
+    assert status == 1
