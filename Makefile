@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 .PHONY: help install models install-vllm demo serve modes ablation test-unit test vllm client mutants \
 	faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train \
 	bench-unified bench-profile bench-products bench-rollout bench-step gpu-check gpu-check-bundle contract \
-	secrets env-example compose-tools compose-check compose-test check format clean
+	secrets env-example compose-tools compose-check compose-test compose-test-or-skip check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -216,9 +216,12 @@ compose-check: $(MODELS) compose-tools  ## check images, compose files, alerts, 
 	@echo "==> checking the compose files"
 	@COMPOSE_CHECK=1 $(BIN)/python -m pytest tests/deploy $(ARGS)
 
-compose-test: $(MODELS)  ## build the images and run the compose stack on a container engine (no GPU; about 10 minutes)
+compose-test: $(MODELS)  ## build the images and run the compose stack on a container engine (no GPU; about 15 minutes)
 	@echo "==> running the compose stack on the container engine"
-	@$(BIN)/python -m pytest -m engine $(ARGS)
+	@$(BIN)/python -m tests.engine.with_engine $(BIN)/python -m pytest -m engine $(ARGS)
+
+compose-test-or-skip: $(MODELS)  ## compose-test with the engine of this machine or a dockerd that it starts, else the reason
+	@$(BIN)/python -m tests.engine.with_engine --or-skip $(MAKE) --no-print-directory compose-test
 
 format: $(INSTALLED)  ## format the code and apply the fixes of ruff
 	@$(BIN)/ruff format .
