@@ -47,11 +47,11 @@ def test_an_estimate_reads_shapes_and_tokenizers_in_the_image_of_the_api(client:
 
 def test_a_job_that_the_worker_cannot_hold_is_refused(client: Client) -> None:
     dataset = client.datasets.upload(CHANCE)
-    huge = {
+    huge = {  # keys and values of 131,072 sequences sampled at once: 600 GB
         "student": "SmolLM2-135M-Instruct",
-        "grpo": {"group_size": 4096},
-        "rollout": {"max_new_tokens": 8, "batch_size": 300_000},
-        "schedule": {"steps": 2, "prompts_per_step": 64},
+        "grpo": {"group_size": 256},
+        "rollout": {"max_new_tokens": 8, "batch_size": 150_000},
+        "schedule": {"steps": 2, "prompts_per_step": 512},
     }
     with pytest.raises(InvalidRequestError) as refused:
         client.jobs.create(**{**SPEC, **huge}, dataset_mix=[{"dataset": dataset.id}])
