@@ -22,7 +22,7 @@ from admin.finding import Finding
 from store import migrate
 from store.artifacts.base import StorageUnavailable
 from store.artifacts.paths import Artifacts
-from store.db import make_engine, reading
+from store.db import EncodingNotSupported, make_engine, reading
 from store.jobs import stats
 from store.settings import Settings
 from store.states import ACTIVE, WAITING
@@ -63,6 +63,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield from _orphans(session, artifacts)
             yield from _artifacts(session, artifacts)
             yield from _checkpoints(session, settings)
+    except EncodingNotSupported as error:
+        yield Finding(error.what, error.remedy)
     except SQLAlchemyError as error:
         yield Finding(f"the database is unreachable: {error}", "start it, or correct UNIAPL_DATABASE_URL")
     except StorageUnavailable as error:

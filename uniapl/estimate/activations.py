@@ -44,11 +44,11 @@ def _autocast_layer(shape: ModelShape, lora: Lora | None) -> int:
 
     In bfloat16: the input of each of five linear layers, cast once per reader; queries, keys, values and attention's
     output; four gates. In float32: both norms' inputs, and without LoRA their normalised values. Queries and keys with
-    norms of their own are kept in float32 too. peft copies attention's output.
+    norms of their own are kept in float32 too.
     """
     half, frozen = PRODUCT["gpu"], lora is not None
     norms = (2 if frozen else 4) * FLOAT * shape.hidden + 5 * half * shape.hidden
-    attention = (3 if frozen else 2) * half * shape.queries + 2 * half * shape.keys
+    attention = 2 * half * shape.queries + 2 * half * shape.keys
     if shape.normed_queries:
         attention += (FLOAT + (0 if frozen else half)) * (shape.queries + shape.keys)
     adapters = 7 * half * lora.rank if lora else 0
@@ -63,6 +63,7 @@ def kept(spec: JobSpec, resources: ChosenResources, student: ModelShape, device:
     return student.layers * FLOAT * student.hidden + everything // student.layers
 
 
-def cast_weights(student: ModelShape, device: Device) -> int:
-    """Bytes of the bfloat16 weights that autocast keeps from forward to backward."""
-    return PRODUCT["gpu"] * student.parameters if device == "gpu" else 0
+def cast_weights(student: ModelShape, device: Device, lora: Lora | None = None) -> int:
+    """Bytes of the bfloat16 weights that autocast keeps from forward to backward: of a frozen student its adapters."""
+    trained = student.adapters(lora) if lora else student.parameters
+    return PRODUCT["gpu"] * trained if device == "gpu" else 0

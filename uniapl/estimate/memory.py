@@ -112,8 +112,8 @@ def _resident(spec: JobSpec, student: ModelShape, judge: ModelShape | None, on: 
     """Bytes that exist from the start to the end of a run."""
     return {
         "runtime": on.runtime(spec),
-        "weights": FLOAT * (student.parameters + (_trained(spec, student) if spec.lora else 0)),
-        "reference": reference(student, on.device) if _has_reference(spec) else 0,
+        "weights": _weights(spec, student, on.device),
+        "reference": frozen(student, on.device) if _has_reference(spec) else 0,
         "discriminator": discriminator_memory.resident(spec, judge, on.device),
     }
 
@@ -144,7 +144,7 @@ def _working(spec: JobSpec, student: ModelShape, step: Step, on: _Conditions) ->
     pack = largest(spec, on.resources, student, step, on.device)
     width = kept(spec, on.resources, student, on.device)
     return pack, {
-        "activations": on.heap(spec) * pack.tokens * width + cast_weights(student, on.device),
+        "activations": on.heap(spec) * pack.tokens * width + cast_weights(student, on.device, spec.lora),
         "logits": LOGITS * FLOAT * pack.logits,
     }
 
@@ -242,8 +242,15 @@ def _has_reference(spec: JobSpec) -> bool:
     return spec.grpo.kl_coef > 0 and not spec.lora
 
 
-def reference(student: ModelShape, device: Device) -> int:
-    """Bytes of the KL reference: frozen linear layers have the type of products, embeddings and norms float32."""
+def _weights(spec: JobSpec, student: ModelShape, device: Device) -> int:
+    """Bytes of the student's weights, and of its adapters, which are in float32 as all trained weights are."""
+    if spec.lora is None:
+        return FLOAT * student.parameters
+    return frozen(student, device) + FLOAT * student.adapters(spec.lora)
+
+
+def frozen(student: ModelShape, device: Device) -> int:
+    """Bytes of a frozen student (`uniapl.model.frozen`): linear layers in the type of products, the rest in float32."""
     linear = _linear(student)
     return PRODUCT[device] * linear + FLOAT * (student.parameters - linear)
 
@@ -252,8 +259,10 @@ def _loading(spec: JobSpec, student: ModelShape, resident: Parts, device: Device
     """The weights while they are loaded.
 
     A GGUF file is dequantised, then copied into a new model; float32 is memory-mapped, other types are converted. All
-    this happens in the machine's memory. A GPU gets finished weights in float32, and converts those of a reference.
+    this happens in the machine's memory. A GPU gets finished weights in float32, and converts the frozen ones.
     """
+    if device == "gpu" and spec.lora:
+        return {"weights": FLOAT * (student.parameters + student.adapters(spec.lora))}
     if device == "gpu":
         return {"reference": FLOAT * student.parameters if _has_reference(spec) else 0}
     if student.gguf:

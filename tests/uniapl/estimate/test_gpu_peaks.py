@@ -25,10 +25,12 @@ from uniapl.estimate.model_shape import ModelShape, from_config, read_shape
 from uniapl.estimate.resources import ChosenResources
 from uniapl.estimate.workload import Entry, RowLengths, Sample, step_of
 from uniapl.model.logprobs import completion_logprobs, precision
+from uniapl.model.lora import with_lora
 from uniapl.model.policy import load_policy, load_reference
 from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
+from uniapl.spec.training import Lora
 
 pytestmark = pytest.mark.integration
 CPU = torch.device("cpu")
@@ -96,8 +98,16 @@ def test_a_reference_takes_two_bytes_per_weight_of_a_linear_layer() -> None:
     reference = load_reference(TINY, CPU).model
     stored = {p.data_ptr(): p.numel() * p.element_size() for p in reference.parameters()}
     parts, _ = estimated(read_shape(TINY), grpo={"kl_coef": 0.1})
-    assert memory.reference(read_shape(TINY), "gpu") == pytest.approx(sum(stored.values()), rel=1e-3)
+    assert memory.frozen(read_shape(TINY), "gpu") == pytest.approx(sum(stored.values()), rel=1e-3)
     assert parts["reference"] == 4 * read_shape(TINY).parameters  # while it is loaded
+
+
+def test_a_student_with_adapters_takes_two_bytes_per_weight_of_a_linear_layer() -> None:
+    student = with_lora(load_policy(TINY, CPU), Lora(rank=4), seed=0).model
+    stored = {p.data_ptr(): p.numel() * p.element_size() for p in student.parameters()}
+    spec = JobSpec.model_validate({"student": "s", "dataset_mix": [{"dataset": "d"}], "lora": {"rank": 4}})
+    weights = memory._resident(spec, read_shape(TINY), None, memory._Conditions("low", "gpu", PLAIN))["weights"]
+    assert weights == pytest.approx(sum(stored.values()), rel=1e-3)
 
 
 def deep(folder: Path) -> ModelSource:
