@@ -78,9 +78,7 @@ def learner_of(folder: Path, spec: JobSpec) -> tuple[Policy, Learner]:
 
 
 def train(learner: Learner, spec: JobSpec, steps: range) -> list[Metrics]:
-    return [
-        learner.update(sequences(step), step, measure_terms=spec.schedule.measures_terms(step)) for step in steps
-    ]
+    return [learner.update(sequences(step), step, measure_terms=spec.schedule.measures_terms(step)) for step in steps]
 
 
 def run(variant: str, folder: Path) -> tuple[list[Metrics], SavedCheckpoint]:
