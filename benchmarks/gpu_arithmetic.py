@@ -75,6 +75,8 @@ MODELS = {
     "Qwen3-8B": qwen3(4096, 36, 12288, 32, tied=False),
 }
 TIMED = list(MODELS)[:3]
+TARGETS = {"Qwen3-0.6B": (110, 0.25), "Qwen3-4B": (230, 0.33)}
+"""On one H200: most seconds of a step, and least share of the peak in an update."""
 
 
 def spec(lora: bool) -> JobSpec:
@@ -132,6 +134,11 @@ def step_s(shape: ModelShape, gpu: Gpu) -> tuple[float, float, float] | None:
     return sampled, updated, 1 + 2 * 8 * shape.parameters / HOST_BANDWIDTH
 
 
+def mfu(shape: ModelShape, gpu: Gpu, update: float) -> float:
+    """Share of the peak in an update that takes `update` seconds."""
+    return useful(shape) / update / gpu.peak
+
+
 @dataclass(frozen=True)
 class _Memory:
     size: float
@@ -158,10 +165,24 @@ def time_table() -> str:
         found = step_s(MODELS[name], gpu)
         if found is None:
             return "does not fit"
-        mfu = useful(MODELS[name]) / found[1] / gpu.peak
-        return f"{sum(found):.0f} ({' + '.join(f'{part:.0f}' for part in found)}; {100 * mfu:.0f} %)"
+        share = 100 * mfu(MODELS[name], gpu, found[1])
+        return f"{sum(found):.0f} ({'/'.join(f'{part:.0f}' for part in found)}; {share:.0f} %)"
 
-    return _table("s a step", TIMED, cell)
+    return _table("s/step", TIMED, cell)
+
+
+def target_table() -> str:
+    """The targets on one H200 against the arithmetic."""
+    lines = ["| target on one H200 | by arithmetic | measured |", "|---|---|---|"]
+    for name, (seconds, share) in TARGETS.items():
+        found = step_s(MODELS[name], GPUS[-1])
+        if found is None:
+            continue
+        reached = f"{sum(found):.0f} s, {100 * mfu(MODELS[name], GPUS[-1], found[1]):.0f} %"
+        target = f"{name}: at most {seconds} s a step, update at {100 * share:.0f} % of the peak"
+        lines.append(f"| {target} | {reached} | not measured |")
+    moved = f"{2 * MODELS['Qwen3-4B'].parameters / 1e9:.0f} GB within the GPU, 1 s assumed"
+    return "\n".join([*lines, f"| Qwen3-4B: hand-over of weights below 2 s | {moved} | not measured |"])
 
 
 def memory_table() -> str:
@@ -183,10 +204,13 @@ def _table(corner: str, rows: list[str], cell: Callable[[str, Gpu], str]) -> str
     return "\n".join([*lines, *(f"| {row} | {' | '.join(cell(row, gpu) for gpu in GPUS)} |" for row in rows)])
 
 
+TABLES = {"times": time_table, "targets": target_table, "memory": memory_table}
+
+
 def written(text: str) -> str:
     """A document with its tables replaced; each is between `<!-- name -->` and `<!-- end -->`."""
-    for name, table in (("times", time_table()), ("memory", memory_table())):
-        text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end -->)", rf"\g<1>{table}\n\g<2>", text, flags=re.DOTALL)
+    for name, table in TABLES.items():
+        text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end -->)", rf"\g<1>{table()}\n\g<2>", text, flags=re.DOTALL)
     return text
 
 
@@ -196,7 +220,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="document whose tables are replaced")
     file = parser.parse_args().write
     if file is None:
-        print(time_table(), memory_table(), sep="\n\n")
+        print(*(table() for table in TABLES.values()), sep="\n\n")
     else:
         file.write_text(written(file.read_text()))
 
