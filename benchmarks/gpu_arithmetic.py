@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uniapl.estimate import plan
+from uniapl.estimate import decoding, plan
 from uniapl.estimate.activations import per_token
 from uniapl.estimate.model_shape import ModelShape, from_config
 from uniapl.estimate.resources import GpuRoom
@@ -23,17 +23,12 @@ PROMPTS, GROUP, PROMPT, ANSWER = 64, 8, 1024, 2048
 """A step: prompts, completions of each beside one demonstration, tokens of a prompt and of an answer."""
 TRAINED = PROMPTS * (PROMPT + (GROUP + 1) * ANSWER)
 """Tokens of an update; each prompt counts once."""
-SAMPLED = PROMPTS * GROUP * ANSWER
 GEMM, ATTENTION, BANDWIDTH = 0.6, 0.3, 0.75
 """Shares of the peak that matrix products, FlexAttention and memory reach. Assumed."""
-HOST_S = 0.003
-"""Seconds of the host per decoding step of vLLM. Assumed."""
 TRAFFIC = 4
 """Times that an activation crosses the memory bus in an update with compiled blocks. Assumed."""
 HOST_BANDWIDTH = 25e9
 """Bytes per second between GPU and host. PCIe 4, pinned memory."""
-RESERVE = 4e9
-"""Bytes of a GPU beside weights and cache: contexts, workspaces, graphs."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +112,9 @@ def update_s(shape: ModelShape, gpu: Gpu) -> float | None:
 
 def sampling_s(shape: ModelShape, gpu: Gpu) -> float | None:
     """Seconds of sampling by vLLM while the trainer keeps its weights only on the GPU."""
-    cached = 2 * 2 * shape.keys * shape.layers  # bytes of keys and values of a token
-    room = gpu.memory - (4 + 2) * shape.parameters - RESERVE
-    at_once = min(PROMPTS * GROUP, int(room / (cached * (PROMPT + ANSWER))))
-    if at_once < 1:
-        return None
-    read = 2 * shape.parameters + at_once * (PROMPT + ANSWER / 2) * cached
-    return SAMPLED / at_once * (read / (BANDWIDTH * gpu.bandwidth) + HOST_S)
+    return decoding.sampling_s(
+        shape, gpu.memory, BANDWIDTH * gpu.bandwidth, sequences=PROMPTS * GROUP, prompt=PROMPT, answer=ANSWER
+    )
 
 
 def step_s(shape: ModelShape, gpu: Gpu) -> tuple[float, float, float] | None:
