@@ -12,7 +12,7 @@ from store.db import now, reading, unit_of_work
 from store.jobs import lifecycle, metrics, step_rates
 from store.tables import Job, Worker
 from uniapl.run.config import ModelSource
-from uniapl.spec.estimate import Hardware
+from uniapl.spec.estimate import Hardware, Speed
 from uniapl.spec.job import JobSpec
 
 pytestmark = pytest.mark.integration
@@ -53,11 +53,12 @@ def test_a_worker_that_reports_again_is_one_worker_with_its_newest_facts(engine:
 
 def test_a_worker_of_an_older_release_has_neither_vllm_nor_speed(engine: Engine) -> None:
     report(engine, "worker_old")
-    report(engine, "worker_new", vllm="0.33.0", speed={"sampling": 9000.0})
+    speed = {"device": "gpu", "parameters": 10, "update": 52_000.0, "sampling": 9000.0, "memory": 4e12}
+    report(engine, "worker_new", vllm="0.33.0", speed=speed)
     with reading(engine) as session:
         found = {row.id: Hardware.model_validate(row) for row in workers.alive(session, LEASE_S)}
     assert (found["worker_old"].vllm, found["worker_old"].speed) == (None, None)
-    assert (found["worker_new"].vllm, found["worker_new"].speed) == ("0.33.0", {"sampling": 9000.0})
+    assert (found["worker_new"].vllm, found["worker_new"].speed) == ("0.33.0", Speed.model_validate(speed))
 
 
 def test_a_worker_silent_for_three_leases_is_not_alive_and_its_row_goes_in_the_end(engine: Engine) -> None:
