@@ -61,6 +61,18 @@ TABLE: dict[str, Expected] = {
         0.95, 1, red_below=0.8, means="flat: the gradient is wrong; NaN: the run ended"
     ),
     "learning/step s@cuda": _most(0.3, "small kernels take longer than expected", 2),
+    "vllm_sampler/mean difference@cuda": _most(0.03, "the server has other weights, or computes less exactly", 0.1),
+    "vllm_sampler/mean difference@cpu": _most(1e-3, "the server has other weights"),
+    "vllm_sampler/falls back": _no("the shared layout is refused: prompts are computed once per completion"),
+    "vllm_sampler/moved": Expected(least=0.1, means="the weights hardly change, so old ones would pass unnoticed"),
+    "vllm_sampler/on the card@cuda": Expected(
+        1, 1, red_below=0, means="weights go through the host: read the warnings"
+    ),
+    "vllm_sampler/hand-over s@cuda": _most(2, "slower than the target for 0.6B", 10),
+    "vllm_sampler/freed of the share@cuda": Expected(0.7, 1.2, 0.4, 1.5, means="a sleeping server keeps memory"),
+    "vllm_sampler/sleep s@cuda": _most(3, "sleeping takes longer than expected", 20),
+    "vllm_sampler/wake and hand-over s@cuda": _most(4, "waking takes longer than expected", 20),
+    "vllm_sampler/failed probes": _no("a healthy server under load is killed by its probe"),
     "out_of_memory/raised": _yes("an allocation beyond the limit raises no torch.OutOfMemoryError"),
     "out_of_memory/recognised": _yes("the trainer does not repeat an update that ends with this text"),
     "out_of_memory/classified": _yes("the worker reports this text as another failure than out_of_memory"),
