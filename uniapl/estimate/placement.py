@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from math import ceil
 
-from uniapl.estimate.memory import Device
+from uniapl.estimate.activations import Device
 from uniapl.estimate.resources import GpuRoom
 from uniapl.estimate.servers import Server
 from uniapl.spec.backend import ServerRole

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from uniapl.estimate.memory import Device, peak, update_peak
+from uniapl.estimate.activations import Device
+from uniapl.estimate.memory import peak, update_peak
 from uniapl.estimate.model_shape import ModelShape
 from uniapl.estimate.resources import ChosenResources, GpuRoom, choose
 from uniapl.estimate.tokens import count

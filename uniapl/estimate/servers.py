@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from uniapl.estimate.memory import FLOAT, RUNTIME
+from uniapl.estimate.activations import FLOAT
+from uniapl.estimate.memory import RUNTIME
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown
 from uniapl.estimate.workload import Level
 from uniapl.run.config import ModelSource
@@ -56,25 +57,61 @@ def sequences(spec: JobSpec, sampler: VllmSampler) -> int:
 
 
 def context(spec: JobSpec, options: ManagedVllm) -> int | None:
-    """Longest text of a server in tokens; `None` for the model's own limit."""
+    """Longest text of a server in tokens; `None` for the model's own limit.
+
+    A sampler needs the longest prompt with its completion, and vLLM one token more. Evaluation has the same limits.
+    """
     if options.max_model_tokens is not None:
         return options.max_model_tokens
+    if isinstance(options, VllmSampler):
+        return spec.data.max_prompt_tokens + spec.rollout.max_new_tokens + 1
     judged = spec.discriminator
     return judged.longest_text if judged.type == "polar" and options is judged.backend else None
 
 
+def sequences_that_fit(spec: JobSpec, shape: ModelShape, sampler: VllmSampler, memory: float) -> int:
+    """Completions of full length whose keys and values fit into `memory` bytes of a server; at least 1, at most all.
+
+    vLLM preempts sequences when its cache is full, and later computes their keys and values again.
+    """
+    fixed = _fixed(spec, shape, sampler, "high")
+    one = _token(shape, sampler) * _usual(spec, shape, sampler)
+    return min(sequences(spec, sampler), max(1, int((memory - fixed) // one)))
+
+
 def _need(spec: JobSpec, shape: ModelShape, options: ManagedVllm, level: Level) -> int:
-    size = FLOAT if options.dtype == "float32" else FLOAT // 2
-    tokens = longest = min(context(spec, options) or shape.positions, shape.positions)
+    tokens = longest = _longest(spec, shape, options)
+    if level == "high":
+        if isinstance(options, VllmSampler):
+            tokens = max(longest, sequences(spec, options) * _usual(spec, shape, options))
+        else:
+            tokens = longest + BATCHED_TOKENS
+    return _fixed(spec, shape, options, level) + tokens * _token(shape, options)
+
+
+def _fixed(spec: JobSpec, shape: ModelShape, options: ManagedVllm, level: Level) -> int:
+    """Bytes beside keys and values: runtime, weights, and one forward pass."""
     parameters, logits = shape.parameters, 0
     if isinstance(options, VllmSampler):
-        answers = sequences(spec, options)
-        usual = min(longest, spec.data.max_prompt_tokens + spec.rollout.max_new_tokens)
-        tokens = max(longest, answers * usual) if level == "high" else longest
         parameters += 0 if spec.lora else shape.vocab * shape.hidden  # a head of its own: `rollout.vllm`
-        logits = answers * shape.vocab * 2 * FLOAT
-    elif level == "high":
-        tokens = longest + BATCHED_TOKENS
+        logits = sequences(spec, options) * shape.vocab * 2 * FLOAT
     working = BATCHED_TOKENS * (2 * shape.intermediate + 4 * shape.hidden)
-    cache = tokens * 2 * shape.keys * shape.layers
-    return RUNTIME["gpu"][level] + size * (parameters + working + cache) + logits
+    return RUNTIME["gpu"][level] + _size(options) * (parameters + working) + logits
+
+
+def _longest(spec: JobSpec, shape: ModelShape, options: ManagedVllm) -> int:
+    return min(context(spec, options) or shape.positions, shape.positions)
+
+
+def _usual(spec: JobSpec, shape: ModelShape, sampler: VllmSampler) -> int:
+    """Tokens of the longest prompt with its completion."""
+    return min(_longest(spec, shape, sampler), spec.data.max_prompt_tokens + spec.rollout.max_new_tokens)
+
+
+def _token(shape: ModelShape, options: ManagedVllm) -> int:
+    """Bytes of the keys and values of a token."""
+    return _size(options) * 2 * shape.keys * shape.layers
+
+
+def _size(options: ManagedVllm) -> int:
+    return FLOAT if options.dtype == "float32" else FLOAT // 2

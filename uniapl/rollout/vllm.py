@@ -37,6 +37,7 @@ from uniapl.rollout.weight_transfer import (
     SharedFolder,
     TransferUnavailable,
     Transport,
+    free_cached_memory,
     size_of,
     write_weights,
 )
@@ -103,6 +104,8 @@ class VllmGenerator:
             self._memory = self._new_folder()
             write_weights(policy, folder / SAMPLER_START, self._dtype)
             self._transports = self._possible_transports()
+        if place.shared_card:
+            free_cached_memory()  # the server starts now, or wakes later, in what this process leaves
 
     def _new_folder(self) -> SharedMemoryFolder:
         """The folder of weights, with room for those of the server's start and of one update."""
@@ -122,6 +125,8 @@ class VllmGenerator:
         while self._synced != (target := (self._server.life(), version)) or self._asleep == target[0]:
             self._place.probes.begin(self._options.sync_s * COMMANDS)
             try:
+                if self._place.shared_card:
+                    free_cached_memory()
                 self._send_weights(*target)
             except ServerRestarted:
                 continue

@@ -8,9 +8,11 @@ weights in the sampler's data type, which is half of float32, and set the versio
 from __future__ import annotations
 
 import base64
+import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -93,7 +95,8 @@ class SharedFolder:
 class DeviceIpc:
     """Handles of tensors on a card that trainer and server share.
 
-    A server with layers half updated must not run, so its scheduler is paused meanwhile.
+    A server with layers half updated must not run, so its scheduler is paused meanwhile. It resumes with whole weights,
+    or where another transport sends them; after another error the attempt ends with the server paused.
     """
 
     def __init__(
@@ -124,16 +127,25 @@ class DeviceIpc:
             self._ready = life
         if not asleep:
             self._commands.post("/pause?mode=wait", life)
+        unsupported = None
         try:
-            self._try("/start_weight_update", life)
-            for weights in requests_of(self._policy, self._dtype):
-                self._try("/update_weights", life, update_info=self._update(weights))
-                self._proved = life
-            self._commands.post("/finish_weight_update", life, once=True, weight_version=str(version))
-            self._commands.reset_prefix_cache(life)
+            self._update_all(life, version)
+        except TransferUnavailable as reason:
+            unsupported = reason
         finally:
-            if not asleep:
-                self._commands.post("/resume", life)
+            free_cached_memory()
+        if not asleep:
+            self._commands.post("/resume", life)
+        if unsupported is not None:
+            raise unsupported
+
+    def _update_all(self, life: int, version: int) -> None:
+        self._try("/start_weight_update", life)
+        for weights in requests_of(self._policy, self._dtype):
+            self._try("/update_weights", life, update_info=self._update(weights))
+            self._proved = life
+        self._commands.post("/finish_weight_update", life, once=True, weight_version=str(version))
+        self._commands.reset_prefix_cache(life)
 
     def _try(self, path: str, life: int, **body: object) -> None:
         """Send a command once; before the server has received weights, its failure means that it cannot."""
@@ -165,14 +177,45 @@ def cuda_handle(tensor: Tensor) -> dict[str, Handle]:
     return {str(torch.cuda.get_device_properties(tensor.device).uuid): arguments}
 
 
+@contextmanager
+def fixed_segments() -> Iterator[None]:
+    """Allocate GPU memory that has a CUDA IPC handle.
+
+    Torch exports extendable segments by `pidfd_getfd`, which Linux refuses between siblings (Yama) and in containers.
+    """
+    configured = os.environ.get("PYTORCH_ALLOC_CONF", "")
+    if "expandable_segments:True" not in configured:
+        yield
+        return
+    torch._C._accelerator_setAllocatorSettings("expandable_segments:False")
+    try:
+        yield
+    finally:
+        torch._C._accelerator_setAllocatorSettings("expandable_segments:True")
+
+
+def free_cached_memory() -> None:
+    """Return GPU memory that this process holds without using it, exported memory included, to other processes."""
+    if torch.cuda.is_initialized():
+        torch.cuda.ipc_collect()
+        torch.cuda.empty_cache()
+
+
+def _copy(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    with fixed_segments():
+        return weight.detach().to(
+            dtype if weight.is_floating_point() else weight.dtype, copy=True, memory_format=torch.contiguous_format
+        )
+
+
 def requests_of(policy: Policy, dtype: torch.dtype) -> Iterator[dict[str, Tensor]]:
-    """The weights under the names of their checkpoint, whole layers of about `REQUEST_BYTES` at a time.
+    """Copies of the weights under the names of their checkpoint, whole layers of about `REQUEST_BYTES` at a time.
 
     A layer is never divided: the server assembles fused weights from the tensors of one request.
     """
     found: dict[str, Tensor] = {}
     for layer in export.written_layers(policy.model, merged(policy.model), export.untied(policy.model.config)):
-        found |= {name: export.cast(weight, dtype).contiguous() for name, weight in layer.items()}
+        found |= {name: _copy(weight, dtype) for name, weight in layer.items()}
         if sum(weight.nbytes for weight in found.values()) >= REQUEST_BYTES:
             yield found
             found = {}

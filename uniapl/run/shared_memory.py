@@ -46,8 +46,10 @@ def remove_abandoned(root: Path | None = None) -> None:
     """Remove this user's folders in shared memory whose trainers have ended."""
     for folder in (root or ROOT).glob(f"{PREFIX}*"):
         try:
+            if folder.lstat().st_uid != os.getuid():
+                continue
             lock = os.open(folder / LOCK, os.O_RDONLY)
-        except OSError:  # another user's, or not locked yet
+        except OSError:  # not locked yet
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -48,8 +48,9 @@ class ManagedVllm(RequestOptions):
     computes it from what the trainer and other servers on the same GPU leave free; 0.3 if a model's size is unknown. A
     CPU server uses VLLM_CPU_KVCACHE_SPACE from its environment, if set."""
     max_model_tokens: Count | None = None
-    """Maximum sequence length of the server; by default the model's own limit. A smaller value saves memory. Longer
-    inputs of a scoring server fail the attempt; texts to embed are truncated."""
+    """Maximum sequence length of the server; by default the model's own limit, and for a sampler that of the job's
+    prompts and completions. A smaller value saves memory. Longer inputs of a scoring server fail the attempt; texts to
+    embed are truncated."""
 
 
 class VllmSampler(ManagedVllm):

@@ -109,17 +109,16 @@ def evaluate(
         Stopped: a stop is requested.
     """
 
-    def answers(group_size: int, *, greedy: bool) -> list[Answer]:
+    def sample(group_size: int, *, greedy: bool) -> list[tuple[EncodedRow, Completion]]:
         if group_size == 0:
             return []
         prompts = [row.prompt_ids for row in rows]
         groups = generator.sample(prompts, group_size=group_size, seed=0, greedy=greedy, on_group=lambda *_: progress())
-        asked = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
-        return _score_answers(asked, spec.adversarial, policy, rewards, discriminator)
+        return [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
 
-    greedy = answers(1, greedy=True)
-    sampled = answers(spec.evaluation.profile_completions if spec.evaluation else 0, greedy=False)
-    generator.release()
+    asked = sample(1, greedy=True), sample(spec.evaluation.profile_completions if spec.evaluation else 0, greedy=False)
+    generator.release()  # before the discriminator and the policy need the memory
+    greedy, sampled = (_score_answers(of, spec.adversarial, policy, rewards, discriminator) for of in asked)
     referenced, temperature = [row for row in rows if row.reference_ids], spec.rollout.temperature
     plain = reference_logprobs(referenced, policy, micro_batch_tokens, temperature=1.0)
     return Evaluation(

@@ -132,6 +132,7 @@ def plans(
     converted_models: Path,
     *,
     shared_card: bool = False,
+    concurrent: int | None = None,
 ) -> dict[ServerRole, Plan]:
     """The servers that a job's worker has to start, by role.
 
@@ -142,13 +143,15 @@ def plans(
         shares: memory fractions from `worker.vllm.gpu_share`.
         converted_models: folder of models in a layout that vLLM serves.
         shared_card: whether the sampler uses the trainer's GPU.
+        concurrent: completions that the sampler's memory holds; by default all that are requested at once.
     """
     found: dict[ServerRole, Plan] = {}
     for role, options in spec.servers.items():
         share = shares.get(role, options.gpu_memory_fraction or UNKNOWN)
         if isinstance(options, VllmSampler):
             sampler = _sampler(spec, models[spec.student], options, share, run_dir)
-            found[role] = replace(sampler, shared_card=shared_card)
+            at_once = (concurrent or sequences(spec, options)) + 1
+            found[role] = replace(sampler, shared_card=shared_card, sequences=at_once)
         else:
             name = spec.discriminator.model or spec.student
             kind: Literal["score", "embed"] = "embed" if spec.discriminator.type == "embedding" else "score"
@@ -170,8 +173,7 @@ def _context(spec: JobSpec, options: ManagedVllm, source: ModelSource) -> int | 
 
 
 def _sampler(spec: JobSpec, student: ModelSource, options: VllmSampler, share: float, run_dir: Path) -> Plan:
-    plan = Plan("rollout", spec.student, student, "sample", options, share, sequences=sequences(spec, options) + 1)
-    plan = replace(plan, context=options.max_model_tokens)
+    plan = Plan("rollout", spec.student, student, "sample", options, share, context=_context(spec, options, student))
     if spec.lora is not None:
         return replace(plan, lora_rank=spec.lora.rank)
     start = ModelSource(path=str((run_dir / SAMPLER / SAMPLER_START).absolute()))

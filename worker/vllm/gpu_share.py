@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from uniapl.estimate import plan
 from uniapl.estimate.model_shape import ShapeUnknown, read_shape
 from uniapl.estimate.placement import gpu_index, place, trainer_room
-from uniapl.estimate.servers import servers_of
+from uniapl.estimate.servers import sequences_that_fit, servers_of
 from uniapl.run.config import ModelSource
-from uniapl.spec.backend import ServerRole
+from uniapl.spec.backend import ServerRole, VllmSampler
 from uniapl.spec.estimate import Gpu, Hardware
 from uniapl.spec.job import JobSpec
 
@@ -36,6 +36,21 @@ def shares(spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu]
     trainer = plan.memory(spec, found, plan.longest(spec), "gpu", trainer_room(here, servers))
     placed = place(here, trainer.total, servers)
     return {role: share for card in placed for role, share in card.shares.items()}
+
+
+def concurrent(
+    spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu], found: Mapping[ServerRole, float]
+) -> int | None:
+    """Completions that the sampler's share in `found` holds; `None` without a sampler, a GPU or the student's size."""
+    sampler = spec.servers.get("rollout")
+    if not isinstance(sampler, VllmSampler) or "rollout" not in found:
+        return None
+    try:
+        shape = read_shape(models[spec.student])
+    except ShapeUnknown:
+        return None
+    memory = found["rollout"] * gpus[gpu_index("rollout", gpus)].memory_bytes
+    return sequences_that_fit(spec, shape, sampler, memory)
 
 
 def trainer_memory(spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu]) -> int | None:

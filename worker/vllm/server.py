@@ -164,6 +164,7 @@ class Sidecar:
             return f"cannot be started: {error}; check UNIAPL_VLLM_COMMAND"
         try:
             self._record_owner(child.pid)
+            ProbePause(self.address_file).end()  # the server before it may have been asleep
             if (problem := self._warm_up(child, address, began)) is not None:
                 return problem
             start_lock.close()

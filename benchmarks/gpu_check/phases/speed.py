@@ -142,7 +142,7 @@ def learner_of(report: Report, case: Case) -> tuple[Learner, int]:
     wrap_blocks(policy.model, chosen)
     policy, obstacle = with_layout(policy)
     options = {name: float(value) for name, value in vars(chosen).items()}
-    report.figures(case.name, {**options, "falls back": float(obstacle is not None), "reason": obstacle or "none"})
+    report.figures(case.name, {**options, "falls back": float(not policy.layout.shares), "reason": obstacle or "none"})
     return Learner(policy, spec, micro_batch_tokens=chosen.micro_batch_tokens), int(case.config["vocab_size"])
 
 

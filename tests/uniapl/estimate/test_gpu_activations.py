@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCau
 from benchmarks.cuda_on_cpu import emulate_cuda
 from benchmarks.gpu_check.activations import one_pack, saved_bytes
 from uniapl.batching.packing import Layout
-from uniapl.estimate.memory import per_token
+from uniapl.estimate.activations import per_token
 from uniapl.estimate.model_shape import from_config
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.lora import with_lora

@@ -9,10 +9,10 @@ import pytest
 from uniapl.estimate.memory import RUNTIME
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown
 from uniapl.estimate.placement import place
-from uniapl.estimate.servers import BATCHED_TOKENS, Server, servers_of
+from uniapl.estimate.servers import BATCHED_TOKENS, Server, sequences_that_fit, servers_of
 from uniapl.estimate.verdict import best, device_of, judge, misfit_of
 from uniapl.run.config import ModelSource
-from uniapl.spec.backend import ServerRole
+from uniapl.spec.backend import ServerRole, VllmSampler
 from uniapl.spec.estimate import Bytes, Gpu, Hardware
 from uniapl.spec.job import JobSpec
 
@@ -151,7 +151,7 @@ def test_a_sampler_needs_one_longest_text_and_can_use_all_answers_at_once() -> N
     # 10,000 parameters and a head of its own, 50 x 8; 64 of a token in a forward pass; 2 x 4 x 3 keys and values
     weights, working, token = 10_400, BATCHED_TOKENS * (2 * 16 + 4 * 8), 24
     logits = 20 * 50 * 8
-    assert need.low == RUNTIME["gpu"]["low"] + 4 * (weights + working + 4096 * token) + logits
+    assert need.low == RUNTIME["gpu"]["low"] + 4 * (weights + working + 2001 * token) + logits
     assert need.high == RUNTIME["gpu"]["high"] + 4 * (weights + working + 20 * 2000 * token) + logits
     adapters = served(job(rollout={"backend": backend, "max_new_tokens": 1500}, lora={"rank": 8}, **fields))["rollout"]
     assert adapters.need is not None
@@ -159,6 +159,19 @@ def test_a_sampler_needs_one_longest_text_and_can_use_all_answers_at_once() -> N
     halved = served(job(rollout={"backend": {**backend, "dtype": "auto"}, "max_new_tokens": 1500}, **fields))["rollout"]
     assert halved.need is not None
     assert halved.need.low - logits - RUNTIME["gpu"]["low"] == (need.low - logits - RUNTIME["gpu"]["low"]) / 2
+
+
+def test_a_sampler_runs_as_many_completions_as_its_share_holds() -> None:
+    spec = job(
+        rollout={"backend": {**VLLM, "dtype": "float32"}, "max_new_tokens": 1500}, data={"max_prompt_tokens": 500}
+    )
+    sampler = spec.servers["rollout"]
+    assert isinstance(sampler, VllmSampler)
+    need = served(spec)["rollout"].need
+    assert need is not None
+    one = 4 * 24 * 2000
+    at_once = [sequences_that_fit(spec, SHAPE, sampler, need.high + n * one) for n in (1, 0, -1, -2.5, -10_000)]
+    assert at_once == [512, 512, 511, 509, 1]
 
 
 def test_a_discriminators_server_does_not_depend_on_the_lengths_of_a_job() -> None:

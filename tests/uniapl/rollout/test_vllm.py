@@ -27,10 +27,10 @@ from uniapl.inference.endpoint import Address, ProbePause
 from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
 from uniapl.objective.losses import bounded_anchor, clipped_surrogate
-from uniapl.rollout import weight_transfer
+from uniapl.rollout import vllm, weight_transfer
 from uniapl.rollout.generator import Completion
 from uniapl.rollout.vllm import SamplerPlace, VllmGenerator
-from uniapl.rollout.weight_transfer import DeviceIpc, write_weights
+from uniapl.rollout.weight_transfer import DeviceIpc, requests_of, write_weights
 from uniapl.run import shared_memory
 from uniapl.spec.backend import VllmSampler
 from uniapl.spec.training import Lora, Rollout
@@ -317,6 +317,42 @@ def test_a_transfer_that_breaks_halfway_fails(
         with pytest.raises(ServerError):
             generator.sync(1)
         assert sampler.asked("/collective_rpc") == []
+        assert sampler.asked("/resume") == []  # half of its layers are new
+
+
+def test_what_is_sent_by_handles_is_a_copy_outside_of_extendable_segments(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: list[str] = []
+    monkeypatch.setattr(torch._C, "_accelerator_setAllocatorSettings", settings.append)
+    own = {parameter.data_ptr() for parameter in policy.model.parameters()}
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    [weights] = requests_of(policy, torch.float32)
+    assert not own & {weight.data_ptr() for weight in weights.values()}
+    assert all(weight.is_contiguous() and not weight.requires_grad for weight in weights.values())
+    assert settings == ["expandable_segments:False", "expandable_segments:True"] * len(weights)
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "max_split_size_mb:512")
+    settings.clear()
+    list(requests_of(policy, torch.bfloat16))
+    assert settings == []
+
+
+def test_the_trainers_cached_memory_is_free_before_a_sampler_wakes(
+    policy: Policy, sampler: Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed = lambda: sampler.orders.append(("freed", None))  # noqa: E731
+    monkeypatch.setattr(vllm, "free_cached_memory", freed)
+    monkeypatch.setattr(weight_transfer, "free_cached_memory", freed)
+    with sampling(policy, tmp_path, sampler, shared_card=True) as (generator, _):
+        assert sampler.orders == [("freed", None)]  # the server starts now
+        on_card(policy, generator)
+        generator.sync(1)
+        generator.release()
+        sampler.orders.clear()
+        generator.sync(2)
+        paths = [path for path, _ in sampler.orders]
+        assert paths[:2] == ["freed", "/wake_up"]
+        assert paths[-2:] == ["freed", "/wake_up"]  # that of the copies, before the keys and values
 
 
 def test_a_restarted_server_is_initialised_again(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:

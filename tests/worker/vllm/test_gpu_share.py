@@ -10,7 +10,7 @@ from tests.conftest import MODELS
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Gpu
 from uniapl.spec.job import JobSpec
-from worker.vllm.gpu_share import shares, trainer_memory
+from worker.vllm.gpu_share import concurrent, shares, trainer_memory
 
 pytestmark = pytest.mark.unit
 
@@ -39,6 +39,17 @@ def test_the_more_the_trainer_takes_of_a_card_the_less_the_sampler_gets() -> Non
     apart = [card(40, "trainer"), card(40, "rollout")]
     alone = shares(job(rollout={"backend": VLLM}, resources={"micro_batch_tokens": 8192}), MODELS_HERE, apart)
     assert alone["rollout"] > small
+
+
+def test_a_sampler_with_a_small_share_runs_fewer_completions_at_once() -> None:
+    spec = job(rollout={"backend": VLLM, "max_new_tokens": 4096}, data={"max_prompt_tokens": 4000})
+    all_, some = (concurrent(spec, MODELS_HERE, [card(n)], {"rollout": 0.4}) for n in (1000, 20))
+    assert all_ == 64 * 8
+    assert some is not None
+    assert 1 < some < 64  # 8 GB: at most 0.19 GB of keys and values each
+    assert concurrent(spec, MODELS_HERE, [], {}) is None
+    unknown = {**MODELS_HERE, "smol": ModelSource(hub="org/smol")}
+    assert concurrent(spec, unknown, [card(20)], {"rollout": 0.4}) is None
 
 
 def test_the_trainer_chooses_its_resources_with_what_the_servers_leave() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ import pytest
 
 from store.artifacts.paths import Artifacts
 from store.settings import Settings
-from tests.conftest import ROOT
+from tests.conftest import MODELS, ROOT
 from uniapl.inference.endpoint import ProbePause, read_address
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole
@@ -180,6 +181,19 @@ def test_a_server_that_loads_weights_or_sleeps_is_not_probed(run: Callable[..., 
     pause.begin(0.5)  # a deadline that passes
     behave(tmp_path, "hang")
     wait_until(lambda: sidecar.restarts == 1)
+
+
+def test_a_server_that_ends_in_its_sleep_is_probed_after_its_restart(
+    run: Callable[..., Sidecar], tmp_path: Path
+) -> None:
+    sidecar = run(sidecar_probe_s=1)
+    wait_until(lambda: sidecar.state == "ready")
+    pause = ProbePause(sidecar.address_file)
+    pause.begin()
+    os.kill(int(started(tmp_path)[0][1]), signal.SIGKILL)
+    wait_until(lambda: sidecar.restarts == 1)
+    wait_until(lambda: sidecar.state == "ready")
+    assert not pause.active
 
 
 FAULTS = {
@@ -465,6 +479,17 @@ def test_a_sampler_of_full_weights_begins_with_what_the_trainer_writes(pool: Sid
     assert started(tmp_path)[0][3] == str(tmp_path / "sampler" / "start")
     pool.give_back([sidecar])
     assert sidecar.state == "stopped"  # it has one job's weights
+
+
+def test_a_sampler_takes_no_longer_text_than_the_job_has(tmp_path: Path) -> None:
+    here = {"tiny": ModelSource(path=str(MODELS / "smollm2-135m-instruct"))}  # 8192 positions
+    fields = {"data": {"max_prompt_tokens": 100}, "grpo": {"group_size": 4}}
+    for length, given, expected in ((28, {}, "129"), (28, {"max_model_tokens": 500}, "500"), (9000, {}, None)):
+        rollout = {"max_new_tokens": length, "backend": {"type": "vllm", **given}}
+        chosen = plans(spec(rollout=rollout, **fields), here, tmp_path, {}, tmp_path, concurrent=7)["rollout"]
+        command = chosen.command(settings(tmp_path), 1)
+        limit = command[command.index("--max-model-len") + 1] if "--max-model-len" in command else None
+        assert (limit, command[command.index("--max-num-seqs") + 1]) == (expected, "8")  # one more for the probe
 
 
 def test_a_sampler_of_adapters_begins_with_the_student_and_has_room_for_them(tmp_path: Path) -> None:
