@@ -18,6 +18,7 @@ def _most(most: float, means: str, red_above: float | None = None) -> Expected:
 
 
 _RECOMPILES = _no("a function is compiled for too many shapes; it then runs without a kernel, and much slower")
+_UNNOTICED = "the weights hardly change, so old ones would pass unnoticed"
 
 TABLE: dict[str, Expected] = {
     "environment/is the device checked": _yes("the trainer of this machine computes on another device"),
@@ -64,7 +65,8 @@ TABLE: dict[str, Expected] = {
     "vllm_sampler/mean difference@cuda": _most(0.03, "the server has other weights, or computes less exactly", 0.1),
     "vllm_sampler/mean difference@cpu": _most(1e-3, "the server has other weights"),
     "vllm_sampler/falls back": _no("the shared layout is refused: prompts are computed once per completion"),
-    "vllm_sampler/moved": Expected(least=0.1, means="the weights hardly change, so old ones would pass unnoticed"),
+    "vllm_sampler/moved@cuda": Expected(least=0.1, means=_UNNOTICED),
+    "vllm_sampler/moved@cpu": Expected(least=0.02, means=_UNNOTICED),
     "vllm_sampler/on the card@cuda": Expected(
         1, 1, red_below=0, means="weights go through the host: read the warnings"
     ),

@@ -14,8 +14,6 @@ from benchmarks.gpu_check.expectations import ranges
 from benchmarks.gpu_check.figures import Expected, Figure, Value, judged
 
 Device = Literal["cpu", "cuda"]
-NAMED = "UNIAPL_CHECK_PHASES"
-"""Variable that is set if the phases are selected by name."""
 
 
 def append(results: Path, line: Mapping[str, Any]) -> None:

@@ -25,7 +25,6 @@ from worker.vllm.command import Plan, plans
 from worker.vllm.server import Sidecar
 
 POLL_S = 0.1
-LOG_LINES = 200
 
 
 @dataclass
@@ -105,6 +104,6 @@ def interrupt_if_it_fails(sidecar: Sidecar) -> None:
 
 
 def fault(sidecar: Sidecar) -> str:
-    """The fault of a failed server, and the end of its log; more of the log is written to standard error."""
-    print(process.tail(sidecar.log, lines=LOG_LINES), file=sys.stderr)
+    """The fault of a failed server, and the end of its log; all of the log is written to standard error."""
+    print(sidecar.log.read_text(errors="replace"), file=sys.stderr)
     return f"the server {sidecar.problem}: {process.tail(sidecar.log)[-400:]}"
