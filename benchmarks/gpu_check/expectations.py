@@ -74,6 +74,9 @@ TABLE: dict[str, Expected] = {
     "vllm_sampler/freed of the share@cuda": Expected(0.7, 1.2, 0.4, 1.5, means="a sleeping server keeps memory"),
     "vllm_sampler/sleep s@cuda": _most(3, "sleeping takes longer than expected", 20),
     "vllm_sampler/wake and hand-over s@cuda": _most(4, "waking takes longer than expected", 20),
+    "vllm_sampler/tokens/s@cuda": Expected(
+        least=5000, red_below=1000, means="the server samples slower than a 0.6B model of this memory should"
+    ),
     "vllm_sampler/failed probes": _no("a healthy server under load is killed by its probe"),
     "out_of_memory/raised": _yes("an allocation beyond the limit raises no torch.OutOfMemoryError"),
     "out_of_memory/recognised": _yes("the trainer does not repeat an update that ends with this text"),

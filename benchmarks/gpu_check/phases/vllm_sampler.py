@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from store.settings import Settings
 
 TOKENIZER = "tiny-random-llama"
-PROMPT, GROUP_SIZE, SHARE = 512, 8, 0.1
-"""Tokens of a prompt, completions of each, and the server's part of a card: too little for all sequences at once."""
+PROMPT, GROUP_SIZE = 512, 8
+"""Tokens of a prompt, and completions of each."""
+SERVER_BYTES = 12e9
+"""Memory of the server on a card: too little for all sequences at once."""
 PROMPTS, LOAD = {"cpu": 2, "cuda": 8}, {"cpu": 8, "cuda": 64}
 TOKENS = {"cpu": 12, "cuda": 256}
 PROBE_EVERY_S = 1.0
@@ -109,7 +111,7 @@ def policy_of(report: Report) -> Policy:
 
 def spec_of(report: Report) -> JobSpec:
     """A job that samples from a server; on a CPU in float32, as the trainer computes there."""
-    backend = {"type": "vllm", "max_model_tokens": 1024, "gpu_memory_fraction": SHARE}
+    backend = {"type": "vllm", "max_model_tokens": 1024, "gpu_memory_fraction": share_of(report)}
     backend |= {"dtype": "float32"} if report.is_short else {}
     return models.spec_of(
         rollout={"max_new_tokens": TOKENS[report.device], "backend": backend},
@@ -117,6 +119,11 @@ def spec_of(report: Report) -> JobSpec:
         data={"max_prompt_tokens": PROMPT},
         schedule={"prompts_per_step": LOAD[report.device], "steps": 1},
     )
+
+
+def share_of(report: Report) -> float:
+    """The server's share of the card; without a card it is not used."""
+    return 0.1 if report.is_short else min(0.6, round(SERVER_BYTES / torch.cuda.mem_get_info()[1], 3))
 
 
 def prompts_of(policy: Policy, count: int) -> list[list[int]]:
@@ -150,7 +157,7 @@ def sleep(report: Report, server: Served, policy: Policy) -> None:
     seconds, (freed, total) = time.monotonic() - started, torch.cuda.mem_get_info()
     change(policy)
     wake = timed_sync(server, 3)
-    share = (freed - free) / (SHARE * total)
+    share = (freed - free) / (share_of(report) * total)
     report.figures("sleep", {"sleep s": seconds, "freed of the share": share, "wake and hand-over s": wake})
     sample(report, server, policy, prompts_of(policy, PROMPTS[report.device]), "weights after sleep")
 
