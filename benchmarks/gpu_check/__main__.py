@@ -23,12 +23,12 @@ def _phase(name: str, cuda_s: float, cpu_s: float) -> Phase:
 
 
 STAGES = (
-    (_phase("environment", 40, 60),),
+    (_phase("environment", 40, 120),),
     (_phase("gradients", 120, 200), _phase("first_steps", 120, 300)),
-    (_phase("speed", 200, 120),),
-    (_phase("sampling", 90, 120),),
+    (_phase("speed", 200, 240),),
+    (_phase("sampling", 90, 200),),
     (_phase("learning", 90, 200), _phase("three_terms", 90, 240)),
-    (_phase("out_of_memory", 60, 120),),
+    (_phase("out_of_memory", 60, 200),),
     (_phase("vllm_sampler", 240, 400),),
 )
 """Phases side by side measure no speed; those that do are alone on the device."""

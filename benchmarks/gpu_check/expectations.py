@@ -36,6 +36,7 @@ TABLE: dict[str, Expected] = {
     "gradients/gradient error over plain's": _most(1.2, "the shared layout rounds more than the plain one", 2),
     "gradients/graphs": _most(8, "FlexAttention is compiled for more shapes than it has variants", 20),
     "gradients/limit hits": _RECOMPILES,
+    "gradients/head error": _most(2e-3, "logits are rounded to bfloat16", 0.02),
     "first_steps/loss difference": _most(0.02, "recomputed or compiled blocks compute another loss", 0.1),
     "first_steps/norm difference": _most(0.02, "recomputed or compiled blocks compute another gradient", 0.1),
     "first_steps/finite": _yes("a loss, norm or metric is not finite"),
@@ -49,6 +50,15 @@ TABLE: dict[str, Expected] = {
     "speed/kernels@cuda": Expected(1000, 8000, 0, 20_000, means="many small kernels: the host limits the speed"),
     "speed/busy@cuda": Expected(least=0.8, red_below=0.4, means="the GPU waits for the host"),
     "speed/other@cuda": Expected(most=0.15, red_above=1, means="kernels of unknown names: extend the table of kinds"),
+    "speed/moments out s@cuda": _most(1, "AdamW's moments leave the card slower than page-locked memory allows", 10),
+    "speed/moments back s@cuda": _most(1, "AdamW's moments return slower than page-locked memory allows", 10),
+    "speed/moments freed@cuda": Expected(0.95, 1.05, means="AdamW's moments stay on the card while it samples"),
+    "speed/moments same": _yes("moving AdamW's moments changes them"),
+    "sampling/bytes per frozen weight": Expected(2, 2, means="frozen weights are float32: cast at every use"),
+    "sampling/finite": _yes("a score is not finite"),
+    "sampling/MFU of scoring@cuda": Expected(
+        least=0.2, red_below=0.08, means="the discriminator computes in float32, or waits for the host"
+    ),
     "sampling/ms per token@cuda": _most(50, "the host needs longer per kernel than expected", 150),
     "sampling/mean difference": _most(0.03, "sampler and trainer compute in different precisions", 0.1),
     "sampling/max difference": _most(0.5, "sampler and trainer compute different functions", 2),
