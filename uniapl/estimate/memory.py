@@ -72,10 +72,11 @@ class _Conditions:
         scattered = ADAPTERS_HEAP[self.level] if spec.lora and self.device == "cpu" else 0
         return HEAP[self.device][self.level] + scattered
 
-    def runtime(self, spec: JobSpec) -> int:
-        verified = spec.uses_grpo or spec.evaluation is not None
-        processes = spec.reward.processes if verified and self.device == "cpu" else 0
-        return RUNTIME[self.device][self.level] + processes * REWARD_PROCESS[self.level]
+
+def _runtime(spec: JobSpec, level: Level, device: Device) -> int:
+    verified = spec.uses_grpo or spec.evaluation is not None
+    processes = spec.reward.processes if verified and device == "cpu" else 0
+    return RUNTIME[device][level] + processes * REWARD_PROCESS[level]
 
 
 def peak(
@@ -111,16 +112,25 @@ def update_peak(
 ) -> float:
     """Bytes of the largest phase of an update on a GPU, at most; as `peak` without sampling, scoring and saving."""
     on = _Conditions("high", "gpu", resources)
-    return max(sum(moment.values()) for moment in _update(spec, student, step, _resident(spec, student, judge, on), on))
+    resident = _resident(spec, student, judge, "high", "gpu")
+    return max(sum(moment.values()) for moment in _update(spec, student, step, resident, on))
 
 
-def _resident(spec: JobSpec, student: ModelShape, judge: ModelShape | None, on: _Conditions) -> Parts:
+def resting(spec: JobSpec, student: ModelShape, judge: ModelShape | None, level: Level) -> float:
+    """Bytes of a GPU that the trainer holds while a server samples: everything but gradients and activations.
+
+    AdamW's moments are among them.
+    """
+    return sum(_resident(spec, student, judge, level, "gpu").values()) + 2 * FLOAT * _trained(spec, student)
+
+
+def _resident(spec: JobSpec, student: ModelShape, judge: ModelShape | None, level: Level, device: Device) -> Parts:
     """Bytes that exist from the start to the end of a run."""
     return {
-        "runtime": on.runtime(spec),
+        "runtime": _runtime(spec, level, device),
         "weights": FLOAT * (student.parameters + (_trained(spec, student) if spec.lora else 0)),
         "reference": FLOAT * student.parameters if spec.grpo.kl_coef > 0 and not spec.lora else 0,
-        "discriminator": _judge_resident(spec, judge, on.device),
+        "discriminator": _judge_resident(spec, judge, device),
     }
 
 
@@ -131,7 +141,7 @@ def _trained(spec: JobSpec, student: ModelShape) -> int:
 def _moments(
     spec: JobSpec, student: ModelShape, judge: ModelShape | None, step: Step, on: _Conditions
 ) -> Iterator[Parts]:
-    resident = _resident(spec, student, judge, on)
+    resident = _resident(spec, student, judge, on.level, on.device)
     yield resident | {"weights": resident["weights"] + _loading(student)}
     moments = resident | {"optimizer": 2 * FLOAT * _trained(spec, student)}
     yield moments | {"rollouts": _rollouts(spec, student, step)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from uniapl.estimate.memory import Device, peak, update_peak
+from uniapl.estimate.memory import Device, peak, resting, update_peak
 from uniapl.estimate.model_shape import ModelShape
 from uniapl.estimate.resources import ChosenResources, GpuRoom, choose
 from uniapl.estimate.tokens import count
@@ -99,6 +99,11 @@ def least(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Devic
     """Lowest memory of the run in bytes: `memory(…).total.low`."""
     chosen = _chosen(spec, models, device, room)
     return round(peak(spec, chosen, models.student, models.judge, step_of(spec, entries, "low"), "low", device)[1])
+
+
+def resting_memory(spec: JobSpec, models: Models) -> Bytes:
+    """Memory of the trainer's GPU that it holds while a server samples; the rest is free for this server."""
+    return Bytes(**{level: round(resting(spec, models.student, models.judge, level)) for level in LEVELS})
 
 
 def _chosen(spec: JobSpec, models: Models, device: Device, room: GpuRoom | None) -> ChosenResources:

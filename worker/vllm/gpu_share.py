@@ -34,7 +34,7 @@ def shares(spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu]
     except ShapeUnknown:
         return {}
     trainer = plan.memory(spec, found, plan.longest(spec), "gpu", trainer_room(here, servers))
-    placed = place(here, trainer.total, servers)
+    placed = place(here, trainer.total, servers, resting=plan.resting_memory(spec, found))
     return {role: share for card in placed for role, share in card.shares.items()}
 
 
@@ -59,7 +59,9 @@ def trainer_memory(spec: JobSpec, models: Mapping[str, ModelSource], gpus: Seque
     The trainer chooses its resources with this number, as `shares` does.
     """
     room = trainer_room(_machine(gpus), servers_of(spec, models.__getitem__, read_shape))
-    return max(1, int(room.memory)) if room is not None and room.shared else None
+    if room is None or room.memory == gpus[gpu_index("trainer", gpus)].memory_bytes:
+        return None
+    return max(1, int(room.memory))
 
 
 def _machine(gpus: Sequence[Gpu]) -> Hardware:
