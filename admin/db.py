@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from store import migrate
-from store.db import make_engine
+from store import logs, migrate
+from store.db import EncodingNotSupported, make_engine
 from store.settings import Settings
 
+logger = logging.getLogger(__name__)
 MESSAGES = {
     "empty": "the database has no tables yet; run `uniapl admin db upgrade`",
     "behind": "the database is older than this code; run `uniapl admin db upgrade`",
@@ -27,17 +29,29 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run a subcommand; exit status 1 if migrations are missing or the database is unreachable."""
+    """Run a subcommand; exit status 1 if migrations are missing or the database is unusable."""
     engine = make_engine(settings.database)
     try:
         if arguments.action == "upgrade":
             migrate.upgrade(settings)
         with engine.connect() as connection:
             state = migrate.state(connection)
+    except EncodingNotSupported as error:
+        _report(settings, logging.ERROR, str(error))
+        return 1
     except SQLAlchemyError as error:
-        print(f"error: the database is unreachable: {error}", file=sys.stderr)
+        _report(settings, logging.ERROR, f"the database is unreachable: {error}")
         return 1
     finally:
         engine.dispose()
-    print(MESSAGES[state], file=sys.stderr)
+    _report(settings, logging.INFO, MESSAGES[state])
     return 0 if state in ("current", "ahead") else 1
+
+
+def _report(settings: Settings, level: int, message: str) -> None:
+    """A line for a terminal, or a log record where logs are JSON: as a service of a stack, this command is logged."""
+    if settings.log_format == "json":
+        logs.configure(settings)
+        logger.log(level, message)
+    else:
+        print(f"error: {message}" if level == logging.ERROR else message, file=sys.stderr)

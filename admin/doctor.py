@@ -7,47 +7,40 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 from kombu import Connection as BrokerConnection
-from sqlalchemy import Engine, select
+from pydantic import ValidationError
+from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from admin import machine
+from admin.finding import Finding
 from store import migrate
 from store.artifacts.base import StorageUnavailable
 from store.artifacts.paths import Artifacts
-from store.db import make_engine, reading
+from store.db import EncodingNotSupported, make_engine, reading
 from store.jobs import stats
 from store.settings import Settings
-from store.states import ACTIVE
+from store.states import ACTIVE, WAITING
 from store.tables import Attempt, Checkpoint, Dataset, Job
-from uniapl.run import gpus
+from uniapl.estimate import ShapeUnknown, checkpoint_bytes
+from uniapl.run.config import ModelSource
+from uniapl.spec.job import JobSpec
 from worker import process
-from worker.vllm.devices import visible
 
-ROOT = Path(__file__).parent.parent
 LOW_DISK = 0.05
 """Minimum fraction of free disk space."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One problem and its fix."""
-
-    what: str
-    remedy: str
-
-
 def main(settings: Settings) -> int:
-    """Print all findings; returns 1 if there are any."""
-    found = list(examine(settings))
+    """Print the machine and all findings; returns 1 if there are any."""
+    facts, problems = machine.examine(settings)
+    print(*(f"MACHINE  {fact}" for fact in facts), sep="\n")
+    found = [*problems, *examine(settings)]
     for finding in found:
         print(f"PROBLEM  {finding.what}\n         {finding.remedy}")
     if not found:
@@ -56,9 +49,8 @@ def main(settings: Settings) -> int:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """All problems, the most basic first."""
+    """All problems of the service, the most basic first."""
     yield from _data_folder(settings)
-    yield from _gpu(settings)
     engine = make_engine(settings.database)
     try:
         problem = _migrations(engine)
@@ -70,6 +62,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield from _leases(session, settings)
             yield from _orphans(session, artifacts)
             yield from _artifacts(session, artifacts)
+            yield from _checkpoints(session, settings)
+    except EncodingNotSupported as error:
+        yield Finding(error.what, error.remedy)
     except SQLAlchemyError as error:
         yield Finding(f"the database is unreachable: {error}", "start it, or correct UNIAPL_DATABASE_URL")
     except StorageUnavailable as error:
@@ -93,19 +88,6 @@ def _data_folder(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             f"only {free} are free in {folder}", "free disk space; jobs are delayed while checkpoints do not fit"
         )
-
-
-def _gpu(settings: Settings) -> Iterator[Finding]:
-    """Whether trainers on this machine can use its GPU, checked with torch in a separate process."""
-    if gpus.driver() == gpus.NO_DRIVER or find_spec("torch") is None:
-        return
-    environment = {**os.environ, **visible(settings, "trainer")}
-    command = [sys.executable, "-m", "uniapl.model.device"]
-    answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if answer.returncode != 0:
-        what, _, remedy = answer.stdout.strip().partition("\n")
-        last_line = answer.stderr.strip().rpartition("\n")[2]
-        yield Finding(what or f"torch cannot be imported: {last_line}", remedy or "run `make install` again")
 
 
 def _migrations(engine: Engine) -> Finding | None:
@@ -156,6 +138,35 @@ def _artifacts(session: Session, artifacts: Artifacts) -> Iterator[Finding]:
         where = artifacts.dataset(dataset.id)
         if artifacts.objects.size(artifacts.relative(where)) is None:
             yield Finding(f"dataset {dataset.id} ({dataset.name}) has no file: {where}", "restore the file")
+
+
+def _checkpoints(session: Session, settings: Settings) -> Iterator[Finding]:
+    """Whether the disk holds the checkpoints of the unfinished jobs, of which each attempt may run at any time."""
+    if settings.artifacts_url or not settings.data_dir.is_dir():
+        return
+    needs = {
+        job.id: _checkpoint_bytes(job) for job in session.scalars(select(Job).where(Job.state.in_((*ACTIVE, *WAITING))))
+    }
+    sizes = select(Checkpoint.job_id, func.sum(Checkpoint.bytes)).group_by(Checkpoint.job_id)
+    rows = session.execute(sizes.where(Checkpoint.deleted_at.is_(None)))
+    written = {row[0]: row[1] for row in rows}
+    need = sum(max(0, size - written.get(job_id, 0)) for job_id, size in needs.items())
+    free = shutil.disk_usage(settings.data_dir.absolute()).free
+    if need > free:
+        yield Finding(
+            f"checkpoints of {len(needs)} unfinished jobs will take {need / 1e9:.1f} GB more, and {free / 1e9:.1f} GB "
+            "are free",
+            "free disk space, or lower schedule.keep_checkpoints; jobs are delayed while checkpoints do not fit",
+        )
+
+
+def _checkpoint_bytes(job: Job) -> int:
+    """Bytes of a job's checkpoints; 0 where the student's size, or a newer spec, is unknown."""
+    try:
+        spec = JobSpec.model_validate(job.spec)
+        return checkpoint_bytes(spec, ModelSource.model_validate(job.models[spec.student]))
+    except (ShapeUnknown, KeyError, ValidationError):
+        return 0
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:

@@ -1,12 +1,13 @@
 """Memory estimates compared with measured peaks (`make bench-memory`); prints the table of docs/estimate.md.
 
 Each run is `python -m uniapl train` for two steps on the bundled rows. The peak is the kernel's VmHWM of the trainer
-plus that of the reward processes.
+plus that of the reward processes; on a GPU (`--device cuda`) the growth of the card's used memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fresh import add_device
 from uniapl.estimate import plan
 from uniapl.estimate.model_shape import read_shape
 from uniapl.run.config import RunConfig
@@ -97,17 +99,19 @@ def run_config(student: Path, folder: Path, **changes: Any) -> RunConfig:
     return RunConfig.model_validate({"spec": spec, "run_dir": str(folder)})
 
 
-def estimated(run: RunConfig) -> Bytes:
-    """Estimated total memory on a machine without GPU."""
+def estimated(run: RunConfig, device: str = "cpu") -> Bytes:
+    """Estimated total memory, on a CPU or in the GPU's memory."""
     spec = run.spec
     models = plan.read_models(spec, run.model_source, read_shape)
     files = [(run.dataset_path(e.dataset), len(ROWS.read_text().splitlines())) for e in spec.dataset_mix]
     entries = plan.read_entries(spec, run.model_source(spec.student), files)
-    return plan.memory(spec, models, entries, "cpu").total
+    return plan.memory(spec, models, entries, "gpu" if device == "cuda" else "cpu").total
 
 
-def measured(run: RunConfig) -> int:
+def measured(run: RunConfig, device: str = "cpu") -> int:
     """Train, and return the peak memory in bytes.
+
+    On a GPU no other process may use the card meanwhile.
 
     Raises:
         RuntimeError: the run failed.
@@ -116,10 +120,13 @@ def measured(run: RunConfig) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(run.model_dump_json())
     peaks: dict[int, int] = {}
+    before, on_card = used(device), 0
     with (folder / "log").open("wb") as log:
         command = [sys.executable, "-m", "uniapl", "train", str(folder / "run.json")]
-        trainer = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
+        trainer = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | hidden)
         while trainer.poll() is None:
+            on_card = max(on_card, used(device) - before)
             for pid in [trainer.pid, *_children(trainer.pid)]:
                 if found := _peak(pid):
                     peaks[pid] = found  # the latest value: between fork and exec, a child has its parent's
@@ -127,7 +134,17 @@ def measured(run: RunConfig) -> int:
     if trainer.returncode != 0:
         raise RuntimeError((folder / "log").read_text())
     shutil.rmtree(folder / "checkpoints")  # they are large
-    return sum(peaks.values())
+    return on_card if device == "cuda" else sum(peaks.values())
+
+
+def used(device: str) -> int:
+    """Bytes in use on the card, by all processes; 0 for a CPU."""
+    if device == "cpu":
+        return 0
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    return total - free
 
 
 def _children(pid: int) -> list[int]:
@@ -175,7 +192,9 @@ def main() -> None:
     """Measure all runs sequentially and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument("-k", default="", help="only runs with this text in the name")
-    wanted = parser.parse_args().k
+    add_device(parser)
+    options = parser.parse_args()
+    wanted, device = options.k, options.device
     print(f"{date.today()}\n\n| run | low | expected | high | measured | expected vs. measured |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
@@ -189,7 +208,7 @@ def main() -> None:
                 continue
             changes = {**(SMALL if student == "smol" else {}), **changes}
             run = run_config(students[student], Path(folder) / str(number), **changes)
-            need, found = estimated(run), measured(run)
+            need, found = estimated(run, device), measured(run, device)
             sizes = " | ".join(f"{size / 1e9:.2f}" for size in (need.low, need.expected, need.high, found))
             print(f"| {name} | {sizes} | {need.expected / found - 1:+.0%} |", flush=True)
 

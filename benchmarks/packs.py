@@ -25,7 +25,7 @@ def compare(case: Case, kind: str, options: argparse.Namespace) -> dict[str, Any
     """Measure both layouts in the order A B B A."""
     layouts = LAYOUTS[options.device]
     runs = alternate(layouts, lambda layout: ours(case, options, kind=kind, layout=layout))
-    difference = require_agreement_of_runs(runs, f"{case}, {kind}")
+    difference = require_agreement_of_runs(runs, f"{case}, {kind}", options.device)
     wall = {layout: median(runs[layout], "wall_s") for layout in layouts}
     return {
         "prompt": case.prompt,

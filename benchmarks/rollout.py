@@ -1,9 +1,10 @@
 """Sampling with SmolLM2-135M (`make bench-rollout`): transformers' `generate`, continuous batching, and UniAPL.
 
-Groups of 8 completions of 28 to 172 tokens, 90 on average, for 2 or 4 prompts of 96 random tokens; float32, temperature
-1. UniAPL also returns the log-probabilities of the tokens. Each measurement is a fresh process, in the order A B C C B
-A. The output is a table and one JSON line; there is no output of speeds if the sides sampled different numbers of
-tokens, or if the log-probabilities differ from those of the training forward pass.
+Groups of 8 completions of 28 to 172 tokens, 90 on average, for 2 or 4 prompts of 96 random tokens; temperature 1,
+float32, on a GPU (`--device cuda`) under bfloat16 autocast. UniAPL also returns the log-probabilities of the tokens.
+Each measurement is a fresh process, in the order A B C C B A. The output is a table and one JSON line; there is no
+output of speeds if the sides sampled different numbers of tokens, or if the log-probabilities differ from those of the
+training forward pass.
 """
 
 from __future__ import annotations
@@ -17,39 +18,40 @@ from typing import Any
 import torch
 
 from benchmarks import samplers
-from benchmarks.fresh import MODEL, Result, Steps, alternate, child, conditions, median
+from benchmarks.fresh import MODEL, Result, Steps, add_device, alternate, child, conditions, median
 from benchmarks.replay import LENGTHS
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import pack
 from uniapl.model.cpu.linear import Linear
-from uniapl.model.logprobs import completion_logprobs
+from uniapl.model.logprobs import completion_logprobs, precision
 from uniapl.model.policy import Policy, load_policy
 from uniapl.rollout.generator import Completion
 from uniapl.run.config import ModelSource
 
 KINDS = ("generate", "continuous", "ours")
 PROMPT, GROUP = 96, 8
-TOLERANCE = 1e-3
-"""Maximum difference between the log-probabilities of sampling and training, in nats."""
+TOLERANCES = {"cpu": 1e-3, "cuda": 0.5}
+"""Maximum difference between the log-probabilities of sampling and training by device, in nats."""
 
 
-def measure(kind: str, sequences: int, steps: int, longest: int) -> Result:
+def measure(kind: str, device: str, sequences: int, steps: int, longest: int) -> Result:
     """Sampling times in this process, after one warm-up round."""
-    policy = load_policy(ModelSource(path=str(MODEL)), torch.device("cpu"))
+    policy = load_policy(ModelSource(path=str(MODEL)), torch.device(device))
     if kind != "ours":
         as_loaded_by_transformers(policy)
     samplers.force_lengths(policy)
     draw = random.Random(0)
     prompts = [[draw.randrange(1000, 40_000) for _ in range(PROMPT)] for _ in range(sequences // GROUP)]
     lengths = [min(2 * length, longest) for length in LENGTHS[GROUP]] * len(prompts)
-    clock, sampled, difference = Steps(), 0, 0.0
+    clock, sampled, difference = Steps(device), 0, 0.0
     for step in range(1 + steps):
         groups: list[list[Completion]] = []
         with clock.one():
             if kind == "ours":
                 groups = samplers.ours(policy, prompts, lengths)
             else:
-                sampled = getattr(samplers, kind)(policy, prompts, lengths)
+                with precision(policy.device):
+                    sampled = getattr(samplers, kind)(policy, prompts, lengths)
         if groups and not step:
             sampled = sum(len(c.ids) for group in groups for c in group)
             difference = disagreement(policy, prompts, groups)
@@ -71,7 +73,8 @@ def disagreement(policy: Policy, prompts: list[list[int]], groups: list[list[Com
     sequences = [Sequence(p, c.ids[:-1], old_logprobs=c.logprobs[:-1]) for p, group in pairs for c in group]
     worst = 0.0
     for packed in pack(sequences, 4096, policy.pad_id, policy.device, policy.layout):
-        logprobs, _ = completion_logprobs(policy.model, packed, temperature=1.0)
+        with precision(policy.device):
+            logprobs, _ = completion_logprobs(policy.model, packed, temperature=1.0)
         difference = (logprobs - packed.batch.old_logprobs)[packed.batch.completion_mask]
         worst = max(worst, difference.abs().max().item())
     return worst
@@ -79,12 +82,12 @@ def disagreement(policy: Policy, prompts: list[list[int]], groups: list[list[Com
 
 def compare(sequences: int, options: argparse.Namespace) -> dict[str, Any]:
     """Measure all sides in the order A B C C B A."""
-    described = (sequences, options.steps, options.longest)
+    described = (options.device, sequences, options.steps, options.longest)
     runs = alternate(
         KINDS, lambda kind: child("benchmarks.rollout", "--child", kind, *described, threads=options.threads)
     )
     difference = max(run["difference"] for run in runs["ours"])
-    if not difference <= TOLERANCE:
+    if not difference <= TOLERANCES[options.device]:
         sys.exit(f"the log-probabilities differ by {difference:.2g} nats, so the speeds are not comparable")
     sampled = {run["tokens"] for kind in KINDS for run in runs[kind]} | {runs["ours"][0]["expected"]}
     if len(sampled) > 1:
@@ -111,11 +114,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="measured rounds per process, after the warm-up")
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     parser.add_argument("--longest", type=int, default=172, help="maximum completion length")
-    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    add_device(parser)
+    parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        kind, *described = options.child
-        print(json.dumps(measure(kind, *map(int, described))))
+        kind, device, *described = options.child
+        print(json.dumps(measure(kind, device, *map(int, described))))
         return
     setup = conditions(options.threads)
     print(f"{'sequences':>9} {'tokens':>6} {'generate':>9} {'continuous':>10} {'ours':>9} {'ratio':>6}   tokens/s")

@@ -54,8 +54,8 @@ def generate(policy: Policy, prompts: list[list[int]], lengths: list[int]) -> in
     """Transformers' `generate`; returns the number of sampled tokens."""
     stop, width = policy.stop_ids[0], len(prompts[0])
     found = policy.model.generate(
-        torch.tensor(prompts),
-        attention_mask=torch.ones(len(prompts), width, dtype=torch.long),
+        torch.tensor(prompts, device=policy.device),
+        attention_mask=torch.ones(len(prompts), width, dtype=torch.long, device=policy.device),
         generation_config=_whole_distribution(
             max_new_tokens=max(lengths),
             num_return_sequences=len(lengths) // len(prompts),
@@ -72,7 +72,7 @@ class _PrescribedEnds(LogitsProcessor):
         self._stop, self._last = stop, torch.tensor(lengths) + width - 1
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        ending = self._last == input_ids.shape[1]
+        ending = self._last.to(scores.device) == input_ids.shape[1]
         scores[ending] = -torch.inf
         scores[ending, self._stop] = 0.0
         return scores

@@ -1,9 +1,10 @@
 """One update of SmolLM2-135M on replayed rollouts with TRL's GRPOTrainer and with UniAPL (`make bench-train`).
 
-Prompts of 24, 96 and 400 random tokens, groups of 4 and 8, completions of 45 tokens on average, equally long or from 14
-to 86. Float32, full fine-tuning, including AdamW. TRL runs with its fastest micro-batch size, determined first for each
-prompt length. Each measurement is a fresh process, in the order A B B A. The output is a table and one JSON line; there
-is no output of speeds if the gradient norms differ in any step.
+Prompts of 24, 96 and 400 random tokens, groups of 4 and 8, completions of 45 tokens on average, equally long or from
+14 to 86. Full fine-tuning, including AdamW, in float32; on a GPU (`--device cuda`) under bfloat16 autocast. TRL runs
+with its fastest micro-batch size, determined first for each prompt length. Each measurement is a fresh process, in the
+order A B B A. The output is a table and one JSON line; there is no output of speeds if the gradient norms differ in
+any step.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fresh import Result, alternate, child, conditions, median, require_agreement_of_runs
+from benchmarks.fresh import Result, add_device, alternate, child, conditions, median, require_agreement_of_runs
 from benchmarks.our_side import CHOSEN
 from benchmarks.replay import Case
 
@@ -30,7 +31,7 @@ def trl(case: Case, options: argparse.Namespace, micro_batch: int, *, kind: str 
     """Measure TRL in a child process."""
     counted = steps or options.steps
     where = {"threads": options.threads, "python": TRL}
-    return child("benchmarks.trl_side", kind, micro_batch, counted, *case.arguments, **where)
+    return child("benchmarks.trl_side", kind, micro_batch, counted, options.device, *case.arguments, **where)
 
 
 def ours(case: Case, options: argparse.Namespace, *, kind: str = "grpo", layout: str = CHOSEN) -> Result:
@@ -63,7 +64,7 @@ def compare(case: Case, options: argparse.Namespace, micro_batch: int) -> dict[s
     """Measure both sides in the order A B B A."""
     sides = {"trl": lambda: trl(case, options, micro_batch), "ours": lambda: ours(case, options)}
     runs = alternate(KINDS, lambda kind: sides[kind]())
-    difference = require_agreement_of_runs(runs, str(case))
+    difference = require_agreement_of_runs(runs, str(case), options.device)
     wall = {kind: median(runs[kind], "wall_s") for kind in KINDS}
     return {
         "prompt": case.prompt,
@@ -89,7 +90,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     found.add_argument("--lengths", nargs="+", default=LENGTHS, choices=LENGTHS, help="completion lengths")
     found.add_argument("--steps", type=int, default=3, help="measured updates per process, after the warm-up")
     found.add_argument("--threads", type=int, default=2, help="torch threads")
-    found.set_defaults(device="cpu")  # TRL's trainers choose their own device
+    add_device(found)
     found.add_argument("--micro-batch", type=int, help="TRL's micro-batch size in sequences; by default the fastest")
     return found
 

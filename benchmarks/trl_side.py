@@ -1,8 +1,8 @@
-"""TRL updates on replayed rollouts, as a child process: `python -m benchmarks.trl_side KIND MICRO STEPS CASE`.
+"""TRL updates on replayed rollouts, as a child process: `python -m benchmarks.trl_side KIND MICRO STEPS DEVICE CASE`.
 
 It runs in `.venv-trl`, which adds TRL to this project's torch and transformers. The rollouts are passed through TRL's
-rollout function. TRL's defaults that trade time for memory are disabled: bfloat16, which some processors emulate, and
-recomputed activations.
+rollout function. TRL's defaults that trade time for memory are disabled: recomputed activations, and on a CPU
+bfloat16, which some processors emulate; on a GPU both sides use bfloat16 autocast.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ OPTIONS: dict[str, Any] = {  # UniAPL's defaults, where they affect the update
     "optim": "adamw_torch_fused",
     "weight_decay": 0.0,
     "max_grad_norm": 1.0,
-    "bf16": False,
     "gradient_checkpointing": False,
-    "use_cpu": True,
     "logging_steps": 1,
     "save_strategy": "no",
     "report_to": "none",
@@ -36,15 +34,21 @@ OPTIONS: dict[str, Any] = {  # UniAPL's defaults, where they affect the update
 }
 
 
+def on(device: str) -> dict[str, bool]:
+    """Options by device; weights are in float32 on both."""
+    return {"use_cpu": device == "cpu", "bf16": device == "cuda"}
+
+
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Measurement from the first micro-batch of a step to the end of its update, excluding TRL's logging."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
+        self._device = device
         self.grad_norms: list[float] = []
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Start after loading."""
-        self.steps = Steps()
+        self.steps = Steps(self._device)
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start of a step."""
@@ -60,7 +64,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self.grad_norms.append(float(logs["grad_norm"]))
 
 
-def grpo(case: Case, micro_batch: int, steps: int, folder: str) -> Any:
+def grpo(case: Case, micro_batch: int, steps: int, folder: str, device: str) -> Any:
     """A trainer with the case's group in every step, and UniAPL's default loss `dapo`."""
     micro_batch = min(micro_batch, case.group)
 
@@ -80,6 +84,7 @@ def grpo(case: Case, micro_batch: int, steps: int, folder: str) -> Any:
         num_iterations=1,
         beta=0.0,
         **OPTIONS,
+        **on(device),
     )
     return GRPOTrainer(
         model=str(MODEL),
@@ -91,7 +96,7 @@ def grpo(case: Case, micro_batch: int, steps: int, folder: str) -> Any:
     )
 
 
-def sft(case: Case, micro_batch: int, steps: int, folder: str) -> Any:
+def sft(case: Case, micro_batch: int, steps: int, folder: str, device: str) -> Any:
     """A trainer with the case's demonstration in every step; the loss covers only the answer."""
     row = {
         "input_ids": case.prompt_ids + case.reference_ids,
@@ -105,6 +110,7 @@ def sft(case: Case, micro_batch: int, steps: int, folder: str) -> Any:
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         **OPTIONS,
+        **on(device),
     )
     return SFTTrainer(
         model=str(MODEL),
@@ -114,17 +120,17 @@ def sft(case: Case, micro_batch: int, steps: int, folder: str) -> Any:
     )
 
 
-def measure(kind: str, case: Case, *, micro_batch: int, steps: int) -> Result:
+def measure(kind: str, case: Case, *, micro_batch: int, steps: int, device: str) -> Result:
     """Times and gradient norms of updates; the first is a warm-up."""
-    watch = Watch()
+    watch = Watch(device)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = {"grpo": grpo, "sft": sft}[kind](case, micro_batch, steps, folder)
+        trainer = {"grpo": grpo, "sft": sft}[kind](case, micro_batch, steps, folder, device)
         trainer.add_callback(watch)
         trainer.train()
     return watch.steps.result(grad_norms=watch.grad_norms)
 
 
 if __name__ == "__main__":
-    kind, micro, counted, *described = sys.argv[1:]
-    found = measure(kind, Case.parse(*described), micro_batch=int(micro), steps=int(counted))
+    kind, micro, counted, device, *described = sys.argv[1:]
+    found = measure(kind, Case.parse(*described), micro_batch=int(micro), steps=int(counted), device=device)
     print(json.dumps(found))

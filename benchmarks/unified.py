@@ -31,7 +31,7 @@ def compare(case: Case, options: argparse.Namespace, micro_batch: int) -> dict[s
     for term, weight in (("sft", ALPHA), ("grpo", 1 - ALPHA)):  # first step only, where all sides have the same weights
         norms = {f"TRL {i}": [weight * run["grad_norms"][0]] for i, run in enumerate(runs[term])}
         norms |= {f"ours {i}": [run["terms"][term]] for i, run in enumerate(runs["unified"])}
-        differences[term] = require_agreement(norms, f"{case}, {term}")
+        differences[term] = require_agreement(norms, f"{case}, {term}", options.device)
     wall = {kind: median(runs[kind], "wall_s") for kind in KINDS}
     cpu = {kind: median(runs[kind], "cpu_s") for kind in KINDS}
     return {

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, Double, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import FunctionElement
@@ -24,6 +24,16 @@ IDLE_MS = 20_000
 LOCK_WAIT_S = 30
 """Longest wait of a SQLite transaction for the write lock."""
 NAP_S = 0.005
+
+
+class EncodingNotSupported(SQLAlchemyError):
+    """A Postgres database whose encoding is not UTF8."""
+
+    remedy = "create it as `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`, and restore the dump of the old one"
+
+    def __init__(self, database: str, encoding: str) -> None:
+        self.what = f"the database {database!r} has the encoding {encoding}, and only UTF8 is supported"
+        super().__init__(f"{self.what}; {self.remedy}")
 
 
 class now(FunctionElement[float]):
@@ -47,11 +57,16 @@ def _postgres_now(*_: Any, **__: Any) -> str:
 
 
 def make_engine(url: str) -> Engine:
-    """An engine for SQLite or Postgres, configured for concurrent use by several processes."""
+    """An engine for SQLite or Postgres, configured for concurrent use by several processes.
+
+    Its connections raise `EncodingNotSupported`.
+    """
     if not url.startswith("sqlite"):
         # A process stopped inside a transaction would keep its row locks forever, and its job could not be reaped.
         options = {"options": f"-c idle_in_transaction_session_timeout={IDLE_MS}"}
         engine = create_engine(url, pool_size=10, max_overflow=20, connect_args=options)
+        # Before the dialect's own first query, which fails without an explanation in such a database.
+        event.listen(engine, "connect", _require_utf8, insert=True)
         event.listen(engine, "checkout", _refuse_closed)
         return engine
     engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_S}, json_deserializer=_json)
@@ -81,6 +96,12 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _require_utf8(connection: psycopg.Connection[Any], _: Any) -> None:
+    encoding = connection.info.parameter_status("server_encoding") or "UTF8"
+    if encoding != "UTF8":
+        raise EncodingNotSupported(connection.info.dbname, encoding)
 
 
 def _refuse_closed(connection: Any, *_: Any) -> None:

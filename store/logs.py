@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 
 from store.settings import Settings
 
-OURS = ("api", "store", "worker", "embedded", "uvicorn.error", "celery")
+OURS = ("admin", "api", "store", "worker", "embedded", "uvicorn.error", "celery")
 _about: ContextVar[Mapping[str, object]] = ContextVar("about", default=MappingProxyType({}))
 
 
@@ -29,7 +31,8 @@ def about(**fields: object) -> Iterator[None]:
 
 
 def configure(settings: Settings) -> None:
-    """Log to standard error in the configured format."""
+    """Log to standard error in the configured format. JSON lines include warnings and unhandled exceptions, which
+    Python writes as plain text."""
     formatters = {
         "text": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
         "json": {
@@ -55,6 +58,15 @@ def configure(settings: Settings) -> None:
             "loggers": {name: {"level": settings.log_level} for name in OURS},
         }
     )
+    if settings.log_format == "json":
+        logging.captureWarnings(True)
+        sys.excepthook = _log_unhandled
+        threading.excepthook = lambda thrown: _log_unhandled(thrown.exc_type, thrown.exc_value, thrown.exc_traceback)
+
+
+def _log_unhandled(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
+    if not issubclass(kind, KeyboardInterrupt | SystemExit):
+        logging.getLogger().critical("unhandled exception", exc_info=(kind, error or kind(), traceback))
 
 
 class Subject(logging.Filter):

@@ -200,8 +200,8 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def fresh_postgres(url: str) -> str:
-    """Create an empty database on the server."""
+def fresh_postgres(url: str, options: str = "") -> str:
+    """Create an empty database on the server, with options of `CREATE DATABASE`."""
     from secrets import token_hex
 
     from sqlalchemy import create_engine, make_url
@@ -209,6 +209,6 @@ def fresh_postgres(url: str) -> str:
     name = f"test_{token_hex(6)}"
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name} {options}"))
     engine.dispose()
     return make_url(url).set(database=name).render_as_string(hide_password=False)

@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credentials) -> int:
     redactor = credentials.redactor(run.spec)
     redactor.guard_outputs()
-    _expand_segments(os.environ)
+    _configure_allocator(os.environ, shared_card=run.shared_card)
     gc.disable()  # importing torch and transformers creates a million objects, none of which is garbage
     with signals.loading():
         import transformers  # slow to import, so after the arguments are checked
@@ -106,13 +106,14 @@ def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credenti
     return ExitStatus.DONE if finished else ExitStatus.REQUEUE
 
 
-def _expand_segments(environment: MutableMapping[str, str]) -> None:
+def _configure_allocator(environment: MutableMapping[str, str], *, shared_card: bool) -> None:
     """Let torch extend blocks of GPU memory, unless the operator configures its allocator.
 
-    Packs differ in size, and blocks of fixed size fragment. Torch reads the variable when it is imported; it ignores
-    the older name where the newer is set.
+    Packs differ in size, and blocks of fixed size fragment. A sampler on the same GPU opens the trainer's tensors by
+    CUDA IPC; for extended blocks this needs `pidfd_getfd`, which containers refuse (pytorch#165685). Torch reads the
+    variable when it is imported; it ignores the older name where the newer is set.
     """
-    if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & environment.keys():
+    if not shared_card and not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & environment.keys():
         environment["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
 
 

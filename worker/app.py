@@ -7,6 +7,7 @@ broker once a job is claimed.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from typing import Any
@@ -23,6 +24,7 @@ from worker.attempt import run_attempt
 from worker.slots import WorkerProcess
 from worker.sweeper import Sweeper
 
+STDOUT = 1
 settings = Settings()
 app = make_celery(settings)
 app.conf.update(worker_concurrency=1, worker_pool="threads")
@@ -39,6 +41,8 @@ def run_job(job_id: str) -> None:
 def _log(**_: Any) -> None:
     """Replace Celery's logging configuration."""
     logs.configure(settings)
+    if settings.log_format == "json":  # logs go to standard error; Celery announces a shutdown on the other as text
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
 
 
 @worker_init.connect

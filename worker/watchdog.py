@@ -29,7 +29,8 @@ class Watchdog:
         self._path, self._settings, self._clock = path, settings, clock
         self._offset = 0
         self._looked = clock()
-        self._silent_s = 0.0
+        self._silent_s = self._step_s = 0.0
+        """Seconds since the last report, and since the last step or the start of the phase."""
         self._steps_s: deque[float] = deque(maxlen=50)
         self._phase = "starting"
 
@@ -44,15 +45,17 @@ class Watchdog:
     def check(self) -> str | None:
         """A description of the hang; `None` while the trainer makes progress."""
         now = self._clock()
-        self._silent_s += min(now - self._looked, GLANCE_S)
-        self._looked = now
+        passed, self._looked = min(now - self._looked, GLANCE_S), now
+        self._silent_s += passed
+        self._step_s += passed
         while lines := self._new_lines():
             steps = sum(b'"kind":"metric"' in line[:80] for line in lines)
             if steps:
-                self._steps_s.append(self._silent_s / steps)
+                self._steps_s.append(self._step_s / steps)
+                self._step_s = 0.0
             for line in lines:
                 if b'"kind":"phase"' in line[:80]:
-                    self._phase = _phase(line) or self._phase
+                    self._begin(_phase(line) or self._phase)
             self._silent_s = 0.0
         if self._silent_s <= self.limit_s:
             return None
@@ -61,7 +64,12 @@ class Watchdog:
 
     def reset_silence(self) -> None:
         """Restart the measurement: the trainer is waiting for a model server."""
-        self._silent_s = 0.0
+        self._silent_s = self._step_s = 0.0
+
+    def _begin(self, phase: str) -> None:
+        """Enter a phase; its repetition only shows progress."""
+        if phase != self._phase:
+            self._phase, self._step_s = phase, 0.0
 
     def _new_lines(self) -> list[bytes]:
         try:

@@ -42,6 +42,9 @@ TABLE: dict[str, Expected] = {
     "first_steps/first step s@cuda": _most(60, "compiling takes longer than expected", 90),
     "first_steps/limit hits": _RECOMPILES,
     "speed/falls back": _no("the shared layout is refused: prompts are computed once per completion"),
+    "speed/over the estimate": Expected(
+        0.95, 1.05, 0.8, 1.25, means="the estimate's formula of activations is wrong: passes are too long, or too short"
+    ),
     "speed/kernels@cuda": Expected(1000, 8000, 0, 20_000, means="many small kernels: the host limits the speed"),
     "speed/busy@cuda": Expected(least=0.8, red_below=0.4, means="the GPU waits for the host"),
     "speed/other@cuda": Expected(most=0.15, red_above=1, means="kernels of unknown names: extend the table of kinds"),
@@ -59,6 +62,7 @@ TABLE: dict[str, Expected] = {
     ),
     "learning/step s@cuda": _most(0.3, "small kernels take longer than expected", 2),
     "out_of_memory/raised": _yes("an allocation beyond the limit raises no torch.OutOfMemoryError"),
+    "out_of_memory/recognised": _yes("the trainer does not repeat an update that ends with this text"),
     "out_of_memory/classified": _yes("the worker reports this text as another failure than out_of_memory"),
     "out_of_memory/continues": Expected(1, 1, red_below=0, means="an update without memory fails the attempt"),
     "out_of_memory/norm difference": _most(0.02, "the repeated update has another gradient", 0.1),

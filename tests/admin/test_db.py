@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ import pytest
 from alembic import command
 from sqlalchemy import text
 
+from admin.doctor import examine
 from store import db, migrate
 from store.db import make_engine
 from store.settings import Settings
@@ -92,3 +95,29 @@ def test_a_database_that_does_not_answer_is_an_error_without_a_stack(tmp_path: P
         assert status == 1
         assert output.startswith("error: the database is unreachable: ")
         assert "Traceback" not in output
+
+
+def test_a_database_that_is_not_utf8_is_refused_with_its_encoding_and_a_remedy(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    url = fresh_postgres(postgres_url, "ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    settings = Settings(data_dir=tmp_path, database_url=url)
+    for action in ("check", "upgrade"):
+        status, output = run(settings, action)
+        assert status == 1
+        assert re.fullmatch(r"error: the database 'test_\w+' has the encoding SQL_ASCII, .*\n", output), output
+        assert "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0" in output
+    [finding] = [found for found in examine(settings) if "encoding" in found.what]
+    assert "SQL_ASCII" in finding.what
+    assert "ENCODING 'UTF8'" in finding.remedy
+
+
+def test_messages_are_json_lines_where_logs_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNIAPL_LOG_FORMAT", "json")
+    _, upgraded = run(Settings(data_dir=tmp_path, database_url=f"sqlite:///{tmp_path / 'test.db'}"), "upgrade")
+    status, failed = run(Settings(data_dir=tmp_path, database_url="postgresql+psycopg://u@127.0.0.1:1/x"), "upgrade")
+    lines = [json.loads(line) for line in (upgraded + failed).splitlines()]
+    assert [(line["level"], line["logger"]) for line in lines] == [("INFO", "admin.db"), ("ERROR", "admin.db")]
+    assert lines[0]["message"] == "the database is up to date"
+    assert lines[1]["message"].startswith("the database is unreachable: ")
+    assert status == 1

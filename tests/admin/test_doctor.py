@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from alembic import command
@@ -18,8 +19,10 @@ from store.db import make_engine, unit_of_work
 from store.migrate import alembic_config
 from store.settings import Settings
 from store.tables import Dataset, Job
-from tests.nvml import stand_in
+from tests.conftest import MODELS
 from tests.store.jobs.factories import claimed, make_job
+from uniapl.estimate.model_shape import read_shape
+from uniapl.run.config import ModelSource
 
 pytestmark = pytest.mark.integration
 
@@ -59,13 +62,22 @@ def test_a_queue_that_nobody_serves_is_found(settings: Settings, engine: Engine)
     assert "no job is running" in what
 
 
-def test_a_gpu_that_torch_cannot_use_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in.install(monkeypatch, ("NVIDIA A100", 81920), driver="570.86.10")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    (finding,) = [finding for finding in examine(settings) if "GPU" in finding.what]
-    assert "NVIDIA A100; driver 570.86.10" in finding.what
-    assert "driver 580 or newer" in finding.remedy
-    assert found(settings.model_copy(update={"trainer_devices": "-1"})) == []
+def test_checkpoints_that_the_disk_cannot_hold_are_found(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = {"path": str(MODELS / "tiny-random-llama")}
+    schedule = {"steps": 100, "checkpoint_every": 10, "keep_checkpoints": 5}
+    spec = {"student": "s", "dataset_mix": [{"dataset": "d"}], "schedule": schedule}
+    job_id = make_job(engine)
+    with unit_of_work(engine) as session:
+        session.execute(update(Job).where(Job.id == job_id).values(spec=spec, models={"s": student}))
+    one = 12 * read_shape(ModelSource.model_validate(student)).parameters  # weights and moments in float32
+    for kept, expected in ((6 * one, 0), (6 * one - 1, 1)):
+        monkeypatch.setattr(
+            "admin.doctor.shutil.disk_usage", lambda _, kept=kept: SimpleNamespace(free=kept, total=kept)
+        )
+        what = [finding.what for finding in examine(settings)]
+        assert sum("unfinished jobs" in each for each in what) == expected, what
 
 
 def test_a_trainer_that_no_job_knows_is_found(settings: Settings, tmp_path: Path) -> None:

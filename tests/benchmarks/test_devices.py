@@ -7,13 +7,15 @@ import argparse
 import pytest
 import torch
 
-from benchmarks import packs, profile
+from benchmarks import memory, packs, profile, rollout, train, unified
 from benchmarks.fresh import add_device
 
 pytestmark = pytest.mark.integration
 
 
-@pytest.mark.parametrize("benchmark", [packs, profile], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "benchmark", [memory, packs, profile, rollout, train, unified], ids=lambda module: module.__name__
+)
 @pytest.mark.parametrize(
     ("device", "problem"),
     [("cuda", "torch finds no GPU on this machine; choose cpu"), ("tpu", "'tpu' is not a device")],

@@ -6,9 +6,10 @@ import math
 
 import pytest
 
-from benchmarks.fresh import TOLERANCE, alternate, require_agreement
+from benchmarks.fresh import TOLERANCES, alternate, require_agreement
 
 pytestmark = pytest.mark.unit
+TOLERANCE = TOLERANCES["cpu"]
 
 
 def test_the_difference_of_gradients_within_the_tolerance_is_returned() -> None:

@@ -65,11 +65,37 @@ def everything(compose: Callable[..., Config]) -> Config:
     return compose(profiles=PROFILES[-1])
 
 
-def dockerfile(name: str) -> list[tuple[str, str]]:
-    """Instructions with what follows them, continued lines joined, comments left out."""
-    lines = [line for line in (ROOT / "docker" / name).read_text().splitlines() if not line.lstrip().startswith("#")]
-    whole = "\n".join(lines).replace("\\\n", " ")
-    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in whole.splitlines() if line.strip()]
+Instructions = list[tuple[str, str]]
+"""Instructions of a Dockerfile, each with what follows it."""
+
+
+def stages() -> dict[str, Instructions]:
+    """Instructions of each stage of docker/Dockerfile by its name, `FROM` first; continued lines joined, comments left
+    out."""
+    lines = (ROOT / "docker" / "Dockerfile").read_text().splitlines()
+    whole = "\n".join(line for line in lines if not line.lstrip().startswith("#")).replace("\\\n", " ")
+    found: dict[str, Instructions] = {}
+    stage: Instructions = []
+    for line in filter(str.strip, whole.splitlines()):
+        kind, rest = line.split(maxsplit=1)
+        if kind == "FROM":
+            stage = found[rest.split()[-1]] = []
+        stage.append((kind, rest))
+    return found
+
+
+def image(target: str) -> Instructions:
+    """Instructions of an image: those of its stage after those of the stages that it starts from."""
+    every = stages()
+    base = every[target][0][1].split()[0]
+    return (image(base) if base in every else []) + every[target]
+
+
+def built_from(target: str) -> Instructions:
+    """Instructions that decide an image's content: also those of the stages that it copies from."""
+    copied = [word for kind, rest in image(target) if kind == "COPY" for word in rest.split() if "--from=" in word]
+    sources = dict.fromkeys(word.partition("=")[2] for word in copied)
+    return image(target) + [one for source in sources for one in built_from(source)]
 
 
 def make_targets() -> set[str]:

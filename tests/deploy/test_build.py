@@ -1,4 +1,4 @@
-"""The build stage of the API image, run in a folder by its Dockerfile; the worker's is `make install`."""
+"""The stages of the API image, run in a folder; those of the worker differ in their extras only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.deploy.conftest import dockerfile
+from tests.deploy.conftest import stages
 
 pytestmark = pytest.mark.integration
 
@@ -25,18 +25,23 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
         reason = "not checked: that the API's image can be built (`make compose-check` does; it installs packages)"
         pytest.skip(reason)
     app = tmp_path_factory.mktemp("image")
-    instructions = dockerfile("api.Dockerfile")
-    bases = [number for number, (kind, _) in enumerate(instructions) if kind == "FROM"]
-    for kind, rest in instructions[bases[0] : bases[1]]:
-        if kind == "COPY":
-            *sources, target = rest.split()
-            for source in sources:
-                copy(ROOT / source, app / target, into=target.endswith("/"))
-        elif kind == "RUN" and rest.startswith("make "):
-            environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-            command = [*rest.split(), f"PYTHON={getattr(sys, '_base_executable', sys.executable)}"]
-            subprocess.run(command, cwd=app, check=True, env=environment)
+    for stage in ("recipe", "api-environment", "worker-code", "api-code"):
+        for kind, rest in stages()[stage]:
+            if kind == "COPY" and "--from=" not in rest:
+                *sources, target = rest.split()
+                for source in sources:
+                    copy(ROOT / source, app / target, into=target.endswith("/"))
+            elif kind == "RUN":
+                shell(app, rest)
     return app
+
+
+def shell(app: Path, command: str) -> None:
+    """Run a command of the Dockerfile in the folder in place of /app."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    python = Path(getattr(sys, "_base_executable", sys.executable))
+    environment |= {"PYTHON": str(python), "PATH": f"{python.parent}:{environment['PATH']}"}
+    subprocess.run(["sh", "-ec", command.replace("/app", str(app))], cwd=app, check=True, env=environment)
 
 
 def copy(source: Path, target: Path, *, into: bool) -> None:

@@ -10,11 +10,12 @@ import yaml
 
 from store.settings import Settings
 from tests.conftest import ROOT
-from tests.deploy.conftest import COMPOSE_FILES, PROFILES, Config, dockerfile, make_targets
+from tests.deploy.conftest import COMPOSE_FILES, PROFILES, Config, image, make_targets, stages
 
 pytestmark = pytest.mark.integration
 
-OURS = {"migrate": "api.Dockerfile", "api": "api.Dockerfile", "worker": "worker.Dockerfile"}
+OURS = {"migrate": "api", "api": "api", "worker": "worker-vllm"}
+"""Services of this project's images, and the targets of docker/Dockerfile that build them."""
 SETTINGS = {f"UNIAPL_{name.upper()}" for name in Settings.model_fields}
 SECONDS = {"s": 1, "m": 60}
 
@@ -43,6 +44,7 @@ def test_what_is_mounted_or_built_is_there(everything: Config) -> None:
                 assert volume["source"] in everything["volumes"]
         if "build" in service:
             assert (ROOT / service["build"]["dockerfile"]).is_file()
+            assert service["build"]["target"] in stages()
     for config in everything["configs"].values():
         assert (ROOT / config["file"]).is_file(), config
 
@@ -80,8 +82,8 @@ def test_nothing_secret_stands_in_a_file_or_has_a_default(everything: Config) ->
 
 def test_every_variable_of_ours_is_a_setting(everything: Config) -> None:
     named = {v for name in OURS for v in everything["services"][name]["environment"] if v.startswith("UNIAPL_")}
-    for file in ("api.Dockerfile", "worker.Dockerfile"):
-        named |= {v for kind, rest in dockerfile(file) if kind == "ENV" for v in re.findall(r"\b(UNIAPL_\w+)=", rest)}
+    written = [rest for stage in stages().values() for kind, rest in stage if kind == "ENV"]
+    named |= set(re.findall(r"\b(UNIAPL_\w+)=", " ".join(written)))
     assert named
     assert named <= SETTINGS
     Settings.model_validate({})  # the defaults are settings themselves
@@ -93,8 +95,8 @@ def test_ports_agree_from_the_command_to_the_scrape(everything: Config) -> None:
     port = command[command.index("--port") + 1]
     assert str(services["api"]["ports"][0]["target"]) == port
     metrics_port = services["worker"]["environment"]["UNIAPL_METRICS_PORT"]
-    exposed = {file: [rest for kind, rest in dockerfile(file) if kind == "EXPOSE"] for file in set(OURS.values())}
-    assert exposed == {"api.Dockerfile": [port], "worker.Dockerfile": [metrics_port]}
+    exposed = {name: [rest for kind, rest in image(name) if kind == "EXPOSE"] for name in (*OURS.values(), "worker")}
+    assert exposed == {"api": [port], "worker": [metrics_port], "worker-vllm": [metrics_port]}
     jobs = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text())["scrape_configs"]
     scraped = {job["dns_sd_configs"][0]["names"][0]: str(job["dns_sd_configs"][0]["port"]) for job in jobs}
     assert scraped == {"api": port, "worker": metrics_port, "discriminator": "8000"}
@@ -119,7 +121,7 @@ def test_our_services_hold_no_privilege(everything: Config) -> None:
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert "privileged" not in service
-        users = [rest for kind, rest in dockerfile(OURS[name]) if kind == "USER"]
+        users = [rest for kind, rest in image(OURS[name]) if kind == "USER"]
         assert users == ["10001:10001"]
 
 
@@ -146,6 +148,41 @@ def test_the_worker_has_a_gpu_unless_the_cpu_file_takes_it_away(compose: Callabl
     assert devices(("docker-compose.yml", "docker/cpu.yml")) == []
     second = ("docker-compose.yml", "docker/second-gpu.yml")
     assert (devices(second), devices(second, "worker-1")) == ([["0"]], [["1"]])
+
+
+@pytest.mark.parametrize(
+    ("files", "target"),
+    [(("docker-compose.yml",), "worker-vllm"), (("docker-compose.yml", "docker/cpu.yml"), "worker")],
+)
+def test_vllm_is_in_the_image_of_a_gpu_box_only(
+    compose: Callable[..., Config], files: tuple[str, ...], target: str
+) -> None:
+    services = compose(files)["services"]
+    assert {name: services[name]["build"]["target"] for name in OURS} == {**OURS, "worker": target}
+
+
+def test_two_targets_never_share_an_image_name(compose: Callable[..., Config]) -> None:
+    built = [
+        service for files in COMPOSE_FILES for service in compose(files)["services"].values() if "build" in service
+    ]
+    names = {(service["image"], service["build"]["target"]) for service in built}
+    assert len(names) == len({image for image, _ in names}) == 3
+
+
+def test_without_a_gpu_torch_comes_from_the_index_of_cpu_builds(compose: Callable[..., Config]) -> None:
+    build = compose(("docker-compose.yml", "docker/cpu.yml"))["services"]["worker"]["build"]
+    assert build["args"] == {"PIP_EXTRA_INDEX_URL": "https://download.pytorch.org/whl/cpu"}
+    arguments = [rest for kind, rest in stages()["worker-environment"] if kind == "ARG"]
+    assert arguments == ['PIP_EXTRA_INDEX_URL=""']
+
+
+def test_compiled_kernels_survive_a_container(everything: Config) -> None:
+    [settings] = [rest for kind, rest in stages()["worker-base"] if kind == "ENV"]
+    caches = dict(re.findall(r"(\w+_CACHE_\w+)=(\S+)", settings))
+    assert set(caches) == {"TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "VLLM_CACHE_ROOT"}
+    mounted = [volume["target"] for volume in everything["services"]["worker"]["volumes"]]
+    for folder in caches.values():
+        assert any(folder.startswith(f"{place}/") for place in mounted), folder
 
 
 def test_redis_keeps_what_it_is_given() -> None:

@@ -213,3 +213,6 @@ def test_workers_end_well_when_they_are_asked_to(stack: Stack, jobs: list[Any]) 
     process = stack.processes[WORKERS[1]]
     process.terminate()
     assert process.wait(30) == 0
+    migrated = [line for number in range(3) for line in stack.log(f"migrate-{number}").read_text().splitlines()]
+    assert [line for line in migrated if not line.startswith("{")] == []
+    assert "(MainProcess)" not in stack.log(WORKERS[1]).read_text()  # Celery's own announcement, which is no JSON

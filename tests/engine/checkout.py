@@ -1,11 +1,13 @@
-"""The compose stack on a container engine, from a copy of this checkout with an own project name, images and port."""
+"""A compose project on a container engine, from a copy of a commit's or this checkout's files."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import shutil
+import socket
 import subprocess
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from secrets import token_hex
@@ -17,13 +19,16 @@ from uniapl_client import Client
 from tests.conftest import ROOT
 from tests.faults.servers import free_port
 
-IMAGES = """\
+API, WORKER = "uniapl-api:compose-test", "uniapl-worker:compose-test"
+IMAGES = f"""\
 services:
-  migrate: {image: "uniapl-api:compose-test"}
-  api: {image: "uniapl-api:compose-test"}
-  worker: {image: "uniapl-worker:compose-test"}
+  migrate: {{image: "{API}"}}
+  api: {{image: "{API}"}}
+  worker: {{image: "{WORKER}"}}
 """
 UP = "docker compose up -d --wait --build"
+CPU_INDEX = "download.pytorch.org"
+"""Server of the CPU builds of torch that docker/cpu.yml names."""
 
 
 class Checkout(AbstractContextManager["Checkout"]):
@@ -32,14 +37,7 @@ class Checkout(AbstractContextManager["Checkout"]):
     def __init__(self, folder: Path) -> None:
         """Copies the checkout's files to `folder` as a user with umask 077 has them."""
         self.folder = folder
-        for name in _own_files():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, target)
-            target.chmod(0o700 if os.access(ROOT / name, os.X_OK) else 0o600)
-        for directory, _, _ in os.walk(folder):
-            Path(directory).chmod(0o700)
-        (folder / "images.yml").write_text(IMAGES)
+        self.replace_files()
         self.port = free_port()
         self.environment = {
             **os.environ,
@@ -47,6 +45,22 @@ class Checkout(AbstractContextManager["Checkout"]):
             "COMPOSE_PROJECT_NAME": f"uniapl-test-{token_hex(4)}",
             "API_PORT": str(self.port),
         }
+        if "PIP_EXTRA_INDEX_URL" not in os.environ and not reachable(CPU_INDEX):
+            self.environment["PIP_EXTRA_INDEX_URL"] = ""  # pip's own configuration decides
+
+    def replace_files(self, commit: str | None = None) -> None:
+        """Replace the project's files, not `secrets`, by those of a commit or of this checkout, as `git pull` does."""
+        for path in self.folder.iterdir():
+            if path.name != "secrets":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if commit is None:
+            _copy(_own_files(), self.folder)
+        else:
+            subprocess.run(f"git archive {commit} | tar -x -C {self.folder}", shell=True, cwd=ROOT, check=True)
+        for directory, _, files in os.walk(self.folder):
+            for path in [Path(directory), *(Path(directory, name) for name in files)]:
+                path.chmod(path.stat().st_mode & 0o700)
+        (self.folder / "images.yml").write_text(IMAGES)
 
     def __enter__(self) -> Self:
         return self
@@ -91,10 +105,16 @@ class Checkout(AbstractContextManager["Checkout"]):
         """The SDK, connected to the stack's API."""
         return Client(f"http://127.0.0.1:{self.port}", api_key=key)
 
-    def unreadable(self, image: str) -> list[str]:
-        """Files and folders under /app and /usr/local of an image that its user cannot read or enter."""
-        search = r"find /app /usr/local \( ! -readable -o -type d ! -executable \) -prune -print"
-        return self.run(f"docker run --rm --network none {image} sh -c {shlex.quote(search)}").splitlines()
+    def in_container(self, service: str, script: str) -> str:
+        """What a shell script writes in the running container of a service; its exit status does not matter."""
+        return self.output_of(f"docker compose exec -T {service} sh -c {shlex.quote(script)}")
+
+
+def _copy(names: Iterable[str], folder: Path) -> None:
+    for name in names:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, target)
 
 
 def _own_files() -> list[str]:
@@ -102,3 +122,12 @@ def _own_files() -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     return [name for name in listed if (ROOT / name).is_file()]
+
+
+def reachable(host: str) -> bool:
+    """Whether an HTTPS server accepts a connection."""
+    try:
+        socket.create_connection((host, 443), timeout=3).close()
+    except OSError:
+        return False
+    return True

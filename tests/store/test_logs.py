@@ -70,3 +70,29 @@ def test_text_is_for_people_and_the_level_is_heeded() -> None:
     quiet = said(LOG_LEVEL="WARNING")
     assert "deeper" in quiet
     assert "inside it" not in quiet
+
+
+UNHANDLED = """
+import threading, warnings
+from store import logs
+from store.settings import Settings
+
+logs.configure(Settings())
+warnings.warn("a warning")
+thread = threading.Thread(target=lambda: 1 / 0)
+thread.start()
+thread.join()
+raise OSError("no way out")
+"""
+
+
+def test_warnings_and_unhandled_exceptions_are_json_lines_too() -> None:
+    environment = {"UNIAPL_LOG_FORMAT": "json", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", UNHANDLED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    warning, in_thread, last = map(json.loads, done.stderr.splitlines())
+    assert "UserWarning: a warning" in warning["message"]
+    assert (in_thread["level"], last["level"]) == ("CRITICAL", "CRITICAL")
+    assert in_thread["exc_info"].endswith("ZeroDivisionError: division by zero")
+    assert last["exc_info"].endswith("OSError: no way out")

@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 
 BLOCK = 128
 """Tokens per side of a tile of FlexAttention. Rows are padded to whole tiles: each row length is compiled anew."""
+TileSize = Literal["default", "small", "smallest"]
+"""Tiles that a kernel of FlexAttention computes at a time, within those of the mask: `uniapl.model.attention.TILES`."""
 CACHE_ROOM = 64
 """Tokens by which the key-value cache of a rollout grows at a time."""
 
@@ -29,6 +31,8 @@ class Layout:
     trees    all trees in one row, attention branch by branch: for CPUs
     blocks   all trees in one row, attention in tiles: for GPUs
     """
+    tiles: TileSize = "default"
+    """Tiles of the kernels of `blocks`."""
 
     @property
     def shares(self) -> bool:

@@ -1,8 +1,9 @@
 """The resource estimate of a job before it is queued: rows, tokens, memory, time. No torch; formulas of our trainer.
 
-`estimate_job`, `find_misfit` and `choose_sampler` are the interface for services; the modules below are its parts.
+The names below are the interface for services; the modules below are its parts.
 """
 
+from uniapl.estimate.checkpoint_size import checkpoint_bytes
 from uniapl.estimate.duration import MeasuredRate
 from uniapl.estimate.job import JobInputs, estimate_job, find_misfit
 from uniapl.estimate.model_shape import ShapeUnknown
@@ -13,6 +14,7 @@ __all__ = [
     "MeasuredRate",
     "SamplerChoice",
     "ShapeUnknown",
+    "checkpoint_bytes",
     "choose_sampler",
     "estimate_job",
     "find_misfit",

@@ -9,8 +9,8 @@ from typing import Any
 
 from uniapl.errors import MisfitError
 from uniapl.estimate import plan
+from uniapl.estimate.activations import Device
 from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings
-from uniapl.estimate.memory import Device
 from uniapl.estimate.model_shape import PUBLISHED, ModelShape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.placement import place, trainer_room
 from uniapl.estimate.resources import GpuRoom

@@ -7,23 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from uniapl.batching.packing import CACHE_ROOM, chunk_logits, cut, fastest_layout, prompts_at_once, row_length
+from uniapl.estimate import discriminator_memory
+from uniapl.estimate.activations import FLOAT, PRODUCT, Device, cast_weights, kept
 from uniapl.estimate.model_shape import ModelShape
 from uniapl.estimate.resources import ChosenResources
 from uniapl.estimate.workload import Level, Step
 from uniapl.spec.backend import VllmSampler
 from uniapl.spec.job import JobSpec
-from uniapl.spec.training import Lora
 from uniapl.spec.weights import Stage, bounds
 
-Device = Literal["cpu", "gpu"]
-"""Device of the models."""
-FLOAT = 4
-"""Bytes of a float32: weights, gradients, moments and norms, on every device."""
-PRODUCT: dict[Device, int] = {"cpu": FLOAT, "gpu": 2}
-"""Bytes of an operand or result of a matrix product: bfloat16 on a GPU (`uniapl.model.logprobs.precision`)."""
 MB = 1_000_000
 RUNTIME: dict[Device, dict[Level, int]] = {
     "cpu": {"low": 350 * MB, "expected": 500 * MB, "high": 800 * MB},
@@ -117,20 +111,20 @@ def update_peak(
 
 
 def resting(spec: JobSpec, student: ModelShape, judge: ModelShape | None, level: Level) -> float:
-    """Bytes of a GPU that the trainer holds while a server samples: everything but gradients and activations.
+    """Bytes of a GPU that the trainer holds while a server on it samples: no gradients and no activations.
 
-    AdamW's moments are among them.
+    AdamW's moments are in host memory meanwhile (`uniapl.training.host_moments`).
     """
-    return sum(_resident(spec, student, judge, level, "gpu").values()) + 2 * FLOAT * _trained(spec, student)
+    return sum(_resident(spec, student, judge, level, "gpu").values())
 
 
 def _resident(spec: JobSpec, student: ModelShape, judge: ModelShape | None, level: Level, device: Device) -> Parts:
     """Bytes that exist from the start to the end of a run."""
     return {
         "runtime": _runtime(spec, level, device),
-        "weights": FLOAT * (student.parameters + (_trained(spec, student) if spec.lora else 0)),
-        "reference": FLOAT * student.parameters if spec.grpo.kl_coef > 0 and not spec.lora else 0,
-        "discriminator": _judge_resident(spec, judge, device),
+        "weights": _weights(spec, student, device),
+        "reference": frozen(student, device) if _has_reference(spec) else 0,
+        "discriminator": discriminator_memory.resident(spec, judge, device),
     }
 
 
@@ -142,11 +136,13 @@ def _moments(
     spec: JobSpec, student: ModelShape, judge: ModelShape | None, step: Step, on: _Conditions
 ) -> Iterator[Parts]:
     resident = _resident(spec, student, judge, on.level, on.device)
-    yield resident | {"weights": resident["weights"] + _loading(student)}
+    yield resident | _loading(spec, student, resident, on.device)
     moments = resident | {"optimizer": 2 * FLOAT * _trained(spec, student)}
-    yield moments | {"rollouts": _rollouts(spec, student, step)}
+    yield moments | {"rollouts": _rollouts(spec, student, step, on.device)}
     if judge is not None:
-        yield moments | {"discriminator": resident["discriminator"] + _judging(spec, judge, step, on.device)}
+        yield moments | {
+            "discriminator": resident["discriminator"] + discriminator_memory.scoring(spec, judge, step, on.device)
+        }
     if spec.lora:  # a checkpoint merges adapters into copies, while the heap has not shrunk
         merged = resident["weights"] + FLOAT * _linear(student)
         yield moments | {"weights": merged, "activations": _working(spec, student, step, on)[1]["activations"]}
@@ -158,7 +154,7 @@ def _working(spec: JobSpec, student: ModelShape, step: Step, on: _Conditions) ->
     pack = largest(spec, on.resources, student, step, on.device)
     width = kept(spec, on.resources, student, on.device)
     return pack, {
-        "activations": on.heap(spec) * pack.tokens * width + _cast(student, on.device),
+        "activations": on.heap(spec) * pack.tokens * width + cast_weights(student, on.device, spec.lora),
         "logits": LOGITS * FLOAT * pack.logits,
     }
 
@@ -168,17 +164,21 @@ def _update(spec: JobSpec, student: ModelShape, step: Step, resident: Parts, on:
 
     Steps that measure each term's norm keep one gradient per term until their sum is formed; the first step is one of
     them, and has no moments before. The only pack's last gradient is allocated when the activations are freed.
+
+    Two gradients of `uniapl.model.layout_check` exist before the first step; the step's end has more: one and the
+    moments.
     """
     pack, working = _working(spec, student, step, on)
     gradient, waits = FLOAT * _trained(spec, student), pack.is_only_one
+    head = _head_gradient(spec, student, on.device)
     moments = resident | {"optimizer": 2 * gradient}
     first = max(_terms(stage) for stage in spec.stages) if spec.schedule.measures_terms(0) else 1
     later = first if spec.schedule.steps > spec.schedule.term_norms_every else 1
-    yield resident | working | {"gradients": (first - waits) * gradient}
+    yield resident | working | {"gradients": (first - waits) * gradient + head}
     yield resident | {"gradients": first * gradient}
     yield moments | {"gradients": gradient}
     if spec.schedule.steps > 1:
-        yield moments | working | {"gradients": (later - waits) * gradient}
+        yield moments | working | {"gradients": (later - waits) * gradient + head}
         yield moments | {"gradients": later * gradient}
 
 
@@ -213,56 +213,18 @@ def _size(pack: PackSize, width: int) -> int:
     return pack.tokens * width + FLOAT * LOGITS * pack.logits
 
 
-def per_token(shape: ModelShape, lora: Lora | None = None, device: Device = "cpu", *, ours: bool = False) -> int:
-    """Bytes of activations per token that the backward pass needs, over all layers.
+def _head_gradient(spec: JobSpec, student: ModelShape, device: Device) -> int:
+    """Bytes of the head's gradient of one pack, and of a chunk's product that is added to it, both in float32.
 
-    Per layer: inputs, normalised values and outputs of both norms; queries, repeated keys and values, attention's
-    output twice; the gate before and after its activation, the other half, and their product. With LoRA the norms'
-    weights are frozen, so their normalised values are not kept, but the adapters' inner values are.
-
-    The kernels of `uniapl.model.cpu` (`ours`) keep less. Attention: keys and values unrepeated, and one output. Norms:
-    no normalised values. Gates: both halves only, except with LoRA, whose adapters read the product.
+    A CPU adds products without a copy; its factor of the heap covers the rest.
     """
-    if device == "gpu":
-        return shape.layers * _autocast_layer(shape, lora)
-    less = ours and shape.keeps_less
-    norms = (4 if lora or less else 6) * shape.hidden
-    attention = 2 * (shape.queries + shape.keys) if ours else 5 * shape.queries
-    gate = (2 if less and not lora else 4) * shape.intermediate
-    return shape.layers * FLOAT * (norms + attention + gate + (7 * lora.rank if lora else 0))
+    trains_head = spec.lora is None and device == "gpu"
+    return 2 * FLOAT * student.vocab * student.hidden if trains_head else 0
 
 
-def _autocast_layer(shape: ModelShape, lora: Lora | None) -> int:
-    """Bytes per token of one layer under bfloat16 autocast; tests/uniapl/estimate/test_gpu_activations.py counts them.
-
-    In bfloat16: the input of each of five linear layers, cast once per reader; queries, keys, values and attention's
-    output; four gates. In float32: both norms' inputs, and without LoRA their normalised values. Queries and keys with
-    norms of their own are kept in float32 too. peft copies attention's output.
-    """
-    half, frozen = PRODUCT["gpu"], lora is not None
-    norms = (2 if frozen else 4) * FLOAT * shape.hidden + 5 * half * shape.hidden
-    attention = (3 if frozen else 2) * half * shape.queries + 2 * half * shape.keys
-    if shape.normed_queries:
-        attention += (FLOAT + (0 if frozen else half)) * (shape.queries + shape.keys)
-    adapters = 7 * half * lora.rank if lora else 0
-    return norms + attention + 4 * half * shape.intermediate + adapters
-
-
-def kept(spec: JobSpec, resources: ChosenResources, student: ModelShape, device: Device) -> int:
-    """As `per_token`; with `gradient_checkpointing` each layer's input and all of the layer being recomputed."""
-    everything = per_token(student, spec.lora, device, ours=device == "cpu")
-    if not resources.gradient_checkpointing:
-        return everything
-    return student.layers * FLOAT * student.hidden + everything // student.layers
-
-
-def _cast(student: ModelShape, device: Device) -> int:
-    """Bytes of the bfloat16 weights that autocast keeps from forward to backward."""
-    return PRODUCT["gpu"] * student.parameters if device == "gpu" else 0
-
-
-def _rollouts(spec: JobSpec, student: ModelShape, step: Step) -> float:
-    """Bytes of the key-value cache of one sampling batch, and of sampling a token from the vocabulary.
+def _rollouts(spec: JobSpec, student: ModelShape, step: Step, device: Device) -> float:
+    """Bytes of the key-value cache of one sampling batch, of sampling a token from the vocabulary, and of the cast
+    weights, which autocast keeps for a batch if they are trained.
 
     The cache grows by copying, one layer at a time. Evaluation samples in the same way; its prompts are assumed to be
     as long as the others. With a server that samples, all this is in the server's memory.
@@ -275,9 +237,9 @@ def _rollouts(spec: JobSpec, student: ModelShape, step: Step) -> float:
         rows = max(rows, _at_once(spec, held_out, 1), _at_once(spec, held_out, sampled))
     answer = max((s.completion for s in step.rollouts), default=spec.rollout.max_new_tokens)
     tokens = answer + max((s.prompt for s in step.demonstrations + step.rollouts), default=0)
-    cache = FLOAT * rows * (tokens + CACHE_ROOM) * 2 * student.keys * (student.layers + 1)
+    cache = PRODUCT[device] * rows * (tokens + CACHE_ROOM) * 2 * student.keys * (student.layers + 1)
     draw = rows * student.vocab * 3 * FLOAT  # the model's logits, divided by the temperature, exponentiated
-    return cache + draw
+    return cache + draw + (0 if spec.lora else cast_weights(student, device))
 
 
 def _at_once(spec: JobSpec, prompts: int, group_size: int) -> int:
@@ -285,38 +247,39 @@ def _at_once(spec: JobSpec, prompts: int, group_size: int) -> int:
     return min(prompts_at_once(spec.rollout.batch_size, max(group_size, 1)), prompts) * group_size
 
 
-def _judge_number(spec: JobSpec, device: Device) -> int:
-    """Bytes of a number of the discriminator: POLAR is in bfloat16 on a GPU."""
-    return FLOAT // 2 if spec.discriminator.type == "polar" and device == "gpu" else FLOAT
+def _has_reference(spec: JobSpec) -> bool:
+    """Whether the KL penalty needs a model of its own; with LoRA the base without adapters is the reference."""
+    return spec.grpo.kl_coef > 0 and not spec.lora
 
 
-def _judge_resident(spec: JobSpec, judge: ModelShape | None, device: Device) -> float:
-    """Bytes of a discriminator's weights; of a learned one also its moments."""
-    if judge is None:
-        return 0
-    return _judge_number(spec, device) * judge.parameters * (3 if spec.discriminator.type == "learned" else 1)
+def _weights(spec: JobSpec, student: ModelShape, device: Device) -> int:
+    """Bytes of the student's weights, and of its adapters, which are in float32 as all trained weights are."""
+    if spec.lora is None:
+        return FLOAT * student.parameters
+    return frozen(student, device) + FLOAT * student.adapters(spec.lora)
 
 
-def _judging(spec: JobSpec, judge: ModelShape, step: Step, device: Device) -> float:
-    """Bytes for scoring beside the discriminator's weights; for a learned one a batch of pairs and the gradient."""
-    sequences = step.rollouts or step.demonstrations
-    longest = max((s.prompt + s.completion for s in sequences), default=0)
-    rows = spec.discriminator.batch_size
-    if spec.discriminator.type == "learned":
-        return FLOAT * judge.parameters + 2 * rows * longest * per_token(judge)
-    rows = min(rows, round(len(sequences) * step.each))
-    tokens = rows * min(longest, judge.positions)
-    return _judge_number(spec, device) * tokens * (2 * judge.intermediate + 4 * judge.hidden)
+def frozen(student: ModelShape, device: Device) -> int:
+    """Bytes of a frozen student (`uniapl.model.frozen`): linear layers in the type of products, the rest in float32."""
+    linear = _linear(student)
+    return PRODUCT[device] * linear + FLOAT * (student.parameters - linear)
 
 
-def _loading(student: ModelShape) -> float:
-    """Bytes for loading the weights beside the weights themselves.
+def _loading(spec: JobSpec, student: ModelShape, resident: Parts, device: Device) -> Parts:
+    """The weights while they are loaded.
 
-    A GGUF file is dequantised, then copied into a new model; float32 is memory-mapped, other types are converted.
+    A GGUF file is dequantised, then copied into a new model; float32 is memory-mapped, other types are converted. All
+    this happens in the machine's memory. A GPU gets finished weights in float32, and converts the frozen ones.
     """
+    if device == "gpu" and spec.lora:
+        return {"weights": FLOAT * (student.parameters + student.adapters(spec.lora))}
+    if device == "gpu":
+        return {"reference": FLOAT * student.parameters if _has_reference(spec) else 0}
     if student.gguf:
-        return 2 * FLOAT * student.parameters
-    return student.stored_bytes if student.stored_bytes < FLOAT * student.parameters else 0
+        beside = 2 * FLOAT * student.parameters
+    else:
+        beside = student.stored_bytes if student.stored_bytes < FLOAT * student.parameters else 0
+    return {"weights": resident["weights"] + beside}
 
 
 def _linear(student: ModelShape) -> int:

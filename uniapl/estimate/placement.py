@@ -1,7 +1,7 @@
 """Placement of a job's processes on GPUs, and the share of its GPU that each server is started with.
 
 Trainer and sampler on one GPU use it in turns: while the server samples, the trainer has neither gradients nor
-activations there, and during an update the server sleeps. The GPU must hold the larger of the two phases.
+activations nor AdamW's moments there, and during an update the server sleeps. The GPU must hold the larger phase.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import reduce
 from math import ceil
 
-from uniapl.estimate.memory import Device
+from uniapl.estimate.activations import Device
 from uniapl.estimate.resources import GpuRoom
 from uniapl.estimate.servers import ASLEEP, Server
 from uniapl.estimate.workload import Level
@@ -65,9 +65,8 @@ def place(
         servers: the servers beside it.
         resting: memory of the trainer while a server samples; by default as much as at its peak.
     """
-    plans = (
-        [] if trains_on_gpu(hardware) else [GpuPlan("cpu", hardware.memory_bytes, {"": {"trainer": trainer}}, {}, {})]
-    )
+    machine = GpuPlan("cpu", hardware.memory_bytes, {"": {"trainer": trainer}}, {}, {})
+    plans = [] if trains_on_gpu(hardware) else [machine]
     if not hardware.gpus:
         return plans
     order: list[Process] = [*servers] if plans else ["trainer", *servers]
@@ -90,7 +89,7 @@ def trains_on_gpu(hardware: Hardware) -> bool:
 
 
 def trainer_room(hardware: Hardware, servers: Mapping[ServerRole, Server]) -> GpuRoom | None:
-    """What the servers on the trainer's GPU leave during an update, at their least; `None` for one without a GPU.
+    """What the servers on the trainer's GPU leave during an update, at their least; `None` for a trainer without a GPU.
 
     A sampler sleeps meanwhile.
     """
@@ -98,10 +97,9 @@ def trainer_room(hardware: Hardware, servers: Mapping[ServerRole, Server]) -> Gp
         return None
     index = gpu_index("trainer", hardware.gpus)
     memory = hardware.gpus[index].memory_bytes
-    awake = {role: server for role, server in servers.items() if role != "rollout"}
-    beside = [server for role, server in awake.items() if gpu_index(role, hardware.gpus) == index]
-    asleep = ASLEEP.high if "rollout" in servers and gpu_index("rollout", hardware.gpus) == index else 0
-    return GpuRoom(memory - asleep - sum(_least(server, memory) for server in beside), shared=bool(beside))
+    beside = {role: server for role, server in servers.items() if gpu_index(role, hardware.gpus) == index}
+    taken = [ASLEEP.high if role == "rollout" else _least(server, memory) for role, server in beside.items()]
+    return GpuRoom(memory - sum(taken), shared=bool(beside.keys() - {"rollout"}))
 
 
 def _least(server: Server, memory: int) -> float:
@@ -146,11 +144,17 @@ def _phases(trainer: Bytes | None, resting: Bytes, servers: dict[Process, Bytes]
 def _shares_in_turns(
     memory: int, trainer: Bytes, resting: Bytes, servers: Mapping[ServerRole, Server]
 ) -> dict[ServerRole, float]:
-    """Shares beside the trainer; a sampler gets what the resting trainer and the other servers leave."""
+    """Shares beside the trainer.
+
+    Other servers than the sampler get what both phases leave to them; the sampler gets the rest of its phase.
+    """
     sampler = {role: server for role, server in servers.items() if role == "rollout"}
     others = {role: server for role, server in servers.items() if role != "rollout"}
-    asleep = ASLEEP.high if sampler else 0
-    found = _shares(memory - trainer.high - asleep, memory, others)
+    if not sampler:
+        return _shares(memory - trainer.high, memory, others)
+    sampling = _shares(memory - resting.high, memory, servers)
+    updating = _shares(memory - trainer.high - ASLEEP.high, memory, others)
+    found = {role: min(sampling[role], share) for role, share in updating.items()}
     return found | _shares(memory - resting.high - round(memory * sum(found.values())), memory, sampler)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from uniapl.estimate.memory import Device, peak, resting, update_peak
+from uniapl.estimate.activations import Device
+from uniapl.estimate.memory import peak, resting, update_peak
 from uniapl.estimate.model_shape import ModelShape
 from uniapl.estimate.resources import ChosenResources, GpuRoom, choose
 from uniapl.estimate.tokens import count
@@ -102,7 +103,7 @@ def least(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Devic
 
 
 def resting_memory(spec: JobSpec, models: Models) -> Bytes:
-    """Memory of the trainer's GPU that it holds while a server samples; the rest is free for this server."""
+    """Memory of its GPU that the trainer holds while a server on it samples."""
     return Bytes(**{level: round(resting(spec, models.student, models.judge, level)) for level in LEVELS})
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from uniapl.estimate.memory import FLOAT, RUNTIME
+from uniapl.estimate.activations import FLOAT
+from uniapl.estimate.memory import RUNTIME
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown
 from uniapl.estimate.workload import Level
 from uniapl.run.config import ModelSource

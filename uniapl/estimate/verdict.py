@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from uniapl.estimate.memory import Device
+from uniapl.estimate.activations import Device
 from uniapl.estimate.placement import GpuPlan, trains_on_gpu
 from uniapl.estimate.workload import Level
 from uniapl.spec.estimate import Hardware, Verdict

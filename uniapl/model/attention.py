@@ -16,9 +16,46 @@ from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from uniapl.batching.packed import PackedBatch, can_attend
-from uniapl.batching.packing import BLOCK
+from uniapl.batching.packing import BLOCK, TileSize
 from uniapl.model.compiler import keep_buffers
 from uniapl.model.kernels import kernels_for
+
+TILES: dict[TileSize, dict[str, int]] = {
+    "default": {},
+    "small": {
+        "fwd_BLOCK_M": 64,
+        "fwd_BLOCK_N": 32,
+        "fwd_num_stages": 1,
+        "bwd_BLOCK_M1": 32,
+        "bwd_BLOCK_N1": 32,
+        "bwd_BLOCK_M2": 32,
+        "bwd_BLOCK_N2": 32,
+        "bwd_num_stages": 1,
+    },
+    "smallest": {
+        "fwd_BLOCK_M": 32,
+        "fwd_BLOCK_N": 16,
+        "fwd_num_stages": 1,
+        "bwd_BLOCK_M1": 16,
+        "bwd_BLOCK_N1": 16,
+        "bwd_BLOCK_M2": 16,
+        "bwd_BLOCK_N2": 16,
+        "bwd_num_stages": 1,
+    },
+}
+"""Options of FlexAttention's kernels (`torch.nn.attention.flex_attention.FlexKernelOptions`), the fastest first.
+
+The default is torch's choice, made for an A100 or H100: with heads of 128 it needs 131 kB of shared memory per thread
+block, of which an RTX 4090 has 101 kB. A forward tile holds M queries and N keys and values for each stage: `small`
+needs 32 kB in bfloat16 and 64 kB in float32, `smallest` half of that. Sizes divide `BLOCK`; N1 is a multiple of M1, and
+M2 one of N2.
+"""
+
+
+class TiledMask(BlockMask):
+    """A block mask with the options of the kernels that compute attention under it."""
+
+    kernel_options: dict[str, int]
 
 
 def tree_mask(packed: PackedBatch) -> Tensor:  # (1, 1, 2, W)
@@ -26,7 +63,7 @@ def tree_mask(packed: PackedBatch) -> Tensor:  # (1, 1, 2, W)
     return torch.stack([packed.tree, packed.branch], dim=1)[:, None]
 
 
-def block_mask(packed: PackedBatch) -> BlockMask:
+def block_mask(packed: PackedBatch) -> TiledMask:
     """The mask for FlexAttention (arXiv:2412.05496), which skips fully masked tiles.
 
     The first and last tree and branch of each `BLOCK` tokens decide whether a tile is computed, so that no mask of
@@ -50,9 +87,10 @@ def block_mask(packed: PackedBatch) -> BlockMask:
     def mask_mod(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return can_attend(tree, branch, row, query, key)
 
-    mask: BlockMask = BlockMask.from_kv_blocks(
+    mask: TiledMask = TiledMask.from_kv_blocks(
         *_listed(partial & ~whole), *_listed(whole), BLOCK_SIZE=BLOCK, mask_mod=mask_mod
     )
+    mask.kernel_options = TILES[packed.layout.tiles]
     return mask
 
 
@@ -88,8 +126,9 @@ def attend(
 
     The mask decides, not the model's configuration, because a recomputed block runs long after its forward.
     """
-    if isinstance(attention_mask, BlockMask):  # needs one dtype; autocast leaves rotated tensors in float32
+    if isinstance(attention_mask, TiledMask):  # needs one dtype; autocast leaves rotated tensors in float32
         query, key = query.to(value.dtype), key.to(value.dtype)
+        options["kernel_options"] = attention_mask.kernel_options
         return flex_attention_forward(module, query, key, value, attention_mask, **options)
     if attention_mask is not None and attention_mask.dtype == torch.long:
         scale = options.get("scaling") or query.shape[-1] ** -0.5

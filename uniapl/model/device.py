@@ -1,14 +1,12 @@
 """Selection of the training device: the first GPU that torch can use, or the CPU if there is no GPU or it is hidden.
 
 A GPU that torch cannot use is an error: on the CPU the same job takes many times as long, without any other symptom.
-`python -m uniapl.model.device` prints the device, or the error, and then exits with status 1.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import sys
 from dataclasses import dataclass
 
 import torch
@@ -99,17 +97,3 @@ def _remedy(version: str | None) -> str:
         f"install NVIDIA driver {needed} or newer, as CUDA {major} requires, or a build of torch for driver "
         f"{version or 'this driver'}"
     )
-
-
-def main() -> int:
-    """Print the device; or the problem and the remedy, one line each."""
-    try:
-        print(find_device().message)
-    except DeviceError as error:
-        print(error.message, error.hint, sep="\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

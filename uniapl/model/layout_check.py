@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import pack
-from uniapl.batching.packing import PLAIN, Layout
+from uniapl.batching.packing import BLOCK, PLAIN, Layout
 from uniapl.errors import ModelError
+from uniapl.model.attention import TILES
 from uniapl.model.kernels import kernels_for
-from uniapl.model.logprobs import completion_logprobs
+from uniapl.model.logprobs import completion_logprobs, precision
 from uniapl.model.policy import Policy
 
 LOGPROB_TOLERANCE = 1e-3
@@ -32,39 +35,104 @@ UNKNOWN = (ValueError, TypeError, AttributeError, IndexError, KeyError, NotImple
 """Errors of models for unexpected arguments."""
 UNSUPPORTED = (*UNKNOWN, RuntimeError)
 """The same for a mask or positions, and errors of compilers for a model that they cannot compile."""
+Measured = tuple[Tensor, list[Tensor]]
+"""Log-probabilities and gradient."""
+T = TypeVar("T")
 
 
 def with_layout(policy: Policy) -> tuple[Policy, str | None]:
     """The policy with the fastest layout that its model supports, and the reason where that is not the device's.
 
-    Weights and gradients are unchanged. The check computes in float32, also where the run uses another precision.
+    Weights and gradients are unchanged. The check computes in float32, also where the run uses another precision, in
+    which kernels are then only compiled and run once.
 
     Raises:
         ModelError: the student's forward fails in the plain layout too.
     """
-    preferred = kernels_for(policy.device).layout
     config = policy.model.config.get_text_config()
     if getattr(config, "final_logit_softcapping", None):
         return replace(policy, layout=PLAIN), "the student soft-caps its logits"
     reason = _window(config)
-    for layout in (preferred, Layout("rows")):
-        problem = reason if layout.shares and reason else disagreement(policy, layout)
-        if problem is None:
-            return replace(policy, layout=layout), reason
-        reason = reason or problem
-    return replace(policy, layout=PLAIN), reason
+    if reason is None:
+        shared, reason = _shared(policy)
+        if shared is not None:
+            return replace(policy, layout=shared), reason
+    problem = disagreement(policy, Layout("rows"))
+    if problem is None:
+        return replace(policy, layout=Layout("rows")), reason
+    return replace(policy, layout=PLAIN), reason or problem
+
+
+def slower(layout: Layout, reason: str) -> str:
+    """Message of the event for a layout, or tiles, that are not the device's fastest."""
+    if not layout.shares:
+        return f"completions of one prompt are trained without sharing it, which is slower: {reason}"
+    sizes = ", ".join(f"{name.removeprefix('fwd_')} {size}" for name, size in TILES[layout.tiles].items())
+    return (
+        f"FlexAttention computes in {layout.tiles!r} tiles ({sizes.replace('bwd_', 'backward ')}), which is slower, "
+        f"since torch's own do not compile for this GPU; use a GPU with more shared memory per thread block to train "
+        f"faster: {reason}"
+    )
+
+
+def _shared(policy: Policy) -> tuple[Layout | None, str | None]:
+    """The device's layout with the first tiles that compile, and the error of torch's own tiles where they do not.
+
+    No layout, and the reason, where the model does not support it, or no tiles compile.
+    """
+    known = kernels_for(policy.device)
+    sizes = list(TILES) if known.layout.kind == "blocks" else [known.layout.tiles]
+    layouts = [replace(known.layout, tiles=size) for size in sizes]
+    sequences = _probe(policy, known.layout)
+    expected = _plain(policy, sequences)
+    try:
+        problem, chosen, failure = _first_compiled(partial(_difference, policy, sequences, expected), layouts)
+        if problem is not None:
+            return None, problem
+        if known.precision != torch.float32:  # other kernels, which may need other tiles
+            with precision(policy.device):
+                _, chosen, failure = _first_compiled(partial(_measure, policy, sequences), layouts)
+    except torch.OutOfMemoryError:
+        raise  # not caused by the layout
+    except UNSUPPORTED as error:
+        return None, _in_a_line(error)
+    return chosen, failure
+
+
+def _first_compiled(check: Callable[[Layout], T], layouts: list[Layout]) -> tuple[T, Layout, str | None]:
+    """The result of the first layout whose kernels compile, that layout, and the error of the first one before.
+
+    Raises the error of the last layout, and those that no other tiles avoid.
+    """
+    failure = None
+    for layout in layouts[:-1]:
+        try:
+            return check(layout), layout, failure
+        except (torch.OutOfMemoryError, NotImplementedError):
+            raise
+        except RuntimeError as error:
+            failure = failure or _in_a_line(error)
+    return check(layouts[-1]), layouts[-1], failure
 
 
 def disagreement(policy: Policy, layout: Layout) -> str | None:
     """The difference from the plain layout in words; `None` where log-probabilities and gradient agree."""
-    expected, expected_gradient = _plain(policy)
+    sequences = _probe(policy, layout)
+    expected = _plain(policy, sequences)
     try:
-        logprobs, gradient = _measure(policy, layout)
+        return _difference(policy, sequences, expected, layout)
     except torch.OutOfMemoryError:
         raise  # not caused by the layout
     except UNSUPPORTED as error:
         return _in_a_line(error)
-    difference = (logprobs - expected).abs().max().item()
+
+
+def _difference(policy: Policy, sequences: list[Sequence], expected: Measured, layout: Layout) -> str | None:
+    """As `disagreement`; raises the errors of the layout."""
+    with _without_tf32():
+        logprobs, gradient = _measure(policy, sequences, layout)
+    expected_logprobs, expected_gradient = expected
+    difference = (logprobs - expected_logprobs).abs().max().item()
     if not difference <= LOGPROB_TOLERANCE:
         return f"log-probabilities differ by {difference:.2g} nats"
     differences = (a - b for a, b in zip(gradient, expected_gradient, strict=True))
@@ -74,10 +142,11 @@ def disagreement(policy: Policy, layout: Layout) -> str | None:
     return None
 
 
-def _plain(policy: Policy) -> tuple[Tensor, list[Tensor]]:
+def _plain(policy: Policy, sequences: list[Sequence]) -> Measured:
     """The results that the other layouts must reproduce."""
     try:
-        return _measure(policy, PLAIN)
+        with _without_tf32():
+            return _measure(policy, sequences, PLAIN)
     except UNKNOWN as error:
         raise ModelError(
             f"{type(policy.model).__name__} cannot be trained: {_in_a_line(error)}",
@@ -86,9 +155,19 @@ def _plain(policy: Policy) -> tuple[Tensor, list[Tensor]]:
         ) from error
 
 
-def _measure(policy: Policy, layout: Layout) -> tuple[Tensor, list[Tensor]]:
-    """Log-probabilities of some random sequences, and the gradient of their sum with random weights."""
-    sequences = _probe(policy.model.config.get_text_config().vocab_size)
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Products of float32 in full precision; TF32, of 10 bits, would exceed the tolerances."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _measure(policy: Policy, sequences: list[Sequence], layout: Layout) -> Measured:
+    """Log-probabilities of the sequences, and the gradient of their sum with the sequences' weights."""
     (packed,) = pack(sequences, 10_000, policy.pad_id, policy.device, layout)
     logprobs, _ = completion_logprobs(policy.model, packed, temperature=0.8)
     weights = packed.batch.coef[:, None]
@@ -99,10 +178,13 @@ def _measure(policy: Policy, layout: Layout) -> tuple[Tensor, list[Tensor]]:
     return logprobs.detach()[order], known
 
 
-def _probe(vocabulary: int) -> list[Sequence]:
-    """Two groups and a single sequence, with different weights."""
+def _probe(policy: Policy, layout: Layout) -> list[Sequence]:
+    """Random groups and a single sequence, with different weights; for tiles more tokens than one tile has."""
     draw = random.Random(0)
-    lengths = {7: (3, 5, 1), 4: (2, 6), 5: (4,)}
+    vocabulary = policy.model.config.get_text_config().vocab_size
+    lengths = {7: (3, 5, 1), 4: (2, 6), 5: (4,)}  # of at most twice the shortest: one pack of rows
+    if layout.kind == "blocks":
+        lengths[6] = (6,) * (BLOCK // 6)
     prompts = {n: [draw.randrange(vocabulary) for _ in range(n)] for n in lengths}
     return [
         Sequence(prompts[n], [draw.randrange(vocabulary) for _ in range(c)], coef=draw.gauss(0, 1))
@@ -149,4 +231,5 @@ def _norm(gradients: Iterable[Tensor]) -> float:
 
 
 def _in_a_line(error: Exception) -> str:
+    error = getattr(error, "inner_exception", error)  # of a compiler's backend
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

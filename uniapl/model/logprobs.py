@@ -12,6 +12,7 @@ from torch import Tensor
 from uniapl.batching.packed import PackedBatch
 from uniapl.errors import ModelError
 from uniapl.model.attention import block_mask, tree_mask
+from uniapl.model.frozen import FrozenLinear
 from uniapl.model.kernels import kernels_for
 from uniapl.model.lm_head import token_logprobs
 
@@ -53,7 +54,7 @@ def _head(model: Any) -> tuple[Tensor, Tensor | None]:  # (V, D), (V,)
         TypeError: the head computes more than a linear map.
     """
     head = model.get_output_embeddings()
-    if type(head) not in kernels_for(model.device).plain_linear:
+    if type(head) not in (*kernels_for(model.device).plain_linear, FrozenLinear):
         raise TypeError(f"the output head is a {type(head).__name__}, not a linear layer")
     return head.weight, head.bias
 

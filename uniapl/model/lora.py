@@ -14,10 +14,12 @@ from peft import (
     get_peft_model,
     get_peft_model_state_dict,
 )
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 
 from uniapl.errors import CheckpointError, SpecError
 from uniapl.model import export
+from uniapl.model.frozen import round_frozen
 from uniapl.model.lora_check import FAILS, obstacle, quietly
 from uniapl.model.merge import merged
 from uniapl.model.policy import Policy
@@ -29,6 +31,8 @@ ADAPTER = "adapter"
 
 def with_lora(policy: Policy, options: Lora, *, seed: int) -> Policy:
     """The same student with frozen weights and fresh adapters, which do not change its outputs.
+
+    On a GPU the frozen weights of linear layers are in bfloat16 (`uniapl.model.frozen`), adapters in float32.
 
     Raises:
         SpecError: the student has none of the named layers, or its adapters cannot be merged.
@@ -59,6 +63,10 @@ def with_lora(policy: Policy, options: Lora, *, seed: int) -> Policy:
     model.eval()
     if (reason := obstacle(model)) is not None:
         raise _unsuited(policy, reason)
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.cast_input_dtype_enabled = False  # autocast casts inputs; peft would copy them to float32 before
+    round_frozen(model, keep_exact=True)
     return replace(policy, model=model)
 
 

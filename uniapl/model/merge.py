@@ -10,6 +10,8 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import ParamWrapper
 from torch import Tensor
 
+from uniapl.model.frozen import FrozenLinear
+
 NAME = "default"
 """Name of a student's only adapter."""
 
@@ -18,18 +20,25 @@ NAME = "default"
 class Merged:
     """A weight with the adapters to add to it."""
 
-    like: Tensor
+    weight: Tensor
     adapters: tuple[Any, ...] = ()
+    layer: FrozenLinear | None = None
+    """Its layer, which holds the weight in lower precision than the merged one has."""
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the shape and type of the merged weight."""
+        return self.weight if self.layer is None else self.weight.to("meta", self.layer.loaded)
 
     @property
     def origin(self) -> object:
         """Equal for two names of the same weight."""
-        return self.like.data_ptr(), self.like.shape, tuple(map(id, self.adapters))
+        return self.weight.data_ptr(), self.weight.shape, tuple(map(id, self.adapters))
 
     @torch.no_grad()
     def tensor(self) -> Tensor:
         """The merged weight; a copy if there are adapters."""
-        value = self.like
+        value = self.weight if self.layer is None else self.layer.loaded_weight()
         for adapter in self.adapters:
             value = value + adapter.get_delta_weight(NAME)
         return value
@@ -40,8 +49,9 @@ def merged(student: Any) -> dict[str, Merged]:
     weights = {}
     for name, value in student.state_dict().items():
         if (place := _place(student, name)) is not None:
-            plain, adapters = place
-            weights[plain] = Merged(value, adapters)
+            plain, adapters, module = place
+            rounded = module if isinstance(module, FrozenLinear) and name.endswith("weight") else None
+            weights[plain] = Merged(value, adapters, rounded)
     return weights
 
 
@@ -50,8 +60,8 @@ def adapted_parameter(adapter: Any) -> str:
     return adapter.parameter_name if isinstance(adapter, ParamWrapper) else "weight"
 
 
-def _place(student: Any, name: str) -> tuple[str, tuple[Any, ...]] | None:
-    """A parameter's name without adapters, and the adapters that change it; `None` for a parameter of an adapter.
+def _place(student: Any, name: str) -> tuple[str, tuple[Any, ...], Any] | None:
+    """A parameter's name without adapters, the adapters that change it, and its module; `None` for an adapter's own.
 
     A layer may be wrapped several times, once for each of its parameters.
     """
@@ -67,4 +77,4 @@ def _place(student: Any, name: str) -> tuple[str, tuple[Any, ...]] | None:
         module = module.get_submodule(part)
     if isinstance(module, LoraLayer):
         return None
-    return ".".join([*plain, parameter]), tuple(w for w in wrappers if adapted_parameter(w) == parameter)
+    return ".".join([*plain, parameter]), tuple(w for w in wrappers if adapted_parameter(w) == parameter), module

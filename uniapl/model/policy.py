@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from uniapl.batching.packed import PackedBatch
 from uniapl.batching.packing import PLAIN, Layout
 from uniapl.errors import ModelError
+from uniapl.model.frozen import round_frozen
 from uniapl.model.kernels import kernels_for
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.run.config import ModelSource
@@ -113,18 +114,11 @@ def with_chat_template(policy: Policy, template: str) -> Policy:
 def load_reference(source: ModelSource, device: torch.device) -> Reference:
     """Load a student as a reference, frozen, with the weights of its linear layers in the precision of products.
 
-    Autocast casts frozen weights at every use, so the results are the same, in half the memory. Embeddings and norms
-    stay in float32, as does a head that shares its weight with them.
-
     Raises:
         ModelError: as `load_policy`.
     """
     model = load_policy(source, device).model.requires_grad_(False)
-    known = kernels_for(device)
-    shared = model.get_input_embeddings().weight
-    for module in model.modules():
-        if type(module) in known.plain_linear and module.weight is not shared:
-            module.to(known.precision)
+    round_frozen(model, keep_exact=False)
     return Reference(model, adapted=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,16 +25,23 @@ from uniapl.run.reports import (
     SampleReport,
 )
 
+PROGRESS_S = 10.0
+"""Least seconds between the last report and one that only shows progress."""
+
 
 class Reporter:
     """Appends reports; each line is flushed to the file when the call returns, so that readers can tail it."""
 
-    def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
+    def __init__(
+        self, path: Path, redactor: Redactor | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """
         Args:
             path: the file.
             redactor: applied to all texts.
+            clock: seconds, for the interval of `progress`.
         """
+        self._clock, self._reported = clock, -math.inf
         self._redactor = redactor or Redactor()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._seq = _whole_lines(path) if path.exists() else 0
@@ -68,8 +76,8 @@ class Reporter:
         self._write(PhaseReport, phase=phase)
 
     def progress(self) -> None:
-        """Repeat the phase, so that a long one does not count as hung; during training the steps show progress."""
-        if self._phase not in (None, "training"):
+        """Repeat the phase, so that a long one, or a long step, does not count as hung; at most every `PROGRESS_S`."""
+        if self._phase is not None and self._clock() - self._reported >= PROGRESS_S:
             self._write(PhaseReport, phase=self._phase)
 
     def event(self, message: str, *, level: Level = "info", **data: Any) -> None:
@@ -82,6 +90,7 @@ class Reporter:
 
     def _write(self, kind: type[Report], **fields: Any) -> None:
         self._seq += 1
+        self._reported = self._clock()
         report = kind(seq=self._seq, ts=time.time(), **self._redactor.json(fields))
         self._file.write(report.model_dump_json() + "\n")
         self._file.flush()

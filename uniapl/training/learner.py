@@ -24,6 +24,7 @@ from uniapl.run.out_of_memory import is_out_of_memory
 from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Weights
+from uniapl.training.host_moments import HostMoments
 
 Metrics = dict[str, float]
 Totals = defaultdict[str, float]
@@ -45,6 +46,8 @@ class Learner:
         reference: Reference | None = None,
         micro_batch_tokens: int | None = None,
         on_halved: OnHalved = lambda step, old, new: None,
+        *,
+        offload: bool = False,
     ) -> None:
         """
         Args:
@@ -53,6 +56,7 @@ class Learner:
             reference: the reference policy of the KL penalty, for `grpo.kl_coef`.
             micro_batch_tokens: tokens per pass, as chosen for the device; by default the spec's value or that of a CPU.
             on_halved: called when an update ran out of memory and is computed again in smaller passes.
+            offload: whether AdamW's moments leave the device while the policy is sampled.
         """
         self._on_halved = on_halved
         self.micro_batch_tokens = micro_batch_tokens or spec.resources.micro_batch_tokens or CPU_TOKENS
@@ -69,6 +73,7 @@ class Learner:
             weight_decay=o.weight_decay,
             fused=True,
         )
+        self._host_moments = HostMoments(self.optimizer) if offload else None
 
     def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool) -> Metrics:
         """One optimizer step over all sequences.
@@ -142,6 +147,11 @@ class Learner:
         old, lengths = self.micro_batch_tokens, [sequence.num_tokens for sequence in weighted]
         self.micro_batch_tokens = max(max(lengths), min(old, sum(lengths)) // 2)
         self._on_halved(step, old, self.micro_batch_tokens)
+
+    def free_for_sampling(self) -> None:
+        """Free the device's memory that only an update needs, where a sampler shares it; call it before sampling."""
+        if self._host_moments is not None:
+            self._host_moments.offload()
 
     def discard_gradients(self) -> None:
         """Drop the gradients of an update that was stopped."""
@@ -272,6 +282,8 @@ class Learner:
         rate = self._learning_rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        if self._host_moments is not None:
+            self._host_moments.restore()
         self.optimizer.step()
         self.optimizer.zero_grad()
         return {"grad_norm": norm, "learning_rate": rate, "time/optim": time.monotonic() - started}

@@ -18,7 +18,7 @@ from uniapl.inference.endpoint import ProbePause
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.device import Found, find_device
 from uniapl.model.kernels import kernels_for
-from uniapl.model.layout_check import batch_dependence, with_layout
+from uniapl.model.layout_check import batch_dependence, slower, with_layout
 from uniapl.model.lora import load_adapter, with_lora
 from uniapl.model.policy import Policy, Reference, load_policy, load_reference, with_chat_template
 from uniapl.rewards.pool import RewardPool
@@ -61,7 +61,14 @@ def prepare(
     policy, reference = _load_weights(run, found.device)
     resources = choose_resources(run, policy, reporter)
     policy = _with_fastest_forward(policy, spec, resources, reporter)
-    learner = Learner(policy, spec, reference, resources.micro_batch_tokens, partial(_report_halved, reporter))
+    learner = Learner(
+        policy,
+        spec,
+        reference,
+        resources.micro_batch_tokens,
+        partial(_report_halved, reporter),
+        offload=_shares_gpu(run, policy),
+    )
     mix, held_out = encode_data(run, policy, mix_rows, held_out_rows, reporter)
     discriminator = None
     if spec.uses_discriminator:
@@ -99,6 +106,11 @@ def _evaluation(
         micro_batch_tokens=learner.micro_batch_tokens,
         progress=reporter.progress,
     )
+
+
+def _shares_gpu(run: RunConfig, policy: Policy) -> bool:
+    """Whether a sampler uses the GPU in turn with the trainer."""
+    return run.shared_card and policy.device.type == "cuda"
 
 
 def _report_halved(reporter: Reporter, step: int, old: int, new: int) -> None:
@@ -177,9 +189,7 @@ def _with_fastest_forward(policy: Policy, spec: JobSpec, resources: ChosenResour
     wrap_blocks(policy.model, resources)
     policy, obstacle = with_layout(policy)
     if obstacle is not None:
-        reporter.event(
-            f"completions of one prompt are trained without sharing it, which is slower: {obstacle}", level="warning"
-        )
+        reporter.event(slower(policy.layout, obstacle), level="warning")
     data, sampled = spec.data, spec.rollout.max_new_tokens
     longest = data.max_prompt_tokens + max(data.max_reference_tokens, sampled)
     if (limit := batch_dependence(policy, longest)) is not None:

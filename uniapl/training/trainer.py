@@ -50,6 +50,10 @@ class PolicyLearner(Protocol):
         """One optimizer step over all sequences."""
         ...
 
+    def free_for_sampling(self) -> None:
+        """Free the device's memory that only an update needs, where a sampler shares it."""
+        ...
+
     def discard_gradients(self) -> None:
         """Drop the gradients of an update that was stopped."""
         ...
@@ -227,6 +231,7 @@ class Trainer:
 
     def _sync(self) -> Metrics:
         started = time.monotonic()
+        self.learner.free_for_sampling()
         self.collector.sync(self.done)
         return {"time/sync_weights": time.monotonic() - started}
 

@@ -75,7 +75,7 @@ def learner_of(device: Device, variant: str) -> tuple[Learner, int]:
     spec = models.spec_of(resources={"micro_batch_tokens": 1024, **VARIANTS[variant]})
     wrap_blocks(policy.model, spec.resources)
     policy, obstacle = with_layout(policy)
-    if obstacle is not None:
+    if not policy.layout.shares:
         raise RuntimeError(f"the shared layout is refused: {obstacle}")
     return Learner(policy, spec), int(config["vocab_size"])
 

@@ -16,6 +16,7 @@ from benchmarks.gpu_check.flops import Group
 from benchmarks.gpu_check.report import Report
 from benchmarks.gpu_check.road import cuda_road
 from uniapl.model.layout_check import with_layout
+from uniapl.run.out_of_memory import is_out_of_memory
 from uniapl.training.learner import Learner, Metrics
 
 TEXTS = (
@@ -50,7 +51,9 @@ def run(report: Report) -> None:
 
 
 def classify_texts(report: Report) -> None:
-    """The worker's classification of logs that end with these texts."""
+    """The trainer's recognition of these texts, and the worker's classification of logs that end with them."""
+    for text in TEXTS:
+        report.figures(text.partition(":")[0], {"recognised": float(is_out_of_memory(text))})
     try:
         from worker.failures import classify
     except ImportError as error:

@@ -81,7 +81,7 @@ def kernels_per_token(report: Report, policy: Policy, prompts: list[list[int]]) 
 
 def agreement(policy: Policy, prompts: Seq[list[int]], groups: Seq[list[Completion]]) -> dict[str, float]:
     """Differences between the log-probabilities of the training forward and those of the sampler, in nats."""
-    policy, obstacle = with_layout(policy)
+    policy, _ = with_layout(policy)
     sequences = [
         Sequence(prompt, completion.ids, old_logprobs=completion.logprobs)
         for prompt, group in zip(prompts, groups, strict=True)
@@ -97,5 +97,5 @@ def agreement(policy: Policy, prompts: Seq[list[int]], groups: Seq[list[Completi
     return {
         "mean difference": found.mean().item(),
         "max difference": found.max().item(),
-        "falls back": float(obstacle is not None),
+        "falls back": float(not policy.layout.shares),
     }

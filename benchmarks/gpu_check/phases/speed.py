@@ -7,7 +7,6 @@ each, on Qwen3's shapes with random weights.
 from __future__ import annotations
 
 import gc
-import shutil
 import time
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_check import models
+from benchmarks.gpu_check.activations import one_pack, saved_bytes
 from benchmarks.gpu_check.figures import Expected, Value
 from benchmarks.gpu_check.flops import Group, mfu, useful
 from benchmarks.gpu_check.kernels import shares, watch
@@ -23,11 +23,14 @@ from benchmarks.gpu_check.report import Report
 from benchmarks.gpu_check.road import cuda_road, synchronize
 from uniapl.batching.batch import Sequence
 from uniapl.estimate import plan
+from uniapl.estimate.memory import per_token
+from uniapl.estimate.resources import ChosenResources, GpuRoom
 from uniapl.estimate.workload import Entry, RowLengths, Sample
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.layout_check import with_layout
 from uniapl.spec.estimate import Bytes
 from uniapl.spec.job import JobSpec
+from uniapl.training.device_resources import has_compiler
 from uniapl.training.learner import Learner
 
 PROMPT, ANSWER, GROUP_SIZE = 1024, 2048, 8
@@ -49,24 +52,38 @@ class Case:
     """Expected seconds of an update on an H200 (arithmetic)."""
 
 
-WHOLE = {"micro_batch_tokens": WHOLE_GROUP, "gradient_checkpointing": True}
+PLAIN = {"gradient_checkpointing": False, "compile_blocks": False}
+WHOLE = {"micro_batch_tokens": WHOLE_GROUP, "gradient_checkpointing": True, "compile_blocks": False}
 CASES = (
-    Case("0.6B, micro-batches of 4096", models.QWEN3_06B, 8, {"micro_batch_tokens": 4096}, 5.6),
+    Case("0.6B, micro-batches of 4096", models.QWEN3_06B, 8, PLAIN | {"micro_batch_tokens": 4096}, 5.6),
     Case("0.6B, whole groups", models.QWEN3_06B, 8, WHOLE, 5.3),
-    Case("0.6B, whole groups, compiled", models.QWEN3_06B, 8, WHOLE | {"compile_blocks": True}, 3.4),
+    Case("0.6B, chosen resources", models.QWEN3_06B, 8, {}, 3.4),
     Case("4B, whole groups", models.QWEN3_4B, 1, WHOLE, 2.2),
+    Case("4B, chosen resources", models.QWEN3_4B, 1, {}, 1.8),
 )
-TINY = Case(
-    "tiny, whole groups", models.QWEN3_06B | models.TINY | {"num_attention_heads": 4, "num_key_value_heads": 2}, 1,
-    {"micro_batch_tokens": 1024, "gradient_checkpointing": True}, 0.0,
-)  # fmt: skip
+"""The seconds of chosen resources apply where blocks are compiled."""
+TINY = models.QWEN3_06B | models.TINY | {"num_attention_heads": 4, "num_key_value_heads": 2}
+TINY_CASES = (
+    Case("tiny, whole groups", TINY, 1, WHOLE | {"micro_batch_tokens": 1024}, 0.0),
+    Case("tiny, chosen resources", TINY, 1, {}, 0.0),
+)
+EMULATED_MEMORY = 1e9
+"""Memory of the emulated card, in bytes."""
+COUNTED = {"cuda": models.QWEN3_SMALL, "cpu": models.QWEN3_SMALL | {
+    "vocab_size": 97, "hidden_size": 128, "intermediate_size": 384, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 64,
+}}  # fmt: skip
+"""Qwen3-0.6B's proportions, for the count of activations."""
 
 
 def run(report: Report) -> None:
-    """Measure each case; the last of Qwen3-0.6B with its kernels."""
+    """Count activations, then measure each case; those of Qwen3-0.6B with their kernels."""
+    with cuda_road(report.device):
+        count_activations(report)
     if report.is_short:
         with cuda_road("cpu"):
-            measure(report, TINY, [Group(64, (40,) * (1 + GROUP_SIZE))], profiled=True)
+            for case in TINY_CASES:
+                measure(report, case, [Group(64, (40,) * (1 + GROUP_SIZE))], profiled=case is TINY_CASES[0])
         report.unchecked("time, MFU and memory of an update: no GPU")
         return
     for case in CASES:
@@ -79,10 +96,20 @@ def run(report: Report) -> None:
         torch.cuda.empty_cache()
 
 
+def count_activations(report: Report) -> None:
+    """Bytes that a layer keeps for its backward, the difference between four layers and two, and the estimate's."""
+    counts = []
+    for layers in (2, 4):
+        policy = models.random_policy(COUNTED[report.device] | {"num_hidden_layers": layers}, report.device, "blocks")
+        packed = one_pack(policy.device)
+        counts.append(saved_bytes(policy.model, packed) / packed.input_ids.numel())
+    found = (counts[1] - counts[0]) / 2
+    formula = per_token(models.shape_of(COUNTED[report.device] | {"num_hidden_layers": 1}), device="gpu")
+    report.figures("activations of a layer", {"bytes per token": found, "over the estimate": found / formula})
+
+
 def obstacle_of(case: Case) -> str | None:
     """Why this machine cannot run a case; `None` if it can."""
-    if "compile_blocks" in case.resources and shutil.which("gcc") is None and shutil.which("cc") is None:
-        return "no C compiler"
     least, total = estimate(case).low / 1e9, torch.cuda.mem_get_info()[1] / 1e9
     return None if least <= total else f"it needs at least {least:.0f} GB, and the card has {total:.0f} GB"
 
@@ -111,11 +138,19 @@ def learner_of(report: Report, case: Case) -> tuple[Learner, int]:
     if report.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     policy = models.random_policy(case.config, report.device)
-    spec = spec_of(case)
-    wrap_blocks(policy.model, spec.resources)
+    spec, chosen = spec_of(case), chosen_for(report, case)
+    wrap_blocks(policy.model, chosen)
     policy, obstacle = with_layout(policy)
-    report.figures(case.name, {"falls back": float(obstacle is not None), "reason": obstacle or "none"})
-    return Learner(policy, spec), int(case.config["vocab_size"])
+    options = {name: float(value) for name, value in vars(chosen).items()}
+    report.figures(case.name, {**options, "falls back": float(not policy.layout.shares), "reason": obstacle or "none"})
+    return Learner(policy, spec, micro_batch_tokens=chosen.micro_batch_tokens), int(case.config["vocab_size"])
+
+
+def chosen_for(report: Report, case: Case) -> ChosenResources:
+    """The values that the trainer uses on this card, with all of its memory."""
+    memory = EMULATED_MEMORY if report.is_short else torch.cuda.mem_get_info()[1]
+    shapes = plan.Models(models.shape_of(case.config), None)
+    return plan.resources(spec_of(case), shapes, GpuRoom(memory), compiler=has_compiler())
 
 
 def spec_of(case: Case) -> JobSpec:
@@ -176,4 +211,5 @@ def estimate(case: Case) -> Bytes:
     """Memory of the case's job by the estimate."""
     entries = [Entry("both", case.groups, Sample([RowLengths(PROMPT, ANSWER)], looked_at=1, share=1.0))]
     shapes = plan.Models(models.shape_of(case.config), None)
-    return plan.memory(spec_of(case), shapes, entries, "gpu").total
+    room = GpuRoom(torch.cuda.mem_get_info()[1])
+    return plan.memory(spec_of(case), shapes, entries, "gpu", room).total

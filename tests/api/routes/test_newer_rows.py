@@ -41,7 +41,7 @@ def _put(target: Json, path: str, value: Any) -> None:
 
 CHANGES: dict[str, Json] = {
     "a key at the top": {"speculative": {"draft": "small", "rates": [0.1, {"at": 3}]}},
-    "a key below": {"rollout.backend.draft_model": "small"},
+    "a key below": {"rollout.backend": {"type": "transformers", "draft_model": "small"}},
     "a key in an entry": {"dataset_mix.0.filter": {"tags": ["a"]}},
     "a weight of another type": {"alpha": {"type": "sigmoid", "start": 0.9, "end": 0.1}},
     "a discriminator of another type": {"discriminator": {"type": "jury", "members": [{"model": "m"}]}},

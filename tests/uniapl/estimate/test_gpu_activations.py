@@ -7,17 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from benchmarks.cuda_on_cpu import emulate_cuda
-from uniapl.batching.batch import Sequence
-from uniapl.batching.packed import PackedBatch, pack
+from benchmarks.gpu_check.activations import one_pack, saved_bytes
 from uniapl.batching.packing import Layout
-from uniapl.estimate.memory import per_token
+from uniapl.estimate.activations import per_token
 from uniapl.estimate.model_shape import from_config
 from uniapl.model.block_wrappers import wrap_blocks
-from uniapl.model.logprobs import completion_logprobs, precision
 from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
 from uniapl.spec.training import Lora, Resources
@@ -29,7 +26,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
 ]
-CPU = torch.device("cpu")
 MODELS: dict[str, Any] = {"qwen3": (Qwen3Config, Qwen3ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}
 WIDTHS = {
     "0.6B": {"hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 384},
@@ -45,30 +41,6 @@ def student(kind: str, layers: int, widths: dict[str, int]) -> Any:
     return model(config(**sizes, **widths, pad_token_id=None)).eval()
 
 
-def one_pack() -> PackedBatch:
-    """512 tokens, which is no width of the models: shapes distinguish activations from weights."""
-    layout = Layout("blocks")
-    (packed,) = pack([Sequence([5] * 500, [7] * n) for n in (1, 2, 3)], 10_000, 0, CPU, layout)
-    return packed
-
-
-def saved_bytes(model: Any, packed: PackedBatch) -> int:
-    """Bytes of the tensors that the backward needs, without parameters and their casts."""
-    found: dict[int, Tensor] = {}
-    weights = {tuple(p.shape) for p in model.parameters()}
-    weights |= {shape[::-1] for shape in weights}
-    W = packed.input_ids.numel()
-
-    def hook(tensor: Tensor) -> Tensor:
-        if tuple(tensor.shape) not in weights and tensor.untyped_storage().nbytes() >= W:
-            found.setdefault(tensor.untyped_storage().data_ptr(), tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(hook, lambda tensor: tensor), precision(CPU):
-        completion_logprobs(model, packed, temperature=1.0)[0].sum()
-    return sum(tensor.untyped_storage().nbytes() for tensor in found.values())
-
-
 def layer_bytes(kind: str, widths: dict[str, int], lora: Lora | None, resources: Resources) -> float:
     """Bytes per token and layer: the difference between four layers and two."""
     counts = []
@@ -77,7 +49,7 @@ def layer_bytes(kind: str, widths: dict[str, int], lora: Lora | None, resources:
         policy = Policy(student(kind, layers, widths), tokenizer, Layout("blocks"))
         policy = with_lora(policy, lora, seed=0) if lora else policy
         wrap_blocks(policy.model, resources)
-        packed = one_pack()
+        packed = one_pack(policy.device)  # 512 is no width of the models: shapes distinguish activations from weights
         counts.append(saved_bytes(policy.model, packed) / packed.input_ids.numel())
     return (counts[1] - counts[0]) / 2
 

@@ -22,7 +22,8 @@ from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import PackedBatch, pack
 from uniapl.batching.packing import chunk_logits, fastest_layout
 from uniapl.estimate import plan
-from uniapl.estimate.memory import LOGITS, kept, largest
+from uniapl.estimate.activations import kept
+from uniapl.estimate.memory import LOGITS, largest
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.placement import place
 from uniapl.estimate.resources import ChosenResources, choose

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,14 +18,16 @@ from torch.fx import GraphModule
 from torch.testing import assert_close
 
 from benchmarks.cuda_on_cpu import emulate_cuda
-from tests.conftest import MODELS
+from tests.conftest import MODELS, ROOT
 from tests.uniapl.packed import VOCABULARY, objective, tiny, trained
 from uniapl.batching.batch import Sequence
+from uniapl.batching.packed import pack
 from uniapl.batching.packing import Layout
 from uniapl.errors import SpecError
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.cpu import linear
 from uniapl.model.layout_check import disagreement
+from uniapl.model.logprobs import completion_logprobs
 from uniapl.model.policy import Policy, load_policy
 from uniapl.run.config import ModelSource
 from uniapl.spec.training import Resources
@@ -36,6 +40,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
 ]
+CPU = torch.device("cpu")
 TERMS = ("sft", "grpo", "adv")
 
 
@@ -147,3 +152,30 @@ def test_a_student_without_identifiable_blocks_is_refused() -> None:
             wrap_blocks(torch.nn.Linear(2, 2), Resources.model_validate({name: True}))
         assert refused.value.param == f"resources.{name}"
     wrap_blocks(torch.nn.Linear(2, 2), Resources())
+
+
+@pytest.mark.full
+def test_sampling_runs_the_same_weights_without_the_compiled_blocks() -> None:
+    """Forwards with and without gradient agree on the road of a GPU, and only the former are compiled."""
+    with emulate_cuda(precision=torch.float32) as counts:
+        policy, (packed,) = tiny(layers=1), pack(step(random.Random(0)), 10_000, 0, CPU, Layout("blocks"))
+        with torch.no_grad():
+            plain = completion_logprobs(policy.model, packed, temperature=1.0)[0]
+        wrap_blocks(policy.model, Resources(compile_blocks=True))
+        with torch.no_grad():
+            sampled = completion_logprobs(policy.model, packed, temperature=1.0)[0]
+        assert torch.equal(sampled, plain)
+        assert not any("linear" in name for name in counts.operators)  # FlexAttention alone
+        trained = completion_logprobs(policy.model, packed, temperature=1.0)[0]
+        assert any("linear" in name for name in counts.operators)
+    assert trained.requires_grad
+    assert_close(trained.detach(), plain, rtol=1e-6, atol=1e-9)
+
+
+def test_no_test_replaces_the_compiler_by_one_that_compiles_nothing() -> None:
+    """`torch.compile` may be given another backend, never another function."""
+    files = [path for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    patch = re.compile(r"""torch, "compile", (.*)|torch\.compile = |["']torch\.compile["'], """)
+    found = {path.name: [m[1] for m in patch.finditer(path.read_text())] for path in files if path != Path(__file__)}
+    found = {name: values for name, values in found.items() if values}
+    assert found == {"cuda_on_cpu.py": ["partial(torch.compile, backend=compiled.backend)),"]}

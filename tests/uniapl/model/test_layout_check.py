@@ -118,6 +118,28 @@ def test_a_mask_that_the_model_ignores_is_detected(policy: Policy, monkeypatch: 
     assert "log-probabilities differ by" in (reason or "")
 
 
+def test_the_check_multiplies_in_full_float32_and_restores_the_setting(policy: Policy, monkeypatch: Any) -> None:
+    """Images of NVIDIA's set TORCH_ALLOW_TF32_CUBLAS_OVERRIDE, with which differences of 1e-3 are usual."""
+    right, used = layout_check.completion_logprobs, set()
+
+    def recorded(*args: Any, **options: Any) -> Any:
+        used.add((torch.get_float32_matmul_precision(), torch.backends.cuda.matmul.fp32_precision))
+        return right(*args, **options)
+
+    monkeypatch.setattr(layout_check, "completion_logprobs", recorded)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with_layout(policy)
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+        monkeypatch.setattr(forward, "tree_mask", None)  # fails
+        assert disagreement(policy, Layout("trees"))
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert used == {("highest", "ieee")}
+
+
 def test_a_gradient_that_differs_is_detected(policy: Policy, monkeypatch: Any) -> None:
     right = layout_check.completion_logprobs
 

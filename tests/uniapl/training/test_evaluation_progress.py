@@ -1,4 +1,4 @@
-"""A long evaluation in the trainer's process is not hung: each batch that it samples is progress."""
+"""A long evaluation or step in the trainer's process is not hung: the batches that it samples are progress."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.mark.parametrize("phase", ["evaluating", "training"])
-def test_each_sampled_batch_is_progress_outside_of_training(policy: Policy, tmp_path: Path, phase: Any) -> None:
-    """Each of the model's forwards takes a second; a batch takes 8, the evaluation 48, and the limit is 20."""
-    now, hung = [0.0], list[str | None]()
-    dog = Watchdog(tmp_path / "reports.jsonl", Settings(phase_limit_s=20, hang_min_s=20), clock=lambda: now[0])
+def test_sampled_batches_are_progress(policy: Policy, tmp_path: Path, phase: Any) -> None:
+    """Each of the model's forwards takes a second; a batch takes 8, sampling 48, and the limit is 20."""
+    now, hung, path = [0.0], list[str | None](), tmp_path / "reports.jsonl"
+    dog = Watchdog(path, Settings(phase_limit_s=20, hang_min_s=20, hang_factor=2), clock=lambda: now[0])
 
     def second(*_: Any) -> None:
         now[0] += 1
@@ -28,12 +28,17 @@ def test_each_sampled_batch_is_progress_outside_of_training(policy: Policy, tmp_
 
     hook = policy.model.register_forward_hook(second)
     policy.model.generation_config.eos_token_id = None
-    with Reporter(tmp_path / "reports.jsonl") as reporter:
+    with Reporter(path, clock=lambda: now[0]) as reporter:
         reporter.phase(phase)
         generator = TransformersGenerator(
             policy, temperature=1.0, max_new_tokens=8, batch_size=1, on_batch=reporter.progress
         )
         generator.sample([[5, 6 + i] for i in range(6)], group_size=1, seed=0)
+        assert path.read_text().count("\n") == 4  # the start, and every second batch
+        reporter.metrics(1, {"loss": 1.0})
+        dog.check()
     hook.remove()
-    assert now[0] > 40
-    assert any(hung) == (phase == "training")
+    assert now[0] == 48
+    assert not any(hung)
+    if phase == "training":
+        assert dog.limit_s == pytest.approx(2 * 48, abs=2)  # twice the whole step

@@ -51,6 +51,9 @@ class Scripted:
         self._ids = [policy.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
         self._truncated = truncated
 
+    def release(self) -> None:
+        """It holds no memory."""
+
     def sample(self, prompts: Seq[list[int]], **_: Any) -> list[list[Completion]]:
         return [
             [Completion(ids, [-1.0] * len(ids), cut) for ids, cut in zip(self._ids, self._truncated, strict=True)]

@@ -58,6 +58,9 @@ class FakeLearner:
         self._log.write(f"update {step}")
         return {"loss": 1.0, **self._metrics}
 
+    def free_for_sampling(self) -> None:
+        self._log.write("free")
+
     def discard_gradients(self) -> None:
         self._log.write("discard")
 
@@ -180,7 +183,7 @@ def make(tmp_path: Path, signals: Signals) -> Iterator[Make]:
         yield one
 
 
-STEP = ["sync {0}", "collect {0}", "update {0}", "learn"]
+STEP = ["free", "sync {0}", "collect {0}", "update {0}", "learn"]
 
 
 def step(number: int) -> list[str]:
@@ -192,16 +195,16 @@ def test_the_order_of_a_run(make: Make) -> None:
     bench = make("run", schedule=schedule, options={"at_start": True})
     assert bench.trainer.train()
     assert bench.log == [
-        *("sync 0", "evaluate"),
+        *("free", "sync 0", "evaluate"),
         *step(0),
         *step(1),
-        *("sync 2", "evaluate"),
+        *("free", "sync 2", "evaluate"),
         *step(2),
         "save 3",
         *step(3),
-        *("sync 4", "evaluate"),
+        *("free", "sync 4", "evaluate"),
         *step(4),
-        *("sync 5", "evaluate", "save 5"),
+        *("free", "sync 5", "evaluate", "save 5"),
     ]
     assert [r.step for r in bench.reports(MetricReport) if "loss" in r.values] == [1, 2, 3, 4, 5]
     assert [r.step for r in bench.reports(MetricReport) if "eval/reward" in r.values] == [0, 2, 4, 5]
@@ -287,12 +290,12 @@ def test_an_interrupted_last_evaluation_is_repeated_and_saved(make: Make, signal
     second = make("2", evaluation=profiled, done=3)
     second.trainer.resume(first.newest)
     assert second.trainer.train()
-    assert second.log == ["sync 3", "evaluate", "save 3"]
+    assert second.log == ["free", "sync 3", "evaluate", "save 3"]
     assert (second.newest / "profile" / "step-00000003.json").exists()
     third = make("3", evaluation=profiled, done=3)
     third.trainer.resume(second.newest)  # the measurement is in the checkpoint already
     assert third.trainer.train()
-    assert third.log == ["sync 3", "evaluate"]
+    assert third.log == ["free", "sync 3", "evaluate"]
 
 
 def test_a_failure_signature_that_stops_the_job_saves_first(make: Make) -> None:
@@ -329,7 +332,7 @@ def test_a_resumed_trainer_restores_the_state_of_the_checkpoint(make: Make) -> N
     second.trainer.resume(first.newest)
     assert second.collector.baseline.mean == first.collector.baseline.mean
     assert second.trainer.train()
-    assert second.log[:4] == step(2)
+    assert second.log[:5] == step(2)
     assert [r.message for r in second.reports(EventReport)] == ["resumed after step 2"]  # the signature had begun
 
 
