@@ -220,7 +220,7 @@ compose-test: $(MODELS)  ## build the images and run the compose stack on a cont
 	@echo "==> running the compose stack on the container engine"
 	@$(BIN)/python -m tests.engine.with_engine $(BIN)/python -m pytest -m engine $(ARGS)
 
-compose-test-or-skip: $(MODELS)  ## compose-test with the engine of this machine or a dockerd that it starts, else the reason
+compose-test-or-skip: $(MODELS)  ## compose-test with the engine found or a dockerd of its own, else print the reason
 	@$(BIN)/python -m tests.engine.with_engine --or-skip $(MAKE) --no-print-directory compose-test
 
 format: $(INSTALLED)  ## format the code and apply the fixes of ruff
