@@ -83,7 +83,7 @@ class VllmGenerator:
             policy: the student, whose weights are sent.
             server: the sampling server.
             options: temperature, length, and the time to load weights.
-            folder: where weights are written for the server; created here.
+            folder: where weights are written for the server; created here. Its folder `start` lets the server start.
             place: the server's relation to the trainer.
             version: number of updates in the policy's present weights.
         """
@@ -100,7 +100,7 @@ class VllmGenerator:
         self._transports: list[Transport] = []
         """The transport in use, and the one that replaces it if the server does not support it."""
         if self._has_adapter:
-            folder.mkdir(parents=True, exist_ok=True)
+            (folder / SAMPLER_START).mkdir(parents=True, exist_ok=True)
         else:
             self._memory = self._new_folder()
             write_weights(policy, folder / SAMPLER_START, self._dtype)

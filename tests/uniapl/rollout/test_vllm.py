@@ -403,6 +403,7 @@ def test_the_base_weights_below_adapters_are_kept_while_it_sleeps(
 ) -> None:
     student = with_lora(policy, Lora(rank=4), seed=0)
     with sampling(student, tmp_path, sampler, shared_card=True) as (generator, _):
+        assert (tmp_path / "weights" / "start").is_dir()  # the server may start
         generator.sync(1)
         generator.release()
         assert sampler.orders[-1] == ("/sleep", {"level": "1", "mode": "wait"})

@@ -13,6 +13,7 @@ from tests.uniapl.model.test_policy import rollouts_and_demonstrations, spec
 from tests.uniapl.training.test_stopped import attempt
 from uniapl.model.policy import Policy, load_policy
 from uniapl.rollout.transformers import TransformersGenerator
+from uniapl.run import manifest
 from uniapl.run.config import ModelSource, RunConfig
 from uniapl.training import checkpoint, setup
 from uniapl.training.host_moments import MOMENTS, HostMoments
@@ -115,7 +116,7 @@ def test_moments_of_a_checkpoint_leave_before_the_sampling_server_starts(
     record(HostMoments, "offload")
     record(setup, "_generator")  # writes the weights for which the server waits
     fields["schedule"]["steps"] = 2
-    resumed = tmp_path / "first" / "checkpoints" / "step-000001"
+    resumed = manifest.folder_of(tmp_path / "first" / checkpoint.FOLDER, 1)
     assert attempt(tmp_path / "second", listening(), resume_from=resumed, **fields)
     assert order == ["load_optimizer", "offload", "_generator", "offload"]
 
