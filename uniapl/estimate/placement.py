@@ -148,8 +148,8 @@ def _shares_in_turns(
 
     Other servers than the sampler get what both phases leave to them; the sampler gets the rest of its phase.
     """
-    sampler = {role: server for role, server in servers.items() if role == "rollout"}
-    others = {role: server for role, server in servers.items() if role != "rollout"}
+    sampler: dict[ServerRole, Server] = {role: server for role, server in servers.items() if role == "rollout"}
+    others: dict[ServerRole, Server] = {role: server for role, server in servers.items() if role != "rollout"}
     if not sampler:
         return _shares(memory - trainer.high, memory, others)
     sampling = _shares(memory - resting.high, memory, servers)
