@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from store.settings import Settings
 from tests.conftest import MODELS, ROOT
 from uniapl.inference.client import ModelServer
-from uniapl.inference.endpoint import ProbePause, read_address
+from uniapl.inference.endpoint import Address, ProbePause, read_address
 from uniapl.model.policy import Policy, load_policy
 from uniapl.rollout.generator import Completion
 from uniapl.rollout.vllm import SamplerPlace, VllmGenerator
@@ -41,9 +42,19 @@ def policy() -> Policy:
     return load_policy(STUDENT, torch.device("cpu"))
 
 
-def by_value(tensor: torch.Tensor) -> dict[str, tuple[Any, ...]]:
-    """In place of a CUDA IPC handle, which needs a GPU."""
-    return {"GPU-none": (tensor.shape,)}
+class Handles:
+    """In place of CUDA IPC handles, which need a GPU; a probe arrives while they are sent."""
+
+    def __init__(self, probe: Callable[[], str]) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._probe = probe
+        self.probed: Future[str] | None = None
+
+    def __call__(self, tensor: torch.Tensor) -> dict[str, tuple[Any, ...]]:
+        if self.probed is None:
+            self.probed = self._pool.submit(self._probe)
+            time.sleep(1)
+        return {"GPU-none": (tensor.shape,)}
 
 
 def shift(policy: Policy, seed: int) -> None:
@@ -105,6 +116,11 @@ def test_weights_go_to_vllm_in_its_own_type_and_it_sleeps_between(
     folder = tmp_path / "sampler"
     times: dict[str, float] = {}
 
+    def address() -> Address:
+        found = read_address(sidecar.address_file)
+        assert found is not None
+        return found
+
     def sync(version: int, name: str) -> None:
         began = time.monotonic()
         with paused(pause) as seen:
@@ -127,7 +143,8 @@ def test_weights_go_to_vllm_in_its_own_type_and_it_sleeps_between(
         where = SamplerPlace(pause, events.append, shared_card=True)
         generator = VllmGenerator(policy, server, spec.rollout, folder=folder, place=where)
         assert folder.resolve().parent == Path("/dev/shm")
-        generator._transports.insert(0, DeviceIpc(policy, generator._commands, torch.bfloat16, handle=by_value))
+        handles = Handles(lambda: sidecar._ask(address()))
+        generator._transports.insert(0, DeviceIpc(policy, generator._commands, torch.bfloat16, handle=handles))
         began = time.monotonic()
         server.wait()
         times["start"] = time.monotonic() - began
@@ -141,6 +158,9 @@ def test_weights_go_to_vllm_in_its_own_type_and_it_sleeps_between(
         print(event)
         assert event.startswith("weights are handed to the sampler in a folder, not on the card: ")
         assert [path.name for path in folder.glob("version-*")] == ["version-1"]
+        assert handles.probed is not None
+        assert handles.probed.result() == ""  # it waited for whole weights
+        assert sidecar.restarts == 0
         second = check(1)  # also of prompts whose keys and values were cached
         assert second != first
 
