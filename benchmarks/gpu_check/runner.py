@@ -18,6 +18,8 @@ from typing import Any
 from benchmarks.gpu_check.report import Device, append
 
 POLL_S = 0.05
+AT_ONCE = 2
+"""Phases at a time: for two cores, and so that two on a GPU do not disturb each other much."""
 RESULTS, LOG = "result.jsonl", "log"
 OUTCOMES = {"done": "ok", "cut": "red flag", "failed": "red flag", "skipped": "off"}
 """Verdict by the end of a phase."""
@@ -76,15 +78,22 @@ class Check:
         self._end = time.monotonic() + budget_s
 
     def run(self, stages: Iterable[Sequence[Phase]]) -> None:
-        """Run the stages one after the other, the phases of a stage side by side."""
+        """Run the stages one after the other, the phases of a stage side by side, at most `AT_ONCE` of them."""
         for stage in stages:
-            running: list[Running] = []
+            waiting, running = list(stage), list[Running]()
             try:
-                running = [started for phase in stage if (started := self._start(phase))]
-                self._await(running)
+                while waiting or running:
+                    self._start_next(waiting, running)
+                    self._end_finished(running)
+                    time.sleep(POLL_S)
             finally:
                 for left in running:
                     left.kill()
+
+    def _start_next(self, waiting: list[Phase], running: list[Running]) -> None:
+        while waiting and len(running) < AT_ONCE:
+            if started := self._start(waiting.pop(0)):
+                running.append(started)
 
     def _start(self, phase: Phase) -> Running | None:
         now = time.monotonic()
@@ -99,16 +108,13 @@ class Check:
             process = subprocess.Popen(command, stderr=log, start_new_session=True)
         return Running(phase, process, now, min(now + phase.deadline(self._device), self._end))
 
-    def _await(self, running: list[Running]) -> None:
-        left = list(running)
-        while left:
-            for one in list(left):
-                if (status := one.process.poll()) is None and time.monotonic() < one.deadline:
-                    continue
-                left.remove(one)
-                one.kill()
-                self._finish(one, status)
-            time.sleep(POLL_S)
+    def _end_finished(self, running: list[Running]) -> None:
+        for one in list(running):
+            if (status := one.process.poll()) is None and time.monotonic() < one.deadline:
+                continue
+            running.remove(one)
+            one.kill()
+            self._finish(one, status)
 
     def _finish(self, one: Running, status: int | None) -> None:
         seconds = time.monotonic() - one.started

@@ -23,7 +23,7 @@ from benchmarks.gpu_check.report import Report
 from benchmarks.gpu_check.road import cuda_road, synchronize
 from uniapl.batching.batch import Sequence
 from uniapl.estimate import plan
-from uniapl.estimate.memory import per_token
+from uniapl.estimate.activations import per_token
 from uniapl.estimate.resources import ChosenResources, GpuRoom
 from uniapl.estimate.workload import Entry, RowLengths, Sample
 from uniapl.model.block_wrappers import wrap_blocks
