@@ -47,6 +47,7 @@ def in_image(checkout: Checkout, image: str, command: str) -> list[str]:
     return checkout.run(f"docker run --rm --read-only --network none {image} {command}").splitlines()
 
 
+@pytest.mark.engine_short
 @pytest.mark.parametrize("image", [API, WORKER])
 def test_every_file_is_readable_by_the_user(built: Checkout, image: str) -> None:
     assert in_image(built, image, f"sh -c {shlex.quote(UNREADABLE)}") == []

@@ -48,9 +48,9 @@ def round_frozen(model: Any, *, keep_exact: bool) -> None:
     embedded = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     rounded: dict[int, torch.nn.Parameter] = {}  # layers may share a weight
     for module in model.modules():
-        weight = getattr(module, "weight", None)
-        if type(module) not in known.plain_linear or weight.requires_grad or id(weight) in embedded:
+        if type(module) not in known.plain_linear or module.weight.requires_grad or id(module.weight) in embedded:
             continue
+        weight = module.weight
         half = rounded.setdefault(id(weight), torch.nn.Parameter(weight.to(known.precision), requires_grad=False))
         module.__class__ = FrozenLinear
         module.loaded, module.weight = weight.dtype, half
