@@ -98,7 +98,7 @@ class Check:
     def _start(self, phase: Phase) -> Running | None:
         now = time.monotonic()
         if now >= self._end:
-            self._ended(phase, "skipped", 0.0, "the budget is spent")
+            self._ended(phase, "skipped", 0.0, "the budget of all phases is spent; run it alone with --phase")
             return None
         where = ("--device", self._device, "--results", str(self.results), "--models", str(self._models))
         command = [sys.executable, "-m", "benchmarks.gpu_check.child", phase.name, phase.module, *where]
@@ -119,8 +119,9 @@ class Check:
     def _finish(self, one: Running, status: int | None) -> None:
         seconds = time.monotonic() - one.started
         if status is None:
-            allowed = one.deadline - one.started
-            self._ended(one.phase, "cut", seconds, f"it did not end within {allowed:.0f} s: a hang, or a slow machine")
+            reason = f"it did not end within {one.deadline - one.started:.0f} s: a hang, or a slow machine"
+            spent = "the budget of all phases was spent before its end; run it alone with --phase"
+            self._ended(one.phase, "cut", seconds, spent if one.deadline == self._end else reason)
         elif status != 0:
             reason = f"status {status}" if status > 0 else signal.Signals(-status).name
             self._ended(one.phase, "failed", seconds, f"it ended with {reason}; see {self._log}")
