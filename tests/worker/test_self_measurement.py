@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -37,13 +37,18 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def make_worker(engine: Engine, settings: Settings) -> Callable[..., WorkerProcess]:
+def make_worker(engine: Engine, settings: Settings) -> Iterator[Callable[..., WorkerProcess]]:
+    made = []
+
     def make(script: str, deadline_s: float = 120.0) -> WorkerProcess:
         worker = WorkerProcess(settings, engine)
         worker.measurement = SelfMeasurement(settings, (sys.executable, "-c", script), deadline_s)
+        made.append(worker)
         return worker
 
-    return make
+    yield make
+    for worker in made:
+        worker.drain()
 
 
 def reported(engine: Engine, worker: WorkerProcess) -> dict[str, float] | None:

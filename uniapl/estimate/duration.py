@@ -65,17 +65,14 @@ def duration(
         student = read_student()
     except ShapeUnknown as unknown:
         return _unknown(f"no comparable job has run on the live workers, and {unknown}")
-    times = {}
-    for number, machine in enumerate(hardware):
-        if (step_s := _step_s(student, step, machine, served=served)) is not None:
-            times[number] = step_s
-    if not times:
+    times = [(_step_s(student, step, machine, served=served), machine) for machine in hardware]
+    known = [(seconds, machine) for seconds, machine in times if seconds is not None]
+    if not known:
         return _unknown("no comparable job has run on the live workers, and a server samples")
-    best = min(times, key=times.__getitem__)
-    machine = hardware[best]
+    fastest, machine = min(known, key=lambda each: each[0])
     return TimeEstimate(
-        step_s=times[best],
-        total_s=times[best] * steps,
+        step_s=fastest,
+        total_s=fastest * steps,
         basis=_basis(machine),
         source="arithmetic" if machine.speed is None else "measured_on_this_box",
         rough=True,

@@ -151,12 +151,16 @@ def _random_ids(workload: Workload, count: int, length: int) -> list[list[int]]:
 
 def _timed(policy: Policy, run: Callable[[], Any]) -> float:
     """Seconds of a run on the policy's device."""
-    waits = torch.cuda.synchronize if policy.device.type == "cuda" else lambda: None
-    waits()
+    _wait(policy.device)
     started = time.perf_counter()
     run()
-    waits()
+    _wait(policy.device)
     return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def main(workloads: dict[str, Workload] = WORKLOADS, *, update_s: float = UPDATE_S) -> None:
