@@ -216,7 +216,7 @@ compose-check: $(MODELS) compose-tools  ## check images, compose files, alerts, 
 	@echo "==> checking the compose files"
 	@COMPOSE_CHECK=1 $(BIN)/python -m pytest tests/deploy $(ARGS)
 
-compose-test: $(MODELS)  ## build the images and run the compose stack on a container engine (no GPU; about 15 minutes)
+compose-test: $(MODELS)  ## build the images and run the compose stack on a container engine (no GPU; about 20 minutes)
 	@echo "==> running the compose stack on the container engine"
 	@$(BIN)/python -m tests.engine.with_engine $(BIN)/python -m pytest -m "engine or engine_short" $(ARGS)
 
