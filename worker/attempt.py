@@ -176,6 +176,7 @@ class _Attempt:
                 artifacts.fetched(name)
         if found:
             artifacts.objects.fetch(found.path)
+        trainer_memory, awake_server = self._servers.trainer_room
         return RunConfig(
             spec=spec,
             run_dir=str(self._folder),
@@ -186,7 +187,8 @@ class _Attempt:
             converted_models=str(artifacts.converted_models()),
             public_addresses_only=not self._may_be_anywhere(),
             servers=self._servers.addresses,
-            trainer_memory=self._servers.trainer_memory,
+            trainer_memory=trainer_memory,
+            awake_server=awake_server,
             shared_card=self._servers.shared_card,
             keep_all_checkpoints=True,  # the relay applies retention, under the fence
         )

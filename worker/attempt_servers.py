@@ -19,7 +19,7 @@ from worker import process
 from worker.failures import Failure, sidecar_failed
 from worker.slots import WorkerProcess
 from worker.vllm.command import plans
-from worker.vllm.gpu_share import concurrent, shared_card, shares, trainer_memory
+from worker.vllm.gpu_share import concurrent, room_beside_servers, shared_card, shares
 from worker.vllm.server import ServerEvent, Sidecar
 
 PROGRESS_S = 10.0
@@ -38,14 +38,14 @@ class AttemptServers:
         self._reported: dict[ServerRole, int] = {}
         self._looked = self._began = time.monotonic()
         self._last_lines: dict[ServerRole, str] = {}
-        self.trainer_memory: int | None = None
-        """`RunConfig.trainer_memory`, from the entry on."""
+        self.trainer_room: tuple[int | None, bool] = None, False
+        """`RunConfig.trainer_memory` and `RunConfig.awake_server`, from the entry on."""
 
     def __enter__(self) -> Self:
         run_dir = self._worker.artifacts.attempt(self._claim.job_id, self._claim.fence)
         models, here = self._claim.models, self._worker.hardware()
         spec = self._spec = self._with_sampler(here)
-        self.trainer_memory = trainer_memory(spec, models, here.gpus)
+        self.trainer_room = room_beside_servers(spec, models, here.gpus)
         self.shared_card = "rollout" in spec.servers and shared_card(here.gpus)
         found = shares(spec, models, here.gpus) if spec.servers else {}
         converted = self._worker.artifacts.converted_models()

@@ -149,6 +149,7 @@ def test_a_missing_compiler_and_folders_that_kernels_cannot_be_loaded_from_are_f
     settings: Settings, gpu: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("CC")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)  # torch sets it
     find = shutil.which
     monkeypatch.setattr("admin.machine.shutil.which", lambda name: None if name in ("gcc", "clang") else find(name))
     (compiler,) = found(settings)

@@ -104,7 +104,7 @@ def find_misfit(job: JobInputs, hardware: Sequence[Hardware]) -> MisfitError | N
         size = plan.least(spec, models, entries, device, room)
         return Bytes(low=size, expected=size, high=size)
 
-    lacking = misfit_of(best([run.placed for run in _runs(job, _able(job.spec, hardware), least)])[1])
+    lacking = misfit_of(best([run.placed for run in _runs(job, models, _able(job.spec, hardware), least)])[1])
     return lacking and MisfitError(f"the job does not fit: {lacking[1]}", param=lacking[0], hint=MISFIT_HINT)
 
 
@@ -122,7 +122,7 @@ class _Run:
 _Need = Callable[[JobSpec, Device, GpuRoom | None], Bytes]
 
 
-def _runs(job: JobInputs, workers: Sequence[Hardware], need: _Need) -> list[_Run]:
+def _runs(job: JobInputs, models: plan.Models, workers: Sequence[Hardware], need: _Need) -> list[_Run]:
     """The job on each worker; `need` returns the memory of its trainer, and is called once per kind of worker."""
     needs: dict[tuple[bool, Device, GpuRoom | None], Bytes] = {}
     runs = []
@@ -132,7 +132,8 @@ def _runs(job: JobInputs, workers: Sequence[Hardware], need: _Need) -> list[_Run
         kind = ("rollout" in spec.servers, device_of(worker), trainer_room(worker, servers))
         if kind not in needs:
             needs[kind] = need(spec, *kind[1:])
-        runs.append(_Run(spec, kind[2], (worker, place(worker, needs[kind], servers))))
+        placed = place(worker, needs[kind], servers, resting=plan.resting_memory(spec, models))
+        runs.append(_Run(spec, kind[2], (worker, placed)))
     return runs
 
 
@@ -157,7 +158,7 @@ def _memory(
     def trainer(spec: JobSpec, device: Device, room: GpuRoom | None) -> MemoryEstimate:
         return plan.memory(spec, models, entries, device, room)
 
-    runs = _runs(job, _able(spec, hardware), lambda *run: trainer(*run).total)
+    runs = _runs(job, models, _able(spec, hardware), lambda *run: trainer(*run).total)
     worker, used = best([run.placed for run in runs])
     chosen = next(run for run in runs if run.placed[0] is worker)
     taken = {process: size for gpu in used for process, size in gpu.taken.items() if process != "trainer"}

@@ -66,10 +66,11 @@ class _Conditions:
         scattered = ADAPTERS_HEAP[self.level] if spec.lora and self.device == "cpu" else 0
         return HEAP[self.device][self.level] + scattered
 
-    def runtime(self, spec: JobSpec) -> int:
-        verified = spec.uses_grpo or spec.evaluation is not None
-        processes = spec.reward.processes if verified and self.device == "cpu" else 0
-        return RUNTIME[self.device][self.level] + processes * REWARD_PROCESS[self.level]
+
+def _runtime(spec: JobSpec, level: Level, device: Device) -> int:
+    verified = spec.uses_grpo or spec.evaluation is not None
+    processes = spec.reward.processes if verified and device == "cpu" else 0
+    return RUNTIME[device][level] + processes * REWARD_PROCESS[level]
 
 
 def peak(
@@ -105,16 +106,25 @@ def update_peak(
 ) -> float:
     """Bytes of the largest phase of an update on a GPU, at most; as `peak` without sampling, scoring and saving."""
     on = _Conditions("high", "gpu", resources)
-    return max(sum(moment.values()) for moment in _update(spec, student, step, _resident(spec, student, judge, on), on))
+    resident = _resident(spec, student, judge, "high", "gpu")
+    return max(sum(moment.values()) for moment in _update(spec, student, step, resident, on))
 
 
-def _resident(spec: JobSpec, student: ModelShape, judge: ModelShape | None, on: _Conditions) -> Parts:
+def resting(spec: JobSpec, student: ModelShape, judge: ModelShape | None, level: Level) -> float:
+    """Bytes of a GPU that the trainer holds while a server on it samples: no gradients and no activations.
+
+    AdamW's moments are in host memory meanwhile (`uniapl.training.host_moments`).
+    """
+    return sum(_resident(spec, student, judge, level, "gpu").values())
+
+
+def _resident(spec: JobSpec, student: ModelShape, judge: ModelShape | None, level: Level, device: Device) -> Parts:
     """Bytes that exist from the start to the end of a run."""
     return {
-        "runtime": on.runtime(spec),
-        "weights": _weights(spec, student, on.device),
-        "reference": frozen(student, on.device) if _has_reference(spec) else 0,
-        "discriminator": discriminator_memory.resident(spec, judge, on.device),
+        "runtime": _runtime(spec, level, device),
+        "weights": _weights(spec, student, device),
+        "reference": frozen(student, device) if _has_reference(spec) else 0,
+        "discriminator": discriminator_memory.resident(spec, judge, device),
     }
 
 
@@ -125,7 +135,7 @@ def _trained(spec: JobSpec, student: ModelShape) -> int:
 def _moments(
     spec: JobSpec, student: ModelShape, judge: ModelShape | None, step: Step, on: _Conditions
 ) -> Iterator[Parts]:
-    resident = _resident(spec, student, judge, on)
+    resident = _resident(spec, student, judge, on.level, on.device)
     yield resident | _loading(spec, student, resident, on.device)
     moments = resident | {"optimizer": 2 * FLOAT * _trained(spec, student)}
     yield moments | {"rollouts": _rollouts(spec, student, step, on.device)}

@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 
 from uniapl.estimate.activations import Device
-from uniapl.estimate.memory import peak, update_peak
+from uniapl.estimate.memory import peak, resting, update_peak
 from uniapl.estimate.model_shape import ModelShape
 from uniapl.estimate.resources import ChosenResources, GpuRoom, choose
 from uniapl.estimate.tokens import count
@@ -100,6 +100,11 @@ def least(spec: JobSpec, models: Models, entries: Sequence[Entry], device: Devic
     """Lowest memory of the run in bytes: `memory(…).total.low`."""
     chosen = _chosen(spec, models, device, room)
     return round(peak(spec, chosen, models.student, models.judge, step_of(spec, entries, "low"), "low", device)[1])
+
+
+def resting_memory(spec: JobSpec, models: Models) -> Bytes:
+    """Memory of its GPU that the trainer holds while a server on it samples."""
+    return Bytes(**{level: round(resting(spec, models.student, models.judge, level)) for level in LEVELS})
 
 
 def _chosen(spec: JobSpec, models: Models, device: Device, room: GpuRoom | None) -> ChosenResources:

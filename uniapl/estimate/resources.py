@@ -32,7 +32,7 @@ class GpuRoom:
     memory: float
     """Bytes."""
     shared: bool = False
-    """Whether servers use the rest of the same GPU at the same time."""
+    """Whether servers use the rest of the same GPU during an update."""
 
 
 def choose(

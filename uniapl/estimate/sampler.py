@@ -98,4 +98,5 @@ def _fits(served: JobSpec, source_of: Sources, worker: Hardware, read: Callable[
         return True
     room = trainer_room(worker, servers)
     trainer = plan.memory(served, models, plan.longest(served), device_of(worker), room)
-    return misfit_of(place(worker, trainer.total, servers)) is None
+    resting = plan.resting_memory(served, models)
+    return misfit_of(place(worker, trainer.total, servers, resting=resting)) is None

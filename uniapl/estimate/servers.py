@@ -22,6 +22,10 @@ from uniapl.spec.job import JobSpec
 BATCHED_TOKENS = 8192
 """Tokens of one forward pass: the default of vLLM 0.32 on GPUs of 70 to 160 GiB (2048 below, 16384 above)."""
 
+ASLEEP = Bytes(low=500_000_000, expected=1_500_000_000, high=3_000_000_000)
+"""GPU memory of a sleeping server: the driver's context, kernels and CUDA graphs. Its cache is discarded; its weights
+are too, or are in host memory. Not measured."""
+
 
 @dataclass(frozen=True)
 class Server:

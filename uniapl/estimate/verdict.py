@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from uniapl.estimate.activations import Device
 from uniapl.estimate.placement import GpuPlan, trains_on_gpu
+from uniapl.estimate.workload import Level
 from uniapl.spec.estimate import Hardware, Verdict
 
 Placed = tuple[Hardware, list[GpuPlan]]
@@ -68,9 +69,10 @@ def _where(plan: GpuPlan) -> str:
     return "the largest worker's GPU" if plan.device == "gpu" else "the largest worker"
 
 
-def _parts(plan: GpuPlan, level: str) -> str:
-    """The share of each process, unless the trainer is the only one."""
-    if list(plan.taken) == ["trainer"]:
+def _parts(plan: GpuPlan, level: Level) -> str:
+    """The share of each process in the largest phase, unless the trainer is the only one."""
+    phase, taken = plan.fullest(level)
+    if list(taken) == ["trainer"]:
         return ""
-    sizes = {process: getattr(size, level) for process, size in plan.taken.items()}
-    return f" ({', '.join(f'{process} {gigabytes(size)}' for process, size in sizes.items())})"
+    sizes = ", ".join(f"{process} {gigabytes(getattr(size, level))}" for process, size in taken.items())
+    return f" ({phase}: {sizes})" if phase else f" ({sizes})"

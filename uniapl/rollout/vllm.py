@@ -6,7 +6,8 @@ neither, so each request is bound to one start of the server, its `life`. It beg
 `start`, which are not sent again.
 
 A server that shares the trainer's card sleeps between two samplings. Full weights are discarded then (level 2), since
-the next `sync` sends newer ones; base weights below adapters are kept in host memory (level 1).
+the next `sync` sends newer ones; base weights below adapters are kept in host memory (level 1). Full weights are only
+sent to a sleeping server there: it has no KV cache then, whose memory the transfer uses, and runs no request.
 
 Written weights always have a separate output head, also where the student shares it with its embeddings: vLLM 0.32 on
 CPU caches a packed copy of a shared head, which a reload does not renew (measured: it then sampled from old weights).
@@ -82,7 +83,7 @@ class VllmGenerator:
             policy: the student, whose weights are sent.
             server: the sampling server.
             options: temperature, length, and the time to load weights.
-            folder: where weights are written for the server; created here.
+            folder: where weights are written for the server; created here. Its folder `start` lets the server start.
             place: the server's relation to the trainer.
             version: number of updates in the policy's present weights.
         """
@@ -99,7 +100,7 @@ class VllmGenerator:
         self._transports: list[Transport] = []
         """The transport in use, and the one that replaces it if the server does not support it."""
         if self._has_adapter:
-            folder.mkdir(parents=True, exist_ok=True)
+            (folder / SAMPLER_START).mkdir(parents=True, exist_ok=True)
         else:
             self._memory = self._new_folder()
             write_weights(policy, folder / SAMPLER_START, self._dtype)
@@ -136,16 +137,16 @@ class VllmGenerator:
 
     def release(self) -> None:
         """See `Generator.release`; a server with a card of its own keeps its memory."""
-        life = self._synced[0]
-        if not self._place.shared_card or self._asleep == life:
-            return
-        self._place.probes.begin()
+        while self._place.shared_card and self._asleep != (life := self._server.life()):
+            self._place.probes.begin()
+            try:
+                self._sleep(life)
+            except ServerRestarted:
+                self._place.probes.end()
+
+    def _sleep(self, life: int) -> None:
         level = 1 if self._has_adapter else 2
-        try:
-            self._commands.post(f"/sleep?level={level}&mode=wait", life)
-        except ServerRestarted:  # the next `sync` sends the weights to the new one
-            self._place.probes.end()
-            return
+        self._commands.post(f"/sleep?level={level}&mode=wait", life)
         self._asleep = life
         if not self._has_adapter:
             self._altered = life
@@ -222,20 +223,24 @@ class VllmGenerator:
 
     def _send_all(self, life: int, version: int) -> None:
         """Send full weights. A sleeping server first gets memory for them, and afterwards for its KV cache."""
-        asleep = self._asleep == life
-        if asleep:
-            self._commands.post("/wake_up?tags=weights", life)
         self._altered = life
-        while True:
-            try:
-                self._transports[0].send(life, version, asleep=asleep)
-                break
-            except TransferUnavailable as reason:
-                del self._transports[0]
-                self._place.report(f"weights are handed to the sampler in a folder, not on the card: {reason}")
-        if asleep:
-            self._commands.post("/wake_up?tags=kv_cache", life)
-            self._asleep = -1
+        if not self._place.shared_card:
+            self._transport(life, version)
+            return
+        if self._asleep != life:
+            self._sleep(life)
+        self._commands.post("/wake_up?tags=weights", life)
+        self._transport(life, version)
+        self._commands.post("/wake_up?tags=kv_cache", life)
+        self._asleep = -1
+
+    def _transport(self, life: int, version: int) -> None:
+        try:
+            self._transports[0].send(life, version)
+        except TransferUnavailable as reason:
+            del self._transports[0]
+            self._place.report(f"weights are handed to the sampler in a folder, not on the card: {reason}")
+            self._transports[0].send(life, version)
 
     def _send_adapter(self, life: int, version: int) -> None:
         folder = self._folder / f"version-{version}"

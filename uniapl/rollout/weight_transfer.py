@@ -41,13 +41,12 @@ class TransferUnavailable(Exception):
 class Transport(Protocol):
     """Sends the policy's weights to a server."""
 
-    def send(self, life: int, version: int, *, asleep: bool) -> None:
+    def send(self, life: int, version: int) -> None:
         """Send the weights after `version` updates, and have the server report this version.
 
         Args:
             life: start of the server that must receive them.
             version: number of updates.
-            asleep: whether the server's scheduler is paused already.
 
         Raises:
             ServerRestarted: the server's life is no longer `life`.
@@ -80,7 +79,7 @@ class SharedFolder:
     def __init__(self, policy: Policy, commands: Commands, folder: Path, dtype: torch.dtype) -> None:
         self._policy, self._commands, self._folder, self._dtype = policy, commands, folder, dtype
 
-    def send(self, life: int, version: int, *, asleep: bool) -> None:
+    def send(self, life: int, version: int) -> None:
         """See `Transport.send`."""
         for older in self._folder.glob("version-*"):  # loaded already; a restarted server begins with `start`
             shutil.rmtree(older)
@@ -95,8 +94,7 @@ class SharedFolder:
 class DeviceIpc:
     """Handles of tensors on a card that trainer and server share.
 
-    A server with layers half updated must not run, so its scheduler is paused meanwhile. It resumes with whole weights,
-    or where another transport sends them; after another error the attempt ends with the server paused.
+    The server must sleep: a request that runs while layers are being replaced kills its engine.
     """
 
     def __init__(
@@ -120,24 +118,15 @@ class DeviceIpc:
         self._proved: int | None = None
         """Life of the server that has received a request of weights."""
 
-    def send(self, life: int, version: int, *, asleep: bool) -> None:
+    def send(self, life: int, version: int) -> None:
         """See `Transport.send`."""
         if self._ready != life:
             self._try("/init_weight_transfer_engine", life, init_info={"packed": False})
             self._ready = life
-        if not asleep:
-            self._commands.post("/pause?mode=wait", life)
-        unsupported = None
         try:
             self._update_all(life, version)
-        except TransferUnavailable as reason:
-            unsupported = reason
         finally:
             free_cached_memory()
-        if not asleep:
-            self._commands.post("/resume", life)
-        if unsupported is not None:
-            raise unsupported
 
     def _update_all(self, life: int, version: int) -> None:
         self._try("/start_weight_update", life)

@@ -68,6 +68,8 @@ class RunConfig(Input):
     trainer_memory: Annotated[int, Field(gt=0)] | None = None
     """Bytes of the trainer's GPU that the servers on the same GPU leave to it, for the choice of `spec.resources`; by
     default what is free when the trainer starts."""
+    awake_server: bool = False
+    """Whether a server on the trainer's GPU uses its memory during an update. A sampling server there sleeps then."""
     keep_all_checkpoints: bool = False
     """Never delete old checkpoints. The service sets it and deletes them under its own fence. When false, the trainer
     keeps the last `schedule.keep_checkpoints` of this `run_dir`."""

@@ -45,7 +45,7 @@ def _room(run: RunConfig, device: torch.device) -> GpuRoom | None:
     if device.type != "cuda":
         return None
     if run.trainer_memory is not None:
-        return GpuRoom(run.trainer_memory, shared=True)
+        return GpuRoom(run.trainer_memory, shared=run.awake_server)
     free, _ = torch.cuda.mem_get_info(device)
     return GpuRoom(free + torch.cuda.memory_reserved(device))
 

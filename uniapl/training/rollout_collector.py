@@ -60,6 +60,10 @@ class RolloutCollector:
         """Give the sampler the policy's weights after `version` updates; see `Generator.sync`."""
         self.generator.sync(version)
 
+    def release(self) -> None:
+        """Free the sampler's memory; see `Generator.release`."""
+        self.generator.release()
+
     def cancel(self) -> None:
         """Discard background scoring that has not begun, and wait for the rest."""
         self.background.cancel()

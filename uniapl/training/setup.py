@@ -69,6 +69,9 @@ def prepare(
         partial(_report_halved, reporter),
         offload=_shares_gpu(run, policy),
     )
+    if run.resume_from is not None:
+        checkpoint.load_optimizer(Path(run.resume_from), policy, learner.optimizer)
+        learner.free_for_sampling()  # a sampling server on the same GPU is about to start
     mix, held_out = encode_data(run, policy, mix_rows, held_out_rows, reporter)
     discriminator = None
     if spec.uses_discriminator:
@@ -88,7 +91,6 @@ def prepare(
         done,
     )
     if run.resume_from is not None:
-        checkpoint.load_optimizer(Path(run.resume_from), policy, learner.optimizer)
         trainer.resume(Path(run.resume_from))
     return trainer
 

@@ -73,6 +73,10 @@ class Collector(Protocol):
         """Sample, verify and score completions of each prompt."""
         ...
 
+    def release(self) -> None:
+        """Free the sampler's memory on a card that it shares with the learner."""
+        ...
+
     def learn(self, metrics: Metrics) -> None:
         """Train the discriminator on the step's comparisons."""
         ...
@@ -202,6 +206,8 @@ class Trainer:
             rollouts, metrics = self.collector.collect(prompts, step)
             metrics |= synced
             sequences += rollouts
+        else:  # a server that has not sampled yet is awake
+            self.collector.release()
         metrics |= self.learner.update(sequences, step, measure_terms=self.run.spec.schedule.measures_terms(step))
         self.collector.learn(metrics)
         return metrics | {"step_time": time.monotonic() - started}

@@ -53,8 +53,8 @@ class Plan:
     """Folder of converted models, for one that may have to be converted."""
     shared_card: bool = False
     """Whether a sampling server uses the trainer's GPU, so that it can sleep and receive weights on the card."""
-    made_by_trainer: bool = False
-    """Whether the trainer has to write the folder of `source` first."""
+    awaited: Path | None = None
+    """Folder that the trainer creates when the server may start."""
 
     @property
     def shared(self) -> bool:
@@ -73,8 +73,8 @@ class Plan:
         return self.shared_card and self.lora_rank is None
 
     def is_there(self) -> bool:
-        """Whether the model exists on disk."""
-        return not self.made_by_trainer or Path(self.source.path or "").is_dir()
+        """Whether the server may start."""
+        return self.awaited is None or self.awaited.is_dir()
 
     def command(self, settings: Settings, port: int) -> list[str]:
         """`vllm serve …` on loopback, without secrets: every user of the machine can read the arguments."""
@@ -149,9 +149,9 @@ def plans(
     for role, options in spec.servers.items():
         share = shares.get(role, options.gpu_memory_fraction or UNKNOWN)
         if isinstance(options, VllmSampler):
-            sampler = _sampler(spec, models[spec.student], options, share, run_dir)
-            at_once = (concurrent or sequences(spec, options)) + 1
-            found[role] = replace(sampler, shared_card=shared_card, sequences=at_once)
+            start = (run_dir / SAMPLER / SAMPLER_START).absolute()
+            sampler = _sampler(spec, models[spec.student], options, share, start, shared_card=shared_card)
+            found[role] = replace(sampler, sequences=(concurrent or sequences(spec, options)) + 1)
         else:
             name = spec.discriminator.model or spec.student
             kind: Literal["score", "embed"] = "embed" if spec.discriminator.type == "embedding" else "score"
@@ -172,9 +172,15 @@ def _context(spec: JobSpec, options: ManagedVllm, source: ModelSource) -> int | 
         return None
 
 
-def _sampler(spec: JobSpec, student: ModelSource, options: VllmSampler, share: float, run_dir: Path) -> Plan:
-    plan = Plan("rollout", spec.student, student, "sample", options, share, context=_context(spec, options, student))
+def _sampler(
+    spec: JobSpec, student: ModelSource, options: VllmSampler, share: float, start: Path, *, shared_card: bool
+) -> Plan:
+    """The server that begins with the weights in `start`, or with the student where the trainer sends adapters.
+
+    Beside the trainer's GPU memory it starts only when that no longer changes: vLLM measures what is free.
+    """
+    context = _context(spec, options, student)
+    plan = Plan("rollout", spec.student, student, "sample", options, share, context=context, shared_card=shared_card)
     if spec.lora is not None:
-        return replace(plan, lora_rank=spec.lora.rank)
-    start = ModelSource(path=str((run_dir / SAMPLER / SAMPLER_START).absolute()))
-    return replace(plan, source=start, made_by_trainer=True)
+        return replace(plan, lora_rank=spec.lora.rank, awaited=start if shared_card else None)
+    return replace(plan, source=ModelSource(path=str(start)), awaited=start)

@@ -34,7 +34,7 @@ def shares(spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu]
     except ShapeUnknown:
         return {}
     trainer = plan.memory(spec, found, plan.longest(spec), "gpu", trainer_room(here, servers))
-    placed = place(here, trainer.total, servers)
+    placed = place(here, trainer.total, servers, resting=plan.resting_memory(spec, found))
     return {role: share for card in placed for role, share in card.shares.items()}
 
 
@@ -53,13 +53,18 @@ def concurrent(
     return sequences_that_fit(spec, shape, sampler, memory)
 
 
-def trainer_memory(spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu]) -> int | None:
-    """`RunConfig.trainer_memory`: what the job's servers leave of the trainer's GPU; `None` if none of them is there.
+def room_beside_servers(
+    spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu]
+) -> tuple[int | None, bool]:
+    """`RunConfig.trainer_memory` and `RunConfig.awake_server`; without a server on the trainer's GPU the defaults.
 
-    The trainer chooses its resources with this number, as `shares` does.
+    The trainer chooses its resources with them, as `shares` does.
     """
-    room = trainer_room(_machine(gpus), servers_of(spec, models.__getitem__, read_shape))
-    return max(1, int(room.memory)) if room is not None and room.shared else None
+    servers = servers_of(spec, models.__getitem__, read_shape)
+    room = trainer_room(_machine(gpus), servers)
+    if room is None or not any(gpu_index(role, gpus) == gpu_index("trainer", gpus) for role in servers):
+        return None, False
+    return max(1, int(room.memory)), room.shared
 
 
 def _machine(gpus: Sequence[Gpu]) -> Hardware:

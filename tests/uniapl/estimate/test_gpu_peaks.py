@@ -106,7 +106,7 @@ def test_a_student_with_adapters_takes_two_bytes_per_weight_of_a_linear_layer() 
     student = with_lora(load_policy(TINY, CPU), Lora(rank=4), seed=0).model
     stored = {p.data_ptr(): p.numel() * p.element_size() for p in student.parameters()}
     spec = JobSpec.model_validate({"student": "s", "dataset_mix": [{"dataset": "d"}], "lora": {"rank": 4}})
-    weights = memory._resident(spec, read_shape(TINY), None, memory._Conditions("low", "gpu", PLAIN))["weights"]
+    weights = memory._resident(spec, read_shape(TINY), None, "low", "gpu")["weights"]
     assert weights == pytest.approx(sum(stored.values()), rel=1e-3)
 
 

@@ -9,7 +9,7 @@ import pytest
 from uniapl.estimate.memory import RUNTIME
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown
 from uniapl.estimate.placement import place
-from uniapl.estimate.servers import BATCHED_TOKENS, Server, sequences_that_fit, servers_of
+from uniapl.estimate.servers import ASLEEP, BATCHED_TOKENS, Server, sequences_that_fit, servers_of
 from uniapl.estimate.verdict import best, device_of, judge, misfit_of
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ServerRole, VllmSampler
@@ -56,18 +56,47 @@ def test_on_one_card_each_server_gets_all_that_it_can_use() -> None:
     assert found.total == Bytes(low=20 * GB, expected=60 * GB, high=60 * GB)
     assert judge(box(card(80)), [found]) == (
         "fits",
-        "60.0 GB expected, 20.0 GB to 60.0 GB (trainer 20.0 GB, discriminator 8.0 GB, rollout 32.0 GB); "
-        "the largest worker's GPU has 80.0 GB",
+        "60.0 GB expected, 20.0 GB to 60.0 GB (while sampling: trainer 20.0 GB, discriminator 8.0 GB, rollout 32.0 GB)"
+        "; the largest worker's GPU has 80.0 GB",
     )
 
 
 def test_where_that_is_too_much_they_divide_what_the_trainer_leaves() -> None:
     # 40 - 20 - (4 + 6) = 10 are left; of 4 + 26 more that they could use, a third each
     (found,) = place(box(card(40)), size(10, 20), {"discriminator": needs(4, 8), "rollout": needs(6, 32)})
-    assert found.shares == {"discriminator": pytest.approx(0.134), "rollout": pytest.approx(0.367)}
+    assert found.shares == {"discriminator": pytest.approx(0.134), "rollout": pytest.approx(0.366)}
     (found,) = place(box(card(20)), size(10, 30), {"rollout": needs(6, 32)})  # nothing is left: the least
     assert found.shares == {"rollout": 0.3}
     assert judge(box(card(20)), [found])[0] == "tight"
+
+
+def test_trainer_and_sampler_use_one_card_in_turns() -> None:
+    (found,) = place(box(card(80)), size(40, 60), {"rollout": needs(30, 90)}, resting=size(5, 10))
+    assert found.shares == {"rollout": 0.875}  # what the resting trainer leaves
+    assert found.total == Bytes(low=40 * GB + ASLEEP.low, expected=80 * GB, high=80 * GB)
+    assert found.taken == {"trainer": size(40, 60), "rollout": size(30, 70)}
+    assert judge(box(card(80)), [found])[0] == "fits"
+    too_large = place(box(card(40)), size(40, 60), {"rollout": needs(30, 90)}, resting=size(5, 10))
+    assert misfit_of(too_large) == (
+        "resources",
+        "the job needs at least 40.5 GB (during an update: trainer 40.0 GB, rollout 0.5 GB); the largest worker's GPU "
+        "has 40.0 GB",
+    )
+
+
+def test_a_discriminator_server_beside_them_fits_into_both_phases() -> None:
+    servers = {"discriminator": needs(4, 20), "rollout": needs(6, 90)}
+    (found,) = place(box(card(80)), size(40, 65), servers, resting=size(5, 10))
+    assert found.shares == {"discriminator": 0.15, "rollout": 0.725}  # 80 - 65 - 3 are left in an update
+    assert found.phases["during an update"] == {
+        "trainer": size(40, 65),
+        "discriminator": size(4, 12),
+        "rollout": ASLEEP,
+    }
+    servers = {"discriminator": needs(4, 20), "rollout": needs(62, 90)}
+    (found,) = place(box(card(80)), size(12, 12), servers, resting=size(5, 10))
+    assert found.shares["discriminator"] < 0.1  # 80 - 10 - 62 are left while the other server samples
+    assert found.total.high <= 80.1 * GB
 
 
 def test_each_process_is_placed_on_its_configured_gpu() -> None:
@@ -120,8 +149,8 @@ def test_processes_that_exceed_one_gpu_are_refused_with_the_memory_of_each() -> 
     together = place(box(card(20)), size(10, 12), servers)
     assert misfit_of(together) == (
         "resources",
-        "the job needs at least 22.0 GB (trainer 10.0 GB, discriminator 4.0 GB, rollout 8.0 GB); the largest worker's "
-        "GPU has 20.0 GB",
+        "the job needs at least 22.0 GB (while sampling: trainer 10.0 GB, discriminator 4.0 GB, rollout 8.0 GB); the "
+        "largest worker's GPU has 20.0 GB",
     )
     apart = box(card(20, "trainer", "discriminator"), card(20, "rollout"))
     assert misfit_of(place(apart, size(10, 12), servers)) is None

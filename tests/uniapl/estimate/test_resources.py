@@ -12,7 +12,7 @@ from uniapl.estimate import plan
 from uniapl.estimate.model_shape import ModelShape, from_config
 from uniapl.estimate.placement import trainer_room
 from uniapl.estimate.resources import GpuRoom, choose, group_tokens, longest_sequence, reasons
-from uniapl.estimate.servers import Server
+from uniapl.estimate.servers import ASLEEP, Server
 from uniapl.spec.estimate import Bytes, Gpu, Hardware
 from uniapl.spec.job import JobSpec
 
@@ -87,10 +87,13 @@ def test_blocks_are_compiled_on_a_gpu_with_a_compiler() -> None:
 def test_beside_a_server_on_the_same_gpu_activations_are_recomputed() -> None:
     here = Hardware(cpus=1, memory_bytes=0, slots=1, gpus=[Gpu(name="G", memory_bytes=140 * GB)])
     server = Server(Bytes(low=6 * GB, expected=90 * GB, high=90 * GB), None)
-    room = trainer_room(here, {"rollout": server})
+    room = trainer_room(here, {"discriminator": server})
     assert room == GpuRoom(134 * GB, shared=True)
     assert chosen(job(), room) == (GROUP, True, False)
-    assert trainer_room(here, {"rollout": Server(None, 0.5)}) == GpuRoom(70 * GB, shared=True)
+    assert trainer_room(here, {"discriminator": Server(None, 0.5)}) == GpuRoom(70 * GB, shared=True)
+    asleep = GpuRoom(140 * GB - ASLEEP.high)
+    assert trainer_room(here, {"rollout": server}) == asleep  # a sampler sleeps in an update
+    assert chosen(job(), asleep) == (GROUP, False, False)
     apart = [Gpu(name="G", memory_bytes=140 * GB, processes=[name]) for name in ("trainer", "rollout")]
     assert trainer_room(here.model_copy(update={"gpus": apart}), {"rollout": server}) == GpuRoom(140 * GB)
     assert trainer_room(here.model_copy(update={"gpus": []}), {"rollout": server}) is None

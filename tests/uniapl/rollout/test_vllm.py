@@ -263,14 +263,14 @@ def test_weights_on_a_shared_card_go_by_handles(
     policy: Policy, sampler: Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_bytes: int
 ) -> None:
     monkeypatch.setattr(weight_transfer, "REQUEST_BYTES", request_bytes)
-    with sampling(policy, tmp_path, sampler) as (generator, _):
+    with sampling(policy, tmp_path, sampler, shared_card=True) as (generator, _):
         on_card(policy, generator)
         generator.sync(1)
         paths = [path for path, _ in sampler.orders]
         updates = len(sampler.asked("/update_weights"))
         assert paths == [
-            "/init_weight_transfer_engine", "/pause", "/start_weight_update", *["/update_weights"] * updates,
-            "/finish_weight_update", "/reset_prefix_cache", "/resume",
+            "/sleep", "/wake_up", "/init_weight_transfer_engine", "/start_weight_update",
+            *["/update_weights"] * updates, "/finish_weight_update", "/reset_prefix_cache", "/wake_up",
         ]  # fmt: skip
         assert (updates == 1) == (request_bytes > 1)
         assert sampler.asked("/init_weight_transfer_engine") == [{"init_info": {"packed": False}}]
@@ -290,14 +290,17 @@ def test_a_server_that_takes_no_handles_gets_a_folder(
     policy: Policy, sampler: Sampler, tmp_path: Path, path: str, status: int
 ) -> None:
     sampler.spoil = lambda found, body: Answer({"error": "unsupported"}, status) if found == path else None
-    with sampling(policy, tmp_path, sampler) as (generator, _):
+    with sampling(policy, tmp_path, sampler, shared_card=True) as (generator, _):
         on_card(policy, generator)
         generator.sync(1)
-        assert len(sampler.asked(path)) == 1  # a 500 is not repeated
-        assert len(sampler.asked("/collective_rpc")) == 1
+        paths = [path for path, _ in sampler.orders]
+        assert paths[:2] == ["/sleep", "/wake_up"]
+        assert "/wake_up" not in paths[2:-1]  # no request runs until the folder is loaded
+        assert sampler.orders[-1] == ("/wake_up", {"tags": "kv_cache"})
+        assert paths.count(path) == 1  # a 500 is not repeated
+        assert paths.count("/collective_rpc") == 1
         (event,) = [event for event in sampler.events if "on the card" in event]
         assert path in event
-        assert len(sampler.asked("/pause")) == len(sampler.asked("/resume"))
         generator.sync(2)
         assert len(sampler.asked(path)) == 1  # for the rest of the run
         [[one]] = generator.sample(PROMPTS[:1], group_size=1, seed=0)
@@ -312,12 +315,12 @@ def test_a_transfer_that_breaks_halfway_fails(
         Answer(b"", 500) if path == "/update_weights" and len(sampler.asked("/update_weights")) == 2 else None
     )
     sampler.spoil = second
-    with sampling(policy, tmp_path, sampler) as (generator, _):
+    with sampling(policy, tmp_path, sampler, shared_card=True) as (generator, _):
         on_card(policy, generator)
         with pytest.raises(ServerError):
             generator.sync(1)
         assert sampler.asked("/collective_rpc") == []
-        assert sampler.asked("/resume") == []  # half of its layers are new
+        assert len(sampler.asked("/wake_up")) == 1  # half of its layers are new: it does not wake
 
 
 def test_what_is_sent_by_handles_is_a_copy_outside_of_extendable_segments(
@@ -347,6 +350,7 @@ def test_the_trainers_cached_memory_is_free_before_a_sampler_wakes(
         assert sampler.orders == [("freed", None)]  # the server starts now
         on_card(policy, generator)
         generator.sync(1)
+        assert [path for path, _ in sampler.orders][1:4] == ["freed", "/sleep", "/wake_up"]
         generator.release()
         sampler.orders.clear()
         generator.sync(2)
@@ -357,12 +361,13 @@ def test_the_trainers_cached_memory_is_free_before_a_sampler_wakes(
 
 def test_a_restarted_server_is_initialised_again(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:
     fresh = Sampler(sampler.stop_id)
-    with sampling(policy, tmp_path, sampler) as (generator, place), serving(fresh) as second:
+    with sampling(policy, tmp_path, sampler, shared_card=True) as (generator, place), serving(fresh) as second:
         on_card(policy, generator)
         generator.sync(1)
         place.address = Address(model="tiny", url=second.url, life=2)
         generator.sync(1)
-        assert [path for path, _ in fresh.orders][:2] == ["/init_weight_transfer_engine", "/pause"]
+        paths = [path for path, _ in fresh.orders]
+        assert paths[:3] == ["/sleep", "/wake_up", "/init_weight_transfer_engine"]
         assert received(fresh).keys() == received(sampler).keys()
 
 
@@ -374,7 +379,6 @@ def test_a_sampler_on_the_trainers_card_sleeps_without_its_weights(
     with sampling(policy, tmp_path, sampler, shared_card=True) as (generator, _):
         if on_device:
             on_card(policy, generator)
-        generator.release()  # nothing was sampled yet
         generator.sync(0)
         generator.sample(PROMPTS, group_size=1, seed=0)
         generator.release()
@@ -399,6 +403,7 @@ def test_the_base_weights_below_adapters_are_kept_while_it_sleeps(
 ) -> None:
     student = with_lora(policy, Lora(rank=4), seed=0)
     with sampling(student, tmp_path, sampler, shared_card=True) as (generator, _):
+        assert (tmp_path / "weights" / "start").is_dir()  # the server may start
         generator.sync(1)
         generator.release()
         assert sampler.orders[-1] == ("/sleep", {"level": "1", "mode": "wait"})
@@ -421,8 +426,25 @@ def test_a_server_that_restarts_in_its_sleep_is_awake(policy: Policy, sampler: S
         generator.release()
         place.address = Address(model="tiny", url=second.url, life=2)
         generator.sync(2)
-        assert fresh.orders[0][0] == "/collective_rpc"
+        assert [path for path, _ in fresh.orders[:3]] == ["/sleep", "/wake_up", "/collective_rpc"]
         assert not ProbePause(tmp_path / "address.json").active
+
+
+def test_a_sampler_that_has_not_sampled_sleeps_during_an_update_too(
+    policy: Policy, sampler: Sampler, tmp_path: Path
+) -> None:
+    fresh = Sampler(sampler.stop_id)
+    with sampling(policy, tmp_path, sampler, shared_card=True) as (generator, place), serving(fresh) as second:
+        generator.release()  # the first steps have demonstrations only
+        assert sampler.orders == [("/sleep", {"level": "2", "mode": "wait"})]
+        place.address = Address(model="tiny", url=second.url, life=2)  # restarted, and awake
+        generator.release()
+        assert [path for path, _ in fresh.orders] == ["/sleep"]
+        assert ProbePause(tmp_path / "address.json").active
+        generator.sync(0)
+        assert "/collective_rpc" in [path for path, _ in fresh.orders]  # the weights of its start are gone
+        [[one]] = generator.sample(PROMPTS[:1], group_size=1, seed=0)
+        assert one.version == 0
 
 
 def test_a_sampler_with_a_card_of_its_own_stays_awake(policy: Policy, sampler: Sampler, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tests.uniapl.model.test_policy import rollouts_and_demonstrations, spec
 from tests.uniapl.training.test_stopped import attempt
 from uniapl.model.policy import Policy, load_policy
 from uniapl.rollout.transformers import TransformersGenerator
+from uniapl.run import manifest
 from uniapl.run.config import ModelSource, RunConfig
 from uniapl.training import checkpoint, setup
 from uniapl.training.host_moments import MOMENTS, HostMoments
@@ -97,6 +98,27 @@ def test_moments_leave_before_the_sampler_wakes_and_return_after_the_gradient(
     monkeypatch.setattr(setup, "_shares_gpu", lambda *_: True)
     assert attempt(tmp_path, listening(), evaluation=None, schedule={"steps": 2, "prompts_per_step": 2})
     assert order == ["offload", "sync", "sample", "release", "_gradient", "restore"] * 2
+
+
+def test_moments_of_a_checkpoint_leave_before_the_sampling_server_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listening: Listening
+) -> None:
+    monkeypatch.setattr(setup, "_shares_gpu", lambda *_: True)
+    fields: dict[str, Any] = {"lambda_adv": 0, "evaluation": None, "schedule": {"steps": 1, "prompts_per_step": 2}}
+    assert attempt(tmp_path / "first", listening(), **fields)
+    order: list[str] = []
+
+    def record(owner: Any, name: str) -> None:
+        call = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, **o: (order.append(name), call(*a, **o))[1])
+
+    record(checkpoint, "load_optimizer")
+    record(HostMoments, "offload")
+    record(setup, "_generator")  # writes the weights for which the server waits
+    fields["schedule"]["steps"] = 2
+    resumed = manifest.folder_of(tmp_path / "first" / checkpoint.FOLDER, 1)
+    assert attempt(tmp_path / "second", listening(), resume_from=resumed, **fields)
+    assert order == ["load_optimizer", "offload", "_generator", "offload"]
 
 
 @pytest.mark.parametrize(

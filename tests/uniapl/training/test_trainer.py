@@ -82,6 +82,9 @@ class FakeCollector:
     def learn(self, metrics: dict[str, float]) -> None:
         self._log.write("learn")
 
+    def release(self) -> None:
+        self._log.write("release")
+
     def cancel(self) -> None:
         self._log.write("cancel")
 
@@ -357,4 +360,4 @@ def test_roles_and_weights_decide_what_a_row_is_used_for(make: Make) -> None:
     assert [(p.row.id, p.explored, p.compared) for p in prompts] == [("rl", True, False), ("both", True, True)]
     imitation = make("2", schedule={"steps": 1}, alpha=1, lambda_adv=0, evaluation=None)
     assert imitation.trainer.train()
-    assert imitation.log == ["update 0", "learn", "save 1"]
+    assert imitation.log == ["release", "update 0", "learn", "save 1"]

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import MODELS
+from uniapl.estimate.servers import ASLEEP
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Gpu
 from uniapl.spec.job import JobSpec
-from worker.vllm.gpu_share import concurrent, shares, trainer_memory
+from worker.vllm.gpu_share import concurrent, room_beside_servers, shares
 
 pytestmark = pytest.mark.unit
 
@@ -30,15 +31,14 @@ def card(size: int, *processes: Any) -> Gpu:
     return Gpu(name="G", memory_bytes=size * GB, **({"processes": list(processes)} if processes else {}))
 
 
-def test_the_more_the_trainer_takes_of_a_card_the_less_the_sampler_gets() -> None:
-    small, large = (
-        shares(job(rollout={"backend": VLLM}, resources={"micro_batch_tokens": n}), MODELS_HERE, [card(40)])["rollout"]
-        for n in (1024, 8192)
-    )
-    assert 0.1 < large < small < 0.95
-    apart = [card(40, "trainer"), card(40, "rollout")]
-    alone = shares(job(rollout={"backend": VLLM}, resources={"micro_batch_tokens": 8192}), MODELS_HERE, apart)
-    assert alone["rollout"] > small
+def test_the_sampler_gets_what_the_trainer_leaves_of_a_card_while_it_samples() -> None:
+    def share(*gpus: Gpu, **fields: Any) -> float:
+        return shares(job(rollout={"backend": VLLM}, **fields), MODELS_HERE, gpus)["rollout"]
+
+    beside = share(card(10))
+    assert share(card(10), resources={"micro_batch_tokens": 512}) == beside  # activations are freed before
+    penalised = share(card(10), grpo={"kl_coef": 0.1})  # the reference model stays
+    assert 0.5 < penalised < beside < share(card(10, "trainer"), card(10, "rollout"))
 
 
 def test_a_sampler_with_a_small_share_runs_fewer_completions_at_once() -> None:
@@ -54,11 +54,16 @@ def test_a_sampler_with_a_small_share_runs_fewer_completions_at_once() -> None:
 
 def test_the_trainer_chooses_its_resources_with_what_the_servers_leave() -> None:
     spec = job(rollout={"backend": VLLM})
-    beside = trainer_memory(spec, MODELS_HERE, [card(40)])
-    assert beside is not None
-    assert 30 * GB < beside < 40 * GB
-    assert trainer_memory(spec, MODELS_HERE, [card(40, "trainer"), card(40, "rollout")]) is None
-    assert trainer_memory(spec, MODELS_HERE, []) is None
+    assert room_beside_servers(spec, MODELS_HERE, [card(40)]) == (40 * GB - ASLEEP.high, False)
+    assert room_beside_servers(spec, MODELS_HERE, [card(40, "trainer"), card(40, "rollout")]) == (None, False)
+    assert room_beside_servers(spec, MODELS_HERE, []) == (None, False)
+    judged = job(rollout={"backend": VLLM}, discriminator={"type": "embedding", "backend": VLLM})
+    memory, awake = room_beside_servers(judged, MODELS_HERE, [card(40)])
+    assert memory is not None
+    assert 30 * GB < memory < 40 * GB - ASLEEP.high
+    assert awake
+    apart = [card(40, "trainer", "rollout"), card(40, "discriminator")]
+    assert room_beside_servers(judged, MODELS_HERE, apart) == (40 * GB - ASLEEP.high, False)
 
 
 def test_a_discriminators_server_gets_the_same_for_the_next_job_that_fits() -> None:

@@ -496,12 +496,22 @@ def test_a_sampler_of_adapters_begins_with_the_student_and_has_room_for_them(tmp
     chosen = plans(
         spec(rollout={"backend": {"type": "vllm"}}, lora={"rank": 12}), SOURCES, tmp_path, {"rollout": 0.41}, tmp_path
     )["rollout"]
+    assert chosen.is_there()
     said = " ".join(chosen.command(settings(tmp_path), 1))
     assert "serve /models/tiny" in said
     assert "--gpu-memory-utilization 0.41" in said
     assert "--enable-lora --max-loras 2 --max-lora-rank 16" in said
     assert "--logprobs-mode processed_logprobs" in said  # under the temperature that was sampled with
     assert "--generation-config vllm" in said  # not altered by the model's own top-k
+
+
+def test_a_sampler_of_adapters_on_the_trainers_card_waits_until_the_trainer_has_its_memory(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"rollout": {"backend": {"type": "vllm"}}, "lora": {"rank": 4}}
+    chosen = plans(spec(**fields), SOURCES, tmp_path, {}, tmp_path, shared_card=True)["rollout"]
+    assert not chosen.is_there()
+    (tmp_path / "sampler" / "start").mkdir(parents=True)
+    assert chosen.is_there()
+    assert "serve /models/tiny" in " ".join(chosen.command(settings(tmp_path), 1))
 
 
 def test_nothing_is_started_for_what_runs_in_the_trainer_or_elsewhere(tmp_path: Path) -> None:
