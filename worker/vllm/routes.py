@@ -16,7 +16,7 @@ ROUTES = (
     *("/v1/load_lora_adapter", "/v1/unload_lora_adapter"),
     *("/collective_rpc", "/reset_prefix_cache", "/update_weight_version", "/weight_info"),
     *("/init_weight_transfer_engine", "/start_weight_update", "/update_weights", "/finish_weight_update"),
-    *("/pause", "/resume", "/sleep", "/wake_up"),
+    *("/sleep", "/wake_up"),
 )
 """Requested by `uniapl.inference`, `uniapl.rollout` and the health probes of a server."""
 SEARCH = """
