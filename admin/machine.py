@@ -20,8 +20,9 @@ from store.settings import Settings
 from uniapl.run import gpus
 from uniapl.run.shared_memory import ROOT as SHARED_MEMORY
 from uniapl.run.visible_gpus import select
-from worker import hardware
+from worker import hardware, self_measurement
 from worker.vllm.devices import visible
+from worker.vllm.routes import missing_routes
 from worker.vllm.version import find_version
 
 ROOT = Path(__file__).parent.parent
@@ -33,9 +34,9 @@ LEAST_SHARED = 4 * 2**30
 
 def examine(settings: Settings) -> tuple[list[str], list[Finding]]:
     """A description of the machine, one line each, and its problems; only GPUs need most of the checks."""
-    facts = [_size()]
-    problems = list(_devices(settings))
     cards = hardware.gpus(settings)
+    facts = [_size(), _speed(settings), *map(_card, cards)]
+    problems = list(_devices(settings))
     if gpus.driver() == gpus.NO_DRIVER or find_spec("torch") is None:
         return [*facts, "no NVIDIA driver: trainers use the CPU"], problems
     report = _report(settings)
@@ -51,6 +52,27 @@ def examine(settings: Settings) -> tuple[list[str], list[Finding]]:
 def _size() -> str:
     memory = psutil.virtual_memory().total / 1e9
     return f"{os.cpu_count()} processors, {memory:.0f} GB of memory, {len(gpus.installed())} GPUs"
+
+
+def _card(gpu: dict[str, Any]) -> str:
+    """A GPU or MIG slice that processes of jobs may use."""
+    capability = gpu["compute_capability"] or "unknown"
+    return (
+        f"{gpu['uuid']}: {gpu['name']}, {gpu['memory_bytes'] / 1e9:.0f} GB, compute capability {capability}, "
+        f"used by {', '.join(gpu['processes'])}"
+    )
+
+
+def _speed(settings: Settings) -> str:
+    """The speed that a worker measured on this machine."""
+    speed = self_measurement.read(self_measurement.result_file(settings))
+    if speed is None:
+        turned_off = "; UNIAPL_MEASURE_SPEED is false" if not settings.measure_speed else ""
+        return f"speed not measured: a worker measures it while no job runs{turned_off}"
+    size = f"a model of {speed.parameters / 1e6:,.0f} million parameters"
+    memory = f", GPU memory at {speed.memory / 1e12:.2f} TB/s" if speed.memory else ""
+    rates = f"{speed.update:,.0f} tokens/s of updates, {speed.sampling:,.0f} tokens/s sampled in process"
+    return f"measured on the {speed.device.upper()} with {size}: {rates}{memory}"
 
 
 def _report(settings: Settings) -> dict[str, Any]:
@@ -93,6 +115,11 @@ def _vllm(settings: Settings, version: str | None) -> Iterator[Finding]:
     number = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if not SUPPORTED_VLLM[0] <= number <= SUPPORTED_VLLM[1]:
         yield Finding(f"vLLM {version} is not supported", "install vLLM 0.33 (docs/vllm.md)")
+    if missing := missing_routes(settings.vllm_command):
+        yield Finding(
+            f"vLLM {version} lacks routes that the service requests: {', '.join(missing)}",
+            "install vLLM 0.33 (docs/vllm.md); until then jobs that sample or score by vLLM may fail",
+        )
 
 
 def _shared_memory() -> Iterator[Finding]:

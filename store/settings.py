@@ -87,6 +87,8 @@ class Settings(BaseSettings):
     """Interval at which a worker renews the leases of its jobs."""
     sweep_s: float = Field(default=5.0, gt=0)
     """Interval at which every worker checks for expired leases and queued jobs."""
+    measure_speed: bool = True
+    """Whether a worker measures the speed of its machine once, while no job needs it (docs/estimate.md)."""
     retry_backoff_s: float = Field(default=5.0, gt=0)
     """Wait before the first retry; doubles with each further one."""
     drain_s: float = Field(default=120.0, gt=0)

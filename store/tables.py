@@ -302,6 +302,6 @@ class Worker(Base):
     vllm: Mapped[str | None]
     """Version of the vLLM that it can start."""
     speed: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
-    """Tokens per second that it measured on itself, by name of the measurement."""
+    """`uniapl.spec.estimate.Speed` that it measured on its machine."""
     started_at: Mapped[float] = mapped_column(insert_default=now())
     seen_at: Mapped[float] = mapped_column(insert_default=now())

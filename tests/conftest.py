@@ -20,6 +20,7 @@ from tests import tiers, unit_guard
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: tests never ask a hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
+os.environ.setdefault("UNIAPL_MEASURE_SPEED", "false")
 settings.register_profile("patient", deadline=None)  # a machine may stall for longer than an example takes
 settings.load_profile("patient")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; whatever tests start would inherit it

@@ -24,7 +24,7 @@ EXPRESSIONS = {
     "check": {"integration or full"},  # after `test-unit`
     "contract": {"contract"},
     "vllm": {"vllm"},
-    "compose-test": {"engine"},
+    "compose-test": {"engine or engine_short"},
     "faults": {"faults or faults_short"},
     "faults-short": {"faults_short"},
 }

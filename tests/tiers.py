@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-TIERS = ("unit", "integration", "full", "contract", "vllm", "engine", "faults", "faults_short")
+TIERS = ("unit", "integration", "full", "contract", "vllm", "engine", "engine_short", "faults", "faults_short")
 """A test with the markers of several tiers belongs to the last of them."""
 MARKER = re.compile(r"pytest\.mark\.(\w+)")
 

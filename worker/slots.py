@@ -16,6 +16,7 @@ from store.tables import new_id
 from uniapl.spec.estimate import Hardware
 from worker import metrics
 from worker.hardware import facts
+from worker.self_measurement import SelfMeasurement
 from worker.vllm.pool import SidecarPool
 from worker.vllm.version import find_version
 
@@ -37,6 +38,8 @@ class WorkerProcess:
         """Random per process: a restarted worker must not be mistaken for its predecessor."""
         self.sidecars = SidecarPool(settings, self.artifacts)
         """Model servers, which outlive attempts."""
+        self.measurement = SelfMeasurement(settings)
+        """Speed of this machine."""
         self.stopping = threading.Event()
         """Set when the worker drains."""
         self._attempts: dict[str, threading.Thread] = {}
@@ -64,6 +67,7 @@ class WorkerProcess:
                 return False
             if job_id in self._attempts or self._skipped_until.get(job_id, 0.0) > time.monotonic():
                 return True
+            self.measurement.stop()
             thread = threading.Thread(target=self._run, args=(job_id, run), name=f"attempt-{job_id}")
             self._attempts[job_id] = thread
         thread.start()
@@ -80,6 +84,14 @@ class WorkerProcess:
         with self._lock:
             return set(self._attempts)
 
+    def measure(self, *, idle: bool) -> None:
+        """Measure the machine's speed while it is idle: no job waits, and no worker on it runs one."""
+        with self._lock:
+            if idle and not self._attempts and not self.stopping.is_set():
+                self.measurement.proceed()
+            else:
+                self.measurement.stop()
+
     def rest(self, seconds: float) -> None:
         """Wait, at most until a slot becomes free."""
         if not self.stopping.is_set():
@@ -90,6 +102,7 @@ class WorkerProcess:
         """Stop, and wait until every attempt has ended."""
         self.stopping.set()
         with self._lock:
+            self.measurement.stop()
             threads = list(self._attempts.values())
         for thread in threads:
             thread.join()

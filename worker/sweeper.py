@@ -15,7 +15,7 @@ from store import workers
 from store.db import reading, unit_of_work
 from store.jobs import claims, lifecycle
 from store.tables import Attempt
-from worker import cleanup, hardware, metrics
+from worker import cleanup, hardware, metrics, process
 from worker.attempt import run_attempt
 from worker.failures import lost_holder
 from worker.recovery import kill_leftover_processes
@@ -49,7 +49,8 @@ class Sweeper:
     def sweep(self) -> None:
         """One round."""
         with unit_of_work(self._engine) as session:
-            workers.report(session, self._worker.owner, self._hardware, self._settings.lease_s)
+            facts = {**self._hardware, "speed": self._worker.measurement.speed}
+            workers.report(session, self._worker.owner, facts, self._settings.lease_s)
             lifecycle.apply_pending_intents(session)
             lifecycle.requeue_due(session)
             if self._may_reap():
@@ -58,9 +59,11 @@ class Sweeper:
                     self._try_to_reap(job_id, fence, session)
         with reading(self._engine) as session:
             waiting = lifecycle.queued(session)
+            running = claims.running_on(session, process.boot_id())
         for job_id in waiting:
             if not self._worker.take(job_id, run_attempt):
                 break
+        self._worker.measure(idle=not waiting and not running)
         self._worker.sidecars.tidy()
         if time.monotonic() - self._cleared_at > self._settings.garbage_s:
             self._cleared_at = time.monotonic()

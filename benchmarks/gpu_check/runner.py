@@ -18,6 +18,8 @@ from typing import Any
 from benchmarks.gpu_check.report import Device, append
 
 POLL_S = 0.05
+AT_ONCE = 2
+"""Phases at a time: for two cores, and so that two on a GPU do not disturb each other much."""
 RESULTS, LOG = "result.jsonl", "log"
 OUTCOMES = {"done": "ok", "cut": "red flag", "failed": "red flag", "skipped": "off"}
 """Verdict by the end of a phase."""
@@ -76,20 +78,27 @@ class Check:
         self._end = time.monotonic() + budget_s
 
     def run(self, stages: Iterable[Sequence[Phase]]) -> None:
-        """Run the stages one after the other, the phases of a stage side by side."""
+        """Run the stages one after the other, the phases of a stage side by side, at most `AT_ONCE` of them."""
         for stage in stages:
-            running: list[Running] = []
+            waiting, running = list(stage), list[Running]()
             try:
-                running = [started for phase in stage if (started := self._start(phase))]
-                self._await(running)
+                while waiting or running:
+                    self._start_next(waiting, running)
+                    self._end_finished(running)
+                    time.sleep(POLL_S)
             finally:
                 for left in running:
                     left.kill()
 
+    def _start_next(self, waiting: list[Phase], running: list[Running]) -> None:
+        while waiting and len(running) < AT_ONCE:
+            if started := self._start(waiting.pop(0)):
+                running.append(started)
+
     def _start(self, phase: Phase) -> Running | None:
         now = time.monotonic()
         if now >= self._end:
-            self._ended(phase, "skipped", 0.0, "the budget is spent")
+            self._ended(phase, "skipped", 0.0, "the budget of all phases is spent; run it alone with --phase")
             return None
         where = ("--device", self._device, "--results", str(self.results), "--models", str(self._models))
         command = [sys.executable, "-m", "benchmarks.gpu_check.child", phase.name, phase.module, *where]
@@ -99,22 +108,20 @@ class Check:
             process = subprocess.Popen(command, stderr=log, start_new_session=True)
         return Running(phase, process, now, min(now + phase.deadline(self._device), self._end))
 
-    def _await(self, running: list[Running]) -> None:
-        left = list(running)
-        while left:
-            for one in list(left):
-                if (status := one.process.poll()) is None and time.monotonic() < one.deadline:
-                    continue
-                left.remove(one)
-                one.kill()
-                self._finish(one, status)
-            time.sleep(POLL_S)
+    def _end_finished(self, running: list[Running]) -> None:
+        for one in list(running):
+            if (status := one.process.poll()) is None and time.monotonic() < one.deadline:
+                continue
+            running.remove(one)
+            one.kill()
+            self._finish(one, status)
 
     def _finish(self, one: Running, status: int | None) -> None:
         seconds = time.monotonic() - one.started
         if status is None:
-            allowed = one.deadline - one.started
-            self._ended(one.phase, "cut", seconds, f"it did not end within {allowed:.0f} s: a hang, or a slow machine")
+            reason = f"it did not end within {one.deadline - one.started:.0f} s: a hang, or a slow machine"
+            spent = "the budget of all phases was spent before its end; run it alone with --phase"
+            self._ended(one.phase, "cut", seconds, spent if one.deadline == self._end else reason)
         elif status != 0:
             reason = f"status {status}" if status > 0 else signal.Signals(-status).name
             self._ended(one.phase, "failed", seconds, f"it ended with {reason}; see {self._log}")

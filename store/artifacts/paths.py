@@ -6,6 +6,7 @@ jobs/<id>/fence-<n>/run.json, reports.jsonl, trainer.log, checkpoints/step-<k>/,
 teacher_cache/<tenant>/<sha256>.json       answers of `openai` teachers, shared by a tenant's jobs
 converted_models/<name>-<state>/           discriminators in a layout that transformers and vLLM support
 sidecars/<id>/                             log and address of a model's server beside a trainer
+speed/<hash>.json                          speed that workers measured, by kind of machine
 broker/                                    messages of the embedded service
 uniapl.db                                  its database
 """

@@ -63,6 +63,13 @@ class Intents:
     pause: bool
 
 
+def running_on(session: Session, boot_id: str) -> bool:
+    """Whether a worker on the machine with this boot id, in any container, holds a job."""
+    current = (Attempt.job_id == Job.id) & (Attempt.fence == Job.fence)
+    held = select(Attempt.job_id).join(Job, current).where(Job.state.in_(ACTIVE), Attempt.boot_id == boot_id)
+    return session.scalar(held.limit(1)) is not None
+
+
 def renew(session: Session, claim: Claim, lease_s: float) -> None:
     """Extend the lease.
 

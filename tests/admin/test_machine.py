@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +13,12 @@ import pytest
 
 from admin import machine
 from store.settings import Settings
+from tests.conftest import ROOT
 from tests.nvml import stand_in
 from uniapl.model.gpu_report import Card, attention, problems, runs_on
+from uniapl.spec.estimate import Speed
+from worker.self_measurement import result_file
+from worker.vllm.routes import ROUTES
 
 pytestmark = pytest.mark.integration
 
@@ -65,7 +71,9 @@ def test_a_gpu_that_torch_cannot_use_is_found(settings: Settings, monkeypatch: p
 
 def test_a_machine_with_all_that_a_gpu_needs_is_well(settings: Settings, gpu: None) -> None:
     facts, _ = machine.examine(settings)
-    assert facts[1:] == ["the run trains on NVIDIA A100", "blocks", "vLLM 0.33.0"]
+    used = "used by trainer, discriminator, rollout"
+    card = f"GPU-11111111-2222: NVIDIA A100, 86 GB, compute capability 8.0, {used}"
+    assert facts[2:] == [card, "the run trains on NVIDIA A100", "blocks", "vLLM 0.33.0"]
     assert found(settings) == []
 
 
@@ -85,6 +93,46 @@ def test_a_missing_or_unsupported_vllm_is_found(settings: Settings, gpu: None, t
     assert "UNIAPL_VLLM_COMMAND" in missing
     (old,) = found(settings.model_copy(update={"vllm_command": [program(tmp_path, "0.9.2")]}))
     assert "vLLM 0.9.2 is not supported" in old
+
+
+def test_a_vllm_without_a_route_that_the_service_requests_is_found(
+    settings: Settings, gpu: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = tmp_path / "vllm" / "entrypoints"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").write_text("raise SystemExit('it was run')")
+    (tmp_path / "vllm-0.33.0.dist-info").mkdir()
+    (tmp_path / "vllm-0.33.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.33.0\n")
+    python, script = tmp_path / "python", tmp_path / "script"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
+    script.write_text(f"#!{python}\n")
+    for path in (python, script):
+        path.chmod(0o755)
+    changed = settings.model_copy(update={"vllm_command": [str(script)]})
+    (package / "api.py").write_text("\n".join(f'@router.post("{route}")' for route in ROUTES))
+    assert found(changed) == []
+    (package / "api.py").write_text("\n".join(f'@router.post("{r}")' for r in ROUTES if r != "/weight_info"))
+    (problem,) = found(changed)
+    assert "vLLM 0.33.0 lacks routes that the service requests: /weight_info:" in problem
+
+
+def test_the_routes_that_are_searched_are_those_that_the_code_requests() -> None:
+    files = [*(ROOT / "uniapl" / "rollout").glob("*.py"), *(ROOT / "uniapl" / "inference").glob("*.py")]
+    text = "".join(file.read_text() for file in [*files, ROOT / "worker" / "vllm" / "probe.py"])
+    requested = set(re.findall(r'"(/[a-z_][a-z_0-9/]*)', text)) - {"/classify"}  # of sglang
+    assert requested == set(ROUTES)
+
+
+def test_the_speed_that_a_worker_measured_is_part_of_the_description(settings: Settings) -> None:
+    assert "speed not measured" in machine.examine(settings)[0][1]
+    speed = Speed(device="gpu", parameters=596_000_000, update=52_000.4, sampling=2100.0, memory=4.1e12)
+    file = result_file(settings)
+    file.parent.mkdir()
+    file.write_text(speed.model_dump_json())
+    assert machine.examine(settings)[0][1] == (
+        "measured on the GPU with a model of 596 million parameters: 52,000 tokens/s of updates, 2,100 tokens/s "
+        "sampled in process, GPU memory at 4.10 TB/s"
+    )
 
 
 def test_little_shared_memory_is_found(

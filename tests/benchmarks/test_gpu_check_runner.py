@@ -45,6 +45,14 @@ def test_phases_beyond_the_budget_are_cut_or_skipped(tmp_path: Path) -> None:
     assert time.monotonic() - started < 8
     outcomes = [json.loads(line).get("outcome") for line in check.results.read_text().splitlines()]
     assert [outcome for outcome in outcomes if outcome] == ["cut", "skipped"]
+    assert summary(check.results)[0].count("budget of all phases") == 2
+
+
+def test_phases_beyond_those_at_once_wait(tmp_path: Path) -> None:
+    check = Check(tmp_path, "cpu", tmp_path, budget_s=2)
+    check.run([[HANGS, HANGS, FAILS]])
+    ends = [line for line in map(json.loads, check.results.read_text().splitlines()) if "outcome" in line]
+    assert [(end["phase"], end["outcome"]) for end in ends] == [("hangs", "cut")] * 2 + [("fails", "skipped")]
 
 
 def test_both_forms_have_the_same_phases() -> None:

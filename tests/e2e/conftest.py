@@ -19,6 +19,7 @@ IMPATIENT = {
     "UNIAPL_LEASE_S": "4",
     "UNIAPL_HEARTBEAT_S": "0.5",
     "UNIAPL_SWEEP_S": "0.5",
+    "UNIAPL_MEASURE_SPEED": "false",
     "UNIAPL_RETRY_BACKOFF_S": "0.2",
     "HF_HUB_OFFLINE": "1",
 }

@@ -78,16 +78,17 @@ class Checkout(AbstractContextManager["Checkout"]):
         Raises:
             AssertionError: the command ended with another status than 0; the message holds its output.
         """
-        done = self._finished(command)
+        done = self.finished(command)
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
         return done.stdout
 
     def output_of(self, command: str) -> str:
         """What a command writes, whatever status it ends with."""
-        done = self._finished(command)
+        done = self.finished(command)
         return done.stdout + done.stderr
 
-    def _finished(self, command: str) -> subprocess.CompletedProcess[str]:
+    def finished(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Status and output of a command line, whatever its status."""
         return subprocess.run(
             ["bash", "-c", f"set -eu -o pipefail\n{command}"],
             cwd=self.folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 
 import pytest
@@ -15,6 +16,7 @@ BUILD = "docker compose build"
 CODE_BYTES = 20e6
 """More than all code with its bytecode, and less than any other layer."""
 UNREADABLE = r"find /app /usr/local \( ! -readable -o -type d ! -executable \) -prune -print"
+WITH_VLLM = 'services: {{worker: {{image: "{image}", build: {{target: worker-vllm}}}}}}'
 NOT_COMPILED = """
 import importlib.util, pathlib, struct
 for folder in ("api", "admin", "client", "migrations", "store", "uniapl", "worker", "/usr/local/lib/python3.11/json"):
@@ -47,6 +49,7 @@ def in_image(checkout: Checkout, image: str, command: str) -> list[str]:
     return checkout.run(f"docker run --rm --read-only --network none {image} {command}").splitlines()
 
 
+@pytest.mark.engine_short
 @pytest.mark.parametrize("image", [API, WORKER])
 def test_every_file_is_readable_by_the_user(built: Checkout, image: str) -> None:
     assert in_image(built, image, f"sh -c {shlex.quote(UNREADABLE)}") == []
@@ -64,6 +67,21 @@ def test_a_health_check_takes_little_cpu_time(built: Checkout, image: str) -> No
     check = json.dumps(found["Config"]["Healthcheck"]["Test"][1:])
     seconds = in_image(built, image, f"python -c {shlex.quote(CPU_OF_A_CHECK)} {shlex.quote(check)}")[-1]
     assert float(seconds) < 0.1
+
+
+def test_the_image_with_vllm_adds_an_environment_that_the_user_can_run(built: Checkout) -> None:
+    """With one small package in the place of vLLM, whose image has over 10 GB."""
+    requirements = built.folder / "docker" / "vllm" / "requirements.txt"
+    requirements.write_text("\n".join(re.findall(r"^ninja==.*", requirements.read_text(), re.MULTILINE)))
+    image = f"{WORKER}-vllm"
+    (built.folder / "vllm.yml").write_text(WITH_VLLM.format(image=image))
+    built.run("COMPOSE_FILE=$COMPOSE_FILE:vllm.yml docker compose build worker")
+    below, with_vllm = layers(built, WORKER), layers(built, image)
+    assert with_vllm[: len(below) - 1] == below[:-1]
+    assert len(with_vllm) == len(below) + 1
+    assert in_image(built, image, f"sh -c {shlex.quote(UNREADABLE.replace('/app', '/app /opt'))}") == []
+    assert in_image(built, image, "/opt/vllm/bin/ninja --version") != []
+    built.run(f"docker image rm {image}")
 
 
 def layers(checkout: Checkout, image: str) -> list[str]:

@@ -23,7 +23,10 @@ SERVICES = ("api", "worker")
 WRITABLE = {"api": {"/data", "/tmp"}, "worker": {"/data", "/tmp", "/hub"}}
 
 
-@pytest.mark.parametrize("student", ["tiny-random-llama", "SmolLM2-135M-Instruct"])
+SMALLEST = pytest.param("tiny-random-llama", marks=pytest.mark.engine_short)
+
+
+@pytest.mark.parametrize("student", [SMALLEST, "SmolLM2-135M-Instruct"])
 def test_a_job_on_a_bundled_model_succeeds_and_is_downloaded(client: Client, student: str, tmp_path: Path) -> None:
     dataset = client.datasets.upload(CHANCE)
     job = client.jobs.create(**{**SPEC, "student": student}, dataset_mix=[{"dataset": dataset.id}])
@@ -34,7 +37,7 @@ def test_a_job_on_a_bundled_model_succeeds_and_is_downloaded(client: Client, stu
         assert {"model.embed_tokens.weight"} <= set(weights.keys())
 
 
-@pytest.mark.parametrize("student", ["tiny-random-llama", "SmolLM2-135M-Instruct"])
+@pytest.mark.parametrize("student", [SMALLEST, "SmolLM2-135M-Instruct"])
 def test_an_estimate_reads_shapes_and_tokenizers_in_the_image_of_the_api(client: Client, student: str) -> None:
     dataset = client.datasets.upload(CHANCE)
     found = client.jobs.estimate(**{**SPEC, "student": student}, dataset_mix=[{"dataset": dataset.id}])
@@ -58,6 +61,7 @@ def test_a_job_that_the_worker_cannot_hold_is_refused(client: Client) -> None:
     assert refused.value.code == "does_not_fit"
 
 
+@pytest.mark.engine_short
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_process_has_no_privilege_and_a_root_that_it_cannot_write(stack: Checkout, service: str) -> None:
     status = dict(re.findall(r"^(\w+):\t(\S+)", stack.in_container(service, "cat /proc/1/status"), re.MULTILINE))

@@ -39,8 +39,13 @@ def main(arguments: list[str]) -> int:
             require_base_images(environment)
             return subprocess.run(command, env=environment, check=False).returncode
     except EngineUnavailable as reason:
-        print(f"SKIPPED: {reason}; the images were not built, and the stack was not run on a container engine")
+        print(skipped(reason))
         return 0 if optional else 1
+
+
+def skipped(reason: EngineUnavailable) -> str:
+    """The line that a run without the tests ends with."""
+    return f"SKIPPED: {reason}; the stack was not tested on a container engine"
 
 
 @contextmanager

@@ -34,6 +34,7 @@ PATIENCE = {
     "UNIAPL_LEASE_S": str(LEASE_S),
     "UNIAPL_HEARTBEAT_S": "0.5",
     "UNIAPL_SWEEP_S": "0.3",
+    "UNIAPL_MEASURE_SPEED": "false",
     "UNIAPL_RETRY_BACKOFF_S": "0.1",
     "UNIAPL_DRAIN_S": "20",
     "HF_HUB_OFFLINE": "1",

@@ -1,10 +1,11 @@
-"""The duration of a job: measured on comparable jobs, else roughly computed from a few rates (docs/estimate.md)."""
+"""The duration of a job: from comparable jobs, else from the measured or typical rates of a box (docs/estimate.md)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from uniapl.estimate.decoding import sampling_s
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown
 from uniapl.estimate.workload import Step
 from uniapl.spec.backend import VllmSampler
@@ -52,19 +53,30 @@ def duration(
         hardware: the workers that are alive.
         measured: the rate of comparable jobs, where there is one.
     """
+    steps = spec.schedule.steps
     if measured is not None:
         step_s = measured.token_s * step.tokens
-        basis = f"measured on {measured.steps} steps of comparable jobs, per token"
-        return TimeEstimate(step_s=step_s, total_s=step_s * spec.schedule.steps, basis=basis)
+        basis = f"history: measured on {measured.steps} steps of comparable jobs, per token"
+        return TimeEstimate(step_s=step_s, total_s=step_s * steps, basis=basis, source="history")
     if not hardware:
         return _unknown("no worker is alive")
-    if spec.uses_rollouts and isinstance(spec.rollout.backend, VllmSampler):
-        return _unknown("no comparable job has run on the live workers, and a server samples")
+    served = spec.uses_rollouts and isinstance(spec.rollout.backend, VllmSampler)
     try:
-        step_s, basis = rough_step_s(read_student(), step, hardware)
+        student = read_student()
     except ShapeUnknown as unknown:
         return _unknown(f"no comparable job has run on the live workers, and {unknown}")
-    return TimeEstimate(step_s=step_s, total_s=step_s * spec.schedule.steps, basis=basis, rough=True)
+    times = [(_step_s(student, step, machine, served=served), machine) for machine in hardware]
+    known = [(seconds, machine) for seconds, machine in times if seconds is not None]
+    if not known:
+        return _unknown("no comparable job has run on the live workers, and a server samples")
+    fastest, machine = min(known, key=lambda each: each[0])
+    return TimeEstimate(
+        step_s=fastest,
+        total_s=fastest * steps,
+        basis=_basis(machine),
+        source="arithmetic" if machine.speed is None else "measured_on_this_box",
+        rough=True,
+    )
 
 
 def slow_warnings(spec: JobSpec, time: TimeEstimate) -> list[str]:
@@ -81,27 +93,58 @@ def _unknown(why: str) -> TimeEstimate:
     return TimeEstimate(step_s=None, total_s=None, basis=f"unknown: {why}")
 
 
-def rough_step_s(student: ModelShape, step: Step, hardware: Sequence[Hardware]) -> tuple[float, str]:
-    """Seconds of a step on the fastest of at least one machine, and the basis of this number.
+def _step_s(student: ModelShape, step: Step, machine: Hardware, *, served: bool) -> float | None:
+    """Seconds of a step on a machine; `None` where the speed of its sampling server is unknown.
 
-    Sampling is counted as this trainer does it, in its own process; discriminators and rewards are not counted.
+    Discriminators and rewards are not counted.
 
     Args:
         student: the model that is trained.
         step: what a step holds.
-        hardware: the machines.
+        machine: the machine.
+        served: whether a vLLM server samples instead of the trainer's process.
     """
+    update, sample = _rates(machine)
     sampled = step.each * sum(rollout.completion for rollout in step.rollouts)
+    update_s = student.parameters * UPDATE * step.tokens / update
+    if not served:
+        return update_s + student.parameters * SAMPLE * sampled / sample
+    sampling = _served_s(student, step, machine)
+    return None if sampling is None else update_s + sampling
 
-    def seconds(machine: Hardware) -> float:
-        update, sample = GPU if machine.gpus else (rate * min(machine.cpus, MOST_CORES) for rate in CORE)
-        return student.parameters * (UPDATE * step.tokens / update + SAMPLE * sampled / sample)
 
-    fastest = min(hardware, key=seconds)
-    return seconds(fastest), _basis(fastest)
+def _rates(machine: Hardware) -> tuple[float, float]:
+    """Operations per second of updates and of sampling in the trainer's process."""
+    if (speed := machine.speed) is not None:
+        return UPDATE * speed.parameters * speed.update, SAMPLE * speed.parameters * speed.sampling
+    if machine.gpus:
+        return GPU
+    cores = min(machine.cpus, MOST_CORES)
+    return CORE[0] * cores, CORE[1] * cores
+
+
+def _served_s(student: ModelShape, step: Step, machine: Hardware) -> float | None:
+    """Seconds of sampling by vLLM, from the measured bandwidth of a GPU's memory."""
+    if not machine.gpus or machine.speed is None or machine.speed.memory is None or machine.vllm is None:
+        return None
+    if (count := len(step.rollouts)) == 0:
+        return 0.0
+    return sampling_s(
+        student,
+        max(gpu.memory_bytes for gpu in machine.gpus),
+        machine.speed.memory,
+        sequences=step.each * count,
+        prompt=sum(rollout.prompt for rollout in step.rollouts) / count,
+        answer=sum(rollout.completion for rollout in step.rollouts) / count,
+    )
 
 
 def _basis(machine: Hardware) -> str:
+    if machine.speed is not None:
+        size = f"{machine.speed.parameters / 1e6:,.0f} million parameters"
+        return f"rough: measured on this box, with a model of {size} and random weights, and scaled by size"
     if machine.gpus:
-        return "rough: assumed rates of a GPU, not measured; accurate to a factor of 5"
-    return f"rough: rates measured with SmolLM2-135M, on {machine.cpus} cores; accurate to a factor of 3"
+        return "rough: arithmetic with assumed rates of a GPU, not measured; accurate to a factor of 5"
+    return (
+        f"rough: arithmetic with rates measured with SmolLM2-135M, on {machine.cpus} cores; accurate to a factor of 3"
+    )

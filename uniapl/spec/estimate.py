@@ -82,6 +82,21 @@ class Gpu(Output):
     """CUDA compute capability, such as `9.0`."""
 
 
+class Speed(Output):
+    """What a worker measured on its machine with a model of random weights, while no job ran."""
+
+    device: Literal["cpu", "gpu"] | str
+    """Device of a trainer."""
+    parameters: int
+    """Parameters of the model."""
+    update: float
+    """Tokens per second of updates of all weights."""
+    sampling: float
+    """Tokens per second of sampling in the trainer's process."""
+    memory: float | None = None
+    """Bytes per second that a GPU's memory reads and writes; `null` on a CPU."""
+
+
 class Hardware(Output):
     """Hardware of a worker."""
 
@@ -95,8 +110,8 @@ class Hardware(Output):
     """Maximum number of concurrent jobs."""
     vllm: str | None = None
     """Version of the vLLM that the worker can start; `null` if it has none."""
-    speed: dict[str, float] | None = None
-    """Tokens per second that the worker measured on itself, by name of the measurement; `null` before the first."""
+    speed: Speed | None = None
+    """Speed that the worker measured on its machine; `null` before."""
 
 
 class Worker(Hardware):
@@ -141,9 +156,12 @@ class TimeEstimate(Output):
     """Seconds of all steps, excluding evaluations and checkpoints."""
     basis: str
     """Basis of the estimate, or the reason for its absence."""
+    source: Literal["history", "measured_on_this_box", "arithmetic"] | str | None = None
+    """`history`: steps of comparable jobs on these workers. `measured_on_this_box`: the speed that the worker measured
+    with another model. `arithmetic`: typical rates of the hardware. `null` if the time is unknown."""
     rough: bool = False
-    """Whether no similar job has run on these workers. The time is then computed from model size, tokens and typical
-    rates, and accurate to about a factor of 3."""
+    """Whether no similar job has run on these workers. The time is then computed from model size, tokens and the rates
+    that `source` names; typical rates are accurate to about a factor of 3."""
 
 
 class Estimate(Output):

@@ -26,8 +26,8 @@ def find_version(command: Sequence[str], limit_s: float = LIMIT_S) -> str | None
     if program is None:
         logger.info("this worker has no vLLM: program %r not found", command[0])
         return None
-    python = _interpreter(Path(program))
-    asked = [python, "-c", METADATA] if python and len(command) == 1 else [*command, "--version"]
+    python = python_of(command)
+    asked = [python, "-c", METADATA] if python else [*command, "--version"]
     try:
         done = subprocess.run(
             asked, capture_output=True, text=True, timeout=limit_s, env=environment_of_vllm(os.environ), check=True
@@ -37,6 +37,12 @@ def find_version(command: Sequence[str], limit_s: float = LIMIT_S) -> str | None
         return None
     lines = done.stdout.split()
     return lines[-1] if lines else None
+
+
+def python_of(command: Sequence[str]) -> str | None:
+    """The Python of vLLM's environment; `None` where the command is missing, has options, or is not a script."""
+    program = shutil.which(command[0])
+    return _interpreter(Path(program)) if program and len(command) == 1 else None
 
 
 def _interpreter(program: Path) -> str | None:

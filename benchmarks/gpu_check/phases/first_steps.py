@@ -30,7 +30,7 @@ VARIANTS: dict[str, dict[str, bool]] = {
     "recomputed and compiled": {"gradient_checkpointing": True, "compile_blocks": True},
     "compiled": {"compile_blocks": True},
 }
-SHORT = ("plain", "recomputed", "recomputed and compiled")
+SHORT = ("plain", "recomputed and compiled")
 """Variants of the short form."""
 SMALL = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
 CONTROL_S = 60

@@ -1,4 +1,7 @@
-"""Sampling in the trainer's process: time of a token, kernels, LoRA, and agreement with the training forward."""
+"""Forwards without a gradient in the trainer's process: sampling, with LoRA too, and scoring by a discriminator.
+
+Time of a token, kernels, memory of frozen weights, and agreement of the sampler with the training forward.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from benchmarks.gpu_check.figures import Value
 from benchmarks.gpu_check.kernels import shares, watch
 from benchmarks.gpu_check.report import Report
 from benchmarks.gpu_check.road import cuda_road, synchronize
+from benchmarks.gpu_check.scoring import score
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import pack
 from uniapl.model.layout_check import with_layout
@@ -35,9 +39,19 @@ def run(report: Report) -> None:
         for length in prompts:
             measure(report, f"prompts of {length}", policy, length)
         adapted = with_lora(policy, Lora(rank=16), seed=0)
+        report.figures("base below LoRA", {"bytes per frozen weight": bytes_per_frozen_weight(adapted)})
         measure(report, f"prompts of {prompts[0]}, LoRA", adapted, prompts[0])
+        score(report)
     if report.is_short:
         report.unchecked("time of a token, kernels and utilisation on a GPU")
+
+
+def bytes_per_frozen_weight(policy: Policy) -> float:
+    """Mean over the weights of linear layers; an embedding that the head shares is no linear layer's."""
+    frozen = [m.weight for m in policy.model.modules() if isinstance(m, torch.nn.Linear) and not m.weight.requires_grad]
+    embedded = {id(m.weight) for m in policy.model.modules() if isinstance(m, torch.nn.Embedding)}
+    known = {id(w): w for w in frozen if id(w) not in embedded}.values()
+    return sum(w.numel() * w.element_size() for w in known) / sum(w.numel() for w in known)
 
 
 def measure(report: Report, group: str, policy: Policy, length: int) -> None:

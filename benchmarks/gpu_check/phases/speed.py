@@ -23,14 +23,16 @@ from benchmarks.gpu_check.report import Report
 from benchmarks.gpu_check.road import cuda_road, synchronize
 from uniapl.batching.batch import Sequence
 from uniapl.estimate import plan
-from uniapl.estimate.memory import per_token
+from uniapl.estimate.activations import per_token
 from uniapl.estimate.resources import ChosenResources, GpuRoom
 from uniapl.estimate.workload import Entry, RowLengths, Sample
 from uniapl.model.block_wrappers import wrap_blocks
+from uniapl.model.kernels import kernels_for
 from uniapl.model.layout_check import with_layout
 from uniapl.spec.estimate import Bytes
 from uniapl.spec.job import JobSpec
 from uniapl.training.device_resources import has_compiler
+from uniapl.training.host_moments import HostMoments
 from uniapl.training.learner import Learner
 
 PROMPT, ANSWER, GROUP_SIZE = 1024, 2048, 8
@@ -127,10 +129,42 @@ def measure(report: Report, case: Case, groups: Seq[Group], *, profiled: bool) -
     timed(report, learner, models.step_of(groups[:2], vocabulary, 2), 2, measure_terms=True)
     if report.device == "cuda":
         report_memory(report, case)
+    if not case.resources and case.config is not models.QWEN3_4B:  # page-locking 32 GB takes a while
+        offload(report, case, learner)
     if profiled:
         with watch(report.device) as seen:
             timed(report, learner, models.step_of(groups[:1], vocabulary, 3), 3)
         report.figures(f"{case.name}, kernels of one group", shares(seen, report.device))
+
+
+def offload(report: Report, case: Case, learner: Learner) -> None:
+    """Move AdamW's moments to host memory and back, twice: the first time allocates the host's buffers."""
+    states = list(learner.optimizer.state.values())
+    before, size = (
+        [state["exp_avg_sq"].clone() for state in states],
+        8 * sum(state["exp_avg"].numel() for state in states),
+    )
+    moments, (out_s, freed, back_s) = HostMoments(learner.optimizer), (0.0, 0.0, 0.0)
+    for _ in range(2):
+        allocated, started = allocated_bytes(report), time.perf_counter()
+        moments.offload()
+        out_s, freed, started = time.perf_counter() - started, allocated - allocated_bytes(report), time.perf_counter()
+        moments.restore()
+        synchronize(report.device)
+        back_s = time.perf_counter() - started
+    same = all(torch.equal(a, state["exp_avg_sq"]) for a, state in zip(before, states, strict=True))
+    figures = {
+        "moments out s": out_s,
+        "moments back s": back_s,
+        "moments freed": freed / size,
+        "moments same": float(same),
+    }
+    report.figures(f"{case.name}, offloaded", {**figures, "moments GB": size / 1e9})
+
+
+def allocated_bytes(report: Report) -> int:
+    """Memory of tensors on the card; 0 without one."""
+    return 0 if report.device == "cpu" else torch.cuda.memory_allocated()
 
 
 def learner_of(report: Report, case: Case) -> tuple[Learner, int]:
@@ -142,6 +176,7 @@ def learner_of(report: Report, case: Case) -> tuple[Learner, int]:
     wrap_blocks(policy.model, chosen)
     policy, obstacle = with_layout(policy)
     options = {name: float(value) for name, value in vars(chosen).items()}
+    options["logits at a time"] = float(kernels_for(policy.device).chunk_logits)
     report.figures(case.name, {**options, "falls back": float(not policy.layout.shares), "reason": obstacle or "none"})
     return Learner(policy, spec, micro_batch_tokens=chosen.micro_batch_tokens), int(case.config["vocab_size"])
 

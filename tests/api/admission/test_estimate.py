@@ -45,7 +45,7 @@ def test_without_a_worker_the_verdict_is_unknown_and_nothing_is_refused(real: Te
     assert (found["verdict"], found["hardware"]) == ("unknown", [])
     assert "no worker is alive" in found["reasons"][0]
     assert found["memory"]["total"]["low"] > GB
-    unknown = {"step_s": None, "total_s": None, "basis": "unknown: no worker is alive", "rough": False}
+    unknown = {"step_s": None, "total_s": None, "basis": "unknown: no worker is alive", "source": None, "rough": False}
     assert found["time"] == unknown
     assert real.post("/jobs", json=spec).status_code == 201
 
@@ -91,8 +91,8 @@ def test_time_comes_from_steps_that_were_made_and_grows_with_the_tokens(real: Te
     found = real.post("/jobs/estimate", json=spec).json()
     assert found["time"]["step_s"] == pytest.approx(found["tokens_per_step"] * 0.02, rel=0.01)
     assert found["time"]["total_s"] == pytest.approx(3 * found["time"]["step_s"])
-    assert found["time"]["basis"].startswith("measured on 2 steps")
-    assert not found["time"]["rough"]
+    assert found["time"]["basis"].startswith("history: measured on 2 steps")
+    assert (found["time"]["source"], found["time"]["rough"]) == ("history", False)
 
 
 def test_before_any_history_the_time_is_rough_and_more_than_an_hour_is_warned_of(real: TestClient) -> None:
@@ -118,6 +118,35 @@ def test_before_any_history_the_time_is_rough_and_more_than_an_hour_is_warned_of
     faster = real.post("/jobs/estimate", json=usual).json()["time"]
     assert faster["total_s"] < found["time"]["total_s"] / 10
     assert "not measured" in faster["basis"]
+
+
+def test_before_any_history_the_time_follows_from_what_the_box_measured(real: TestClient) -> None:
+    spec = body(train_rows(real), **SMALL | {"student": "smol"}, lambda_adv=0)
+    speed = {"device": "cpu", "parameters": 134_515_008, "update": 10.0, "sampling": 1e9}
+    worker(real, 200.0)
+    assert real.post("/jobs/estimate", json=spec).json()["time"]["source"] == "arithmetic"
+    worker(real, 200.0, speed=speed)
+    found = real.post("/jobs/estimate", json=spec).json()
+    assert found["time"]["step_s"] == pytest.approx(found["tokens_per_step"] / 10, rel=0.01)  # the same model
+    assert (found["time"]["source"], found["time"]["rough"]) == ("measured_on_this_box", True)
+    assert "measured on this box" in found["time"]["basis"]
+    assert "135 million" in found["time"]["basis"]
+    assert found["hardware"][0]["speed"]["update"] == 10.0
+
+
+def test_sampling_by_a_server_is_timed_by_the_measured_memory_of_a_gpu(real: TestClient) -> None:
+    speed = {"device": "gpu", "parameters": 134_515_008, "update": 1e9, "sampling": 1.0, "memory": 1e12}
+    spec = body(
+        train_rows(real), student="smol", lambda_adv=0, grpo={"group_size": 4}, schedule={"prompts_per_step": 1},
+        rollout={"max_new_tokens": 1000},
+    )  # fmt: skip
+    worker(real, 200.0, gpu=80, vllm="0.33.0")
+    assert real.post("/jobs/estimate", json=spec).json()["time"]["step_s"] is None
+    worker(real, 200.0, gpu=80, vllm="0.33.0", speed=speed)
+    time = real.post("/jobs/estimate", json=spec).json()["time"]
+    reading = 1000 * 2 * 134_515_008 / 1e12  # the weights, for each token of four answers at once
+    assert time["step_s"] == pytest.approx(1000 * 0.003 + reading, rel=0.02)
+    assert time["source"] == "measured_on_this_box"
 
 
 def test_sampling_by_a_server_has_no_rough_time(real: TestClient) -> None:
