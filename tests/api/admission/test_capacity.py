@@ -14,6 +14,7 @@ from tests.api.conftest import upload
 from tests.api.routes.test_jobs import body, engine_of
 from uniapl.estimate import plan
 from uniapl.estimate.plan import least
+from uniapl.estimate.servers import ASLEEP
 
 pytestmark = pytest.mark.integration
 
@@ -89,6 +90,7 @@ def test_a_gpu_counts_by_its_own_memory(real: TestClient) -> None:
 def test_servers_on_a_gpu_are_counted_and_what_they_lack_is_refused(real: TestClient) -> None:
     rollout = {"max_new_tokens": 16, "backend": {"type": "vllm", "concurrency": 8}}
     spec = body(train_rows(real), **{**SMALL, "student": "smol", "rollout": rollout})
+    spec["resources"] = {**spec.get("resources", {}), "gradient_checkpointing": True}  # on GPUs of any size
     worker(real, 64.0, vllm="0.33.0")
     found = real.post("/jobs/estimate", json=spec).json()
     assert found["memory"]["servers"] == {}
@@ -98,12 +100,19 @@ def test_servers_on_a_gpu_are_counted_and_what_they_lack_is_refused(real: TestCl
     assert found["verdict"] == "fits"
     assert list(found["memory"]["servers"]) == ["rollout"]
     assert "rollout" in found["reasons"][0]
-    least = (found["memory"]["total"]["low"] + found["memory"]["servers"]["rollout"]["low"]) / GB
+    trainer, sampler = found["memory"]["total"]["low"], found["memory"]["servers"]["rollout"]["low"]
+    least = (trainer + ASLEEP.low) / GB  # the sampler sleeps in an update
+    assert least < (trainer + sampler) / GB
+    worker(real, 64.0, gpu=least + 0.1, vllm="0.33.0")
+    assert real.post("/jobs", json=spec).status_code == 201
     worker(real, 64.0, gpu=least - 0.1, vllm="0.33.0")
     refused = real.post("/jobs", json=spec).json()["error"]
     assert (refused["code"], refused["param"]) == ("does_not_fit", "resources")
-    assert f"at least {least:.1f} GB (trainer " in refused["message"]
-    apart = [{"name": "G", "memory_bytes": int(least * 0.9 * GB), "processes": [p]} for p in ("trainer", "rollout")]
+    assert f"at least {least:.1f} GB (during an update: trainer " in refused["message"]
+    apart = [
+        {"name": "G", "memory_bytes": int(1.1 * max(trainer, sampler)), "processes": [p]}
+        for p in ("trainer", "rollout")
+    ]
     worker(real, 64.0, gpus=apart, vllm="0.33.0")
     assert real.post("/jobs", json=spec).status_code == 201
     spec["rollout"]["backend"]["gpu_memory_fraction"] = 0.01
