@@ -40,7 +40,7 @@ def test_jobs_of_an_earlier_release_are_readable_and_continued(earlier: Checkout
         stack.replace_files()
         stack.run("make secrets && docker compose build")
         with stack.client(key) as client:  # still of the earlier release, whose worker runs one job at a time
-            running, queued = jobs.start(client, steps=120), jobs.create(client, steps=2)
+            running, queued = jobs.start(client, steps=80), jobs.create(client, steps=2)
             assert client.jobs.get(queued).state == "queued"
         stack.run("docker compose up -d --wait")
         assert not set(old_images) & set(stack.run("docker compose images --quiet api worker").split())
@@ -54,7 +54,7 @@ def test_jobs_of_an_earlier_release_are_readable_and_continued(earlier: Checkout
             client.jobs.resume(paused)
             ended = {job_id: client.jobs.wait(job_id, timeout_s=900) for job_id in (running, queued, paused)}
             assert {job_id: (job.state, job.step, job.attempt) for job_id, job in ended.items()} == {
-                running: ("succeeded", 120, 2),
+                running: ("succeeded", 80, 2),
                 queued: ("succeeded", 2, 1),
                 paused: ("succeeded", 60, 2),
             }
