@@ -57,8 +57,8 @@ class Checkout(AbstractContextManager["Checkout"]):
             _copy(_own_files(), self.folder)
         else:
             subprocess.run(f"git archive {commit} | tar -x -C {self.folder}", shell=True, cwd=ROOT, check=True)
-        for directory, _, files in os.walk(self.folder):
-            for path in [Path(directory), *(Path(directory, name) for name in files)]:
+        for path in self.folder.rglob("*"):
+            if "secrets" not in path.relative_to(self.folder).parts[:1]:
                 path.chmod(path.stat().st_mode & 0o700)
         (self.folder / "images.yml").write_text(IMAGES)
 

@@ -10,13 +10,18 @@ from tests.e2e.conftest import CHANCE, wait_for
 from tests.engine.conftest import SPEC
 
 
-def start(client: Client, steps: int, after: int = 3) -> str:
-    """A job on the tiny model that has made some of its steps; returns its id."""
+def create(client: Client, steps: int) -> str:
+    """A job on the tiny model; returns its id."""
     schedule = {"steps": steps, "prompts_per_step": 1, "checkpoint_every": 5}
     dataset = client.datasets.upload(CHANCE)
-    job = client.jobs.create(**{**SPEC, "schedule": schedule}, dataset_mix=[{"dataset": dataset.id}])
-    wait_for(lambda: client.jobs.get(job.id).step >= after, timeout_s=300)
-    return job.id
+    return client.jobs.create(**{**SPEC, "schedule": schedule}, dataset_mix=[{"dataset": dataset.id}]).id
+
+
+def start(client: Client, steps: int, after: int = 3) -> str:
+    """A job on the tiny model that has made some of its steps; returns its id."""
+    job_id = create(client, steps)
+    wait_for(lambda: client.jobs.get(job_id).step >= after, timeout_s=300)
+    return job_id
 
 
 def pause(client: Client, job_id: str) -> int:

@@ -1,4 +1,4 @@
-"""An upgrade from the images of an earlier release, with its database, its artifacts and its paused job."""
+"""An upgrade from the images of an earlier release, with its database, its artifacts and its unfinished jobs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.e2e.conftest import CHANCE
 from tests.engine import jobs
 from tests.engine.checkout import UP, Checkout
-from tests.engine.conftest import SPEC
 
 pytestmark = pytest.mark.engine
 
@@ -27,31 +25,38 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     return Checkout(tmp_path_factory.mktemp("checkout"))
 
 
-def test_jobs_of_an_earlier_release_are_readable_and_resumed(earlier: Checkout, tmp_path: Path) -> None:
+def test_jobs_of_an_earlier_release_are_readable_and_continued(earlier: Checkout, tmp_path: Path) -> None:
     with earlier as stack:
         stack.replace_files(EARLIER)
         stack.run("make secrets")
         stack.run(UP)
+        old_images = stack.run("docker compose images --quiet").split()
         key = stack.key()
         with stack.client(key) as client:
-            dataset = client.datasets.upload(CHANCE)
-            job = client.jobs.create(**SPEC, dataset_mix=[{"dataset": dataset.id}])
-            done = client.jobs.wait(job.id, timeout_s=300)
-            paused = jobs.start(client, steps=100)
+            done = client.jobs.wait(jobs.create(client, steps=2), timeout_s=300)
+            paused = jobs.start(client, steps=60)
             step = jobs.pause(client, paused)
-        old_images = stack.run("docker compose images --quiet").split()
 
         stack.replace_files()
-        stack.run("make secrets")
-        stack.run(UP)
-        assert not set(old_images) >= set(stack.run("docker compose images --quiet").split())
+        stack.run("make secrets && docker compose build")
+        with stack.client(key) as client:  # still of the earlier release, whose worker runs one job at a time
+            running, queued = jobs.start(client, steps=80), jobs.create(client, steps=2)
+            assert client.jobs.get(queued).state == "queued"
+        stack.run("docker compose up -d --wait")
+        assert not set(old_images) & set(stack.run("docker compose images --quiet api worker").split())
+
         with stack.client(key) as client:
-            assert client.jobs.get(job.id).model_dump(exclude={"spec"}) == done.model_dump(exclude={"spec"})
-            assert {found.id for found in client.jobs.list()} == {job.id, paused}
-            [checkpoint] = client.jobs.checkpoints(job.id)
+            assert client.jobs.get(done.id).model_dump(exclude={"spec"}) == done.model_dump(exclude={"spec"})
+            assert {found.id for found in client.jobs.list()} == {done.id, paused, running, queued}
+            [checkpoint] = client.jobs.checkpoints(done.id)
             client.checkpoints.download(checkpoint.id, tmp_path / "model")
             assert (client.jobs.get(paused).state, client.jobs.get(paused).step) == ("paused", step)
             client.jobs.resume(paused)
-            finished = client.jobs.wait(paused, timeout_s=300)
-            assert (finished.state, finished.step) == ("succeeded", 100)
+            ended = {job_id: client.jobs.wait(job_id, timeout_s=900) for job_id in (running, queued, paused)}
+            assert {job_id: (job.state, job.step, job.attempt) for job_id, job in ended.items()} == {
+                running: ("succeeded", 80, 2),
+                queued: ("succeeded", 2, 1),
+                paused: ("succeeded", 60, 2),
+            }
             assert jobs.resumptions(client, paused) == [step]
+            assert min(jobs.resumptions(client, running)) >= 3
