@@ -59,8 +59,8 @@ def slow_sampler(spec: JobSpec, hardware: Sequence[Hardware]) -> list[str]:
     if not any(worker.gpus and worker.vllm for worker in hardware):
         return []
     return [
-        "rollout.backend is 'transformers', which on a GPU samples several times slower (by arithmetic) than a vLLM server; "
-        "leave rollout.backend out to use the worker's vLLM"
+        "rollout.backend is 'transformers', which on a GPU samples several times slower than a vLLM server (by "
+        "arithmetic); leave rollout.backend out to use the worker's vLLM"
     ]
 
 
