@@ -14,6 +14,7 @@ from benchmarks.cuda_on_cpu import emulate_cuda
 from benchmarks.gpu_check import models
 from benchmarks.gpu_check.phases import first_steps, gradients, sampling
 from benchmarks.gpu_check.report import Report
+from tests.compiler_warnings import COMPILER_WARNINGS
 from tests.conftest import MODELS
 from uniapl.model import attention, block_wrappers, lm_head
 from uniapl.model.lora import with_lora
@@ -21,10 +22,7 @@ from uniapl.spec.training import Lora
 
 pytestmark = [
     pytest.mark.full,
-    # torch's compiler uses deprecated functions, and reads gradients
-    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
+    *COMPILER_WARNINGS,
     pytest.mark.filterwarnings("ignore:flex_attention called without:UserWarning"),
 ]
 

@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCau
 
 from benchmarks.cuda_on_cpu import emulate_cuda
 from benchmarks.gpu_check.activations import one_pack, saved_bytes
+from tests.compiler_warnings import COMPILER_WARNINGS
 from uniapl.batching.packing import Layout
 from uniapl.estimate.activations import per_token
 from uniapl.estimate.model_shape import from_config
@@ -19,13 +20,7 @@ from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
 from uniapl.spec.training import Lora, Resources
 
-pytestmark = [
-    pytest.mark.integration,
-    # torch's compiler uses deprecated functions, and reads gradients
-    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
-]
+pytestmark = [pytest.mark.integration, *COMPILER_WARNINGS]
 MODELS: dict[str, Any] = {"qwen3": (Qwen3Config, Qwen3ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}
 WIDTHS = {
     "0.6B": {"hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 384},

@@ -18,6 +18,7 @@ from torch.fx import GraphModule
 from torch.testing import assert_close
 
 from benchmarks.cuda_on_cpu import emulate_cuda
+from tests.compiler_warnings import COMPILER_WARNINGS
 from tests.conftest import MODELS, ROOT
 from tests.uniapl.packed import VOCABULARY, objective, tiny, trained
 from uniapl.batching.batch import Sequence
@@ -33,13 +34,7 @@ from uniapl.run.config import ModelSource
 from uniapl.spec.training import Resources
 from uniapl.training.learner import Learner, Metrics
 
-pytestmark = [
-    pytest.mark.integration,
-    # torch's compiler uses deprecated functions, and reads gradients
-    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
-]
+pytestmark = [pytest.mark.integration, *COMPILER_WARNINGS]
 CPU = torch.device("cpu")
 TERMS = ("sft", "grpo", "adv")
 

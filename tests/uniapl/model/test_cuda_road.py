@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache, Qwen3Config, Qwen3ForCausalLM
 
 from benchmarks.cuda_on_cpu import Compiled, emulate_cuda
+from tests.compiler_warnings import COMPILER_WARNINGS
 from tests.conftest import MODELS
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import PackedBatch, pack
@@ -28,13 +29,7 @@ from uniapl.rollout.kv_cache import GrowingLayer, with_growing_layers
 from uniapl.run.config import ModelSource
 from uniapl.spec.discriminator import LearnedDiscriminator as Options
 
-pytestmark = [
-    pytest.mark.integration,
-    # torch's compiler uses deprecated functions, and reads gradients
-    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
-]
+pytestmark = [pytest.mark.integration, *COMPILER_WARNINGS]
 CPU = torch.device("cpu")
 VOCABULARY = 97
 GROUPS = {

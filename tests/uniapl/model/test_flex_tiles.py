@@ -11,18 +11,13 @@ from torch._dynamo.backends.registry import lookup_backend
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from benchmarks.cuda_on_cpu import FLEX, Compiled, emulate_cuda
+from tests.compiler_warnings import COMPILER_WARNINGS
 from uniapl.batching.packing import BLOCK, Layout
 from uniapl.model.attention import TILES
 from uniapl.model.layout_check import disagreement, slower, with_layout
 from uniapl.model.policy import Policy
 
-pytestmark = [
-    pytest.mark.integration,
-    # torch's compiler uses deprecated functions, and reads gradients
-    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
-]
+pytestmark = [pytest.mark.integration, *COMPILER_WARNINGS]
 TRITON = "No valid triton configs. OutOfMemoryError: out of resource: triton_tem_fused_0 Required: 131072 Limit: 101376"
 Kernel = tuple[dict[str, Any], torch.dtype, Any]
 """Options, type and row length of a compiled FlexAttention."""

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from benchmarks.cuda_on_cpu import emulate_cuda
+from tests.compiler_warnings import COMPILER_WARNINGS
 from tests.conftest import MODELS
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import PackedBatch, pack
@@ -27,13 +28,7 @@ from uniapl.model.policy import Policy, Reference, load_policy
 from uniapl.run.config import ModelSource
 from uniapl.spec.training import Lora, Resources
 
-pytestmark = [
-    pytest.mark.integration,
-    # torch's compiler uses deprecated functions, and reads gradients
-    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
-]
+pytestmark = [pytest.mark.integration, *COMPILER_WARNINGS]
 CPU = torch.device("cpu")
 BUNDLED = ModelSource(path=str(MODELS / "tiny-random-llama"))
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks.cuda_on_cpu import emulate_cuda
+from tests.compiler_warnings import COMPILER_WARNINGS
 from tests.conftest import MODELS
 from tests.uniapl.packed import objective
 from uniapl.batching.batch import Sequence
@@ -22,13 +23,7 @@ from uniapl.spec.job import JobSpec
 from uniapl.training import checkpoint
 from uniapl.training.learner import Learner, Metrics
 
-pytestmark = [
-    pytest.mark.full,
-    # torch's compiler uses deprecated functions, and reads gradients
-    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
-]
+pytestmark = [pytest.mark.full, *COMPILER_WARNINGS]
 STEPS, MIDDLE = 12, 6
 NORMS = {f"uniapl/grad_norm_{term}" for term in ("sft", "grpo", "adv")}
 VARIANTS = {
