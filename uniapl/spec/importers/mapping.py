@@ -59,6 +59,10 @@ class FieldMap:
                 raise SpecError(f"map: two fields are mapped to {target}", param="map", hint="keep one of them")
         return cls(tuple(pairs))
 
+    def columns(self) -> list[str]:
+        """Names of the fields, and the first parts of dotted paths."""
+        return [part for name, _ in self.pairs for part in {name, name.split(".")[0]}]
+
     def __bool__(self) -> bool:
         return bool(self.pairs)
 
