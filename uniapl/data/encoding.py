@@ -21,7 +21,7 @@ from uniapl.spec.training import DataOptions
 if TYPE_CHECKING:  # rows are read without torch
     from uniapl.model.policy import Policy
 
-Tools = list[dict[str, Any]] | None
+Tools = list[Any] | None
 TEMPLATE_BUGS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 """Exceptions raised by code in a chat template."""
 

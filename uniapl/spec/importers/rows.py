@@ -13,11 +13,12 @@ from pydantic_core import from_json
 
 from uniapl.spec.dataset import DatasetRow, first_problem
 from uniapl.spec.importers.fields import FieldReader, IgnoredFields, RowError
-from uniapl.spec.importers.ground_truth import ifeval_reward, truth_reward
 from uniapl.spec.importers.mapping import FieldMap
+from uniapl.spec.importers.marks import ANSWERS, MARKS, refuse_marks
+from uniapl.spec.importers.rewards import SOURCES, reward_without_nulls, row_reward
 from uniapl.spec.importers.shapes import CONVERSATIONS, SHAPE_FIELDS, Usual, format_name, with_usual_names
 from uniapl.spec.importers.tools import tool_definitions
-from uniapl.spec.importers.turns import TRAINED, read_turns, refuse_untrained, switch
+from uniapl.spec.importers.turns import MASKED, TRAINED, read_turns
 
 __all__ = ["FIELDS", "IgnoredFields", "Row", "RowError", "parse_row", "read_row"]
 
@@ -31,15 +32,21 @@ CONVERT = (
     "map it with ?map={0}:reference if it is the answer to imitate, with ?map={0}:reward.math or "
     "?map={0}:reward.exact_match if answers are verified by it, or with ?map={0}:ignore if it is neither"
 )
-ANSWERS = ("reference", "completion", "chosen")
 SYSTEM = ("system", "system_prompt")
 TOOLS = ("tools", "functions")
-SOURCES = ("dataset", "data_source", "ability")
-"""Fields with the source of a ground truth."""
-MARKS = ("label", "kto_tag", "desirable", "is_desirable", "is_correct", "correct", "thumbs_up", "is_good", "accepted")
-"""Fields that mark an answer as good or bad; the first two as in KTO."""
 FIELDS = (
-    *(*DatasetRow.model_fields, *ANSWERS, *CONVERSATIONS, *SYSTEM, *TOOLS, *SOURCES, *MARKS, *TRAINED, *SHAPE_FIELDS),
+    *(
+        *DatasetRow.model_fields,
+        *ANSWERS,
+        *CONVERSATIONS,
+        *SYSTEM,
+        *TOOLS,
+        *SOURCES,
+        *MARKS,
+        *TRAINED,
+        *MASKED,
+        *SHAPE_FIELDS,
+    ),
     *("prompt", "ground_truth", "reward_model", "instruction_id_list", "kwargs", "key"),
 )
 """Fields with a known meaning."""
@@ -138,7 +145,8 @@ def _converted(fields: dict[str, Any]) -> Row:
     if row.reference is None and row.reward is None:
         _refuse_lost(unread)
     line = row.model_dump_json(exclude_unset=True).encode()
-    return Row(row, line, frozenset({*unread, *reader.ignored}), format_name(fields), _uses(usual, reader, row))
+    ignored = frozenset({*unread, *reader.ignored, *usual.ignored})
+    return Row(row, line, ignored, format_name(fields), _uses(usual, reader, row))
 
 
 def _uses(usual: Usual, reader: FieldReader, row: DatasetRow) -> dict[str, tuple[str, ...]]:
@@ -172,10 +180,10 @@ def _refuse_lost(unread: list[str]) -> None:
 
 
 def _convert(reader: FieldReader) -> dict[str, Any]:
-    _refuse_marks(reader)
+    refuse_marks(reader)
     row: dict[str, Any] = {}
     if not isinstance(reader.peek("reward"), (int, float)) and "reward" in reader:  # a number is a score
-        row["reward"] = _reward_without_nulls(reader.take("reward"))
+        row["reward"] = reward_without_nulls(reader.take("reward"))
     if "reference" in reader:
         row["reference"] = reader.take("reference")
     if "tags" in reader:
@@ -190,52 +198,14 @@ def _convert(reader: FieldReader) -> dict[str, Any]:
     row["messages"], answer = _conversation(reader, imitates="reference" not in row)
     if answer is not None:
         row["reference"] = answer
-    if "reward" not in row and (reward := _reward(reader)) is not None:
+    if "reward" not in row and (reward := row_reward(reader)) is not None:
         row["reward"] = reward
     return row
-
-
-def _reward_without_nulls(reward: Any) -> Any:
-    """A reward without the null keys that tables add; a JSON schema is unchanged."""
-    if not isinstance(reward, dict):
-        return reward
-    found = {name: value for name, value in reward.items() if value is not None}
-    if isinstance(found.get("parts"), list):
-        found["parts"] = [_part_without_nulls(part) for part in found["parts"]]
-    return found
-
-
-def _part_without_nulls(part: Any) -> Any:
-    return part | {"reward": _reward_without_nulls(part.get("reward"))} if isinstance(part, dict) else part
 
 
 def _tools(reader: FieldReader) -> list[dict[str, Any]]:
     name = next((name for name in TOOLS if name in reader), None)
     return tool_definitions(reader.take(name), name) if name is not None else []
-
-
-def _refuse_marks(reader: FieldReader) -> None:
-    """Reject answers marked as bad."""
-    for name in MARKS:
-        value = reader.peek(name)
-        is_bad = switch(value) is False if name in MARKS[:2] else value in (False, "false", "False")
-        if is_bad and (name == "label" or _imitates(reader)):
-            raise RowError(
-                f"{name}: {str(value).lower():.60} marks a bad completion, which must not be imitated; remove the "
-                f"row, or drop the field with ?map={name}:ignore if it has another meaning"
-            )
-    if "completion" in reader and (given := reader.peek("label")) is not None:
-        if switch(given) is None:
-            raise RowError(f"label: {given!r:.60} is neither true nor false; write true, or remove the row")
-        reader.take("label")
-    for name in TRAINED:
-        if switch(reader.peek(name)) is False:
-            refuse_untrained({name: reader.peek(name)}, "")
-
-
-def _imitates(reader: FieldReader) -> bool:
-    """Whether a row may have an answer to imitate."""
-    return any(name in reader for name in (*ANSWERS, *CONVERSATIONS))
 
 
 def _conversation(reader: FieldReader, *, imitates: bool) -> tuple[Any, Any]:
@@ -336,20 +306,3 @@ def _with_system(turns: Any, reader: FieldReader) -> Any:
         return turns
     system = reader.take(name)
     return [{"role": "system", "content": system}, *turns] if system else turns
-
-
-def _reward(reader: FieldReader) -> dict[str, Any] | None:
-    if "instruction_id_list" in reader:
-        return ifeval_reward(reader.take("instruction_id_list"), reader.take("kwargs"), "kwargs")
-    sources = [reader.peek(name) for name in SOURCES if name in reader]
-    if "ground_truth" in reader:
-        reward = truth_reward(reader.take("ground_truth"), "ground_truth", sources, reader.ignored)
-    elif isinstance(model := reader.peek("reward_model"), dict) and model.get("ground_truth") is not None:
-        reader.take("reward_model")
-        reward = truth_reward(model["ground_truth"], "reward_model.ground_truth", sources, reader.ignored)
-        reader.ignored |= {f"reward_model.{name}" for name in model if name != "ground_truth"}
-    else:
-        return None
-    for name in SOURCES:
-        reader.take(name)
-    return reward

@@ -39,15 +39,19 @@ class Usual:
     row: dict[str, Any]
     uses: dict[str, list[str]] = field(default_factory=dict)
     """Names in `row` of each renamed field."""
+    ignored: set[str] = field(default_factory=set)
+    """Fields that a renamed field replaces."""
 
     def move(self, name: str, to: str) -> Any:
         """Rename a field, and return its value."""
-        value = self.row[to] = self.row.pop(name)
-        self.uses.setdefault(name, []).append(to)
+        value = self.row.pop(name)
+        self.copy(name, to, value)
         return value
 
     def copy(self, name: str, to: str, value: Any) -> None:
         """Add a value that was read from a field."""
+        if to in self.row and not any(to in names for names in self.uses.values()):
+            self.ignored.add(to)
         self.row[to] = value
         self.uses.setdefault(name, []).append(to)
 

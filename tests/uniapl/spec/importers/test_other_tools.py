@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from uniapl.run.config import RunConfig
 from uniapl.run.reporter import Reporter
 from uniapl.spec.importers.fields import MAX_NAMES, OTHERS, IgnoredFields
-from uniapl.spec.importers.rows import ANSWERS, FIELDS, RowError, parse_row, read_row
+from uniapl.spec.importers.marks import ANSWERS
+from uniapl.spec.importers.rows import FIELDS, RowError, parse_row, read_row
 from uniapl.spec.importers.shapes import GOLDS
 from uniapl.training.rows import load_dataset
 
@@ -130,6 +131,7 @@ def test_an_answer_of_weight_0_is_refused(row: dict[str, Any], mark: dict[str, A
         ({"messages": [ASKED, {**ANSWER, "masked": True}]}, "messages.1.masked: True marks"),
         ({"messages": [ASKED, {**ANSWER, "weight": 0.5}]}, "messages.1.weight: 0.5 is neither 0 nor 1"),
         ({"messages": TALK, "train": False}, "train: False marks"),
+        ({"messages": TALK, "masked": True}, "masked: True marks"),
         *(
             ({"prompt": "?", "completion": "8.", "label": label}, "marks a bad completion")
             for label in (0, 0.0, "false", "False", "0", -1)
