@@ -11,6 +11,7 @@ from uniapl.spec.importers.rows import RowError, read_row
 from uniapl.spec.importers.summary import Summary
 
 MAX_PROBLEMS = 20
+ARRAY = "the file is a JSON array; write one object per line, for example with: jq -c '.[]' rows.json > rows.jsonl"
 _NEWLINES = re.compile(rb"\n+")
 
 
@@ -114,7 +115,7 @@ class JsonlParser:
         try:
             read = read_row(line, self._mapped)
         except RowError as error:
-            self._refuse(str(error))
+            self._refuse(ARRAY if self._lines == 1 and line.startswith(b"[") else str(error))
             return
         self.found.add(read)
         self._target.write(read.line)

@@ -132,6 +132,12 @@ def test_bad_lines_are_named_by_where_they_are_once_unpacked(tmp_path: Path) -> 
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize("text", [json.dumps(PLAIN_ROWS[:2]), json.dumps(PLAIN_ROWS[:2], indent=1)])
+def test_an_array_is_refused_with_the_command_that_converts_it(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidDataset, match=r"first: line 1: the file is a JSON array.*jq -c"):
+        ingest(tmp_path, [text.encode()])
+
+
 def test_at_most_twenty_bad_lines_are_listed(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset) as caught:
         ingest(tmp_path, [b"[]\n" * 50])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from uniapl.spec.importers.rows import RowError, read_row
 
 pytestmark = pytest.mark.unit
@@ -366,3 +368,20 @@ def test_a_choice_is_compared_with_its_options() -> None:
     bad = json.dumps({"func_name": "validate_word_constraint", "N": 3, "quantifier": "roughly"})
     with pytest.raises(RowError, match="validate_word_constraint lacks a valid argument"):
         read_row(json.dumps({"messages": [ASKED], "ground_truth": bad}))
+
+
+GUIDE = re.findall(
+    r"```json ([^\n]+)\n(.*?)```", (ROOT / "docs" / "bring-your-data.md").read_text(encoding="utf-8"), re.DOTALL
+)
+
+
+@pytest.mark.parametrize(("name", "row"), GUIDE, ids=[name for name, _ in GUIDE])
+def test_the_rows_of_the_guide_are_read_as_it_says(name: str, row: str) -> None:
+    read = read_row(json.dumps(json.loads(row)))
+    assert read.format == name
+    assert read.row.reference or read.row.reward
+
+
+def test_the_guide_has_ten_sets_with_a_command_each() -> None:
+    text = (ROOT / "docs" / "bring-your-data.md").read_text(encoding="utf-8")
+    assert len(GUIDE) == len(re.findall(r"    uniapl datasets upload data/sets/\S+ --name", text)) == 10
