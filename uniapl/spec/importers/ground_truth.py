@@ -104,4 +104,7 @@ def _literal(value: Any, field: str) -> Any:
     try:
         return ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        raise RowError(f"{field}: is neither JSON nor a Python literal; write it as JSON") from None
+        raise RowError(
+            f"{field}: is neither JSON nor a Python literal; write it as JSON, or map it, as in "
+            f"?map={field}:reward.exact_match"
+        ) from None

@@ -23,6 +23,8 @@ def _math(value: Any) -> dict[str, Any]:
 
 
 def _exact(value: Any) -> dict[str, Any]:
+    if any(isinstance(item, (dict, list)) for item in (value if isinstance(value, list) else [value])):
+        raise ValueError("must be a text, a number or a list of them; map a part of it, as in FIELD.part")
     answer = [str(item) for item in value] if isinstance(value, list) else str(value)
     return {"type": "exact_match", "answer": answer}
 

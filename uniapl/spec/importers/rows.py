@@ -135,7 +135,12 @@ def _mapped(line: str | bytes, mapped: FieldMap) -> Row:
 def _converted(fields: dict[str, Any]) -> Row:
     usual = with_usual_names(fields)
     reader = FieldReader(usual.row)
-    converted = _convert(reader)
+    try:
+        converted = _convert(reader)
+    except RowError as error:
+        raise RowError(usual.source(str(error))) from None
+    if converted.get("reference") == "":
+        raise RowError(usual.source("reference: is empty; write the answer, or remove the field to keep the prompt"))
     unread = reader.unread()
     _refuse_slips(unread)
     try:
@@ -247,6 +252,11 @@ def _answered(turns: Any) -> bool:
     return isinstance(last, dict) and last.get("role") == "assistant"
 
 
+def _continues(turns: Any) -> bool:
+    """Whether several turns begin and end with the assistant's, as answers that use tools do."""
+    return _answered(turns) and isinstance(turns[0], dict) and turns[0].get("role") == "assistant"
+
+
 def _text(turn: Mapping[str, Any], where: str) -> str:
     """The text of the answer to imitate; an empty one is rejected by `DatasetRow`.
 
@@ -287,6 +297,8 @@ def _joined(prompt: Any, answer: Any, field: str, reader: FieldReader) -> tuple[
     if whole and (prompt is None or _begins(turns[:-1], prompt)):
         *prompt, last = turns
         return prompt, _text(last, f"{field}.{len(prompt)}.")
+    if isinstance(prompt, list) and _continues(turns):
+        return [*prompt, *turns[:-1]], _text(turns[-1], f"{field}.{len(turns) - 1}.")
     if not isinstance(turns, list) or len(turns) != 1 or not isinstance(turns[0], dict):
         raise RowError(
             f"{field}: must be a text, a list of one assistant turn, or the whole conversation including the prompt; "

@@ -55,6 +55,12 @@ class Usual:
         self.row[to] = value
         self.uses.setdefault(name, []).append(to)
 
+    def source(self, message: str) -> str:
+        """An error message, with the name that its field has in the given row."""
+        name = re.split(r"[.:]", message, maxsplit=1)[0]
+        sources = [f"`{given}`" for given, names in self.uses.items() if name in names and given != name]
+        return f"{message} (`{name}` is read from {' and '.join(sources)})" if sources else message
+
     def has_text(self, name: str) -> bool:
         """Whether a field has a text that is not blank."""
         value = self.row.get(name)
@@ -69,6 +75,10 @@ def with_usual_names(fields: dict[str, Any]) -> Usual:
     """
     usual = Usual({name: value for name, value in fields.items() if value is not None})
     row = usual.row
+    if any(name in row for name in ("prompt", *PROMPTS)):
+        for name in CONVERSATIONS:
+            if row.get(name) == []:  # a column that other rows have
+                del row[name]
     if isinstance(row.get("input"), dict) and "preferred_output" in row:
         _preference(usual)
     elif isinstance(row.get("chosen"), str) and _HH.match(row["chosen"]):

@@ -321,6 +321,31 @@ def test_tools_and_their_calls_are_stored(name: str) -> None:
     assert read_row(read.line).row == read.row
 
 
+def test_the_turns_of_a_completion_that_uses_tools_are_kept() -> None:
+    turns = WITH_TOOLS["OpenAI"]["messages"]
+    preferred = {"input": {"messages": turns[:1], "tools": TOOLS}, "preferred_output": turns[1:]}
+    for row in (preferred, {"prompt": turns[:1], "completion": turns[1:], "tools": TOOLS}):
+        assert read_row(json.dumps(row)).row == read_row(json.dumps(WITH_TOOLS["OpenAI"])).row
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"input": {"messages": [ASKED]}, "preferred_output": []}, "(`chosen` is read from `preferred_output`)"),
+        ({"question": "Why?", "response": ""}, "reference: is empty"),
+        ({"messages": [ASKED], "ground_truth": "print(1)", "dataset": "code"}, "?map=ground_truth:reward.exact_match"),
+    ],
+)
+def test_a_reason_has_the_names_of_the_given_row(row: dict[str, Any], expected: str) -> None:
+    with pytest.raises(RowError) as caught:
+        read_row(json.dumps(row))
+    assert expected in str(caught.value)
+
+
+def test_an_empty_column_of_turns_is_no_conversation() -> None:
+    assert read_row(json.dumps({"conversations": [], "instruction": "Add.", "output": "7."})).row.reference == "7."
+
+
 def test_an_answer_that_calls_a_tool_is_refused() -> None:
     turns = [ASKED, {"role": "assistant", "content": "", "tool_calls": CALLS}]
     with pytest.raises(RowError, match=r"messages\.1\.tool_calls: the answer to imitate calls a tool"):

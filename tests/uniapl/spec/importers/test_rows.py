@@ -126,7 +126,7 @@ def test_a_row_of_ours_is_kept_to_the_byte() -> None:
         ({"messages": []}, "messages: List should have at least 1 item"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages: no turn has role 'user'"),
         ({"messages": [{"role": "critic", "content": "x"}]}, "messages.0.role: "),
-        ({"messages": [QUESTION, {"role": "assistant"}]}, "reference: Value should have at least 1"),
+        ({"messages": [QUESTION, {"role": "assistant"}]}, "reference: is empty; write the answer"),
         ({"prompt": 7}, "messages: Input should be a valid list"),
         ({"prompt": ""}, "messages.0.content: is empty; write the turn's text"),
         ({"prompt": "?", "completion": [ANSWER, QUESTION]}, "completion: must be a text, a list of one assistant turn"),
