@@ -410,3 +410,21 @@ def test_the_rows_of_the_guide_are_read_as_it_says(name: str, row: str) -> None:
 def test_the_guide_has_ten_sets_with_a_command_each() -> None:
     text = (ROOT / "docs" / "bring-your-data.md").read_text(encoding="utf-8")
     assert len(GUIDE) == len(re.findall(r"    uniapl datasets upload data/sets/\S+ --name", text)) == 10
+
+
+def test_the_last_box_is_the_value() -> None:
+    row = {"problem": "3 + 4?", "solution": "First \\boxed{3}, then \\boxed{\\frac{14}{2}}."}
+    reward = read_row(json.dumps(row)).row.reward
+    assert reward is not None
+    assert reward.model_dump() == {"type": "math", "answer": "\\frac{14}{2}"}
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ({"input": {"messages": [ASKED]}, "preferred_output": [ANSWER], "prompt": "Another?"}, "prompt"),
+        ({"messages": [ASKED], "ground_truth": "7", "data_source": "math", "dataset": "a text of words"}, "dataset"),
+    ],
+)
+def test_a_field_that_another_replaces_is_named(row: dict[str, Any], named: str) -> None:
+    assert read_row(json.dumps(row)).ignored == {named}
