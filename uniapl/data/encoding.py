@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import TemplateError
 
 from uniapl.data.reasoning import THINK, Continuation, Frame, Turns, as_think, continuation, prompt_frame
+from uniapl.data.tool_turns import refuse_unrendered, template_turns
 from uniapl.errors import DatasetError, ModelError
 from uniapl.rewards.verify import CLOSING, OPENING
 from uniapl.spec.dataset import DatasetRow
@@ -20,6 +21,7 @@ from uniapl.spec.training import DataOptions
 if TYPE_CHECKING:  # rows are read without torch
     from uniapl.model.policy import Policy
 
+Tools = list[Any] | None
 TEMPLATE_BUGS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 """Exceptions raised by code in a chat template."""
 
@@ -91,16 +93,21 @@ def encode_row(row: DatasetRow, index: int, policy: Policy, end_of_turn: int, *,
         ModelError: the chat template fails, or renders an empty prompt.
     """
     tokenizer, name = policy.tokenizer, row.id or f"row-{index}"
-    turns = [{"role": message.role, "content": message.content} for message in row.messages]
-    prompt = _prompt(turns, policy, name)
+    turns, tools = template_turns(row), row.tools
+    prompt = _prompt(turns, policy, name, tools)
+    refuse_unrendered(row, prompt, name)
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     if not prompt_ids:
         raise ModelError(f"row {name}: the chat template renders an empty prompt", param="data.chat_template")
-    frame = prompt_frame(turns, prompt, lambda turns, generation: _render_or_none(turns, policy, generation=generation))
-    target = _reference(row.reference, frame, turns, prompt, policy, f"row {name}" if references else None)
+
+    def render(turns: Turns, generation: bool) -> str | None:
+        return _render_or_none(turns, policy, tools, generation=generation)
+
+    frame = prompt_frame(turns, prompt, render)
+    target = _reference(row.reference, frame, turns, prompt, render, f"row {name}" if references else None)
     return EncodedRow(
         id=name,
-        prompt="\n".join(message.content for message in row.messages),
+        prompt="\n".join(message.content for message in row.messages if message.content),
         prompt_ids=prompt_ids,
         thinks=frame is not None,
         closing=(frame or THINK)[1],
@@ -111,9 +118,9 @@ def encode_row(row: DatasetRow, index: int, policy: Policy, end_of_turn: int, *,
     )
 
 
-def _prompt(turns: Turns, policy: Policy, name: str) -> str:
+def _prompt(turns: Turns, policy: Policy, name: str, tools: Tools) -> str:
     try:
-        return _render(turns, policy, generation=True)
+        return _render(turns, policy, tools, generation=True)
     except TemplateError as error:
         raise DatasetError(
             f"row {name}: the student's chat template rejects the turns: {error}", param="dataset_mix"
@@ -122,24 +129,29 @@ def _prompt(turns: Turns, policy: Policy, name: str) -> str:
         raise ModelError(f"row {name}: the chat template fails: {error}", param="data.chat_template") from None
 
 
-def _render(turns: Turns, policy: Policy, *, generation: bool) -> str:
+def _render(turns: Turns, policy: Policy, tools: Tools, *, generation: bool) -> str:
     """Raises `TemplateError` or one of `TEMPLATE_BUGS`."""
     return str(
         policy.tokenizer.apply_chat_template(
-            turns, add_generation_prompt=generation, tokenize=False, enable_thinking=False
+            turns, tools=tools, add_generation_prompt=generation, tokenize=False, enable_thinking=False
         )
     )
 
 
-def _render_or_none(turns: Turns, policy: Policy, *, generation: bool) -> str | None:
+def _render_or_none(turns: Turns, policy: Policy, tools: Tools, *, generation: bool) -> str | None:
     try:
-        return _render(turns, policy, generation=generation)
+        return _render(turns, policy, tools, generation=generation)
     except (TemplateError, *TEMPLATE_BUGS):
         return None
 
 
 def _reference(
-    reference: str | None, frame: Frame | None, turns: Turns, prompt: str, policy: Policy, where: str | None
+    reference: str | None,
+    frame: Frame | None,
+    turns: Turns,
+    prompt: str,
+    render: Callable[[Turns, bool], str | None],
+    where: str | None,
 ) -> Continuation | None:
     """The reference as a continuation of the prompt; `None` without a reference.
 
@@ -150,7 +162,7 @@ def _reference(
         return None
 
     def rendered() -> str | None:
-        whole = _render_or_none([*turns, {"role": "assistant", "content": reference}], policy, generation=False) or ""
+        whole = render([*turns, {"role": "assistant", "content": reference}], False) or ""
         return whole.removeprefix(prompt) if whole.startswith(prompt) else None
 
     try:

@@ -132,6 +132,12 @@ def test_bad_lines_are_named_by_where_they_are_once_unpacked(tmp_path: Path) -> 
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize("text", [json.dumps(PLAIN_ROWS[:2]), json.dumps(PLAIN_ROWS[:2], indent=1)])
+def test_an_array_is_refused_with_the_command_that_converts_it(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidDataset, match=r"first: line 1: the file is a JSON array.*jq -c"):
+        ingest(tmp_path, [text.encode()])
+
+
 def test_at_most_twenty_bad_lines_are_listed(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset) as caught:
         ingest(tmp_path, [b"[]\n" * 50])
@@ -171,7 +177,7 @@ def test_columns_that_are_not_read_are_counted(tmp_path: Path) -> None:
 
 def test_an_answer_in_a_column_that_is_not_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset, match="1 bad rows, first: row 2: solution: ignored field"):
-        ingest(tmp_path, [as_parquet([{"prompt": "Hi", "solution": None}, {"prompt": "Hi", "solution": "7"}])])
+        ingest(tmp_path, [as_parquet([{"prompt": "Hi", "solution": None}, {"prompt": "Hi", "solution": "Add them."}])])
 
 
 def test_parquet_without_a_known_column_says_what_is_known(tmp_path: Path) -> None:
