@@ -38,7 +38,7 @@ LOAD_LIMIT_S = 120
 """Time limit for importing the libraries of a reward type, in seconds."""
 
 _FIRST: dict[str, SingleReward] = {
-    "math": MathReward(answer="1"),
+    "math": MathReward(answer="x+1"),
     "json_schema": JsonSchemaReward(json_schema={"type": "object"}),
     "ifeval": IfevalReward(
         instruction_id_list=["language:response_language", "length_constraints:number_sentences"],

@@ -121,13 +121,13 @@ def test_getting_ready_does_not_count_as_time_spent_on_an_answer() -> None:
 
 
 def test_a_step_of_which_a_quarter_hangs_is_judged_rightly() -> None:
-    tower = Question("\\boxed{9^{9^{9^{9}}}}", MathReward(answer="72"), "row-1")
+    tower = Question("\\boxed{9^{9^{9^{9}}}}", MathReward(answer="72"), "row-1")  # never evaluated
     right, wrong = (Question(f"\\boxed{{{n}}}", MathReward(answer="72"), "row-1") for n in (72, 71))
     questions = [tower, right, wrong, SLOW, *[right, wrong] * 2]
     with RewardPool(options(time_limit_s=2.0)) as pool:
         verdicts = pool.verify(questions)
         assert [v.value for v in verdicts] == [0, 1, 0, 0, *[1, 0] * 2]
-        assert [i for i, v in enumerate(verdicts) if v.timed_out] == [0, 3]
+        assert [i for i, v in enumerate(verdicts) if v.timed_out] == [3]
         check_failures(verdicts, questions, RewardOptions(max_failed_fraction=0))
         assert pool.verify([right, wrong, EASY]) == [Verdict(1.0), Verdict(0.0), Verdict(1.0)]
 
@@ -216,7 +216,7 @@ def test_memory_that_an_answer_leaves_behind_is_not_taken_from_the_next() -> Non
 
 
 def test_what_cannot_be_loaded_is_no_fault_of_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "math_verify.py").write_text("raise ImportError('a broken installation')")
+    (tmp_path / "latex2sympy2_extended.py").write_text("raise ImportError('a broken installation')")
     monkeypatch.syspath_prepend(tmp_path)
     with RewardPool(options()) as pool:
         assert pool.verify([EASY]) == [Verdict(1.0)]
