@@ -52,7 +52,7 @@ def _gold(gold: str) -> Expression:
     text = _gold_text(gold)
     found = read(text)
     if not text.strip() or not _is_judged(found):
-        raise RewardError(f"the gold answer {gold!r} is not mathematics; write it as LaTeX, or use `exact_match`")
+        raise RewardError(f"the gold answer {gold!r:.200} is not mathematics; write it as LaTeX, or use `exact_match`")
     return found
 
 

@@ -111,7 +111,9 @@ def test_a_few_unusable_golds_are_left_out_and_named(tmp_path: Path, pool: Rewar
     rows = [row(math(gold)) for gold in ["1", "}{", "3"]] + [row(math("$$"), name="tea"), *[row(math("4"))] * 20]
     (kept, _), (event,) = load(tmp_path, rows, pool)
     assert [r.id for r in kept] == ["row-0", "row-2", *[f"row-{i}" for i in range(4, 24)]]
-    assert (event.level, event.data) == ("warning", {"rows": ["row-1", "tea"]})
+    assert event.level == "warning"
+    numbers = {"lines": [2, 4], "judged": 24, "failed": 2, "share": 2 / 24}
+    assert event.data == {"rows": ["row-1", "tea"], **numbers}
     assert "2 of 24 rows of" in event.message
     assert "(8.3%) have a gold answer that no answer can equal" in event.message
     assert "row-1: the gold answer '}{'" in event.message
@@ -141,7 +143,8 @@ def test_the_share_of_references_that_fail_their_own_reward_is_reported(tmp_path
     rows = [right, wrong, row(math("4"), "<think>4</think>No idea", name="tea"), row(math("4"))]
     (kept, _), (event,) = load(tmp_path, rows, pool, role="rl")
     assert kept == rows  # they are used all the same
-    assert (event.level, event.data) == ("warning", {"rows": ["row-1", "tea"]})
+    assert event.level == "warning"
+    assert event.data == {"rows": ["row-1", "tea"], "judged": 3, "failed": 2, "share": 2 / 3}
     assert "2 of 3 references of" in event.message
     assert "(66.7%) fail their own reward: row-1: its reward is 0." in event.message
     _, events = load(tmp_path, [right, right], pool)

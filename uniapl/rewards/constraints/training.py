@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Callable
 
-from uniapl.rewards.constraints.texts import holds, sentences, word_tokens
+from uniapl.rewards.constraints.texts import holds, rule_sentences, word_tokens
 
 DIVIDER = r"\s?\*\*\*\s?"
 
@@ -46,7 +46,7 @@ def copy_span_idx(answer: str, prompt_to_repeat: str, n_start: int, n_end: int) 
 
 def sentence_hyphens(answer: str) -> bool:
     """Sentences are connected with hyphens, without spaces."""
-    expected = sentences(answer.replace("-", " "))
+    expected = rule_sentences(answer.replace("-", " "))
     return all(
         part == part.strip() and part == sentence for part, sentence in zip(answer.split("-"), expected, strict=False)
     )
@@ -96,7 +96,7 @@ def paragraphs2(answer: str) -> bool:
 
 def first_word_sent(answer: str, first_word: str) -> bool:
     """Each sentence begins with the word."""
-    return all(sentence.split()[:1] and first_word_answer(sentence, first_word) for sentence in sentences(answer))
+    return all(sentence.split()[:1] and first_word_answer(sentence, first_word) for sentence in rule_sentences(answer))
 
 
 def first_word_answer(answer: str, first_word: str) -> bool:
@@ -106,7 +106,7 @@ def first_word_answer(answer: str, first_word: str) -> bool:
 
 def last_word_sent(answer: str, last_word: str) -> bool:
     """Each sentence ends with the word."""
-    return all(last_word_answer(sentence, last_word) for sentence in sentences(answer))
+    return all(last_word_answer(sentence, last_word) for sentence in rule_sentences(answer))
 
 
 def last_word_answer(answer: str, last_word: str) -> bool:
@@ -156,7 +156,7 @@ def letter_counting2(answer: str, letter: str, let_frequency: int, let_relation:
 def counting_composition(answer: str, n_sent: int, n_words: int) -> bool:
     """Three paragraphs between `***`, of n sentences each, of n tokens each."""
     parts = re.split(DIVIDER, answer)
-    counts = [[len(word_tokens(sentence)) for sentence in sentences(part)] for part in parts]
+    counts = [[len(word_tokens(sentence)) for sentence in rule_sentences(part)] for part in parts]
     return len(parts) == 3 and all(count == [n_words] * n_sent for count in counts)
 
 
@@ -178,7 +178,7 @@ def palindrome(answer: str) -> bool:
 
 def keyword_specific_position(answer: str, keyword: str, n: int, m: int) -> bool:
     """The m-th token of the n-th sentence is the keyword."""
-    found = sentences(answer)
+    found = rule_sentences(answer)
     return len(found) >= n and word_tokens(found[n - 1])[m - 1 : m] == [keyword.strip()]
 
 
