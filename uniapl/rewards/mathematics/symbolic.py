@@ -171,7 +171,9 @@ def _discrete(name: str, parts: list[Any]) -> Any:
         return mpmath.factorial(parts[0])
     if name == "binomial":
         return mpmath.binomial(*parts)
-    return {"Mod": lambda a, b: a % b, "Max": max, "Min": min}[name](*parts)
+    if name == "Mod":
+        return parts[0] % parts[1]
+    return max(parts) if name == "Max" else min(parts)
 
 
 def _power(base: Any, exponent: Any) -> Any:
