@@ -171,6 +171,12 @@ VERDICTS: dict[str, list[tuple[str, str, bool]]] = {
         (r"45^\circ", "54°", False),
         ("60 km/h", "60", True),
         ("5", "5 minutes", True),
+        ("5 hours", "It takes 5 minutes in all.", False),
+        ("5 hours", "It takes 300 minutes in all.", True),
+        ("540", "He runs 540 meters a week.", True),
+        ("18", "Janet makes $18 every day at the market.", True),
+        ("18", "Janet makes $18 on 5 days.", False),
+        (r"\frac{3}{4}\text{ cup}", r"\boxed{\frac{3}{4}}", True),
     ],
     "text": [
         ("yes", "Yes", True),

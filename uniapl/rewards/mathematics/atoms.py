@@ -61,7 +61,8 @@ _UNIT = re.compile(
     r"(?P<core>.*?[\d})\s.])\s*(?P<unit>%|\^\\circ\s*[CF]?|(?:(?:square|cubic)\s+)?[a-zA-Z]+"
     r"(?:\s*\^\s*\{?-?[23]\}?)?(?:\s*(?:/|\bper\b)\s*[a-zA-Z]+(?:\s*\^\s*\{?[23]\}?)?)?)\.?"
 )
-_THINGS = re.compile(rf"(?P<core>[-+]?\s*{_PLAIN})\s+(?P<unit>[a-zA-Z][a-zA-Z' -]{{2,60}})\.?")
+_COUNTED = rf"[-+]?\s*(?:{_PLAIN}(?:\s*/\s*\d+)?|\d*\\frac\{{\d+\}}\{{\d+\}})"
+_THINGS = re.compile(rf"(?P<core>{_COUNTED})\s+(?P<unit>[a-zA-Z][a-zA-Z' -]{{2,60}})\.?")
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def quantity(text: str) -> Quantity:
     if (things := _THINGS.fullmatch(text)) and not re.search(r"\b(?:or|and|not|to|than)\b", things["unit"]):
         return Quantity(things["core"], number(things["core"]), _unit_name(things["unit"]))
     found = _UNIT.fullmatch(text)
-    if found and (_is_unit(found["unit"]) and (number(found["core"]) is not None or not _is_letter(found["unit"]))):
+    if found and (is_unit(found["unit"]) and (number(found["core"]) is not None or not _is_letter(found["unit"]))):
         return Quantity(found["core"].strip(), number(found["core"]), _unit_name(found["unit"]))
     return Quantity(text, None)
 
@@ -115,7 +116,8 @@ def _is_letter(unit: str) -> bool:
     return len(unit.strip()) == 1 and unit.isalpha()
 
 
-def _is_unit(unit: str) -> bool:
+def is_unit(unit: str) -> bool:
+    """Whether the text is a known unit of measurement."""
     return all(
         part in _KNOWN for part in re.split(r"[/^]", _unit_name(unit)) if part and not part.lstrip("-").isdigit()
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from uniapl.rewards.mathematics.atoms import is_unit
 from uniapl.rewards.mathematics.notation import closing
 
 MAX_BOXES = 20
@@ -25,6 +26,7 @@ _LEAD = re.compile(
     r".*(?:\b(?:is|are|be|equals|get|gets|gives|obtain|have|has|find|therefore|thus|hence|so|choose|option)\b|:)",
     re.IGNORECASE,
 )
+_ANY_NUMBER = re.compile(r"(?<![\w.,])([-+−]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)(?![\w])\s*([a-zA-Z]+)?")
 _LAST_NUMBER = re.compile(r"(?<![\d,.])([-+−]?\$?(?:\d[\d,]*)?(?:\.\d+|(?<=\d))(?:/\d+)?%?)[\s.!)]*$")
 
 
@@ -97,14 +99,25 @@ def _of_text(text: str, *, whole: bool) -> list[str]:
         readings.append(text[led.end() :])
     if formulas and (not whole or len(formulas) == 1):
         readings.append(formulas[-1])
-    if not formulas and not whole and _is_prose(text) and (last := _LAST_NUMBER.search(text)):
-        readings.append(last[1])
+    if not formulas and not whole and _is_prose(text):
+        readings.extend(_number_of_prose(text))
     return list(dict.fromkeys(reading.strip(" \t*:") for reading in readings if reading.strip(" \t*:.")))
+
+
+def _number_of_prose(text: str) -> list[str]:
+    """The number that ends a sentence, or the only one in it, with its unit of measurement."""
+    if last := _LAST_NUMBER.search(text):
+        return [last[1]]
+    found = list(_ANY_NUMBER.finditer(text))
+    if len(found) != 1:
+        return []
+    number, following = found[0].groups()
+    return [f"{number} {following}" if following and is_unit(following) else number]
 
 
 def _is_prose(text: str) -> bool:
     """Whether the text is a sentence whose last number may be its answer: no formula, negation or enumeration."""
-    if re.search(r"\b(?:not|no|never|or|and)\b|n't|=|, \S*\d", text, re.IGNORECASE):
+    if re.search(r"\b(?:not|no|never|cannot|or|and)\b|n't|=|, \S*\d", text, re.IGNORECASE):
         return False
     return bool(re.search(r"[a-z]{2} ", text))
 
