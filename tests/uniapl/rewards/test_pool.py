@@ -313,7 +313,7 @@ from uniapl.spec.reward import RegexReward, RewardOptions
 easy = Question("a", RegexReward(pattern="a"), "easy")
 slow = Question("a" * 60 + "!", RegexReward(pattern="^(a+)+$"), "slow")
 pool = RewardPool(RewardOptions(processes=2, time_limit_s=600))
-pool.verify([easy, easy])
+pool.verify([easy, Question("aa", easy.reward, "other")])
 print("ready", flush=True)
 pool.verify([slow])
 """
