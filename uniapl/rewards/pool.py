@@ -30,6 +30,10 @@ from uniapl.spec.reward import Reward, RewardOptions
 
 STARTS = 3
 """Number of processes that may be killed during start, for example for lack of memory, before a call fails."""
+PATIENCE = 4
+"""Number of answers per call that may use the full time limit."""
+SHORT_LIMIT_S = 1.0
+"""Time limit of the other answers, in seconds: several times the 99th percentile of a verdict (docs/rewards.md)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Question:
     reward: Reward
     row: str
     """Id of the row, for errors."""
+    published: bool = False
+    """Whether IFEval constraints are judged as by the original checkers, whatever `reward.ifeval`."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class _Round:
     """Progress of one call of `verify`."""
 
     questions: Sequence[Question]
+    unique: int
+    """Number of different questions; equal ones share a verdict."""
     waiting: deque[int]
     verdicts: dict[int, Verdict]
     died: set[int]
@@ -69,8 +77,8 @@ class _Round:
 
     @property
     def left(self) -> int:
-        """Number of questions without a verdict."""
-        return len(self.questions) - len(self.verdicts)
+        """Number of different questions without a verdict."""
+        return self.unique - len(self.verdicts)
 
 
 def _environment() -> dict[str, str]:
@@ -95,7 +103,7 @@ class _Worker:
             env=_environment(),
         )
         theirs.close()
-        self._limit_s = options.time_limit_s
+        self._limit_s = self._longest_s = options.time_limit_s
         self.question: int | None = None
         self.ready = False
 
@@ -104,11 +112,11 @@ class _Worker:
         """Whether the process runs."""
         return self._process.poll() is None
 
-    def ask(self, index: int, question: Question) -> None:
-        """Send a question. If the process has died, `read` raises."""
-        self.question = index
+    def ask(self, index: int, question: Question, limit_s: float) -> None:
+        """Send a question with its time limit. If the process has died, `read` raises."""
+        self.question, self._limit_s = index, limit_s
         with suppress(OSError):
-            self.pipe.send((question.answer, question.reward))
+            self.pipe.send((question.answer, question.reward, question.published, limit_s))
 
     def read(self) -> Verdict | None:
         """Wait for the verdict, or for `None`, which means ready.
@@ -150,7 +158,9 @@ class _Worker:
                 hint="see the job's log for the reason; install uniapl with the extra `train`",
             )
         if status == -signal.SIGALRM:
-            return Verdict(0.0, f"verification exceeded reward.time_limit_s = {self._limit_s:g}", timed_out=True)
+            full = self._limit_s == self._longest_s
+            limit = "reward.time_limit_s =" if full else "the limit after several timeouts, in seconds:"
+            return Verdict(0.0, f"verification exceeded {limit} {self._limit_s:g}", timed_out=True)
         return Verdict(0.0, f"the reward process died with exit status {status}")
 
 
@@ -186,7 +196,9 @@ class RewardPool:
             RewardError: no process can be started.
             Stopped: a stop of this process was requested.
         """
-        at = _Round(questions, deque(range(len(questions))), verdicts={}, died=set())
+        first = {(q.answer, id(q.reward), q.published): i for i, q in reversed(list(enumerate(questions)))}
+        same = [first[q.answer, id(q.reward), q.published] for q in questions]
+        at = _Round(questions, len(first), deque(sorted(first.values())), verdicts={}, died=set())
         try:
             while at.left:
                 raise_if_stopped()
@@ -197,7 +209,7 @@ class RewardPool:
         except BaseException:
             self.close()  # pending replies would be attributed to the next call
             raise
-        return [at.verdicts[i] for i in range(len(questions))]
+        return [at.verdicts[i] for i in same]
 
     def _ask(self, at: _Round) -> None:
         """Send a question to each idle process."""
@@ -206,9 +218,17 @@ class RewardPool:
                 return
             if worker.alive:
                 index = at.waiting.popleft()
-                worker.ask(index, at.questions[index])
+                worker.ask(index, at.questions[index], self._limit_s(at))
             else:
                 self._drop(worker)
+
+    def _limit_s(self, at: _Round) -> float:
+        """Time limit of the next answer: after `PATIENCE` timeouts in a call the rest get `SHORT_LIMIT_S`.
+
+        A step in which every answer hangs would otherwise wait for the full limit at each of them.
+        """
+        late = sum(verdict.timed_out for verdict in at.verdicts.values())
+        return self.options.time_limit_s if late < PATIENCE else min(self.options.time_limit_s, SHORT_LIMIT_S)
 
     def _collect(self, at: _Round) -> None:
         """Wait until a process replies, becomes ready, or dies."""

@@ -42,7 +42,7 @@ def reward_of(answer: str, reward: Reward, options: RewardOptions) -> float:
     Args:
         answer: result of `final_answer`.
         reward: reward of the row.
-        options: for IFEval, `loose` and `aggregate`.
+        options: for IFEval, `ifeval`, `loose` and `aggregate`.
 
     Raises:
         Exception: any error of the check of a faulty row.
@@ -53,7 +53,7 @@ def reward_of(answer: str, reward: Reward, options: RewardOptions) -> float:
         case IfevalReward():
             from uniapl.rewards.ifeval import followed
 
-            verdicts = followed(answer, reward, loose=options.loose)
+            verdicts = followed(answer, reward, loose=options.loose, reading=options.ifeval)
             return float(all(verdicts)) if options.aggregate == "strict" else sum(verdicts) / len(verdicts)
         case MathReward():
             from uniapl.rewards.math_answer import is_equal

@@ -1,6 +1,6 @@
 """Child process that verifies answers sequentially: `python -m uniapl.rewards.worker FD PARENT_PID OPTIONS`.
 
-Over the pipe FD it sends `None` when ready, and replies to each (answer, reward) with (value, error); the value `None`
+Over the pipe FD it sends `None` when ready, and replies to each question with (value, error); the value `None`
 means that the row is faulty. SIGALRM limits the time of each answer: its default action terminates the process even
 while a regular expression holds the interpreter. Torch is not imported.
 """
@@ -38,7 +38,7 @@ LOAD_LIMIT_S = 120
 """Time limit for importing the libraries of a reward type, in seconds."""
 
 _FIRST: dict[str, SingleReward] = {
-    "math": MathReward(answer="1"),
+    "math": MathReward(answer="x+1"),
     "json_schema": JsonSchemaReward(json_schema={"type": "object"}),
     "ifeval": IfevalReward(
         instruction_id_list=["language:response_language", "length_constraints:number_sentences"],
@@ -73,10 +73,14 @@ def _late(*_: object) -> NoReturn:
     raise TimeoutError(f"importing took longer than {LOAD_LIMIT_S} s")
 
 
-def _answer(answer: str, reward: Reward, loaded: set[str], options: RewardOptions) -> tuple[float | None, str | None]:
+def _answer(
+    question: tuple[str, Reward, bool, float], loaded: set[str], options: RewardOptions
+) -> tuple[float | None, str | None]:
     """The reward, and the error."""
+    answer, reward, published, limit_s = question
     _load(reward, loaded, options)
-    signal.setitimer(signal.ITIMER_REAL, options.time_limit_s)
+    options = options.model_copy(update={"ifeval": "published"}) if published else options
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         return reward_of(answer, reward, options), None
     except RewardError as error:
@@ -107,10 +111,10 @@ def main() -> None:
     pipe.send(None)
     while True:
         try:
-            answer, reward = pipe.recv()
+            question = pipe.recv()
         except EOFError:
             return
-        pipe.send(_answer(answer, reward, loaded, options))
+        pipe.send(_answer(question, loaded, options))
         if _address_space() > RETIRED_BYTES:
             sys.exit(RETIRED)
 

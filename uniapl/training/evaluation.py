@@ -141,7 +141,7 @@ def _score_answers(
     """Answers with reward and score, `None` where one cannot be computed."""
     texts = [row.answer(policy.text(completion.ids)) for row, completion in asked]
     verified = {
-        i: Question(final_answer(text), row.reward, row.id)
+        i: Question(final_answer(text), row.reward, row.id, published=True)
         for i, ((row, _), text) in enumerate(zip(asked, texts, strict=True))
         if row.reward is not None
     }

@@ -18,10 +18,20 @@ NAMED = 20
 """Number of rows that an event names."""
 
 
-def report_rows(reporter: Reporter, message: str, rows: Sequence[str], level: Level = "warning") -> None:
-    """Report a finding about the rows with these ids, of which the event names the first; none without rows."""
+def report_rows(
+    reporter: Reporter, message: str, rows: Sequence[str], level: Level = "warning", **data: float | list[int]
+) -> None:
+    """Report a finding about the rows with these ids, of which the event names the first; none without rows.
+
+    Args:
+        reporter: receives the event.
+        message: the finding.
+        rows: ids of all rows concerned.
+        level: level of the event.
+        data: further numbers of the event.
+    """
     if rows:
-        reporter.event(message, level=level, rows=list(rows[:NAMED]))
+        reporter.event(message, level=level, rows=list(rows[:NAMED]), **data)
 
 
 def without_unusable(rows: list[DatasetRow], dataset: str, rewards: RewardPool, reporter: Reporter) -> list[DatasetRow]:
@@ -63,6 +73,10 @@ def _report_golds(found: Checked, rows: list[DatasetRow], dataset: str, reporter
         f"{len(names)} of {len(rows)} rows of {dataset} ({len(names) / max(len(rows), 1):.1%}) have a gold answer that "
         f"no answer can equal; {then}{_first(names, found)}",
         names,
+        lines=[i + 1 for i in list(found.faults)[:NAMED]],
+        judged=found.asked,
+        failed=len(names),
+        share=len(names) / max(len(rows), 1),
     )
 
 
@@ -77,6 +91,9 @@ def report_references(rows: list[DatasetRow], dataset: str, rewards: RewardPool,
         f"own reward{unchecked}{_first(names, found)}. Correct the rewards or the references, or set "
         "data.filter_teacher to skip these references",
         names,
+        judged=found.asked,
+        failed=len(names),
+        share=len(names) / max(found.asked, 1),
     )
 
 

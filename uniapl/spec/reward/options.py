@@ -15,6 +15,10 @@ class RewardOptions(Input):
     aggregate: Literal["fraction", "strict"] = "fraction"
     """Aggregation over the constraints of a row. `fraction`: fraction followed (IF-RLVR). `strict`: 1 if all, else
     0."""
+    ifeval: Literal["repaired", "published"] = "repaired"
+    """Reading of the constraints of `ifeval` rewards. `repaired`: what the constraint's words demand. `published`: the
+    verdicts of the original checkers, quirks included. Evaluations always use `published`, so that their scores are
+    comparable."""
     loose: bool = False
     """IFEval's loose evaluation: a constraint is followed if it is after removing the first line, the last line or
     asterisks, in any combination."""
