@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from uniapl.batching.packed import PackedBatch
 from uniapl.batching.packing import PLAIN, Layout
 from uniapl.errors import ModelError
+from uniapl.model.end_of_turn import find_end_of_turn
 from uniapl.model.frozen import round_frozen
 from uniapl.model.kernels import kernels_for
 from uniapl.model.logprobs import completion_logprobs
@@ -61,18 +62,52 @@ class Policy:
 
     @property
     def stop_ids(self) -> list[int]:
-        """Tokens that end a completion."""
+        """Tokens that end a completion: the declared ones, and the chat template's end of turn."""
+        try:
+            return sorted({*self._declared_stop_ids, self.end_of_turn})
+        except Exception:  # of a broken template, which is reported when rows are encoded
+            return self._declared_stop_ids
+
+    @property
+    def end_of_turn(self) -> int:
+        """The token that ends an answer in the chat template; the tokenizer's end token where the template has none.
+
+        Raises as `find_end_of_turn`.
+        """
+        if self.tokenizer.chat_template is None:
+            return int(self.tokenizer.eos_token_id)
+        found = find_end_of_turn(self.tokenizer, self._declared_stop_ids)
+        return int(self.tokenizer.eos_token_id) if found.token is None else found.token
+
+    @property
+    def _declared_stop_ids(self) -> list[int]:
+        """End tokens of the generation config and of the tokenizer."""
         declared = self.model.generation_config.eos_token_id if self.model.generation_config else None
         ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
         return sorted({int(self.tokenizer.eos_token_id), *ids})
 
-    @property
-    def end_of_turn(self) -> int:
-        """The token that ends an answer in the chat template; the tokenizer's end token where the template has none."""
-        probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "ANSWER"}]
-        rendered = str(self.tokenizer.apply_chat_template(probe, tokenize=False))
-        after = self.tokenizer(rendered.rpartition("ANSWER")[2], add_special_tokens=False)["input_ids"]
-        return next((i for i in after if i in self.stop_ids), int(self.tokenizer.eos_token_id))
+    def declare_end_of_turn(self) -> str | None:
+        """Add the end of turn to the end tokens of the generation config, which checkpoints contain.
+
+        Returns:
+            Why the end tokens were not those of the template, in a sentence; `None` where they were.
+        """
+        found, declared = find_end_of_turn(self.tokenizer, self._declared_stop_ids), self._declared_stop_ids
+        names = ", ".join(repr(self.tokenizer.decode([i])) for i in declared)
+        if found.is_unknown:
+            return (
+                f"the chat template ends an answer with {found.text.strip()!r}, which has no token of its own in the "
+                f"student's tokenizer: references end and sampling stops at {names} only, and an answer may continue "
+                "with other turns; choose a student whose tokenizer has this token, or set data.chat_template"
+            )
+        if found.token is None or found.token in declared:
+            return None
+        if self.model.generation_config is not None:
+            self.model.generation_config.eos_token_id = [*declared, found.token]
+        return (
+            f"the chat template ends an answer with {self.tokenizer.decode([found.token])!r}, but the student's "
+            f"generation stops at {names} only: sampling stops at both, and the checkpoints declare both"
+        )
 
     def text(self, completion_ids: list[int]) -> str:
         """A completion as text, without special tokens."""

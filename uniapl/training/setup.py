@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from jinja2 import TemplateError
 
-from uniapl.data.encoding import EncodedRow
+from uniapl.data.encoding import TEMPLATE_BUGS, EncodedRow
 from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import SpecError
 from uniapl.estimate.resources import ChosenResources
@@ -59,6 +60,7 @@ def prepare(
     reporter.phase("loading_student")
     done = _first_step(run)
     policy, reference = _load_weights(run, found.device)
+    _report_end_of_turn(policy, reporter)
     resources = choose_resources(run, policy, reporter)
     policy = _with_fastest_forward(policy, spec, resources, reporter)
     learner = Learner(
@@ -160,6 +162,16 @@ def _report_device(found: Found, reporter: Reporter) -> None:
         cuda=torch.version.cuda,
         driver=found.driver.version,
     )
+
+
+def _report_end_of_turn(policy: Policy, reporter: Reporter) -> None:
+    """Report an end of turn that is not among the student's end tokens; broken templates are reported with the rows."""
+    try:
+        problem = policy.declare_end_of_turn() if policy.tokenizer.chat_template is not None else None
+    except (TemplateError, *TEMPLATE_BUGS):
+        return
+    if problem is not None:
+        reporter.event(problem, level="warning")
 
 
 def _generator(run: RunConfig, policy: Policy, reporter: Reporter, done: int) -> Generator:
