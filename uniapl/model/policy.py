@@ -65,7 +65,7 @@ class Policy:
         """Tokens that end a completion: the declared ones, and the chat template's end of turn."""
         try:
             return sorted({*self._declared_stop_ids, self.end_of_turn})
-        except Exception:  # of a broken template, which is reported when rows are encoded
+        except Exception:  # noqa: BLE001  # of a broken template, which is reported when rows are encoded
             return self._declared_stop_ids
 
     @property

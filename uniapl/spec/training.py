@@ -56,7 +56,8 @@ class Lora(Input):
     alpha: float = Field(default=32.0, gt=0)
     """Scale: the adapter's output is multiplied by `alpha / rank`."""
     target_modules: Annotated[list[Text], Field(min_length=1)] | Literal["all-linear"] = "all-linear"
-    """Names of the linear layers with an adapter; by default all except the output head."""
+    """Names of the linear layers with an adapter; by default all except the output head, and those that no adapter
+    fits, such as the routers of Llama 4."""
 
 
 def usual_learning_rate(*, sampled: bool, lora: bool) -> float:

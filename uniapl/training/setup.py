@@ -177,7 +177,7 @@ def _report_end_of_turn(policy: Policy, reporter: Reporter) -> None:
 def _generator(run: RunConfig, policy: Policy, reporter: Reporter, done: int) -> Generator:
     """The sampler; a server gets the weights that it begins with, those of `done` updates, and is waited for."""
     rollout = run.spec.rollout
-    if isinstance(rollout.backend, VllmSampler):
+    if run.spec.samples and isinstance(rollout.backend, VllmSampler):
         server = managed_server(run, "rollout", rollout.backend, param="rollout.backend")
         place = SamplerPlace(
             ProbePause(Path(run.servers["rollout"])), partial(reporter.event, level="warning"), run.shared_card
