@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -18,16 +19,28 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from uniapl.batching.packed import PackedBatch
 from uniapl.batching.packing import PLAIN, Layout
 from uniapl.errors import ModelError
+from uniapl.model.config import load_configs
 from uniapl.model.end_of_turn import find_end_of_turn
 from uniapl.model.frozen import round_frozen
 from uniapl.model.kernels import kernels_for
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.run.config import ModelSource
+from uniapl.run.out_of_memory import is_out_of_memory
 
 ALIGNMENT = 64
 """Alignment in bytes of memory that torch allocates on the CPU."""
-LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, SafetensorError)
-"""Errors of transformers for a model that is missing, damaged, or of an unknown kind."""
+LOAD_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    ImportError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""Errors of transformers for a model that is missing, damaged, or of an unknown kind, or for values in its files."""
 
 
 def load_problem(source: ModelSource, error: Exception) -> str:
@@ -36,7 +49,10 @@ def load_problem(source: ModelSource, error: Exception) -> str:
     is_missing = (source.path is not None or where.is_absolute()) and not where.exists()
     if is_missing:
         return "the folder does not exist"
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    lines = str(error).splitlines()
+    if not lines:
+        return type(error).__name__
+    return f"{lines[0]} {lines[1].strip()}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
 
 
 @dataclass(frozen=True)
@@ -165,18 +181,26 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
     """
     where, options = _location(source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
-        if source.gguf is None:
-            options["use_safetensors"] = True
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            where, dtype=torch.float32, trust_remote_code=False, **options
+        known = {} if source.gguf else load_configs(where, options) | {"use_safetensors": True}
+        tokenizer = AutoTokenizer.from_pretrained(where, config=known.get("config"), trust_remote_code=False, **options)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            where, dtype=torch.float32, trust_remote_code=False, output_loading_info=True, **options, **known
         )
-    except LOAD_ERRORS as error:
+    except (*LOAD_ERRORS, RuntimeError) as error:
+        if is_out_of_memory(str(error)):
+            raise
         raise ModelError(
             f"cannot load {source.hub or source.path}: {load_problem(source, error)}",
             param="student",
             hint="provide a config, a tokenizer, and weights as safetensors or GGUF",
         ) from error
+    if source.gguf is None and (missing := sorted(report["missing_keys"])):
+        raise ModelError(
+            f"cannot load {source.hub or source.path}: its files lack {len(missing)} weights of "
+            f"{type(model).__name__}, such as {missing[0]}, which would be random numbers",
+            param="student",
+            hint="provide all weights, or a config whose `architectures` and `model_type` are those of the weights",
+        )
     if tokenizer.eos_token_id is None:
         raise ModelError("the student's tokenizer has no end-of-sequence token", param="student")
     if source.gguf is not None:
