@@ -73,7 +73,10 @@ def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[s
     if not errors:
         errors += checks.capacity()
     problems += map(_problem, errors)
-    return [] if errors else _warnings(caller, spec, checks.models)
+    if errors:
+        return []
+    long = checks.beyond_positions
+    return ([f"{long.message}; {long.remedy}"] if long else []) + _warnings(caller, spec, checks.models)
 
 
 def _warnings(caller: Caller, spec: JobSpec, models: dict[str, ModelSource]) -> list[str]:
