@@ -32,6 +32,7 @@ from uniapl.run.credentials import Credentials
 from uniapl.run.reporter import Reporter
 from uniapl.run.signals import Signals
 from uniapl.spec.backend import VllmSampler
+from uniapl.spec.dead_options import dead_options
 from uniapl.spec.job import JobSpec
 from uniapl.training import checkpoint
 from uniapl.training.device_resources import choose_resources
@@ -52,6 +53,8 @@ def prepare(
         UniaplError: something the user named cannot be loaded or does not fit together; or torch cannot use the GPU.
     """
     spec = run.spec
+    for option in dead_options(spec):
+        reporter.event(option, level="warning")
     found = find_device()
     kernels_for(found.device).prepare_process()
     mix_rows, held_out_rows = load_data(run, reporter, signals, rewards, credentials)
