@@ -130,7 +130,8 @@ def _dense(source: ModelSource, layer: DenseLayer) -> torch.nn.Module:
     if layer.activation not in ACTIVATIONS:
         raise ValueError(f"{layer.folder}: the activation {layer.activation!r} is not supported")
     weights = load_file(file)
-    linear = torch.nn.Linear(*reversed(weights["linear.weight"].shape), bias="linear.bias" in weights)
+    outputs, inputs = weights["linear.weight"].shape
+    linear = torch.nn.Linear(inputs, outputs, bias="linear.bias" in weights)
     linear.load_state_dict({name.removeprefix("linear."): value for name, value in weights.items()})
     activation: torch.nn.Module = getattr(torch.nn, layer.activation)()
     return torch.nn.Sequential(linear, activation).eval().requires_grad_(False)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from uniapl.errors import ModelError
 from uniapl.run.config import ModelSource
@@ -136,7 +136,7 @@ def _json(source: ModelSource, name: str) -> Any:
 def file_of(source: ModelSource, name: str) -> Path | None:
     """A file of the model on this machine; `None` without it."""
     found = cached_file(
-        source.hub or source.path,
+        source.hub or source.path or "",
         name,
         revision=source.revision,
         _raise_exceptions_for_gated_repo=False,

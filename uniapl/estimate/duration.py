@@ -61,7 +61,7 @@ def duration(
     if spec.uses_rollouts and isinstance(spec.rollout.backend, VllmSampler):
         return _unknown("no comparable job has run on the live workers, and a server samples")
     try:
-        step_s, basis = rough_step_s(read_student(), step, hardware)
+        step_s, basis = rough_step_s(read_student(), step, hardware, spec.grpo.updates_per_rollout)
     except ShapeUnknown as unknown:
         return _unknown(f"no comparable job has run on the live workers, and {unknown}")
     return TimeEstimate(step_s=step_s, total_s=step_s * spec.schedule.steps, basis=basis, rough=True)
@@ -81,7 +81,7 @@ def _unknown(why: str) -> TimeEstimate:
     return TimeEstimate(step_s=None, total_s=None, basis=f"unknown: {why}")
 
 
-def rough_step_s(student: ModelShape, step: Step, hardware: Sequence[Hardware]) -> tuple[float, str]:
+def rough_step_s(student: ModelShape, step: Step, hardware: Sequence[Hardware], updates: int = 1) -> tuple[float, str]:
     """Seconds of a step on the fastest of at least one machine, and the basis of this number.
 
     Sampling is counted as this trainer does it, in its own process; discriminators and rewards are not counted.
@@ -90,12 +90,14 @@ def rough_step_s(student: ModelShape, step: Step, hardware: Sequence[Hardware]) 
         student: the model that is trained.
         step: what a step holds.
         hardware: the machines.
+        updates: updates on the sequences of a step with rollouts.
     """
+    updates = updates if step.rollouts else 1
     sampled = step.each * sum(rollout.completion for rollout in step.rollouts)
 
     def seconds(machine: Hardware) -> float:
         update, sample = GPU if machine.gpus else (rate * min(machine.cpus, MOST_CORES) for rate in CORE)
-        return student.parameters * (UPDATE * step.tokens / update + SAMPLE * sampled / sample)
+        return student.parameters * (UPDATE * updates * step.tokens / update + SAMPLE * sampled / sample)
 
     fastest = min(hardware, key=seconds)
     return seconds(fastest), _basis(fastest)

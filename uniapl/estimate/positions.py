@@ -56,8 +56,8 @@ def positions_of(config: Any) -> int | None:
     """Number of positions in a parsed `config.json`, with those that scaling adds; `None` where it has no limit."""
     if not isinstance(config, Mapping):
         return None
-    text = config.get("text_config") if isinstance(config.get("text_config"), Mapping) else config
-    found = next((text[name] for name in FIELDS if isinstance(text.get(name), int)), None)
+    text = _text(config)
+    found: int | None = next((text[name] for name in FIELDS if isinstance(text.get(name), int)), None)
     scaling = text.get("rope_parameters") or text.get("rope_scaling") or {}
     original, factor = scaling.get("original_max_position_embeddings"), scaling.get("factor")
     if found is None or not isinstance(original, int) or not isinstance(factor, (int, float)):
@@ -77,8 +77,14 @@ def excess(spec: JobSpec, config: Any, rows: Iterable[tuple[Role, int, int]]) ->
     if positions is None:
         return None
     longest = max((_tokens(spec, *row) for row in rows), default=0)
-    text = config.get("text_config") or config
-    return Excess(longest, positions, text.get("model_type") in TABLES) if longest > positions else None
+    fails = _text(config).get("model_type") in TABLES
+    return Excess(longest, positions, fails) if longest > positions else None
+
+
+def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of the language model, which is a part of that of some students."""
+    inner = config.get("text_config")
+    return inner if isinstance(inner, Mapping) else config
 
 
 def _tokens(spec: JobSpec, role: Role, prompt: int, reference: int) -> int:

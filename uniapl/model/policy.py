@@ -183,7 +183,7 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
     try:
         known = {} if source.gguf else load_configs(where, options) | {"use_safetensors": True}
         tokenizer = AutoTokenizer.from_pretrained(where, config=known.get("config"), trust_remote_code=False, **options)
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             where, dtype=torch.float32, trust_remote_code=False, output_loading_info=True, **options, **known
         )
     except (*LOAD_ERRORS, RuntimeError) as error:
@@ -194,6 +194,7 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
             param="student",
             hint="provide a config, a tokenizer, and weights as safetensors or GGUF",
         ) from error
+    model, report = loaded
     if source.gguf is None and (missing := sorted(report["missing_keys"])):
         raise ModelError(
             f"cannot load {source.hub or source.path}: its files lack {len(missing)} weights of "
@@ -206,7 +207,7 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
     if source.gguf is not None:
         model = _without_quantization(model)
     _own_weights(model)
-    model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
+    model.to(device)
     kernels_for(device).prepare_model(model)
     model.eval()  # no dropout: the trained policy must equal the one that sampled
     return Policy(model, tokenizer)

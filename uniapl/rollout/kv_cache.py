@@ -80,4 +80,4 @@ def select_rows(cache: DynamicCache, rows: Tensor) -> None:
         if type(layer) in (GrowingLayer, *KEYS_AND_VALUES):
             layer.batch_select_indices(rows)  # type: ignore[union-attr]  # absent from the base class
         else:
-            layer.reorder_cache(rows)
+            layer.reorder_cache(rows)  # type: ignore[arg-type]  # a tensor of integers

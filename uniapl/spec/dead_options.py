@@ -28,8 +28,8 @@ def _of_terms_without_weight(spec: JobSpec) -> Iterator[str]:
     if not spec.uses_discriminator and spec.discriminator != type(spec).model_fields["discriminator"].default:
         yield "discriminator has no effect: lambda_adv and reward.discriminator_weight are 0, and no evaluation scores"
     if not spec.uses_adv:
-        used = SCORED if spec.uses_discriminator else ()
-        yield from _named("adversarial", spec.adversarial, "lambda_adv is 0", used)
+        scored = SCORED if spec.uses_discriminator else ()
+        yield from _named("adversarial", spec.adversarial, "lambda_adv is 0", scored)
     if not spec.uses_grpo:
         used = ("group_size", "updates_per_rollout") if spec.uses_rollouts else ()
         yield from _named("grpo", spec.grpo, "L_GRPO has no weight with alpha=1", (*used, "kl_coef"))

@@ -46,7 +46,7 @@ SaveCheckpoint = Callable[[int, dict[str, Any], Mapping[str, Callable[[Path], No
 class PolicyLearner(Protocol):
     """The part of `Learner` that the loop calls."""
 
-    def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool) -> Metrics:
+    def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool, stoppable: bool = True) -> Metrics:
         """One optimizer step over all sequences."""
         ...
 
