@@ -15,7 +15,7 @@ from store.artifacts.base import StorageUnavailable
 from store.jobs import step_rates
 from store.tables import Dataset
 from uniapl.errors import SpecError, UniaplError
-from uniapl.estimate import JobInputs, MeasuredRate, ShapeUnknown, estimate_job, find_misfit, missing_vllm
+from uniapl.estimate import Excess, JobInputs, MeasuredRate, ShapeUnknown, estimate_job, find_misfit, missing_vllm
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Estimate, Hardware
 from uniapl.spec.job import JobSpec
@@ -71,6 +71,16 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> UniaplError | Non
     if error is None:
         snapshot.fitting.add(key)
     return error
+
+
+def beyond_positions(caller: Caller, spec: JobSpec, sources: Sources) -> Excess | None:
+    """The job's sequences beyond the student's positions; unknown datasets are left to the checks that report them."""
+    try:
+        with caller.reading() as session:
+            datasets = _datasets(session, spec)
+        return _inputs(caller.service, spec, sources, datasets).beyond_positions()
+    except (SpecError, OSError, StorageUnavailable):
+        return None
 
 
 def _datasets(session: Session, spec: JobSpec) -> list[Dataset]:

@@ -14,6 +14,7 @@ from api.auth import Caller
 from api.http.problems import field_problems
 from uniapl.errors import UniaplError
 from uniapl.run.config import ModelSource
+from uniapl.spec.dead_options import dead_options
 from uniapl.spec.estimate import SpecProblem, Validation
 from uniapl.spec.job import JobSpec
 
@@ -73,7 +74,14 @@ def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[s
     if not errors:
         errors += checks.capacity()
     problems += map(_problem, errors)
-    return [] if errors else _warnings(caller, spec, checks.models)
+    if errors:
+        return []
+    long = checks.beyond_positions
+    return (
+        dead_options(spec)
+        + ([f"{long.message}; {long.remedy}"] if long else [])
+        + _warnings(caller, spec, checks.models)
+    )
 
 
 def _warnings(caller: Caller, spec: JobSpec, models: dict[str, ModelSource]) -> list[str]:

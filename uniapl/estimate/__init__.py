@@ -7,9 +7,11 @@ from uniapl.estimate.checkpoint_size import checkpoint_bytes
 from uniapl.estimate.duration import MeasuredRate
 from uniapl.estimate.job import JobInputs, estimate_job, find_misfit
 from uniapl.estimate.model_shape import ShapeUnknown
+from uniapl.estimate.positions import Excess
 from uniapl.estimate.sampler import SamplerChoice, choose_sampler, missing_vllm, vllm_obstacle
 
 __all__ = [
+    "Excess",
     "JobInputs",
     "MeasuredRate",
     "SamplerChoice",

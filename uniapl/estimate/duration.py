@@ -65,7 +65,8 @@ def duration(
         student = read_student()
     except ShapeUnknown as unknown:
         return _unknown(f"no comparable job has run on the live workers, and {unknown}")
-    times = [(_step_s(student, step, machine, served=served), machine) for machine in hardware]
+    updates = spec.grpo.updates_per_rollout
+    times = [(_step_s(student, step, machine, served=served, updates=updates), machine) for machine in hardware]
     known = [(seconds, machine) for seconds, machine in times if seconds is not None]
     if not known:
         return _unknown("no comparable job has run on the live workers, and a server samples")
@@ -93,7 +94,7 @@ def _unknown(why: str) -> TimeEstimate:
     return TimeEstimate(step_s=None, total_s=None, basis=f"unknown: {why}")
 
 
-def _step_s(student: ModelShape, step: Step, machine: Hardware, *, served: bool) -> float | None:
+def _step_s(student: ModelShape, step: Step, machine: Hardware, *, served: bool, updates: int) -> float | None:
     """Seconds of a step on a machine; `None` where the speed of its sampling server is unknown.
 
     Discriminators and rewards are not counted.
@@ -103,10 +104,12 @@ def _step_s(student: ModelShape, step: Step, machine: Hardware, *, served: bool)
         step: what a step holds.
         machine: the machine.
         served: whether a vLLM server samples instead of the trainer's process.
+        updates: updates on the sequences of a step with rollouts.
     """
+    updates = updates if step.rollouts else 1
     update, sample = _rates(machine)
     sampled = step.each * sum(rollout.completion for rollout in step.rollouts)
-    update_s = student.parameters * UPDATE * step.tokens / update
+    update_s = student.parameters * UPDATE * updates * step.tokens / update
     if not served:
         return update_s + student.parameters * SAMPLE * sampled / sample
     sampling = _served_s(student, step, machine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from uniapl.estimate.activations import Device
 from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings
 from uniapl.estimate.model_shape import PUBLISHED, ModelShape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.placement import place, trainer_room
+from uniapl.estimate.positions import Excess, allowed_rows, excess
 from uniapl.estimate.resources import GpuRoom
 from uniapl.estimate.sampler import choose_sampler, missing_vllm
 from uniapl.estimate.servers import servers_of
@@ -55,6 +57,28 @@ class JobInputs:
             ShapeUnknown: its files do not give what is needed.
         """
         return read_shape(source) if source.path or source.hub in PUBLISHED else from_config(self.hub_config(source))
+
+    def beyond_positions(self) -> Excess | None:
+        """The sequences beyond the student's positions; `None` where all fit, or where its config is unknown.
+
+        The rows are read only if those that `data` allows do not fit.
+        """
+        config = self._student_config()
+        if excess(self.spec, config, allowed_rows(self.spec)) is None:
+            return None
+        rows = [
+            (entry.role, row.prompt, row.reference or 0) for entry in self.entries() for row in entry.sample.lengths
+        ]
+        return excess(self.spec, config, rows)
+
+    def _student_config(self) -> Any:
+        student = self.student
+        if student.path is None:
+            return self.hub_config(student)
+        try:
+            return json.loads((Path(student.path) / "config.json").read_text())
+        except (OSError, ValueError):  # GGUF, or a folder that the trainer refuses
+            return None
 
     def models(self) -> plan.Models:
         """The shapes of the models that the trainer loads; raises as `shape`."""

@@ -1,4 +1,4 @@
-"""A key-value cache with spare capacity: appending a token does not copy the earlier ones."""
+"""A key-value cache with spare capacity, where appending a token does not copy the earlier ones, and its rows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from typing import Any
 
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
 from uniapl.batching.packing import CACHE_ROOM
+
+KEYS_AND_VALUES = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
+"""Cache layers without other states, where padding is masked. Subclasses may have states of convolutions and
+recurrences as well, which padding changes in some models."""
 
 
 class GrowingLayer(DynamicLayer):
@@ -41,10 +45,6 @@ class GrowingLayer(DynamicLayer):
             buffer[:, :, length:total] = new
         return self._first(total)
 
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        """Repeat each row, with its copies adjacent."""
-        self._change(lambda buffer: buffer.repeat_interleave(repeats, dim=0))
-
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep these rows."""
         self._change(lambda buffer: buffer.index_select(0, indices))
@@ -64,3 +64,20 @@ def with_growing_layers(cache: DynamicCache) -> DynamicCache:
     """Replace the layers of a new cache that attend to all tokens; others, such as windows, are unchanged."""
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def can_be_padded(cache: DynamicCache) -> bool:
+    """Whether rows of different lengths can share this new cache."""
+    return all(type(layer) in KEYS_AND_VALUES for layer in cache.layers)
+
+
+def select_rows(cache: DynamicCache, rows: Tensor) -> None:
+    """Keep these rows, in this order; a row may be repeated.
+
+    The states of convolutions and recurrences are selected too, other than by `DynamicCache.batch_select_indices`.
+    """
+    for layer in cache.layers:
+        if type(layer) in (GrowingLayer, *KEYS_AND_VALUES):
+            layer.batch_select_indices(rows)  # type: ignore[union-attr]  # absent from the base class
+        else:
+            layer.reorder_cache(rows)  # type: ignore[arg-type]  # a tensor of integers

@@ -1,30 +1,27 @@
 """Rollouts in the trainer's process, with transformers.
 
 Each prompt is prefilled once and its cache repeated for the group; finished rows leave the batch; log-probabilities of
-the sampled tokens are computed during sampling.
+the sampled tokens are computed during sampling. Students with states of convolutions or recurrences are sampled in
+batches of prompts of equal length, since padding would change these states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
 from uniapl.batching.packing import prompts_at_once
 from uniapl.errors import ModelError
 from uniapl.model.logprobs import precision
 from uniapl.model.policy import Policy
 from uniapl.rollout.generator import Completion, OnGroup
-from uniapl.rollout.kv_cache import with_growing_layers
+from uniapl.rollout.kv_cache import can_be_padded, select_rows, with_growing_layers
 from uniapl.rollout.token_sampling import sample_tokens
 from uniapl.run.signals import raise_if_stopped
-
-REPEATED = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
-"""Cache layers whose rows can be repeated and selected. Subclasses inherit these methods for keys and values only: the
-states of convolutions and recurrences would remain those of the prompts."""
 
 
 class TransformersGenerator:
@@ -46,18 +43,7 @@ class TransformersGenerator:
             max_new_tokens: a completion is truncated at this length.
             batch_size: sequences sampled at once, at least a group.
             on_batch: called after each batch.
-
-        Raises:
-            ModelError: the student keeps a state that cannot be repeated for a group (state-space layers).
         """
-        for layer in DynamicCache(config=policy.model.config).layers:
-            if type(layer) not in REPEATED:
-                raise ModelError(
-                    f"{type(policy.model).__name__} cannot be sampled in groups by transformers: the state of its "
-                    f"{type(layer).__name__} is more than keys and values",
-                    hint='sample with vLLM: set "rollout": {"backend": {"type": "vllm"}}',
-                    param="student",
-                )
         self._policy = policy
         self._temperature = temperature
         self._max_new_tokens = max_new_tokens
@@ -80,13 +66,15 @@ class TransformersGenerator:
         greedy: bool = False,
         on_group: OnGroup | None = None,
     ) -> list[list[Completion]]:
-        """See `Generator.sample`; `on_group` is not called, since scoring in parallel would slow sampling."""
+        """See `Generator.sample`; `on_group` is not called, since scoring in parallel would slow sampling.
+
+        Raises:
+            ModelError: the student has a cache of its own.
+        """
         draws = self._draws(len(prompts) * group_size, seed)
         per_batch = prompts_at_once(self._batch_size, group_size)
-        by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding within a batch
         groups: dict[int, list[Completion]] = {}
-        for start in range(0, len(prompts), per_batch):
-            chosen = by_length[start : start + per_batch]
+        for chosen in self._batches(prompts, per_batch):
             rows = [i * group_size + g for i in chosen for g in range(group_size)]
             with precision(self._policy.device):  # as in training, so that importance ratios begin at 1
                 completions = self._sample_batch([prompts[i] for i in chosen], group_size, draws[rows], greedy)
@@ -94,6 +82,14 @@ class TransformersGenerator:
             for position, i in enumerate(chosen):
                 groups[i] = completions[position * group_size : (position + 1) * group_size]
         return [groups[i] for i in range(len(prompts))]
+
+    def _batches(self, prompts: Sequence[list[int]], size: int) -> Iterator[list[int]]:
+        """Indices of the prompts of each batch, of similar lengths, or of equal ones where padding would matter."""
+        by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        padded = can_be_padded(DynamicCache(config=self._policy.model.config))
+        alike = [by_length] if padded else [list(g) for _, g in groupby(by_length, lambda i: len(prompts[i]))]
+        for indices in alike:
+            yield from (indices[start : start + size] for start in range(0, len(indices), size))
 
     def _draws(self, rows: int, seed: int) -> Tensor:
         """(rows, max_new_tokens) uniform numbers: one per token, independent of the batching."""
@@ -127,7 +123,7 @@ class TransformersGenerator:
                 break
             if (~alive).sum() * 8 >= len(active):  # copying the cache for every row would cost more
                 keep = alive.nonzero().squeeze(1)
-                cache.batch_select_indices(keep)
+                select_rows(cache, keep)
                 active, tokens, mask = active[keep], tokens[keep], mask[keep]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             output = self._policy.model(
@@ -150,17 +146,22 @@ class TransformersGenerator:
         )
         mask = torch.tensor([[0] * n + [1] * (width - n) for n in left], device=device)
         cache = with_growing_layers(DynamicCache(config=self._policy.model.config))
-        output = self._policy.model(
-            input_ids=input_ids,
-            attention_mask=mask,
-            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache.batch_repeat_interleave(group_size)
-        return (
-            output.logits[:, -1].repeat_interleave(group_size, dim=0),
-            cache,
-            mask.repeat_interleave(group_size, dim=0),
-        )
+        try:
+            output = self._policy.model(
+                input_ids=input_ids,
+                attention_mask=mask,
+                position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"{type(self._policy.model).__name__} cannot be sampled by transformers: {error}",
+                hint='sample with vLLM: set "rollout": {"backend": {"type": "vllm"}}, or train without rollouts: set '
+                "alpha to 1 and lambda_adv to 0, without `evaluation`",
+                param="student",
+            ) from error
+        rows = torch.arange(len(prompts), device=device).repeat_interleave(group_size)
+        select_rows(cache, rows)
+        return output.logits[rows, -1], cache, mask[rows]

@@ -148,6 +148,11 @@ class JobSpec(Input):
         return self.uses_grpo or self.uses_adv
 
     @property
+    def samples(self) -> bool:
+        """Whether the policy is sampled, by a term or in evaluations."""
+        return self.uses_rollouts or self.evaluation is not None
+
+    @property
     def uses_discriminator(self) -> bool:
         """Whether rollouts or held-out answers are scored by the discriminator."""
         scored = self.evaluation is not None and self.evaluation.score
@@ -166,7 +171,7 @@ class JobSpec(Input):
         judge, sampler = self.discriminator, self.rollout.backend
         if self.uses_discriminator and judge.type != "learned" and isinstance(judge.backend, ManagedVllm):
             found["discriminator"] = judge.backend
-        if isinstance(sampler, VllmSampler):
+        if self.samples and isinstance(sampler, VllmSampler):
             found["rollout"] = sampler
         return found
 

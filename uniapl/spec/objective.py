@@ -28,6 +28,10 @@ class Grpo(Input):
     group_size: int = Field(default=8, ge=1, le=256)
     """Completions sampled per prompt; their mean reward is the baseline. 1 is allowed only with alpha=1, where only the
     adversarial term samples."""
+    updates_per_rollout: int = Field(default=1, ge=1, le=64)
+    """Policy updates on the sequences of each step, its demonstrations included. From the second on, the importance
+    ratio differs from 1 and the clip bounds act (PPO's epochs, arXiv:1707.06347); metrics are means over the
+    updates."""
     clip_low: float = Field(default=0.2, gt=0, lt=1)
     """Lower clip bound of the importance ratio: `1 - clip_low`."""
     clip_high: float = Field(default=0.2, gt=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -56,7 +57,8 @@ class Lora(Input):
     alpha: float = Field(default=32.0, gt=0)
     """Scale: the adapter's output is multiplied by `alpha / rank`."""
     target_modules: Annotated[list[Text], Field(min_length=1)] | Literal["all-linear"] = "all-linear"
-    """Names of the linear layers with an adapter; by default all except the output head."""
+    """Names of the linear layers with an adapter; by default all except the output head, and those that no adapter
+    fits, such as the routers of Llama 4."""
 
 
 def usual_learning_rate(*, sampled: bool, lora: bool) -> float:
@@ -84,11 +86,14 @@ class Optimizer(Input):
     learning_rate: float = Field(
         default=usual_learning_rate(sampled=True, lora=False), gt=0, json_schema_extra=without_default
     )
-    """Peak learning rate, constant after the warm-up. Default: 2e-5 for imitation only (`alpha` 1 and `lambda_adv` 0 in
+    """Peak learning rate. Default: 2e-5 for imitation only (`alpha` 1 and `lambda_adv` 0 in
     every stage), 1e-6 if any stage samples the policy; with `lora` 2e-4 and 1e-5. The job's spec contains the resolved
     value."""
     warmup_steps: int = Field(default=0, ge=0, le=2**31 - 1)
     """Steps of linear warm-up from 0."""
+    decay: Literal["constant", "linear", "cosine"] = "constant"
+    """Learning rate after the warm-up: constant, or down to 0 at the end of `schedule.steps`, in a line or along half a
+    cosine."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
     """Decay rate of the first moment."""
     beta2: float = Field(default=0.999, ge=0, lt=1)
@@ -99,6 +104,14 @@ class Optimizer(Input):
     """Decoupled weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Maximum Euclidean norm of the gradient; a larger gradient is scaled down."""
+
+    def rate_at(self, step: int, steps: int) -> float:
+        """The learning rate at `step`, counted from 0, of `steps`."""
+        if step < self.warmup_steps or self.decay == "constant":
+            return self.learning_rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
+        done = (step - self.warmup_steps) / (steps - self.warmup_steps)
+        left = 1 - done if self.decay == "linear" else (1 + math.cos(math.pi * done)) / 2
+        return self.learning_rate * left
 
 
 class Schedule(Input):

@@ -13,6 +13,8 @@ FIELDS = {
     "epsilon": "grpo.clip_low",
     "epsilon_high": "grpo.clip_high",
     "beta": "grpo.kl_coef",
+    "num_iterations": "grpo.updates_per_rollout",
+    "lr_scheduler_type": "optimizer.decay",
     "learning_rate": "optimizer.learning_rate",
     "max_steps": "schedule.steps",
     "num_train_epochs": "schedule.steps",

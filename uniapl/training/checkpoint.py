@@ -142,5 +142,12 @@ def _manifest_entries(spec: JobSpec, step: int) -> dict[str, Any]:
         },
         "world_size": 1,
         "rng": [{"rank": 0, "derived_from": origin}],
-        "scheduler": {"derived_from": {"step": step, "learning_rate": o.learning_rate, "warmup_steps": o.warmup_steps}},
+        "scheduler": {
+            "derived_from": {
+                "step": step,
+                "learning_rate": o.learning_rate,
+                "warmup_steps": o.warmup_steps,
+                "decay": o.decay,
+            }
+        },
     }

@@ -75,7 +75,7 @@ class Learner:
         )
         self._host_moments = HostMoments(self.optimizer) if offload else None
 
-    def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool) -> Metrics:
+    def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool, stoppable: bool = True) -> Metrics:
         """One optimizer step over all sequences.
 
         The gradient does not depend on how the step is cut into passes. If memory is exhausted, the gradient is
@@ -86,6 +86,7 @@ class Learner:
             step: 0 for the first; sets the learning rate, alpha and lambda_adv.
             measure_terms: also measure the gradient norm of each term and the cosines between them, at the cost of
                 one backward pass and one gradient in memory per term.
+            stoppable: whether a stop may end the update.
 
         Raises:
             DivergedError: the loss or the gradient is not finite; the weights are unchanged.
@@ -97,7 +98,8 @@ class Learner:
         weights, counts = self._spec.weights_at(step), Counts.of(sequences)
         active = _active_terms(counts, weights)
         weighted, unweighted = self._split_by_weight(sequences, weights)
-        while (found := self._gradient(weighted, counts, weights, active if measure_terms else [])) is None:
+        measured = active if measure_terms else []
+        while (found := self._gradient(weighted, counts, weights, measured, stoppable)) is None:
             self._halve(weighted, step)
         totals, by_term = found
         _add_unweighted(totals, unweighted)
@@ -113,7 +115,7 @@ class Learner:
         return metrics
 
     def _gradient(
-        self, weighted: list[Sequence], counts: Counts, weights: Weights, measured: list[str]
+        self, weighted: list[Sequence], counts: Counts, weights: Weights, measured: list[str], stoppable: bool
     ) -> tuple[Totals, ByTerm] | None:
         """Accumulate the gradient of a step, separately for each term in `measured`.
 
@@ -127,7 +129,8 @@ class Learner:
             for packed in pack(
                 weighted, self.micro_batch_tokens, self._policy.pad_id, self._policy.device, self._policy.layout
             ):
-                raise_if_stopped()
+                if stoppable:
+                    raise_if_stopped()
                 self._accumulate(packed, counts, weights, totals, by_term)
         except (RuntimeError, MemoryError) as error:
             if not _exhausts_memory(error):
@@ -279,7 +282,7 @@ class Learner:
                 param="optimizer.learning_rate",
                 hint="lower optimizer.learning_rate or lambda_adv, or set adversarial.coef_clip",
             )
-        rate = self._learning_rate(step)
+        rate = self._spec.optimizer.rate_at(step, self._spec.schedule.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         if self._host_moments is not None:
@@ -287,11 +290,6 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad()
         return {"grad_norm": norm, "learning_rate": rate, "time/optim": time.monotonic() - started}
-
-    def _learning_rate(self, step: int) -> float:
-        """Linear warm-up, then constant."""
-        o = self._spec.optimizer
-        return o.learning_rate * min(1.0, (step + 1) / (o.warmup_steps + 1))
 
 
 def _active_terms(counts: Counts, weights: Weights) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from uniapl.data.encoding import EncodedRow
 from uniapl.errors import DatasetError, SpecError
+from uniapl.estimate.positions import excess
 from uniapl.rewards.gold_check import Checked, failing_references, row_name, unusable_golds
 from uniapl.rewards.pool import RewardPool
 from uniapl.run.reporter import Reporter
@@ -158,3 +159,27 @@ def report_reasoning(rows: list[EncodedRow], dataset: str, reporter: Reporter) -
         "reasoning: the block is closed before them, so that the student learns to answer without reasoning",
         closed,
     )
+
+
+def check_positions(spec: JobSpec, config: dict[str, object], mix: list[list[EncodedRow]], reporter: Reporter) -> None:
+    """Report sequences beyond the student's positions.
+
+    Args:
+        spec: the job.
+        config: the student's config.
+        mix: the rows of each entry of the mix.
+        reporter: gets a warning where the student computes beyond its positions.
+
+    Raises:
+        SpecError: the student's forward fails there.
+    """
+    rows = [
+        (entry.role, len(row.prompt_ids), len(row.reference_ids or []))
+        for entry, encoded in zip(spec.dataset_mix, mix, strict=True)
+        for row in encoded
+    ]
+    if (found := excess(spec, config, rows)) is None:
+        return
+    if found.fails:
+        raise found.error
+    reporter.event(f"{found.message}; {found.remedy}", level="warning")

@@ -15,6 +15,7 @@ from uniapl.spec.requirements import DatasetContents, check_mix, uses_references
 from uniapl.teachers.references import fill_references
 from uniapl.training.row_checks import (
     check_comparable,
+    check_positions,
     filter_references,
     report_reasoning,
     report_references,
@@ -90,7 +91,7 @@ def encode_data(
 
     Raises:
         DatasetError: a row cannot be encoded, or no row is within the limits.
-        SpecError: no reference is left for L_ADV.
+        SpecError: no reference is left for L_ADV, or a sequence has more tokens than the student has positions.
     """
     spec = run.spec
     encoded = [
@@ -98,6 +99,7 @@ def encode_data(
         for rows, entry in zip(mix, spec.dataset_mix, strict=True)
     ]
     check_comparable(spec, encoded)
+    check_positions(spec, policy.model.config.to_dict(), encoded, reporter)
     if spec.evaluation is None:
         return encoded, []
     return encoded, encode(held_out, run, spec.evaluation.dataset, policy, reporter, references=True)

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from jinja2 import TemplateError
 
-from uniapl.data.encoding import EncodedRow
+from uniapl.data.encoding import TEMPLATE_BUGS, EncodedRow
 from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import SpecError
 from uniapl.estimate.resources import ChosenResources
@@ -31,6 +32,7 @@ from uniapl.run.credentials import Credentials
 from uniapl.run.reporter import Reporter
 from uniapl.run.signals import Signals
 from uniapl.spec.backend import VllmSampler
+from uniapl.spec.dead_options import dead_options
 from uniapl.spec.job import JobSpec
 from uniapl.training import checkpoint
 from uniapl.training.device_resources import choose_resources
@@ -51,6 +53,8 @@ def prepare(
         UniaplError: something the user named cannot be loaded or does not fit together; or torch cannot use the GPU.
     """
     spec = run.spec
+    for option in dead_options(spec):
+        reporter.event(option, level="warning")
     found = find_device()
     kernels_for(found.device).prepare_process()
     mix_rows, held_out_rows = load_data(run, reporter, signals, rewards, credentials)
@@ -59,6 +63,7 @@ def prepare(
     reporter.phase("loading_student")
     done = _first_step(run)
     policy, reference = _load_weights(run, found.device)
+    _report_end_of_turn(policy, reporter)
     resources = choose_resources(run, policy, reporter)
     policy = _with_fastest_forward(policy, spec, resources, reporter)
     learner = Learner(
@@ -164,10 +169,20 @@ def _report_device(found: Found, reporter: Reporter) -> None:
     )
 
 
+def _report_end_of_turn(policy: Policy, reporter: Reporter) -> None:
+    """Report an end of turn that is not among the student's end tokens; broken templates are reported with the rows."""
+    try:
+        problem = policy.declare_end_of_turn() if policy.tokenizer.chat_template is not None else None
+    except (TemplateError, *TEMPLATE_BUGS):
+        return
+    if problem is not None:
+        reporter.event(problem, level="warning")
+
+
 def _generator(run: RunConfig, policy: Policy, reporter: Reporter, done: int) -> Generator:
     """The sampler; a server gets the weights that it begins with, those of `done` updates, and is waited for."""
     rollout = run.spec.rollout
-    if isinstance(rollout.backend, VllmSampler):
+    if run.spec.samples and isinstance(rollout.backend, VllmSampler):
         server = managed_server(run, "rollout", rollout.backend, param="rollout.backend")
         place = SamplerPlace(
             ProbePause(Path(run.servers["rollout"])), partial(reporter.event, level="warning"), run.shared_card

@@ -46,7 +46,7 @@ SaveCheckpoint = Callable[[int, dict[str, Any], Mapping[str, Callable[[Path], No
 class PolicyLearner(Protocol):
     """The part of `Learner` that the loop calls."""
 
-    def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool) -> Metrics:
+    def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool, stoppable: bool = True) -> Metrics:
         """One optimizer step over all sequences."""
         ...
 
@@ -208,9 +208,16 @@ class Trainer:
             sequences += rollouts
         else:  # a server that has not sampled yet is awake
             self.collector.release()
-        metrics |= self.learner.update(sequences, step, measure_terms=self.run.spec.schedule.measures_terms(step))
+        metrics |= self._updates(sequences, step, self.run.spec.grpo.updates_per_rollout if prompts else 1)
         self.collector.learn(metrics)
         return metrics | {"step_time": time.monotonic() - started}
+
+    def _updates(self, sequences: list[Sequence], step: int, number: int) -> Metrics:
+        """Updates on the same sequences; a stop is accepted before the first only, since a step is done as a whole."""
+        measured = self.run.spec.schedule.measures_terms(step)
+        first = self.learner.update(sequences, step, measure_terms=measured)
+        rest = [self.learner.update(sequences, step, measure_terms=False, stoppable=False) for _ in range(number - 1)]
+        return over_updates([first, *rest])
 
     def _inputs(self, step: int) -> tuple[list[Sequence], list[Prompt]]:
         """The step's demonstrations, and its prompts to sample from."""
@@ -308,6 +315,18 @@ class Trainer:
         if not self.run.keep_all_checkpoints:
             checkpoint.prune(self._checkpoints, self.run.spec.schedule.keep_checkpoints)
         self.reporter.phase("training")
+
+
+def over_updates(found: list[Metrics]) -> Metrics:
+    """Metrics of a step's updates as one: sums of times and tokens, maxima, and means of the others."""
+    merged: Metrics = {}
+    for name in dict.fromkeys(name for metrics in found for name in metrics):
+        values = [metrics[name] for metrics in found if name in metrics]
+        if name.startswith(("time/", "perf/")) or name == "num_tokens":
+            merged[name] = sum(values)
+        else:
+            merged[name] = max(values) if name.endswith("/max") else sum(values) / len(values)
+    return merged
 
 
 def _copy_profiles(source: Path, target: Path) -> None:

@@ -72,7 +72,7 @@ def test_the_reference_ends_as_the_template_ends_a_turn(policy: Policy) -> None:
         "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '<jupyter_start>\\n' }}{% endfor %}"
     )
     end = policy.tokenizer.convert_tokens_to_ids("<jupyter_start>")
-    assert policy.end_of_turn == policy.tokenizer.eos_token_id  # not a stop token yet
+    assert policy.end_of_turn == end  # also where it is not declared
     policy.model.generation_config.eos_token_id = [policy.tokenizer.eos_token_id, end]
     assert policy.end_of_turn == end
 

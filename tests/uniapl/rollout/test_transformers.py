@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
-from transformers import FalconH1Config, Mamba2Config
 
 from tests.uniapl.rollout.cumulative_sum import cumulative_sum_token
-from uniapl.errors import ModelError
 from uniapl.model.policy import Policy
 from uniapl.rollout.generator import Completion
 from uniapl.rollout.transformers import TransformersGenerator
@@ -20,23 +14,6 @@ from uniapl.rollout.transformers import TransformersGenerator
 pytestmark = pytest.mark.integration
 
 PROMPTS = [[5, 9, 400, 31], [77], [5, 9, 400, 31, 8, 1000, 12]]
-
-
-@pytest.mark.parametrize(
-    ("config", "kept"),
-    [
-        (FalconH1Config(num_hidden_layers=1), "LinearAttentionAndFullAttentionLayer"),
-        (Mamba2Config(num_hidden_layers=1), "LinearAttentionLayer"),
-    ],
-)
-def test_a_student_whose_states_cannot_be_repeated_is_refused(policy: Policy, config: Any, kept: str) -> None:
-    hybrid = replace(policy, model=SimpleNamespace(config=config))
-    with pytest.raises(
-        ModelError, match=f"cannot be sampled in groups by transformers: the state of its {kept} is more"
-    ) as refused:
-        TransformersGenerator(hybrid, temperature=1.0, max_new_tokens=4, batch_size=4)
-    assert refused.value.param == "student"
-    assert "vllm" in (refused.value.hint or "")
 
 
 def one_by_one(policy: Policy, prompt: list[int], draws: Tensor, temperature: float) -> Completion:

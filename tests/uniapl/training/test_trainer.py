@@ -53,7 +53,10 @@ class FakeLearner:
     def __init__(self, log: Log, metrics: Mapping[str, float]) -> None:
         self._log, self._metrics, self.seen = log, metrics, list[Seq[Sequence]]()
 
-    def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool) -> dict[str, float]:
+    def update(
+        self, sequences: Seq[Sequence], step: int, *, measure_terms: bool, stoppable: bool = True
+    ) -> dict[str, float]:
+        assert stoppable == (not self.seen or self.seen[-1] is not sequences)  # a step is done as a whole
         self.seen.append(sequences)
         self._log.write(f"update {step}")
         return {"loss": 1.0, **self._metrics}
@@ -361,3 +364,21 @@ def test_roles_and_weights_decide_what_a_row_is_used_for(make: Make) -> None:
     imitation = make("2", schedule={"steps": 1}, alpha=1, lambda_adv=0, evaluation=None)
     assert imitation.trainer.train()
     assert imitation.log == ["release", "update 0", "learn", "save 1"]
+
+
+def test_the_sequences_of_a_step_are_used_for_several_updates(make: Make) -> None:
+    bench = make("run", evaluation=None, schedule={"steps": 2}, grpo={"updates_per_rollout": 3})
+    assert bench.trainer.train()
+    updates = [[f"update {i}"] * 3 for i in range(2)]
+    assert [entry for entry in bench.log if entry.startswith(("collect", "update"))] == [
+        *("collect 0", *updates[0]),
+        *("collect 1", *updates[1]),
+    ]
+    assert bench.learner.seen[0] is bench.learner.seen[2] is not bench.learner.seen[3]
+    assert [r.step for r in bench.reports(MetricReport)] == [1, 2]
+
+
+def test_steps_without_rollouts_have_one_update(make: Make) -> None:
+    bench = make("run", evaluation=None, alpha=1, lambda_adv=0, grpo={"updates_per_rollout": 3})
+    assert bench.trainer.train()
+    assert bench.log.count("update 0") == 1
