@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from uniapl.batching.packed import PackedBatch
 from uniapl.batching.packing import PLAIN, Layout
+from uniapl.chat.decoding import decode
 from uniapl.errors import ModelError
 from uniapl.model.end_of_turn import find_end_of_turn
 from uniapl.model.frozen import round_frozen
@@ -65,7 +66,7 @@ class Policy:
         """Tokens that end a completion: the declared ones, and the chat template's end of turn."""
         try:
             return sorted({*self._declared_stop_ids, self.end_of_turn})
-        except Exception:  # of a broken template, which is reported when rows are encoded
+        except Exception:  # noqa: BLE001  # of a broken template, which is reported when rows are encoded
             return self._declared_stop_ids
 
     @property
@@ -110,8 +111,8 @@ class Policy:
         )
 
     def text(self, completion_ids: list[int]) -> str:
-        """A completion as text, without special tokens."""
-        return str(self.tokenizer.decode(completion_ids, skip_special_tokens=True))
+        """A completion as text, without special tokens other than those of reasoning blocks."""
+        return decode(self.tokenizer, completion_ids)
 
 
 @dataclass(frozen=True)

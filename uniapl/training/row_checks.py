@@ -128,11 +128,12 @@ def report_reasoning(rows: list[EncodedRow], dataset: str, reporter: Reporter) -
     """Report the references that are changed because of where the chat template puts reasoning."""
     stripped = [row.id for row in rows if row.change == "left out"]
     closed = [row.id for row in rows if row.change == "closed"]
+    joined = [row.id for row in rows if row.change == "joined"]
     report_rows(
         reporter,
         f"{len(stripped)} references of {dataset} have reasoning before `</think>`, and the student's chat template "
         f"opens none: the reasoning is removed and only the answers are trained; first row: {''.join(stripped[:1])}. "
-        "To train the reasoning, set data.chat_template to a template whose generation prompt ends with `<think>`",
+        "To train the reasoning, set data.thinking to 'on'",
         stripped,
     )
     report_rows(
@@ -140,4 +141,11 @@ def report_reasoning(rows: list[EncodedRow], dataset: str, reporter: Reporter) -
         f"the student's chat template opens a reasoning block, and {len(closed)} references of {dataset} have no "
         "reasoning: the block is closed before them, so that the student learns to answer without reasoning",
         closed,
+    )
+    report_rows(
+        reporter,
+        f"{len(joined)} references of {dataset} continue the generation prompt directly, because the student's chat "
+        "template renders a whole conversation without the text of its generation prompt; to train the template's own "
+        "text, correct data.chat_template",
+        joined,
     )

@@ -79,7 +79,7 @@ def test_the_reference_ends_as_the_template_ends_a_turn(policy: Policy) -> None:
 
 def test_templates_get_enable_thinking_false(policy: Policy) -> None:
     policy.tokenizer.chat_template = "{{ messages[0]['content'] }}{% if not enable_thinking %} /plain{% endif %}"
-    encoded = encode_row(row(), 0, policy, policy.end_of_turn)
+    encoded = encode_row(row(reference=None), 0, policy, policy.end_of_turn)
     assert policy.text(encoded.prompt_ids) == "Say hello. /plain"
 
 
@@ -89,7 +89,7 @@ def test_turns_that_the_template_rejects_are_a_dataset_error(tmp_path: Path, pol
         "{{ messages[-1]['content'] }}"
     )
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
-    path = write(tmp_path, row(), DatasetRow.model_validate({"id": "sys-1", "messages": turns}))
+    path = write(tmp_path, row(reference=None), DatasetRow.model_validate({"id": "sys-1", "messages": turns}))
     with pytest.raises(DatasetError, match=r"row sys-1: .*no system turn"):
         encode_rows(load_rows(path), path.name, policy, DataOptions())
 
@@ -130,10 +130,11 @@ def test_a_template_that_fails_or_renders_nothing_is_refused(policy: Policy, tem
 
 def test_a_template_that_opens_the_reasoning_is_noticed(policy: Policy) -> None:
     opened = "{{ messages[0]['content'] }}{% if add_generation_prompt %}<think>{% endif %}"
-    usable, _ = encode_rows([row()], "d", with_chat_template(policy, opened), DataOptions())
+    rows = [row(reference=None)]
+    usable, _ = encode_rows(rows, "d", with_chat_template(policy, opened), DataOptions())
     assert usable[0].thinks
     assert usable[0].answer("so") == "<think>so"
-    usable, _ = encode_rows([row()], "d", with_chat_template(policy, opened + "</think>"), DataOptions())
+    usable, _ = encode_rows(rows, "d", with_chat_template(policy, opened + "</think>"), DataOptions())
     assert not usable[0].thinks
 
 

@@ -30,7 +30,7 @@ PROMPT = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' + OPEN }}{%
 PLAIN = TURNS + PROMPT.replace("OPEN", "''")
 OPENS = TURNS + PROMPT.replace("OPEN", "'<think>\n'")
 CLOSES = TURNS + PROMPT.replace("OPEN", "'<think>\n\n</think>\n\n'")
-ENDLESS = "{{ messages[0]['content'] }}\n"
+ENDLESS = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
 SHOWS = (  # as Qwen3-Thinking-2507: an empty block before the last turn's answer
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' and loop.last %}"
     "{{ '<think>\n</think> ' }}{% endif %}{{ m['content'] + '<|im_end|>\n' }}{% endfor %}"
