@@ -16,7 +16,7 @@ SEED ?= 1
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install models install-vllm demo serve modes ablation test-unit test vllm client mutants \
-	faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train \
+	field faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train \
 	bench-unified bench-profile bench-products bench-rollout bench-step gpu-check gpu-check-bundle contract \
 	secrets env-example compose-tools compose-check compose-test compose-test-or-skip check format clean
 
@@ -101,6 +101,10 @@ contract: $(MODELS)  ## run the API contract tests: requests generated from the 
 mutants: $(MODELS)  ## run the mutation tests: change the method line by line and list the tests that fail
 	@echo "==> running the mutation tests"
 	@$(BIN)/python -m tests.mutants
+
+field: $(MODELS)  ## read 5,000 random rows of published datasets' formats (a few minutes; FIELD_ROWS=20000)
+	@echo "==> reading rows of other tools"
+	@FIELD_ROWS=$(or $(FIELD_ROWS),5000) $(PYTEST) tests/uniapl/spec/importers/test_field_rows.py $(ARGS)
 
 faults: $(MODELS)  ## run all fault tests: killed processes, full disks, cut networks (over 30 minutes)
 	@echo "==> running the fault tests"

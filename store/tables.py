@@ -213,6 +213,10 @@ class Dataset(Base):
     rewards: Mapped[int]
     ignored_fields: Mapped[Json] = mapped_column(default=dict, server_default="{}")
     """Number of rows with an unread field, by field path."""
+    recognised: Mapped[Json] = mapped_column(default=dict, server_default="{}")
+    """Number of rows of each recognised format."""
+    mapping: Mapped[Json] = mapped_column(default=dict, server_default="{}")
+    """Where each field of the rows went."""
     bytes: Mapped[int]
     """Size as sent: compressed, or Parquet."""
     sha256: Mapped[str]

@@ -49,6 +49,11 @@ class Prompt:
         """The open block."""
         return self.block[1] if self.block and self.block[2] else None
 
+    @property
+    def plain(self) -> str:
+        """The rendering without marks."""
+        return self.text.replace(self.mark, "")
+
     def tail(self, whole: str, reasoning: str | None = None) -> str:
         """The text that follows the prompt in a rendering of the whole conversation.
 

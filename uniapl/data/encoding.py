@@ -13,6 +13,7 @@ from uniapl.chat.errors import RenderError
 from uniapl.chat.frames import Frame, as_think, split
 from uniapl.chat.renderer import Change, Prompt, Renderer, Target
 from uniapl.chat.template import TEMPLATE_BUGS, TEMPLATE_ERRORS, TemplateOptions
+from uniapl.data.tool_turns import refuse_unrendered, template_turns
 from uniapl.errors import DatasetError, ModelError
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.importers.rows import IgnoredFields, RowError, read_row
@@ -105,7 +106,7 @@ def _encode(row: DatasetRow, index: int, renderer: Renderer, references: bool) -
     target = _target(row.reference, prompt, renderer, f"row {name}" if references else None)
     return EncodedRow(
         id=name,
-        prompt="\n".join(message.content for message in row.messages),
+        prompt="\n".join(message.content for message in row.messages if message.content),
         prompt_ids=prompt.ids,
         reference=as_think(target.parts) if target else None,
         reference_ids=target.ids if target else None,
@@ -116,9 +117,8 @@ def _encode(row: DatasetRow, index: int, renderer: Renderer, references: bool) -
 
 
 def _prompt(row: DatasetRow, renderer: Renderer, name: str) -> Prompt:
-    turns = [message.model_dump(exclude_none=True) for message in row.messages]
     try:
-        prompt = renderer.prompt(turns)
+        prompt = renderer.prompt(template_turns(row), row.tools)
     except RenderError as error:
         raise DatasetError(f"row {name}: {error}", param="dataset_mix", hint=error.hint) from None
     except TemplateError as error:
@@ -129,6 +129,7 @@ def _prompt(row: DatasetRow, renderer: Renderer, name: str) -> Prompt:
         raise ModelError(f"row {name}: the chat template fails: {error}", param="data.chat_template") from None
     if not prompt.ids:
         raise ModelError(f"row {name}: the chat template renders an empty prompt", param="data.chat_template")
+    refuse_unrendered(row, prompt.plain, name)
     return prompt
 
 

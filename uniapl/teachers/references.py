@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from uniapl.errors import TeacherError
+from uniapl.errors import DatasetError, TeacherError
 from uniapl.rewards.gold_check import failing_references, row_name
 from uniapl.rewards.pool import RewardPool
 from uniapl.run.credentials import Credentials
@@ -90,12 +90,22 @@ def without_failing_references(rows: Rows, rewards: RewardPool) -> tuple[Rows, l
 
 
 def _questions(datasets: Iterable[tuple[str, Rows]], teacher: OpenAITeacher) -> dict[str, _Question]:
-    """Questions of the rows without reference, by cache key."""
+    """Questions of the rows without reference, by cache key.
+
+    Raises:
+        DatasetError: such a row has tools.
+    """
     questions: dict[str, _Question] = {}
     for dataset, rows in datasets:
         for i, row in enumerate(rows):
             if row.reference is None:
                 where = f"dataset {dataset}, row {row_name(row, i)}"
+                if row.uses_tools:
+                    raise DatasetError(
+                        f"{where}: has tools, which are not sent to the teacher",
+                        param="dataset_mix",
+                        hint="add a reference to this row, or remove it",
+                    )
                 questions.setdefault(question_key(teacher, row.messages), _Question(row.messages, where))
     return questions
 

@@ -171,7 +171,7 @@ def test_columns_that_are_not_read_are_counted(tmp_path: Path) -> None:
 
 def test_an_answer_in_a_column_that_is_not_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset, match="1 bad rows, first: row 2: solution: ignored field"):
-        ingest(tmp_path, [as_parquet([{"prompt": "Hi", "solution": None}, {"prompt": "Hi", "solution": "7"}])])
+        ingest(tmp_path, [as_parquet([{"prompt": "Hi", "solution": None}, {"prompt": "Hi", "solution": "Add them."}])])
 
 
 def test_parquet_without_a_known_column_says_what_is_known(tmp_path: Path) -> None:

@@ -144,3 +144,40 @@ def test_a_reference_that_no_term_reads_may_be_long(policy: Policy) -> None:
         encode_rows(rows, "d", policy, options)
     usable, left_out = encode_rows(rows, "d", policy, options, references=False)
     assert (len(usable), left_out) == (1, [])
+
+
+TOOL_TEMPLATE = (
+    "{% for tool in tools or [] %}<{{ tool.function.name }}>{% endfor %}"
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}"
+    "{% for call in m.tool_calls or [] %}{{ call.function.name }}({{ call.function.arguments.a }}){% endfor %}; "
+    "{% endfor %}"
+)
+
+
+def tool_row() -> DatasetRow:
+    call = {"type": "function", "function": {"name": "add", "arguments": '{"a": 3}'}}
+    turns = [
+        {"role": "user", "content": "3 + 4?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "7"},
+    ]
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    return DatasetRow.model_validate({"messages": turns, "tools": tools, "reference": "Seven."})
+
+
+def test_tools_and_their_calls_are_rendered_by_the_template(policy: Policy) -> None:
+    encoded = encode_row(tool_row(), 0, with_chat_template(policy, TOOL_TEMPLATE), policy.end_of_turn)
+    text = policy.tokenizer.decode(encoded.prompt_ids)
+    assert text == "<add>user: 3 + 4?; assistant: add(3); tool: 7; "
+
+
+@pytest.mark.parametrize(
+    ("template", "lost"),
+    [
+        ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", "'add'"),
+        ("{% if tools %}{{ tools[0].function.name }}{% endif %}{{ messages[0].content }}", "'7'"),
+    ],
+)
+def test_a_template_that_leaves_tools_out_is_refused(policy: Policy, template: str, lost: str) -> None:
+    with pytest.raises(DatasetError, match=f"row-0: the student's chat template does not render {lost}"):
+        encode_row(tool_row(), 0, with_chat_template(policy, template), policy.end_of_turn)

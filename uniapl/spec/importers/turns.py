@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from uniapl.spec.importers.fields import RowError
+from uniapl.spec.importers.tools import CALL_ROLES, TOOL_ROLES, called, tool_calls
 
 ROLES = {
-    **{"developer": "system", "human": "user"},
-    **dict.fromkeys(("gpt", "chatgpt", "bot", "model"), "assistant"),
+    **{"developer": "system", "human": "user", "prompter": "user"},
+    **dict.fromkeys(("gpt", "chatgpt", "bot", "model", "ai", *CALL_ROLES), "assistant"),
+    **dict.fromkeys(TOOL_ROLES, "tool"),
 }
 """Alternative names of roles."""
-TOOL_ROLES = ("tool", "function", "tool_call", "function_call", "observation", "ipython", "environment")
 TRAINED = ("weight", "loss_weight", "loss", "train", "training", "trainable", "train_on_turn", "train_on")
 """Fields that mark turns for training; 0 or false excludes a turn."""
 MASKED = ("mask", "masked")
@@ -83,28 +84,57 @@ def _turn(turn: Any, field: str, where: str, ignored: set[str], *, last: bool) -
     if not isinstance(turn, dict):
         return turn
     left = {name: value for name, value in turn.items() if value is not None}
-    role = left.pop("role", None) or left.pop("from", None)
-    role = ROLES.get(role, role) if isinstance(role, str) else role
+    given = left.pop("role", None) or left.pop("from", None)
+    role = ROLES.get(given.lower(), given.lower()) if isinstance(given, str) else given
     content = left.pop("content", None)
     content = left.pop("value", None) if content is None else content
-    _refuse_tools(role, left, where)
+    calls = tool_calls(left, where) if role == "assistant" else []
+    if isinstance(given, str) and given.lower() in CALL_ROLES:
+        content, calls = "", called(content, f"{where}content")
     if content is None and left.get("refusal"):
         raise RowError(f"{where}refusal: has no `content`; write its text into `content`, or remove the row")
-    if last and role == "assistant":
-        refuse_untrained(left, where)
-    read = {"role": role, "content": _text(content, where, f"{field}[].content[].", ignored)}
+    _refuse_shape(role, content, calls, left, where)
+    read = {
+        "role": role,
+        "tool_calls": calls or None,
+        "content": _text(content, where, f"{field}[].content[].", ignored),
+    }
+    if (calls or role == "tool") and read["content"] is None:
+        read["content"] = ""
+    if role == "assistant":
+        read["weight"] = _weight(left, where, answer=last)
+    if role == "tool":
+        read |= {name: str(left.pop(name)) for name in ("tool_call_id", "name") if name in left}
     ignored |= {f"{field}[].{name}" for name, value in left.items() if value not in ("", [], {})}
     return {name: value for name, value in read.items() if value is not None}
 
 
-def _refuse_tools(role: Any, left: dict[str, Any], where: str) -> None:
-    if role in TOOL_ROLES:
-        raise RowError(f"{where}role: {role!r} is not supported; write the content into a user turn, or remove the row")
-    for name in ("tool_calls", "function_call"):
-        if left.get(name):
-            raise RowError(
-                f"{where}{name}: tool calls are not supported; write the call into `content`, or remove the row"
-            )
+def _refuse_shape(role: Any, content: Any, calls: Any, left: dict[str, Any], where: str) -> None:
+    """Reject a turn without role or text that has other fields, which may contain them."""
+    if role is None and content is None and left:
+        raise RowError(
+            f"{where.rstrip('.')}: has the fields {', '.join(map(repr, list(left)[:5]))}; write the turn as "
+            '{"role": "user" or "assistant", "content": "…"}'
+        )
+    if role != "assistant" and (left.get("tool_calls") or left.get("function_call")):
+        raise RowError(f"{where}role: {role!r:.60} cannot call tools; set it to 'assistant'")
+
+
+def _weight(left: dict[str, Any], where: str, *, answer: bool) -> int | None:
+    """Consume the training mark of an assistant turn.
+
+    Raises:
+        RowError: it is the turn to imitate, and the mark excludes it or is neither 0 nor 1.
+    """
+    if answer:
+        refuse_untrained(left, where)
+        return None
+    for name in (*TRAINED, *MASKED):
+        wanted = switch(left.get(name))
+        if wanted is not None:
+            del left[name]
+            return int(wanted is not (name in MASKED))
+    return None
 
 
 def _text(content: Any, where: str, path: str, ignored: set[str]) -> Any:
