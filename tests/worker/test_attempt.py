@@ -95,6 +95,17 @@ def test_the_worker_chooses_the_sampler_that_the_spec_leaves_open(worker: Worker
 
 
 @pytest.mark.usefixtures("ending")
+def test_every_attempt_has_the_date_of_the_first(worker: WorkerProcess, engine: Engine) -> None:
+    with unit_of_work(engine) as session:
+        job_id = lifecycle.create(session, SPEC, {"tiny": ModelSource(path="/models/tiny")}).id
+    with unit_of_work(engine) as session:  # an attempt before this one, on another day
+        session.execute(update(Job).where(Job.id == job_id).values(started_at=1_721_995_200.0))
+    run_attempt(worker, job_id)
+    spec = json.loads((worker.artifacts.attempt(job_id, 1) / "run.json").read_text())["spec"]
+    assert spec["data"]["date"] == "2024-07-26"
+
+
+@pytest.mark.usefixtures("ending")
 def test_a_worker_with_a_gpu_and_vllm_samples_by_a_server(
     worker: WorkerProcess, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -163,6 +163,12 @@ class Renderer:
         added = self._added(marked, definitions, text)
         ids, shown = self._control.encode(text, mark), self._shown
         return Prompt(marked, definitions, mark, text, ids, _end_block(text, added), shown)
+
+    def is_default(self) -> bool:
+        """Whether the template asks for the same mode without arguments."""
+        plain = Renderer(self.tokenizer, self.end_of_turn, replace(self.options, thinking="auto"))
+        turns = [{"role": "user", "content": _PROBE}]
+        return self.prompt(turns).text == plain.prompt(turns).text
 
     def target(self, prompt: Prompt, reference: str) -> Target:
         """Render a reference as the answer to a prompt.

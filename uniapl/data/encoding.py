@@ -93,10 +93,11 @@ def encode_row(
         DatasetError: the chat template rejects the turns, or the reference does not fit it.
         ModelError: the chat template fails, or renders an empty prompt.
     """
-    return _encode(row, index, _renderer(policy, end_of_turn, options or DataOptions()), references)
+    return _encode(row, index, renderer_of(policy, end_of_turn, options or DataOptions()), references)
 
 
-def _renderer(policy: Policy, end_of_turn: int, options: DataOptions) -> Renderer:
+def renderer_of(policy: Policy, end_of_turn: int, options: DataOptions) -> Renderer:
+    """The renderer of a job's rows."""
     return Renderer(policy.tokenizer, end_of_turn, TemplateOptions(options.thinking, options.date))
 
 
@@ -178,7 +179,7 @@ def encode_rows(
         end_of_turn = policy.end_of_turn
     except TEMPLATE_ERRORS as error:
         raise ModelError(f"the chat template is broken: {error}", param="data.chat_template") from None
-    renderer = _renderer(policy, end_of_turn, options)
+    renderer = renderer_of(policy, end_of_turn, options)
     encoded = [_encode(row, i, renderer, references) for i, row in enumerate(rows)]
     usable = [row for row in encoded if _fits(row, options, references)]
     if not usable:

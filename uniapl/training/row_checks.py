@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
+from uniapl.chat.renderer import Renderer
+from uniapl.chat.template import TEMPLATE_ERRORS
 from uniapl.data.encoding import EncodedRow
 from uniapl.errors import DatasetError, SpecError
 from uniapl.rewards.gold_check import Checked, failing_references, row_name, unusable_golds
@@ -149,3 +152,16 @@ def report_reasoning(rows: list[EncodedRow], dataset: str, reporter: Reporter) -
         "text, correct data.chat_template",
         joined,
     )
+
+
+def report_mode(renderer: Renderer, reporter: Reporter) -> None:
+    """Report a reasoning mode that is not the default of the chat template, which checkpoints contain."""
+    thinking = renderer.options.thinking
+    with suppress(*TEMPLATE_ERRORS):  # of a template that rejects a single question
+        if not renderer.is_default():
+            reporter.event(
+                f"the student is trained with data.thinking {thinking!r}, not with its chat template's default: "
+                f"requests to the checkpoints must set enable_thinking={str(thinking == 'on').lower()} in "
+                "chat_template_kwargs; to train the default, set data.thinking to 'auto'",
+                level="warning",
+            )
