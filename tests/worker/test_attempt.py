@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.exc import OperationalError
 
 from store import workers
@@ -19,7 +19,7 @@ from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
 from store.jobs import lifecycle
 from store.settings import Settings
-from store.tables import Attempt, Worker
+from store.tables import Attempt, Job, Worker
 from tests.e2e.conftest import trainers
 from tests.store.jobs.factories import SPEC, claimed, history, make_job, state, try_claim
 from uniapl.run.config import ModelSource

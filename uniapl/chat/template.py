@@ -17,6 +17,8 @@ TEMPLATE_BUGS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeE
 """Exceptions raised by code in a chat template."""
 TEMPLATE_ERRORS = (TemplateError, *TEMPLATE_BUGS)
 """Exceptions of rendering."""
+PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
+"""`data.chat_template: plain`: for base students, which were trained on text without turns."""
 _CLOCK_CALL = re.compile(r"strftime_now\s*\(\s*(?:format\s*=\s*)?(?:\"([^\"]*)\"|'([^']*)')\s*\)")
 
 
@@ -73,6 +75,14 @@ def source_text(tokenizer: Any) -> str:
     """The source of all templates of a tokenizer, with line breaks in the place of their escapes."""
     templates = tokenizer.chat_template or ""
     return "\0".join(templates.values() if isinstance(templates, dict) else [templates]).replace("\\n", "\n")
+
+
+def set_template(tokenizer: Any, template: str) -> None:
+    """Set the template, or `PLAIN_TEMPLATE` for `plain`; the token that the tokenizer puts before a text is kept."""
+    if template == "plain":
+        begins = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+        template = "{{ bos_token }}" * begins + PLAIN_TEMPLATE
+    tokenizer.chat_template = template
 
 
 def with_date(template: str, day: date) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from uniapl.chat.template import TEMPLATE_ERRORS, render
+
+if TYPE_CHECKING:  # transformers takes a second to import
+    from transformers import PreTrainedTokenizerBase
 
 ANSWER, NEXT = "4402918375", "9158260437"
 """Contents of an answer and of the turn after it."""
