@@ -192,6 +192,27 @@ class Renderer:
             change = "closed"
         return Target(text.replace(prompt.mark, ""), self._tokens(prompt, text), kept, change)
 
+    def turn_target(self, prompt: Prompt, turn: Turn) -> Target:
+        """Render an assistant turn of a conversation as the answer to the turns before it, tool calls included.
+
+        Raises:
+            RenderError: as `target`; or the template does not render the calls.
+        """
+        calls = turn.get("tool_calls")
+        if not calls:
+            return self.target(prompt, str(turn["content"]))
+        tail = prompt.tail(self._whole(prompt, self._marked(turn, prompt.mark)))
+        name = self._control.marked(str(calls[-1]["function"]["name"]), prompt.mark)
+        called = tail.rfind(name)
+        if called < 0:
+            raise RenderError(
+                f"the student's chat template does not render the call of {calls[-1]['function']['name']!r}",
+                "use a student, or a data.chat_template, that supports tools",
+            )
+        end = tail.find(self._end, called)
+        text = tail[:end] if end >= 0 else tail.rstrip()
+        return Target(text.replace(prompt.mark, ""), self._tokens(prompt, text), Parts(None, str(turn["content"])))
+
     def exchange(self, question: str, answer: str) -> list[int]:
         """Tokens of a question and an answer, end token included; reasoning in the answer is text like any other.
 
@@ -243,9 +264,9 @@ class Renderer:
             tail, answer_at, change = tail[answer_at:], 0, "joined"
         return self._until_end(tail, answer_at + len(bare)), answer_at, change
 
-    def _whole(self, prompt: Prompt, turn: dict[str, str]) -> str:
+    def _whole(self, prompt: Prompt, turn: Turn) -> str:
         try:
-            return self._render([*prompt.turns, {"role": "assistant", **turn}], prompt.tools, generation=False)
+            return self._render([*prompt.turns, {**turn, "role": "assistant"}], prompt.tools, generation=False)
         except TEMPLATE_ERRORS as error:
             raise RenderError(
                 f"the student's chat template rejects the reference: {error}",

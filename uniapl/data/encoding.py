@@ -41,6 +41,13 @@ class EncodedRow:
     """The reasoning block that the template opens, so that completions begin inside it."""
     change: Change = "none"
     """How the reference was changed to continue the prompt."""
+    earlier: tuple[tuple[list[int], list[int]], ...] = ()
+    """Tokens of the prompt and of the answer of each earlier assistant turn that is trained."""
+
+    @property
+    def demonstrations(self) -> list[tuple[list[int], list[int]]]:
+        """Tokens of the prompt and of the answer of each turn that L_SFT imitates; none without a reference."""
+        return [*self.earlier, (self.prompt_ids, self.reference_ids)] if self.reference_ids else []
 
     @property
     def thinks(self) -> bool:
@@ -93,7 +100,8 @@ def encode_row(
         DatasetError: the chat template rejects the turns, or the reference does not fit it.
         ModelError: the chat template fails, or renders an empty prompt.
     """
-    return _encode(row, index, renderer_of(policy, end_of_turn, options or DataOptions()), references)
+    options = options or DataOptions()
+    return _encode(row, index, renderer_of(policy, end_of_turn, options), references, options)
 
 
 def renderer_of(policy: Policy, end_of_turn: int, options: DataOptions) -> Renderer:
@@ -101,7 +109,7 @@ def renderer_of(policy: Policy, end_of_turn: int, options: DataOptions) -> Rende
     return Renderer(policy.tokenizer, end_of_turn, TemplateOptions(options.thinking, options.date))
 
 
-def _encode(row: DatasetRow, index: int, renderer: Renderer, references: bool) -> EncodedRow:
+def _encode(row: DatasetRow, index: int, renderer: Renderer, references: bool, options: DataOptions) -> EncodedRow:
     name = row.id or f"row-{index}"
     prompt = _prompt(row, renderer, name)
     target = _target(row.reference, prompt, renderer, f"row {name}" if references else None)
@@ -114,7 +122,32 @@ def _encode(row: DatasetRow, index: int, renderer: Renderer, references: bool) -
         reward=row.reward,
         frame=prompt.frame,
         change=target.change if target else "none",
+        earlier=_earlier(row, renderer, name) if references and options.trained_turns == "all_answers" else (),
     )
+
+
+def _earlier(row: DatasetRow, renderer: Renderer, name: str) -> tuple[tuple[list[int], list[int]], ...]:
+    """The assistant turns of the prompt, each after the turns before it.
+
+    Raises:
+        DatasetError: the chat template cannot continue the turns before one of them.
+    """
+    turns, found = template_turns(row), []
+    for i, message in enumerate(row.messages):
+        if message.role != "assistant" or message.weight == 0 or i == 0:
+            continue
+        try:
+            prompt = renderer.prompt(turns[:i], row.tools)
+            found.append((prompt.ids, renderer.turn_target(prompt, turns[i]).ids))
+        except RenderError as error:
+            raise DatasetError(f"row {name}: messages.{i}: {error}", param="dataset_mix", hint=error.hint) from None
+        except TemplateError as error:
+            raise DatasetError(
+                f"row {name}: messages.{i}: the student's chat template rejects the turns before it: {error}",
+                param="data.trained_turns",
+                hint="set data.trained_turns to 'last_answer', or remove the row",
+            ) from None
+    return tuple(found)
 
 
 def _prompt(row: DatasetRow, renderer: Renderer, name: str) -> Prompt:
@@ -180,7 +213,7 @@ def encode_rows(
     except TEMPLATE_ERRORS as error:
         raise ModelError(f"the chat template is broken: {error}", param="data.chat_template") from None
     renderer = renderer_of(policy, end_of_turn, options)
-    encoded = [_encode(row, i, renderer, references) for i, row in enumerate(rows)]
+    encoded = [_encode(row, i, renderer, references, options) for i, row in enumerate(rows)]
     usable = [row for row in encoded if _fits(row, options, references)]
     if not usable:
         raise DatasetError(
@@ -193,5 +226,5 @@ def encode_rows(
 
 
 def _fits(row: EncodedRow, options: DataOptions, references: bool) -> bool:
-    answer = row.reference_ids or [] if references else []
-    return len(row.prompt_ids) <= options.max_prompt_tokens and len(answer) <= options.max_reference_tokens
+    longest = max((len(ids) for _, ids in row.demonstrations), default=0) if references else 0
+    return len(row.prompt_ids) <= options.max_prompt_tokens and longest <= options.max_reference_tokens

@@ -49,6 +49,9 @@ class DataOptions(Input):
     default, which users of the checkpoint get without further arguments. With `off`, the reasoning of a reference is
     removed unless the template opens a reasoning block regardless; with `on` and `auto` it is trained as the template
     renders it."""
+    trained_turns: Literal["last_answer", "all_answers"] = "last_answer"
+    """What L_SFT imitates: `last_answer` is the `reference`; `all_answers` also the assistant turns of the prompt, tool
+    calls included, except those with `weight` 0. Each is trained after the turns before it, as it would be sampled."""
     date: datetime.date | None = None
     """Date for chat templates that contain the current one (`strftime_now`), such as `2026-07-01`. By default the date
     of the job's first attempt, so that a resumed run has the same prompts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -181,3 +182,31 @@ def test_tools_and_their_calls_are_rendered_by_the_template(policy: Policy) -> N
 def test_a_template_that_leaves_tools_out_is_refused(policy: Policy, template: str, lost: str) -> None:
     with pytest.raises(DatasetError, match=f"row-0: the student's chat template does not render {lost}"):
         encode_row(tool_row(), 0, with_chat_template(policy, template), policy.end_of_turn)
+
+
+def trained(policy: Policy, given: DatasetRow, template: str, **options: Any) -> list[tuple[str, str]]:
+    (encoded,), _ = encode_rows([given], "d", with_chat_template(policy, template), DataOptions(**options))
+    decode = policy.tokenizer.decode
+    return [(decode(prompt), decode(answer)) for prompt, answer in encoded.demonstrations]
+
+
+def test_every_answer_of_a_conversation_can_be_trained(policy: Policy) -> None:
+    turns = [("user", "A?"), ("assistant", "a"), ("user", "B?"), ("assistant", "b"), ("user", "C?")]
+    messages: list[dict[str, Any]] = [{"role": role, "content": content} for role, content in turns]
+    messages[3]["weight"] = 0
+    given = DatasetRow.model_validate({"messages": messages, "reference": "c"})
+    template = "{% for m in messages %}{{ m.role[0] + ':' + m.content + '<|im_end|>' }}{% endfor %}"
+    template += "{% if add_generation_prompt %}a:{% endif %}"
+    last = "u:A?<|im_end|>a:a<|im_end|>u:B?<|im_end|>a:b<|im_end|>u:C?<|im_end|>a:"
+    assert trained(policy, given, template) == [(last, "c<|im_end|>")]
+    found = trained(policy, given, template, trained_turns="all_answers")
+    assert found == [("u:A?<|im_end|>a:", "a<|im_end|>"), (last, "c<|im_end|>")]
+
+
+def test_calls_of_tools_are_trained_as_the_template_renders_them(policy: Policy) -> None:
+    template = TOOL_TEMPLATE.replace("; ", "<|im_end|>") + "{% if add_generation_prompt %}assistant: {% endif %}"
+    found = trained(policy, tool_row(), template, trained_turns="all_answers")
+    assert found == [
+        ("<add>user: 3 + 4?<|im_end|>assistant: ", "add(3)<|im_end|>"),
+        ("<add>user: 3 + 4?<|im_end|>assistant: add(3)<|im_end|>tool: 7<|im_end|>assistant: ", "Seven.<|im_end|>"),
+    ]
