@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from uniapl.spec.estimate import RenderedRow
 from uniapl_client.cli.app import EXIT_ERROR, EXIT_INTERRUPTED, App, json_option
 from uniapl_client.cli.datasets import name_ignored_fields
+
+if TYPE_CHECKING:  # the command's help is fast
+    from uniapl.spec.estimate import RenderedRow
 
 spec_argument = click.argument("spec", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
