@@ -9,10 +9,7 @@ from uniapl.chat.frames import FRAMES
 
 
 def decode(tokenizer: Any, completion_ids: list[int]) -> str:
-    """A completion as text, without special tokens other than those of reasoning blocks.
-
-    Where the tokenizer declares how its responses are parsed, all special tokens but the last are kept.
-    """
+    """A completion as text, without special tokens other than those of reasoning blocks."""
     if not (kept := _kept(tokenizer)):
         return str(tokenizer.decode(completion_ids, skip_special_tokens=True))
     special = set(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
