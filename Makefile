@@ -16,8 +16,8 @@ SEED ?= 1
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install models install-vllm demo serve modes ablation test-unit test vllm client mutants \
-	field faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train \
-	bench-unified bench-profile bench-products bench-rollout bench-step gpu-check gpu-check-bundle contract \
+	field families faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs \
+	bench-train bench-unified bench-profile bench-products bench-rollout bench-step gpu-check gpu-check-bundle contract \
 	secrets env-example compose-tools compose-check compose-test compose-test-or-skip check format clean
 
 help:  ## list the targets
@@ -101,6 +101,10 @@ contract: $(MODELS)  ## run the API contract tests: requests generated from the 
 mutants: $(MODELS)  ## run the mutation tests: change the method line by line and list the tests that fail
 	@echo "==> running the mutation tests"
 	@$(BIN)/python -m tests.mutants
+
+families: $(MODELS)  ## render, train, save and resume tiny students of 31 families (10 minutes; writes docs/benchmarks)
+	@echo "==> training students of the most used families"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.uniapl.training.family_runs docs/benchmarks/families.md
 
 field: $(MODELS)  ## read 5,000 random rows of published datasets' formats (a few minutes; FIELD_ROWS=20000)
 	@echo "==> reading rows of other tools"

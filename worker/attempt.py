@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +31,7 @@ from store.db import reading, unit_of_work
 from store.errors import FenceLost
 from store.jobs import claims, lifecycle
 from store.jobs.claims import Claim, Intents
-from store.tables import Checkpoint
+from store.tables import Checkpoint, Job
 from uniapl import tracing
 from uniapl.errors import VllmMissingError
 from uniapl.run import atomic
@@ -171,6 +172,7 @@ class _Attempt:
             names.add(spec.evaluation.dataset)
         with unit_of_work(self._engine) as session:
             found = self._resumed = recovery.resume_point(self._worker, self._claim, session)
+            began = session.get_one(Job, self._claim.job_id).started_at
         for name in names:
             with suppress(FileNotFoundError):  # the trainer reports which one is missing
                 artifacts.fetched(name)
@@ -178,7 +180,7 @@ class _Attempt:
             artifacts.objects.fetch(found.path)
         trainer_memory, awake_server = self._servers.trainer_room
         return RunConfig(
-            spec=spec,
+            spec=spec.with_date(datetime.fromtimestamp(began or time.time(), UTC).date()),
             run_dir=str(self._folder),
             datasets={name: str(artifacts.dataset(name).absolute()) for name in names},
             models=self._claim.models,

@@ -10,12 +10,13 @@ from pydantic import ValidationError
 
 from api.admission import estimate, lookup
 from api.admission.checks import Checks
+from api.admission.rendering import rendered
 from api.auth import Caller
 from api.http.problems import field_problems
 from uniapl.errors import UniaplError
 from uniapl.run.config import ModelSource
 from uniapl.spec.dead_options import dead_options
-from uniapl.spec.estimate import SpecProblem, Validation
+from uniapl.spec.estimate import RenderedRow, SpecProblem, Validation
 from uniapl.spec.job import JobSpec
 
 INVALID_FIELD = "invalid_request"
@@ -30,14 +31,15 @@ def validate(caller: Caller, given: dict[str, Any]) -> Validation:
     problems: list[SpecProblem] = []
     warnings: list[str] = []
     spec: JobSpec | None = None
+    shown: RenderedRow | None = None
     try:
         spec = JobSpec.model_validate(given)
     except ValidationError as error:
         problems += _field_problems(error, given)
         _look_up(caller, given, problems)
     if spec is not None:
-        warnings = _check(caller, spec, problems)
-    return Validation(valid=not problems, problems=problems, warnings=warnings, spec=spec)
+        warnings, shown = _check(caller, spec, problems)
+    return Validation(valid=not problems, problems=problems, warnings=warnings, rendered=shown, spec=spec)
 
 
 def _field_problems(error: ValidationError, given: dict[str, Any]) -> list[SpecProblem]:
@@ -65,8 +67,8 @@ def _look_up(caller: Caller, given: dict[str, Any], problems: list[SpecProblem])
                     lookup.find_dataset(session, dataset, param)
 
 
-def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[str]:
-    """Add the problems of a spec with valid fields; returns warnings."""
+def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> tuple[list[str], RenderedRow | None]:
+    """Add the problems of a spec with valid fields; returns warnings, and a row as it will be trained."""
     checks = Checks(caller, spec)
     errors = list(checks.remote())
     with caller.reading() as session:
@@ -75,13 +77,15 @@ def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[s
         errors += checks.capacity()
     problems += map(_problem, errors)
     if errors:
-        return []
-    long = checks.beyond_positions
-    return (
-        dead_options(spec)
-        + ([f"{long.message}; {long.remedy}"] if long else [])
-        + _warnings(caller, spec, checks.models)
-    )
+        return [], None
+    found = list(rendered(caller, spec, checks.models[spec.student]))
+    problems += [_problem(error) for rows in found for error in rows.problems]
+    warnings = dead_options(spec) + _warnings(caller, spec, checks.models)
+    if (long := checks.beyond_positions) is not None:
+        warnings.append(f"{long.message}; {long.remedy}")
+    warnings += [warning for rows in found for warning in rows.warnings]
+    rows_shown = sorted((rows.first for rows in found if rows.first), key=lambda row: row.trained is None)
+    return warnings, next(iter(rows_shown), None)
 
 
 def _warnings(caller: Caller, spec: JobSpec, models: dict[str, ModelSource]) -> list[str]:

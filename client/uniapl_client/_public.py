@@ -1,7 +1,7 @@
 """Public names of the SDK."""
 
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.estimate import Estimate, Validation
+from uniapl.spec.estimate import Estimate, RenderedRow, Validation
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import (
     Alias,
@@ -68,6 +68,7 @@ __all__ = [
     "PermissionDeniedError",
     "RateLimitError",
     "RawObject",
+    "RenderedRow",
     "Reported",
     "Sample",
     "Secret",

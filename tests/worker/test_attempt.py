@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.exc import OperationalError
 
 from store import workers
@@ -19,7 +19,7 @@ from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
 from store.jobs import lifecycle
 from store.settings import Settings
-from store.tables import Attempt, Worker
+from store.tables import Attempt, Job, Worker
 from tests.e2e.conftest import trainers
 from tests.store.jobs.factories import SPEC, claimed, history, make_job, state, try_claim
 from uniapl.run.config import ModelSource
@@ -92,6 +92,17 @@ def test_the_worker_chooses_the_sampler_that_the_spec_leaves_open(worker: Worker
     assert (backend, [e for e in events if "sampled" in e]) == ({"type": "transformers"}, [])
     backend, events = sampled_by(engine, worker, alpha=1, lambda_adv=0)
     assert (backend, [e for e in events if "sampled" in e]) == ({"type": "transformers"}, [])
+
+
+@pytest.mark.usefixtures("ending")
+def test_every_attempt_has_the_date_of_the_first(worker: WorkerProcess, engine: Engine) -> None:
+    with unit_of_work(engine) as session:
+        job_id = lifecycle.create(session, SPEC, {"tiny": ModelSource(path="/models/tiny")}).id
+    with unit_of_work(engine) as session:  # an attempt before this one, on another day
+        session.execute(update(Job).where(Job.id == job_id).values(started_at=1_721_995_200.0))
+    run_attempt(worker, job_id)
+    spec = json.loads((worker.artifacts.attempt(job_id, 1) / "run.json").read_text())["spec"]
+    assert spec["data"]["date"] == "2024-07-26"
 
 
 @pytest.mark.usefixtures("ending")

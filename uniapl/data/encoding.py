@@ -1,18 +1,20 @@
-"""Token encoding of dataset rows: prompts by the student's chat template, references with an end token."""
+"""Token encoding of dataset rows: prompts and references as the student's chat template renders them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
-from uniapl.data.reasoning import THINK, Continuation, Frame, Turns, as_think, continuation, prompt_frame
+from uniapl.chat.errors import RenderError
+from uniapl.chat.frames import Frame, as_think, split
+from uniapl.chat.renderer import Change, Prompt, Renderer, Target
+from uniapl.chat.template import TEMPLATE_BUGS, TEMPLATE_ERRORS, TemplateOptions
 from uniapl.data.tool_turns import refuse_unrendered, template_turns
 from uniapl.errors import DatasetError, ModelError
-from uniapl.rewards.verify import CLOSING, OPENING
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.importers.rows import IgnoredFields, RowError, read_row
 from uniapl.spec.reward import Reward
@@ -20,10 +22,6 @@ from uniapl.spec.training import DataOptions
 
 if TYPE_CHECKING:  # rows are read without torch
     from uniapl.model.policy import Policy
-
-Tools = list[Any] | None
-TEMPLATE_BUGS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
-"""Exceptions raised by code in a chat template."""
 
 
 @dataclass(frozen=True)
@@ -35,25 +33,30 @@ class EncodedRow:
     """The turns' contents, joined by newlines; used in comparisons and samples."""
     prompt_ids: list[int]
     reference: str | None
+    """The reference as input of `final_answer`, as it is trained."""
     reference_ids: list[int] | None
     """The teacher's tokens, end token included."""
     reward: Reward | None
-    thinks: bool = False
-    """Whether the template opens a reasoning block, so that completions begin inside it."""
-    closing: str = CLOSING
-    """The tag that closes this block."""
-    change: Literal["none", "closed", "left out"] = "none"
-    """How the reference was changed to continue the prompt; see `Continuation`."""
+    frame: Frame | None = None
+    """The reasoning block that the template opens, so that completions begin inside it."""
+    change: Change = "none"
+    """How the reference was changed to continue the prompt."""
+    earlier: tuple[tuple[list[int], list[int]], ...] = ()
+    """Tokens of the prompt and of the answer of each earlier assistant turn that is trained."""
+
+    @property
+    def demonstrations(self) -> list[tuple[list[int], list[int]]]:
+        """Tokens of the prompt and of the answer of each turn that L_SFT imitates; none without a reference."""
+        return [*self.earlier, (self.prompt_ids, self.reference_ids)] if self.reference_ids else []
+
+    @property
+    def thinks(self) -> bool:
+        """Whether completions begin inside a reasoning block."""
+        return self.frame is not None
 
     def answer(self, completion: str) -> str:
-        """A completion as input of `final_answer`, with the opening tag of the prompt.
-
-        Where the prompt opens no block, a closing tag before any other tag is a quotation; an empty block is prepended.
-        """
-        before, closed, _ = completion.partition(CLOSING)
-        if self.thinks:
-            return OPENING + as_think(completion, (OPENING, self.closing))
-        return OPENING + CLOSING + completion if closed and OPENING not in before else completion
+        """A completion as input of `final_answer`."""
+        return as_think(split(completion, self.frame))
 
 
 def load_rows(path: Path, ignored: IgnoredFields | None = None) -> list[DatasetRow]:
@@ -82,111 +85,114 @@ def load_rows(path: Path, ignored: IgnoredFields | None = None) -> list[DatasetR
     return rows
 
 
-def encode_row(row: DatasetRow, index: int, policy: Policy, end_of_turn: int, *, references: bool = True) -> EncodedRow:
-    """Tokenise one row; a row without id is named by its index.
-
-    Templates get `enable_thinking=False`. Where a template opens a reasoning block regardless, a reference without
-    reasoning closes it first; elsewhere the reasoning of a reference is removed.
+def encode_row(
+    row: DatasetRow,
+    index: int,
+    policy: Policy,
+    end_of_turn: int,
+    *,
+    references: bool = True,
+    options: DataOptions | None = None,
+) -> EncodedRow:
+    """Tokenise one row; see `encode_rows`.
 
     Raises:
-        DatasetError: the chat template rejects the turns, or a reference has reasoning and no answer.
+        DatasetError: the chat template rejects the turns, or the reference does not fit it.
         ModelError: the chat template fails, or renders an empty prompt.
     """
-    tokenizer, name = policy.tokenizer, row.id or f"row-{index}"
-    turns, tools = template_turns(row), row.tools
-    prompt = _prompt(turns, policy, name, tools)
-    refuse_unrendered(row, prompt, name)
-    prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    if not prompt_ids:
-        raise ModelError(f"row {name}: the chat template renders an empty prompt", param="data.chat_template")
+    options = options or DataOptions()
+    return _encode(row, index, renderer_of(policy, end_of_turn, options), references, options)
 
-    def render(turns: Turns, generation: bool) -> str | None:
-        return _render_or_none(turns, policy, tools, generation=generation)
 
-    frame = prompt_frame(turns, prompt, render)
-    target = _reference(row.reference, frame, turns, prompt, render, f"row {name}" if references else None)
+def renderer_of(policy: Policy, end_of_turn: int, options: DataOptions) -> Renderer:
+    """The renderer of a job's rows."""
+    return Renderer(policy.tokenizer, end_of_turn, TemplateOptions(options.thinking, options.date))
+
+
+def _encode(row: DatasetRow, index: int, renderer: Renderer, references: bool, options: DataOptions) -> EncodedRow:
+    name = row.id or f"row-{index}"
+    prompt = _prompt(row, renderer, name)
+    target = _target(row.reference, prompt, renderer, f"row {name}" if references else None)
     return EncodedRow(
         id=name,
         prompt="\n".join(message.content for message in row.messages if message.content),
-        prompt_ids=prompt_ids,
-        thinks=frame is not None,
-        closing=(frame or THINK)[1],
-        change=target.change if target else "none",
-        reference=target.reference if target else None,
-        reference_ids=[*tokenizer(target.text, add_special_tokens=False)["input_ids"], end_of_turn] if target else None,
+        prompt_ids=prompt.ids,
+        reference=as_think(target.parts) if target else None,
+        reference_ids=target.ids if target else None,
         reward=row.reward,
+        frame=prompt.frame,
+        change=target.change if target else "none",
+        earlier=_earlier(row, renderer, name) if references and options.trained_turns == "all_answers" else (),
     )
 
 
-def _prompt(turns: Turns, policy: Policy, name: str, tools: Tools) -> str:
+def _earlier(row: DatasetRow, renderer: Renderer, name: str) -> tuple[tuple[list[int], list[int]], ...]:
+    """The assistant turns of the prompt, each after the turns before it.
+
+    Raises:
+        DatasetError: the chat template cannot continue the turns before one of them.
+    """
+    turns, found = template_turns(row), []
+    for i, message in enumerate(row.messages):
+        if message.role != "assistant" or message.weight == 0 or i == 0:
+            continue
+        try:
+            prompt = renderer.prompt(turns[:i], row.tools)
+            found.append((prompt.ids, renderer.turn_target(prompt, turns[i]).ids))
+        except RenderError as error:
+            raise DatasetError(f"row {name}: messages.{i}: {error}", param="dataset_mix", hint=error.hint) from None
+        except TemplateError as error:
+            raise DatasetError(
+                f"row {name}: messages.{i}: the student's chat template rejects the turns before it: {error}",
+                param="data.trained_turns",
+                hint="set data.trained_turns to 'last_answer', or remove the row",
+            ) from None
+    return tuple(found)
+
+
+def _prompt(row: DatasetRow, renderer: Renderer, name: str) -> Prompt:
     try:
-        return _render(turns, policy, tools, generation=True)
+        prompt = renderer.prompt(template_turns(row), row.tools)
+    except RenderError as error:
+        raise DatasetError(f"row {name}: {error}", param="dataset_mix", hint=error.hint) from None
     except TemplateError as error:
         raise DatasetError(
             f"row {name}: the student's chat template rejects the turns: {error}", param="dataset_mix"
         ) from None
     except TEMPLATE_BUGS as error:
         raise ModelError(f"row {name}: the chat template fails: {error}", param="data.chat_template") from None
+    if not prompt.ids:
+        raise ModelError(f"row {name}: the chat template renders an empty prompt", param="data.chat_template")
+    refuse_unrendered(row, prompt.plain, name)
+    return prompt
 
 
-def _render(turns: Turns, policy: Policy, tools: Tools, *, generation: bool) -> str:
-    """Raises `TemplateError` or one of `TEMPLATE_BUGS`."""
-    return str(
-        policy.tokenizer.apply_chat_template(
-            turns, tools=tools, add_generation_prompt=generation, tokenize=False, enable_thinking=False
-        )
-    )
-
-
-def _render_or_none(turns: Turns, policy: Policy, tools: Tools, *, generation: bool) -> str | None:
-    try:
-        return _render(turns, policy, tools, generation=generation)
-    except (TemplateError, *TEMPLATE_BUGS):
-        return None
-
-
-def _reference(
-    reference: str | None,
-    frame: Frame | None,
-    turns: Turns,
-    prompt: str,
-    render: Callable[[Turns, bool], str | None],
-    where: str | None,
-) -> Continuation | None:
+def _target(reference: str | None, prompt: Prompt, renderer: Renderer, where: str | None) -> Target | None:
     """The reference as a continuation of the prompt; `None` without a reference.
 
     Raises:
-        DatasetError: the reference has no answer; without `where`, the result is `None` instead.
+        DatasetError: the reference does not fit the template; without `where`, the result is `None` instead.
     """
     if reference is None:
         return None
-
-    def rendered() -> str | None:
-        whole = render([*turns, {"role": "assistant", "content": reference}], False) or ""
-        return whole.removeprefix(prompt) if whole.startswith(prompt) else None
-
     try:
-        return continuation(reference, frame, rendered)
-    except ValueError as error:
+        return renderer.target(prompt, reference)
+    except RenderError as error:
         if where is None:
             return None
-        raise DatasetError(
-            f"{where}: {error}",
-            param="dataset_mix",
-            hint="add an answer after the reasoning, or remove the row's reference",
-        ) from None
+        raise DatasetError(f"{where}: {error}", param="dataset_mix", hint=error.hint) from None
 
 
 def encode_rows(
     rows: Sequence[DatasetRow], name: str, policy: Policy, options: DataOptions, *, references: bool = True
 ) -> tuple[list[EncodedRow], list[str]]:
-    """Tokenise a dataset.
+    """Tokenise a dataset; a row without id is named by its index.
 
     Args:
         rows: the dataset.
         name: name of the dataset, for errors.
         policy: tokenizer and chat template.
-        options: length limits.
+        options: length limits, and the mode and date of the template.
         references: whether a term uses the references.
 
     Returns:
@@ -204,9 +210,10 @@ def encode_rows(
         )
     try:
         end_of_turn = policy.end_of_turn
-    except (TemplateError, *TEMPLATE_BUGS) as error:
+    except TEMPLATE_ERRORS as error:
         raise ModelError(f"the chat template is broken: {error}", param="data.chat_template") from None
-    encoded = [encode_row(row, i, policy, end_of_turn, references=references) for i, row in enumerate(rows)]
+    renderer = renderer_of(policy, end_of_turn, options)
+    encoded = [_encode(row, i, renderer, references, options) for i, row in enumerate(rows)]
     usable = [row for row in encoded if _fits(row, options, references)]
     if not usable:
         raise DatasetError(
@@ -219,5 +226,5 @@ def encode_rows(
 
 
 def _fits(row: EncodedRow, options: DataOptions, references: bool) -> bool:
-    answer = row.reference_ids or [] if references else []
-    return len(row.prompt_ids) <= options.max_prompt_tokens and len(answer) <= options.max_reference_tokens
+    longest = max((len(ids) for _, ids in row.demonstrations), default=0) if references else 0
+    return len(row.prompt_ids) <= options.max_prompt_tokens and longest <= options.max_reference_tokens

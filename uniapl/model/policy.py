@@ -18,9 +18,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from uniapl.batching.packed import PackedBatch
 from uniapl.batching.packing import PLAIN, Layout
+from uniapl.chat.decoding import decode
+from uniapl.chat.end_of_turn import find_end_of_turn
+from uniapl.chat.template import set_template
 from uniapl.errors import ModelError
 from uniapl.model.config import load_configs
-from uniapl.model.end_of_turn import find_end_of_turn
 from uniapl.model.frozen import round_frozen
 from uniapl.model.kernels import kernels_for
 from uniapl.model.logprobs import completion_logprobs
@@ -126,8 +128,8 @@ class Policy:
         )
 
     def text(self, completion_ids: list[int]) -> str:
-        """A completion as text, without special tokens."""
-        return str(self.tokenizer.decode(completion_ids, skip_special_tokens=True))
+        """A completion as text, without special tokens other than those of reasoning blocks."""
+        return decode(self.tokenizer, completion_ids)
 
 
 @dataclass(frozen=True)
@@ -145,20 +147,12 @@ class Reference:
             return completion_logprobs(self.model, packed, temperature=temperature)[0]
 
 
-PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
-"""`data.chat_template: plain`: for base students, which were trained on text without turns."""
-
-
 def with_chat_template(policy: Policy, template: str) -> Policy:
-    """Set the tokenizer's chat template, which checkpoints then contain; `plain` names the one above.
+    """Set the tokenizer's chat template, which checkpoints then contain; `plain` names `PLAIN_TEMPLATE`.
 
     The template keeps the token that a student's tokenizer puts before every text.
     """
-    tokenizer = policy.tokenizer
-    if template == "plain":
-        begins = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-        template = "{{ bos_token }}" * begins + PLAIN_TEMPLATE
-    tokenizer.chat_template = template
+    set_template(policy.tokenizer, template)
     return policy
 
 

@@ -27,6 +27,21 @@ class SpecProblem(Output):
     """Suggested fix."""
 
 
+class RenderedRow(Output):
+    """A row as it will be trained: the rendering of the student's chat template, and its tokens."""
+
+    row: str
+    """Id of the row."""
+    prompt: str
+    """Text of the prompt, which is not trained."""
+    trained: str | None
+    """Text that is trained: the reference up to and including the end of turn; `null` without a reference."""
+    prompt_tokens: list[str]
+    """Tokens of the prompt."""
+    trained_tokens: list[str]
+    """Tokens that are trained."""
+
+
 class Validation(Output):
     """All problems of a spec."""
 
@@ -37,6 +52,9 @@ class Validation(Output):
     """All problems of the first failing stage: fields, then referenced datasets and models, then their combination."""
     warnings: list[str]
     """Settings that are valid but may be unintended."""
+    rendered: RenderedRow | None = None
+    """The first row with a reference as it will be trained; `null` without a readable row, or where the student's
+    tokenizer is not on the API's machine."""
     spec: StoredSpec | None
     """The spec with all defaults; `null` if a field is invalid."""
 

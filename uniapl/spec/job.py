@@ -8,6 +8,7 @@ be schedules.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
@@ -181,6 +182,12 @@ class JobSpec(Input):
             return self
         rollout = self.rollout.model_copy(update={"backend": VllmSampler() if vllm else InProcess()})
         return self.model_copy(update={"rollout": rollout})
+
+    def with_date(self, day: datetime.date) -> JobSpec:
+        """This spec with a date for chat templates: the one it names, else `day`."""
+        if self.data.date is not None:
+            return self
+        return self.model_copy(update={"data": self.data.model_copy(update={"date": day})})
 
     def compared_roles(self) -> set[Role]:
         """Roles of the rows whose rollouts L_ADV scores."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from typing import Annotated, Any, Literal, Self
 
@@ -44,6 +45,17 @@ class DataOptions(Input):
     chat_template: Annotated[Text, Field(min_length=1, max_length=20_000)] | None = None
     """Jinja chat template for a student without one, or `plain`: the contents of the turns, each followed by a blank
     line. It is saved with the checkpoint. By default the student's own template, which then must exist."""
+    thinking: Literal["off", "on", "auto"] = "off"
+    """Reasoning mode of the chat template. `off` and `on` set its `enable_thinking`; `auto` leaves it to the template's
+    default, which users of the checkpoint get without further arguments. With `off`, the reasoning of a reference is
+    removed unless the template opens a reasoning block regardless; with `on` and `auto` it is trained as the template
+    renders it."""
+    trained_turns: Literal["last_answer", "all_answers"] = "last_answer"
+    """What L_SFT imitates: `last_answer` is the `reference`; `all_answers` also the assistant turns of the prompt, tool
+    calls included, except those with `weight` 0. Each is trained after the turns before it, as it would be sampled."""
+    date: datetime.date | None = None
+    """Date for chat templates that contain the current one (`strftime_now`), such as `2026-07-01`. By default the date
+    of the job's first attempt, so that a resumed run has the same prompts."""
     filter_teacher: bool = False
     """Drop references whose reward is below 1; they are then used neither for imitation nor for comparison. Off by
     default, as in the published method."""

@@ -37,6 +37,7 @@ from uniapl.model.lora import save_merged
 from uniapl.model.merge import merged
 from uniapl.model.policy import Policy
 from uniapl.run.manifest import SavedCheckpoint, folder_of, publish, steps_in
+from uniapl.run.resolve import SPEC
 from uniapl.spec.job import JobSpec
 
 FOLDER, STATE = "checkpoints", "state.json"
@@ -78,7 +79,7 @@ def save(
         (target / STATE).write_text(json.dumps(state))
         for name, write_part in parts.items():
             write_part(target / name)
-        (target / "spec.json").write_text(spec.model_dump_json(indent=2))
+        (target / SPEC).write_text(spec.model_dump_json(indent=2))
 
     return publish(folder, step, write, _manifest_entries(spec, step))
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
+from uniapl.chat.renderer import Renderer
+from uniapl.chat.template import TEMPLATE_ERRORS
 from uniapl.data.encoding import EncodedRow
 from uniapl.errors import DatasetError, SpecError
 from uniapl.estimate.positions import excess
@@ -146,11 +149,12 @@ def report_reasoning(rows: list[EncodedRow], dataset: str, reporter: Reporter) -
     """Report the references that are changed because of where the chat template puts reasoning."""
     stripped = [row.id for row in rows if row.change == "left out"]
     closed = [row.id for row in rows if row.change == "closed"]
+    joined = [row.id for row in rows if row.change == "joined"]
     report_rows(
         reporter,
         f"{len(stripped)} references of {dataset} have reasoning before `</think>`, and the student's chat template "
         f"opens none: the reasoning is removed and only the answers are trained; first row: {''.join(stripped[:1])}. "
-        "To train the reasoning, set data.chat_template to a template whose generation prompt ends with `<think>`",
+        "To train the reasoning, set data.thinking to 'on'",
         stripped,
     )
     report_rows(
@@ -159,6 +163,26 @@ def report_reasoning(rows: list[EncodedRow], dataset: str, reporter: Reporter) -
         "reasoning: the block is closed before them, so that the student learns to answer without reasoning",
         closed,
     )
+    report_rows(
+        reporter,
+        f"{len(joined)} references of {dataset} continue the generation prompt directly, because the student's chat "
+        "template renders a whole conversation without the text of its generation prompt; to train the template's own "
+        "text, correct data.chat_template",
+        joined,
+    )
+
+
+def report_mode(renderer: Renderer, reporter: Reporter) -> None:
+    """Report a reasoning mode that is not the default of the chat template, which checkpoints contain."""
+    thinking = renderer.options.thinking
+    with suppress(*TEMPLATE_ERRORS):  # of a template that rejects a single question
+        if not renderer.is_default():
+            reporter.event(
+                f"the student is trained with data.thinking {thinking!r}, not with its chat template's default: "
+                f"requests to the checkpoints must set enable_thinking={str(thinking == 'on').lower()} in "
+                "chat_template_kwargs; to train the default, set data.thinking to 'auto'",
+                level="warning",
+            )
 
 
 def check_positions(spec: JobSpec, config: dict[str, object], mix: list[list[EncodedRow]], reporter: Reporter) -> None:

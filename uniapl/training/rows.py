@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uniapl.data.encoding import EncodedRow, encode_rows, load_rows
+from uniapl.data.encoding import EncodedRow, encode_rows, load_rows, renderer_of
 from uniapl.model.policy import Policy
 from uniapl.rewards.pool import RewardPool
 from uniapl.run.config import RunConfig
@@ -17,6 +17,7 @@ from uniapl.training.row_checks import (
     check_comparable,
     check_positions,
     filter_references,
+    report_mode,
     report_reasoning,
     report_references,
     report_too_long,
@@ -100,6 +101,7 @@ def encode_data(
     ]
     check_comparable(spec, encoded)
     check_positions(spec, policy.model.config.to_dict(), encoded, reporter)
+    report_mode(renderer_of(policy, policy.end_of_turn, spec.data), reporter)
     if spec.evaluation is None:
         return encoded, []
     return encoded, encode(held_out, run, spec.evaluation.dataset, policy, reporter, references=True)

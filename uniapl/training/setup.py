@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from jinja2 import TemplateError
 
-from uniapl.data.encoding import TEMPLATE_BUGS, EncodedRow
+from uniapl.chat.template import TEMPLATE_ERRORS
+from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import SpecError
 from uniapl.estimate.resources import ChosenResources
@@ -173,7 +173,7 @@ def _report_end_of_turn(policy: Policy, reporter: Reporter) -> None:
     """Report an end of turn that is not among the student's end tokens; broken templates are reported with the rows."""
     try:
         problem = policy.declare_end_of_turn() if policy.tokenizer.chat_template is not None else None
-    except (TemplateError, *TEMPLATE_BUGS):
+    except TEMPLATE_ERRORS:
         return
     if problem is not None:
         reporter.event(problem, level="warning")

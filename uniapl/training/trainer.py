@@ -234,8 +234,8 @@ class Trainer:
         prompts: list[Prompt] = []
         for entry, index in chosen:
             row, role = self.mix[entry][index], spec.dataset_mix[entry].role
-            if weights.alpha > 0 and role in ("sft", "both") and row.reference_ids:
-                demonstrations.append(Sequence(row.prompt_ids, row.reference_ids, demonstration=True))
+            if weights.alpha > 0 and role in ("sft", "both"):
+                demonstrations += [Sequence(*tokens, demonstration=True) for tokens in row.demonstrations]
             explored = weights.alpha < 1 and role in ("rl", "both")
             compared = weights.lambda_adv > 0 and role in spec.compared_roles() and row.reference is not None
             if explored or compared:

@@ -136,3 +136,28 @@ def test_reading_jobs_is_scope_enough_to_ask_and_other_tenants_rows_are_not_coun
     assert [problem["param"] for problem in found["problems"]] == ["dataset_mix.0.dataset"]
     assert real.post("/jobs/estimate", json=mine, headers=stranger).json()["error"]["param"] == "dataset_mix.0.dataset"
     assert real.get("/workers", headers=reader).status_code == 403
+
+
+def test_a_row_is_shown_as_it_will_be_trained(real: TestClient) -> None:
+    row = {"id": "sum", "messages": [{"role": "user", "content": "3 + 4?"}], "reference": "<think>Well.</think>7."}
+    sft = {"schedule": {"prompts_per_step": 2, "steps": 3}}
+    spec = body(upload(real, row), **sft, alpha=1, lambda_adv=0)
+    found = validation(real, spec)
+    shown = found["rendered"]
+    assert (shown["row"], shown["trained"]) == ("sum", "7.<|im_end|>")
+    assert shown["prompt"].endswith("<|im_start|>user\n3 + 4?<|im_end|>\n<|im_start|>assistant\n")
+    assert shown["trained_tokens"] == ["7", ".", "<|im_end|>"]
+    assert found["problems"] == []
+    assert "".join(shown["prompt_tokens"]) == shown["prompt"]
+    assert any("the reasoning of 1 of the first references (first row: sum) is removed" in w for w in found["warnings"])
+    kept = validation(real, {**spec, "data": {"thinking": "on"}})["rendered"]
+    assert kept["trained"] == "<think>Well.</think>7.<|im_end|>"
+
+
+def test_a_reference_that_the_template_cannot_continue_is_a_problem(real: TestClient) -> None:
+    asked = {"id": "r", "messages": [{"role": "user", "content": "Hi"}], "reference": "<think>never closed"}
+    found = validation(real, body(upload(real, asked), **SMALL, alpha=1, lambda_adv=0))
+    assert not found["valid"]
+    assert [(p["param"], p["message"]) for p in found["problems"]] == [
+        ("dataset_mix", "row r: the reference has reasoning and no answer after it")
+    ]

@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 from tests.conftest import MODELS
 from tests.uniapl.discriminators.polar_model import write_model
 from tests.uniapl.discriminators.test_remote import asking, well
+from uniapl.chat.frames import THINK
 from uniapl.data.encoding import EncodedRow
 from uniapl.discriminators.base import Comparison, FrozenDiscriminator
 from uniapl.discriminators.remote import RemotePolar
@@ -248,7 +249,7 @@ def test_one_such_row_among_others_does_not_end_the_job(policy: Policy) -> None:
 
 
 def test_reasoning_that_the_template_opens_is_no_answer_while_it_is_open(policy: Policy) -> None:
-    thinking = replace(row(), thinks=True)
+    thinking = replace(row(), frame=THINK)
     prompts = [Prompt(thinking, explored=True, compared=True)]
     texts = ["no comma, not yet closed", "hm, well</think>one"]
     _, metrics, judge = explore(policy, {"": 0.0, "one": 1.0}, texts=texts, prompts=prompts)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
+from uniapl.chat.template import TEMPLATE_ERRORS, render
+
+if TYPE_CHECKING:  # transformers takes a second to import
+    from transformers import PreTrainedTokenizerBase
 
 ANSWER, NEXT = "4402918375", "9158260437"
 """Contents of an answer and of the turn after it."""
@@ -47,7 +50,7 @@ def find_end_of_turn(tokenizer: PreTrainedTokenizerBase, declared: Collection[in
     Raises:
         TemplateError: the template rejects a question and an answer; broken templates raise other exceptions.
     """
-    final = _render(tokenizer, [_USER, _ASSISTANT]).rpartition(ANSWER)
+    final = render(tokenizer, [_USER, _ASSISTANT]).rpartition(ANSWER)
     text = final[2] if final[1] else ""
     last, between = _control_tokens(tokenizer, text), _control_tokens(tokenizer, _between_turns(tokenizer))
     both = [token for token in last if token in between]
@@ -60,14 +63,10 @@ def find_end_of_turn(tokenizer: PreTrainedTokenizerBase, declared: Collection[in
 def _between_turns(tokenizer: PreTrainedTokenizerBase) -> str:
     """The template's text between an answer and the next turn; empty where it rejects a third turn."""
     try:
-        text = _render(tokenizer, [_USER, _ASSISTANT, {"role": "user", "content": NEXT}])
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
+        text = render(tokenizer, [_USER, _ASSISTANT, {"role": "user", "content": NEXT}])
+    except TEMPLATE_ERRORS:
         return ""
     return text.partition(ANSWER)[2].rpartition(NEXT)[0]
-
-
-def _render(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:
-    return str(tokenizer.apply_chat_template(turns, tokenize=False))
 
 
 def _control_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

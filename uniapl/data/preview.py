@@ -1,0 +1,123 @@
+"""Rows as they will be trained, without torch: text, tokens, and the first problems of template and references."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from uniapl.chat.end_of_turn import find_end_of_turn
+from uniapl.chat.errors import RenderError
+from uniapl.chat.renderer import Renderer
+from uniapl.chat.template import TEMPLATE_ERRORS, TemplateOptions, set_template
+from uniapl.data.tool_turns import refuse_unrendered, template_turns
+from uniapl.errors import DatasetError, ModelError, UniaplError
+from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.estimate import RenderedRow
+from uniapl.spec.training import DataOptions
+
+_CHANGES = {
+    "closed": "the chat template opens a reasoning block, and {} have no reasoning: the block is closed before them",
+    "left out": "the reasoning of {} is removed; to train it, set data.thinking to 'on'",
+    "joined": "the chat template does not render its generation prompt before {}, which continue it directly",
+}
+
+
+@dataclass
+class Rendered:
+    """The rows of a dataset as they will be trained."""
+
+    first: RenderedRow | None = None
+    problems: list[UniaplError] = field(default_factory=list)
+    changed: dict[str, list[str]] = field(default_factory=dict)
+    """Ids of rows, by the change of their references."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """The changes, in sentences."""
+        return [
+            _CHANGES[change].format(f"{len(ids)} of the first references (first row: {ids[0]})")
+            for change, ids in self.changed.items()
+        ]
+
+
+def render_rows(
+    rows: Iterable[tuple[str, DatasetRow]], student: Path, options: DataOptions, *, references: bool
+) -> Rendered:
+    """Render rows with the tokenizer of a student's folder; the first problem ends it.
+
+    Args:
+        rows: rows with their ids.
+        student: a folder with `tokenizer.json`.
+        options: template, mode and date.
+        references: whether a term uses the references.
+
+    Raises:
+        ImportError: transformers is not installed.
+        OSError: the tokenizer cannot be read.
+    """
+    found = Rendered()
+    try:
+        renderer = _renderer(student, student.stat().st_mtime, options.model_dump_json())
+        for name, row in rows:
+            _add(found, name, row, renderer, references)
+    except UniaplError as error:
+        found.problems.append(error)
+    except TEMPLATE_ERRORS as error:
+        found.problems.append(ModelError(f"the chat template fails: {error}", param="data.chat_template"))
+    return found
+
+
+def _add(found: Rendered, name: str, row: DatasetRow, renderer: Renderer, references: bool) -> None:
+    try:
+        prompt = renderer.prompt(template_turns(row), row.tools)
+        refuse_unrendered(row, prompt.plain, name)
+        target = renderer.target(prompt, row.reference) if references and row.reference else None
+    except RenderError as error:
+        raise DatasetError(f"row {name}: {error}", param="dataset_mix", hint=error.hint) from None
+    if target is not None and target.change != "none":
+        found.changed.setdefault(target.change, []).append(name)
+    if found.first is None or (found.first.trained is None and target is not None):
+        ids = target.ids if target else []
+        found.first = RenderedRow(
+            row=name,
+            prompt=prompt.plain,
+            trained=renderer.tokenizer.decode(ids) if target else None,
+            prompt_tokens=_texts(renderer, prompt.ids),
+            trained_tokens=_texts(renderer, ids),
+        )
+
+
+def _texts(renderer: Renderer, ids: Sequence[int]) -> list[str]:
+    return [renderer.tokenizer.decode([i]) for i in ids]
+
+
+@lru_cache(maxsize=4)
+def _renderer(student: Path, changed: float, options: str) -> Renderer:
+    """The renderer of a student's folder; `changed` is its time of change."""
+    from transformers.tokenization_utils_tokenizers import TokenizersBackend  # a second, and not part of every image
+
+    given = DataOptions.model_validate_json(options)
+    tokenizer = TokenizersBackend.from_pretrained(student)
+    if given.chat_template is not None:
+        set_template(tokenizer, given.chat_template)
+    if tokenizer.chat_template is None:
+        raise ModelError(
+            "the student's tokenizer has no chat template: the student is a base model",
+            param="data.chat_template",
+            hint="set data.chat_template to 'plain' or to a Jinja template, or use a chat student",
+        )
+    end = find_end_of_turn(tokenizer, _declared(student) | {int(tokenizer.eos_token_id)}).token
+    thinking = TemplateOptions(given.thinking, given.date)
+    return Renderer(tokenizer, int(tokenizer.eos_token_id) if end is None else end, thinking)
+
+
+def _declared(student: Path) -> set[int]:
+    """End tokens of the generation config, where there is one."""
+    try:
+        declared = json.loads((student / "generation_config.json").read_text()).get("eos_token_id")
+    except (OSError, ValueError):
+        return set()
+    return set(declared) if isinstance(declared, list) else set() if declared is None else {int(declared)}
