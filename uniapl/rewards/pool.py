@@ -1,4 +1,4 @@
-"""Process pool that verifies answers, with a time limit per answer.
+"""Process pool that verifies answers, with a limit of CPU time per answer.
 
 A verification may not terminate: a pattern can backtrack without end and holds the interpreter meanwhile. Therefore it
 runs in a process that can be killed. An answer that cannot be verified has reward 0; its process is replaced, and other
@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from uniapl.errors import RewardError
-from uniapl.rewards.worker import NOT_LOADED, RETIRED
+from uniapl.rewards.worker import NOT_LOADED, RETIRED, WALL_CLOCK
 from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.reward import Reward, RewardOptions
 
@@ -33,7 +33,7 @@ STARTS = 3
 PATIENCE = 4
 """Number of answers per call that may use the full time limit."""
 SHORT_LIMIT_S = 1.0
-"""Time limit of the other answers, in seconds: several times the 99th percentile of a verdict (docs/rewards.md)."""
+"""Limit of the other answers, in seconds of CPU time: several times the 99th percentile of a verdict (docs/rewards.md)."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,16 @@ class _Worker:
                 f"the reward process could not {failed} (exit status {status})",
                 hint="see the job's log for the reason; install uniapl with the extra `train`",
             )
-        if status == -signal.SIGALRM:
-            full = self._limit_s == self._longest_s
-            limit = "reward.time_limit_s =" if full else "the limit after several timeouts, in seconds:"
-            return Verdict(0.0, f"verification exceeded {limit} {self._limit_s:g}", timed_out=True)
+        if status in (-signal.SIGPROF, -signal.SIGALRM):
+            return self._timed_out(clock=status == -signal.SIGALRM)
         return Verdict(0.0, f"the reward process died with exit status {status}")
+
+    def _timed_out(self, *, clock: bool) -> Verdict:
+        """The verdict of a question that exceeded its CPU time, or with `clock` its wall-clock time."""
+        full = self._limit_s == self._longest_s
+        limit = "reward.time_limit_s =" if full else "the limit after several timeouts, in seconds:"
+        exceeded = f"took {WALL_CLOCK} times as long as" if clock else "exceeded"
+        return Verdict(0.0, f"verification {exceeded} {limit} {self._limit_s:g}", timed_out=True)
 
 
 class RewardPool:

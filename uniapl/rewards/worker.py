@@ -1,8 +1,8 @@
 """Child process that verifies answers sequentially: `python -m uniapl.rewards.worker FD PARENT_PID OPTIONS`.
 
 Over the pipe FD it sends `None` when ready, and replies to each question with (value, error); the value `None`
-means that the row is faulty. SIGALRM limits the time of each answer: its default action terminates the process even
-while a regular expression holds the interpreter. Torch is not imported.
+means that the row is faulty. SIGPROF limits the CPU time of each answer, and SIGALRM its wall-clock time: their default
+action terminates the process even while a regular expression holds the interpreter. Torch is not imported.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ RETIRED_BYTES = MEMORY_BYTES // 2
 """Address space above which a process exits and is replaced, so that the next answer has the full limit again."""
 RETIRED = 100
 """Exit status of a process above that size; a question sent in the meantime is not processed."""
+WALL_CLOCK = 10
+"""Wall-clock limit of an answer as a multiple of its limit of CPU time, which a loaded machine gives more slowly."""
 LOAD_LIMIT_S = 120
 """Time limit for importing the libraries of a reward type, in seconds."""
 
@@ -80,7 +82,7 @@ def _answer(
     answer, reward, published, limit_s = question
     _load(reward, loaded, options)
     options = options.model_copy(update={"ifeval": "published"}) if published else options
-    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    _limit(limit_s)
     try:
         return reward_of(answer, reward, options), None
     except RewardError as error:
@@ -88,7 +90,13 @@ def _answer(
     except Exception as error:  # noqa: BLE001  (any error gives reward 0)
         return 0.0, f"{type(error).__name__}: {error}"[:1000]
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # the same clock as `alarm`
+        _limit(0)
+
+
+def _limit(cpu_s: float) -> None:
+    """Start the timers of an answer; 0 stops them."""
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
+    signal.setitimer(signal.ITIMER_REAL, WALL_CLOCK * cpu_s)  # the same clock as `alarm`
 
 
 def _address_space() -> int:
@@ -104,8 +112,9 @@ def main() -> None:
     options = RewardOptions.model_validate_json(sys.argv[3])
     for kind in (signal.SIGINT, signal.SIGTERM):  # sent to the whole process group; the parent handles them
         signal.signal(kind, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    for kind in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(kind, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM, signal.SIGPROF])
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     loaded: set[str] = set()
     pipe.send(None)

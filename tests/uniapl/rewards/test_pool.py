@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,34 @@ def test_many_hanging_answers_cost_little_each(monkeypatch: pytest.MonkeyPatch) 
         "verification exceeded reward.time_limit_s = 3",
         "verification exceeded the limit after several timeouts, in seconds: 0.2",
     ]
+
+
+def test_only_the_cpu_time_of_an_answer_is_limited() -> None:
+    """On a loaded machine a process waits for its core; here it is stopped, for longer than the limit."""
+    busy = Question("a" * 24 + "!", SLOW.reward, "busy")  # a second of one core at most
+    with RewardPool(options(processes=1, time_limit_s=3.0)) as pool:
+        pool.verify([EASY])
+        [child] = children()
+        timers = [threading.Timer(0.05, child.suspend), threading.Timer(4.0, child.resume)]
+        for timer in timers:
+            timer.start()
+        assert pool.verify([busy]) == [Verdict(0.0)]
+        for timer in timers:
+            timer.join()
+
+
+class Sleeping(str):
+    """An answer whose check uses no CPU time and does not end."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return eval, ("type('Sleeping', (str,), {'strip': lambda _: __import__('time').sleep(600)})('yes')",)
+
+
+def test_an_answer_that_uses_no_cpu_time_is_ended_by_the_clock() -> None:
+    with RewardPool(options(processes=1, time_limit_s=0.1)) as pool:
+        assert pool.verify([Question(Sleeping("yes"), EASY.reward, "asleep")]) == [
+            Verdict(0.0, "verification took 10 times as long as reward.time_limit_s = 0.1", timed_out=True)
+        ]
 
 
 def test_equal_answers_are_judged_once() -> None:

@@ -141,7 +141,7 @@ def test_a_row_of_ours_is_kept_to_the_byte() -> None:
         ({"messages": [QUESTION], "ground_truth": "[" * 100_001}, "longer than 100000 characters"),
         ({"prompt": "?", "instruction_id_list": ["punctuation:no_comma"], "kwargs": 3}, "kwargs: must be a list"),
         ({"prompt": "?", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [3]}, "kwargs.0: Input should be"),
-        ({"prompt": "?", "instruction_id_list": ["count:word_count_range"], "kwargs": [{}]}, "unknown constraint"),
+        ({"prompt": "?", "instruction_id_list": ["count:paragraph_range"], "kwargs": [{}]}, "unknown constraint"),
         (
             {"prompt": "?", "instruction_id_list": "no", "kwargs": [{}]},
             "instruction_id_list: Input should be a valid list",
