@@ -231,6 +231,18 @@ def test_a_silent_holders_lease_expires_and_a_renewed_one_does_not(engine: Engin
         assert [tuple(row) for row in lifecycle.expired(session)] == [(silent, 1)]
 
 
+def test_a_job_of_an_older_version_keeps_the_meaning_of_its_rewards(engine: Engine) -> None:
+    readings = []
+    for version in (SPEC_VERSION - 1, SPEC_VERSION):
+        job_id = make_job(engine)
+        with unit_of_work(engine) as session:
+            spec = lifecycle.get(session, job_id).spec
+            stored = spec | {"reward": {k: v for k, v in spec["reward"].items() if k != "ifeval"}}
+            session.execute(update(Job).where(Job.id == job_id).values(spec_version=version, spec=stored))
+        readings.append(claimed(engine, job_id).spec.reward.ifeval)
+    assert readings == ["published", "repaired"]
+
+
 def test_a_worker_leaves_specs_newer_than_itself(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     known, newer = make_job(engine), make_job(engine)
     with unit_of_work(engine) as session:
