@@ -30,14 +30,17 @@ class Rendered:
     """The rows of a dataset as they will be trained."""
 
     first: RenderedRow | None = None
+    missing: str | None = None
+    """Why no row is rendered."""
     problems: list[UniaplError] = field(default_factory=list)
     changed: dict[str, list[str]] = field(default_factory=dict)
     """Ids of rows, by the change of their references."""
 
     @property
     def warnings(self) -> list[str]:
-        """The changes, in sentences."""
-        return [
+        """The changes, in sentences, and why no row is shown."""
+        unseen = f"rows are not shown as they will be trained: {self.missing}"
+        return [unseen] * (self.missing is not None) + [
             _CHANGES[change].format(f"{len(ids)} of the first references (first row: {ids[0]})")
             for change, ids in self.changed.items()
         ]

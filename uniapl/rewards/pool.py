@@ -33,7 +33,7 @@ STARTS = 3
 PATIENCE = 4
 """Number of answers per call that may use the full time limit."""
 SHORT_LIMIT_S = 1.0
-"""Limit of the other answers, in seconds of CPU time: several times the 99th percentile of a verdict (docs/rewards.md)."""
+"""Limit of the other answers, in seconds of CPU time: several times the 99th percentile of docs/rewards.md."""
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,8 @@ class Validation(Output):
     warnings: list[str]
     """Settings that are valid but may be unintended."""
     rendered: RenderedRow | None = None
-    """The first row with a reference as it will be trained; `null` without a readable row, or where the student's
-    tokenizer is not on the API's machine."""
+    """The first row with a reference as it will be trained; `null` with a warning that has the reason, for example
+    where the student's tokenizer is not on the API's machine."""
     spec: StoredSpec | None
     """The spec with all defaults; `null` if a field is invalid."""
 

@@ -154,6 +154,29 @@ def test_a_row_is_shown_as_it_will_be_trained(real: TestClient) -> None:
     assert kept["trained"] == "<think>Well.</think>7.<|im_end|>"
 
 
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"data": {"chat_template": "{{ messages }}"}}, "trainers only render data.chat_template"),
+        ({"student": "packed"}, "trainers only read the tokenizer of a GGUF file"),
+        ({"student": "elsewhere"}, "the student's tokenizer.json is not on the API's machine"),
+    ],
+)
+def test_a_row_that_cannot_be_shown_is_a_warning_with_the_reason(
+    tmp_path: Path, database_url: str, fields: dict[str, Any], reason: str
+) -> None:
+    packed, elsewhere = {"path": "/m", "gguf": "m.gguf"}, {"path": "/m"}
+    models = {name: {"kind": "student", **source} for name, source in (("packed", packed), ("elsewhere", elsewhere))}
+    (tmp_path / "models.json").write_text(json.dumps(models))
+    settings = Settings(data_dir=tmp_path, database_url=database_url, models_file=tmp_path / "models.json")
+    with TestClient(create_app(settings)) as client:
+        client.headers["authorization"] = f"Bearer {new_key(client)}"
+        found = validation(client, body(upload(client), lambda_adv=0, **{"student": "elsewhere", **fields}))
+    assert (found["problems"], found["rendered"]) == ([], None)
+    warning = f"rows are not shown as they will be trained: {reason}"
+    assert [w.split(";")[0] for w in found["warnings"] if w.startswith("rows")] == [warning]
+
+
 def test_a_reference_that_the_template_cannot_continue_is_a_problem(real: TestClient) -> None:
     asked = {"id": "r", "messages": [{"role": "user", "content": "Hi"}], "reference": "<think>never closed"}
     found = validation(real, body(upload(real, asked), **SMALL, alpha=1, lambda_adv=0))
