@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 from uniapl.chat.end_of_turn import find_end_of_turn
-from uniapl.chat.errors import RenderError
 from uniapl.chat.renderer import Renderer
 from uniapl.chat.template import TEMPLATE_ERRORS, TemplateOptions, set_template
-from uniapl.data.tool_turns import refuse_unrendered, template_turns
-from uniapl.errors import DatasetError, ModelError, UniaplError
+from uniapl.data.encoded_row import EncodedRow, encode_rendered
+from uniapl.errors import ModelError, UniaplError
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.estimate import RenderedRow
 from uniapl.spec.training import DataOptions
@@ -65,7 +64,8 @@ def render_rows(
     try:
         renderer = _renderer(student, student.stat().st_mtime, options.model_dump_json())
         for name, row in rows:
-            _add(found, name, row, renderer, references)
+            encoded = encode_rendered(row, name, renderer, options, references=references)
+            _add(found, encoded if references else replace(encoded, reference_ids=None, change="none"), renderer)
     except UniaplError as error:
         found.problems.append(error)
     except TEMPLATE_ERRORS as error:
@@ -73,24 +73,20 @@ def render_rows(
     return found
 
 
-def _add(found: Rendered, name: str, row: DatasetRow, renderer: Renderer, references: bool) -> None:
-    try:
-        prompt = renderer.prompt(template_turns(row), row.tools)
-        refuse_unrendered(row, prompt.plain, name)
-        target = renderer.target(prompt, row.reference) if references and row.reference else None
-    except RenderError as error:
-        raise DatasetError(f"row {name}: {error}", param="dataset_mix", hint=error.hint) from None
-    if target is not None and target.change != "none":
-        found.changed.setdefault(target.change, []).append(name)
-    if found.first is None or (found.first.trained is None and target is not None):
-        ids = target.ids if target else []
-        found.first = RenderedRow(
-            row=name,
-            prompt=prompt.plain,
-            trained=renderer.tokenizer.decode(ids) if target else None,
-            prompt_tokens=_texts(renderer, prompt.ids),
-            trained_tokens=_texts(renderer, ids),
-        )
+def _add(found: Rendered, row: EncodedRow, renderer: Renderer) -> None:
+    if row.change != "none":
+        found.changed.setdefault(row.change, []).append(row.id)
+    if found.first is not None and (found.first.trained is not None or row.reference_ids is None):
+        return
+    decode, ids = renderer.tokenizer.decode, row.reference_ids
+    found.first = RenderedRow(
+        row=row.id,
+        prompt=row.prompt_text,
+        trained=decode(ids) if ids else None,
+        prompt_tokens=_texts(renderer, row.prompt_ids),
+        trained_tokens=_texts(renderer, ids or []),
+        earlier=[decode(answer) for _, answer in row.earlier],
+    )
 
 
 def _texts(renderer: Renderer, ids: Sequence[int]) -> list[str]:

@@ -40,6 +40,8 @@ class RenderedRow(Output):
     """Tokens of the prompt."""
     trained_tokens: list[str]
     """Tokens that are trained."""
+    earlier: list[str] = []
+    """Texts of the prompt's assistant turns that are trained too (`data.trained_turns: all_answers`)."""
 
 
 class Validation(Output):

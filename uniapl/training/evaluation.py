@@ -12,7 +12,7 @@ import torch
 
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import pack
-from uniapl.data.encoding import EncodedRow
+from uniapl.data.encoded_row import EncodedRow
 from uniapl.discriminators.base import Discriminator
 from uniapl.model.logprobs import completion_logprobs, precision
 from uniapl.model.policy import Policy

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from uniapl.data.encoding import EncodedRow
+from uniapl.data.encoded_row import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.errors import UniaplError
 from uniapl.model.policy import Policy

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from uniapl.chat.renderer import Renderer
 from uniapl.chat.template import TEMPLATE_ERRORS
-from uniapl.data.encoding import EncodedRow
+from uniapl.data.encoded_row import EncodedRow
 from uniapl.errors import DatasetError, SpecError
 from uniapl.estimate.positions import excess
 from uniapl.rewards.gold_check import Checked, failing_references, row_name, unusable_golds

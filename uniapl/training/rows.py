@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from uniapl.data.encoding import EncodedRow, encode_rows, load_rows, renderer_of
+from uniapl.data.encoded_row import EncodedRow
+from uniapl.data.encoding import encode_rows, load_rows, renderer_of
 from uniapl.model.policy import Policy
 from uniapl.rewards.pool import RewardPool
 from uniapl.run.config import RunConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from uniapl.chat.template import TEMPLATE_ERRORS
-from uniapl.data.encoding import EncodedRow
+from uniapl.data.encoded_row import EncodedRow
 from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import SpecError
 from uniapl.estimate.resources import ChosenResources

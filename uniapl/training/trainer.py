@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from uniapl import tracing
 from uniapl.batching.batch import Sequence
-from uniapl.data.encoding import EncodedRow
+from uniapl.data.encoded_row import EncodedRow
 from uniapl.data.mixture import rows_of_step
 from uniapl.discriminators.base import Discriminator
 from uniapl.errors import DivergedError, SpecError, UnhealthyError

@@ -85,7 +85,8 @@ def _row(shown: RenderedRow) -> list[str]:
     trained = f">>>{shown.trained}<<<" if shown.trained is not None else ""
     counts = f"{len(shown.prompt_tokens)} tokens of the prompt, {len(shown.trained_tokens)} trained tokens"
     tokens = [f"trained tokens: {' '.join(map(repr, shown.trained_tokens))}"] if shown.trained_tokens else []
-    return [f"row {shown.row}, trained text between >>> and <<< ({counts}):", shown.prompt + trained, *tokens]
+    earlier = [f"also trained, after the turns before it: {text!r}" for text in shown.earlier]
+    return [f"row {shown.row}, trained text between >>> and <<< ({counts}):", shown.prompt + trained, *tokens, *earlier]
 
 
 @click.command()

@@ -154,6 +154,15 @@ def test_a_row_is_shown_as_it_will_be_trained(real: TestClient) -> None:
     assert kept["trained"] == "<think>Well.</think>7.<|im_end|>"
 
 
+def test_the_other_answers_that_are_trained_are_shown_too(real: TestClient) -> None:
+    turns = [("user", "3 + 4?"), ("assistant", "7."), ("user", "And 2 more?")]
+    row = {"messages": [{"role": role, "content": text} for role, text in turns], "reference": "9."}
+    spec = body(upload(real, row), **SMALL, alpha=1, lambda_adv=0)
+    assert validation(real, spec)["rendered"]["earlier"] == []
+    shown = validation(real, {**spec, "data": {"trained_turns": "all_answers"}})["rendered"]
+    assert (shown["trained"], shown["earlier"]) == ("9.<|im_end|>", ["7.<|im_end|>"])
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tests.conftest import MODELS
-from uniapl.data.encoding import EncodedRow, encode_rows, renderer_of
+from uniapl.data.encoded_row import EncodedRow
+from uniapl.data.encoding import encode_rows, renderer_of
 from uniapl.errors import DatasetError
 from uniapl.model.policy import Policy, load_policy, with_chat_template
 from uniapl.rewards.verify import final_answer, reward_of

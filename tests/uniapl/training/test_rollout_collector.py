@@ -18,7 +18,7 @@ from tests.conftest import MODELS
 from tests.uniapl.discriminators.polar_model import write_model
 from tests.uniapl.discriminators.test_remote import asking, well
 from uniapl.chat.frames import THINK
-from uniapl.data.encoding import EncodedRow
+from uniapl.data.encoded_row import EncodedRow
 from uniapl.discriminators.base import Comparison, FrozenDiscriminator
 from uniapl.discriminators.remote import RemotePolar
 from uniapl.errors import RewardError, ScoreError, ServerError

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from uniapl.batching.batch import Sequence
-from uniapl.data.encoding import EncodedRow
+from uniapl.data.encoded_row import EncodedRow
 from uniapl.discriminators.base import Discriminator
 from uniapl.errors import DivergedError, SpecError, UnhealthyError
 from uniapl.objective.adversarial import RunningBaseline
