@@ -165,7 +165,13 @@ class HealthFields(TypedDict, total=False):
 
     stop_on: Sequence[
         Literal[
-            "length_collapse", "reward_hacking", "instability", "entropy_collapse", "no_reward_variance", "not_finite"
+            "length_collapse",
+            "reward_hacking",
+            "instability",
+            "entropy_collapse",
+            "no_reward_variance",
+            "cut_completions",
+            "not_finite",
         ]
     ]
     window: int
@@ -177,6 +183,7 @@ class HealthFields(TypedDict, total=False):
     spike_mads: float
     entropy_low: float
     no_variance_steps: int
+    cut_high: float
 
 
 class JobFields(TypedDict, total=False):
