@@ -9,7 +9,13 @@ from pydantic import Field
 from uniapl.spec.base import Count, Input
 
 Signature = Literal[
-    "length_collapse", "reward_hacking", "instability", "entropy_collapse", "no_reward_variance", "not_finite"
+    "length_collapse",
+    "reward_hacking",
+    "instability",
+    "entropy_collapse",
+    "no_reward_variance",
+    "cut_completions",
+    "not_finite",
 ]
 
 
@@ -48,3 +54,6 @@ class Health(Input):
     no_variance_steps: Count = Field(default=5, le=1000)
     """No reward variance: number of consecutive steps in which all completions of each prompt have the same reward, so
     that L_GRPO has no gradient. A single such step is common with few prompts."""
+    cut_high: float = Field(default=0.9, gt=0, le=1)
+    """Cut completions: share of the completions of the window that end at `rollout.max_new_tokens` instead of with an
+    end token. Their rewards and lengths are those of unfinished answers."""

@@ -5,6 +5,7 @@
     instability          the loss, the gradient or the spread of the discriminator's scores jumps
     entropy_collapse     the policy has become nearly deterministic
     no_reward_variance   all answers to a prompt earn the same reward, so that GRPO has no gradient
+    cut_completions      nearly all answers end at rollout.max_new_tokens
     not_finite           a metric is NaN or infinite
 
 Each check returns a *severity*, 1 at its threshold. A signature begins at 1 and clears at `CLEAR`: with this
@@ -28,13 +29,13 @@ CLEAR = 0.5
 MEAN = ("completions/mean_length", "completions/reference_length")
 SPREAD = ("completions/std_length", "completions/reference_std_length")
 REWARD, SCORE, SCORE_SPREAD = "reward", "disc/score_student", "disc/score_group_std"
-ENTROPY, NO_VARIANCE = "entropy", "frac_reward_zero_std"
+ENTROPY, NO_VARIANCE, CUT = "entropy", "frac_reward_zero_std", "completions/clipped_ratio"
 SPIKING = {"loss": 0.05, "grad_norm": 0.05, SCORE_SPREAD: 0.02}
 """Metrics that may spike, each with its smallest deviation: GRPO losses are near 0, where the median is no scale."""
 WEIGHTS = ("uniapl/alpha", "uniapl/lambda_adv")
 LEARNED = "disc/version"
 """Metric of a trained discriminator: training it lowers the scores of rollouts, so they are no evidence."""
-WATCHED = {*MEAN, *SPREAD, REWARD, SCORE, ENTROPY, NO_VARIANCE, *SPIKING, *WEIGHTS}
+WATCHED = {*MEAN, *SPREAD, REWARD, SCORE, ENTROPY, NO_VARIANCE, CUT, *SPIKING, *WEIGHTS}
 LENGTH_ADVICE = (
     "Check whether the reward favours one length; raise alpha or lambda_adv, or lower optimizer.learning_rate."
 )
@@ -262,6 +263,21 @@ def no_reward_variance(steps: Seq[Step], start: dict[str, float], o: Health) -> 
     )
 
 
+def cut_completions(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
+    """The window's share of completions that end at `rollout.max_new_tokens`."""
+    shares = _series(steps, CUT)[0][-o.window :]
+    if len(shares) < o.window:
+        return None
+    share = statistics.fmean(shares)
+    return Symptom(
+        severity=_share(share, o.cut_high),
+        message=f"{share:.0%} of the completions of the last {o.window} steps are cut at rollout.max_new_tokens "
+        f"(threshold {o.cut_high:.0%}): rewards judge unfinished answers. Raise rollout.max_new_tokens; if the student "
+        "never ends its answers, check its chat template and end tokens.",
+        evidence={"share": share, "threshold": o.cut_high, CUT: shares},
+    )
+
+
 def not_finite(metrics: Mapping[str, float]) -> Symptom:
     """A metric is NaN or infinite."""
     names = sorted(name for name, value in metrics.items() if not math.isfinite(value))
@@ -280,6 +296,7 @@ CHECKS: dict[Signature, Check] = {
     "instability": instability,
     "entropy_collapse": entropy_collapse,
     "no_reward_variance": no_reward_variance,
+    "cut_completions": cut_completions,
 }
 
 

@@ -39,6 +39,7 @@ from uniapl.training.device_resources import choose_resources
 from uniapl.training.evaluation import Evaluation, evaluate
 from uniapl.training.health import HealthMonitor
 from uniapl.training.learner import Learner
+from uniapl.training.resumed_spec import changed_fields
 from uniapl.training.rollout_collector import RolloutCollector
 from uniapl.training.rows import encode_data, load_data
 from uniapl.training.trainer import Trainer
@@ -62,6 +63,8 @@ def prepare(
     _report_device(found, reporter)
     reporter.phase("loading_student")
     done = _first_step(run)
+    for change in changed_fields(Path(run.resume_from), spec) if run.resume_from is not None else ():
+        reporter.event(change, level="warning")
     policy, reference = _load_weights(run, found.device)
     _report_end_of_turn(policy, reporter)
     resources = choose_resources(run, policy, reporter)

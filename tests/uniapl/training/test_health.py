@@ -380,3 +380,12 @@ def test_scores_of_a_learned_discriminator_are_no_evidence_of_hacking() -> None:
     steps = hacking([i / 40 for i in range(60)], [1 - i / 40 for i in range(60)])
     assert "reward_hacking" in names(watch(steps))
     assert watch([{**step, "disc/version": float(i)} for i, step in enumerate(steps)]) == []
+
+
+def test_completions_that_are_cut_at_their_limit_are_reported_once_with_the_field_to_raise() -> None:
+    found = watch(flat(12, **{"completions/clipped_ratio": 1.0}))
+    assert names(found) == ["cut_completions"]
+    assert found[0].step == 10
+    assert "100% of the completions of the last 10 steps are cut at rollout.max_new_tokens" in found[0].message
+    assert watch(flat(12, **{"completions/clipped_ratio": 0.8})) == []
+    assert names(watch(flat(12, **{"completions/clipped_ratio": 0.8}), cut_high=0.5)) == ["cut_completions"]
