@@ -16,7 +16,7 @@ from uniapl.estimate.model_shape import PUBLISHED, ModelShape, ShapeUnknown, fro
 from uniapl.estimate.placement import place, trainer_room
 from uniapl.estimate.positions import Excess, allowed_rows, excess
 from uniapl.estimate.resources import GpuRoom
-from uniapl.estimate.sampler import choose_sampler, missing_vllm
+from uniapl.estimate.sampler import choose_sampler, missing_vllm, slow_sampler
 from uniapl.estimate.servers import servers_of
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
 from uniapl.estimate.verdict import Placed, best, device_of, judge, misfit_of
@@ -103,7 +103,7 @@ def estimate_job(job: JobInputs, hardware: Sequence[Hardware], measured: Measure
     time = duration(spec, usual, lambda: job.shape(job.student), hardware, measured)
     return Estimate(
         verdict=verdict,
-        reasons=[why, *slow_warnings(spec, time), *_caveats(spec, memory)],
+        reasons=[why, *slow_warnings(spec, time), *slow_sampler(job.spec, hardware), *_caveats(spec, memory)],
         roles=plan.roles(spec, entries),
         tokens_counted_by="tokenizer" if Counter(job.student).exact else "characters",
         steps=spec.schedule.steps,

@@ -12,7 +12,7 @@ from uniapl.estimate.placement import place, trainer_room
 from uniapl.estimate.servers import servers_of
 from uniapl.estimate.verdict import device_of, misfit_of
 from uniapl.run.config import ModelSource
-from uniapl.spec.backend import VLLM_LORA_RANK
+from uniapl.spec.backend import VLLM_LORA_RANK, InProcess
 from uniapl.spec.estimate import Hardware
 from uniapl.spec.job import JobSpec
 
@@ -47,6 +47,21 @@ def choose_sampler(
     return SamplerChoice(
         spec.with_backend(vllm=obstacle is None), obstacle or f"the worker has a GPU and vLLM {worker.vllm}"
     )
+
+
+def slow_sampler(spec: JobSpec, hardware: Sequence[Hardware]) -> list[str]:
+    """A warning where a spec names the trainer's process as sampler, and a live GPU worker has vLLM.
+
+    On a GPU the host launches about 1,600 kernels per token of this sampler, and the GPU waits for it.
+    """
+    if not isinstance(spec.rollout.backend, InProcess) or not spec.uses_rollouts:
+        return []
+    if not any(worker.gpus and worker.vllm for worker in hardware):
+        return []
+    return [
+        "rollout.backend is 'transformers', which on a GPU samples several times slower than a vLLM server (by "
+        "arithmetic); leave rollout.backend out to use the worker's vLLM"
+    ]
 
 
 def vllm_obstacle(spec: JobSpec, student: ModelSource) -> str | None:

@@ -171,7 +171,7 @@ def main(workloads: dict[str, Workload] = WORKLOADS, *, update_s: float = UPDATE
     arguments = parser.parse_args()
     if arguments.parent_pid is not None:
         die_with_parent(arguments.parent_pid)
-    os.nice(19)
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
     device = find_device().device
     kernels_for(device).prepare_process()
     found = measure(workloads[device.type], device, update_s=update_s)
