@@ -20,7 +20,9 @@ from uniapl.model.logprobs import precision
 from uniapl.model.policy import Policy
 from uniapl.rollout.generator import Completion, OnGroup
 from uniapl.rollout.kv_cache import can_be_padded, select_rows, with_growing_layers
-from uniapl.rollout.token_sampling import sample_tokens
+from uniapl.rollout.stop_strings import StopStrings
+from uniapl.rollout.token_sampling import ALL, sample_tokens
+from uniapl.rollout.truncation import Truncation
 from uniapl.run.signals import raise_if_stopped
 
 
@@ -34,6 +36,8 @@ class TransformersGenerator:
         temperature: float,
         max_new_tokens: int,
         batch_size: int,
+        truncation: Truncation = ALL,
+        stop: Sequence[str] = (),
         on_batch: Callable[[], None] = lambda: None,
     ) -> None:
         """
@@ -42,12 +46,16 @@ class TransformersGenerator:
             temperature: divides the logits.
             max_new_tokens: a completion is truncated at this length.
             batch_size: sequences sampled at once, at least a group.
+            truncation: tokens that may be sampled.
+            stop: strings that end a completion.
             on_batch: called after each batch.
         """
         self._policy = policy
         self._temperature = temperature
         self._max_new_tokens = max_new_tokens
         self._batch_size = batch_size
+        self._truncation = truncation
+        self._stop = StopStrings(policy, stop)
         self._on_batch = on_batch
 
     def sync(self, version: int) -> None:
@@ -108,7 +116,11 @@ class TransformersGenerator:
         for t in range(self._max_new_tokens):
             raise_if_stopped()
             tokens, token_logprobs = sample_tokens(
-                logits, draws[active, t], temperature=self._temperature, greedy=greedy
+                logits,
+                draws[active, t],
+                temperature=self._temperature,
+                greedy=greedy,
+                truncation=self._truncation,
             )
             stopping = torch.isin(tokens, stop)
             for row, token, logprob, is_end in zip(
@@ -117,7 +129,7 @@ class TransformersGenerator:
                 if not ended[row]:
                     ids[row].append(token)
                     logprobs[row].append(logprob)
-                    ended[row] = is_end
+                    ended[row] = is_end or self._stop.end(ids[row])
             alive = torch.tensor([not ended[row] for row in active.tolist()], device=device)
             if not alive.any() or t + 1 == self._max_new_tokens:
                 break
