@@ -154,6 +154,10 @@ class Schedule(Input):
     keep_checkpoints: int = Field(default=2, ge=2, le=1000)
     """Number of newest checkpoints to keep; older ones are deleted. At least 2, so that a damaged newest one has a
     predecessor."""
+    checkpoint_dtype: Literal["float32", "student"] = "float32"
+    """Data type of the model in checkpoints: `float32`, in which it is trained, or that of the student's own files. A
+    resumed run is exact with both: optimizer state and adapters are always in float32, and `student` adds a copy of the
+    trained weights in float32, without which they would be rounded."""
     eval_every: Count = 50
     """Steps between evaluations, if `evaluation` is set; evaluations also run before the first and after the last
     step."""

@@ -242,6 +242,8 @@ def _load_weights(run: RunConfig, device: torch.device) -> tuple[Policy, Referen
     student = run.model_source(spec.student)
     start = ModelSource(path=str(resume)) if resume and not spec.lora else student
     policy = load_policy(start, device)
+    if resume is not None and spec.lora is None:
+        checkpoint.load_master(resume, policy)
     if spec.data.chat_template is not None:
         policy = with_chat_template(policy, spec.data.chat_template)
     if spec.lora is not None:
