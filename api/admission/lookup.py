@@ -63,8 +63,7 @@ def check_sampler(spec: JobSpec, student: ModelSource) -> None:
         raise SpecError(
             f"the server of rollout.backend cannot sample: {obstacle}",
             param="rollout.backend",
-            hint="remove rollout.backend to sample in the trainer, lower lora.rank, or remove `lora` to train all "
-            "weights",
+            hint="remove rollout.backend to sample in the trainer, or change the option that the message names",
         )
 
 

@@ -12,13 +12,15 @@ def checkpoint_bytes(spec: JobSpec, student: ModelSource) -> int:
     """Bytes of all checkpoints that a job keeps, and of the next one, which is written before an old one is deleted.
 
     Each holds the model and AdamW's moments in float32, with LoRA the merged model, adapters and their moments. A
-    learned discriminator is not counted.
+    model in the student's own type is counted as in float32, beside its weights in float32. A learned discriminator is
+    not counted.
 
     Raises:
         ShapeUnknown: the size of the student is unknown.
     """
     shape = read_shape(student)
     trained = shape.adapters(spec.lora) if spec.lora else shape.parameters
-    one = FLOAT * (shape.parameters + 2 * trained + (trained if spec.lora else 0))
+    beside = trained if spec.lora or spec.schedule.checkpoint_dtype == "student" else 0
+    one = FLOAT * (shape.parameters + 2 * trained + beside)
     written = spec.schedule.steps // spec.schedule.checkpoint_every + 1
     return one * min(written, spec.schedule.keep_checkpoints + 1)

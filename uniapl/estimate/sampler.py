@@ -65,7 +65,12 @@ def slow_sampler(spec: JobSpec, hardware: Sequence[Hardware]) -> list[str]:
 
 
 def vllm_obstacle(spec: JobSpec, student: ModelSource) -> str | None:
-    """Why a vLLM server cannot sample from this student; `None` where no reason is known."""
+    """Why a vLLM server cannot sample from this student as the spec demands; `None` where no reason is known."""
+    if spec.rollout.truncates and spec.rollout.temperature != 1:
+        return (
+            "with rollout.top_p, top_k or min_p, vLLM returns log-probabilities of the whole distribution at "
+            f"rollout.temperature 1 only, not at {spec.rollout.temperature:g}"
+        )
     if spec.lora is None:
         return None
     if student.gguf is not None:

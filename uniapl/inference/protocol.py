@@ -98,10 +98,14 @@ def completion_request(
     temperature: float,
     stop_ids: Sequence[int],
     seed: int,
+    stop: Sequence[str] = (),
+    top_p: float = 1.0,
+    top_k: int = 0,
+    min_p: float = 0.0,
 ) -> dict[str, Any]:
     """Body of `POST /v1/completions` to vLLM for `number` completions of a prompt of token ids.
 
-    Every truncation of the distribution is disabled explicitly, since the model's own defaults would apply.
+    Options of the distribution are always sent, since the model's own defaults would apply.
     """
     return {
         "model": model,
@@ -109,10 +113,11 @@ def completion_request(
         "n": number,
         "max_tokens": max_tokens,
         "temperature": temperature,
-        "top_p": 1.0,
-        "top_k": 0,
-        "min_p": 0.0,
+        "top_p": top_p,
+        "top_k": top_k,
+        "min_p": min_p,
         "repetition_penalty": 1.0,
+        "stop": list(stop),
         "stop_token_ids": list(stop_ids),
         "seed": seed,
         "logprobs": 0,  # of the sampled tokens alone

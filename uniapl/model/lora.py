@@ -86,17 +86,18 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
         model.save_pretrained(str(folder))
 
 
-def save_merged(model: PeftModel, folder: Path) -> None:
+def save_merged(model: PeftModel, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write the adapter to `folder/adapter`, and to `folder` the student with the adapter merged in.
 
-    The trained model is unchanged: merging and unmerging in place would change its last bits.
+    The trained model is unchanged: merging and unmerging in place would change its last bits. `dtype` is the
+    floating-point type of the merged weights, by default the student's.
 
     Raises:
         ModelError: as `export.save`.
     """
     save_adapter(model, folder / ADAPTER)
     student: Any = model.get_base_model()
-    export.save(student, merged(student), folder)
+    export.save(student, merged(student), folder, dtype)
 
 
 @torch.no_grad()

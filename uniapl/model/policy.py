@@ -66,6 +66,8 @@ class Policy:
     tokenizer: PreTrainedTokenizerBase
     layout: Layout = PLAIN
     """Layout of its sequences in a forward."""
+    stored_dtype: torch.dtype = torch.float32
+    """Data type that the student's files declare; its weights are trained in float32."""
 
     @property
     def device(self) -> torch.device:
@@ -177,6 +179,7 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
     try:
         known = {} if source.gguf else load_configs(where, options) | {"use_safetensors": True}
         tokenizer = AutoTokenizer.from_pretrained(where, config=known.get("config"), trust_remote_code=False, **options)
+        stored = _declared_dtype(known.get("config"))  # transformers sets the config's to float32
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             where, dtype=torch.float32, trust_remote_code=False, output_loading_info=True, **options, **known
         )
@@ -204,7 +207,13 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
     model.to(device)
     kernels_for(device).prepare_model(model)
     model.eval()  # no dropout: the trained policy must equal the one that sampled
-    return Policy(model, tokenizer)
+    return Policy(model, tokenizer, stored_dtype=stored)
+
+
+def _declared_dtype(config: Any) -> torch.dtype:
+    """Floating-point type of a config's weights; float32 where it declares none."""
+    dtype = getattr(config, "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.float32
 
 
 def _own_weights(model: PreTrainedModel) -> None:

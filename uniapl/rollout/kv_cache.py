@@ -10,6 +10,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
 from uniapl.batching.packing import CACHE_ROOM
+from uniapl.model.shared_prompts import LayerPrompts, SharedPrompts
 
 KEYS_AND_VALUES = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 """Cache layers without other states, where padding is masked. Subclasses may have states of convolutions and
@@ -47,7 +48,8 @@ class GrowingLayer(DynamicLayer):
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep these rows."""
-        self._change(lambda buffer: buffer.index_select(0, indices))
+        if self._buffers:  # none before the first token
+            self._change(lambda buffer: buffer.index_select(0, indices))
 
     def _change(self, change: Callable[[Tensor], Tensor]) -> None:
         length = self.get_seq_length()
@@ -58,6 +60,33 @@ class GrowingLayer(DynamicLayer):
     def _first(self, length: int) -> tuple[Tensor, Tensor]:
         self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
         return self.keys, self.values
+
+
+class SharedPromptLayer(GrowingLayer):
+    """Keys and values of the rows' own tokens; those of their prompts are an attribute of the keys, see `attend`."""
+
+    def __init__(self, prompts: LayerPrompts) -> None:
+        super().__init__()
+        self._prompts = prompts
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """As `GrowingLayer.update`."""
+        keys, values = super().update(key_states, value_states, *args, **kwargs)
+        keys.prompts = self._prompts  # type: ignore[attr-defined]
+        return keys, values
+
+
+def share_prompts(cache: DynamicCache, shared: SharedPrompts) -> DynamicCache | None:
+    """A cache for completions of the prompts in `cache`; `None` if a layer keeps more than keys and values."""
+    if any(type(layer) is not GrowingLayer for layer in cache.layers):
+        return None
+    fresh = DynamicCache()
+    fresh.layers = [
+        SharedPromptLayer(LayerPrompts(layer.keys.clone(), layer.values.clone(), shared))  # without spare capacity
+        for layer in cache.layers
+    ]
+    fresh.layer_class_to_replicate = None
+    return fresh
 
 
 def with_growing_layers(cache: DynamicCache) -> DynamicCache:
@@ -77,7 +106,7 @@ def select_rows(cache: DynamicCache, rows: Tensor) -> None:
     The states of convolutions and recurrences are selected too, other than by `DynamicCache.batch_select_indices`.
     """
     for layer in cache.layers:
-        if type(layer) in (GrowingLayer, *KEYS_AND_VALUES):
+        if type(layer) in (GrowingLayer, SharedPromptLayer, *KEYS_AND_VALUES):
             layer.batch_select_indices(rows)  # type: ignore[union-attr]  # absent from the base class
         else:
             layer.reorder_cache(rows)  # type: ignore[arg-type]  # a tensor of integers

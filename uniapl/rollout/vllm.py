@@ -32,6 +32,7 @@ from uniapl.inference.protocol import Sampled, completion_request, read_completi
 from uniapl.model.lora import save_adapter
 from uniapl.model.policy import Policy
 from uniapl.rollout.generator import Completion, OnGroup
+from uniapl.rollout.stop_strings import StopStrings
 from uniapl.rollout.weight_transfer import (
     Commands,
     DeviceIpc,
@@ -90,6 +91,7 @@ class VllmGenerator:
         self._policy, self._server, self._options, self._folder = policy, server, options, folder
         self._place, self._started_from = place, version
         self._stop = set(policy.stop_ids)
+        self._stop_strings = StopStrings(policy, options.stop)
         self._has_adapter = isinstance(policy.model, PeftModel)
         self._commands = Commands(server, options.sync_s)
         self._synced = (-1, -1)
@@ -179,7 +181,10 @@ class VllmGenerator:
 
     def _completions(self, group: list[Sampled]) -> list[Completion]:
         version = self._synced[1]
-        return [Completion(s.ids, s.logprobs, truncated=s.ids[-1] not in self._stop, version=version) for s in group]
+        return [Completion(s.ids, s.logprobs, truncated=not self._is_finished(s.ids), version=version) for s in group]
+
+    def _is_finished(self, ids: list[int]) -> bool:
+        return ids[-1] in self._stop or self._stop_strings.end(ids)
 
     def _question(self, prompt: list[int], seed: int, number: int, greedy: bool) -> Question[list[Sampled]]:
         version = self._synced[1]
@@ -193,6 +198,10 @@ class VllmGenerator:
                 temperature=0.0 if greedy else self._options.temperature,
                 stop_ids=sorted(self._stop),
                 seed=seed,
+                stop=self._options.stop,
+                top_p=self._options.top_p,
+                top_k=self._options.top_k,
+                min_p=self._options.min_p,
             )
 
         def read(content: bytes, model: str) -> list[Sampled]:

@@ -10,6 +10,7 @@ from uniapl.spec.job import JobSpec
 
 SCORED = ("think", "score_scale", "max_failed_fraction")
 """Options of `adversarial` that apply to every score, also where L_ADV has no weight."""
+OVERLONG = ("overlong_tokens", "overlong_penalty")
 SERVER_ONLY = ("sync_s",)
 BASELINES = ("loo", "bt_margin")
 
@@ -33,6 +34,9 @@ def _of_terms_without_weight(spec: JobSpec) -> Iterator[str]:
     if not spec.uses_grpo:
         used = ("group_size", "updates_per_rollout") if spec.uses_rollouts else ()
         yield from _named("grpo", spec.grpo, "L_GRPO has no weight with alpha=1", (*used, "kl_coef"))
+        yield from _named("reward", spec.reward, "L_GRPO has no weight with alpha=1", only=OVERLONG)
+    elif spec.reward.overlong_tokens == 0:
+        yield from _named("reward", spec.reward, "reward.overlong_tokens is 0", only=OVERLONG)
 
 
 def _of_the_first_update(spec: JobSpec) -> Iterator[str]:

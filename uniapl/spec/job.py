@@ -209,6 +209,7 @@ class JobSpec(Input):
             *self._a_group_of_one_has_company(),
             *self._a_group_fits_into_a_sampling_batch(),
             *self._a_server_takes_the_longest_answer(),
+            *self._the_penalty_fits_the_limit(),
             *self._every_entry_gets_a_row_each_step(),
         ]
         if contradictions:
@@ -326,6 +327,14 @@ class JobSpec(Input):
             yield (
                 f"rollout.backend.max_model_tokens: {sampler.max_model_tokens} is less than {longest}, the sum of "
                 "data.max_prompt_tokens and rollout.max_new_tokens; raise it, or lower one of them"
+            )
+
+    def _the_penalty_fits_the_limit(self) -> Iterator[str]:
+        tokens, limit = self.reward.overlong_tokens, self.rollout.max_new_tokens
+        if tokens > limit:
+            yield (
+                f"reward.overlong_tokens: {tokens} exceeds rollout.max_new_tokens={limit}, the limit before which the "
+                "penalty grows; lower it, or raise rollout.max_new_tokens"
             )
 
     def _every_entry_gets_a_row_each_step(self) -> Iterator[str]:

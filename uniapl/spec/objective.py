@@ -32,6 +32,14 @@ class Grpo(Input):
     """Policy updates on the sequences of each step, its demonstrations included. From the second on, the importance
     ratio differs from 1 and the clip bounds act (PPO's epochs, arXiv:1707.06347); metrics are means over the
     updates."""
+    extra_batches: int = Field(default=0, ge=0, le=64)
+    """Dynamic sampling (DAPO, arXiv:2503.14476, section 3.2): maximum number of additional batches per step in which
+    prompts are sampled to replace groups without a gradient, those of equal rewards. A batch has as many prompts as
+    groups are left to replace; the remaining ones keep advantages of 0. Sampling takes up to `1 + extra_batches` times
+    as long. 0 disables it."""
+    truncated: Literal["score", "mask"] = "score"
+    """Rollouts truncated at `rollout.max_new_tokens`. `score`: as any other. `mask`: excluded from the term (DAPO's
+    overlong filtering, arXiv:2503.14476, section 3.4); their rewards still count in the group's mean."""
     clip_low: float = Field(default=0.2, gt=0, lt=1)
     """Lower clip bound of the importance ratio: `1 - clip_low`."""
     clip_high: float = Field(default=0.2, gt=0)

@@ -18,6 +18,17 @@ class Rollout(Input):
 
     temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature; the log-probabilities used in training are computed at the same temperature."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling: sample from the likeliest tokens whose probabilities add up to `top_p`. With `top_p`, `top_k`
+    or `min_p`, the log-probabilities used in training remain those of the whole distribution at `temperature`, as in
+    TRL and verl; a vLLM server returns these at temperature 1 only."""
+    top_k: int = Field(default=0, ge=0, le=2**31 - 1)
+    """Sample from the `top_k` likeliest tokens; 0: from all."""
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    """Sample from tokens of at least `min_p` times the probability of the likeliest token; 0: from all."""
+    stop: Annotated[list[Annotated[Text, Field(min_length=1, max_length=200)]], Field(max_length=16)] = []
+    """Strings that end a completion, in addition to the end tokens; special tokens have no text. The tokens up to the
+    end of the string are trained; rewards, discriminator and samples see the text before it."""
     max_new_tokens: Count = 2048
     """Maximum completion length in tokens; longer completions are truncated and counted."""
     batch_size: Count = 64
@@ -32,6 +43,11 @@ class Rollout(Input):
     max_ratio: float = Field(default=2.0, gt=1)
     """Upper bound of a sampled token's importance weight: its probability under the policy divided by that under the
     sampler. The two differ only with a server, which computes in its own precision."""
+
+    @property
+    def truncates(self) -> bool:
+        """Whether some tokens are excluded from sampling."""
+        return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
 
 
 class DataOptions(Input):
@@ -138,6 +154,10 @@ class Schedule(Input):
     keep_checkpoints: int = Field(default=2, ge=2, le=1000)
     """Number of newest checkpoints to keep; older ones are deleted. At least 2, so that a damaged newest one has a
     predecessor."""
+    checkpoint_dtype: Literal["float32", "student"] = "float32"
+    """Data type of the model in checkpoints: `float32`, in which it is trained, or that of the student's own files. A
+    resumed run is exact with both: optimizer state and adapters are always in float32, and `student` adds a copy of the
+    trained weights in float32, without which they would be rounded."""
     eval_every: Count = 50
     """Steps between evaluations, if `evaluation` is set; evaluations also run before the first and after the last
     step."""

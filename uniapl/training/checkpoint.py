@@ -2,6 +2,7 @@
 
     step-00000050/
         model.safetensors, config.json, tokenizer…   read by `AutoModelForCausalLM.from_pretrained`
+        master.safetensors                           trained weights in float32, where the model's are in another type
         optimizer.safetensors                        AdamW's moments, by parameter name
         adapter/                                     with `lora`: read by peft; the model above has it merged in
         discriminator/                               a learned discriminator, with its own optimizer
@@ -42,6 +43,8 @@ from uniapl.spec.job import JobSpec
 
 FOLDER, STATE = "checkpoints", "state.json"
 """The folder of all checkpoints in a run directory; the trainer's state in a checkpoint."""
+MASTER = "master.safetensors"
+"""Trained weights in float32, by parameter name."""
 
 
 def save(
@@ -70,10 +73,7 @@ def save(
     """
 
     def write(target: Path) -> None:
-        if isinstance(policy.model, PeftModel):
-            save_merged(policy.model, target)
-        else:
-            export.save(policy.model, merged(policy.model), target)
+        _save_model(policy, target, policy.stored_dtype if spec.schedule.checkpoint_dtype == "student" else None)
         policy.tokenizer.save_pretrained(target)
         save_file(_optimizer_tensors(policy, optimizer), target / "optimizer.safetensors")
         (target / STATE).write_text(json.dumps(state))
@@ -82,6 +82,32 @@ def save(
         (target / SPEC).write_text(spec.model_dump_json(indent=2))
 
     return publish(folder, step, write, _manifest_entries(spec, step))
+
+
+def _save_model(policy: Policy, target: Path, dtype: torch.dtype | None) -> None:
+    """Write the model in this type, and what a resumed run needs beside it."""
+    if isinstance(policy.model, PeftModel):
+        save_merged(policy.model, target, dtype)
+        return
+    export.save(policy.model, merged(policy.model), target, dtype)
+    if dtype not in (None, torch.float32):
+        save_file({name: weight.contiguous() for name, weight in policy.model.named_parameters()}, target / MASTER)
+
+
+@torch.no_grad()
+def load_master(path: Path, policy: Policy) -> None:
+    """Restore the trained weights where those of the checkpoint's model are rounded.
+
+    Raises:
+        CheckpointError: the weights of a parameter are missing.
+    """
+    if not (path / MASTER).exists():
+        return
+    saved = load_file(path / MASTER, device=str(policy.device))
+    for name, parameter in policy.model.named_parameters():
+        if name not in saved:
+            raise CheckpointError(f"checkpoint {path.name}: {MASTER} has no {name!r}")
+        parameter.copy_(saved[name])
 
 
 def load_optimizer(path: Path, policy: Policy, optimizer: Optimizer) -> None:

@@ -5,7 +5,7 @@
     instability          the loss, the gradient or the spread of the discriminator's scores jumps
     entropy_collapse     the policy has become nearly deterministic
     no_reward_variance   all answers to a prompt earn the same reward, so that GRPO has no gradient
-    cut_completions      nearly all answers end at rollout.max_new_tokens
+    truncation           most completions are cut at the length limit
     not_finite           a metric is NaN or infinite
 
 Each check returns a *severity*, 1 at its threshold. A signature begins at 1 and clears at `CLEAR`: with this
@@ -29,13 +29,14 @@ CLEAR = 0.5
 MEAN = ("completions/mean_length", "completions/reference_length")
 SPREAD = ("completions/std_length", "completions/reference_std_length")
 REWARD, SCORE, SCORE_SPREAD = "reward", "disc/score_student", "disc/score_group_std"
-ENTROPY, NO_VARIANCE, CUT = "entropy", "frac_reward_zero_std", "completions/clipped_ratio"
+ENTROPY, NO_VARIANCE = "entropy", "frac_reward_zero_std"
+CUT = ("completions/clipped_ratio", "completions/max_length")
 SPIKING = {"loss": 0.05, "grad_norm": 0.05, SCORE_SPREAD: 0.02}
 """Metrics that may spike, each with its smallest deviation: GRPO losses are near 0, where the median is no scale."""
 WEIGHTS = ("uniapl/alpha", "uniapl/lambda_adv")
 LEARNED = "disc/version"
 """Metric of a trained discriminator: training it lowers the scores of rollouts, so they are no evidence."""
-WATCHED = {*MEAN, *SPREAD, REWARD, SCORE, ENTROPY, NO_VARIANCE, CUT, *SPIKING, *WEIGHTS}
+WATCHED = {*MEAN, *SPREAD, REWARD, SCORE, ENTROPY, NO_VARIANCE, *CUT, *SPIKING, *WEIGHTS}
 LENGTH_ADVICE = (
     "Check whether the reward favours one length; raise alpha or lambda_adv, or lower optimizer.learning_rate."
 )
@@ -263,18 +264,19 @@ def no_reward_variance(steps: Seq[Step], start: dict[str, float], o: Health) -> 
     )
 
 
-def cut_completions(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
-    """The window's share of completions that end at `rollout.max_new_tokens`."""
-    shares = _series(steps, CUT)[0][-o.window :]
-    if len(shares) < o.window:
+def truncation(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
+    """More than a share of the window's completions was cut at the limit; the window may be incomplete."""
+    shares, longest = (values[-o.window :] for values in _series(steps, *CUT))
+    if not shares:
         return None
     share = statistics.fmean(shares)
     return Symptom(
-        severity=_share(share, o.cut_high),
-        message=f"{share:.0%} of the completions of the last {o.window} steps are cut at rollout.max_new_tokens "
-        f"(threshold {o.cut_high:.0%}): rewards judge unfinished answers. Raise rollout.max_new_tokens; if the student "
-        "never ends its answers, check its chat template and end tokens.",
-        evidence={"share": share, "threshold": o.cut_high, CUT: shares},
+        severity=math.nextafter(share, 0.0) / o.truncated_high,  # below 1 at the threshold itself
+        message=f"{100 * share:.3g} % of the completions of the last {len(shares)} steps were cut at {longest[-1]:.0f} "
+        "tokens, so that unfinished answers are judged. Raise rollout.max_new_tokens; or exclude them with "
+        "grpo.truncated 'mask', or shorten answers with reward.overlong_tokens. If finished answers continue with "
+        "other text, the student does not emit its end token: check its chat template, or start with a larger alpha.",
+        evidence={"mean": share, "threshold": o.truncated_high, CUT[0]: shares},
     )
 
 
@@ -296,7 +298,7 @@ CHECKS: dict[Signature, Check] = {
     "instability": instability,
     "entropy_collapse": entropy_collapse,
     "no_reward_variance": no_reward_variance,
-    "cut_completions": cut_completions,
+    "truncation": truncation,
 }
 
 

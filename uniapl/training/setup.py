@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 
 from uniapl.chat.template import TEMPLATE_ERRORS
 from uniapl.data.encoded_row import EncodedRow
+from uniapl.data.mixture import further_rows
 from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import SpecError
 from uniapl.estimate.resources import ChosenResources
@@ -25,6 +26,7 @@ from uniapl.model.policy import Policy, Reference, load_policy, load_reference, 
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.generator import Generator
 from uniapl.rollout.transformers import TransformersGenerator
+from uniapl.rollout.truncation import Truncation
 from uniapl.rollout.vllm import SamplerPlace, VllmGenerator
 from uniapl.run import manifest
 from uniapl.run.config import SAMPLER, ModelSource, RunConfig
@@ -37,6 +39,7 @@ from uniapl.spec.job import JobSpec
 from uniapl.training import checkpoint
 from uniapl.training.device_resources import choose_resources
 from uniapl.training.evaluation import Evaluation, evaluate
+from uniapl.training.group_scoring import Prompt
 from uniapl.training.health import HealthMonitor
 from uniapl.training.learner import Learner
 from uniapl.training.resumed_spec import changed_fields
@@ -86,6 +89,7 @@ def prepare(
         reporter.phase("loading_discriminator")
         discriminator = load_discriminator(spec, run, found.device, server)
     collector = RolloutCollector(spec, policy, _generator(run, policy, reporter, done), rewards, discriminator)
+    collector.further = partial(_further_prompts, spec, mix)
     trainer = Trainer(
         run,
         reporter,
@@ -116,6 +120,18 @@ def _evaluation(
         micro_batch_tokens=learner.micro_batch_tokens,
         progress=reporter.progress,
     )
+
+
+def _further_prompts(spec: JobSpec, mix: list[list[EncodedRow]], step: int) -> Iterator[Prompt]:
+    """Prompts for dynamic sampling; L_ADV compares the step's own prompts only, which keeps its balance."""
+    for entry, index in further_rows(
+        step,
+        mix=spec.dataset_mix,
+        sizes=[len(rows) for rows in mix],
+        prompts_per_step=spec.schedule.prompts_per_step,
+        seed=spec.seed,
+    ):
+        yield Prompt(mix[entry][index], explored=True, compared=False)
 
 
 def _shares_gpu(run: RunConfig, policy: Policy) -> bool:
@@ -200,6 +216,8 @@ def _generator(run: RunConfig, policy: Policy, reporter: Reporter, done: int) ->
         temperature=rollout.temperature,
         max_new_tokens=rollout.max_new_tokens,
         batch_size=rollout.batch_size,
+        truncation=Truncation.of(rollout),
+        stop=rollout.stop,
         on_batch=reporter.progress,
     )
 
@@ -227,6 +245,8 @@ def _load_weights(run: RunConfig, device: torch.device) -> tuple[Policy, Referen
     student = run.model_source(spec.student)
     start = ModelSource(path=str(resume)) if resume and not spec.lora else student
     policy = load_policy(start, device)
+    if resume is not None and spec.lora is None:
+        checkpoint.load_master(resume, policy)
     if spec.data.chat_template is not None:
         policy = with_chat_template(policy, spec.data.chat_template)
     if spec.lora is not None:

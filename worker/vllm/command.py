@@ -53,6 +53,8 @@ class Plan:
     """Folder of converted models, for one that may have to be converted."""
     shared_card: bool = False
     """Whether a sampling server uses the trainer's GPU, so that it can sleep and receive weights on the card."""
+    logprobs: Literal["processed", "raw"] = "processed"
+    """Distribution of a sampling server's log-probabilities: with temperature and truncation, or without both."""
     awaited: Path | None = None
     """Folder that the trainer creates when the server may start."""
 
@@ -90,7 +92,7 @@ class Plan:
             command += ["--max-model-len", str(self.context)]
         command += ["--scheduling-policy", "priority"]  # for the health probe, see `worker.vllm.probe`
         if self.kind == "sample":
-            command += ["--generation-config", "vllm", "--logprobs-mode", "processed_logprobs"]
+            command += ["--generation-config", "vllm", "--logprobs-mode", f"{self.logprobs}_logprobs"]
             command += ["--max-num-seqs", str(self.sequences)]
             command += ["--enable-sleep-mode"] if self.shared_card else []
             command += ["--weight-transfer-config", IPC] if self.receives_on_card else []
@@ -181,6 +183,7 @@ def _sampler(
     """
     context = _context(spec, options, student)
     plan = Plan("rollout", spec.student, student, "sample", options, share, context=context, shared_card=shared_card)
+    plan = replace(plan, logprobs="raw" if spec.rollout.truncates else "processed")
     if spec.lora is not None:
         return replace(plan, lora_rank=spec.lora.rank, awaited=start if shared_card else None)
     return replace(plan, source=ModelSource(path=str(start)), awaited=start)

@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.client.scripted import Answer, Request, serving
 from uniapl.errors import ServerError
+from uniapl.estimate import vllm_obstacle
 from uniapl.inference.client import ModelServer
 from uniapl.inference.endpoint import Address, ProbePause
 from uniapl.model.lora import with_lora
@@ -32,7 +33,9 @@ from uniapl.rollout.generator import Completion
 from uniapl.rollout.vllm import SamplerPlace, VllmGenerator
 from uniapl.rollout.weight_transfer import DeviceIpc, requests_of, write_weights
 from uniapl.run import shared_memory
+from uniapl.run.config import ModelSource
 from uniapl.spec.backend import VllmSampler
+from uniapl.spec.job import JobSpec
 from uniapl.spec.training import Lora, Rollout
 from uniapl.training.rollout_collector import _check_fresh
 
@@ -630,3 +633,31 @@ def test_importance_weights_are_bounded_from_above_and_keep_their_direction() ->
     # a bad answer pushes each of its tokens down by its own ratio; the second would weigh 20 without the bound
     # and the third is beyond the lower clip: min(-0.61, -0.8) = -0.8 has no gradient
     assert_close(logprobs.grad, torch.tensor([[-1.0, -2.0, 0.0]]))
+
+
+def test_truncation_and_stop_strings_are_sent_and_a_stopped_completion_is_complete(
+    policy: Policy, sampler: Sampler, tmp_path: Path
+) -> None:
+    stop = policy.text([10] * 3)[-2:]  # the server stops at it after the third token, the limit
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    options = OPTIONS.model_copy(update={"top_p": 0.9, "top_k": 7, "min_p": 0.1, "stop": [stop]})
+    with sampling(policy, first, sampler, options) as (generator, _):
+        generator.sync(0)
+        (group,) = generator.sample(PROMPTS[:1], group_size=2, seed=1)
+    (body,) = sampler.asked("/v1/completions")
+    assert (body["top_p"], body["top_k"], body["min_p"], body["stop"]) == (0.9, 7, 0.1, [stop])
+    assert [c.truncated for c in group] == [False, False]
+    with sampling(policy, second, sampler) as (generator, _):
+        generator.sync(0)
+        (group,) = generator.sample(PROMPTS[:1], group_size=2, seed=1)
+    assert [c.truncated for c in group] == [False, True]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_truncated_sampling_by_a_server_requires_temperature_1(temperature: float) -> None:
+    rollout = {"top_p": 0.9, "temperature": temperature, "backend": {"type": "vllm"}}
+    spec = JobSpec.model_validate({"student": "s", "dataset_mix": [{"dataset": "d"}], "rollout": rollout})
+    obstacle = vllm_obstacle(spec, ModelSource(path="s"))
+    assert (obstacle is None) if temperature == 1 else ("rollout.temperature 1 only, not at 0.7" in str(obstacle))

@@ -175,7 +175,7 @@ def test_a_resumed_run_has_the_findings_of_an_uninterrupted_one(name: str) -> No
 
 def test_findings_are_serialisable_and_name_a_remedy() -> None:
     runs = ("one endless update", "one huge update", "reward against the teacher", "one token rewarded, high rate")
-    findings = [finding for name in runs for finding in watch(run(name))]
+    findings = [finding for name in runs for finding in watch(run(name))] + watch(cut(1, 1.0))
     assert set(names(findings)) == set(get_args(Signature))
     for finding in findings:
         json.dumps(finding.evidence, allow_nan=False)
@@ -183,6 +183,22 @@ def test_findings_are_serialisable_and_name_a_remedy() -> None:
 
 
 # Exact edges, on made-up series.
+
+
+def cut(number: int, share: float) -> list[Metrics]:
+    """Steps in which a share of the completions reaches a limit of 64 tokens."""
+    return flat(number, **{"completions/clipped_ratio": share, "completions/max_length": 64.0})
+
+
+def test_completions_that_are_mostly_cut_are_reported_at_once_and_once() -> None:
+    (finding,) = watch(cut(20, 0.6))
+    assert (finding.signature, finding.step, finding.stop) == ("truncation", 1, False)
+    assert "60 % of the completions" in finding.message
+    assert "64 tokens" in finding.message
+    assert "rollout.max_new_tokens" in finding.message
+    assert names(watch(cut(40, 0.5))) == []
+    assert names(watch(cut(1, 1.0) + cut(20, 0.0) + cut(20, 1.0))) == ["truncation"] * 2
+    assert names(watch(cut(5, 0.8), truncated_high=0.9)) == []
 
 
 def test_lengths_fire_beyond_the_band_only_and_once_the_window_is_full() -> None:
@@ -380,12 +396,3 @@ def test_scores_of_a_learned_discriminator_are_no_evidence_of_hacking() -> None:
     steps = hacking([i / 40 for i in range(60)], [1 - i / 40 for i in range(60)])
     assert "reward_hacking" in names(watch(steps))
     assert watch([{**step, "disc/version": float(i)} for i, step in enumerate(steps)]) == []
-
-
-def test_completions_that_are_cut_at_their_limit_are_reported_once_with_the_field_to_raise() -> None:
-    found = watch(flat(12, **{"completions/clipped_ratio": 1.0}))
-    assert names(found) == ["cut_completions"]
-    assert found[0].step == 10
-    assert "100% of the completions of the last 10 steps are cut at rollout.max_new_tokens" in found[0].message
-    assert watch(flat(12, **{"completions/clipped_ratio": 0.8})) == []
-    assert names(watch(flat(12, **{"completions/clipped_ratio": 0.8}), cut_high=0.5)) == ["cut_completions"]

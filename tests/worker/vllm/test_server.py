@@ -492,6 +492,17 @@ def test_a_sampler_takes_no_longer_text_than_the_job_has(tmp_path: Path) -> None
         assert (limit, command[command.index("--max-num-seqs") + 1]) == (expected, "8")  # one more for the probe
 
 
+@pytest.mark.parametrize(
+    ("option", "mode"), [({}, "processed"), ({"top_p": 0.9}, "raw"), ({"top_k": 5}, "raw"), ({"min_p": 0.1}, "raw")]
+)
+def test_log_probabilities_of_truncated_sampling_are_of_the_whole_distribution(
+    option: dict[str, float], mode: str, tmp_path: Path
+) -> None:
+    rollout = {"backend": {"type": "vllm"}, **option}
+    chosen = plans(spec(rollout=rollout, lora={"rank": 12}), SOURCES, tmp_path, {"rollout": 0.41}, tmp_path)
+    assert f"--logprobs-mode {mode}_logprobs" in " ".join(chosen["rollout"].command(settings(tmp_path), 1))
+
+
 def test_a_sampler_of_adapters_begins_with_the_student_and_has_room_for_them(tmp_path: Path) -> None:
     chosen = plans(
         spec(rollout={"backend": {"type": "vllm"}}, lora={"rank": 12}), SOURCES, tmp_path, {"rollout": 0.41}, tmp_path

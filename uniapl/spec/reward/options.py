@@ -25,6 +25,11 @@ class RewardOptions(Input):
     discriminator_weight: float = Field(default=0.0, ge=0)
     """Weight of the scaled discriminator score that is added to each reward in L_GRPO. A control experiment, not
     UniAPL: the discriminator acts as a reward instead of a separate loss term."""
+    overlong_tokens: int = Field(default=0, ge=0, le=2**31 - 1)
+    """Number of tokens before `rollout.max_new_tokens` within which a completion loses reward in L_GRPO: linearly, from
+    0 to `overlong_penalty` at the limit (DAPO's soft overlong punishment, arXiv:2503.14476, eq. 13). 0 disables it."""
+    overlong_penalty: float = Field(default=1.0, gt=0)
+    """Reward that a completion of `rollout.max_new_tokens` tokens loses, if `overlong_tokens` is set."""
     processes: Annotated[int, Field(ge=1, le=256)] = 2
     """Number of processes that verify answers concurrently."""
     time_limit_s: float = Field(default=10.0, gt=0, le=3600)
