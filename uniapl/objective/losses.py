@@ -18,12 +18,8 @@ from torch import Tensor
 
 from uniapl.batching.batch import Counts, MicroBatch
 from uniapl.spec.job import JobSpec
-from uniapl.spec.objective import Adversarial, Grpo, Sft
+from uniapl.spec.objective import RELATIVE_LENGTH, Adversarial, Grpo, Sft
 from uniapl.spec.weights import Weights
-
-RELATIVE_LENGTH = 100
-"""Tokens at which `relative` equals `seq_sum` beside `dapo`, for coefficients of unit spread. The published range of
-lambda_adv, 1e-4 to 1e-2, then covers shares of 1 % to 100 % of exploration."""
 
 
 @dataclass(frozen=True)

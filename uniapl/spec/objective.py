@@ -8,6 +8,10 @@ from pydantic import Field, model_validator
 
 from uniapl.spec.base import Input
 
+RELATIVE_LENGTH = 100
+"""Tokens at which `relative` equals `seq_sum` beside `dapo`, for coefficients of unit spread. The published range of
+lambda_adv, 1e-4 to 1e-2, then covers shares of 1 % to 100 % of exploration."""
+
 
 class Sft(Input):
     """Imitation of the teacher's answers."""
@@ -64,7 +68,8 @@ class ScoreTarget(Input):
     score: float
     """Target of the mean raw score of a step's rollouts, the metric `disc/score_student`."""
     rate: float = Field(default=0.1, gt=0)
-    """Change of log lambda_adv per step and per unit of the scaled score below the target; at most 0.5 per step."""
+    """Change of log lambda_adv per step and per unit of the scaled score below the target, plus 20 times as much while
+    the violation lasts, which damps oscillation; at most 0.5 per step."""
     max_factor: float = Field(default=100.0, gt=1)
     """Bound of the adaptation: lambda_adv stays between the spec's value divided and multiplied by it."""
 

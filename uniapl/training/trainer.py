@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -139,7 +139,7 @@ class Trainer:
             raise SpecError(f"the checkpoint is already at step {self.done} of {steps}", param="schedule.steps")
         state = checkpoint.load_state(path)
         self.collector.baseline.mean = state["score_baseline"]
-        self.dual.log_factor = state.get("dual_log_factor", 0.0)  # checkpoints before the constrained form have none
+        self.dual = DualWeight(**state.get("dual", {}))  # absent in checkpoints of earlier releases
         self.health.restore(state["health"])
         if self.collector.discriminator is not None:
             self.collector.discriminator.load(path / DISCRIMINATOR)
@@ -329,7 +329,7 @@ class Trainer:
         self.reporter.phase("saving")
         state = {
             "score_baseline": self.collector.baseline.mean,
-            "dual_log_factor": self.dual.log_factor,
+            "dual": asdict(self.dual),
             "health": self.health.state(),
         }
         parts: dict[str, Callable[[Path], None]] = {}
