@@ -14,7 +14,7 @@ from api.admission.rendering import rendered
 from api.auth import Caller
 from api.http.problems import field_problems
 from uniapl.errors import UniaplError
-from uniapl.estimate.shares import adversarial_share
+from uniapl.estimate import adversarial_share
 from uniapl.run.config import ModelSource
 from uniapl.spec.dead_options import dead_options
 from uniapl.spec.estimate import RenderedRow, SpecProblem, Validation
