@@ -17,7 +17,8 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install models install-vllm demo serve modes ablation test-unit test vllm client mutants \
 	field families faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs \
-	bench-train bench-unified bench-profile bench-products bench-rollout bench-step gpu-check gpu-check-bundle contract \
+	gradient-shares bench-train bench-unified bench-profile bench-products bench-rollout bench-step \
+	gpu-check gpu-check-bundle contract \
 	secrets env-example compose-tools compose-check compose-test compose-test-or-skip check format clean
 
 help:  ## list the targets
@@ -154,6 +155,10 @@ bench-unified: $(MODELS) $(TRL)  ## compare the unified step with TRL's SFT and 
 bench-profile: $(MODELS)  ## profile one update (a minute)
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.profile $(ARGS)
+
+gradient-shares: $(MODELS)  ## measure the terms' gradients by length (minutes; writes the table in docs/method.md)
+	@echo "==> measuring"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gradient_shares docs/method.md
 
 bench-products: $(INSTALLED)  ## compare matrix products of MKL and oneDNN (half a minute)
 	@echo "==> measuring"

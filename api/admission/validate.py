@@ -14,6 +14,7 @@ from api.admission.rendering import rendered
 from api.auth import Caller
 from api.http.problems import field_problems
 from uniapl.errors import UniaplError
+from uniapl.estimate import adversarial_share
 from uniapl.run.config import ModelSource
 from uniapl.spec.dead_options import dead_options
 from uniapl.spec.estimate import RenderedRow, SpecProblem, Validation
@@ -21,6 +22,9 @@ from uniapl.spec.job import JobSpec
 
 INVALID_FIELD = "invalid_request"
 """Error code of invalid and contradictory fields, as for `POST /jobs`."""
+
+NEGLIGIBLE, DOMINANT = 0.01, 3.0
+"""Shares of the adversarial term outside these bounds are warned of; the published range has 1 % to 100 %."""
 
 
 def validate(caller: Caller, given: dict[str, Any]) -> Validation:
@@ -39,7 +43,12 @@ def validate(caller: Caller, given: dict[str, Any]) -> Validation:
         _look_up(caller, given, problems)
     if spec is not None:
         warnings, shown = _check(caller, spec, problems)
-    return Validation(valid=not problems, problems=problems, warnings=warnings, rendered=shown, spec=spec)
+    share = adversarial_share(spec, spec.rollout.max_new_tokens) if spec is not None else None
+    if share is not None and not NEGLIGIBLE <= share.share <= DOMINANT:
+        warnings.append(f"{share.basis}; change lambda_adv if that is not intended")
+    return Validation(
+        valid=not problems, problems=problems, warnings=warnings, rendered=shown, spec=spec, adversarial=share
+    )
 
 
 def _field_problems(error: ValidationError, given: dict[str, Any]) -> list[SpecProblem]:

@@ -9,6 +9,7 @@ from uniapl.estimate.job import JobInputs, estimate_job, find_misfit
 from uniapl.estimate.model_shape import ShapeUnknown
 from uniapl.estimate.positions import Excess
 from uniapl.estimate.sampler import SamplerChoice, choose_sampler, missing_vllm, vllm_obstacle
+from uniapl.estimate.shares import adversarial_share
 
 __all__ = [
     "Excess",
@@ -16,6 +17,7 @@ __all__ = [
     "MeasuredRate",
     "SamplerChoice",
     "ShapeUnknown",
+    "adversarial_share",
     "checkpoint_bytes",
     "choose_sampler",
     "estimate_job",

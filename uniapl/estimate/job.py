@@ -18,9 +18,10 @@ from uniapl.estimate.positions import Excess, allowed_rows, excess
 from uniapl.estimate.resources import GpuRoom
 from uniapl.estimate.sampler import choose_sampler, missing_vllm, slow_sampler
 from uniapl.estimate.servers import servers_of
+from uniapl.estimate.shares import adversarial_share
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
 from uniapl.estimate.verdict import Placed, best, device_of, judge, misfit_of
-from uniapl.estimate.workload import Entry
+from uniapl.estimate.workload import Entry, Step
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Bytes, Estimate, Hardware, MemoryEstimate, Verdict
 from uniapl.spec.job import JobSpec
@@ -112,7 +113,13 @@ def estimate_job(job: JobInputs, hardware: Sequence[Hardware], measured: Measure
         memory=memory,
         hardware=list(hardware),
         time=time,
+        adversarial=adversarial_share(spec, _mean_completion(usual)),
     )
+
+
+def _mean_completion(step: Step) -> float:
+    lengths = [rollout.completion for rollout in step.rollouts]
+    return sum(lengths) / len(lengths) if lengths else 1.0
 
 
 def find_misfit(job: JobInputs, hardware: Sequence[Hardware]) -> MisfitError | None:

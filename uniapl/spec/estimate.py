@@ -44,6 +44,18 @@ class RenderedRow(Output):
     """Texts of the prompt's assistant turns that are trained too (`data.trained_turns: all_answers`)."""
 
 
+class AdversarialShare(Output):
+    """Expected weight of the adversarial term."""
+
+    share: float
+    """Norm of the gradient of lambda_adv · L_ADV relative to that of (1 - alpha) · L_GRPO; with alpha 1, to that which
+    L_GRPO would have with weight 1."""
+    tokens: float
+    """Tokens per completion for which it holds."""
+    basis: str
+    """The share in words, with the assumptions."""
+
+
 class Validation(Output):
     """All problems of a spec."""
 
@@ -59,6 +71,8 @@ class Validation(Output):
     where the student's tokenizer is not on the API's machine."""
     spec: StoredSpec | None
     """The spec with all defaults; `null` if a field is invalid."""
+    adversarial: AdversarialShare | None = None
+    """Expected share of L_ADV for completions of `rollout.max_new_tokens`; `null` without the term."""
 
 
 class Bytes(Output):
@@ -211,3 +225,5 @@ class Estimate(Output):
     """Hardware of the live workers."""
     time: TimeEstimate
     """Duration estimate."""
+    adversarial: AdversarialShare | None = None
+    """Expected share of L_ADV; `null` without the term."""

@@ -77,7 +77,8 @@ class JobSpec(Input):
     alpha: Alpha = 0.1
     """Weight of L_SFT, 0 to 1; L_GRPO has `1 - alpha`. A number, or a schedule over steps."""
     lambda_adv: Weight = 1e-3
-    """Weight of L_ADV; the published search range is 1e-4 to 1e-2. A number, or a schedule over steps."""
+    """Weight of L_ADV; the published search range is 1e-4 to 1e-2. By default `100 * lambda_adv` is the share of the
+    term's gradient relative to exploration; see `adversarial.aggregate`. A number, or a schedule over steps."""
     sft: Sft = Sft()
     """Options of L_SFT, imitation."""
     grpo: Grpo = Grpo()
@@ -285,6 +286,11 @@ class JobSpec(Input):
             yield (
                 f"discriminator.warmup_steps: {learned.warmup_steps} is not less than {self._steps_compared()}, the "
                 "number of steps in which rollouts are scored; lower it, or use another discriminator.type"
+            )
+        if adversarial.constraint is not None and self.discriminator.type == "learned":
+            yield (
+                "adversarial.constraint: the scores of a 'learned' discriminator move with its own updates, so no "
+                "target keeps its meaning; remove it, or use another discriminator.type"
             )
         if self.sft.token_weight == "phi" and not self.uses_sft:
             yield "sft.token_weight: 'phi' has no effect, because L_SFT has no weight with alpha=0; set it to 'none'"

@@ -75,7 +75,15 @@ class Learner:
         )
         self._host_moments = HostMoments(self.optimizer) if offload else None
 
-    def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool, stoppable: bool = True) -> Metrics:
+    def update(
+        self,
+        sequences: Seq[Sequence],
+        step: int,
+        *,
+        measure_terms: bool,
+        stoppable: bool = True,
+        lambda_factor: float = 1.0,
+    ) -> Metrics:
         """One optimizer step over all sequences.
 
         The gradient does not depend on how the step is cut into passes. If memory is exhausted, the gradient is
@@ -87,6 +95,7 @@ class Learner:
             measure_terms: also measure the gradient norm of each term and the cosines between them, at the cost of
                 one backward pass and one gradient in memory per term.
             stoppable: whether a stop may end the update.
+            lambda_factor: multiplies lambda_adv, in the constrained form.
 
         Raises:
             DivergedError: the loss or the gradient is not finite; the weights are unchanged.
@@ -95,7 +104,7 @@ class Learner:
                 libraries raise other `RuntimeError`s for it.
         """
         started = time.monotonic()
-        weights, counts = self._spec.weights_at(step), Counts.of(sequences)
+        weights, counts = self._spec.weights_at(step).times(lambda_factor), Counts.of(sequences)
         active = _active_terms(counts, weights)
         weighted, unweighted = self._split_by_weight(sequences, weights)
         measured = active if measure_terms else []

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from uniapl.data.mixture import rows_of_step
 from uniapl.discriminators.base import Discriminator
 from uniapl.errors import DivergedError, SpecError, UnhealthyError
 from uniapl.objective.adversarial import RunningBaseline
+from uniapl.objective.dual import DualWeight
 from uniapl.run import manifest
 from uniapl.run.config import RunConfig
 from uniapl.run.manifest import SavedCheckpoint
@@ -46,7 +47,15 @@ SaveCheckpoint = Callable[[int, dict[str, Any], Mapping[str, Callable[[Path], No
 class PolicyLearner(Protocol):
     """The part of `Learner` that the loop calls."""
 
-    def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool, stoppable: bool = True) -> Metrics:
+    def update(
+        self,
+        sequences: Seq[Sequence],
+        step: int,
+        *,
+        measure_terms: bool,
+        stoppable: bool = True,
+        lambda_factor: float = 1.0,
+    ) -> Metrics:
         """One optimizer step over all sequences."""
         ...
 
@@ -103,6 +112,7 @@ class Trainer:
     done: int
     """Updates so far."""
     progress: Progress = field(default_factory=Progress)
+    dual: DualWeight = field(default_factory=DualWeight)
     _saved: int = field(init=False)
     """Step of the newest checkpoint: the one that this run started from, or one that it has written."""
 
@@ -129,6 +139,7 @@ class Trainer:
             raise SpecError(f"the checkpoint is already at step {self.done} of {steps}", param="schedule.steps")
         state = checkpoint.load_state(path)
         self.collector.baseline.mean = state["score_baseline"]
+        self.dual = DualWeight(**state.get("dual", {}))  # absent in checkpoints of earlier releases
         self.health.restore(state["health"])
         if self.collector.discriminator is not None:
             self.collector.discriminator.load(path / DISCRIMINATOR)
@@ -210,14 +221,27 @@ class Trainer:
             self.collector.release()
         metrics |= self._updates(sequences, step, self.run.spec.grpo.updates_per_rollout if prompts else 1)
         self.collector.learn(metrics)
+        self._adapt_lambda(metrics)
         return metrics | {"step_time": time.monotonic() - started}
 
     def _updates(self, sequences: list[Sequence], step: int, number: int) -> Metrics:
         """Updates on the same sequences; a stop is accepted before the first only, since a step is done as a whole."""
         measured = self.run.spec.schedule.measures_terms(step)
-        first = self.learner.update(sequences, step, measure_terms=measured)
-        rest = [self.learner.update(sequences, step, measure_terms=False, stoppable=False) for _ in range(number - 1)]
+        factor = self.dual.factor
+        first = self.learner.update(sequences, step, measure_terms=measured, lambda_factor=factor)
+        rest = [
+            self.learner.update(sequences, step, measure_terms=False, stoppable=False, lambda_factor=factor)
+            for _ in range(number - 1)
+        ]
         return over_updates([first, *rest])
+
+    def _adapt_lambda(self, metrics: Metrics) -> None:
+        """In the constrained form, move lambda_adv of the next step by this step's mean score."""
+        options, judge = self.run.spec.adversarial, self.collector.discriminator
+        if options.constraint is None or judge is None:
+            return
+        scale = options.score_scale or judge.default_scale
+        self.dual.update(metrics.get("disc/score_student"), scale, options.constraint)
 
     def _inputs(self, step: int) -> tuple[list[Sequence], list[Prompt]]:
         """The step's demonstrations, and its prompts to sample from."""
@@ -303,7 +327,11 @@ class Trainer:
 
     def _save(self) -> None:
         self.reporter.phase("saving")
-        state = {"score_baseline": self.collector.baseline.mean, "health": self.health.state()}
+        state = {
+            "score_baseline": self.collector.baseline.mean,
+            "dual": asdict(self.dual),
+            "health": self.health.state(),
+        }
         parts: dict[str, Callable[[Path], None]] = {}
         if self.collector.discriminator is not None:
             parts[DISCRIMINATOR] = self.collector.discriminator.save

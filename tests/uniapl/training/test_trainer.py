@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from uniapl.batching.batch import Sequence
 from uniapl.data.encoded_row import EncodedRow
-from uniapl.discriminators.base import Discriminator
+from uniapl.discriminators.base import Comparison, Discriminator, FrozenDiscriminator
 from uniapl.errors import DivergedError, SpecError, UnhealthyError
 from uniapl.objective.adversarial import RunningBaseline
 from uniapl.rollout.generator import Completion
@@ -52,10 +54,18 @@ class Log(list[str]):
 class FakeLearner:
     def __init__(self, log: Log, metrics: Mapping[str, float]) -> None:
         self._log, self._metrics, self.seen = log, metrics, list[Seq[Sequence]]()
+        self.factors: list[float] = []
 
     def update(
-        self, sequences: Seq[Sequence], step: int, *, measure_terms: bool, stoppable: bool = True
+        self,
+        sequences: Seq[Sequence],
+        step: int,
+        *,
+        measure_terms: bool,
+        stoppable: bool = True,
+        lambda_factor: float = 1.0,
     ) -> dict[str, float]:
+        self.factors.append(lambda_factor)
         assert stoppable == (not self.seen or self.seen[-1] is not sequences)  # a step is done as a whole
         self.seen.append(sequences)
         self._log.write(f"update {step}")
@@ -66,6 +76,13 @@ class FakeLearner:
 
     def discard_gradients(self) -> None:
         self._log.write("discard")
+
+
+class EqualScores(FrozenDiscriminator):
+    default_scale = 10.0
+
+    def score(self, comparisons: Seq[Comparison]) -> Tensor:
+        return torch.zeros(len(comparisons))
 
 
 class FakeCollector:
@@ -340,6 +357,21 @@ def test_a_resumed_trainer_restores_the_state_of_the_checkpoint(make: Make) -> N
     assert second.trainer.train()
     assert second.log[:5] == step(2)
     assert [r.message for r in second.reports(EventReport)] == ["resumed after step 2"]  # the signature had begun
+
+
+def test_lambda_adapts_after_each_step_and_is_part_of_the_checkpoint(make: Make) -> None:
+    options: dict[str, Any] = {"constraint": {"score": 0.5, "rate": 0.02}, "score_scale": 2.0}
+    given: dict[str, Any] = {"metrics": {"disc/score_student": 0.25}, "adversarial": options, "evaluation": None}
+    first = make("1", **given, discriminator=EqualScores(), grpo={"updates_per_rollout": 2})
+    assert first.trainer.train()
+    assert first.learner.factors == pytest.approx([1, 1, *[math.exp(0.21)] * 2, *[math.exp(0.22)] * 2])
+    second = make("2", **given, discriminator=EqualScores(), schedule={"steps": 4}, done=3)
+    second.trainer.resume(first.newest)
+    assert second.trainer.train()
+    assert second.learner.factors == pytest.approx([math.exp(0.23)])
+    literal = make("3", **given | {"adversarial": {}}, discriminator=EqualScores())
+    assert literal.trainer.train()
+    assert literal.learner.factors == [1, 1, 1]
 
 
 def test_a_checkpoint_beyond_the_last_step_is_refused(make: Make) -> None:
