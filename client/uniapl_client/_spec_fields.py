@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from uniapl.spec.health import Health
     from uniapl.spec.job import MixEntry
-    from uniapl.spec.objective import Adversarial, Grpo, Sft
+    from uniapl.spec.objective import Adversarial, Grpo, ScoreTarget, Sft
     from uniapl.spec.reward.options import RewardOptions
     from uniapl.spec.training import DataOptions, Evaluation, Lora, Optimizer, Resources, Rollout, Schedule
     from uniapl.spec.weights import Stage
@@ -38,11 +38,21 @@ class GrpoFields(TypedDict, total=False):
     loss: Literal["dapo", "grpo", "dr_grpo", "gspo"]
     group_size: int
     updates_per_rollout: int
+    extra_batches: int
+    truncated: Literal["score", "mask"]
     clip_low: float
     clip_high: float
     scale_rewards: bool
     kl_coef: float
     kl_estimator: Literal["k1", "k2", "k3"]
+
+
+class ScoreTargetFields(TypedDict, total=False):
+    """Fields of `ScoreTarget`."""
+
+    score: float
+    rate: float
+    max_factor: float
 
 
 class AdversarialFields(TypedDict, total=False):
@@ -56,7 +66,8 @@ class AdversarialFields(TypedDict, total=False):
     surrogate: Literal["ppo_clip", "reinforce"]
     clip_low: float
     clip_high: float
-    aggregate: Literal["seq_sum", "seq_mean", "token_mean", "sum_over_const"]
+    aggregate: Literal["relative", "seq_sum", "seq_mean", "token_mean", "sum_over_const"]
+    constraint: ScoreTarget | ScoreTargetFields | None
     score_scale: float | None
     coef_clip: float | None
     rows: Literal["rl", "sft", "both"]
@@ -72,6 +83,8 @@ class RewardOptionsFields(TypedDict, total=False):
     ifeval: Literal["repaired", "published"]
     loose: bool
     discriminator_weight: float
+    overlong_tokens: int
+    overlong_penalty: float
     processes: int
     time_limit_s: float
     max_failed_fraction: float
@@ -81,6 +94,10 @@ class RolloutFields(TypedDict, total=False):
     """Fields of `Rollout`."""
 
     temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    stop: Sequence[str]
     max_new_tokens: int
     batch_size: int
     backend: BaseModel | Mapping[str, Any] | None
@@ -136,6 +153,7 @@ class ScheduleFields(TypedDict, total=False):
     prompts_per_step: int
     checkpoint_every: int
     keep_checkpoints: int
+    checkpoint_dtype: Literal["float32", "student"]
     eval_every: int
     term_norms_every: int
     stages: Sequence[Stage | StageFields]
@@ -170,7 +188,7 @@ class HealthFields(TypedDict, total=False):
             "instability",
             "entropy_collapse",
             "no_reward_variance",
-            "cut_completions",
+            "truncation",
             "not_finite",
         ]
     ]
@@ -182,8 +200,8 @@ class HealthFields(TypedDict, total=False):
     hacking_fall: float
     spike_mads: float
     entropy_low: float
+    truncated_high: float
     no_variance_steps: int
-    cut_high: float
 
 
 class JobFields(TypedDict, total=False):

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from uniapl.model.shared_prompts import SharedPrompts
-from uniapl.rollout.kv_cache import select_rows, share_prompts, with_growing_layers
+from uniapl.rollout.kv_cache import GrowingLayer, select_rows, share_prompts, with_growing_layers
 
 PROBE = [[1, 2, 3, 4, 5], [2, 1]]
 """Prompts for which both ways of storing them are compared; of different lengths, so that one is padded."""
@@ -106,5 +106,7 @@ def can_share(model: Any, pad_id: int) -> bool:
         found.append([*logits, batch.forward(tokens[1:])])
         if share and (batch.shared is None or len(batch.shared.layers_used) != len(batch.cache.layers)):
             return False
-    tolerance = TOLERANCES.get(batch.cache.layers[0].keys.dtype, TOLERANCES[torch.bfloat16])
+    layer = batch.cache.layers[0]
+    assert isinstance(layer, GrowingLayer) and layer.keys is not None, "share_prompts accepted the cache"
+    tolerance = TOLERANCES.get(layer.keys.dtype, TOLERANCES[torch.bfloat16])
     return all(bool((a - b).abs().max() <= tolerance * a.abs().max()) for a, b in zip(*found, strict=True))

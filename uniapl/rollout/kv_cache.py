@@ -51,6 +51,12 @@ class GrowingLayer(DynamicLayer):
         if self._buffers:  # none before the first token
             self._change(lambda buffer: buffer.index_select(0, indices))
 
+    def prompts(self, shared: SharedPrompts) -> LayerPrompts:
+        """Copies of the keys and values, without spare capacity, as prompts of other layers."""
+        length = self.get_seq_length()
+        keys, values = (buffer[:, :, :length].clone() for buffer in self._buffers)
+        return LayerPrompts(keys, values, shared)
+
     def _change(self, change: Callable[[Tensor], Tensor]) -> None:
         length = self.get_seq_length()
         for i in range(len(self._buffers)):
@@ -78,13 +84,11 @@ class SharedPromptLayer(GrowingLayer):
 
 def share_prompts(cache: DynamicCache, shared: SharedPrompts) -> DynamicCache | None:
     """A cache for completions of the prompts in `cache`; `None` if a layer keeps more than keys and values."""
-    if any(type(layer) is not GrowingLayer for layer in cache.layers):
+    layers = [layer for layer in cache.layers if isinstance(layer, GrowingLayer) and type(layer) is GrowingLayer]
+    if len(layers) < len(cache.layers):
         return None
     fresh = DynamicCache()
-    fresh.layers = [
-        SharedPromptLayer(LayerPrompts(layer.keys.clone(), layer.values.clone(), shared))  # without spare capacity
-        for layer in cache.layers
-    ]
+    fresh.layers = [SharedPromptLayer(layer.prompts(shared)) for layer in layers]
     fresh.layer_class_to_replicate = None
     return fresh
 
