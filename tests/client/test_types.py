@@ -16,6 +16,8 @@ from uniapl_client import Client
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.unit
+
 PROGRAM = """
 from uniapl_client import Client, Grpo, JobSpec, MixEntry
 from uniapl_client import Cleint  # wrong
@@ -50,7 +52,6 @@ def test_a_type_checker_refuses_fields_that_the_spec_does_not_have(tmp_path: Pat
     assert errors == wrong, found.stdout + found.stderr
 
 
-@pytest.mark.unit
 def test_the_types_of_all_methods_are_exported() -> None:
     found = set()
     for resource in ("jobs", "datasets", "checkpoints", "secrets"):
@@ -68,7 +69,6 @@ def _classes(hint: object) -> set[type]:
     return inner | ({hint} if isinstance(hint, type) else set())
 
 
-@pytest.mark.unit
 def test_an_interpreter_lists_every_public_name() -> None:
     assert {"Client", "AsyncClient", "JobSpec", "MixEntry", "__version__"} <= set(dir(uniapl_client))
     for name in dir(uniapl_client):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,7 @@ def test_an_attempt_resumes_from_the_newest_checkpoint_that_is_really_there(
             checkpoints.commit(session, job_id, claim.fence, step=step, path=path, manifest_sha256="x", size=1)
     run = supervisor._Attempt(worker, claim)._run_config()
     assert run.resume_from == str((tmp_path / "jobs" / "whole").absolute())
-    assert run.spec == SPEC
+    assert run.spec == SPEC.with_date(datetime.now(UTC).date())
     assert run.keep_all_checkpoints  # the worker deletes checkpoints, under its fence
     assert Artifacts(tmp_path).attempt(job_id, claim.fence).absolute() == Path(run.run_dir)
     with unit_of_work(engine) as session:
