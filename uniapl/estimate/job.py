@@ -12,6 +12,7 @@ from uniapl.errors import MisfitError
 from uniapl.estimate import plan
 from uniapl.estimate.activations import Device
 from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings
+from uniapl.estimate.libraries import has_libraries, missing_library
 from uniapl.estimate.model_shape import PUBLISHED, ModelShape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.placement import place, trainer_room
 from uniapl.estimate.positions import Excess, allowed_rows, excess
@@ -169,8 +170,9 @@ def _runs(job: JobInputs, models: plan.Models, workers: Sequence[Hardware], need
 
 
 def _able(spec: JobSpec, workers: Sequence[Hardware]) -> Sequence[Hardware]:
-    """Workers that can start the servers that the spec names; all where none can."""
-    return [worker for worker in workers if not spec.servers or worker.vllm is not None] or workers
+    """Workers with the servers and the libraries that the spec names; all where none has them."""
+    serving = [worker for worker in workers if not spec.servers or worker.vllm is not None]
+    return [worker for worker in serving if has_libraries(spec, worker)] or workers
 
 
 def _memory(
@@ -194,7 +196,7 @@ def _memory(
     chosen = next(run for run in runs if run.placed[0] is worker)
     taken = {process: size for gpu in used for process, size in gpu.taken.items() if process != "trainer"}
     memory = trainer(chosen.spec, device_of(worker), chosen.room).model_copy(update={"servers": taken})
-    if (missing := missing_vllm(spec, hardware)) is not None:
+    if (missing := missing_vllm(spec, hardware) or missing_library(spec, hardware)) is not None:
         return chosen.spec, memory, "does_not_fit", f"{missing.message}; {missing.hint}"
     return chosen.spec, memory, *judge(worker, used)
 

@@ -12,6 +12,7 @@ from uniapl.batching.packing import CACHE_ROOM, chunk_logits, cut, fastest_layou
 from uniapl.estimate import discriminator_memory
 from uniapl.estimate.activations import FLOAT, PRODUCT, Device, cast_weights, kept
 from uniapl.estimate.model_shape import ModelShape
+from uniapl.estimate.moments import moment_bytes, step_bytes
 from uniapl.estimate.resources import ChosenResources
 from uniapl.estimate.workload import Level, Step
 from uniapl.spec.backend import VllmSampler
@@ -128,16 +129,12 @@ def _resident(spec: JobSpec, student: ModelShape, judge: ModelShape | None, leve
     }
 
 
-def _trained(spec: JobSpec, student: ModelShape) -> int:
-    return student.adapters(spec.lora) if spec.lora else student.parameters
-
-
 def _moments(
     spec: JobSpec, student: ModelShape, judge: ModelShape | None, step: Step, on: _Conditions
 ) -> Iterator[Parts]:
     resident = _resident(spec, student, judge, on.level, on.device)
     yield resident | _loading(spec, student, resident, on.device)
-    moments = resident | {"optimizer": 2 * FLOAT * _trained(spec, student)}
+    moments = resident | {"optimizer": moment_bytes(spec, student)}
     yield moments | {"rollouts": _rollouts(spec, student, step, on.device)}
     if judge is not None:
         yield moments | {
@@ -169,14 +166,15 @@ def _update(spec: JobSpec, student: ModelShape, step: Step, resident: Parts, on:
     moments.
     """
     pack, working = _working(spec, student, step, on)
-    gradient, waits = FLOAT * _trained(spec, student), pack.is_only_one
+    gradient, waits = FLOAT * student.trained(spec.lora), pack.is_only_one
     head = _head_gradient(spec, student, on.device)
-    moments = resident | {"optimizer": 2 * gradient}
+    moments = resident | {"optimizer": moment_bytes(spec, student)}
     first = max(_terms(stage) for stage in spec.stages) if spec.schedule.measures_terms(0) else 1
     later = first if spec.schedule.steps > spec.schedule.term_norms_every else 1
     yield resident | working | {"gradients": (first - waits) * gradient + head}
     yield resident | {"gradients": first * gradient}
-    yield moments | {"gradients": gradient}
+    beside = step_bytes(spec, student, on.device)
+    yield moments | {"gradients": gradient, "optimizer": moments["optimizer"] + beside}
     if spec.schedule.steps > 1:
         yield moments | working | {"gradients": (later - waits) * gradient + head}
         yield moments | {"gradients": later * gradient}

@@ -144,6 +144,8 @@ class Hardware(Output):
     """Maximum number of concurrent jobs."""
     vllm: str | None = None
     """Version of the vLLM that the worker can start; `null` if it has none."""
+    bitsandbytes: str | None = None
+    """Version of bitsandbytes, which `optimizer.moments: 8bit` needs; `null` if the worker has none."""
     speed: Speed | None = None
     """Speed that the worker measured on its machine; `null` before."""
 

@@ -305,6 +305,8 @@ def test_options_change_the_memory_as_they_should() -> None:
     assert size(grpo={"kl_coef": 0.1}) - base == weights
     assert size(lora={"rank": 8}) < base - 2 * weights
     assert size(lora={"rank": 8}, grpo={"kl_coef": 0.1}) == size(lora={"rank": 8})
+    eight_bit = 2 * weights - 2 * shape.parameters * (1 + 4 / 256)
+    assert base - size(optimizer={"moments": "8bit"}) == pytest.approx(eight_bit, rel=0.01)
     third = size(minilm, lambda_adv=0.01)
     assert third == pytest.approx(base + weights + 4 * minilm.parameters, rel=0.01)
     learned = size(shape, lambda_adv=0.01, discriminator={"type": "learned", "warmup_steps": 0, "batch_size": 1})
