@@ -121,6 +121,9 @@ def test_the_rate_is_the_mean_of_jobs_like_it_on_these_hosts(engine: Engine) -> 
         {"alpha": 1, "lambda_adv": 0},
         {"lambda_adv": 0},
         {"grpo": {"kl_coef": 0.1}},
+        {"grpo": {"updates_per_rollout": 2}},
+        {"grpo": {"extra_batches": 2}},
+        {"optimizer": {"moments": "8bit"}},
         {"discriminator": {"type": "learned"}},
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 from uniapl.errors import MisfitError
 from uniapl.estimate import plan
 from uniapl.estimate.activations import Device
-from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings
+from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings, unmeasured_batches
 from uniapl.estimate.libraries import has_libraries, missing_library
 from uniapl.estimate.model_shape import PUBLISHED, ModelShape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.placement import place, trainer_room
@@ -103,9 +103,10 @@ def estimate_job(job: JobInputs, hardware: Sequence[Hardware], measured: Measure
     spec, memory, verdict, why = _memory(job, entries, hardware)
     usual = plan.usual_step(spec, entries, measured.completion_tokens if measured else None)
     time = duration(spec, usual, lambda: job.shape(job.student), hardware, measured)
+    slow = [*slow_warnings(spec, time), *unmeasured_batches(spec, time), *slow_sampler(job.spec, hardware)]
     return Estimate(
         verdict=verdict,
-        reasons=[why, *slow_warnings(spec, time), *slow_sampler(job.spec, hardware), *_caveats(spec, memory)],
+        reasons=[why, *slow, *_caveats(spec, memory)],
         roles=plan.roles(spec, entries),
         tokens_counted_by="tokenizer" if Counter(job.student).exact else "characters",
         steps=spec.schedule.steps,

@@ -176,7 +176,7 @@ class RoleEstimate(Output):
     prompt_tokens: int
     """Tokens of all prompts, including an allowance for the chat template."""
     reference_tokens: int
-    """Tokens of all references that a loss term uses."""
+    """Tokens of all references that a loss term uses, and of earlier answers that are trained."""
     passes: float
     """Number of passes over these rows in the job."""
     left_out: float
