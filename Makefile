@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-EXTRAS ?= train,server,otel,dev
+EXTRAS ?= train,bitsandbytes,server,otel,dev
 DEPLOY := .venv-deploy
 VLLM := .venv-vllm/.installed
 VLLM_ENV ?= .venv-vllm-gpu

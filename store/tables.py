@@ -305,6 +305,8 @@ class Worker(Base):
     version: Mapped[str]
     vllm: Mapped[str | None]
     """Version of the vLLM that it can start."""
+    bitsandbytes: Mapped[str | None]
+    """Version of bitsandbytes that its trainers can import."""
     speed: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     """`uniapl.spec.estimate.Speed` that it measured on its machine."""
     started_at: Mapped[float] = mapped_column(insert_default=now())

@@ -14,6 +14,7 @@ from store.jobs.claims import Claim
 from store.tables import Job
 from uniapl.spec.job import JobSpec
 from worker import process
+from worker.hardware import bitsandbytes
 from worker.slots import WorkerProcess
 
 OUTAGE = (OperationalError, InterfaceError, TimeoutError, StorageUnavailable)
@@ -52,12 +53,20 @@ def _claim(worker: WorkerProcess, job_id: str) -> Claim | None:
 
 
 def _is_for_others(worker: WorkerProcess, session: Session, job_id: str) -> bool:
-    """Whether the job names a vLLM server that this worker cannot start and another live worker can."""
-    if worker.vllm is not None:
+    """Whether the job needs vLLM or bitsandbytes, and another live worker has what this one lacks."""
+    if worker.vllm is not None and bitsandbytes() is not None:
         return False
     job = session.get(Job, job_id)
     try:
-        servers = JobSpec.model_validate(job.spec).servers if job is not None else {}
+        spec = JobSpec.model_validate(job.spec) if job is not None else None
     except ValidationError:  # the attempt will report it
         return False
-    return bool(servers) and any(row.vllm is not None for row in workers.alive(session, worker.settings.lease_s))
+    if spec is None:
+        return False
+
+    def able(vllm: str | None, library: str | None) -> bool:
+        return (not spec.servers or vllm is not None) and (spec.optimizer.moments != "8bit" or library is not None)
+
+    if able(worker.vllm, bitsandbytes()):
+        return False
+    return any(able(row.vllm, row.bitsandbytes) for row in workers.alive(session, worker.settings.lease_s))

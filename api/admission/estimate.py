@@ -15,7 +15,16 @@ from store.artifacts.base import StorageUnavailable
 from store.jobs import step_rates
 from store.tables import Dataset
 from uniapl.errors import SpecError, UniaplError
-from uniapl.estimate import Excess, JobInputs, MeasuredRate, ShapeUnknown, estimate_job, find_misfit, missing_vllm
+from uniapl.estimate import (
+    Excess,
+    JobInputs,
+    MeasuredRate,
+    ShapeUnknown,
+    estimate_job,
+    find_misfit,
+    missing_library,
+    missing_vllm,
+)
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Estimate, Hardware
 from uniapl.spec.job import JobSpec
@@ -46,7 +55,7 @@ def estimate(caller: Caller, spec: JobSpec, sources: Sources) -> Estimate:
 
 
 def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> UniaplError | None:
-    """Why no live worker can run a job: none has vLLM, or not even the largest has the memory.
+    """Why no live worker can run a job: none has vLLM or a library, or not even the largest has the memory.
 
     What is not known counts as fitting.
 
@@ -57,7 +66,7 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> UniaplError | Non
     snapshot = service.worker_cache.get()
     if not snapshot.hardware:
         return None
-    if (missing := missing_vllm(spec, snapshot.hardware)) is not None:
+    if (missing := missing_vllm(spec, snapshot.hardware) or missing_library(spec, snapshot.hardware)) is not None:
         return missing
     key = f"{caller.tenant}\n{spec.model_dump_json(exclude={'name', 'seed'})}"
     if key in snapshot.fitting:

@@ -136,6 +136,7 @@ class OptimizerFields(TypedDict, total=False):
     eps: float
     weight_decay: float
     max_grad_norm: float
+    moments: Literal["float32", "8bit"]
 
 
 class StageFields(TypedDict, total=False):

@@ -26,7 +26,7 @@ from tests.store.jobs.factories import SPEC, claimed, history, make_job, state, 
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 from worker import attempt as supervisor
-from worker import hardware
+from worker import claim, hardware
 from worker.attempt import run_attempt
 from worker.slots import WorkerProcess
 
@@ -135,6 +135,23 @@ def test_a_worker_without_vllm_leaves_its_jobs_to_one_that_has_it(worker: Worker
         assert job.error is not None
         assert (job.state, job.error["code"], job.error["param"]) == ("failed", "vllm_missing", "rollout.backend")
         assert "UNIAPL_VLLM_COMMAND" in job.error["hint"]
+
+
+def test_a_worker_without_a_library_leaves_its_jobs_to_one_that_has_it(
+    worker: WorkerProcess, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim, "bitsandbytes", lambda: None)
+    spec = JobSpec.model_validate({**SPEC.model_dump(exclude_unset=True), "optimizer": {"moments": "8bit"}})
+    with unit_of_work(engine) as session:
+        job_id = lifecycle.create(session, spec, {"tiny": ModelSource(path="/models/tiny")}).id
+        facts = {**worker.hardware().model_dump(), **OTHER, "bitsandbytes": "0.50.2"}
+        workers.report(session, "worker_other", facts, 90.0)
+    assert claim.claim_job(worker, job_id) is None
+    assert state(engine, job_id) == "queued"
+    with unit_of_work(engine) as session:
+        workers.report(session, "worker_other", {**facts, "bitsandbytes": None}, 90.0)
+    worker._skipped_until.clear()
+    assert claim.claim_job(worker, job_id) is not None  # no worker has it: the trainer reports what is missing
 
 
 @pytest.mark.parametrize("step", ["_run_config", "_secrets", "_record_group"])

@@ -11,7 +11,8 @@ from typing import Any
 from uniapl.errors import MisfitError
 from uniapl.estimate import plan
 from uniapl.estimate.activations import Device
-from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings
+from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings, unmeasured_batches
+from uniapl.estimate.libraries import has_libraries, missing_library
 from uniapl.estimate.model_shape import PUBLISHED, ModelShape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.placement import place, trainer_room
 from uniapl.estimate.positions import Excess, allowed_rows, excess
@@ -102,9 +103,10 @@ def estimate_job(job: JobInputs, hardware: Sequence[Hardware], measured: Measure
     spec, memory, verdict, why = _memory(job, entries, hardware)
     usual = plan.usual_step(spec, entries, measured.completion_tokens if measured else None)
     time = duration(spec, usual, lambda: job.shape(job.student), hardware, measured)
+    slow = [*slow_warnings(spec, time), *unmeasured_batches(spec, time), *slow_sampler(job.spec, hardware)]
     return Estimate(
         verdict=verdict,
-        reasons=[why, *slow_warnings(spec, time), *slow_sampler(job.spec, hardware), *_caveats(spec, memory)],
+        reasons=[why, *slow, *_caveats(spec, memory)],
         roles=plan.roles(spec, entries),
         tokens_counted_by="tokenizer" if Counter(job.student).exact else "characters",
         steps=spec.schedule.steps,
@@ -169,8 +171,9 @@ def _runs(job: JobInputs, models: plan.Models, workers: Sequence[Hardware], need
 
 
 def _able(spec: JobSpec, workers: Sequence[Hardware]) -> Sequence[Hardware]:
-    """Workers that can start the servers that the spec names; all where none can."""
-    return [worker for worker in workers if not spec.servers or worker.vllm is not None] or workers
+    """Workers with the servers and the libraries that the spec names; all where none has them."""
+    serving = [worker for worker in workers if not spec.servers or worker.vllm is not None]
+    return [worker for worker in serving if has_libraries(spec, worker)] or workers
 
 
 def _memory(
@@ -194,7 +197,7 @@ def _memory(
     chosen = next(run for run in runs if run.placed[0] is worker)
     taken = {process: size for gpu in used for process, size in gpu.taken.items() if process != "trainer"}
     memory = trainer(chosen.spec, device_of(worker), chosen.room).model_copy(update={"servers": taken})
-    if (missing := missing_vllm(spec, hardware)) is not None:
+    if (missing := missing_vllm(spec, hardware) or missing_library(spec, hardware)) is not None:
         return chosen.spec, memory, "does_not_fit", f"{missing.message}; {missing.hint}"
     return chosen.spec, memory, *judge(worker, used)
 

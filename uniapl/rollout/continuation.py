@@ -108,6 +108,6 @@ def can_share(model: Any, pad_id: int) -> bool:
             return False
     layer = batch.cache.layers[0]
     assert isinstance(layer, GrowingLayer), "share_prompts accepted the cache"
-    assert layer.keys is not None
+    assert layer.keys is not None, "a token was forwarded"
     tolerance = TOLERANCES.get(layer.keys.dtype, TOLERANCES[torch.bfloat16])
     return all(bool((a - b).abs().max() <= tolerance * a.abs().max()) for a, b in zip(*found, strict=True))

@@ -144,6 +144,8 @@ class Hardware(Output):
     """Maximum number of concurrent jobs."""
     vllm: str | None = None
     """Version of the vLLM that the worker can start; `null` if it has none."""
+    bitsandbytes: str | None = None
+    """Version of bitsandbytes, which `optimizer.moments: 8bit` needs; `null` if the worker has none."""
     speed: Speed | None = None
     """Speed that the worker measured on its machine; `null` before."""
 
@@ -174,7 +176,7 @@ class RoleEstimate(Output):
     prompt_tokens: int
     """Tokens of all prompts, including an allowance for the chat template."""
     reference_tokens: int
-    """Tokens of all references that a loss term uses."""
+    """Tokens of all references that a loss term uses, and of earlier answers that are trained."""
     passes: float
     """Number of passes over these rows in the job."""
     left_out: float

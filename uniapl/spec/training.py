@@ -132,6 +132,10 @@ class Optimizer(Input):
     """Decoupled weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Maximum Euclidean norm of the gradient; a larger gradient is scaled down."""
+    moments: Literal["float32", "8bit"] = "float32"
+    """Type of both moments: `float32`, 8 bytes per trained parameter, or `8bit`, 2 bytes: blocks of 256 values share a
+    scale (arXiv:2110.02861), and parameters of fewer than 4096 values stay in float32. `8bit` needs the library
+    bitsandbytes where the trainer runs, and its steps are slow on a CPU."""
 
     def rate_at(self, step: int, steps: int) -> float:
         """The learning rate at `step`, counted from 0, of `steps`."""

@@ -20,6 +20,7 @@ FIELDS = {
     "min_p": "rollout.min_p",
     "num_iterations": "grpo.updates_per_rollout",
     "lr_scheduler_type": "optimizer.decay",
+    "optim": "optimizer.moments",
     "learning_rate": "optimizer.learning_rate",
     "max_steps": "schedule.steps",
     "num_train_epochs": "schedule.steps",

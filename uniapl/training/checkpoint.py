@@ -3,7 +3,7 @@
     step-00000050/
         model.safetensors, config.json, tokenizer…   read by `AutoModelForCausalLM.from_pretrained`
         master.safetensors                           trained weights in float32, where the model's are in another type
-        optimizer.safetensors                        AdamW's moments, by parameter name
+        optimizer.safetensors                        AdamW's moments, by parameter name, in their type
         adapter/                                     with `lora`: read by peft; the model above has it merged in
         discriminator/                               a learned discriminator, with its own optimizer
         profile/                                     the behaviour profiles so far
@@ -21,6 +21,7 @@ import json
 import platform
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from uniapl.model.policy import Policy
 from uniapl.run.manifest import SavedCheckpoint, folder_of, publish, steps_in
 from uniapl.run.resolve import SPEC
 from uniapl.spec.job import JobSpec
+from uniapl.training.optimizer import kind_of, restored_state, state_tensors
 
 FOLDER, STATE = "checkpoints", "state.json"
 """The folder of all checkpoints in a run directory; the trainer's state in a checkpoint."""
@@ -114,18 +116,29 @@ def load_optimizer(path: Path, policy: Policy, optimizer: Optimizer) -> None:
     """Restore AdamW's moments; the weights are loaded like any other model folder.
 
     Raises:
-        CheckpointError: the moments of a parameter are missing.
+        CheckpointError: the moments of a parameter are missing, or they are of another type than `optimizer.moments`.
     """
     saved = load_file(path / "optimizer.safetensors", device=str(policy.device))
     if not saved:  # no step so far had a gradient
         return
+    kept, used = kind_of(saved), "float32" if isinstance(optimizer, torch.optim.AdamW) else "8bit"
+    if kept not in (None, used):
+        raise CheckpointError(
+            f"checkpoint {path.name}: its moments are {kept}, and optimizer.moments is {used!r}",
+            param="optimizer.moments",
+            hint=f"set optimizer.moments to {kept!r}",
+        )
     for name, parameter in policy.model.named_parameters():
         if not parameter.requires_grad:
             continue
         try:
-            optimizer.state[parameter] = {key: saved[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            optimizer.state[parameter] = restored_state(optimizer, parameter, partial(_named, saved, name))
         except KeyError as error:
             raise CheckpointError(f"checkpoint {path.name}: optimizer.safetensors has no {error}") from None
+
+
+def _named(saved: Mapping[str, Tensor], name: str, key: str) -> Tensor:
+    return saved[f"{name}.{key}"]
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -153,7 +166,7 @@ def _optimizer_tensors(policy: Policy, optimizer: Optimizer) -> dict[str, Tensor
     return {
         f"{name}.{key}": value.contiguous()
         for name, parameter in policy.model.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
+        for key, value in state_tensors(optimizer.state.get(parameter, {})).items()
     }
 
 

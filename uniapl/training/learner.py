@@ -25,6 +25,7 @@ from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Weights
 from uniapl.training.host_moments import HostMoments
+from uniapl.training.optimizer import adamw
 
 Metrics = dict[str, float]
 Totals = defaultdict[str, float]
@@ -57,6 +58,9 @@ class Learner:
             micro_batch_tokens: tokens per pass, as chosen for the device; by default the spec's value or that of a CPU.
             on_halved: called when an update ran out of memory and is computed again in smaller passes.
             offload: whether AdamW's moments leave the device while the policy is sampled.
+
+        Raises:
+            LibraryMissingError: `optimizer.moments` needs a library that is not installed.
         """
         self._on_halved = on_halved
         self.micro_batch_tokens = micro_batch_tokens or spec.resources.micro_batch_tokens or CPU_TOKENS
@@ -64,15 +68,7 @@ class Learner:
         self._reference = reference
         self._spec = spec
         self._parameters = [p for p in policy.model.parameters() if p.requires_grad]
-        o = spec.optimizer
-        self.optimizer = torch.optim.AdamW(
-            self._parameters,
-            lr=o.learning_rate,
-            betas=(o.beta1, o.beta2),
-            eps=o.eps,
-            weight_decay=o.weight_decay,
-            fused=True,
-        )
+        self.optimizer = adamw(self._parameters, spec.optimizer)
         self._host_moments = HostMoments(self.optimizer) if offload else None
 
     def update(

@@ -142,6 +142,22 @@ def test_a_server_that_no_worker_can_start_is_refused_everywhere(real: TestClien
         assert real.post("/jobs", json=spec).status_code == 201  # no worker is alive
 
 
+def test_a_library_that_no_worker_has_is_refused_everywhere(real: TestClient) -> None:
+    spec = body(train_rows(real), **{**SMALL, "optimizer": {"moments": "8bit"}})
+    worker(real, 64.0)
+    refused = real.post("/jobs", json=spec)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "library_missing")
+    assert refused.json()["error"]["param"] == "optimizer.moments"
+    assert "pip install 'bitsandbytes" in refused.json()["detail"]
+    (problem,) = real.post("/jobs/validate", json=spec).json()["problems"]
+    assert (problem["code"], problem["param"]) == ("library_missing", "optimizer.moments")
+    found = real.post("/jobs/estimate", json=spec).json()
+    assert (found["verdict"], "no live worker has it" in found["reasons"][0]) == ("does_not_fit", True)
+    worker(real, 64.0, "worker_b", bitsandbytes="0.50.2")
+    assert real.post("/jobs", json=spec).status_code == 201
+    assert real.post("/jobs/estimate", json=spec).json()["verdict"] != "does_not_fit"
+
+
 def test_by_default_a_gpu_worker_with_vllm_samples_by_a_server(real: TestClient) -> None:
     spec = body(train_rows(real), **{**SMALL, "student": "smol"})
     for facts, servers in (
