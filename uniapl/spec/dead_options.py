@@ -205,7 +205,6 @@ def _of_steps(spec: JobSpec) -> Iterator[str]:
     schedule = spec.schedule
     if spec.evaluation is None:
         yield from _named("schedule", schedule, "there is no `evaluation`; set it", only=("eval_every",))
-    yield from _of_intervals(spec)
     saved = -(-schedule.steps // schedule.checkpoint_every)
     if saved <= 2:
         why = f"the run saves {saved} checkpoint{'s' * (saved > 1)} in all; lower schedule.checkpoint_every"
@@ -219,22 +218,6 @@ def _of_steps(spec: JobSpec) -> Iterator[str]:
     if steps - warmup <= 1:
         why = f"no step follows the peak, with {steps} steps and {warmup} of warm-up; raise schedule.steps"
         yield from _named("optimizer", spec.optimizer, why, only=("decay",))
-
-
-def _of_intervals(spec: JobSpec) -> Iterator[str]:
-    """Intervals that, like their default, are not shorter than the run."""
-    schedule = spec.schedule
-    anyway = {
-        "checkpoint_every": "the last step saves a checkpoint anyway",
-        "term_norms_every": "the first step is measured anyway",
-    }
-    if spec.evaluation is not None:
-        anyway["eval_every"] = "the last step is followed by an evaluation anyway"
-    for name, what in anyway.items():
-        given, default = getattr(schedule, name), type(schedule).model_fields[name].default
-        if min(given, default) >= schedule.steps:
-            why = f"schedule.steps is {schedule.steps}, and {what}; use a shorter interval"
-            yield from _named("schedule", schedule, why, only=(name,))
 
 
 def _named(
