@@ -15,6 +15,7 @@ OVERLONG = ("overlong_tokens", "overlong_penalty")
 CLIPS = ("clip_low", "clip_high")
 DISTRIBUTION = ("temperature", "top_p", "top_k", "min_p")
 BASELINES = ("loo", "bt_margin")
+NO_GRPO = "L_GRPO has no weight with alpha=1; set alpha below 1"
 RAISE_UPDATES = "set grpo.updates_per_rollout to 2 or more"
 
 
@@ -41,7 +42,10 @@ def _of_the_discriminator(spec: JobSpec) -> Iterator[str]:
             "set one of them, or evaluation.score"
         )
     if spec.evaluation and spec.evaluation.score and _scores_rollouts(spec):
-        yield "evaluation.score has no effect: a term uses the discriminator, so held-out answers are scored anyway"
+        yield (
+            "evaluation.score has no effect: a term uses the discriminator, so held-out answers are scored anyway; "
+            "omit it"
+        )
 
 
 def _scores_rollouts(spec: JobSpec) -> bool:
@@ -53,19 +57,19 @@ def _of_the_adversarial_term(spec: JobSpec) -> Iterator[str]:
     if not spec.uses_adv:
         used = ("think", "score_scale", "max_failed_fraction") if _scores_rollouts(spec) else ()
         used = used or (("think",) if spec.uses_discriminator else ())
-        yield from _named("adversarial", options, "lambda_adv is 0", used)
+        yield from _named("adversarial", options, "lambda_adv is 0; set it above 0", used)
         return
     if options.surrogate == "reinforce":
         why = "surrogate 'reinforce' has no importance ratio; set adversarial.surrogate to 'ppo_clip'"
         yield from _named("adversarial", options, why, only=CLIPS)
     if spec.grpo.group_size > 1 or options.coef not in BASELINES:
-        why = "it is the baseline of coef 'loo' and 'bt_margin' for grpo.group_size 1"
+        why = "it is the baseline of coef 'loo' and 'bt_margin' for grpo.group_size 1; omit it"
         yield from _named("adversarial", options, why, only=("single_baseline",))
     if (bound := _largest_coefficient(spec)) is not None and (options.coef_clip is None or options.coef_clip >= bound):
         why = f"coef {options.coef!r} is at most {bound:g} in absolute value; use a smaller bound"
         yield from _named("adversarial", options, why, only=("coef_clip",))
     if _scale_cancels(spec):
-        why = f"the factor cancels out with coef {options.coef!r} and aggregate {options.aggregate!r}"
+        why = f"the factor cancels out with coef {options.coef!r} and aggregate {options.aggregate!r}; omit it"
         yield from _named("adversarial", options, why, only=("score_scale",))
     compared = {i for i, entry in enumerate(spec.dataset_mix) if entry.role in spec.compared_roles()}
     if compared == {i for i, entry in enumerate(spec.dataset_mix) if entry.role in ("rl", "both")}:
@@ -105,21 +109,21 @@ def _of_exploration(spec: JobSpec) -> Iterator[str]:
         used += ["loss"] * (spec.adversarial.aggregate == "relative")  # L_ADV is relative to that form of L_GRPO
     if grpo.loss == "dr_grpo":
         used.append("scale_rewards")  # which it requires
-    yield from _named("grpo", grpo, "L_GRPO has no weight with alpha=1", used)
+    yield from _named("grpo", grpo, NO_GRPO, used)
 
 
 def _of_rewards(spec: JobSpec) -> Iterator[str]:
     options, verified = spec.reward, spec.uses_grpo or _filters(spec)
     if not spec.uses_grpo:
-        why = "L_GRPO has no weight with alpha=1"
-        yield from _named("reward", options, why, only=(*OVERLONG, "max_failed_fraction"))
+        yield from _named("reward", options, NO_GRPO, only=(*OVERLONG, "max_failed_fraction"))
     elif options.overlong_tokens == 0:
         yield from _named("reward", options, "reward.overlong_tokens is 0; set it", only=OVERLONG)
     if not verified and spec.evaluation is None:
-        why = "no term, filter or evaluation verifies answers"
+        why = "no term, filter or evaluation verifies answers; set alpha below 1, or evaluation"
         yield from _named("reward", options, why, only=("aggregate", "ifeval", "loose", "processes", "time_limit_s"))
     elif not verified:
-        yield from _named("reward", options, "evaluations use the published reading", only=("ifeval",))
+        why = "only evaluations verify answers, by the published reading; omit it"
+        yield from _named("reward", options, why, only=("ifeval",))
 
 
 def _filters(spec: JobSpec) -> bool:
@@ -153,7 +157,7 @@ def _of_sampling(spec: JobSpec) -> Iterator[str]:
         yield from _named("rollout", options, "no term and no evaluation samples the student; set evaluation")
         return
     if isinstance(options.backend, VllmSampler):
-        yield from _named("rollout", options, "the server batches its requests itself", only=("batch_size",))
+        yield from _named("rollout", options, "the server batches its requests itself; omit it", only=("batch_size",))
     if isinstance(options.backend, InProcess):
         why = "no server samples; set rollout.backend to {'type': 'vllm'}"
         yield from _named("rollout", options, why, only=("sync_s",))
@@ -167,7 +171,7 @@ def _of_sampling(spec: JobSpec) -> Iterator[str]:
 def _why_no_ratio(spec: JobSpec) -> str | None:
     """Why no importance weight can reach `rollout.max_ratio`."""
     if not spec.uses_rollouts:
-        return "no term samples the student"
+        return "no term samples the student; omit it"
     if not spec.uses_grpo and spec.adversarial.surrogate == "reinforce":
         return "surrogate 'reinforce' has no importance ratio; set adversarial.surrogate to 'ppo_clip'"
     if isinstance(spec.rollout.backend, InProcess) and spec.grpo.updates_per_rollout == 1:
@@ -182,12 +186,12 @@ def _reads_references(spec: JobSpec) -> bool:
 def _of_references(spec: JobSpec) -> Iterator[str]:
     data = spec.data
     if not _reads_references(spec):
-        why = "no term reads references, with alpha, lambda_adv and reward.discriminator_weight at 0"
+        why = "no term reads references; set alpha, lambda_adv or reward.discriminator_weight above 0"
         yield from _named("data", data, why, only=("filter_teacher",))
         if spec.evaluation is None:
             yield from _named("data", data, why, only=("max_reference_tokens",))
             if not isinstance(spec.teacher, DatasetTeacher):
-                yield f"teacher has no effect: {why}; set one of them, or omit teacher"
+                yield f"teacher has no effect: {why}"
     if not spec.uses_sft:
         why = "L_SFT has no weight with alpha=0; set alpha above 0"
         yield from _named("data", data, why, only=("trained_turns",))
@@ -196,9 +200,9 @@ def _of_references(spec: JobSpec) -> Iterator[str]:
 def _of_the_mix(spec: JobSpec) -> Iterator[str]:
     weights = [entry.weight for entry in spec.dataset_mix]
     if len(weights) == 1 and weights[0] != 1:
-        yield "dataset_mix.0.weight has no effect: weights are relative to other entries, and there is none"
+        yield "dataset_mix.0.weight has no effect: weights are relative to other entries, and there is none; omit it"
     elif weights[0] != 1 and len(set(weights)) == 1:
-        yield f"dataset_mix.0.weight has no effect: all entries have the weight {weights[0]:g}"
+        yield f"dataset_mix.0.weight has no effect: all entries have the weight {weights[0]:g}; omit it"
 
 
 def _of_steps(spec: JobSpec) -> Iterator[str]:

@@ -368,7 +368,7 @@ def test_an_option_acts_or_is_refused_or_named(mode: str, variant: str) -> None:
     assert not wrong
 
 
-def test_every_sentence_begins_with_the_field_and_gives_a_reason() -> None:
+def test_every_sentence_has_a_field_a_reason_and_a_remedy() -> None:
     found = {
         sentence
         for mode in ("sft", "grpo", "unified")
@@ -377,7 +377,7 @@ def test_every_sentence_begins_with_the_field_and_gives_a_reason() -> None:
     }
     assert len(found) > 40
     assert not [
-        text for text in found if not re.fullmatch(r"[a-z0-9_.]+ .*(has no effect|is never reached).*: .+", text)
+        text for text in found if not re.fullmatch(r"[a-z0-9_.]+ .*(has no effect|is never reached).*: .+; .+", text)
     ]
 
 
