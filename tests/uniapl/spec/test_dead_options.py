@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from uniapl.spec.job import JobSpec
 
 pytestmark = pytest.mark.unit
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 GSPO = {"loss": "gspo", "clip_low": 3e-4, "clip_high": 4e-4}
 IMITATION = {"alpha": 1, "lambda_adv": 0, "dataset_mix": [{"dataset": "d", "role": "sft"}]}
 
@@ -45,6 +48,14 @@ def test_a_dead_option_is_named(fields: dict[str, Any], options: list[str]) -> N
     assert [sentence.split()[0] for sentence in found] == options
     stored = JobSpec.model_validate_json(spec(**fields).model_dump_json())
     assert dead_options(stored) == found  # resolved specs have every field
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.json")), ids=lambda path: str(path.stem))
+def test_the_examples_have_none(path: Path) -> None:
+    given = json.loads(path.read_text())
+    found = dead_options(JobSpec.model_validate(given.get("spec", given)))
+    shared_by_arms = ["evaluation.score"] if path.stem == "ablation" else []
+    assert [sentence.split()[0] for sentence in found] == shared_by_arms
 
 
 @pytest.mark.parametrize(

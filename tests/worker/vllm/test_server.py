@@ -305,12 +305,14 @@ def test_servers_start_one_after_another(pool: SidecarPool, tmp_path: Path) -> N
     both = pool.take([plan(), plan("another")])
     wait_until(lambda: started(tmp_path))
     time.sleep(1)
-    [(_, _, _, model, _)] = started(tmp_path)
-    first, second = sorted(both, key=lambda server: server.plan.source.path != model)
+    models = [model for _, _, _, model, _ in started(tmp_path)]
+    assert len(models) == 1, "the second server does not wait for its turn"
+    first, second = sorted(both, key=lambda server: server.plan.source.path != models[0])
     first.stop()
     wait_until(lambda: second.state == "ready")
     [third] = pool.take([plan("third")])  # a turn ends when a server is ready, not when it ends
     wait_until(lambda: third.state == "ready", timeout_s=60)
+    assert second.state == "ready"
 
 
 def test_one_that_waits_for_its_turn_is_stopped_at_once(pool: SidecarPool, tmp_path: Path) -> None:
