@@ -69,7 +69,8 @@ async def upload_dataset(
     row is invalid, nothing is stored, and the response lists up to 20 invalid rows with line number, byte offset and
     reason. A row that must not be imitated, or whose answer is in an unsupported field, is invalid; `ignored_fields`
     lists the other unsupported fields, `recognised` the formats and `mapping` the use of each field. Other fields are
-    mapped by `map`; `POST /datasets/preview` shows the result before anything is stored. For large files and
+    mapped by `map`; `POST /datasets/preview` shows the result before anything is stored, and
+    `GET /docs/bring-your-data` the commands for common datasets. For large files and
     unreliable connections use `POST /uploads`.
     """
     dataset_id, service, fields = new_id("ds"), caller.service, FieldMap.parse(mapped)

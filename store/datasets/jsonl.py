@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
+from uniapl.spec.importers.file_kinds import ARRAY, line_problem
 from uniapl.spec.importers.mapping import FieldMap
 from uniapl.spec.importers.rows import RowError, read_row
 from uniapl.spec.importers.summary import Summary
 
 MAX_PROBLEMS = 20
-ARRAY = "the file is a JSON array; write one object per line, for example with: jq -c '.[]' rows.json > rows.jsonl"
 _NEWLINES = re.compile(rb"\n+")
 
 
@@ -102,7 +102,8 @@ class JsonlParser:
         line, size = bytes(self._tail), len(self._tail)
         self._tail.clear()
         if size > self._max_line_bytes:
-            self._refuse(f"the {self._unit} is longer than {self._max_line_bytes} bytes")
+            is_array = self._lines == 1 and line.lstrip().startswith(b"[")
+            self._refuse(ARRAY if is_array else f"the {self._unit} is longer than {self._max_line_bytes} bytes")
             raise InvalidDataset(self._problems, self._unit)
         if self._lines == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -115,7 +116,7 @@ class JsonlParser:
         try:
             read = read_row(line, self._mapped)
         except RowError as error:
-            self._refuse(ARRAY if self._lines == 1 and line.startswith(b"[") else str(error))
+            self._refuse(line_problem(line, str(error), is_first=self._lines == 1))
             return
         self.found.add(read)
         self._target.write(read.line)

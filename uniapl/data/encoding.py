@@ -11,6 +11,7 @@ from uniapl.chat.template import TEMPLATE_ERRORS, TemplateOptions
 from uniapl.data.encoded_row import EncodedRow, encode_rendered
 from uniapl.errors import DatasetError, ModelError
 from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.importers.file_kinds import line_problem
 from uniapl.spec.importers.rows import IgnoredFields, RowError, read_row
 from uniapl.spec.training import DataOptions
 
@@ -37,7 +38,8 @@ def load_rows(path: Path, ignored: IgnoredFields | None = None) -> list[DatasetR
         try:
             read = read_row(line)
         except RowError as error:
-            raise DatasetError(f"{path.name} line {number}: {error}", param="dataset_mix") from None
+            reason = line_problem(line.encode(), str(error), is_first=number == 1)
+            raise DatasetError(f"{path.name} line {number}: {reason}", param="dataset_mix") from None
         rows.append(read.row)
         if ignored is not None:
             ignored.add(read.ignored)

@@ -8,7 +8,10 @@ from uniapl.spec.importers.turns import MASKED, TRAINED, refuse_untrained, switc
 
 ANSWERS = ("reference", "completion", "chosen")
 """Fields with an answer to imitate."""
-MARKS = ("label", "kto_tag", "desirable", "is_desirable", "is_correct", "correct", "thumbs_up", "is_good", "accepted")
+MARKS = (
+    *("label", "kto_tag", "desirable", "is_desirable", "is_correct", "correct", "thumbs_up", "is_good", "accepted"),
+    *("is_safe", "is_valid", "verified", "passed", "resolved", "success"),
+)
 """Fields that mark an answer as good or bad; the first two as in KTO."""
 
 

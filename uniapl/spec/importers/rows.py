@@ -9,30 +9,33 @@ from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 
 from uniapl.spec.dataset import DatasetRow, first_problem
 from uniapl.spec.importers.fields import FieldReader, IgnoredFields, RowError
+from uniapl.spec.importers.labels import row_id, row_tags
+from uniapl.spec.importers.layouts import TURN, is_conversation
 from uniapl.spec.importers.mapping import FieldMap
 from uniapl.spec.importers.marks import ANSWERS, MARKS, refuse_marks
+from uniapl.spec.importers.objects import read_object, refuse_duplicates
 from uniapl.spec.importers.rewards import SOURCES, reward_without_nulls, row_reward
 from uniapl.spec.importers.shapes import CONVERSATIONS, SHAPE_FIELDS, Usual, format_name, with_usual_names
 from uniapl.spec.importers.tools import tool_definitions
-from uniapl.spec.importers.turns import MASKED, TRAINED, read_turns
+from uniapl.spec.importers.turns import MASKED, TRAINED, read_turns, system_text
+from uniapl.spec.importers.unsupported import TEMPLATE_ARGUMENTS, refuse_unsupported
 
 __all__ = ["FIELDS", "IgnoredFields", "Row", "RowError", "parse_row", "read_row"]
 
 KNOWN = (
     "`messages` with `reference` and `reward` (UniAPL), `messages` that end with an assistant turn (TRL), "
     "`prompt` with `completion` or `chosen` (TRL), `messages` with `ground_truth` (IF-RLVR), "
-    "`prompt` with `instruction_id_list` and `kwargs` (IFEval), or map the fields, as in ?map=text:prompt"
+    "`prompt` with `instruction_id_list` and `kwargs` (IFEval)"
 )
 """Supported sets of fields, for errors."""
 CONVERT = (
     "map it with ?map={0}:reference if it is the answer to imitate, with ?map={0}:reward.math or "
     "?map={0}:reward.exact_match if answers are verified by it, or with ?map={0}:ignore if it is neither"
 )
-SYSTEM = ("system", "system_prompt")
+SYSTEM = ("system", "system_prompt", "systemInstruction", "system_instruction")
 TOOLS = ("tools", "functions")
 FIELDS = (
     *(
@@ -47,7 +50,7 @@ FIELDS = (
         *MASKED,
         *SHAPE_FIELDS,
     ),
-    *("prompt", "ground_truth", "reward_model", "instruction_id_list", "kwargs", "key"),
+    *("prompt", "ground_truth", "reward_model", "instruction_id_list", "kwargs", "key", TEMPLATE_ARGUMENTS),
 )
 """Fields with a known meaning."""
 _USES = {
@@ -106,24 +109,18 @@ def read_row(line: str | bytes, mapped: FieldMap | None = None) -> Row:
     else:
         try:
             row = DatasetRow.model_validate_json(line)
+        except ValidationError:
+            read = _converted(read_object(line))
+        else:
+            refuse_duplicates(line)
             read = Row(row, line.encode() if isinstance(line, str) else line)
-        except ValidationError as error:
-            given = None if error.errors()[0]["type"] == "json_invalid" else from_json(line)
-            if not isinstance(given, dict):
-                raise RowError(first_problem(error, line)) from None
-            read = _converted(given)
     if read.row.reference is not None and not any(c.isprintable() and not c.isspace() for c in read.row.reference):
         raise RowError("reference: is blank; write the answer, or remove the field")
     return read
 
 
 def _mapped(line: str | bytes, mapped: FieldMap) -> Row:
-    try:
-        given = from_json(line)
-    except ValueError as error:
-        raise RowError(f"Invalid JSON: {error}") from None
-    if not isinstance(given, dict):
-        raise RowError("Input should be an object")
+    given = read_object(line)
     moved = mapped.apply(given)
     read = _converted(moved.fields)
     uses = {name: tuple(targets) for name, targets in moved.uses.items()}
@@ -150,7 +147,7 @@ def _converted(fields: dict[str, Any]) -> Row:
     if row.reference is None and row.reward is None:
         _refuse_lost(unread)
     line = row.model_dump_json(exclude_unset=True).encode()
-    ignored = frozenset({*unread, *reader.ignored, *usual.ignored})
+    ignored = frozenset(given for path in (*unread, *reader.ignored) for given in usual.given(path)) | usual.ignored
     return Row(row, line, ignored, format_name(fields), _uses(usual, reader, row))
 
 
@@ -177,7 +174,7 @@ def _refuse_slips(unread: list[str]) -> None:
 def _refuse_lost(unread: list[str]) -> None:
     """Reject a row without reference and reward that seems to have an answer in an ignored field."""
     for name in unread:
-        if _ANSWER.search(name):
+        if _ANSWER.search(name) and not name.lower().endswith(("_id", "_ids")):
             raise RowError(
                 f"{name:.100}: ignored field, and the row has no `reference` and no `reward`; "
                 f"{CONVERT.format(name[:100])}"
@@ -186,18 +183,16 @@ def _refuse_lost(unread: list[str]) -> None:
 
 def _convert(reader: FieldReader) -> dict[str, Any]:
     refuse_marks(reader)
+    refuse_unsupported(reader)
     row: dict[str, Any] = {}
     if not isinstance(reader.peek("reward"), (int, float)) and "reward" in reader:  # a number is a score
         row["reward"] = reward_without_nulls(reader.take("reward"))
     if "reference" in reader:
         row["reference"] = reader.take("reference")
-    if "tags" in reader:
-        tags = reader.take("tags")
-        row["tags"] = [tags] if isinstance(tags, str) else tags
-    identity = reader.take("id", "key")
-    if identity is not None:
-        is_number = isinstance(identity, (int, float)) and not isinstance(identity, bool)
-        row["id"] = str(identity) if is_number else identity
+    if (tags := row_tags(reader)) is not None:
+        row["tags"] = tags
+    if (identity := row_id(reader)) is not None:
+        row["id"] = identity
     if tools := _tools(reader):
         row["tools"] = tools
     row["messages"], answer = _conversation(reader, imitates="reference" not in row)
@@ -216,13 +211,14 @@ def _tools(reader: FieldReader) -> list[dict[str, Any]]:
 def _conversation(reader: FieldReader, *, imitates: bool) -> tuple[Any, Any]:
     """The turns of the prompt, and the answer to imitate if `imitates`."""
     name = next((name for name in CONVERSATIONS if name in reader), "messages")
-    talk = read_turns(reader.peek(name), name, reader.ignored)
+    talk = _turns(reader.peek(name), name, reader)
     prompt = reader.take("prompt")
     prompt = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     prompt = read_turns(prompt, "prompt", reader.ignored)
     if talk is None and prompt is None and not isinstance(reader.peek("chosen"), list):
         names = ", ".join(f"{name!r:.100}" for name in reader.unread()[:20]) or "(none)"
-        raise RowError(f"unknown fields {names}; use {KNOWN}")
+        mapped = next((f"{name:.100}:messages" for name in reader.unread() if is_conversation(reader.peek(name))), None)
+        raise RowError(f"unknown fields {names}; use {KNOWN}, or map the fields, as in ?map={mapped or 'text:prompt'}")
     field = next((field for field in ("completion", "chosen") if field in reader), None) if imitates else None
     if field is not None:
         turns, answer = _joined(talk if prompt is None else prompt, reader.take(field), field, reader)
@@ -233,6 +229,17 @@ def _conversation(reader: FieldReader, *, imitates: bool) -> tuple[Any, Any]:
         turns, answer = _split(talk, prompt, name, imitates=imitates)
         reader.take(name)
     return _with_system(turns, reader), answer
+
+
+def _turns(given: Any, name: str, reader: FieldReader) -> Any:
+    """The turns of a conversation's field; `None` if it is absent.
+
+    Raises:
+        RowError: it has no known layout.
+    """
+    if given is not None and not isinstance(given, list):
+        raise RowError(f"{name}: must be a list, each item {TURN}; write it so, or drop it with ?map={name}:ignore")
+    return read_turns(given, name, reader.ignored)
 
 
 def _split(talk: Any, prompt: Any, name: str, *, imitates: bool) -> tuple[Any, Any]:
@@ -302,7 +309,7 @@ def _joined(prompt: Any, answer: Any, field: str, reader: FieldReader) -> tuple[
     if not isinstance(turns, list) or len(turns) != 1 or not isinstance(turns[0], dict):
         raise RowError(
             f"{field}: must be a text, a list of one assistant turn, or the whole conversation including the prompt; "
-            "remove the other turns"
+            "remove the other turns, or drop `prompt` with ?map=prompt:ignore if the conversation contains it"
         )
     if turns[0].get("role") != "assistant":
         role = turns[0].get("role")
@@ -314,7 +321,7 @@ def _with_system(turns: Any, reader: FieldReader) -> Any:
     """The turns, with the row's system text in front if they have no system turn."""
     name = next((name for name in SYSTEM if name in reader), None)
     begins = isinstance(turns, list) and turns and isinstance(turns[0], dict)
-    if name is None or not isinstance(reader.peek(name), str) or not begins or turns[0].get("role") == "system":
+    if name is None or not begins or turns[0].get("role") == "system":
         return turns
-    system = reader.take(name)
+    system = system_text(reader.take(name), name, reader.ignored)
     return [{"role": "system", "content": system}, *turns] if system else turns

@@ -9,8 +9,10 @@ from typing import Any
 
 from uniapl.spec.importers.fields import RowError
 from uniapl.spec.importers.golds import bare_value, worked_value
+from uniapl.spec.importers.layouts import turn_list
+from uniapl.spec.importers.turns import ROLES
 
-CONVERSATIONS = ("messages", "conversations", "conversation")
+CONVERSATIONS = ("messages", "conversations", "conversation", "contents", "trajectory")
 PROMPTS = ("instruction", "question", "problem", "query", "input")
 """Fields with a prompt as text."""
 ADDITIONS = ("input", "context")
@@ -26,10 +28,15 @@ SHAPE_FIELDS = (
     *("deepseek_reasoning", "generations", "choices", "options", "passage"),
 )
 """Fields of these formats."""
-_PROMPT_PARTS = re.compile(r"(choices|options|passage|paragraph|document|article|table|context|[A-E])", re.IGNORECASE)
+_PROMPT_PARTS = re.compile(
+    r"(choices|options|passage|paragraph|document|article|table|context|starter_code|op[a-e]|(option|choice)_?\w|[A-E])",
+    re.IGNORECASE,
+)
 """Fields without which a question is incomplete."""
-_HH = re.compile(r"\n\nHuman: ")
-_HH_TURN = re.compile(r"\n\n(Human|Assistant):")
+_HH = re.compile(r"(\n\n)?Human: ")
+_HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+_HH_PROMPT = re.compile(r"(.*\n\n|^)Human: .*\n\nAssistant:\s*", re.DOTALL)
+"""A prompt in which an assistant's turn begins, maybe after a system text."""
 
 
 @dataclass
@@ -61,6 +68,12 @@ class Usual:
         sources = [f"`{given}`" for given, names in self.uses.items() if name in names and given != name]
         return f"{message} (`{name}` is read from {' and '.join(sources)})" if sources else message
 
+    def given(self, path: str) -> list[str]:
+        """The paths of a part of `row` in the given row."""
+        name, rest = re.match(r"([^.\[]*)(.*)", path, re.DOTALL).groups()  # type: ignore[union-attr]
+        sources = [given for given, names in self.uses.items() if name in names]
+        return [source + rest for source in sources] or [path]
+
     def has_text(self, name: str) -> bool:
         """Whether a field has a text that is not blank."""
         value = self.row.get(name)
@@ -79,12 +92,15 @@ def with_usual_names(fields: dict[str, Any]) -> Usual:
         for name in CONVERSATIONS:
             if row.get(name) == []:  # a column that other rows have
                 del row[name]
+    row |= {name: turn_list(row[name]) for name in CONVERSATIONS if name in row}
     if isinstance(row.get("input"), dict) and "preferred_output" in row:
         _preference(usual)
     elif isinstance(row.get("chosen"), str) and _HH.match(row["chosen"]):
-        _human_and_assistant(usual)
+        row["chosen"] = _human_and_assistant(row["chosen"])
     elif not any(name in row for name in ("prompt", *CONVERSATIONS)) and not isinstance(row.get("chosen"), list):
         _prompt(usual)
+    if isinstance(row.get("prompt"), str) and _HH_PROMPT.fullmatch(row["prompt"]):
+        row["prompt"] = _human_and_assistant(row["prompt"])[:-1]
     _answer(usual)
     _gold(usual)
     return usual
@@ -109,9 +125,10 @@ _FORMATS: dict[str, Callable[[dict[str, Any], set[str]], bool]] = {
     "GSM8K": lambda row, given: "question" in given and "####" in str(row.get("answer")),
     "MATH": lambda row, given: "problem" in given and bool(given & set(GOLDS)),
     "ShareGPT": lambda row, given: bool({"conversations", "conversation"} & given),
+    "Gemini": lambda row, given: "contents" in given,
     "Dolly": lambda row, given: {"instruction", "response"} <= given,
     "Alpaca": lambda row, given: "instruction" in given,
-    "conversations": lambda row, given: "messages" in given,
+    "conversations": lambda row, given: bool({"messages", "trajectory"} & given),
     "prompt and completion": lambda row, given: bool({"completion", "output", "response"} & given),
     "prompt and gold": lambda row, given: bool(given & set(GOLDS)),
     "prompts": lambda row, given: True,
@@ -200,16 +217,16 @@ def _gold(usual: Usual) -> None:
 
 
 def _is_assistant(turn: Any) -> bool:
-    return isinstance(turn, dict) and str(turn.get("role") or turn.get("from")).lower() in ("assistant", "gpt", "model")
+    role = str(turn.get("role") or turn.get("from") or turn.get("type")).lower() if isinstance(turn, dict) else ""
+    return ROLES.get(role, role) == "assistant"
 
 
-def _human_and_assistant(usual: Usual) -> None:
-    r"""A conversation as one text, in which `\n\nHuman:` and `\n\nAssistant:` begin turns."""
-    parts = _HH_TURN.split(usual.row["chosen"])[1:]
+def _human_and_assistant(text: str) -> list[dict[str, Any]]:
+    r"""The turns of a text in which `\n\nHuman:` and `\n\nAssistant:` begin turns, maybe after a system text."""
+    system, *parts = _HH_TURN.split(text)
     roles = {"Human": "user", "Assistant": "assistant"}
-    usual.row["chosen"] = [
-        {"role": roles[who], "content": text.strip()} for who, text in zip(parts[::2], parts[1::2], strict=True)
-    ]
+    turns = [{"role": roles[who], "content": text.strip()} for who, text in zip(parts[::2], parts[1::2], strict=True)]
+    return [{"role": "system", "content": system.strip()}, *turns] if system.strip() else turns
 
 
 def _preference(usual: Usual) -> None:

@@ -53,8 +53,10 @@ def called(text: Any, where: str) -> list[dict[str, Any]]:
 
 def _function(given: Any, where: str) -> dict[str, Any]:
     """One definition or call in OpenAI's nested form, without nulls."""
-    given = _without_nulls(given)
+    given = _without_nulls(_parsed(given, where))
     if isinstance(given, dict) and isinstance(given.get("name"), str):
+        if "input_schema" in given and "parameters" not in given:  # Anthropic's name
+            given = {("parameters" if name == "input_schema" else name): item for name, item in given.items()}
         given = {"type": "function", "function": given}
     function = given.get("function") if isinstance(given, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:

@@ -5,19 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from uniapl.spec.importers.fields import RowError
+from uniapl.spec.importers.layouts import TURN, without_tool_blocks
 from uniapl.spec.importers.tools import CALL_ROLES, TOOL_ROLES, called, tool_calls
 
 ROLES = {
     **{"developer": "system", "human": "user", "prompter": "user"},
-    **dict.fromkeys(("gpt", "chatgpt", "bot", "model", "ai", *CALL_ROLES), "assistant"),
+    **dict.fromkeys(("gpt", "chatgpt", "bot", "chatbot", "model", "ai", *CALL_ROLES), "assistant"),
     **dict.fromkeys(TOOL_ROLES, "tool"),
 }
 """Alternative names of roles."""
+_ROLES = {*ROLES, "system", "user", "assistant", "tool"}
+_CONTENTS = ("content", "value")
+_OTHER_CONTENTS = ("parts", "message", "text")
+"""Names of the content of a turn that has a role."""
+_REASONING = ("thinking", "redacted_thinking", "reasoning")
+"""Types of content blocks that are reported as ignored, as reasoning in a field of a turn is."""
 TRAINED = ("weight", "loss_weight", "loss", "train", "training", "trainable", "train_on_turn", "train_on")
 """Fields that mark turns for training; 0 or false excludes a turn."""
 MASKED = ("mask", "masked")
 """Fields that exclude a turn if set."""
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+_WITHOUT_CONTENT = ("name", "tool_call_id", "tool_calls", "function_call", *TRAINED, *MASKED)
+"""Fields of turns that hold no part of a conversation's text."""
+_PARTS_TRAINED = ("train_detail", "training_detail")
+"""Fields that mark parts of a turn for training."""
 
 
 def switch(value: Any) -> bool | None:
@@ -71,6 +84,7 @@ def read_turns(given: Any, field: str, ignored: set[str]) -> Any:
     if not isinstance(given, list):
         return given
     turns = []
+    given = [part for turn in given for part in without_tool_blocks(turn)]
     for number, turn in enumerate(given, start=1):
         read = _turn(turn, field, f"{field}.{number - 1}.", ignored, last=number == len(given))
         if isinstance(read, dict) and read.get("role") == "system" and not read.get("content"):
@@ -80,14 +94,27 @@ def read_turns(given: Any, field: str, ignored: set[str]) -> Any:
     return turns
 
 
+def system_text(given: Any, name: str, ignored: set[str]) -> str:
+    """The text of a row's system field: a text, a list of its parts, or an object with one of them.
+
+    Raises:
+        RowError: it is neither.
+    """
+    if isinstance(given, dict):
+        given = next((given[key] for key in ("parts", "content", "text") if given.get(key) is not None), given)
+    text = _text(given, f"{name}.", f"{name}[].", ignored)
+    if not isinstance(text, str):
+        raise RowError(f"{name}: must be a text; write the system's text, or drop it with ?map={name}:ignore")
+    return text
+
+
 def _turn(turn: Any, field: str, where: str, ignored: set[str], *, last: bool) -> Any:
     if not isinstance(turn, dict):
-        return turn
+        raise RowError(f"{where.rstrip('.')}: must be {TURN}; write the turn so, or remove the row")
     left = {name: value for name, value in turn.items() if value is not None}
-    given = left.pop("role", None) or left.pop("from", None)
+    given = _given_role(left)
     role = ROLES.get(given.lower(), given.lower()) if isinstance(given, str) else given
-    content = left.pop("content", None)
-    content = left.pop("value", None) if content is None else content
+    content = _content(left, has_role=given is not None)
     calls = tool_calls(left, where) if role == "assistant" else []
     if isinstance(given, str) and given.lower() in CALL_ROLES:
         content, calls = "", called(content, f"{where}content")
@@ -109,12 +136,34 @@ def _turn(turn: Any, field: str, where: str, ignored: set[str], *, last: bool) -
     return {name: value for name, value in read.items() if value is not None}
 
 
+def _given_role(left: dict[str, Any]) -> Any:
+    """Consume the role of a turn, which is its `type` in LangChain's turns."""
+    given = left.pop("role", None) or left.pop("from", None)
+    if given is None and str(left.get("type")).lower() in _ROLES:
+        given = left.pop("type")
+    return given
+
+
+def _content(left: dict[str, Any], *, has_role: bool) -> Any:
+    """Consume the content of a turn; `None` if absent."""
+    names = [*_CONTENTS, *(_OTHER_CONTENTS if has_role else ())]
+    if has_role and isinstance(left.get("data"), dict) and not any(name in left for name in names):
+        left |= left.pop("data")
+    return next((left.pop(name) for name in names if left.get(name) is not None), None)
+
+
 def _refuse_shape(role: Any, content: Any, calls: Any, left: dict[str, Any], where: str) -> None:
     """Reject a turn without role or text that has other fields, which may contain them."""
     if role is None and content is None and left:
         raise RowError(
             f"{where.rstrip('.')}: has the fields {', '.join(map(repr, list(left)[:5]))}; write the turn as "
             '{"role": "user" or "assistant", "content": "…"}'
+        )
+    lost = [name for name, value in left.items() if name not in _WITHOUT_CONTENT and value not in ("", [], {})]
+    if content is None and not calls and lost:
+        raise RowError(
+            f"{where.rstrip('.')}: has no `content`, but {', '.join(map(repr, lost[:5]))}; write the turn's text into "
+            "`content`, or remove the row"
         )
     if role != "assistant" and (left.get("tool_calls") or left.get("function_call")):
         raise RowError(f"{where}role: {role!r:.60} cannot call tools; set it to 'assistant'")
@@ -128,6 +177,7 @@ def _weight(left: dict[str, Any], where: str, *, answer: bool) -> int | None:
     """
     if answer:
         refuse_untrained(left, where)
+        _refuse_parts(left, where)
         return None
     for name in (*TRAINED, *MASKED):
         wanted = switch(left.get(name))
@@ -137,6 +187,22 @@ def _weight(left: dict[str, Any], where: str, *, answer: bool) -> int | None:
     return None
 
 
+def _refuse_parts(left: dict[str, Any], where: str) -> None:
+    """Reject an answer that is only in part to be imitated, or is only the beginning of one."""
+    for name in _PARTS_TRAINED:
+        parts = left.get(name)
+        if isinstance(parts, list) and any(isinstance(p, dict) and switch(p.get("train")) is False for p in parts):
+            raise RowError(
+                f"{where}{name}: excludes a part of the answer, and answers are imitated as a whole; remove the field "
+                "to imitate all of it, or remove the row"
+            )
+    if (prefix := left.pop("prefix", None)) not in (None, False):
+        raise RowError(
+            f"{where}prefix: {prefix!r:.60} marks the beginning of an answer, not a whole one; write the whole answer "
+            "and remove the field, or remove the row"
+        )
+
+
 def _text(content: Any, where: str, path: str, ignored: set[str]) -> Any:
     """The text of a content, joined from its parts."""
     if not isinstance(content, list):
@@ -144,8 +210,11 @@ def _text(content: Any, where: str, path: str, ignored: set[str]) -> Any:
     texts = []
     for part in content:
         part = {"type": "text", "text": part} if isinstance(part, str) else part
+        if isinstance(part, dict) and part.get("type") in _REASONING:
+            ignored.add(f"{path}{part['type']}")
+            continue
         if not isinstance(part, dict) or not isinstance(part.get("text"), str):
-            kind = part.get("type") if isinstance(part, dict) else part
+            kind = part.get("type") or next(iter(part), None) if isinstance(part, dict) else part
             raise RowError(f"{where}content: part {kind!r:.60} is not text; replace it with text, or remove the row")
         texts.append(part["text"])
         ignored |= {path + name for name, value in part.items() if name not in ("type", "text") and value is not None}

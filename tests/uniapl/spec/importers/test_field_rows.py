@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.uniapl.spec.importers.test_layouts import CONVERSATIONS
 from tests.uniapl.spec.importers.test_published_sets import HISTORY, PUBLISHED, WITH_TOOLS
 from uniapl.spec.importers.fields import IgnoredFields
 from uniapl.spec.importers.rows import FIELDS, RowError, read_row
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.unit
 
 Json = dict[str, Any]
 ROWS = int(os.environ.get("FIELD_ROWS", "200"))
-SHAPES: list[Json] = [*(row for _, row, _ in PUBLISHED), *WITH_TOOLS.values(), HISTORY]
+SHAPES: list[Json] = [*(row for _, row, _ in PUBLISHED), *WITH_TOOLS.values(), HISTORY, *CONVERSATIONS.values()]
 EXTRA: Json = {
     **{"source": "a", "split": "train", "__index_level_0__": 3, "uuid": "u", "lang": "en", "meta": {"a": [1]}},
     **{"score": 0.5, "turns": 2, "timestamp": "now", "is_english": True, "model": "m"},

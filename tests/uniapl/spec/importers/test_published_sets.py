@@ -424,6 +424,7 @@ def test_the_last_box_is_the_value() -> None:
     [
         ({"input": {"messages": [ASKED]}, "preferred_output": [ANSWER], "prompt": "Another?"}, "prompt"),
         ({"messages": [ASKED], "ground_truth": "7", "data_source": "math", "dataset": "a text of words"}, "dataset"),
+        ({"input": {"messages": [ASKED]}, "preferred_output": [ANSWER], "completion": "No."}, "preferred_output"),
     ],
 )
 def test_a_field_that_another_replaces_is_named(row: dict[str, Any], named: str) -> None:
