@@ -1,4 +1,8 @@
-"""Config of a student: read with the values that transformers refuses, and refused where it has no text model."""
+"""Config of a student: read with the values that transformers refuses, and refused where it has no text model.
+
+Some published configs have a list of padding tokens. Padding is masked, so the first of several is used where all of
+them end a sequence; else the list is ambiguous, and checkpoints would declare a token by chance.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ def load_configs(where: str, options: dict[str, Any]) -> dict[str, Any]:
         Exception: one of `policy.LOAD_ERRORS`.
     """
     given, _ = PreTrainedConfig.get_config_dict(where, **options)
-    changed = _with_single_tokens(given)
+    changed = _with_single_tokens(given, _ends(given))
     if changed == given:
         config: Any = AutoConfig.from_pretrained(where, trust_remote_code=False, **options)
     else:
@@ -56,16 +60,41 @@ def _generation_config(where: str, options: dict[str, Any], config: Any, *, is_c
         given, _ = PreTrainedConfig.get_config_dict(where, _configuration_file=GENERATION_CONFIG_NAME, **options)
     except OSError:
         return {"generation_config": GenerationConfig.from_model_config(config)} if is_changed else {}
-    changed = _with_single_tokens(given)
+    changed = _with_single_tokens(given, _ends(given))
     return {} if changed == given else {"generation_config": GenerationConfig.from_dict(changed)}
 
 
-def _with_single_tokens(given: dict[str, Any]) -> dict[str, Any]:
-    """The same config with the first of several padding or beginning tokens."""
+def _with_single_tokens(given: dict[str, Any], ends: set[Any]) -> dict[str, Any]:
+    """The same config with the first of several padding or beginning tokens.
+
+    Args:
+        given: the config, or a part of it.
+        ends: tokens that end a sequence.
+
+    Raises:
+        ModelError: several tokens, of which one does not end a sequence.
+    """
     changed = dict(given)
     for name, value in given.items():
         if isinstance(value, dict):
-            changed[name] = _with_single_tokens(value)
+            changed[name] = _with_single_tokens(value, ends | _ends(value))
         elif name in SINGLE_TOKENS and isinstance(value, list) and value:
+            _refuse_ambiguous(name, value, ends)
             changed[name] = value[0]
     return changed
+
+
+def _refuse_ambiguous(name: str, tokens: list[Any], ends: set[Any]) -> None:
+    """Raises `ModelError` if a list of tokens stands for more than one meaning."""
+    if len(tokens) > 1 and not ends.issuperset(tokens):
+        raise ModelError(
+            f"the student's config has several tokens as {name}: {tokens}, and not all of them are in eos_token_id",
+            param="student",
+            hint=f"set {name} to one token in the student's config.json and generation_config.json",
+        )
+
+
+def _ends(config: dict[str, Any]) -> set[Any]:
+    """Tokens that end a sequence."""
+    declared = config.get("eos_token_id")
+    return set(declared) if isinstance(declared, list) else {declared} - {None}

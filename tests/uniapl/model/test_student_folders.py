@@ -44,6 +44,17 @@ def test_lists_of_tokens_in_a_config_are_read_and_saved_as_single_tokens(generat
     assert load_student(saved.path).stop_ids == [0, 2]
 
 
+@pytest.mark.parametrize("name", ["pad_token_id", "bos_token_id"])
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+def test_several_tokens_that_do_not_all_end_a_sequence_are_refused(name: str, file: str, tmp_path: Path) -> None:
+    folder = student(tmp_path)
+    given = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(given | {name: [2, 0]}))
+    with pytest.raises(ModelError, match=rf"several tokens as {name}: \[2, 0\]") as refused:
+        load_student(folder)
+    assert refused.value.param == "student"
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
