@@ -19,7 +19,7 @@ from worker import process
 from worker.failures import Failure, sidecar_failed
 from worker.slots import WorkerProcess
 from worker.vllm.command import plans
-from worker.vllm.gpu_share import concurrent, room_beside_servers, shared_card, shares
+from worker.vllm.gpu_share import concurrent, other_card, room_beside_servers, shared_card, shares
 from worker.vllm.server import ServerEvent, Sidecar
 
 PROGRESS_S = 10.0
@@ -50,7 +50,16 @@ class AttemptServers:
         found = shares(spec, models, here.gpus) if spec.servers else {}
         converted = self._worker.artifacts.converted_models()
         at_once = concurrent(spec, models, here.gpus, found)
-        wanted = plans(spec, models, run_dir, found, converted, shared_card=self.shared_card, concurrent=at_once)
+        wanted = plans(
+            spec,
+            models,
+            run_dir,
+            found,
+            converted,
+            shared_card=self.shared_card,
+            other_card=other_card(here.gpus),
+            concurrent=at_once,
+        )
         self._servers = dict(zip(wanted, self._worker.sidecars.take(wanted.values()), strict=True))
         self._reported = {role: len(server.events) for role, server in self._servers.items()}
         return self

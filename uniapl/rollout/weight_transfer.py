@@ -1,8 +1,9 @@
 """Transports of full weights from the trainer to its sampling server.
 
 `DeviceIpc` shares tensors on the card by vLLM's IPC engine (vllm/distributed/weight_transfer/ipc_engine.py of vLLM
-0.33, the same in 0.32): no copy through the host. `SharedFolder` writes a folder that the server reloads. Both send
-weights in the sampler's data type, which is half of float32, and set the version that the server reports.
+0.33, the same in 0.32): no copy through the host. `SharedFolder` writes a folder that the server reloads;
+`uniapl.rollout.nccl_transfer` has the transport to another card. All send weights in the sampler's data type, which is
+half of float32, and set the version that the server reports.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ Handle = tuple[Any, ...]
 
 class TransferUnavailable(Exception):
     """The server does not support a transport; its weights are as before."""
+
+
+class TransferBroken(Exception):
+    """A transport failed; the server may have a part of the weights, or hang, until it is restarted."""
 
 
 class Transport(Protocol):
@@ -150,12 +155,16 @@ class DeviceIpc:
         if self._policy.device.type == "cuda":
             torch.cuda.synchronize(self._policy.device)  # the server reads them on a stream of its own
         handles = [self._handle(weight) for weight in weights.values()]
-        return {
-            "names": list(weights),
-            "dtype_names": [str(weight.dtype).removeprefix("torch.") for weight in weights.values()],
-            "shapes": [list(weight.shape) for weight in weights.values()],
-            "ipc_handles_pickled": base64.b64encode(pickle.dumps(handles)).decode(),
-        }
+        return described(weights) | {"ipc_handles_pickled": base64.b64encode(pickle.dumps(handles)).decode()}
+
+
+def described(weights: Mapping[str, Tensor]) -> dict[str, object]:
+    """Names, types and shapes, as vLLM's `/update_weights` expects them."""
+    return {
+        "names": list(weights),
+        "dtype_names": [str(weight.dtype).removeprefix("torch.") for weight in weights.values()],
+        "shapes": [list(weight.shape) for weight in weights.values()],
+    }
 
 
 def cuda_handle(tensor: Tensor) -> dict[str, Handle]:

@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM
 from tests.client.scripted import Answer, Request, serving
 from uniapl.errors import ServerError
 from uniapl.inference.client import ModelServer
-from uniapl.inference.endpoint import Address, ProbePause
+from uniapl.inference.endpoint import Address, ProbePause, RestartRequest
 from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
 from uniapl.objective.losses import bounded_anchor, clipped_surrogate
@@ -111,7 +111,8 @@ def sampling(
         place.address = Address(model="tiny", url=running.url, life=1)
         assert isinstance(OPTIONS.backend, VllmSampler)
         server = ModelServer(place, OPTIONS.backend, param="rollout.backend")
-        where = SamplerPlace(ProbePause(folder / "address.json"), sampler.events.append, shared_card)
+        address = folder / "address.json"
+        where = SamplerPlace(ProbePause(address), RestartRequest(address), sampler.events.append, shared_card)
         try:
             yield VllmGenerator(policy, server, options, folder=folder / "weights", place=where), place
         finally:
