@@ -4,6 +4,7 @@
     ├── SpecError            invalid_spec          the job spec contradicts itself or the data
     ├── MisfitError          does_not_fit          the job needs more memory than any worker has
     ├── VllmMissingError     vllm_missing          the job names a vLLM server, and no worker has vLLM
+    ├── SamplerRefusedError  sampler_refused       the job names the trainer's process, and every worker samples by vLLM
     ├── DatasetError         invalid_dataset       a dataset row cannot be used
     ├── ModelError           model_not_loadable    a student or discriminator cannot be loaded
     ├── RewardError          reward_failed         rewards could not be computed
@@ -56,6 +57,12 @@ class VllmMissingError(UniaplError):
     """The job names a vLLM server that no worker can start."""
 
     code = "vllm_missing"
+
+
+class SamplerRefusedError(UniaplError):
+    """The job names the trainer's process as sampler, and every worker has a GPU and vLLM."""
+
+    code = "sampler_refused"
 
 
 class DatasetError(UniaplError):

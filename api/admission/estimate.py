@@ -15,7 +15,16 @@ from store.artifacts.base import StorageUnavailable
 from store.jobs import step_rates
 from store.tables import Dataset
 from uniapl.errors import SpecError, UniaplError
-from uniapl.estimate import Excess, JobInputs, MeasuredRate, ShapeUnknown, estimate_job, find_misfit, missing_vllm
+from uniapl.estimate import (
+    Excess,
+    JobInputs,
+    MeasuredRate,
+    ShapeUnknown,
+    estimate_job,
+    find_misfit,
+    find_refused_sampler,
+    missing_vllm,
+)
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Estimate, Hardware
 from uniapl.spec.job import JobSpec
@@ -46,7 +55,7 @@ def estimate(caller: Caller, spec: JobSpec, sources: Sources) -> Estimate:
 
 
 def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> UniaplError | None:
-    """Why no live worker can run a job: none has vLLM, or not even the largest has the memory.
+    """Why no live worker can run a job: none has vLLM, all refuse its sampler, or none has the memory.
 
     What is not known counts as fitting.
 
@@ -65,7 +74,8 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> UniaplError | Non
     try:
         with caller.reading() as session:
             datasets = _datasets(session, spec)
-        error = find_misfit(_inputs(service, spec, sources, datasets), snapshot.hardware)
+        job = _inputs(service, spec, sources, datasets)
+        error = find_refused_sampler(job, snapshot.hardware) or find_misfit(job, snapshot.hardware)
     except (SpecError, ShapeUnknown, OSError, StorageUnavailable):
         return None
     if error is None:

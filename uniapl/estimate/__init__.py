@@ -5,10 +5,17 @@ The names below are the interface for services; the modules below are its parts.
 
 from uniapl.estimate.checkpoint_size import checkpoint_bytes
 from uniapl.estimate.duration import MeasuredRate
-from uniapl.estimate.job import JobInputs, estimate_job, find_misfit
+from uniapl.estimate.job import JobInputs, estimate_job, find_misfit, find_refused_sampler
 from uniapl.estimate.model_shape import ShapeUnknown
 from uniapl.estimate.positions import Excess
-from uniapl.estimate.sampler import SamplerChoice, choose_sampler, missing_vllm, vllm_obstacle
+from uniapl.estimate.sampler import (
+    SamplerChoice,
+    choose_sampler,
+    missing_vllm,
+    refused_sampler,
+    refuses_sampler,
+    vllm_obstacle,
+)
 
 __all__ = [
     "Excess",
@@ -20,6 +27,9 @@ __all__ = [
     "choose_sampler",
     "estimate_job",
     "find_misfit",
+    "find_refused_sampler",
     "missing_vllm",
+    "refused_sampler",
+    "refuses_sampler",
     "vllm_obstacle",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uniapl.errors import MisfitError
+from uniapl.errors import MisfitError, SamplerRefusedError
 from uniapl.estimate import plan
 from uniapl.estimate.activations import Device
 from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings
@@ -16,7 +16,7 @@ from uniapl.estimate.model_shape import PUBLISHED, ModelShape, ShapeUnknown, fro
 from uniapl.estimate.placement import place, trainer_room
 from uniapl.estimate.positions import Excess, allowed_rows, excess
 from uniapl.estimate.resources import GpuRoom
-from uniapl.estimate.sampler import choose_sampler, missing_vllm, slow_sampler
+from uniapl.estimate.sampler import choose_sampler, missing_vllm, refused_sampler, refuses_sampler
 from uniapl.estimate.servers import servers_of
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
 from uniapl.estimate.verdict import Placed, best, device_of, judge, misfit_of
@@ -103,7 +103,7 @@ def estimate_job(job: JobInputs, hardware: Sequence[Hardware], measured: Measure
     time = duration(spec, usual, lambda: job.shape(job.student), hardware, measured)
     return Estimate(
         verdict=verdict,
-        reasons=[why, *slow_warnings(spec, time), *slow_sampler(job.spec, hardware), *_caveats(spec, memory)],
+        reasons=[why, *slow_warnings(spec, time), *_caveats(spec, memory)],
         roles=plan.roles(spec, entries),
         tokens_counted_by="tokenizer" if Counter(job.student).exact else "characters",
         steps=spec.schedule.steps,
@@ -113,6 +113,11 @@ def estimate_job(job: JobInputs, hardware: Sequence[Hardware], measured: Measure
         hardware=list(hardware),
         time=time,
     )
+
+
+def find_refused_sampler(job: JobInputs, hardware: Sequence[Hardware]) -> SamplerRefusedError | None:
+    """The error for a job whose sampler every worker refuses that could claim it; see `refused_sampler`."""
+    return refused_sampler(job.spec, job.sources.__getitem__, hardware, job.shape)
 
 
 def find_misfit(job: JobInputs, hardware: Sequence[Hardware]) -> MisfitError | None:
@@ -128,7 +133,7 @@ def find_misfit(job: JobInputs, hardware: Sequence[Hardware]) -> MisfitError | N
         size = plan.least(spec, models, entries, device, room)
         return Bytes(low=size, expected=size, high=size)
 
-    lacking = misfit_of(best([run.placed for run in _runs(job, models, _able(job.spec, hardware), least)])[1])
+    lacking = misfit_of(best([run.placed for run in _runs(job, models, _able(job, hardware), least)])[1])
     return lacking and MisfitError(f"the job does not fit: {lacking[1]}", param=lacking[0], hint=MISFIT_HINT)
 
 
@@ -161,9 +166,11 @@ def _runs(job: JobInputs, models: plan.Models, workers: Sequence[Hardware], need
     return runs
 
 
-def _able(spec: JobSpec, workers: Sequence[Hardware]) -> Sequence[Hardware]:
-    """Workers that can start the servers that the spec names; all where none can."""
-    return [worker for worker in workers if not spec.servers or worker.vllm is not None] or workers
+def _able(job: JobInputs, workers: Sequence[Hardware]) -> Sequence[Hardware]:
+    """Workers that can start the servers that the spec names and do not refuse its sampler; all where none can."""
+    spec, source_of = job.spec, job.sources.__getitem__
+    able = [worker for worker in workers if not spec.servers or worker.vllm is not None]
+    return [worker for worker in able if not refuses_sampler(spec, source_of, worker, job.shape)] or workers
 
 
 def _memory(
@@ -182,13 +189,13 @@ def _memory(
     def trainer(spec: JobSpec, device: Device, room: GpuRoom | None) -> MemoryEstimate:
         return plan.memory(spec, models, entries, device, room)
 
-    runs = _runs(job, models, _able(spec, hardware), lambda *run: trainer(*run).total)
+    runs = _runs(job, models, _able(job, hardware), lambda *run: trainer(*run).total)
     worker, used = best([run.placed for run in runs])
     chosen = next(run for run in runs if run.placed[0] is worker)
     taken = {process: size for gpu in used for process, size in gpu.taken.items() if process != "trainer"}
     memory = trainer(chosen.spec, device_of(worker), chosen.room).model_copy(update={"servers": taken})
-    if (missing := missing_vllm(spec, hardware)) is not None:
-        return chosen.spec, memory, "does_not_fit", f"{missing.message}; {missing.hint}"
+    if (refused := missing_vllm(spec, hardware) or find_refused_sampler(job, hardware)) is not None:
+        return chosen.spec, memory, "does_not_fit", f"{refused.message}; {refused.hint}"
     return chosen.spec, memory, *judge(worker, used)
 
 

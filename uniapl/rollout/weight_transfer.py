@@ -13,7 +13,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -135,7 +135,7 @@ class DeviceIpc:
 
     def _update_all(self, life: int, version: int) -> None:
         self._try("/start_weight_update", life)
-        for weights in requests_of(self._policy, self._dtype):
+        for weights in requests_of(self._policy, self._dtype, allocation=fixed_segments):
             self._try("/update_weights", life, update_info=self._update(weights))
             self._proved = life
         self._commands.post("/finish_weight_update", life, once=True, weight_version=str(version))
@@ -200,20 +200,23 @@ def free_cached_memory() -> None:
 
 
 def _copy(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    with fixed_segments():
-        return weight.detach().to(
-            dtype if weight.is_floating_point() else weight.dtype, copy=True, memory_format=torch.contiguous_format
-        )
+    return weight.detach().to(
+        dtype if weight.is_floating_point() else weight.dtype, copy=True, memory_format=torch.contiguous_format
+    )
 
 
-def requests_of(policy: Policy, dtype: torch.dtype) -> Iterator[dict[str, Tensor]]:
+def requests_of(
+    policy: Policy, dtype: torch.dtype, *, allocation: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Iterator[dict[str, Tensor]]:
     """Copies of the weights under the names of their checkpoint, whole layers of about `REQUEST_BYTES` at a time.
 
-    A layer is never divided: the server assembles fused weights from the tensors of one request.
+    A layer is never divided: the server assembles fused weights from the tensors of one request. `allocation` is
+    entered for the copies of each layer.
     """
     found: dict[str, Tensor] = {}
     for layer in export.written_layers(policy.model, merged(policy.model), export.untied(policy.model.config)):
-        found |= {name: _copy(weight, dtype) for name, weight in layer.items()}
+        with allocation():
+            found |= {name: _copy(weight, dtype) for name, weight in layer.items()}
         if sum(weight.nbytes for weight in found.values()) >= REQUEST_BYTES:
             yield found
             found = {}
