@@ -22,6 +22,7 @@ from uniapl.estimate import (
     ShapeUnknown,
     estimate_job,
     find_misfit,
+    find_refused_sampler,
     missing_library,
     missing_vllm,
 )
@@ -55,7 +56,7 @@ def estimate(caller: Caller, spec: JobSpec, sources: Sources) -> Estimate:
 
 
 def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> UniaplError | None:
-    """Why no live worker can run a job: none has vLLM or a library, or not even the largest has the memory.
+    """Why no live worker can run a job: none has vLLM or a library, all refuse its sampler, or none has the memory.
 
     What is not known counts as fitting.
 
@@ -74,7 +75,8 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> UniaplError | Non
     try:
         with caller.reading() as session:
             datasets = _datasets(session, spec)
-        error = find_misfit(_inputs(service, spec, sources, datasets), snapshot.hardware)
+        job = _inputs(service, spec, sources, datasets)
+        error = find_refused_sampler(job, snapshot.hardware) or find_misfit(job, snapshot.hardware)
     except (SpecError, ShapeUnknown, OSError, StorageUnavailable):
         return None
     if error is None:

@@ -140,7 +140,7 @@ def test_a_worker_without_vllm_leaves_its_jobs_to_one_that_has_it(worker: Worker
 def test_a_worker_without_a_library_leaves_its_jobs_to_one_that_has_it(
     worker: WorkerProcess, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claim, "bitsandbytes", lambda: None)
+    monkeypatch.setattr(hardware, "bitsandbytes", lambda: None)
     spec = JobSpec.model_validate({**SPEC.model_dump(exclude_unset=True), "optimizer": {"moments": "8bit"}})
     with unit_of_work(engine) as session:
         job_id = lifecycle.create(session, spec, {"tiny": ModelSource(path="/models/tiny")}).id
@@ -152,6 +152,53 @@ def test_a_worker_without_a_library_leaves_its_jobs_to_one_that_has_it(
         workers.report(session, "worker_other", {**facts, "bitsandbytes": None}, 90.0)
     worker._skipped_until.clear()
     assert claim.claim_job(worker, job_id) is not None  # no worker has it: the trainer reports what is missing
+
+
+IN_PROCESS: dict[str, Any] = {"rollout": {"backend": {"type": "transformers"}}}
+
+
+@pytest.fixture
+def with_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker has a GPU and vLLM."""
+    card = {"name": "G", "memory_bytes": 80 * 10**9, "processes": ["trainer", "rollout"]}
+    monkeypatch.setattr(hardware, "gpus", lambda settings: [card])
+    monkeypatch.setattr(WorkerProcess, "vllm", "0.33.0")
+
+
+@pytest.mark.usefixtures("ending", "with_vllm")
+def test_a_sampler_in_the_trainers_process_is_left_to_a_worker_without_vllm(
+    worker: WorkerProcess, engine: Engine
+) -> None:
+    spec = JobSpec.model_validate({**SPEC.model_dump(exclude_unset=True), **IN_PROCESS})
+    with unit_of_work(engine) as session:
+        job_id = lifecycle.create(session, spec, {"tiny": ModelSource(path="/models/tiny")}).id
+        without = {**worker.hardware().model_dump(), **OTHER, "vllm": None}
+        workers.report(session, "worker_other", without, 90.0)
+    assert not run_attempt(worker, job_id)
+    assert state(engine, job_id) == "queued"
+    with unit_of_work(engine) as session:
+        session.execute(delete(Worker))
+    assert run_attempt(worker, job_id)
+    with unit_of_work(engine) as session:
+        job = lifecycle.get(session, job_id)
+        assert job.error is not None
+        assert (job.state, job.error["code"], job.error["param"]) == ("failed", "sampler_refused", "rollout.backend")
+        assert "leave rollout.backend out" in job.error["hint"]
+
+
+@pytest.mark.usefixtures("ending", "with_vllm")
+@pytest.mark.parametrize("changes", [{"spec_version": 5}, {"attempt": 1}])
+def test_an_older_job_and_a_resumed_run_keep_the_sampler_in_the_trainers_process(
+    worker: WorkerProcess, engine: Engine, changes: dict[str, Any]
+) -> None:
+    spec = JobSpec.model_validate({**SPEC.model_dump(exclude_unset=True), **IN_PROCESS})
+    with unit_of_work(engine) as session:
+        job_id = lifecycle.create(session, spec, {"tiny": ModelSource(path="/models/tiny")}).id
+        session.execute(update(Job).where(Job.id == job_id).values(**changes))
+    assert run_attempt(worker, job_id)
+    run = json.loads((worker.artifacts.attempt(job_id, 1) / "run.json").read_text())
+    assert run["spec"]["rollout"]["backend"] == {"type": "transformers"}
+    assert run["servers"] == {}
 
 
 @pytest.mark.parametrize("step", ["_run_config", "_secrets", "_record_group"])

@@ -152,6 +152,15 @@ def read_version(content: bytes, model: str) -> str:
     return _parsed(_VERSION, content).weight_version
 
 
+def read_world_size(content: bytes, model: str) -> int:
+    """Processes of a vLLM server that receive weights, from `GET /get_world_size`.
+
+    Raises:
+        InvalidReply: the reply has another shape.
+    """
+    return _parsed(_WORLD, content).world_size
+
+
 def read_nothing(content: bytes, model: str) -> None:
     """Accept any content: the status of the reply is its result."""
 
@@ -283,6 +292,10 @@ class _Version(BaseModel):
     weight_version: str
 
 
+class _World(BaseModel):
+    world_size: Annotated[int, Field(ge=1)]
+
+
 class _Model(BaseModel):
     id: str
 
@@ -297,4 +310,5 @@ _SGLANG = TypeAdapter(list[_Scored])
 _MODELS = TypeAdapter(_Models)
 _COMPLETIONS = TypeAdapter(_Completions)
 _VERSION = TypeAdapter(_Version)
+_WORLD = TypeAdapter(_World)
 _DONE = TypeAdapter(_Done)

@@ -35,7 +35,7 @@ from uniapl.spec.training import (
 from uniapl.spec.trl_names import with_fields_named
 from uniapl.spec.weights import Alpha, Stage, Weight, Weights, bounds, format_weight, value_at
 
-SPEC_VERSION = 5
+SPEC_VERSION = 6
 """Incremented with every change that an older worker cannot run."""
 
 Role = Literal["sft", "rl", "both"]

@@ -6,6 +6,8 @@ from typing import Any
 
 IFEVAL_READING = 5
 """First version with `reward.ifeval`; older jobs read constraints as published."""
+SAMPLER_REFUSED = 6
+"""First version whose jobs are refused a sampler in the trainer's process by workers with a GPU and vLLM."""
 
 
 def with_old_meaning(spec: Any, version: int) -> Any:

@@ -35,8 +35,8 @@ class Rollout(Input):
     """Sequences sampled together; bounds the memory of the KV cache. Ignored by a server."""
     backend: SamplerBackend | None = None
     """Sampling backend. By default a vLLM server where the worker that claims the job has a GPU and vLLM, else the
-    trainer's process; an event names the choice and its reason. A server receives the new weights after each policy
-    update, before the next request."""
+    trainer's process; an event names the choice and its reason. A worker that would choose a server refuses
+    `transformers`. A server receives the new weights after each policy update, before the next request."""
     sync_s: float = Field(default=300.0, gt=0)
     """Timeout of a weight update on the server, in seconds. When it expires the attempt fails, and server and trainer
     are restarted."""

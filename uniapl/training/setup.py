@@ -16,7 +16,7 @@ from uniapl.discriminators.load import discriminator_server, load_discriminator,
 from uniapl.errors import SpecError
 from uniapl.estimate.resources import ChosenResources
 from uniapl.inference.client import ModelServer
-from uniapl.inference.endpoint import ProbePause
+from uniapl.inference.endpoint import ProbePause, RestartRequest
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.device import Found, find_device
 from uniapl.model.kernels import kernels_for
@@ -203,9 +203,8 @@ def _generator(run: RunConfig, policy: Policy, reporter: Reporter, done: int) ->
     rollout = run.spec.rollout
     if run.spec.samples and isinstance(rollout.backend, VllmSampler):
         server = managed_server(run, "rollout", rollout.backend, param="rollout.backend")
-        place = SamplerPlace(
-            ProbePause(Path(run.servers["rollout"])), partial(reporter.event, level="warning"), run.shared_card
-        )
+        address, report = Path(run.servers["rollout"]), partial(reporter.event, level="warning")
+        place = SamplerPlace(ProbePause(address), RestartRequest(address), report, run.shared_card)
         folder = Path(run.run_dir) / SAMPLER
         generator = VllmGenerator(policy, server, rollout, folder=folder, place=place, version=done)
         reporter.phase("warming_sampler")

@@ -164,20 +164,6 @@ def test_sampling_by_a_server_is_timed_by_the_measured_memory_of_a_gpu(real: Tes
     assert time["source"] == "measured_on_this_box"
 
 
-def test_a_slow_sampler_is_reported_where_a_gpu_worker_has_vllm(real: TestClient) -> None:
-    chosen = body(train_rows(real), student="smol", lambda_adv=0, grpo={"group_size": 4})
-    named = {**chosen, "rollout": {"backend": {"type": "transformers"}}}
-
-    def warns(spec: dict[str, Any]) -> bool:
-        return any("slower" in reason for reason in real.post("/jobs/estimate", json=spec).json()["reasons"])
-
-    worker(real, 200.0, gpu=80)
-    assert not warns(named)
-    worker(real, 200.0, gpu=80, vllm="0.33.0")
-    assert warns(named)
-    assert not warns(chosen)
-
-
 def test_sampling_by_a_server_has_no_rough_time(real: TestClient) -> None:
     worker(real, 200.0)
     spec = body(train_rows(real), student="smol", rollout={"backend": {"type": "vllm"}}, lambda_adv=0)

@@ -24,6 +24,7 @@ from tests.store.jobs import sweeping
 from tests.store.jobs.factories import ERROR, SPEC, claimed, given_back, history, make_job, state, try_claim
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import SPEC_VERSION
+from uniapl.spec.older import IFEVAL_READING
 
 pytestmark = pytest.mark.integration
 
@@ -233,7 +234,7 @@ def test_a_silent_holders_lease_expires_and_a_renewed_one_does_not(engine: Engin
 
 def test_a_job_of_an_older_version_keeps_the_meaning_of_its_rewards(engine: Engine) -> None:
     readings = []
-    for version in (SPEC_VERSION - 1, SPEC_VERSION):
+    for version in (IFEVAL_READING - 1, IFEVAL_READING):
         job_id = make_job(engine)
         with unit_of_work(engine) as session:
             spec = lifecycle.get(session, job_id).spec

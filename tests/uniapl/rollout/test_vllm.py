@@ -24,14 +24,14 @@ from tests.client.scripted import Answer, Request, serving
 from uniapl.errors import ServerError
 from uniapl.estimate import vllm_obstacle
 from uniapl.inference.client import ModelServer
-from uniapl.inference.endpoint import Address, ProbePause
+from uniapl.inference.endpoint import Address, ProbePause, RestartRequest
 from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
 from uniapl.objective.losses import bounded_anchor, clipped_surrogate
 from uniapl.rollout import vllm, weight_transfer
 from uniapl.rollout.generator import Completion
 from uniapl.rollout.vllm import SamplerPlace, VllmGenerator
-from uniapl.rollout.weight_transfer import DeviceIpc, requests_of, write_weights
+from uniapl.rollout.weight_transfer import DeviceIpc, fixed_segments, requests_of, write_weights
 from uniapl.run import shared_memory
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import VllmSampler
@@ -114,7 +114,8 @@ def sampling(
         place.address = Address(model="tiny", url=running.url, life=1)
         assert isinstance(OPTIONS.backend, VllmSampler)
         server = ModelServer(place, OPTIONS.backend, param="rollout.backend")
-        where = SamplerPlace(ProbePause(folder / "address.json"), sampler.events.append, shared_card)
+        address = folder / "address.json"
+        where = SamplerPlace(ProbePause(address), RestartRequest(address), sampler.events.append, shared_card)
         try:
             yield VllmGenerator(policy, server, options, folder=folder / "weights", place=where), place
         finally:
@@ -333,13 +334,16 @@ def test_what_is_sent_by_handles_is_a_copy_outside_of_extendable_segments(
     monkeypatch.setattr(torch._C, "_accelerator_setAllocatorSettings", settings.append)
     own = {parameter.data_ptr() for parameter in policy.model.parameters()}
     monkeypatch.setenv("PYTORCH_ALLOC_CONF", "expandable_segments:True")
-    [weights] = requests_of(policy, torch.float32)
+    [weights] = requests_of(policy, torch.float32, allocation=fixed_segments)
     assert not own & {weight.data_ptr() for weight in weights.values()}
     assert all(weight.is_contiguous() and not weight.requires_grad for weight in weights.values())
-    assert settings == ["expandable_segments:False", "expandable_segments:True"] * len(weights)
-    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "max_split_size_mb:512")
+    assert settings[:2] == ["expandable_segments:False", "expandable_segments:True"]
+    assert settings == settings[:2] * (len(settings) // 2)
     settings.clear()
-    list(requests_of(policy, torch.bfloat16))
+    list(requests_of(policy, torch.float32))  # for a transfer without handles
+    assert settings == []
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "max_split_size_mb:512")
+    list(requests_of(policy, torch.bfloat16, allocation=fixed_segments))
     assert settings == []
 
 

@@ -21,7 +21,7 @@ import pytest
 from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from tests.conftest import MODELS, ROOT
-from uniapl.inference.endpoint import ProbePause, read_address
+from uniapl.inference.endpoint import ProbePause, RestartRequest, read_address
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole
 from uniapl.spec.job import JobSpec
@@ -194,6 +194,23 @@ def test_a_server_that_ends_in_its_sleep_is_probed_after_its_restart(
     wait_until(lambda: sidecar.restarts == 1)
     wait_until(lambda: sidecar.state == "ready")
     assert not pause.active
+
+
+def test_the_trainer_has_a_server_with_a_part_of_the_weights_restarted_once(
+    run: Callable[..., Sidecar], tmp_path: Path
+) -> None:
+    sidecar = run()
+    wait_until(lambda: sidecar.state == "ready")
+    ProbePause(sidecar.address_file).begin()
+    request = RestartRequest(sidecar.address_file)
+    request.make(2)  # another life than this one
+    time.sleep(1)
+    assert (sidecar.state, sidecar.restarts) == ("ready", 0)
+    request.make(1)
+    wait_until(lambda: sidecar.restarts == 1)
+    assert "failed to receive weights; restarting it (1 of 3)" in sidecar.events[-1].message
+    wait_until(lambda: sidecar.state == "ready")
+    assert (len(started(tmp_path)), request.is_for(2)) == (2, False)
 
 
 FAULTS = {
@@ -525,6 +542,22 @@ def test_a_sampler_of_adapters_on_the_trainers_card_waits_until_the_trainer_has_
     (tmp_path / "sampler" / "start").mkdir(parents=True)
     assert chosen.is_there()
     assert "serve /models/tiny" in " ".join(chosen.command(settings(tmp_path), 1))
+
+
+def test_a_sampler_on_another_card_receives_by_nccl_without_pickles(tmp_path: Path) -> None:
+    def chosen(**fields: Any) -> Plan:
+        wanted = spec(rollout={"backend": {"type": "vllm"}}, **fields)
+        return plans(wanted, SOURCES, tmp_path, {}, tmp_path, other_card=True)["rollout"]
+
+    command = dict(pairwise(chosen().command(settings(tmp_path), 1)))
+    assert json.loads(command["--weight-transfer-config"]) == {"backend": "nccl"}
+    environment = chosen().environment(settings(tmp_path), {"NCCL_DEBUG": "WARN"})
+    assert (environment["NCCL_SOCKET_IFNAME"], environment["NCCL_DEBUG"]) == ("=lo", "WARN")
+    assert "VLLM_ALLOW_INSECURE_SERIALIZATION" not in environment
+    set_ = chosen().environment(settings(tmp_path), {"NCCL_SOCKET_IFNAME": "eth0"})
+    assert set_["NCCL_SOCKET_IFNAME"] == "eth0"
+    adapters = chosen(lora={"rank": 4})
+    assert "--weight-transfer-config" not in adapters.command(settings(tmp_path), 1)
 
 
 def test_nothing_is_started_for_what_runs_in_the_trainer_or_elsewhere(tmp_path: Path) -> None:
