@@ -29,7 +29,8 @@ SHAPE_FIELDS = (
 )
 """Fields of these formats."""
 _PROMPT_PARTS = re.compile(
-    r"(choices|options|passage|paragraph|document|article|table|context|starter_code|op[a-e]|(option|choice)_?\w|[A-E])",
+    r"(choices|options|passage|paragraph|document|article|table|context|starter_code|op[a-e]|(option|choice)_?\w|"
+    r"[A-E])",
     re.IGNORECASE,
 )
 """Fields without which a question is incomplete."""
