@@ -38,7 +38,7 @@ _CLAUSE = re.compile(
 """The end of an answer before a clause about it: `7, which is prime`."""
 _BOUND = re.compile(
     r"\b(?:(?:less|more|greater|fewer|larger|smaller|other)\s+than|at\s+(?:least|most)|up\s+to|nearly|almost|over|under"
-    r"|below|above|step|problem|question|exercise|chapter|page|part|case|example|figure|equation|section|table|line|row)"
+    r"|below|above|step|problem|question|exercise|chapter|page|part|case|example|figure|equation|section|table|row)"
     r"\s*[$#(]*$",
     re.IGNORECASE,
 )
