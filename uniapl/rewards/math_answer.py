@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 from uniapl.errors import RewardError
-from uniapl.rewards.mathematics.atoms import number
+from uniapl.rewards.mathematics.comparison import same
 from uniapl.rewards.mathematics.final import final_expressions
-from uniapl.rewards.mathematics.notation import uniform
-from uniapl.rewards.mathematics.structure import Expression, read, same
+from uniapl.rewards.mathematics.notation import uniform, with_decimal_point
+from uniapl.rewards.mathematics.numerals import number
+from uniapl.rewards.mathematics.structure import Expression, read
 from uniapl.rewards.mathematics.symbolic import is_readable
-from uniapl.rewards.mathematics.words import choice, chosen, is_text
+from uniapl.rewards.mathematics.words import choice, choices, chosen, is_text
 
 MAX_CHARACTERS = 4000
 """Longest final expression that is judged, unless the gold answer is as long."""
@@ -32,6 +33,10 @@ def is_equal(answer: str, gold: str) -> bool:
         if not lettered[1]:
             return False
         expected = read(lettered[1])
+    elif (letters_of_gold := choices(spelled)) is not None:
+        return any(choices(text) == letters_of_gold for text in readings)
+    if (exact := number(spelled)) is not None and exact.denominator != 1:
+        readings += [with_decimal_point(text) for text in readings[:1]]
     return any(same(expected, read(text)) for text in readings)
 
 
@@ -59,7 +64,8 @@ def _gold(gold: str) -> Expression:
 def _is_judged(found: Expression) -> bool:
     """Whether an answer can equal the expression."""
     if found.parts:
-        return all(map(_is_judged, found.parts))
+        parts = [part for part in found.parts if part.text != "..."]
+        return bool(parts) and all(map(_is_judged, parts))
     if found.kind != "atom" or not any(sign.isalnum() for sign in found.text):
         return found.text == r"\{\}"
     return is_text(found.text) or number(found.text) is not None or is_readable(found.text)

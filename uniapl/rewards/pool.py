@@ -31,7 +31,8 @@ from uniapl.spec.reward import Reward, RewardOptions
 STARTS = 3
 """Number of processes that may be killed during start, for example for lack of memory, before a call fails."""
 PATIENCE = 4
-"""Number of answers per call that may use the full time limit."""
+"""Number of answers of a pool that may exceed the full time limit, in addition to one in `PER_TIMEOUT`."""
+PER_TIMEOUT = 100
 SHORT_LIMIT_S = 1.0
 """Limit of the other answers, in seconds of CPU time: several times the 99th percentile of docs/rewards.md."""
 
@@ -144,6 +145,11 @@ class _Worker:
         """Whether the dead process exited because of its size, after a verdict."""
         return self._process.wait() == RETIRED
 
+    @property
+    def had_full_limit(self) -> bool:
+        """Whether the last question had the full time limit."""
+        return self._limit_s == self._longest_s
+
     def cause_of_death(self) -> Verdict:
         """The verdict of the question at which the process died.
 
@@ -163,8 +169,7 @@ class _Worker:
 
     def _timed_out(self, *, clock: bool) -> Verdict:
         """The verdict of a question that exceeded its CPU time, or with `clock` its wall-clock time."""
-        full = self._limit_s == self._longest_s
-        limit = "reward.time_limit_s =" if full else "the limit after several timeouts, in seconds:"
+        limit = "reward.time_limit_s =" if self.had_full_limit else "the limit after several timeouts, in seconds:"
         exceeded = f"took {WALL_CLOCK} times as long as" if clock else "exceeded"
         return Verdict(0.0, f"verification {exceeded} {limit} {self._limit_s:g}", timed_out=True)
 
@@ -179,6 +184,9 @@ class RewardPool:
     def __init__(self, options: RewardOptions) -> None:
         self.options = options
         self._workers: list[_Worker] = []
+        self._verified = 0
+        self._timeouts = 0
+        """Number of answers that exceeded the full time limit."""
 
     def __enter__(self) -> Self:
         return self
@@ -223,17 +231,17 @@ class RewardPool:
                 return
             if worker.alive:
                 index = at.waiting.popleft()
-                worker.ask(index, at.questions[index], self._limit_s(at))
+                worker.ask(index, at.questions[index], self._limit_s())
             else:
                 self._drop(worker)
 
-    def _limit_s(self, at: _Round) -> float:
-        """Time limit of the next answer: after `PATIENCE` timeouts in a call the rest get `SHORT_LIMIT_S`.
+    def _limit_s(self) -> float:
+        """Time limit of the next answer: the full one, or `SHORT_LIMIT_S` if too many answers have exceeded it.
 
-        A step in which every answer hangs would otherwise wait for the full limit at each of them.
+        A job of which a quarter of the answers hang would otherwise wait for the full limit at each of them.
         """
-        late = sum(verdict.timed_out for verdict in at.verdicts.values())
-        return self.options.time_limit_s if late < PATIENCE else min(self.options.time_limit_s, SHORT_LIMIT_S)
+        full = self._timeouts < PATIENCE + self._verified // PER_TIMEOUT
+        return self.options.time_limit_s if full else min(self.options.time_limit_s, SHORT_LIMIT_S)
 
     def _collect(self, at: _Round) -> None:
         """Wait until a process replies, becomes ready, or dies."""
@@ -250,6 +258,7 @@ class RewardPool:
             if verdict is not None and worker.question is not None:
                 at.verdicts[worker.question] = verdict
                 worker.question = None
+                self._verified += 1
 
     def _bury(self, worker: _Worker, at: _Round) -> None:
         """Handle a dead process. Unless the time limit ended it, its question is retried once."""
@@ -262,6 +271,7 @@ class RewardPool:
             return
         if verdict.timed_out or (index in at.died and not retired):
             at.verdicts[index] = verdict
+            self._timeouts += worker.had_full_limit
             return
         if not retired:
             at.died.add(index)

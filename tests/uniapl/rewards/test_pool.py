@@ -157,6 +157,19 @@ def test_many_hanging_answers_cost_little_each(monkeypatch: pytest.MonkeyPatch) 
     ]
 
 
+def test_the_full_limit_is_for_few_answers_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are calls: without this, a job of 25 steps would wait for the full limit 100 times."""
+    monkeypatch.setattr("uniapl.rewards.pool.PATIENCE", 1)
+    monkeypatch.setattr("uniapl.rewards.pool.PER_TIMEOUT", 20)
+    monkeypatch.setattr("uniapl.rewards.pool.SHORT_LIMIT_S", 0.2)
+    hanging = [Question("a" * (40 + i) + "!", SLOW.reward, "slow") for i in range(3)]
+    with RewardPool(options(processes=1, time_limit_s=1.0)) as pool:
+        errors = [by_cpu(pool.verify([question])[0]).error or "" for question in hanging[:2]]
+        pool.verify(EASIES)
+        errors += [by_cpu(pool.verify([hanging[2]])[0]).error or ""]
+    assert ["after several timeouts" in error for error in errors] == [False, True, False]
+
+
 def test_only_the_cpu_time_of_an_answer_is_limited() -> None:
     """On a loaded machine a process waits for its core; here it is stopped, for longer than the limit."""
     busy = Question("a" * 24 + "!", SLOW.reward, "busy")  # a second of one core at most

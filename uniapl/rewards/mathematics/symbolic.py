@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import mpmath
@@ -18,7 +18,7 @@ from latex2sympy2_extended import latex2sympy
 
 MAX_CHARACTERS = 600
 """Longest expression that is parsed."""
-MAX_DEPTH = 25
+MAX_DEPTH = 16
 """Deepest nesting of brackets that is parsed."""
 MAX_NODES = 600
 """Largest expression tree that is evaluated."""
@@ -26,6 +26,9 @@ MAX_BITS = 1_000_000
 """Largest binary exponent of a value."""
 DIGITS = 40
 TOLERANCE = mpmath.mpf(10) ** -30
+ORDINARY_BITS = 66
+"""Binary exponent above which a value is compared with more digits, up to `MAX_DIGITS`."""
+MAX_DIGITS = 4000
 POINTS = (0.7315829146, 2.3819472651, -1.4142857391, 5.1728394056)
 """Values of the first variable; the others have values derived from it."""
 
@@ -43,11 +46,18 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 _CONSTANTS = {"i": mpmath.mpc(0, 1), "e": mpmath.e, "E": mpmath.e, "pi": mpmath.pi}
 
 
+class Point(float):
+    """Values of the variables, derived from this of the first one."""
+
+    complex = False
+    """Whether a part of an expression is not real here."""
+
+
 class UnknownValueError(Exception):
     """The expression has no finite value that can be computed."""
 
 
-@cache
+@lru_cache(maxsize=1000)
 def parsed(text: str) -> Any:
     """The sympy expression, not evaluated; `None` if it is not one."""
     if not is_readable(text):
@@ -83,6 +93,8 @@ def are_equal(gold: str, answer: str) -> bool:
         return False
     if isinstance(second, sympy.logic.boolalg.Boolean):
         return False
+    if first == second:  # as written, such as sums and integrals
+        return True
     return agree(lambda at: value(first, at), lambda at: value(second, at))
 
 
@@ -90,31 +102,74 @@ def _compact(text: str) -> str:
     return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
 
 
-def agree(first: Callable[[float], Any], second: Callable[[float], Any]) -> bool:
-    """Whether two functions have equal values at all points at which the first is defined, and at least at two."""
-    compared = 0
-    with mpmath.workdps(DIGITS):
-        for at in POINTS:
-            try:
-                expected = first(at)
-            except UnknownValueError:
-                continue
-            try:
-                if not is_close(expected, second(at)):
-                    return False
-            except UnknownValueError:
-                return False
-            compared += 1
-    return compared >= 2
+def agree(first: Callable[[Point], Any], second: Callable[[Point], Any]) -> bool:
+    """Whether two functions have equal values at all points at which the first is defined, and at least at two.
+
+    Points at which both are real in all parts are sufficient: the root of a negative number has several values.
+    """
+    pairs = []
+    for at in map(Point, POINTS):
+        try:
+            expected = precise(first, at, DIGITS)
+        except UnknownValueError:
+            continue
+        try:
+            pairs.append((at, expected, precise(second, at, DIGITS)))
+        except UnknownValueError:
+            return False
+    real = [pair for pair in pairs if not pair[0].complex]
+    pairs = real if len(real) >= 2 else pairs
+    return len(pairs) >= 2 and all(_same(first, second, pair) for pair in pairs)
 
 
-def is_close(first: Any, second: Any) -> bool:
-    """Whether two values are equal up to the rounding of the arithmetic."""
-    scale = max(abs(first), abs(second))
-    return bool(first == second or abs(first - second) <= TOLERANCE * max(scale, TOLERANCE))
+def _same(first: Callable[[Point], Any], second: Callable[[Point], Any], pair: tuple[Point, Any, Any]) -> bool:
+    """Whether two values at a point are equal.
+
+    Very large and very small values are computed again, with as many digits as they have: they may be integers that
+    differ by one, or the rounding errors of a zero, which shrink.
+    """
+    at, *values = pair
+    size = max((abs(mpmath.mag(found)) for found in values if found != 0), default=0)
+    digits = DIGITS + int(0.7 * size)
+    if size <= ORDINARY_BITS or digits > MAX_DIGITS:
+        return is_close(values[0], values[1], DIGITS)
+    exact = [precise(function, at, digits) for function in (first, second)]
+    exact = [mpmath.mpf(0) if abs(x) < abs(y) * TOLERANCE else x for x, y in zip(exact, values, strict=True)]
+    return is_close(exact[0], exact[1], digits)
 
 
-def value(node: Any, at: float) -> Any:
+def precise(function: Callable[[Point], Any], at: Point, digits: int) -> Any:
+    """The value of a function with this many digits."""
+    with mpmath.workdps(digits):
+        return function(at)
+
+
+def is_real(found: Any) -> bool:
+    """Whether a value is real, up to rounding."""
+    return not isinstance(found, mpmath.mpc) or abs(found.imag) <= TOLERANCE * abs(found)
+
+
+def constant(text: str) -> Any:
+    """The real value of an expression without variables; `None` for another."""
+    node = parsed(text)
+    if node is None or getattr(node, "free_symbols", True):
+        return None
+    try:
+        with mpmath.workdps(60):
+            found = value(node, Point(POINTS[0]))
+    except UnknownValueError:
+        return None
+    return mpmath.re(found) if is_real(found) else None
+
+
+def is_close(first: Any, second: Any, digits: int) -> bool:
+    """Whether two values are equal up to the rounding of the arithmetic with this many digits."""
+    with mpmath.workdps(digits):
+        tolerance = max(abs(first), abs(second)) * mpmath.mpf(10) ** (10 - digits)
+        return bool(first == second or abs(first - second) <= tolerance)
+
+
+def value(node: Any, at: Point) -> Any:
     """Value of a sympy expression, with its variables at the point.
 
     Raises:
@@ -127,7 +182,7 @@ def value(node: Any, at: float) -> Any:
     return found
 
 
-def _value(node: Any, at: float) -> Any:
+def _value(node: Any, at: Point) -> Any:
     if isinstance(node, sympy.Symbol):
         return _variable(node.name, at)
     if node in (sympy.oo, -sympy.oo, sympy.zoo, sympy.nan):
@@ -135,7 +190,9 @@ def _value(node: Any, at: float) -> Any:
     if node.is_Atom:
         return _constant(node)
     parts = [_value(part, at) for part in node.args]
-    return _bounded(_applied(node, parts))
+    found = _bounded(_applied(node, parts))
+    at.complex = at.complex or not is_real(found)
+    return found
 
 
 def _constant(node: Any) -> Any:
@@ -193,7 +250,7 @@ def _bounded(found: Any) -> Any:
     return found
 
 
-def _variable(name: str, at: float) -> Any:
+def _variable(name: str, at: Point) -> Any:
     if name in _CONSTANTS:
         return +_CONSTANTS[name]
     seed = sum(ord(letter) * 31**i for i, letter in enumerate(name)) % 9973

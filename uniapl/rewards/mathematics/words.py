@@ -8,10 +8,16 @@ _CHOICE = re.compile(r"[\s*({\[]*([A-J])\s*(?:[)}\].:]+|$)[\s)}*.]*(.*)", re.DOT
 _LOWER = re.compile(r"[\s*({\[]*([a-j])[\s)}\]*.:]*")
 _CHOSEN = re.compile(r"(?:^|[^A-Za-z\\])\(?([A-J])[)\s*.!]*$")
 _ALTERNATIVE = re.compile(r"(?:^|[^A-Za-z])[A-J]\)?\s*(?:,|\bor\b|\band\b|/)\s*(?:or\s+|and\s+)?\(?[A-J]\b")
-_NEGATED = re.compile(r"\b(?:not|isn't|neither|never)\b", re.IGNORECASE)
+_NAMED = re.compile(
+    r"(?:^|.*[,;:]\s*)(?:so\s+|thus\s+|hence\s+|therefore,?\s+)?(?:the\s+)?(?:option\s+|choice\s+|answer\s+)?"
+    r"\(?([A-J])\)?\s+is\s+(?:the\s+|an?\s+)?(?:only\s+)?(?:correct|right|best|true|answer)\b.*",
+    re.IGNORECASE | re.DOTALL,
+)
+_SEVERAL = re.compile(r"\(?([A-J])\)?(?:\s*(?:,\s*and|,|;|and|&|\s)\s*\(?([A-J])\)?)+")
+_NEGATED = re.compile(r"\b(?:not|isn't|neither|never|cannot|can't|won't)\b", re.IGNORECASE)
 _SAME = {
     **dict.fromkeys(
-        ("no solution", "no solutions", "none", "\\emptyset", "empty set", "no answer", "{}"), "no solution"
+        ("no solution", "no solutions", "none", "\\emptyset", "empty set", "no answer", "{}", r"\{\}"), "no solution"
     ),
     **dict.fromkeys(("no real solution", "no real solutions"), "no real solution"),
     **dict.fromkeys(("infinitely many solutions", "infinitely many", "infinite solutions"), "infinitely many"),
@@ -44,8 +50,19 @@ def chosen(text: str, *, whole: bool) -> str | None:
         return found[1].upper()
     if whole and (begun := re.match(r"\s*\(?([A-J])\)?[,;]?\s+(?:because|since|as)\b", text)):
         return begun[1]
+    if named := _NAMED.fullmatch(text):
+        return named[1].upper()
     ended = _CHOSEN.search(text)
     return ended[1] if ended else None
+
+
+def choices(text: str) -> frozenset[str] | None:
+    """The letters of a question with several right choices, as in `A, C` or `ACD`; `None` for another text."""
+    bare = text.strip().rstrip(".")
+    letters = re.findall(r"[A-J]", bare)
+    ordered = len(letters) > 1 and letters == sorted(set(letters))
+    listed = _SEVERAL.fullmatch(bare) is not None and len(set(letters)) == len(letters)
+    return frozenset(letters) if listed or (ordered and bare == "".join(letters)) else None
 
 
 def _last_of_choices(text: str) -> str | None:
@@ -75,4 +92,5 @@ def plain_words(text: str) -> str:
 
 def same_words(gold: str, answer: str) -> bool:
     """Whether two texts are equal up to case, punctuation, articles and known synonyms."""
-    return plain_words(gold) == plain_words(answer)
+    parts = [sorted(map(plain_words, re.split(r",|\band\b", text))) for text in (gold, answer)]
+    return plain_words(gold) == plain_words(answer) or (len(parts[0]) > 1 and parts[0] == parts[1])
