@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from uniapl.chat.errors import RenderError
 from uniapl.chat.frames import FRAMES
 from uniapl.chat.template import source_text
+from uniapl.chat.template_frame import template_frame
 
 MARKS = tuple(map(chr, range(0xFDD0, 0xFDF0)))
 """Characters that Unicode reserves for internal use."""
@@ -37,6 +38,8 @@ class ControlTokens:
         self._added = {token.content: token_id for token_id, token in added.items()}
         control = {t.content for t in added.values() if t.special or t.content in declared or t.content in template}
         tags = {tag for frame in FRAMES for tag in (frame.opening, frame.closing) if tag in template}
+        own = template_frame(tokenizer)
+        tags |= {tag for tag in (own.opening, own.closing) if tag} if own else set()
         self._quotable = _any_of(text for text in control | tags if len(text.strip()) > 1)
         self._control_ids = {self._added[text] for text in control if text in self._added and text.strip()}
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from uniapl.chat.frames import FRAMES
+from uniapl.chat.template_frame import template_frame
 
 
 def decode(tokenizer: Any, completion_ids: list[int]) -> str:
@@ -21,7 +22,10 @@ def _kept(tokenizer: Any) -> frozenset[int]:
     """Special tokens of the blocks that the tokenizer has tokens for."""
     special = tuple((i, token.content) for i, token in tokenizer.added_tokens_decoder.items() if token.special)
     ends = {tokenizer.eos_token, tokenizer.pad_token}
-    return _of_frames(special) - {i for i, text in special if text in ends}
+    own = template_frame(tokenizer)
+    tags = "\0".join((own.opening, own.closing, own.answer, own.end)) if own else ""
+    kept = _of_frames(special) | {i for i, text in special if text in tags}
+    return kept - {i for i, text in special if text in ends}
 
 
 @lru_cache(maxsize=16)

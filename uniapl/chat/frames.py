@@ -21,6 +21,11 @@ class Frame:
     line: str = ""
     """Line break inside the block, twice after it."""
 
+    @property
+    def marker(self) -> str:
+        """The first tag of the opening, by which a template names the block."""
+        return self.opening[: self.opening.find(">") + 1] if self.opening.startswith("<") else self.opening
+
 
 THINK = Frame(OPENING, CLOSING, line="\n")
 HARMONY = Frame(
@@ -38,6 +43,8 @@ FRAMES: tuple[Frame, ...] = (
     Frame("◁think▷", "◁/think▷"),
     Frame("<|channel>thought\n", "<channel|>"),
     Frame("<|inner_prefix|>", "<|inner_suffix|>"),
+    Frame("Here is my thought process:", "Here is my response:", line="\n"),  # Granite 3.2
+    Frame("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", line="\n"),  # Apriel
     Frame("<|begin_of_thought|>", "<|end_of_thought|>", "<|begin_of_solution|>", "<|end_of_solution|>"),
     COMMAND,
     HARMONY,
@@ -45,7 +52,7 @@ FRAMES: tuple[Frame, ...] = (
 """Blocks of known templates."""
 _SPECIAL = tuple((frame.answer, frame.end) for frame in FRAMES if frame.answer)
 """Control tokens around an answer."""
-_WRAPPERS = (("<response>", "</response>"), *_SPECIAL)
+_WRAPPERS = (("<response>", "</response>"), ("<answer>", "</answer>"), *_SPECIAL)
 """Tags around an answer after reasoning."""
 _FINAL = re.compile(r"<\|channel\|>final[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
 _HARMONY_END = ("<|return|>", "<|end|>", "<|call|>")
@@ -68,7 +75,7 @@ def open_frame(text: str) -> Frame | None:
     return next((frame for frame in FRAMES if text.rfind(frame.opening) > text.rfind(frame.closing)), None)
 
 
-def split(text: str, opened: Frame | None = None) -> Parts:
+def split(text: str, opened: Frame | None = None, own: Frame | None = None) -> Parts:
     """A text as reasoning and answer.
 
     A block begins with an opening tag at the start of the text, or, where the prompt opens it, with the text itself.
@@ -77,13 +84,15 @@ def split(text: str, opened: Frame | None = None) -> Parts:
     Args:
         text: a completion.
         opened: the block that the prompt opens.
+        own: tags of the template's own, as `template_frame` finds them.
     """
     begun = text.lstrip()
     if begun.startswith("<|channel|>") and opened in (None, HARMONY):
         return _harmony(begun)
-    frame = next((f for f in FRAMES if begun.startswith(f.opening)), None)
+    known = (*((own,) if own and own.opening else ()), *FRAMES)
+    frame = next((f for f in known if begun.startswith(f.opening)), None)
     if frame is None and opened is None:
-        return Parts(None, _unwrapped(text, _SPECIAL))
+        return Parts(None, _bare(text, own) if own else _unwrapped(text, _SPECIAL))
     frame = frame or opened or THINK
     inside = begun.removeprefix(frame.opening) if begun.startswith(frame.opening) else text
     closings = [frame.closing, *([opened.closing] if opened else []), CLOSING]
@@ -91,7 +100,8 @@ def split(text: str, opened: Frame | None = None) -> Parts:
     if found < 0:
         return Parts(inside, "", frame)
     closing = next(tag for tag in closings if inside.startswith(tag, found))
-    return Parts(inside[:found], _unwrapped(inside[found + len(closing) :]), frame)
+    answer = inside[found + len(closing) :]
+    return Parts(inside[:found], _bare(answer, own) if own else _unwrapped(answer), frame)
 
 
 def split_unprompted(text: str) -> Parts:
@@ -110,6 +120,14 @@ def _harmony(text: str) -> Parts:
         answer = answer.partition(end)[0]
     reasoning = before.removeprefix(HARMONY.opening).removesuffix("<|start|>assistant").removesuffix("<|end|>")
     return Parts(reasoning if before else None, answer, HARMONY)
+
+
+def _bare(answer: str, own: Frame) -> str:
+    """The answer without the header before it and the text after it; unchanged without them."""
+    found = answer.strip()
+    bare = found.removeprefix(own.answer)
+    bare = bare.removesuffix(own.end) if own.end else bare
+    return answer if bare == found else bare.strip()
 
 
 def _unwrapped(answer: str, wrappers: tuple[tuple[str, str], ...] = _WRAPPERS) -> str:

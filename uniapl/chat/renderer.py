@@ -18,97 +18,14 @@ from typing import Any, Literal
 from uniapl.chat.control_tokens import MARKS, ControlTokens
 from uniapl.chat.errors import RenderError
 from uniapl.chat.frames import FRAMES, THINK, Frame, Parts, split, split_unprompted
+from uniapl.chat.prompt import Prompt, end_block
 from uniapl.chat.template import TEMPLATE_ERRORS, TemplateOptions, Turn, render, source_text
+from uniapl.chat.template_frame import reasoning_fields, template_frame
 
 Change = Literal["none", "closed", "left out", "joined"]
 """`closed`: a block is closed before the answer; `left out`: the reference's reasoning is removed; `joined`: the answer
 continues the prompt directly, because the template renders another text between them in a whole conversation."""
 _PROBE = "7310942856"
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A rendered prompt."""
-
-    turns: list[Turn]
-    """The turns with marked contents."""
-    tools: list[dict[str, Any]] | None
-    mark: str
-    """The mark of quoted control tokens."""
-    text: str
-    """The rendering, with marks, generation prompt included."""
-    ids: list[int]
-    block: tuple[int, Frame, bool] | None
-    """The reasoning block at the end of the generation prompt: its position, its tags, and whether it is open."""
-
-    shown: Frame = THINK
-    """The block that the template names, for reasoning that it does not render."""
-
-    @property
-    def frame(self) -> Frame | None:
-        """The open block."""
-        return self.block[1] if self.block and self.block[2] else None
-
-    @property
-    def plain(self) -> str:
-        """The rendering without marks."""
-        return self.text.replace(self.mark, "")
-
-    def tail(self, whole: str, reasoning: str | None = None) -> str:
-        """The text that follows the prompt in a rendering of the whole conversation.
-
-        Args:
-            whole: the rendering with the answer.
-            reasoning: reasoning to put before the answer, where `whole` does not show it.
-
-        Raises:
-            RenderError: the rendering does not begin with the prompt's turns.
-        """
-        if reasoning is None and whole.startswith(self.text) and not self._is_unclosed(whole[len(self.text) :]):
-            return whole[len(self.text) :]
-        rest = self._after_header(whole)
-        if self.block is None:
-            return rest if reasoning is None else self.before_answer(reasoning) + rest.lstrip()
-        _, frame, is_open = self.block
-        if rest.startswith(frame.opening):
-            rest = rest.removeprefix(frame.opening)
-            inside, closed, answer = rest.partition(frame.closing)
-            if is_open and reasoning is None and closed and inside.strip():
-                return rest.lstrip()
-            rest = answer if closed else rest
-        if is_open and rest.startswith(frame.closing):  # the template writes no opening tag, as DeepSeek-V3.1's
-            return (reasoning or "") + rest
-        return self.before_answer(reasoning) + rest.lstrip()
-
-    def before_answer(self, reasoning: str | None) -> str:
-        """The rest of the open block, or a block with `reasoning`, where the template's own form is unknown."""
-        if self.frame is None:
-            return "" if reasoning is None else _block(self.shown, reasoning)
-        begun = self.frame.opening if reasoning is None else self.frame.opening + self.frame.line
-        return _block(self.frame, reasoning).removeprefix(begun)
-
-    @property
-    def contents(self) -> str:
-        """The prompt up to the end of the last turn's content."""
-        last = str(self.turns[-1].get("content") or "").strip()
-        at = self.text.rfind(last)
-        return self.text[: at + len(last)] if at >= 0 else self.text
-
-    def _after_header(self, whole: str) -> str:
-        """The text after the prompt without its reasoning block; white space at its end may differ."""
-        header = self.text if self.block is None else self.text[: self.block[0]]
-        if whole.startswith(header):
-            return whole[len(header) :]
-        if not whole.startswith(header.rstrip()):
-            raise RenderError(
-                "the chat template renders the turns of the prompt differently once an answer follows them",
-                "set data.chat_template to a template whose prompts are the beginning of the conversation",
-            )
-        return whole[len(header.rstrip()) :].lstrip()
-
-    def _is_unclosed(self, tail: str) -> bool:
-        """Whether a rendering leaves the prompt's open block open."""
-        return self.frame is not None and self.frame.closing not in tail
 
 
 @dataclass(frozen=True)
@@ -143,10 +60,17 @@ class Renderer:
         return ControlTokens(self.tokenizer)
 
     @cached_property
-    def _shown(self) -> Frame:
+    def own_frame(self) -> Frame | None:
+        """Tags of the template's own; `None` where they are those of `FRAMES`."""
+        return template_frame(self.tokenizer)
+
+    @cached_property
+    def _named(self) -> Frame | None:
         """The block that the template names."""
+        if self.own_frame is not None and self.own_frame.opening:
+            return self.own_frame
         template = source_text(self.tokenizer)
-        return next((frame for frame in FRAMES if frame.opening in template), THINK)
+        return next((frame for frame in FRAMES if frame.marker in template), None)
 
     def prompt(self, turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]] | None = None) -> Prompt:
         """Render turns with the generation prompt.
@@ -161,8 +85,8 @@ class Renderer:
         definitions = [self._control.marked(dict(tool), mark) for tool in tools] if tools else None
         text = self._render(marked, definitions, generation=True)
         added = self._added(marked, definitions, text)
-        ids, shown = self._control.encode(text, mark), self._shown
-        return Prompt(marked, definitions, mark, text, ids, _end_block(text, added), shown)
+        ids, shown = self._control.encode(text, mark), self._named or THINK
+        return Prompt(marked, definitions, mark, text, ids, end_block(text, added, self._named), shown)
 
     def is_default(self) -> bool:
         """Whether the template asks for the same mode without arguments."""
@@ -232,16 +156,41 @@ class Renderer:
         if parts.reasoning is None:
             return self._with_answer(prompt, answer, None)
         reasoning = self._control.marked(parts.reasoning, prompt.mark)
+        plain = self._whole(prompt, {"content": answer.strip()})
         for turn in _with_reasoning(prompt.frame or prompt.shown, reasoning, answer):
             try:
-                tail = prompt.tail(self._whole(prompt, turn))
+                tail = prompt.tail(whole := self._whole(prompt, turn))
             except RenderError:
                 continue
-            before, found, after = tail.partition(reasoning.strip())
-            if found and answer.strip() in after and _tags_once(before):
-                answer_at = tail.index(answer.strip(), len(before) + len(found))
+            if whole == plain:  # the template does not read this form
+                continue
+            at = tail.find(reasoning.strip(), len(self._header) if tail.startswith(self._header) else 0)
+            answer_at = tail.find(answer.strip(), at + len(reasoning.strip())) if at >= 0 else -1
+            if answer_at >= 0 and self._begins_block(prompt, tail[:at]):
                 return self._until_end(tail, answer_at + len(answer.strip())), answer_at, "none"
         return self._with_answer(prompt, answer, reasoning.strip())
+
+    def _begins_block(self, prompt: Prompt, before: str) -> bool:
+        """Whether a text before reasoning opens one block where the prompt has none, closes none and begins no answer.
+
+        A template that names its block writes it before the header of an answer.
+        """
+        frames = FRAMES if self.own_frame is None or not self.own_frame.opening else (self.own_frame, *FRAMES)
+        if any(f.closing in before or before.count(f.opening) > (prompt.frame is None) for f in frames):
+            return False
+        header = self._header
+        return self._named is None or not header or not before.lstrip().startswith(header)
+
+    @cached_property
+    def _header(self) -> str:
+        """What the template writes between the generation prompt and an answer without reasoning."""
+        with suppress(*TEMPLATE_ERRORS):
+            turns = [{"role": "user", "content": "?"}]
+            asked = self._render(turns, None, generation=True)
+            whole = self._render([*turns, {"role": "assistant", "content": _PROBE}], None, generation=False)
+            if whole.startswith(asked):
+                return whole[len(asked) :].partition(_PROBE)[0].strip()
+        return ""
 
     def _with_answer(self, prompt: Prompt, answer: str, reasoning: str | None) -> tuple[str, int, Change]:
         """As `_rendered`, from a rendering of the answer alone; `reasoning` is put before it."""
@@ -250,10 +199,12 @@ class Renderer:
         try:
             tail = prompt.tail(whole, reasoning)
         except RenderError:
+            alone = self._after_last_turn(prompt, answer, reasoning)
             answer_at = whole.find(bare, len(prompt.contents)) if whole.startswith(prompt.contents) else -1
-            if answer_at < 0:
+            if alone is None and answer_at < 0:
                 raise
-            tail, change = prompt.before_answer(reasoning) + whole[answer_at:], "joined"
+            joined = prompt.before_answer(reasoning) + whole[answer_at:]
+            tail, change = (joined, "joined") if alone is None else (alone, "none")
         answer_at = tail.find(bare, len(reasoning or ""))
         if answer_at < 0:
             raise RenderError(
@@ -263,6 +214,21 @@ class Renderer:
         if self._end in tail[:answer_at]:  # it would end sampling before the answer begins
             tail, answer_at, change = tail[answer_at:], 0, "joined"
         return self._until_end(tail, answer_at + len(bare)), answer_at, change
+
+    def _after_last_turn(self, prompt: Prompt, answer: str, reasoning: str | None) -> str | None:
+        """The answer after the last turn alone, where the template moves earlier turns once an answer follows.
+
+        Templates of Mistral put the system turn into the last turn of the user, if the conversation ends with it.
+        """
+        last = prompt.turns[-1]
+        try:
+            asked = self._render([last], prompt.tools, generation=True)
+            alone = replace(prompt, turns=[last], text=asked)
+            tail = alone.tail(self._whole(alone, {"content": answer}), reasoning)
+        except (*TEMPLATE_ERRORS, RenderError):
+            return None
+        ends = [text.rpartition(str(last.get("content")).strip())[2] for text in (asked, prompt.text)]
+        return tail if prompt.block is None and len(prompt.turns) > 1 and ends[0] == ends[1] else None
 
     def _whole(self, prompt: Prompt, turn: Turn) -> str:
         try:
@@ -326,13 +292,9 @@ class Renderer:
 
 def _with_reasoning(frame: Frame, reasoning: str, answer: str) -> Iterator[dict[str, str]]:
     """Forms in which templates accept reasoning: a field of its own, or tags within the content."""
-    yield {"content": answer.strip(), "reasoning_content": reasoning.strip(), "thinking": reasoning.strip()}
-    yield {"content": frame.opening + reasoning + frame.closing + answer}
-
-
-def _tags_once(before: str) -> bool:
-    """Whether a text before reasoning opens at most one block and closes none."""
-    return not any(frame.closing in before or before.count(frame.opening) > 1 for frame in FRAMES)
+    yield {"content": answer.strip(), **reasoning_fields(reasoning.strip())}
+    gap = "" if frame.opening.endswith((">", "]", "▷", "\n")) else 2 * frame.line  # between words in place of tags
+    yield {"content": gap.join((frame.opening, reasoning, frame.closing, answer))}
 
 
 def _parts(reference: str, opened: Frame | None) -> Parts:
@@ -344,24 +306,6 @@ def _parts(reference: str, opened: Frame | None) -> Parts:
     return split(reference, opened) if closed and opened.opening not in before else parts
 
 
-def _end_block(prompt: str, added: str) -> tuple[int, Frame, bool] | None:
-    """The block at the end of the generation prompt, open or empty."""
-    for frame in FRAMES:
-        at = added.rfind(frame.opening)
-        rest = added[at + len(frame.opening) :].strip() if at >= 0 else "?"
-        if at >= 0 and rest in ("", frame.closing):
-            return len(prompt) - len(added) + at, frame, not rest
-        if at >= 0 and frame.closing not in rest:
-            return len(prompt) - len(added) + at, frame, True
-    return None
-
-
 def _closes(before: str, opened: Frame | None) -> bool:
     """Whether the text before an answer without reasoning closes a block."""
     return any(frame.closing in before for frame in ((opened,) if opened else FRAMES))
-
-
-def _block(frame: Frame, reasoning: str | None) -> str:
-    """A closed block, where the template's own form is unknown."""
-    inside = "" if reasoning is None else frame.line + reasoning
-    return frame.opening + inside + frame.line + frame.closing + 2 * frame.line

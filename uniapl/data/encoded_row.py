@@ -8,7 +8,8 @@ from jinja2 import TemplateError
 
 from uniapl.chat.errors import RenderError
 from uniapl.chat.frames import Frame, as_think, split
-from uniapl.chat.renderer import Change, Prompt, Renderer, Target
+from uniapl.chat.prompt import Prompt
+from uniapl.chat.renderer import Change, Renderer, Target
 from uniapl.chat.template import TEMPLATE_BUGS
 from uniapl.data.tool_turns import refuse_unrendered, template_turns
 from uniapl.errors import DatasetError, ModelError
@@ -32,6 +33,8 @@ class EncodedRow:
     reward: Reward | None
     frame: Frame | None = None
     """The reasoning block that the template opens, so that completions begin inside it."""
+    own_frame: Frame | None = None
+    """Tags of the template's own around reasoning and answers."""
     change: Change = "none"
     """How the reference was changed to continue the prompt."""
     earlier: tuple[tuple[list[int], list[int]], ...] = ()
@@ -52,7 +55,7 @@ class EncodedRow:
 
     def answer(self, completion: str) -> str:
         """A completion as input of `final_answer`."""
-        return as_think(split(completion, self.frame))
+        return as_think(split(completion, self.frame, self.own_frame))
 
 
 def encode_rendered(
@@ -82,6 +85,7 @@ def encode_rendered(
         reference_ids=target.ids if target else None,
         reward=row.reward,
         frame=prompt.frame,
+        own_frame=renderer.own_frame,
         change=target.change if target else "none",
         earlier=_earlier(row, renderer, name) if references and options.trained_turns == "all_answers" else (),
     )

@@ -9,6 +9,7 @@ import pytest
 from jinja2 import TemplateError
 
 from tests.uniapl.chat.families import FAMILIES, Family, tokenizer_of
+from tests.uniapl.chat.other_families import OTHERS
 from uniapl.chat.decoding import decode
 from uniapl.chat.errors import RenderError
 from uniapl.chat.frames import as_think, split
@@ -18,6 +19,7 @@ from uniapl.rewards.verify import final_answer
 
 pytestmark = pytest.mark.unit
 
+ALL = (*FAMILIES, *OTHERS)
 ASKED = [{"role": "user", "content": "Hi"}]
 REASONED = "<think>R</think>Yo"
 
@@ -29,7 +31,7 @@ def renderer_of(family: Family, thinking: Thinking) -> Renderer:
 
 
 def named(name: str) -> Family:
-    return next(family for family in FAMILIES if family.name == name)
+    return next(family for family in ALL if family.name == name)
 
 
 def trained(renderer: Renderer, reference: str, turns: list[dict[str, Any]] | None = None) -> tuple[str, str]:
@@ -38,7 +40,7 @@ def trained(renderer: Renderer, reference: str, turns: list[dict[str, Any]] | No
     return renderer.tokenizer.decode(prompt.ids), renderer.tokenizer.decode(renderer.target(prompt, reference).ids)
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", ALL, ids=lambda family: family.name)
 def test_a_row_is_trained_as_its_template_renders_it(family: Family) -> None:
     off, on = renderer_of(family, "off"), renderer_of(family, "on")
     assert trained(off, "Yo") == (family.prompt, family.target)
@@ -47,14 +49,14 @@ def test_a_row_is_trained_as_its_template_renders_it(family: Family) -> None:
     assert trained(on, REASONED) == (family.prompt_on, family.reasoned_on)
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", ALL, ids=lambda family: family.name)
 @pytest.mark.parametrize("thinking", ["off", "on"])
 def test_the_answer_of_a_perfect_imitation_is_the_references(family: Family, thinking: Thinking) -> None:
     renderer = renderer_of(family, thinking)
     prompt = renderer.prompt(ASKED)
     for reference in ("Yo", REASONED):
         target = renderer.target(prompt, reference)
-        said = as_think(split(decode(renderer.tokenizer, target.ids), prompt.frame))
+        said = as_think(split(decode(renderer.tokenizer, target.ids), prompt.frame, renderer.own_frame))
         assert final_answer(said).strip() == "Yo"
         assert final_answer(as_think(target.parts)).strip() == "Yo"
 
@@ -146,3 +148,17 @@ def test_no_mode_leaves_the_template_its_default() -> None:
     family = named("Qwen3")
     assert trained(renderer_of(family, "auto"), REASONED) == (family.prompt_on, family.reasoned_on)
     assert trained(renderer_of(named("Qwen3.5"), "auto"), "Yo")[0] == named("Qwen3.5").prompt
+
+
+def test_a_system_turn_that_the_template_moves_does_not_change_the_answer() -> None:
+    renderer = renderer_of(named("Mistral-7B"), "off")
+    renderer.tokenizer.chat_template = (
+        "{% set system = messages[0]['content'] if messages[0]['role'] == 'system' else '' %}"
+        "{{ '<s>' }}{% for m in messages if m['role'] != 'system' %}{% if m['role'] == 'user' %}"
+        "{{ '[INST] ' + (system + ' ' if loop.last and system else '') + m['content'] + '[/INST]' }}"
+        "{% else %}{{ ' ' + m['content'] + '</s>' }}{% endif %}{% endfor %}"
+    )
+    turns = [{"role": "system", "content": "Be brief."}, *ASKED]
+    prompt = renderer.prompt(turns)
+    target = renderer.target(prompt, "Yo")
+    assert (prompt.plain, target.text, target.change) == ("<s>[INST] Be brief. Hi[/INST]", " Yo", "none")
