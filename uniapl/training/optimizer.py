@@ -41,12 +41,25 @@ def adamw(parameters: Iterable[Tensor], options: spec.Optimizer) -> Optimizer:
     }
     if options.moments == "float32":
         return torch.optim.AdamW(parameters, fused=True, **settings)
+    eight_bit: Optimizer = _bitsandbytes().AdamW8bit(parameters, **settings)
+    return eight_bit
+
+
+def require_library(options: spec.Optimizer) -> None:
+    """Check that `adamw` can import what it needs, before a model is loaded.
+
+    Raises:
+        LibraryMissingError: as `adamw`.
+    """
+    if options.moments == "8bit":
+        _bitsandbytes()
+
+
+def _bitsandbytes() -> Any:
     try:
-        library = importlib.import_module("bitsandbytes.optim")
+        return importlib.import_module("bitsandbytes.optim")
     except ImportError as error:
         raise LibraryMissingError.bitsandbytes(f"it cannot be imported here ({error})") from None
-    eight_bit: Optimizer = library.AdamW8bit(parameters, **settings)
-    return eight_bit
 
 
 def moments(state: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -42,6 +42,7 @@ from uniapl.training.evaluation import Evaluation, evaluate
 from uniapl.training.group_scoring import Prompt
 from uniapl.training.health import HealthMonitor
 from uniapl.training.learner import Learner
+from uniapl.training.optimizer import require_library
 from uniapl.training.resumed_spec import changed_fields
 from uniapl.training.rollout_collector import RolloutCollector
 from uniapl.training.rows import encode_data, load_data
@@ -57,6 +58,7 @@ def prepare(
         UniaplError: something the user named cannot be loaded or does not fit together; or torch cannot use the GPU.
     """
     spec = run.spec
+    require_library(spec.optimizer)
     for option in dead_options(spec):
         reporter.event(option, level="warning")
     found = find_device()

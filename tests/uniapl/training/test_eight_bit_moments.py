@@ -12,10 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import MODELS
+from tests.uniapl.conftest import Listening
 from tests.uniapl.model.test_policy import rollouts_and_demonstrations, spec
 from tests.uniapl.training.test_host_moments import second
+from tests.uniapl.training.test_stopped import attempt
 from tests.uniapl.training.test_train_command import DATA
 from tests.uniapl.warm_trainer import train
+from uniapl.__main__ import _exit_status
 from uniapl.errors import CheckpointError, LibraryMissingError
 from uniapl.estimate.model_shape import read_shape
 from uniapl.estimate.moments import moment_bytes
@@ -129,12 +132,17 @@ def test_moments_of_another_type_are_refused(policy: Policy, tmp_path: Path, sav
         checkpoint.load_optimizer(saved.path, policy, Learner(policy, with_moments(used)).optimizer)
 
 
-def test_a_missing_library_is_named_with_the_command(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named_with_the_command_before_a_model_is_loaded(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listening: Listening
+) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(LibraryMissingError, match=r"optimizer\.moments '8bit' needs bitsandbytes") as caught:
         Learner(policy, with_moments("8bit"))
     assert "pip install" in (caught.value.hint or "")
+    assert _exit_status(caught.value) == ExitStatus.USER_ERROR
     assert Learner(policy, with_moments("float32"))
+    with pytest.raises(LibraryMissingError):  # before a model is loaded
+        attempt(tmp_path, listening(), optimizer={"moments": "8bit"}, student="no/such/model")
 
 
 def run_file(folder: Path, **fields: Any) -> Path:
