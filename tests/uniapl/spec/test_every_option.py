@@ -254,6 +254,7 @@ FIELDS: dict[str, tuple[Any, Acts]] = {
     "optimizer.eps": (1e-6, always),
     "optimizer.weight_decay": (0.1, always),
     "optimizer.max_grad_norm": (0.5, always),
+    "optimizer.moments": ("8bit", always),
     "schedule.steps": (7, always),
     "schedule.prompts_per_step": (6, always),
     "schedule.checkpoint_every": (7, always),
