@@ -136,7 +136,7 @@ def _load() -> ctypes.CDLL:
         library = ctypes.CDLL(os.environ.get(LIBRARY_VARIABLE) or LIBRARY, mode=os.RTLD_LOCAL | os.RTLD_DEEPBIND)
     except OSError as error:
         raise GroupError(f"the NCCL library cannot be loaded: {error}") from error
-    operation: list[Any] = [c_void_p, c_void_p, c_size_t, c_int, c_int, c_void_p, c_void_p]
+    operation: Sequence[Any] = [c_void_p, c_void_p, c_size_t, c_int, c_int, c_void_p, c_void_p]
     library.ncclGetErrorString.argtypes, library.ncclGetErrorString.restype = [c_int], c_char_p
     library.ncclGetLastError.argtypes, library.ncclGetLastError.restype = [c_void_p], c_char_p
     library.ncclGetUniqueId.argtypes = [POINTER(_Id)]

@@ -27,9 +27,9 @@ from uniapl.rollout.nccl import Group, GroupError, Nccl, Network
 from uniapl.rollout.weight_transfer import Commands, TransferBroken, TransferUnavailable, described, requests_of
 
 JOIN_S = 60.0
-"""Deadline of the group, which takes seconds."""
+"""Deadline of the group, which takes seconds, and of an idle engine's reply."""
 END_S = 15.0
-"""Deadline of a broadcast after the server's reply, of an aborted one, and of an idle engine's reply."""
+"""Deadline of a broadcast after the server's reply, and of an aborted one."""
 FAILURES = (ServerError, ServerRestarted, GroupError, TimeoutError)
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ class NcclTransfer:
         """Whether the server's engine replies, so that it is not waiting for the group."""
         question = Question("/weight_info", lambda _: None, read_version, method="GET", repeat=False)
         try:
-            self._commands.server.ask([question], life=life, within_s=END_S)
+            self._commands.server.ask([question], life=life, within_s=JOIN_S)
         except (ServerError, ServerRestarted):
             return False
         return True

@@ -1,9 +1,9 @@
 """A group of two processes by gloo, in place of NCCL, which needs a GPU for each of them.
 
-    python -m tests.uniapl.rollout.gloo_group FILE
+    python -m tests.uniapl.rollout.gloo_group
 
-is the server's process: it joins the group of FILE as rank 1, and receives what each line of its standard input
-describes, as vLLM's NCCL engine does, into the safetensors file that the line names.
+is the server's process: it joins the group of the file that the first line of its standard input names as rank 1, and
+receives what each further line describes, as vLLM's NCCL engine does, into the safetensors file that the line names.
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ class GlooGroup:
         """Nothing blocks here for longer than the test."""
 
 
-def receive(file: str) -> None:
+def receive() -> None:
     """Run rank 1."""
-    group = GlooGroup(file, 1, 2)
+    print("ready", flush=True)
+    group = GlooGroup(sys.stdin.readline().strip(), 1, 2)
     print("joined", flush=True)
     for line in sys.stdin:
         info = json.loads(line)
@@ -69,4 +70,4 @@ def receive(file: str) -> None:
 
 
 if __name__ == "__main__":
-    receive(sys.argv[1])
+    receive()

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,44 +51,44 @@ class Rank:
     """A server's process, to which the test's server passes what it is requested."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._process, self._count = folder, None, 0
-        self._process: subprocess.Popen[str] | None
+        self._folder, self._count = folder, 0
+        command = [sys.executable, "-m", "tests.uniapl.rollout.gloo_group"]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process: subprocess.Popen[str] = subprocess.Popen(command, cwd=ROOT, **pipes)
+        self._expect("ready")
 
     def __call__(self, path: str, body: Any) -> Answer | None:
         if path == "/get_world_size":
             return Answer({"world_size": 1})
         if path == "/init_weight_transfer_engine":
-            file = base64.b64decode(body["init_info"]["nccl_unique_id_b64"]).decode().strip()
-            command = [sys.executable, "-m", "tests.uniapl.rollout.gloo_group", file]
-            pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-            self._process = subprocess.Popen(command, cwd=ROOT, **pipes)
+            self._write(base64.b64decode(body["init_info"]["nccl_unique_id_b64"]).decode().strip())
             self._expect("joined")
         if path == "/update_weights":
-            assert self._process is not None
-            assert self._process.stdin is not None
-            into = str(self._folder / f"received-{self._count}")
+            self._write(json.dumps(body["update_info"] | {"into": str(self._folder / f"received-{self._count}")}))
             self._count += 1
-            self._process.stdin.write(json.dumps(body["update_info"] | {"into": into}) + "\n")
-            self._process.stdin.flush()
             self._expect("received")
         return None
 
+    def _write(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
     def _expect(self, line: str) -> None:
-        assert self._process is not None
         assert self._process.stdout is not None
         assert self._process.stdout.readline().strip() == line
 
     def received(self) -> dict[str, Tensor]:
-        """The weights of the last update."""
-        files = [self._folder / f"received-{number}" for number in range(self._count)]
+        """All weights that arrived."""
         weights: dict[str, Tensor] = {}
-        for file in files:
-            weights |= load_file(file)
+        for number in range(self._count):
+            weights |= load_file(self._folder / f"received-{number}")
         return weights
 
     def close(self) -> None:
-        if self._process is not None:
-            self._process.communicate(timeout=60)
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
 
 
 class Waiting:
@@ -159,8 +159,9 @@ def test_weights_arrive_in_another_process_bit_for_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(weight_transfer, "REQUEST_BYTES", 2**17)
+    monkeypatch.setattr(nccl_transfer, "END_S", 60.0)  # of a busy machine
     sampler.spoil = rank = Rank(tmp_path)
-    with sampling(policy, tmp_path, sampler) as (generator, _):
+    with closing(rank), sampling(policy, tmp_path, sampler) as (generator, _):
         by_nccl(policy, generator, Gloo(tmp_path))
         shift(policy, 0.5)
         generator.sync(1)
@@ -178,7 +179,6 @@ def test_weights_arrive_in_another_process_bit_for_bit(
         sampler.orders.clear()
         generator.sync(2)
         assert [path for path, _ in sampler.orders][:3] == [*BEFORE, "/update_weights"]
-        rank.close()
 
 
 @pytest.mark.parametrize(("path", "status"), [(JOIN[0], 404), (JOIN[1], 404), (JOIN[1], 500)])
