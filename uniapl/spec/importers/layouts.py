@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +14,9 @@ ASKED = ("input", "human", "user", "question", "instruction", "query", "prompt")
 ANSWERED = ("output", "assistant", "bot", "gpt", "chatgpt", "answer", "response", "model", "moss")
 """Names of the assistant's text in a pair."""
 _ROLE = ("role", "from")
+MAX_LITERAL = 100_000
+"""Maximum length, in characters, of a text that is parsed as a Python literal."""
+_LITERAL = re.compile(r"\[?\s*\{\s*'")
 TURN = 'a turn {"role": "user" or "assistant", "content": "…"}'
 """Description of a turn, for errors."""
 
@@ -32,6 +37,13 @@ def turn_list(given: Any) -> Any:
         turns = [_parsed(item) for item in given]
         return turns if all(isinstance(turn, dict) for turn in turns) else _alternating(given)
     return [turn for item in given for turn in _from_pair(item)]
+
+
+def turns_in_text(given: Any) -> Any:
+    """The turns of a text that encodes a list of turns; other values unchanged."""
+    turns = _parsed(given) if isinstance(given, str) else None
+    is_list = isinstance(turns, list) and bool(turns)
+    return turns if is_list and all(isinstance(t, dict) and set(_ROLE) & t.keys() for t in turns) else given
 
 
 def is_conversation(given: Any) -> bool:
@@ -66,12 +78,17 @@ def _result(block: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parsed(text: str) -> Any:
-    """The list or object of a JSON text; other texts unchanged."""
-    if not text.lstrip().startswith(("[", "{")):
+    """The list or object of a JSON text or a Python literal; other texts unchanged. No code is evaluated."""
+    begin = text.lstrip()[:MAX_LITERAL]
+    if not begin.startswith(("[", "{")):
         return text
     try:
         return from_json(text)
     except ValueError:
+        pass
+    try:
+        return ast.literal_eval(text.strip()) if _LITERAL.match(begin) and len(text) < MAX_LITERAL else text
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
 
 
