@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 
 IMPORTERS = "tests/uniapl/spec/importers"
+EXPORT = "tests/uniapl/model/test_export.py"
 SUBJECTS: dict[str, tuple[str, ...]] = {
     "rows of other tools": (f"{IMPORTERS}/test_other_tools.py", f"{IMPORTERS}/test_published_sets.py"),
     "rows in other layouts": (f"{IMPORTERS}/test_layouts.py",),
@@ -30,9 +31,9 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "mathematical answers": ("tests/uniapl/rewards/test_math.py",),
     "IFEval's constraints": ("tests/uniapl/rewards/test_ifeval.py", "tests/uniapl/rewards/test_constraints.py"),
     "LoRA on a tied output head": (
-        "tests/uniapl/model/test_export.py::test_tied_weights_that_differ_are_not_declared_tied",
-        "tests/uniapl/model/test_export.py::test_a_head_that_is_not_the_embeddings_is_saved_although_the_config_ties_them",
-        "tests/uniapl/model/test_export.py::test_merged_weights_are_the_adapted_student",
+        f"{EXPORT}::test_tied_weights_that_differ_are_not_declared_tied",
+        f"{EXPORT}::test_a_head_that_is_not_the_embeddings_is_saved_although_the_config_ties_them",
+        f"{EXPORT}::test_merged_weights_are_the_adapted_student",
     ),
     "tokens of prompts and references": ("tests/uniapl/data/test_encoding.py", "tests/uniapl/chat/test_renderer.py"),
     "references under thinking templates": ("tests/uniapl/data/test_reasoning.py",),
