@@ -55,16 +55,20 @@ def is_conversation(given: Any) -> bool:
 def without_tool_blocks(turn: Any) -> list[Any]:
     """A turn whose `tool_use` blocks are `tool_calls`, after a turn of role `tool` for each `tool_result` block."""
     content = turn.get("content") if isinstance(turn, dict) else None
-    blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
-    uses = [block for block in blocks if block.get("type") == "tool_use"]
-    results = [block for block in blocks if block.get("type") == "tool_result"]
+    blocks = [(_kind(block), block) for block in content] if isinstance(content, list) else []
+    uses = [block for kind, block in blocks if kind == "tool_use"]
+    results = [block for kind, block in blocks if kind == "tool_result"]
     if not uses and not results:
         return [turn]
-    rest = [block for block in content or [] if block not in uses and block not in results]
+    rest = [block for kind, block in blocks if kind not in ("tool_use", "tool_result")]
     turn = {**turn, "content": rest or ""}
     if uses:
         turn["tool_calls"] = [_call(block) for block in uses]
     return [*map(_result, results), *([turn] if rest or uses else [])]
+
+
+def _kind(block: Any) -> Any:
+    return block.get("type") if isinstance(block, dict) else None
 
 
 def _call(block: dict[str, Any]) -> dict[str, Any]:

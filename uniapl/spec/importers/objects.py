@@ -28,7 +28,7 @@ def read_object(line: str | bytes) -> dict[str, Any]:
         raise RowError("Input should be an object")
     refuse_duplicates(line)
     has_nan = "NaN" in line if isinstance(line, str) else b"NaN" in line
-    return _without_nan(given) if has_nan else given  # type: ignore[no-any-return]
+    return _without_nan(given) if has_nan else given
 
 
 def refuse_duplicates(line: str | bytes) -> None:
@@ -42,10 +42,11 @@ def refuse_duplicates(line: str | bytes) -> None:
 
 def _once(pairs: list[tuple[str, Any]]) -> None:
     """An object, which is not built."""
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        name = next(name for place, name in enumerate(names) if name in names[:place])
-        raise RowError(f"{name:.100}: occurs twice in one object; remove one of its values")
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise RowError(f"{name:.100}: occurs twice in one object; remove one of its values")
+        seen.add(name)
 
 
 def _without_nan(value: Any) -> Any:

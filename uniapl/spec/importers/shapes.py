@@ -36,8 +36,7 @@ _PROMPT_PARTS = re.compile(
 """Fields without which a question is incomplete."""
 _HH = re.compile(r"(\n\n)?Human: ")
 _HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
-_HH_PROMPT = re.compile(r"(.*\n\n|^)Human: .*\n\nAssistant:\s*", re.DOTALL)
-"""A prompt in which an assistant's turn begins, maybe after a system text."""
+_HH_QUESTION = re.compile(r"(?:^|\n\n)Human: ")
 
 
 @dataclass
@@ -101,7 +100,7 @@ def with_usual_names(fields: dict[str, Any]) -> Usual:
         row["chosen"] = _human_and_assistant(row["chosen"])
     elif not any(name in row for name in ("prompt", *CONVERSATIONS)) and not isinstance(row.get("chosen"), list):
         _prompt(usual)
-    if isinstance(row.get("prompt"), str) and _HH_PROMPT.fullmatch(row["prompt"]):
+    if _begins_an_answer(row.get("prompt")):
         row["prompt"] = _human_and_assistant(row["prompt"])[:-1]
     _answer(usual)
     _gold(usual)
@@ -237,6 +236,12 @@ def _gold(usual: Usual) -> None:
 def _is_assistant(turn: Any) -> bool:
     role = str(turn.get("role") or turn.get("from") or turn.get("type")).lower() if isinstance(turn, dict) else ""
     return ROLES.get(role, role) == "assistant"
+
+
+def _begins_an_answer(prompt: Any) -> bool:
+    """Whether a text with a turn of `Human:`, maybe after a system text, ends where an assistant's turn begins."""
+    is_text = isinstance(prompt, str) and prompt.rstrip().endswith("\n\nAssistant:")
+    return is_text and _HH_QUESTION.search(prompt) is not None
 
 
 def _human_and_assistant(text: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -292,3 +293,12 @@ def test_tags_of_other_tools_are_texts_or_named(given: Any, kept: list[str] | No
     found = read({"tags": given, "prompt": "Hi.", "completion": "Hello."})
     assert found.row.tags == (kept or [])
     assert found.ignored == (set() if kept else {"tags"})
+
+
+@pytest.mark.parametrize(
+    "text", ["\n\nHuman: Hi." * 50_000, "\n\n" * 300_000 + "x", "[{'" * 100_000, "[" * 400_000, "{'a': " * 15_000]
+)
+def test_no_text_takes_long(text: str) -> None:
+    started = time.process_time()
+    assert read({"prompt": text, "completion": "Seven."}).row.reference == "Seven."
+    assert time.process_time() - started < 2
