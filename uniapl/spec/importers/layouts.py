@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +14,9 @@ ASKED = ("input", "human", "user", "question", "instruction", "query", "prompt")
 ANSWERED = ("output", "assistant", "bot", "gpt", "chatgpt", "answer", "response", "model", "moss")
 """Names of the assistant's text in a pair."""
 _ROLE = ("role", "from")
+MAX_LITERAL = 100_000
+"""Maximum length, in characters, of a text that is parsed as a Python literal."""
+_LITERAL = re.compile(r"\[?\s*\{\s*'")
 TURN = 'a turn {"role": "user" or "assistant", "content": "…"}'
 """Description of a turn, for errors."""
 
@@ -34,6 +39,13 @@ def turn_list(given: Any) -> Any:
     return [turn for item in given for turn in _from_pair(item)]
 
 
+def turns_in_text(given: Any) -> Any:
+    """The turns of a text that encodes a list of turns; other values unchanged."""
+    turns = _parsed(given) if isinstance(given, str) else None
+    is_list = isinstance(turns, list) and bool(turns)
+    return turns if is_list and all(isinstance(t, dict) and set(_ROLE) & t.keys() for t in turns) else given
+
+
 def is_conversation(given: Any) -> bool:
     """Whether a value has a layout of a conversation, other than a text."""
     turns = turn_list(given) if isinstance(given, (dict, list)) else None
@@ -43,16 +55,20 @@ def is_conversation(given: Any) -> bool:
 def without_tool_blocks(turn: Any) -> list[Any]:
     """A turn whose `tool_use` blocks are `tool_calls`, after a turn of role `tool` for each `tool_result` block."""
     content = turn.get("content") if isinstance(turn, dict) else None
-    blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
-    uses = [block for block in blocks if block.get("type") == "tool_use"]
-    results = [block for block in blocks if block.get("type") == "tool_result"]
+    blocks = [(_kind(block), block) for block in content] if isinstance(content, list) else []
+    uses = [block for kind, block in blocks if kind == "tool_use"]
+    results = [block for kind, block in blocks if kind == "tool_result"]
     if not uses and not results:
         return [turn]
-    rest = [block for block in content or [] if block not in uses and block not in results]
+    rest = [block for kind, block in blocks if kind not in ("tool_use", "tool_result")]
     turn = {**turn, "content": rest or ""}
     if uses:
         turn["tool_calls"] = [_call(block) for block in uses]
     return [*map(_result, results), *([turn] if rest or uses else [])]
+
+
+def _kind(block: Any) -> Any:
+    return block.get("type") if isinstance(block, dict) else None
 
 
 def _call(block: dict[str, Any]) -> dict[str, Any]:
@@ -66,12 +82,17 @@ def _result(block: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parsed(text: str) -> Any:
-    """The list or object of a JSON text; other texts unchanged."""
-    if not text.lstrip().startswith(("[", "{")):
+    """The list or object of a JSON text or a Python literal; other texts unchanged. No code is evaluated."""
+    begin = text.lstrip()[:MAX_LITERAL]
+    if not begin.startswith(("[", "{")):
         return text
     try:
         return from_json(text)
     except ValueError:
+        pass
+    try:
+        return ast.literal_eval(text.strip()) if _LITERAL.match(begin) and len(text) < MAX_LITERAL else text
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
 
 

@@ -42,10 +42,11 @@ def refuse_duplicates(line: str | bytes) -> None:
 
 def _once(pairs: list[tuple[str, Any]]) -> None:
     """An object, which is not built."""
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        name = next(name for place, name in enumerate(names) if name in names[:place])
-        raise RowError(f"{name:.100}: occurs twice in one object; remove one of its values")
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise RowError(f"{name:.100}: occurs twice in one object; remove one of its values")
+        seen.add(name)
 
 
 def _without_nan(value: Any) -> Any:

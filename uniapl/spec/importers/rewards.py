@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from uniapl.spec.importers.fields import FieldReader
+from uniapl.spec.importers.fields import FieldReader, RowError
 from uniapl.spec.importers.ground_truth import ifeval_reward, truth_reward
 
 SOURCES = ("dataset", "data_source", "ability")
@@ -35,10 +35,20 @@ def row_reward(reader: FieldReader) -> dict[str, Any] | None:
     return reward
 
 
-def reward_without_nulls(reward: Any) -> Any:
-    """A reward without the null keys that tables add; a JSON schema is unchanged."""
+def own_reward(reward: Any) -> dict[str, Any]:
+    """A reward without the null keys that tables add; a JSON schema is unchanged.
+
+    Raises:
+        RowError: it is not an object.
+    """
     if not isinstance(reward, dict):
-        return reward
+        raise RowError(
+            "reward: must be an object with a `type`; write it so, or drop it with ?map=reward:ignore if it is a score"
+        )
+    return _without_nulls(reward)
+
+
+def _without_nulls(reward: dict[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in reward.items() if value is not None}
     if isinstance(found.get("parts"), list):
         found["parts"] = [_part_without_nulls(part) for part in found["parts"]]
@@ -46,4 +56,5 @@ def reward_without_nulls(reward: Any) -> Any:
 
 
 def _part_without_nulls(part: Any) -> Any:
-    return part | {"reward": reward_without_nulls(part.get("reward"))} if isinstance(part, dict) else part
+    reward = part.get("reward") if isinstance(part, dict) else None
+    return part | {"reward": _without_nulls(reward)} if isinstance(reward, dict) else part

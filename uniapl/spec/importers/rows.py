@@ -17,7 +17,7 @@ from uniapl.spec.importers.layouts import TURN, is_conversation
 from uniapl.spec.importers.mapping import FieldMap
 from uniapl.spec.importers.marks import ANSWERS, MARKS, refuse_marks
 from uniapl.spec.importers.objects import read_object, refuse_duplicates
-from uniapl.spec.importers.rewards import SOURCES, reward_without_nulls, row_reward
+from uniapl.spec.importers.rewards import SOURCES, own_reward, row_reward
 from uniapl.spec.importers.shapes import CONVERSATIONS, SHAPE_FIELDS, Usual, format_name, with_usual_names
 from uniapl.spec.importers.tools import tool_definitions
 from uniapl.spec.importers.turns import MASKED, TRAINED, read_turns, system_text
@@ -65,7 +65,7 @@ _TYPED = ("messages", "reference", "reward", "tags", "completion")
 """Fields whose misspellings are rejected."""
 _ANSWER = re.compile(
     "answer|solution|gold|truth|label|output|response|target|reward|chosen|rejected|preferred|completion|reference|"
-    "expected|correct|verif|grader|checker|reply|demonstration|test_case|tests|(^|_)gt(_|$)",
+    "expected|correct|verif|grader|checker|reply|demonstration|(^|_)(gt|tests?)(_|$)|^(code|summary|translation)$",
     re.IGNORECASE,
 )
 """Names of fields that may contain an answer or a ground truth."""
@@ -186,7 +186,7 @@ def _convert(reader: FieldReader) -> dict[str, Any]:
     refuse_unsupported(reader)
     row: dict[str, Any] = {}
     if not isinstance(reader.peek("reward"), (int, float)) and "reward" in reader:  # a number is a score
-        row["reward"] = reward_without_nulls(reader.take("reward"))
+        row["reward"] = own_reward(reader.take("reward"))
     if "reference" in reader:
         row["reference"] = reader.take("reference")
     if (tags := row_tags(reader)) is not None:

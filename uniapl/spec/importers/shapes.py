@@ -9,7 +9,7 @@ from typing import Any
 
 from uniapl.spec.importers.fields import RowError
 from uniapl.spec.importers.golds import bare_value, worked_value
-from uniapl.spec.importers.layouts import turn_list
+from uniapl.spec.importers.layouts import turn_list, turns_in_text
 from uniapl.spec.importers.turns import ROLES
 
 CONVERSATIONS = ("messages", "conversations", "conversation", "contents", "trajectory")
@@ -36,8 +36,7 @@ _PROMPT_PARTS = re.compile(
 """Fields without which a question is incomplete."""
 _HH = re.compile(r"(\n\n)?Human: ")
 _HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
-_HH_PROMPT = re.compile(r"(.*\n\n|^)Human: .*\n\nAssistant:\s*", re.DOTALL)
-"""A prompt in which an assistant's turn begins, maybe after a system text."""
+_HH_QUESTION = re.compile(r"(?:^|\n\n)Human: ")
 
 
 @dataclass
@@ -94,16 +93,19 @@ def with_usual_names(fields: dict[str, Any]) -> Usual:
             if row.get(name) == []:  # a column that other rows have
                 del row[name]
     row |= {name: turn_list(row[name]) for name in CONVERSATIONS if name in row}
+    row |= {name: turns_in_text(row[name]) for name in ("prompt", "completion", "chosen") if name in row}
     if isinstance(row.get("input"), dict) and "preferred_output" in row:
         _preference(usual)
     elif isinstance(row.get("chosen"), str) and _HH.match(row["chosen"]):
         row["chosen"] = _human_and_assistant(row["chosen"])
     elif not any(name in row for name in ("prompt", *CONVERSATIONS)) and not isinstance(row.get("chosen"), list):
         _prompt(usual)
-    if isinstance(row.get("prompt"), str) and _HH_PROMPT.fullmatch(row["prompt"]):
+    if _begins_an_answer(row.get("prompt")):
         row["prompt"] = _human_and_assistant(row["prompt"])[:-1]
     _answer(usual)
     _gold(usual)
+    if isinstance(row.get("prompt"), str) and not any(name in row for name in CONVERSATIONS):
+        _refuse_parts(usual, row["prompt"])
     return usual
 
 
@@ -157,24 +159,38 @@ def _prompt(usual: Usual) -> None:
 
 
 def _turns_of(history: Any) -> list[dict[str, Any]]:
-    """The turns of Alpaca's `history`: pairs of a user's and an assistant's text."""
-    pairs = history if isinstance(history, list) else [history]
-    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+    """The turns of `history`: pairs [user's text, assistant's text], of which blank ones are dropped, or turns."""
+    items = history if isinstance(history, list) else [history]
+    if all(isinstance(item, list) and len(item) == 2 for item in items):
+        return [
+            turn
+            for asked, answered in filter(any, items)
+            for turn in ({"role": "user", "content": asked}, {"role": "assistant", "content": answered})
+        ]
+    if not all(isinstance(item, dict) for item in items):
         raise RowError("history: must be a list of pairs [user's text, assistant's text]; write it as `messages`")
-    return [
-        turn
-        for asked, answered in pairs
-        for turn in ({"role": "user", "content": asked}, {"role": "assistant", "content": answered})
-    ]
+    turns: list[dict[str, Any]] = turn_list(items)
+    return turns
 
 
-def _refuse_parts(usual: Usual) -> None:
+def _refuse_parts(usual: Usual, prompt: str | None = None) -> None:
+    """Reject a row with a further part of its prompt.
+
+    Args:
+        usual: the row; a part is a field such as `choices`.
+        prompt: the prompt's text, which may contain the parts; a second prompt or addition is then a part, too.
+
+    Raises:
+        RowError: there is such a field.
+    """
     for name, value in usual.row.items():
-        if _PROMPT_PARTS.fullmatch(name) and value not in ("", [], {}):
-            raise RowError(
-                f"{name}: belongs to the prompt and would be lost; write it into the prompt's text, or drop it with "
-                f"?map={name}:ignore"
-            )
+        is_part = _PROMPT_PARTS.fullmatch(name) or (prompt is not None and name in (*PROMPTS, *ADDITIONS))
+        if not is_part or value in ("", [], {}) or (isinstance(value, str) and value.strip() in (prompt or "")):
+            continue
+        raise RowError(
+            f"{name}: belongs to the prompt and would be lost; write it into the prompt's text, or drop it with "
+            f"?map={name}:ignore"
+        )
 
 
 def _answer(usual: Usual) -> None:
@@ -220,6 +236,12 @@ def _gold(usual: Usual) -> None:
 def _is_assistant(turn: Any) -> bool:
     role = str(turn.get("role") or turn.get("from") or turn.get("type")).lower() if isinstance(turn, dict) else ""
     return ROLES.get(role, role) == "assistant"
+
+
+def _begins_an_answer(prompt: Any) -> bool:
+    """Whether a text with a turn of `Human:`, maybe after a system text, ends where an assistant's turn begins."""
+    is_text = isinstance(prompt, str) and prompt.rstrip().endswith("\n\nAssistant:")
+    return is_text and _HH_QUESTION.search(prompt) is not None
 
 
 def _human_and_assistant(text: str) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from uniapl.spec.importers.fields import RowError
@@ -15,14 +16,19 @@ ROLES = {
 }
 """Alternative names of roles."""
 _ROLES = {*ROLES, "system", "user", "assistant", "tool"}
+_OTHER_ROLES = ("type", "author", "speaker", "sender")
+"""Names of the role, if its value is one."""
 _CONTENTS = ("content", "value")
 _OTHER_CONTENTS = ("parts", "message", "text")
 """Names of the content of a turn that has a role."""
 _REASONING = ("thinking", "redacted_thinking", "reasoning")
 """Types of content blocks that are reported as ignored, as reasoning in a field of a turn is."""
-TRAINED = ("weight", "loss_weight", "loss", "train", "training", "trainable", "train_on_turn", "train_on")
+TRAINED = (
+    *("weight", "loss_weight", "loss", "loss_mask", "train", "training", "trainable", "train_on_turn", "train_on"),
+    "sample_weight",
+)
 """Fields that mark turns for training; 0 or false excludes a turn."""
-MASKED = ("mask", "masked")
+MASKED = ("mask", "masked", "is_masked")
 """Fields that exclude a turn if set."""
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -113,6 +119,7 @@ def _turn(turn: Any, field: str, where: str, ignored: set[str], *, last: bool) -
         raise RowError(f"{where.rstrip('.')}: must be {TURN}; write the turn so, or remove the row")
     left = {name: value for name, value in turn.items() if value is not None}
     given = _given_role(left)
+    given = given.strip() if isinstance(given, str) else given
     role = ROLES.get(given.lower(), given.lower()) if isinstance(given, str) else given
     content = _content(left, has_role=given is not None)
     calls = tool_calls(left, where) if role == "assistant" else []
@@ -120,6 +127,7 @@ def _turn(turn: Any, field: str, where: str, ignored: set[str], *, last: bool) -
         content, calls = "", called(content, f"{where}content")
     if content is None and left.get("refusal"):
         raise RowError(f"{where}refusal: has no `content`; write its text into `content`, or remove the row")
+    content = _result(content) if role == "tool" else content
     _refuse_shape(role, content, calls, left, where)
     read = {
         "role": role,
@@ -137,11 +145,10 @@ def _turn(turn: Any, field: str, where: str, ignored: set[str], *, last: bool) -
 
 
 def _given_role(left: dict[str, Any]) -> Any:
-    """Consume the role of a turn, which is its `type` in LangChain's turns."""
+    """Consume the role of a turn, which other tools call its type, author or speaker."""
     given = left.pop("role", None) or left.pop("from", None)
-    if given is None and str(left.get("type")).lower() in _ROLES:
-        given = left.pop("type")
-    return given
+    names = [name for name in _OTHER_ROLES if str(left.get(name)).lower() in _ROLES]
+    return left.pop(names[0]) if given is None and names else given
 
 
 def _content(left: dict[str, Any], *, has_role: bool) -> Any:
@@ -150,6 +157,16 @@ def _content(left: dict[str, Any], *, has_role: bool) -> Any:
     if has_role and isinstance(left.get("data"), dict) and not any(name in left for name in names):
         left |= left.pop("data")
     return next((left.pop(name) for name in names if left.get(name) is not None), None)
+
+
+def _result(content: Any) -> Any:
+    """A tool's result as text or parts of content: other values as JSON."""
+    is_parts = isinstance(content, list) and all(
+        isinstance(part, str) or (isinstance(part, dict) and {"type", "text"} & part.keys()) for part in content
+    )
+    return (
+        content if content is None or isinstance(content, str) or is_parts else json.dumps(content, ensure_ascii=False)
+    )
 
 
 def _refuse_shape(role: Any, content: Any, calls: Any, left: dict[str, Any], where: str) -> None:
@@ -165,6 +182,8 @@ def _refuse_shape(role: Any, content: Any, calls: Any, left: dict[str, Any], whe
             f"{where.rstrip('.')}: has no `content`, but {', '.join(map(repr, lost[:5]))}; write the turn's text into "
             "`content`, or remove the row"
         )
+    if content is not None and not isinstance(content, (str, list)):
+        raise RowError(f"{where}content: must be a text, not {content!r:.60}; write it as text, or remove the row")
     if role != "assistant" and (left.get("tool_calls") or left.get("function_call")):
         raise RowError(f"{where}role: {role!r:.60} cannot call tools; set it to 'assistant'")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -111,6 +112,54 @@ def test_turns_are_read_from_other_layouts(name: str) -> None:
     assert found.ignored <= {"system"}
 
 
+def test_a_field_that_the_prompt_contains_is_not_lost() -> None:
+    found = read({"prompt": "Translate.\n\nHi.", "instruction": "Translate.", "input": "Hi.", "output": "Hallo."})
+    assert found.ignored == {"instruction", "input"}
+
+
+@pytest.mark.parametrize("encode", [json.dumps, str])
+def test_turns_in_a_text_are_turns(encode: Any) -> None:
+    for row in (
+        {"prompt": encode([ASKED]), "completion": "Seven."},
+        {"prompt": encode([ASKED]), "completion": encode([ANSWER])},
+        {"chosen": encode(TALK), "rejected": encode(TALK)},
+        {"messages": encode(TALK)},
+    ):
+        found = read(row)
+        assert (turns(found), found.row.reference) == ([("user", "What is 3 + 4?")], "Seven.")
+    quoted = read({"prompt": encode(["What is 3 + 4?"]), "completion": "{'a': 1}"})
+    assert turns(quoted) == [("user", encode(["What is 3 + 4?"]))]
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [["3 + 4?", "7."], ["", ""]],
+        [{"human": "3 + 4?", "assistant": "7."}],
+        [{"role": "user", "content": "3 + 4?"}, {"role": "assistant", "content": "7."}],
+    ],
+)
+def test_a_history_may_have_any_layout(history: Any) -> None:
+    found = read({"instruction": "And 4 + 4?", "output": "8.", "history": history})
+    assert turns(found) == [("user", "3 + 4?"), ("assistant", "7."), ("user", "And 4 + 4?")]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"), [({"sum": 7}, '{"sum": 7}'), ([{"sum": 7}], '[{"sum": 7}]'), (7, "7"), (["7"], "7")]
+)
+def test_a_tools_result_may_be_any_value(content: Any, text: str) -> None:
+    calls = [{"name": "add", "arguments": {"a": 3}}]
+    found = read(
+        {"messages": [ASKED, {"role": "assistant", "tool_calls": calls}, {"role": "tool", "content": content}, ANSWER]}
+    )
+    assert turns(found)[-1] == ("tool", text)
+
+
+def test_a_role_may_be_the_author_and_have_spaces() -> None:
+    talk = [{"author": "user", "content": "What is 3 + 4?"}, {"role": " Assistant ", "content": "Seven."}]
+    assert read({"messages": talk}).row.reference == "Seven."
+
+
 def test_further_fields_of_a_pair_are_named() -> None:
     found = read({"conversation": [{"input": "What is 3 + 4?", "output": "Seven.", "score": 3, "note": None}]})
     assert found.ignored == {"conversation[].score"}
@@ -191,6 +240,17 @@ def test_tools_may_be_json_texts() -> None:
         ({"system": {"a": 1}, "messages": TALK}, "system: must be a text"),
         ({"prompt": "?", "response_id": 1, "llm_response": "Seven."}, "llm_response: ignored field"),
         ({"chat": TALK, "source": "x"}, "as in ?map=chat:messages"),
+        ({"messages": [ASKED, {**ANSWER, "loss_mask": 0}]}, "messages.1.loss_mask: 0 marks an answer"),
+        ({"messages": [ASKED, {**ANSWER, "is_masked": True}]}, "messages.1.is_masked: True marks an answer"),
+        ({"messages": TALK, "sample_weight": 0}, "sample_weight: 0 marks an answer"),
+        ({"prompt": "What?", "context": "The text.", "completion": "Seven."}, "context: belongs to the prompt"),
+        ({"prompt": "What?", "input": "The text.", "output": "Seven."}, "input: belongs to the prompt"),
+        ({"instruction": "Translate.", "question": "Hi.", "response": "Seven."}, "question: belongs to the prompt"),
+        ({"instruction": "Translate.", "input": {"en": "Hi."}, "output": "Seven."}, "input: belongs to the prompt"),
+        ({"messages": [{"role": "user", "content": 7}, ANSWER]}, "messages.0.content: must be a text"),
+        ({"messages": [{"role": "user", "content": {"a": "Hi."}}, ANSWER]}, "messages.0.content: must be a text"),
+        ({"prompt": "?", "code": "return 7", "test_list": ["assert"]}, "code: ignored field"),
+        ({"prompt": "?", "reward": "math"}, "reward: must be an object with a `type`"),
     ],
 )
 def test_a_row_of_which_a_part_would_be_lost_is_refused(row: Json, expected: str) -> None:
@@ -233,3 +293,12 @@ def test_tags_of_other_tools_are_texts_or_named(given: Any, kept: list[str] | No
     found = read({"tags": given, "prompt": "Hi.", "completion": "Hello."})
     assert found.row.tags == (kept or [])
     assert found.ignored == (set() if kept else {"tags"})
+
+
+@pytest.mark.parametrize(
+    "text", ["\n\nHuman: Hi." * 50_000, "\n\n" * 300_000 + "x", "[{'" * 100_000, "[" * 400_000, "{'a': " * 15_000]
+)
+def test_no_text_takes_long(text: str) -> None:
+    started = time.process_time()
+    assert read({"prompt": text, "completion": "Seven."}).row.reference == "Seven."
+    assert time.process_time() - started < 2
