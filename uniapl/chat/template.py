@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Any, Literal
 
 from jinja2 import TemplateError
@@ -19,6 +20,7 @@ TEMPLATE_ERRORS = (TemplateError, *TEMPLATE_BUGS)
 """Exceptions of rendering."""
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
 """`data.chat_template: plain`: for base students, which were trained on text without turns."""
+_PROBE = "5027391846"
 _CLOCK_CALL = re.compile(r"strftime_now\s*\(\s*(?:format\s*=\s*)?(?:\"([^\"]*)\"|'([^']*)')\s*\)")
 
 
@@ -61,7 +63,7 @@ def render(
         template = with_date(template, options.date)
     return str(
         tokenizer.apply_chat_template(
-            [dict(turn) for turn in turns],
+            [_in_parts(turn) if takes_parts(template) else dict(turn) for turn in turns],
             tools=list(tools) if tools else None,
             chat_template=template,
             add_generation_prompt=generation,
@@ -69,6 +71,27 @@ def render(
             **dict.fromkeys(flags, options.thinking == "on"),
         )
     )
+
+
+def _in_parts(turn: Turn) -> dict[str, Any]:
+    """A turn whose content is a list with one text."""
+    content = turn.get("content")
+    return dict(turn) | ({"content": [{"type": "text", "text": content}]} if isinstance(content, str) else {})
+
+
+@lru_cache(maxsize=64)
+def takes_parts(template: str) -> bool:
+    """Whether a template renders contents that are lists of parts, and no plain text, as templates for images do."""
+    from transformers.utils.chat_template_utils import render_jinja_template  # a second, and not part of every image
+
+    found = []
+    for turn in ({"role": "user", "content": _PROBE}, _in_parts({"role": "user", "content": _PROBE})):
+        try:
+            text = str(render_jinja_template([[turn]], chat_template=template, bos_token="", eos_token=""))
+        except TEMPLATE_ERRORS:
+            text = ""
+        found.append(_PROBE in text)
+    return found == [False, True]
 
 
 def source_text(tokenizer: Any) -> str:

@@ -11,6 +11,7 @@ from uniapl.chat.frames import Frame, as_think, split
 from uniapl.chat.prompt import Prompt
 from uniapl.chat.renderer import Change, Renderer, Target
 from uniapl.chat.template import TEMPLATE_BUGS
+from uniapl.data.dropped_turns import refuse_dropped
 from uniapl.data.tool_turns import refuse_unrendered, template_turns
 from uniapl.errors import DatasetError, ModelError
 from uniapl.spec.dataset import DatasetRow
@@ -128,6 +129,7 @@ def _prompt(row: DatasetRow, renderer: Renderer, name: str) -> Prompt:
         raise ModelError(f"row {name}: the chat template fails: {error}", param="data.chat_template") from None
     if not prompt.ids:
         raise ModelError(f"row {name}: the chat template renders an empty prompt", param="data.chat_template")
+    refuse_dropped(row, prompt.plain, name)
     refuse_unrendered(row, prompt.plain, name)
     return prompt
 

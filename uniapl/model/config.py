@@ -12,6 +12,7 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, GenerationConf
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from uniapl.errors import ModelError
+from uniapl.run.student_config import check_student_config
 
 SINGLE_TOKENS = ("pad_token_id", "bos_token_id")
 """Fields that some checkpoints have as a list; transformers takes a single token."""
@@ -25,10 +26,11 @@ def load_configs(where: str, options: dict[str, Any]) -> dict[str, Any]:
         options: `revision`.
 
     Raises:
-        ModelError: transformers has no causal language model for it.
+        ModelError: transformers has no causal language model for it, or its weights are quantized.
         Exception: one of `policy.LOAD_ERRORS`.
     """
     given, _ = PreTrainedConfig.get_config_dict(where, **options)
+    check_student_config(given)
     changed = _with_single_tokens(given, _ends(given))
     if changed == given:
         config: Any = AutoConfig.from_pretrained(where, trust_remote_code=False, **options)

@@ -193,3 +193,22 @@ def test_a_reference_that_the_template_cannot_continue_is_a_problem(real: TestCl
     assert [(p["param"], p["message"]) for p in found["problems"]] == [
         ("dataset_mix", "row r: the reference has reasoning and no answer after it")
     ]
+
+
+def test_a_student_of_a_kind_that_cannot_be_trained_is_refused_before_it_is_queued(
+    database_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "gptq").mkdir()
+    config = {"model_type": "llama", "quantization_config": {"quant_method": "gptq"}}
+    (tmp_path / "gptq" / "config.json").write_text(json.dumps(config))
+    models = tmp_path / "models.json"
+    models.write_text(json.dumps({"tiny": {"kind": "student", "path": str(tmp_path / "gptq")}}))
+    settings = Settings(data_dir=tmp_path, database_url=database_url, models_file=models)
+    with TestClient(create_app(settings)) as client:
+        client.headers["authorization"] = f"Bearer {new_key(client)}"
+        spec = body(upload(client))
+        (problem,) = (found for found in validation(client, spec)["problems"] if found["param"] == "student")
+        assert problem["code"] == "model_not_loadable"
+        assert "quantized (gptq)" in problem["message"]
+        refused = client.post("/jobs", json=spec)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (422, "student")

@@ -162,3 +162,19 @@ def test_a_system_turn_that_the_template_moves_does_not_change_the_answer() -> N
     prompt = renderer.prompt(turns)
     target = renderer.target(prompt, "Yo")
     assert (prompt.plain, target.text, target.change) == ("<s>[INST] Be brief. Hi[/INST]", " Yo", "none")
+
+
+PARTS = (
+    "{% for m in messages %}{{ m['role'] | capitalize + ':' }}{% for part in m['content'] %}"
+    "{% if part['type'] == 'text' %}{{ ' ' + part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+
+def test_a_template_whose_contents_are_lists_of_parts_renders_texts() -> None:
+    renderer = renderer_of(named("SmolLM2"), "off")
+    renderer.tokenizer.chat_template = PARTS
+    assert trained(renderer, "Yo", [{"role": "system", "content": "Be brief."}, *ASKED]) == (
+        "System: Be brief.<|im_end|>\nUser: Hi<|im_end|>\nAssistant:",
+        " Yo<|im_end|>",
+    )

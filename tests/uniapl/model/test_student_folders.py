@@ -10,11 +10,17 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoTokenizer
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 
 from tests.conftest import MODELS
 from tests.uniapl.model.test_policy import spec
 from tests.uniapl.students import COMMON, load_student
 from uniapl.errors import ModelError
+from uniapl.run.student_config import BIDIRECTIONAL, WITH_TEXT
 from uniapl.training import checkpoint
 from uniapl.training.learner import Learner
 
@@ -91,6 +97,13 @@ def test_a_vision_model_without_a_text_model_is_refused_by_name(kind: str, tmp_p
         kind, text_config=COMMON | {"model_type": "mistral"} if kind != "qwen2_5_vl" else COMMON
     ).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(MODELS / "tiny-random-llama").save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=f"of model_type '{kind}', which also reads vision, and transformers") as found:
+    with pytest.raises(ModelError, match=f"model_type '{kind}' also reads vision, and transformers") as found:
         load_student(tmp_path)
     assert found.value.param == "student"
+
+
+def test_the_named_kinds_are_those_of_transformers() -> None:
+    causal = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    assert set(WITH_TEXT) == causal & set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
+    decoders = {"bart", "mbart", "mvp", "reformer"}  # of encoder-decoders, and one that is causal where it is a decoder
+    assert (causal & set(MODEL_FOR_MASKED_LM_MAPPING_NAMES)) - decoders <= set(BIDIRECTIONAL)
