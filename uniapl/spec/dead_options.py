@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 from uniapl.spec.backend import InProcess, VllmSampler
@@ -55,8 +56,8 @@ def _scores_rollouts(spec: JobSpec) -> bool:
 def _of_the_adversarial_term(spec: JobSpec) -> Iterator[str]:
     options = spec.adversarial
     if not spec.uses_adv:
-        used = ("think", "score_scale", "max_failed_fraction") if _scores_rollouts(spec) else ()
-        used = used or (("think",) if spec.uses_discriminator else ())
+        used = ["think"] * spec.uses_discriminator
+        used += ["score_scale", "max_failed_fraction"] * _scores_rollouts(spec)
         yield from _named("adversarial", options, "lambda_adv is 0; set it above 0", used)
         return
     if options.surrogate == "reinforce":
@@ -83,7 +84,7 @@ def _largest_coefficient(spec: JobSpec) -> float | None:
         case "sigmoid":
             return 1.0
         case "group_whiten":
-            return (spec.grpo.group_size - 1) / spec.grpo.group_size**0.5
+            return (spec.grpo.group_size - 1) / math.sqrt(spec.grpo.group_size)
         case _:
             return None
 
@@ -164,8 +165,8 @@ def _of_sampling(spec: JobSpec) -> Iterator[str]:
     if not spec.uses_rollouts and evaluation is not None and evaluation.profile_completions == 0:
         why = "evaluations answer greedily; set evaluation.profile_completions"
         yield from _named("rollout", options, why, only=DISTRIBUTION)
-    if (why := _why_no_ratio(spec)) is not None:
-        yield from _named("rollout", options, why, only=("max_ratio",))
+    if (missing := _why_no_ratio(spec)) is not None:
+        yield from _named("rollout", options, missing, only=("max_ratio",))
 
 
 def _why_no_ratio(spec: JobSpec) -> str | None:
