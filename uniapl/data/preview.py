@@ -34,15 +34,21 @@ class Rendered:
     problems: list[UniaplError] = field(default_factory=list)
     changed: dict[str, list[str]] = field(default_factory=dict)
     """Ids of rows, by the change of their references."""
+    unused: list[str] = field(default_factory=list)
+    """Options of `data` that the chat template does not read."""
 
     @property
     def warnings(self) -> list[str]:
         """The changes, in sentences, and why no row is shown."""
         unseen = f"rows are not shown as they will be trained: {self.missing}"
-        return [unseen] * (self.missing is not None) + [
-            _CHANGES[change].format(f"{len(ids)} of the first references (first row: {ids[0]})")
-            for change, ids in self.changed.items()
-        ]
+        return (
+            self.unused
+            + [unseen] * (self.missing is not None)
+            + [
+                _CHANGES[change].format(f"{len(ids)} of the first references (first row: {ids[0]})")
+                for change, ids in self.changed.items()
+            ]
+        )
 
 
 def render_rows(
@@ -63,6 +69,8 @@ def render_rows(
     found = Rendered()
     try:
         renderer = _renderer(student, student.stat().st_mtime, options.model_dump_json())
+        if options.date is not None and "strftime_now" not in str(renderer.tokenizer.chat_template):
+            found.unused.append("data.date has no effect: the chat template contains no current date; omit it")
         for name, row in rows:
             encoded = encode_rendered(row, name, renderer, options, references=references)
             _add(found, encoded if references else replace(encoded, reference_ids=None, change="none"), renderer)

@@ -56,8 +56,8 @@ def _scores_rollouts(spec: JobSpec) -> bool:
 def _of_the_adversarial_term(spec: JobSpec) -> Iterator[str]:
     options = spec.adversarial
     if not spec.uses_adv:
-        used: tuple[str, ...] = ("think", "score_scale", "max_failed_fraction") if _scores_rollouts(spec) else ()
-        used = used or (("think",) if spec.uses_discriminator else ())
+        used = ["think"] * spec.uses_discriminator
+        used += ["score_scale", "max_failed_fraction"] * _scores_rollouts(spec)
         yield from _named("adversarial", options, "lambda_adv is 0; set it above 0", used)
         return
     if options.surrogate == "reinforce":
@@ -165,8 +165,8 @@ def _of_sampling(spec: JobSpec) -> Iterator[str]:
     if not spec.uses_rollouts and evaluation is not None and evaluation.profile_completions == 0:
         why = "evaluations answer greedily; set evaluation.profile_completions"
         yield from _named("rollout", options, why, only=DISTRIBUTION)
-    if (no_ratio := _why_no_ratio(spec)) is not None:
-        yield from _named("rollout", options, no_ratio, only=("max_ratio",))
+    if (missing := _why_no_ratio(spec)) is not None:
+        yield from _named("rollout", options, missing, only=("max_ratio",))
 
 
 def _why_no_ratio(spec: JobSpec) -> str | None:
