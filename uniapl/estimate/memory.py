@@ -173,7 +173,7 @@ def _update(spec: JobSpec, student: ModelShape, step: Step, resident: Parts, on:
     later = first if spec.schedule.steps > spec.schedule.term_norms_every else 1
     yield resident | working | {"gradients": (first - waits) * gradient + head}
     yield resident | {"gradients": first * gradient}
-    beside = step_bytes(spec, student, on.device)
+    beside = on.heap(spec) * step_bytes(spec, student, on.device)
     yield moments | {"gradients": gradient, "optimizer": moments["optimizer"] + beside}
     if spec.schedule.steps > 1:
         yield moments | working | {"gradients": (later - waits) * gradient + head}
