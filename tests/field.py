@@ -67,14 +67,15 @@ class Table:
     def lines(self) -> list[str]:
         """The table, with a line for each subject."""
         width = max(map(len, SUBJECTS))
-        rows = ((subject, sum(found.values()), found["passed"]) for subject, found in self._found.items())
-        head = f"{'subject':{width}}  tests  passed"
-        return [head, *(f"{subject:{width}}  {tests:5}  {passed:6}" for subject, tests, passed in rows)]
+        outcomes = ("passed", "failed", "skipped")
+        rows = ("".join(f"{found[outcome]:9}" for outcome in outcomes) for found in self._found.values())
+        head = f"{'subject':{width}}" + "".join(f"{outcome:>9}" for outcome in outcomes)
+        return [head, *(f"{subject:{width}}{row}" for subject, row in zip(self._found, rows, strict=True))]
 
     @property
     def complete(self) -> bool:
-        """Whether each subject has tests, and all of them passed."""
-        return all(set(found) == {"passed"} for found in self._found.values())
+        """Whether each subject has tests that passed, and none that failed."""
+        return all(found["passed"] and not found["failed"] for found in self._found.values())
 
 
 def subjects_of(test: str) -> list[str]:

@@ -42,8 +42,9 @@ def turn_list(given: Any) -> Any:
 def turns_in_text(given: Any) -> Any:
     """The turns of a text that encodes a list of turns; other values unchanged."""
     turns = _parsed(given) if isinstance(given, str) else None
-    is_list = isinstance(turns, list) and bool(turns)
-    return turns if is_list and all(isinstance(t, dict) and set(_ROLE) & t.keys() for t in turns) else given
+    if not isinstance(turns, list) or not turns:
+        return given
+    return turns if all(isinstance(turn, dict) and set(_ROLE) & turn.keys() for turn in turns) else given
 
 
 def is_conversation(given: Any) -> bool:
