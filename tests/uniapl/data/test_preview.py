@@ -1,0 +1,43 @@
+"""Warnings of the preview of rows as they will be trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.uniapl.chat.families import chatml
+from tests.uniapl.chat.test_renderer import named, renderer_of
+from uniapl.data.preview import Rendered, render_rows
+from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.training import DataOptions
+
+pytestmark = pytest.mark.unit
+
+ROW = DatasetRow.model_validate({"messages": [{"role": "user", "content": "Hi"}], "reference": "Yo"})
+
+
+def preview(folder: Path, template: str, eos: str = "<|im_end|>") -> Rendered:
+    tokenizer = renderer_of(named("SmolLM2"), "off").tokenizer
+    tokenizer.chat_template, tokenizer.eos_token = template, eos
+    tokenizer.save_pretrained(folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": tokenizer.convert_tokens_to_ids(eos)}))
+    return render_rows([("r1", ROW)], folder, DataOptions(), references=True)
+
+
+def test_an_end_of_turn_without_a_token_is_warned_of(tmp_path: Path) -> None:
+    (warning,) = preview(tmp_path, chatml().replace("<|im_end|>", "<|over|>")).warnings
+    assert "ends an answer with '<|over|>', which has no token of its own" in warning
+
+
+def test_an_end_of_turn_that_the_student_does_not_declare_is_warned_of(tmp_path: Path) -> None:
+    found = preview(tmp_path, chatml(), eos="<|im_start|>")
+    assert found.first is not None
+    assert found.first.trained == "Yo<|im_end|>"
+    (warning,) = found.warnings
+    assert "ends an answer with '<|im_end|>', but the student's generation stops at '<|im_start|>' only" in warning
+
+
+def test_a_student_that_declares_its_end_of_turn_has_no_warning(tmp_path: Path) -> None:
+    assert preview(tmp_path, chatml()).warnings == []
