@@ -35,6 +35,22 @@ class EndOfTurn:
         """Whether the template ends an answer with a text that has no token of its own."""
         return self.token is None and bool(self.text.strip())
 
+    def problem(self, tokenizer: PreTrainedTokenizerBase, declared: Collection[int]) -> str | None:
+        """Why the declared end tokens are not those of the template, in a sentence; `None` where they are."""
+        names = ", ".join(repr(tokenizer.decode([i])) for i in sorted(declared))
+        if self.is_unknown:
+            return (
+                f"the chat template ends an answer with {self.text.strip()!r}, which has no token of its own in the "
+                f"student's tokenizer: references end and sampling stops at {names} only, and an answer may continue "
+                "with other turns; choose a student whose tokenizer has this token, or set data.chat_template"
+            )
+        if self.token is None or self.token in declared:
+            return None
+        return (
+            f"the chat template ends an answer with {tokenizer.decode([self.token])!r}, but the student's generation "
+            f"stops at {names} only: sampling stops at both, and the checkpoints declare both"
+        )
+
 
 def find_end_of_turn(tokenizer: PreTrainedTokenizerBase, declared: Collection[int]) -> EndOfTurn:
     """The control token after an answer.

@@ -123,7 +123,9 @@ def _prompt(row: DatasetRow, renderer: Renderer, name: str) -> Prompt:
         raise DatasetError(f"row {name}: {error}", param="dataset_mix", hint=error.hint) from None
     except TemplateError as error:
         raise DatasetError(
-            f"row {name}: the student's chat template rejects the turns: {error}", param="dataset_mix"
+            f"row {name}: the student's chat template rejects the turns: {error}",
+            param="dataset_mix",
+            hint="correct the row's turns, or set data.chat_template to a template that accepts them",
         ) from None
     except TEMPLATE_BUGS as error:
         raise ModelError(f"row {name}: the chat template fails: {error}", param="data.chat_template") from None

@@ -18,7 +18,8 @@ from uniapl.spec.estimate import RenderedRow
 from uniapl.spec.training import DataOptions
 
 _CHANGES = {
-    "closed": "the chat template opens a reasoning block, and {} have no reasoning: the block is closed before them",
+    "closed": "the chat template writes a reasoning block, and {} have no reasoning: the block is closed before them, "
+    "so that the student learns to answer without reasoning; to train reasoning, add it to the references",
     "left out": "the reasoning of {} is removed; to train it, set data.thinking to 'on'",
     "joined": "the chat template does not render its generation prompt before {}, which continue it directly",
 }
@@ -32,6 +33,8 @@ class Rendered:
     missing: str | None = None
     """Why no row is rendered."""
     problems: list[UniaplError] = field(default_factory=list)
+    end_of_turn: str | None = None
+    """Why the student's end tokens are not those of the template."""
     changed: dict[str, list[str]] = field(default_factory=dict)
     """Ids of rows, by the change of their references."""
     unused: list[str] = field(default_factory=list)
@@ -39,16 +42,13 @@ class Rendered:
 
     @property
     def warnings(self) -> list[str]:
-        """The changes, in sentences, and why no row is shown."""
+        """The changes, in sentences, why no row is shown, and what is wrong with the end of turn."""
         unseen = f"rows are not shown as they will be trained: {self.missing}"
-        return (
-            self.unused
-            + [unseen] * (self.missing is not None)
-            + [
-                _CHANGES[change].format(f"{len(ids)} of the first references (first row: {ids[0]})")
-                for change, ids in self.changed.items()
-            ]
-        )
+        found = self.unused + [unseen] * (self.missing is not None) + ([self.end_of_turn] if self.end_of_turn else [])
+        return found + [
+            _CHANGES[change].format(f"{len(ids)} of the first references (first row: {ids[0]})")
+            for change, ids in self.changed.items()
+        ]
 
 
 def render_rows(
@@ -68,7 +68,7 @@ def render_rows(
     """
     found = Rendered()
     try:
-        renderer = _renderer(student, student.stat().st_mtime, options.model_dump_json())
+        renderer, found.end_of_turn = _renderer(student, student.stat().st_mtime, options.model_dump_json())
         if options.date is not None and "strftime_now" not in str(renderer.tokenizer.chat_template):
             found.unused.append("data.date has no effect: the chat template contains no current date; omit it")
         for name, row in rows:
@@ -102,8 +102,8 @@ def _texts(renderer: Renderer, ids: Sequence[int]) -> list[str]:
 
 
 @lru_cache(maxsize=4)
-def _renderer(student: Path, changed: float, options: str) -> Renderer:
-    """The renderer of a student's folder; `changed` is its time of change."""
+def _renderer(student: Path, changed: float, options: str) -> tuple[Renderer, str | None]:
+    """The renderer of a student's folder, and what is wrong with its end of turn; `changed` is its time of change."""
     from transformers.tokenization_utils_tokenizers import TokenizersBackend  # a second, and not part of every image
 
     given = DataOptions.model_validate_json(options)
@@ -116,9 +116,11 @@ def _renderer(student: Path, changed: float, options: str) -> Renderer:
             param="data.chat_template",
             hint="set data.chat_template to 'plain' or to a Jinja template, or use a chat student",
         )
-    end = find_end_of_turn(tokenizer, _declared(student) | {int(tokenizer.eos_token_id)}).token
+    declared = _declared(student) | {int(tokenizer.eos_token_id)}
+    end = find_end_of_turn(tokenizer, declared)
     thinking = TemplateOptions(given.thinking, given.date)
-    return Renderer(tokenizer, int(tokenizer.eos_token_id) if end is None else end, thinking)
+    renderer = Renderer(tokenizer, int(tokenizer.eos_token_id) if end.token is None else end.token, thinking)
+    return renderer, end.problem(tokenizer, declared)
 
 
 def _declared(student: Path) -> set[int]:

@@ -112,22 +112,12 @@ class Policy:
         Returns:
             Why the end tokens were not those of the template, in a sentence; `None` where they were.
         """
-        found, declared = find_end_of_turn(self.tokenizer, self._declared_stop_ids), self._declared_stop_ids
-        names = ", ".join(repr(self.tokenizer.decode([i])) for i in declared)
-        if found.is_unknown:
-            return (
-                f"the chat template ends an answer with {found.text.strip()!r}, which has no token of its own in the "
-                f"student's tokenizer: references end and sampling stops at {names} only, and an answer may continue "
-                "with other turns; choose a student whose tokenizer has this token, or set data.chat_template"
-            )
-        if found.token is None or found.token in declared:
-            return None
-        if self.model.generation_config is not None:
+        declared = self._declared_stop_ids
+        found = find_end_of_turn(self.tokenizer, declared)
+        is_new = found.token is not None and found.token not in declared
+        if is_new and self.model.generation_config is not None:
             self.model.generation_config.eos_token_id = [*declared, found.token]
-        return (
-            f"the chat template ends an answer with {self.tokenizer.decode([found.token])!r}, but the student's "
-            f"generation stops at {names} only: sampling stops at both, and the checkpoints declare both"
-        )
+        return found.problem(self.tokenizer, declared)
 
     def text(self, completion_ids: list[int]) -> str:
         """A completion as text, without special tokens other than those of reasoning blocks."""
