@@ -1,15 +1,18 @@
 """Child process that verifies answers sequentially: `python -m uniapl.rewards.worker FD PARENT_PID OPTIONS`.
 
 Over the pipe FD it sends `None` when ready, and replies to each question with (value, error); the value `None`
-means that the row is faulty. SIGPROF limits the CPU time of each answer, and SIGALRM its wall-clock time: their default
-action terminates the process even while a regular expression holds the interpreter. Torch is not imported.
+means that the row is faulty. SIGPROF limits the CPU time of each answer: its default action terminates the process even
+while a regular expression holds the interpreter. SIGALRM limits the wall-clock time without the time that the process
+waits for a core, so that a loaded machine ends no answer. Torch is not imported.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import sys
+import time
 import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,7 +38,7 @@ RETIRED_BYTES = MEMORY_BYTES // 2
 RETIRED = 100
 """Exit status of a process above that size; a question sent in the meantime is not processed."""
 WALL_CLOCK = 10
-"""Wall-clock limit of an answer as a multiple of its limit of CPU time, which a loaded machine gives more slowly."""
+"""Limit of the time that an answer may sleep, as a multiple of its limit of CPU time."""
 LOAD_LIMIT_S = 120
 """Time limit for importing the libraries of a reward type, in seconds."""
 
@@ -67,7 +70,7 @@ def _load(reward: Reward, loaded: set[str], options: RewardOptions) -> None:
         except Exception:  # noqa: BLE001  (any defect of the installation)
             traceback.print_exc()
             sys.exit(status)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(0)
         loaded.add(kind)
 
 
@@ -95,8 +98,25 @@ def _answer(
 
 def _limit(cpu_s: float) -> None:
     """Start the timers of an answer; 0 stops them."""
+    end = _asleep_s() + WALL_CLOCK * cpu_s
+
+    def check(*_: object) -> None:
+        if (left := end - _asleep_s()) > 0.001:
+            signal.setitimer(signal.ITIMER_REAL, left)
+        else:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGALRM)
+
+    signal.signal(signal.SIGALRM, check)
     signal.setitimer(signal.ITIMER_PROF, cpu_s)
     signal.setitimer(signal.ITIMER_REAL, WALL_CLOCK * cpu_s)  # the same clock as `alarm`
+
+
+def _asleep_s() -> float:
+    """Seconds in which this process neither ran nor waited for a core, from an unspecified start."""
+    stat = Path("/proc/self/schedstat")  # nanoseconds on a core, and waiting for one
+    waited = int(stat.read_text().split()[1]) if stat.exists() else 0
+    return time.monotonic() - time.process_time() - waited / 1e9
 
 
 def _address_space() -> int:
@@ -112,8 +132,7 @@ def main() -> None:
     options = RewardOptions.model_validate_json(sys.argv[3])
     for kind in (signal.SIGINT, signal.SIGTERM):  # sent to the whole process group; the parent handles them
         signal.signal(kind, signal.SIG_IGN)
-    for kind in (signal.SIGALRM, signal.SIGPROF):
-        signal.signal(kind, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM, signal.SIGPROF])
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     loaded: set[str] = set()

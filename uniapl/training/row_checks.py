@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 from uniapl.chat.renderer import Renderer
 from uniapl.chat.template import TEMPLATE_ERRORS
@@ -38,8 +40,24 @@ def report_rows(
         reporter.event(message, level=level, rows=list(rows[:NAMED]), **data)
 
 
-def without_unusable(rows: list[DatasetRow], dataset: str, rewards: RewardPool, reporter: Reporter) -> list[DatasetRow]:
-    """The rows whose gold answer can be judged; they keep the names that they have in the whole dataset.
+@dataclass(frozen=True)
+class Usable:
+    """Rows of a dataset whose gold answers can be judged."""
+
+    rows: list[DatasetRow]
+    """They keep the names that they have in the whole dataset."""
+    lines: list[int]
+    """Line number of each row in the dataset, counted from 1."""
+    golds: Checked
+
+    @classmethod
+    def all_of(cls, rows: list[DatasetRow]) -> Usable:
+        """All rows, without a check."""
+        return cls(rows, list(range(1, len(rows) + 1)), Checked({}, 0, 0))
+
+
+def without_unusable(rows: list[DatasetRow], dataset: str, rewards: RewardPool, reporter: Reporter) -> Usable:
+    """The rows whose gold answer can be judged.
 
     Raises:
         DatasetError: more than `reward.max_failed_fraction` of the rows are unusable, or all.
@@ -56,7 +74,8 @@ def without_unusable(rows: list[DatasetRow], dataset: str, rewards: RewardPool, 
         )
     _report_golds(found, rows, dataset, reporter, "these rows are skipped")
     named = [row.model_copy(update={"id": row_name(row, i)}) for i, row in enumerate(rows)] if faults else rows
-    return [row for i, row in enumerate(named) if i not in found.faults]
+    kept = [i for i in range(len(rows)) if i not in found.faults]
+    return Usable([named[i] for i in kept], [i + 1 for i in kept], found)
 
 
 def unrewarded_where_unusable(
@@ -84,8 +103,18 @@ def _report_golds(found: Checked, rows: list[DatasetRow], dataset: str, reporter
     )
 
 
-def report_references(rows: list[DatasetRow], dataset: str, rewards: RewardPool, reporter: Reporter) -> None:
-    """Report the references that do not earn their own row's reward in full; they are used all the same."""
+def report_references(
+    rows: list[DatasetRow], usable: Usable, dataset: str, rewards: RewardPool, reporter: Reporter
+) -> None:
+    """Report the references that do not earn their own row's reward in full; they are used all the same.
+
+    Args:
+        rows: the usable rows, with the teacher's answers.
+        usable: the result of `without_unusable`.
+        dataset: name of the dataset.
+        rewards: judges the references.
+        reporter: receives a warning, or the number of golds and references if none of them fails.
+    """
     found = failing_references(rows, rewards)
     names = [row_name(rows[i], i) for i in found.faults]
     unchecked = f" ({found.unchecked} more were not checked)" if found.unchecked else ""
@@ -95,10 +124,24 @@ def report_references(rows: list[DatasetRow], dataset: str, rewards: RewardPool,
         f"own reward{unchecked}{_first(names, found)}. Correct the rewards or the references, or set "
         "data.filter_teacher to skip these references",
         names,
-        judged=found.asked,
-        failed=len(names),
-        share=len(names) / max(found.asked, 1),
+        **_numbers(found, usable.lines),
     )
+    golds = usable.golds
+    if not names and not golds.faults and golds.asked + found.asked:
+        reporter.event(
+            f"all {golds.asked} gold answers and {found.asked} references of {dataset} that were judged earn their "
+            f"own reward{unchecked}",
+            golds=golds.asked,
+            references=found.asked,
+            failed=0,
+        )
+
+
+def _numbers(found: Checked, lines: list[int]) -> dict[str, Any]:
+    """Lines of the first failing references, and how many were judged and fail."""
+    failed = len(found.faults)
+    named = [lines[i] for i in list(found.faults)[:NAMED]]
+    return {"lines": named, "judged": found.asked, "failed": failed, "share": failed / max(found.asked, 1)}
 
 
 def _first(names: list[str], found: Checked) -> str:
@@ -106,7 +149,12 @@ def _first(names: list[str], found: Checked) -> str:
 
 
 def filter_references(
-    rows: list[DatasetRow], entry: MixEntry, spec: JobSpec, rewards: RewardPool, reporter: Reporter
+    rows: list[DatasetRow],
+    lines: list[int],
+    entry: MixEntry,
+    spec: JobSpec,
+    rewards: RewardPool,
+    reporter: Reporter,
 ) -> list[DatasetRow]:
     """`without_failing_references`, and without the rows that no term uses then.
 
@@ -114,9 +162,10 @@ def filter_references(
         DatasetError: no reference is left.
     """
     dataset = entry.dataset
-    kept, dropped = without_failing_references(rows, rewards)
-    message = f"{len(dropped)} of {len(rows)} references of {dataset} fail their own reward and are skipped"
-    report_rows(reporter, message, dropped, "info")
+    kept, found = without_failing_references(rows, rewards)
+    dropped = [row_name(rows[i], i) for i in found.faults]
+    message = f"{len(dropped)} of {found.asked} references of {dataset} fail their own reward and are skipped"
+    report_rows(reporter, message, dropped, "info", **_numbers(found, lines))
     if not any(row.reference for row in kept) and any(row.reference for row in rows):
         raise DatasetError(
             f"no reference of {dataset} passes its own reward",

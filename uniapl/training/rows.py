@@ -15,6 +15,7 @@ from uniapl.spec.importers.rows import IgnoredFields
 from uniapl.spec.requirements import DatasetContents, check_mix, uses_references
 from uniapl.teachers.references import fill_references
 from uniapl.training.row_checks import (
+    Usable,
     check_comparable,
     check_positions,
     filter_references,
@@ -43,10 +44,11 @@ def load_data(
     mix = [load_dataset(run, entry.dataset, reporter) for entry in spec.dataset_mix]
     check_mix(spec, [DatasetContents.of(rows) for rows in mix])
     verified = [spec.uses_grpo and entry.role in ("rl", "both") for entry in spec.dataset_mix]
-    mix = [
-        without_unusable(rows, entry.dataset, rewards, reporter) if is_verified else rows
+    usable = [
+        without_unusable(rows, entry.dataset, rewards, reporter) if is_verified else Usable.all_of(rows)
         for rows, entry, is_verified in zip(mix, spec.dataset_mix, verified, strict=True)
     ]
+    mix = [found.rows for found in usable]
     held_out: Rows = []
     if spec.evaluation is not None:
         held_out = load_dataset(run, spec.evaluation.dataset, reporter)[: spec.evaluation.rows]
@@ -54,9 +56,9 @@ def load_data(
     mix, held_out = _with_references(run, mix, held_out, reporter, signals, credentials)
     for i, (entry, is_verified) in enumerate(zip(spec.dataset_mix, verified, strict=True)):
         if spec.data.filter_teacher:
-            mix[i] = filter_references(mix[i], entry, spec, rewards, reporter)
+            mix[i] = filter_references(mix[i], usable[i].lines, entry, spec, rewards, reporter)
         elif is_verified:
-            report_references(mix[i], entry.dataset, rewards, reporter)
+            report_references(mix[i], usable[i], entry.dataset, rewards, reporter)
     return mix, held_out
 
 

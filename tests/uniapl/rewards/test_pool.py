@@ -18,6 +18,7 @@ import torch  # the parent has it: its children must not
 
 from tests.conftest import ROOT
 from uniapl.errors import RewardError
+from uniapl.rewards import worker
 from uniapl.rewards.pool import Question, RewardPool, Verdict, check_failures
 from uniapl.rewards.verify import reward_of
 from uniapl.spec.reward import (
@@ -196,6 +197,24 @@ def test_an_answer_that_uses_no_cpu_time_is_ended_by_the_clock() -> None:
         assert pool.verify([Question(Sleeping("yes"), EASY.reward, "asleep")]) == [
             Verdict(0.0, "verification took 10 times as long as reward.time_limit_s = 0.1", timed_out=True)
         ]
+
+
+def test_time_that_a_process_waits_for_a_core_is_not_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a loaded machine an answer of 50 ms may take 20 s by the clock."""
+    asleep, killed = [0.0], []
+    monkeypatch.setattr(worker, "_asleep_s", lambda: asleep[0])
+    monkeypatch.setattr(worker, "WALL_CLOCK", 0.005)
+    monkeypatch.setattr(worker.os, "kill", lambda _, kind: killed.append(kind))
+    before = signal.getsignal(signal.SIGALRM)
+    try:
+        worker._limit(20)  # and 0.1 s by the clock
+        time.sleep(0.3)
+        assert killed == []
+        asleep[0] = 1.0
+        assert eventually(lambda: killed == [signal.SIGALRM])
+    finally:
+        worker._limit(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_equal_answers_are_judged_once() -> None:

@@ -33,7 +33,7 @@ class RewardOptions(Input):
     processes: Annotated[int, Field(ge=1, le=256)] = 2
     """Number of processes that verify answers concurrently."""
     time_limit_s: float = Field(default=10.0, gt=0, le=3600)
-    """Limit per answer, in seconds of CPU time, and ten times as many by the clock. On expiry the reward is 0,
+    """Limit per answer, in seconds of CPU time; ten times as many if it sleeps. On expiry the reward is 0,
     `reward/timeouts` is incremented, and the process is replaced."""
     max_failed_fraction: float = Field(default=0.1, ge=0, le=1)
     """Maximum fraction of a dataset's rows with an unusable gold answer. Such rows are skipped and listed in an event
