@@ -255,7 +255,7 @@ def test_workers_are_listed_with_what_they_run_on(real: TestClient) -> None:
     assert found["gpus"] == [{**described, "uuid": None, "compute_capability": None}]
     estimate = real.post("/jobs/estimate", json=body(train_rows(real), **SMALL)).json()
     assert estimate["hardware"] == [
-        {key: found[key] for key in ("cpus", "memory_bytes", "gpus", "slots", "vllm", "speed")}
+        {key: found[key] for key in ("cpus", "memory_bytes", "gpus", "slots", "vllm", "bitsandbytes", "speed")}
     ]
 
 

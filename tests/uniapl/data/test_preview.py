@@ -55,7 +55,5 @@ def test_a_date_that_no_template_shows_is_named(
     student = shutil.copytree(MODELS / "tiny-random-llama", tmp_path / "student")
     found = render_rows([], student, DataOptions(chat_template=template, date=date), references=False)
     assert found.problems == []
-    named = [warning for warning in found.warnings if warning.startswith("data.date")]
-    assert len(named) == (date is not None and template is None)
-        date is not None and template is None
-    )
+    dated = [warning for warning in found.warnings if warning.startswith("data.date")]
+    assert len(dated) == (date is not None and template is None)
