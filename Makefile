@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-EXTRAS ?= train,server,otel,dev
+EXTRAS ?= train,bitsandbytes,server,otel,dev
 DEPLOY := .venv-deploy
 VLLM := .venv-vllm/.installed
 VLLM_ENV ?= .venv-vllm-gpu
@@ -16,8 +16,9 @@ SEED ?= 1
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install models install-vllm demo serve modes ablation test-unit test vllm client mutants \
-	faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs bench-train \
-	bench-unified bench-profile bench-products bench-rollout bench-step gpu-check gpu-check-bundle contract \
+	field families faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs \
+	gradient-shares bench-train bench-unified bench-profile bench-products bench-rollout bench-step \
+	gpu-check gpu-check-bundle contract \
 	secrets env-example compose-tools compose-check compose-test compose-test-or-skip check format clean
 
 help:  ## list the targets
@@ -102,6 +103,15 @@ mutants: $(MODELS)  ## run the mutation tests: change the method line by line an
 	@echo "==> running the mutation tests"
 	@$(BIN)/python -m tests.mutants
 
+families: $(MODELS)  ## render, train, save and resume tiny students of 31 families (10 minutes; writes docs/benchmarks)
+	@echo "==> training students of the most used families"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.uniapl.training.family_runs docs/benchmarks/families.md
+
+field: $(MODELS)  ## test other people's rows, models and answers; reads 5,000 random rows (minutes; FIELD_ROWS=20000)
+	@echo "==> running the tests of other people's inputs"
+	@OMP_NUM_THREADS=1 FIELD_ROWS=$(or $(FIELD_ROWS),5000) $(BIN)/python -m tests.field -q -n 2 --dist loadfile \
+		--no-loadscope-reorder $(ARGS)
+
 faults: $(MODELS)  ## run all fault tests: killed processes, full disks, cut networks (over 30 minutes)
 	@echo "==> running the fault tests"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "faults or faults_short" $(ARGS)
@@ -146,6 +156,10 @@ bench-unified: $(MODELS) $(TRL)  ## compare the unified step with TRL's SFT and 
 bench-profile: $(MODELS)  ## profile one update (a minute)
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.profile $(ARGS)
+
+gradient-shares: $(MODELS)  ## measure the terms' gradients by length (minutes; writes the table in docs/method.md)
+	@echo "==> measuring"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gradient_shares docs/method.md
 
 bench-products: $(INSTALLED)  ## compare matrix products of MKL and oneDNN (half a minute)
 	@echo "==> measuring"

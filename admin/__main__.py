@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from admin import db, doctor, keys
-from store.settings import Settings
+from store.settings import settings_or_exit, unknown_settings
 
 
 def main() -> int:
@@ -19,9 +19,11 @@ def main() -> int:
     db.add_commands(commands.add_parser("db", help="migrate the database, or check its version"))
     keys.add_commands(commands.add_parser("keys", help="create, list, rotate and revoke API keys"))
     arguments = parser.parse_args()
-    settings = Settings()
+    settings = settings_or_exit()
     if arguments.command == "doctor":
         return doctor.main(settings)
+    if settings.log_format != "json":
+        print(*(f"warning: {problem}\n" for problem in unknown_settings()), sep="", end="", file=sys.stderr)
     return {"db": db.main, "keys": keys.main}[arguments.command](arguments, settings)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from pathlib import Path
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from store import logs, migrate
@@ -26,6 +28,24 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", required=True)
     commands.add_parser("upgrade", help="run missing migrations; safe to run concurrently")
     commands.add_parser("check", help="exit with status 1 if migrations are missing; read-only")
+
+
+def obstacle(engine: Engine) -> str | None:
+    """Why commands cannot read the tables of a database, with the remedy; `None` where they can. Creates no file."""
+    file = engine.url.database if engine.dialect.name == "sqlite" else None
+    if file and not Path(file).exists():
+        return (
+            f"there is no database {file}; run the command in the service's folder, or set UNIAPL_DATA_DIR or "
+            "UNIAPL_DATABASE_URL as for the service (`uniapl admin db upgrade` creates a database)"
+        )
+    try:
+        with engine.connect() as connection:
+            state = migrate.state(connection)
+    except EncodingNotSupported as error:
+        return str(error)
+    except SQLAlchemyError as error:
+        return f"the database is unreachable: {error}"
+    return MESSAGES[state] if state in ("empty", "behind") else None
 
 
 def main(arguments: argparse.Namespace, settings: Settings) -> int:

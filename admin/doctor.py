@@ -24,7 +24,7 @@ from store.artifacts.base import StorageUnavailable
 from store.artifacts.paths import Artifacts
 from store.db import EncodingNotSupported, make_engine, reading
 from store.jobs import stats
-from store.settings import Settings
+from store.settings import Settings, unknown_settings
 from store.states import ACTIVE, WAITING
 from store.tables import Attempt, Checkpoint, Dataset, Job
 from uniapl.estimate import ShapeUnknown, checkpoint_bytes
@@ -40,12 +40,18 @@ def main(settings: Settings) -> int:
     """Print the machine and all findings; returns 1 if there are any."""
     facts, problems = machine.examine(settings)
     print(*(f"MACHINE  {fact}" for fact in facts), sep="\n")
-    found = [*problems, *examine(settings)]
+    found = [*map(_unknown, unknown_settings()), *problems, *examine(settings)]
     for finding in found:
         print(f"PROBLEM  {finding.what}\n         {finding.remedy}")
     if not found:
         print("no problems found")
     return 1 if found else 0
+
+
+def _unknown(problem: str) -> Finding:
+    """A variable that is not a setting."""
+    what, _, remedy = problem.partition("; ")
+    return Finding(what, remedy)
 
 
 def examine(settings: Settings) -> Iterator[Finding]:

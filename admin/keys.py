@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import cast
 
+from admin.db import obstacle
 from store.access import api_keys, keyring
 from store.access.api_keys import SCOPES, Scope
 from store.db import make_engine, reading, unit_of_work
@@ -42,6 +43,9 @@ def main(arguments: argparse.Namespace, settings: Settings) -> int:
     """Run a subcommand; exit status 1 on failure."""
     engine = make_engine(settings.database)
     try:
+        if (problem := obstacle(engine)) is not None:
+            print(f"error: {problem}", file=sys.stderr)
+            return 1
         if arguments.action == "list":
             with reading(engine) as session:
                 _print([*api_keys.all_of(session)])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 
 import uvicorn
 
 from api.http import connection
 from store import logs
-from store.settings import Settings
+from store.settings import settings_or_exit, unknown_settings
 
+logger = logging.getLogger("api")
 GRACE_S = 3
 """Time for open requests after a signal; event streams would keep the process alive indefinitely."""
 
@@ -21,8 +23,10 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
-    settings = Settings()
+    settings = settings_or_exit()
     logs.configure(settings)
+    for problem in unknown_settings():
+        logger.warning(problem)
     uvicorn.run(
         "api.main:create_app",
         factory=True,

@@ -15,7 +15,10 @@ from api import auth
 from api.deps import Service
 from api.http import body
 
-STREAMED = {("POST", "/datasets"), ("PATCH", "/uploads/{upload_id}"), ("POST", "/v1/files")}
+STREAMED = {
+    *(("POST", path) for path in ("/datasets", "/datasets/preview", "/v1/files")),
+    ("PATCH", "/uploads/{upload_id}"),
+}
 """Routes that stream and limit their bodies themselves."""
 _WITHOUT_BODY = ("GET", "HEAD", "DELETE")
 """Methods whose routes read no body."""

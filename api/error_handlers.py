@@ -48,7 +48,8 @@ def _invalid_request(request: Request, error: RequestValidationError) -> JSONRes
 
 def _invalid_dataset(_: Request, error: InvalidDataset) -> JSONResponse:
     lines = [{name: value for name, value in asdict(line).items() if value is not None} for line in error.problems]
-    detail = f"{error}; nothing was stored. Fix the lines listed in `errors` and upload again."
+    detail = f"{error}; nothing was stored. Fix the lines listed in `errors` and upload again. "
+    detail += "GET /docs/bring-your-data shows how other fields are mapped."
     return problem(422, "invalid_dataset", detail, errors=lines)
 
 

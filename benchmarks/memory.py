@@ -40,6 +40,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "mid, no discriminator": ("mid", {"lambda_adv": 0}),
     "mid, learned discriminator": ("mid", {"discriminator": {"type": "learned", "warmup_steps": 0}}),
     "mid, LoRA": ("mid", {"lora": {"rank": 8}}),
+    "mid, 8-bit moments": ("mid", {"optimizer.moments": "8bit"}),
     "mid, KL reference": ("mid", {"grpo.kl_coef": 0.05}),
     "mid, LoRA and KL": ("mid", {"lora": {"rank": 8}, "grpo.kl_coef": 0.05}),
     "mid, groups of 8": ("mid", {"grpo.group_size": 8}),
@@ -57,6 +58,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "135M": ("smol", {}),
     "135M, SFT only": ("smol", {"alpha": 1, "lambda_adv": 0}),
+    "135M, SFT only, 8-bit moments": ("smol", {"alpha": 1, "lambda_adv": 0, "optimizer.moments": "8bit"}),
     "135M, LoRA": ("smol", {"lora": {"rank": 8}}),
     "135M, KL reference": ("smol", {"grpo.kl_coef": 0.05}),
     "135M, learned discriminator": (
@@ -93,7 +95,7 @@ def run_config(student: Path, folder: Path, **changes: Any) -> RunConfig:
     for name, value in changes.items():
         part, _, field = ("resources.micro_batch_tokens" if name == "micro" else name).partition(".")
         if field:
-            spec[part][field] = value
+            spec.setdefault(part, {})[field] = value
         else:
             spec[part] = value
     return RunConfig.model_validate({"spec": spec, "run_dir": str(folder)})

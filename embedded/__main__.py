@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from embedded.service import LOOPBACK, EmbeddedService, free_port, interrupt, is_loopback
+from store.settings import unknown_settings
 
 FIRST_STEPS = """\
 UniAPL is listening on {url}   (data: {data}, logs: {data}/logs, API description: {url}/docs)
@@ -33,6 +34,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000, help="port of the API; the next free one if it is in use")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, interrupt)
+    for problem in unknown_settings():
+        print(f"warning: {problem}", file=sys.stderr)
     try:
         service = EmbeddedService(
             arguments.data_dir, host=arguments.host, port=free_port(arguments.host, arguments.port)

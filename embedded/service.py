@@ -18,7 +18,7 @@ import httpx
 
 from embedded.first_key import first_key
 from store.migrate import upgrade
-from store.settings import Settings
+from store.settings import InvalidSettings, read_settings
 
 ROOT = Path(__file__).parent.parent
 START_S = 180.0
@@ -75,13 +75,15 @@ class EmbeddedService:
         """Migrate the database, start both processes, and wait until the API is ready.
 
         Raises:
-            RuntimeError: the API was not ready within three minutes (with the end of its log), or the service would be
-                reachable from other machines without API keys.
+            RuntimeError: the API was not ready within three minutes (with the end of its log), a setting cannot be
+                used, or the service would be reachable from other machines without API keys.
         """
         auth = self._environment.get("UNIAPL_AUTH", "true")
-        settings = Settings.model_validate(
-            {"data_dir": self.data_dir, "database_url": self._environment.get("UNIAPL_DATABASE_URL", ""), "auth": auth}
-        )
+        database_url = self._environment.get("UNIAPL_DATABASE_URL", "")
+        try:
+            settings = read_settings(data_dir=self.data_dir, database_url=database_url, auth=auth)
+        except InvalidSettings as error:
+            raise RuntimeError(str(error)) from None
         if not settings.auth and not is_loopback(self.host):
             raise RuntimeError(
                 f"listening on {self.host}, which other machines can reach, requires API keys; "

@@ -152,7 +152,8 @@ def _reload(client: Client, job: Job, console: Console) -> bool:
     if result.returncode != 0:
         console.print(f"error: the checkpoint cannot be loaded:\n{result.stderr[-2000:]}", markup=False, soft_wrap=True)
         return False
-    console.print(f"\n{newest.id} (step {newest.step}) loaded with transformers from {folder.relative_to(ROOT)}:")
+    text = f"\n{newest.id} (step {newest.step}) loaded with transformers from {folder.relative_to(ROOT)}:"
+    console.print(text, soft_wrap=True)
     console.print(result.stdout.strip(), markup=False, soft_wrap=True, highlight=False)
     return True
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+PREFIX = "UNIAPL_"
+OF_OTHERS = ("UNIAPL_URL", "UNIAPL_API_KEY")
+"""Variables that the client reads."""
+OF_TESTS = "UNIAPL_TEST_"
 
 
 class Settings(BaseSettings):
     """Everything an operator can set. Training options are in the job spec, not here."""
 
     model_config = SettingsConfigDict(
-        env_prefix="UNIAPL_", use_attribute_docstrings=True, ignored_types=(cached_property,)
+        env_prefix=PREFIX, use_attribute_docstrings=True, ignored_types=(cached_property,)
     )
 
     data_dir: Path = Path("data")
@@ -150,6 +159,71 @@ class Settings(BaseSettings):
             ValueError: the password file cannot be read, or the URL names no user.
         """
         return _with_password(self, "broker") or "filesystem://localhost"
+
+
+class InvalidSettings(ValueError):
+    """Settings that cannot be used; the message has a line for each."""
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings of the environment.
+
+    Args:
+        given: settings that take precedence over the environment's.
+
+    Raises:
+        InvalidSettings: a value, a URL or a password file cannot be used; the message names each variable.
+    """
+    try:
+        settings = Settings(**given)
+        for url in (settings.database, settings.broker):
+            make_url(url)
+    except ValidationError as error:
+        problems = [f"{_variable(e['loc'])}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
+        raise InvalidSettings("\n  ".join([f"correct {len(problems)} of the service's settings", *problems])) from None
+    except SettingsError as error:
+        field = str(error).partition('"')[2].partition('"')[0]
+        problem = f'{_variable((field,))}: not valid JSON; a list is written as in ["a", "b"]'
+        raise InvalidSettings(problem) from None
+    except ArgumentError:
+        problem = "UNIAPL_DATABASE_URL or UNIAPL_BROKER_URL is no URL; write it as scheme://user@host/name"
+        raise InvalidSettings(problem) from None
+    except ValueError as error:
+        raise InvalidSettings(str(error)) from None
+    return settings
+
+
+def settings_or_exit() -> Settings:
+    """The settings of the environment; the process exits with a message where they cannot be used."""
+    try:
+        return read_settings()
+    except InvalidSettings as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+def unknown_settings(variables: Iterable[str] | None = None) -> list[str]:
+    """A sentence for each variable `UNIAPL_…` that is not a setting, with the setting that it resembles.
+
+    They are no error, since an operator's `.env` outlives releases.
+
+    Args:
+        variables: names of variables; by default those of the environment.
+    """
+    known = [_variable((field,)) for field in Settings.model_fields]
+    found = []
+    for name in sorted(os.environ if variables is None else variables):
+        upper = name.upper()
+        if not upper.startswith(PREFIX) or upper.startswith(OF_TESTS) or upper in (*known, *OF_OTHERS):
+            continue
+        close = get_close_matches(upper, known, n=1, cutoff=0.8)
+        advice = f"rename it to {close[0]}" if close else "remove it; .env.example lists all settings"
+        found.append(f"{name} is not a setting and has no effect; {advice}")
+    return found
+
+
+def _variable(path: tuple[int | str, ...]) -> str:
+    """The environment variable of a field."""
+    return PREFIX + str(path[0]).upper() if path else "settings"
 
 
 def _with_password(settings: Settings, whose: Literal["database", "broker"]) -> str:

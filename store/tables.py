@@ -213,6 +213,10 @@ class Dataset(Base):
     rewards: Mapped[int]
     ignored_fields: Mapped[Json] = mapped_column(default=dict, server_default="{}")
     """Number of rows with an unread field, by field path."""
+    recognised: Mapped[Json] = mapped_column(default=dict, server_default="{}")
+    """Number of rows of each recognised format."""
+    mapping: Mapped[Json] = mapped_column(default=dict, server_default="{}")
+    """Where each field of the rows went."""
     bytes: Mapped[int]
     """Size as sent: compressed, or Parquet."""
     sha256: Mapped[str]
@@ -301,6 +305,8 @@ class Worker(Base):
     version: Mapped[str]
     vllm: Mapped[str | None]
     """Version of the vLLM that it can start."""
+    bitsandbytes: Mapped[str | None]
+    """Version of bitsandbytes that its trainers can import."""
     speed: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     """`uniapl.spec.estimate.Speed` that it measured on its machine."""
     started_at: Mapped[float] = mapped_column(insert_default=now())

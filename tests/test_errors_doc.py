@@ -14,7 +14,8 @@ pytestmark = pytest.mark.unit
 
 TRAINERS = {value.code for value in vars(errors).values() if isinstance(value, type) and hasattr(value, "code")}
 TRAINERS -= {errors.UniaplError.code, errors.MisfitError.code}
-ANSWERED = {errors.SpecError.code, errors.DatasetError.code, errors.MisfitError.code, errors.VllmMissingError.code}
+ANSWERED = {errors.SpecError.code, errors.DatasetError.code, errors.MisfitError.code}
+ANSWERED |= {errors.VllmMissingError.code, errors.SamplerRefusedError.code, errors.LibraryMissingError.code}
 """Errors of the library that the API, too, answers with."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import logging
 import os
 import sys
 from collections.abc import MutableMapping
@@ -66,6 +67,9 @@ def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credenti
     redactor = credentials.redactor(run.spec)
     redactor.guard_outputs()
     _configure_allocator(os.environ, shared_card=run.shared_card)
+    logging.getLogger("bitsandbytes").setLevel(
+        logging.ERROR
+    )  # on some CPUs it warns of a kernel that nothing here uses
     gc.disable()  # importing torch and transformers creates a million objects, none of which is garbage
     with signals.loading():
         import transformers  # slow to import, so after the arguments are checked

@@ -4,6 +4,8 @@
     ├── SpecError            invalid_spec          the job spec contradicts itself or the data
     ├── MisfitError          does_not_fit          the job needs more memory than any worker has
     ├── VllmMissingError     vllm_missing          the job names a vLLM server, and no worker has vLLM
+    ├── LibraryMissingError  library_missing       the job needs an optional library that no worker has
+    ├── SamplerRefusedError  sampler_refused       the job names the trainer's process, and every worker samples by vLLM
     ├── DatasetError         invalid_dataset       a dataset row cannot be used
     ├── ModelError           model_not_loadable    a student or discriminator cannot be loaded
     ├── RewardError          reward_failed         rewards could not be computed
@@ -56,6 +58,27 @@ class VllmMissingError(UniaplError):
     """The job names a vLLM server that no worker can start."""
 
     code = "vllm_missing"
+
+
+class LibraryMissingError(UniaplError):
+    """An option of the job needs a library that is not installed."""
+
+    code = "library_missing"
+
+    @staticmethod
+    def bitsandbytes(why: str) -> LibraryMissingError:
+        """The error for moments in 8 bits without bitsandbytes; `why` is the end of a sentence."""
+        return LibraryMissingError(
+            f"optimizer.moments '8bit' needs bitsandbytes, and {why}",
+            param="optimizer.moments",
+            hint="set optimizer.moments to 'float32', or run pip install 'bitsandbytes>=0.50' where the trainer runs",
+        )
+
+
+class SamplerRefusedError(UniaplError):
+    """The job names the trainer's process as sampler, and every worker has a GPU and vLLM."""
+
+    code = "sampler_refused"
 
 
 class DatasetError(UniaplError):

@@ -7,6 +7,7 @@ broker once a job is claimed.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -17,15 +18,16 @@ from celery.signals import setup_logging, worker_init, worker_shutdown, worker_s
 from store import logs
 from store.broker.celery_app import RUN_JOB, make_celery
 from store.db import make_engine
-from store.settings import Settings
+from store.settings import settings_or_exit, unknown_settings
 from uniapl import tracing
 from worker import metrics
 from worker.attempt import run_attempt
 from worker.slots import WorkerProcess
 from worker.sweeper import Sweeper
 
+logger = logging.getLogger(__name__)
 STDOUT = 1
-settings = Settings()
+settings = settings_or_exit()
 app = make_celery(settings)
 app.conf.update(worker_concurrency=1, worker_pool="threads")
 worker = WorkerProcess(settings, make_engine(settings.database))
@@ -41,6 +43,8 @@ def run_job(job_id: str) -> None:
 def _log(**_: Any) -> None:
     """Replace Celery's logging configuration."""
     logs.configure(settings)
+    for problem in unknown_settings():
+        logger.warning(problem)
     if settings.log_format == "json":  # logs go to standard error; Celery announces a shutdown on the other as text
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
 

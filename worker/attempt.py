@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,16 +31,16 @@ from store.db import reading, unit_of_work
 from store.errors import FenceLost
 from store.jobs import claims, lifecycle
 from store.jobs.claims import Claim, Intents
-from store.tables import Checkpoint
+from store.tables import Checkpoint, Job
 from uniapl import tracing
-from uniapl.errors import VllmMissingError
+from uniapl.errors import SamplerRefusedError, VllmMissingError
 from uniapl.run import atomic
 from uniapl.run.config import RunConfig
 from uniapl.spec.teacher import OpenAITeacher
 from worker import metrics, process, recovery
 from worker.attempt_servers import AttemptServers
 from worker.claim import OUTAGE, claim_job
-from worker.failures import Failure, oom_kills, secret_unusable, vllm_missing, worker_error
+from worker.failures import Failure, no_sampler, oom_kills, secret_unusable, worker_error
 from worker.lease import Lease
 from worker.outcome import Outcome, TrainerEnd, outcome
 from worker.report_relay import Relay
@@ -85,9 +86,9 @@ def _run_attempt(worker: WorkerProcess, claim: Claim) -> None:
     except SecretUnusable as error:
         logger.warning("%s: %s", claim.job_id, error)
         _refuse(worker, claim, secret_unusable(error))
-    except VllmMissingError as error:
+    except (VllmMissingError, SamplerRefusedError) as error:
         logger.warning("%s: %s", claim.job_id, error)
-        _refuse(worker, claim, vllm_missing(error))
+        _refuse(worker, claim, no_sampler(error))
     except Exception as error:  # a bug or a broken machine: record it now rather than let the lease expire
         logger.exception("%s: attempt %d failed in the worker", claim.job_id, claim.attempt)
         _give_up(worker, claim, error)
@@ -141,6 +142,7 @@ class _Attempt:
             FenceLost: another worker claimed the job; the trainer is dead and nothing more was written.
             SecretUnusable: a secret that the spec names cannot be decrypted; the trainer was not started.
             VllmMissingError: the spec names a vLLM server, and this worker has no vLLM; the trainer was not started.
+            SamplerRefusedError: this worker refuses the sampler that the spec names; the trainer was not started.
         """
         with self._lease:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -171,6 +173,7 @@ class _Attempt:
             names.add(spec.evaluation.dataset)
         with unit_of_work(self._engine) as session:
             found = self._resumed = recovery.resume_point(self._worker, self._claim, session)
+            began = session.get_one(Job, self._claim.job_id).started_at
         for name in names:
             with suppress(FileNotFoundError):  # the trainer reports which one is missing
                 artifacts.fetched(name)
@@ -178,7 +181,7 @@ class _Attempt:
             artifacts.objects.fetch(found.path)
         trainer_memory, awake_server = self._servers.trainer_room
         return RunConfig(
-            spec=spec,
+            spec=spec.with_date(datetime.fromtimestamp(began or time.time(), UTC).date()),
             run_dir=str(self._folder),
             datasets={name: str(artifacts.dataset(name).absolute()) for name in names},
             models=self._claim.models,

@@ -10,7 +10,7 @@ from store.artifacts.local import remove_here
 from store.db import unit_of_work
 from store.jobs import claims
 from store.jobs.claims import Claim
-from uniapl.estimate import choose_sampler, missing_vllm
+from uniapl.estimate import choose_sampler, missing_vllm, refused_sampler
 from uniapl.run.shared_memory import remove_abandoned
 from uniapl.spec.backend import ServerRole
 from uniapl.spec.estimate import Hardware
@@ -19,7 +19,7 @@ from worker import process
 from worker.failures import Failure, sidecar_failed
 from worker.slots import WorkerProcess
 from worker.vllm.command import plans
-from worker.vllm.gpu_share import concurrent, room_beside_servers, shared_card, shares
+from worker.vllm.gpu_share import concurrent, other_card, room_beside_servers, shared_card, shares
 from worker.vllm.server import ServerEvent, Sidecar
 
 PROGRESS_S = 10.0
@@ -50,7 +50,16 @@ class AttemptServers:
         found = shares(spec, models, here.gpus) if spec.servers else {}
         converted = self._worker.artifacts.converted_models()
         at_once = concurrent(spec, models, here.gpus, found)
-        wanted = plans(spec, models, run_dir, found, converted, shared_card=self.shared_card, concurrent=at_once)
+        wanted = plans(
+            spec,
+            models,
+            run_dir,
+            found,
+            converted,
+            shared_card=self.shared_card,
+            other_card=other_card(here.gpus),
+            concurrent=at_once,
+        )
         self._servers = dict(zip(wanted, self._worker.sidecars.take(wanted.values()), strict=True))
         self._reported = {role: len(server.events) for role, server in self._servers.items()}
         return self
@@ -67,11 +76,15 @@ class AttemptServers:
 
         Raises:
             VllmMissingError: the spec names a vLLM server, and this worker has no vLLM.
+            SamplerRefusedError: the spec names the trainer's process, this worker samples by vLLM, and the run is new.
         """
-        given = self._claim.spec
+        given, models = self._claim.spec, self._claim.models
         if (missing := missing_vllm(given, [here])) is not None:
             raise missing
-        chosen = choose_sampler(given, self._claim.models.__getitem__, here)
+        refused = None if self._claim.keeps_sampler else refused_sampler(given, models.__getitem__, [here])
+        if refused is not None:
+            raise refused
+        chosen = choose_sampler(given, models.__getitem__, here)
         if given.rollout.backend is None and given.uses_rollouts:
             where = "by a vLLM server" if "rollout" in chosen.spec.servers else "in the trainer's process"
             self._news.append(ServerEvent("info", f"rollouts are sampled {where}: {chosen.reason}"))

@@ -9,9 +9,11 @@ from sqlalchemy.orm import Session
 from store import workers
 from store.artifacts.base import StorageUnavailable
 from store.db import unit_of_work
-from store.jobs import lifecycle
-from store.jobs.claims import Claim
+from store.jobs import claims, lifecycle
+from store.jobs.claims import MODELS, Claim
 from store.tables import Job
+from uniapl.estimate import has_libraries, refuses_sampler
+from uniapl.spec.estimate import Hardware
 from uniapl.spec.job import JobSpec
 from worker import process
 from worker.slots import WorkerProcess
@@ -52,12 +54,23 @@ def _claim(worker: WorkerProcess, job_id: str) -> Claim | None:
 
 
 def _is_for_others(worker: WorkerProcess, session: Session, job_id: str) -> bool:
-    """Whether the job names a vLLM server that this worker cannot start and another live worker can."""
-    if worker.vllm is not None:
-        return False
+    """Whether another live worker has what the job needs (vLLM, its sampler, a library), and this one has not."""
     job = session.get(Job, job_id)
+    if job is None:
+        return False
     try:
-        servers = JobSpec.model_validate(job.spec).servers if job is not None else {}
+        spec, models = JobSpec.model_validate(job.spec), MODELS.validate_python(job.models)
     except ValidationError:  # the attempt will report it
         return False
-    return bool(servers) and any(row.vllm is not None for row in workers.alive(session, worker.settings.lease_s))
+    if not spec.servers and spec.rollout.backend is None and spec.optimizer.moments == "float32":
+        return False  # nothing that a worker can lack
+    keeps = claims.keeps_sampler(job, earlier=job.attempt)
+
+    def takes(other: Hardware) -> bool:
+        if spec.servers and other.vllm is None:
+            return False
+        return has_libraries(spec, other) and (keeps or not refuses_sampler(spec, models.__getitem__, other))
+
+    if takes(worker.hardware()):
+        return False
+    return any(takes(Hardware.model_validate(row)) for row in workers.alive(session, worker.settings.lease_s))

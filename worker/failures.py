@@ -13,7 +13,14 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from store.access.secrets import SecretUnusable
-from uniapl.errors import CheckpointError, DeviceError, DiskFullError, DivergedError, ServerError, VllmMissingError
+from uniapl.errors import (
+    CheckpointError,
+    DeviceError,
+    DiskFullError,
+    SamplerRefusedError,
+    ServerError,
+    VllmMissingError,
+)
 from uniapl.run.exit_status import ExitStatus
 from uniapl.run.out_of_memory import is_out_of_memory, lacks_shared_memory
 from uniapl.run.reports import ErrorReport
@@ -76,9 +83,7 @@ def classify(status: int, report: ErrorReport | None, log_tail: str, *, oom_kill
             param=report.param,
             log_tail=log_tail,
         )
-        return Failure(
-            error, may_pass=torn or report.code == DivergedError.code
-        )  # a retry restarts from the last checkpoint
+        return Failure(error, may_pass=torn)  # a divergence repeats: the resumed run draws the same rows and samples
     if lacks_shared_memory(log_tail):
         message = "the model of GPU has less shared memory than a kernel of the student needs"
         return _failure("gpu_unsupported", message, "infra", SHARED_MEMORY_HINT, log_tail)
@@ -171,8 +176,8 @@ def secret_unusable(error: SecretUnusable) -> Failure:
     return Failure(fault, may_pass=False)
 
 
-def vllm_missing(error: VllmMissingError) -> Failure:
-    """The spec names a vLLM server that this worker cannot start, and no other live worker can."""
+def no_sampler(error: VllmMissingError | SamplerRefusedError) -> Failure:
+    """The spec names a sampler, or another server, that neither this worker nor another live one has."""
     fault = _failure(error.code, error.message, "infra", error.hint, "").error
     return Failure(fault.model_copy(update={"param": error.param}), may_pass=False)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,17 @@ def facts(settings: Settings) -> dict[str, Any]:
         "gpus": gpus(settings),
         "slots": settings.worker_slots,
         "version": version("uniapl"),
+        "bitsandbytes": bitsandbytes(),
     }
+
+
+@cache
+def bitsandbytes() -> str | None:
+    """Version of bitsandbytes in the environment of worker and trainers; `None` if it is not installed."""
+    try:
+        return version("bitsandbytes")
+    except PackageNotFoundError:
+        return None
 
 
 def _memory() -> int:

@@ -22,6 +22,8 @@ def admit(caller: Caller, once: Once, spec: JobSpec) -> Job:
         SpecError: a name is unknown or forbidden, or the datasets lack what the terms need.
         MisfitError: the job needs more memory than any live worker has.
         VllmMissingError: the spec names a vLLM server, and no live worker has vLLM.
+        LibraryMissingError: an option needs a library that no live worker has.
+        SamplerRefusedError: the spec names the trainer's process as sampler, and every live worker samples by vLLM.
         LimitReached: the tenant has reached its limit of unfinished jobs.
     """
     checks = Checks(caller, spec)

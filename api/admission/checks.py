@@ -11,6 +11,7 @@ from api.admission import estimate, lookup
 from api.admission.server_policy import check_discriminator, check_teacher, need_secret
 from api.auth import Caller
 from uniapl.errors import UniaplError
+from uniapl.estimate import Excess
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import mix_problems
@@ -27,6 +28,8 @@ class Checks:
         self._caller, self._spec = caller, spec
         self.models: dict[str, ModelSource] = {}
         """Location of each model of the spec, by its name; complete once `remote` has yielded nothing."""
+        self.beyond_positions: Excess | None = None
+        """Sequences beyond the student's positions, as `capacity` finds them."""
 
     def remote(self) -> Iterator[UniaplError]:
         """The addresses of model servers and the names of models."""
@@ -53,7 +56,10 @@ class Checks:
         yield from _raised_by(partial(need_secret, session, spec))
 
     def capacity(self) -> Iterator[UniaplError]:
-        """Whether a live worker has the memory and vLLM; needs a spec without other problems."""
+        """Whether the student has the positions, and a live worker the memory and vLLM; after all other checks."""
+        self.beyond_positions = estimate.beyond_positions(self._caller, self._spec, self.models)
+        if self.beyond_positions is not None and self.beyond_positions.fails:
+            yield self.beyond_positions.error
         misfit = estimate.misfit(self._caller, self._spec, self.models)
         if misfit is not None:
             yield misfit

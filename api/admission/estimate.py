@@ -15,7 +15,17 @@ from store.artifacts.base import StorageUnavailable
 from store.jobs import step_rates
 from store.tables import Dataset
 from uniapl.errors import SpecError, UniaplError
-from uniapl.estimate import JobInputs, MeasuredRate, ShapeUnknown, estimate_job, find_misfit, missing_vllm
+from uniapl.estimate import (
+    Excess,
+    JobInputs,
+    MeasuredRate,
+    ShapeUnknown,
+    estimate_job,
+    find_misfit,
+    find_refused_sampler,
+    missing_library,
+    missing_vllm,
+)
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Estimate, Hardware
 from uniapl.spec.job import JobSpec
@@ -46,7 +56,7 @@ def estimate(caller: Caller, spec: JobSpec, sources: Sources) -> Estimate:
 
 
 def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> UniaplError | None:
-    """Why no live worker can run a job: none has vLLM, or not even the largest has the memory.
+    """Why no live worker can run a job: none has vLLM or a library, all refuse its sampler, or none has the memory.
 
     What is not known counts as fitting.
 
@@ -57,7 +67,7 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> UniaplError | Non
     snapshot = service.worker_cache.get()
     if not snapshot.hardware:
         return None
-    if (missing := missing_vllm(spec, snapshot.hardware)) is not None:
+    if (missing := missing_vllm(spec, snapshot.hardware) or missing_library(spec, snapshot.hardware)) is not None:
         return missing
     key = f"{caller.tenant}\n{spec.model_dump_json(exclude={'name', 'seed'})}"
     if key in snapshot.fitting:
@@ -65,12 +75,23 @@ def misfit(caller: Caller, spec: JobSpec, sources: Sources) -> UniaplError | Non
     try:
         with caller.reading() as session:
             datasets = _datasets(session, spec)
-        error = find_misfit(_inputs(service, spec, sources, datasets), snapshot.hardware)
+        job = _inputs(service, spec, sources, datasets)
+        error = find_refused_sampler(job, snapshot.hardware) or find_misfit(job, snapshot.hardware)
     except (SpecError, ShapeUnknown, OSError, StorageUnavailable):
         return None
     if error is None:
         snapshot.fitting.add(key)
     return error
+
+
+def beyond_positions(caller: Caller, spec: JobSpec, sources: Sources) -> Excess | None:
+    """The job's sequences beyond the student's positions; unknown datasets are left to the checks that report them."""
+    try:
+        with caller.reading() as session:
+            datasets = _datasets(session, spec)
+        return _inputs(caller.service, spec, sources, datasets).beyond_positions()
+    except (SpecError, OSError, StorageUnavailable):
+        return None
 
 
 def _datasets(session: Session, spec: JobSpec) -> list[Dataset]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 from sqlalchemy.orm import Session
 
 from store.datasets import repository as datasets
@@ -12,6 +16,7 @@ from uniapl.errors import SpecError
 from uniapl.estimate import vllm_obstacle
 from uniapl.run.config import ModelSource
 from uniapl.run.registry import Kind
+from uniapl.run.student_config import check_student_config
 from uniapl.spec.job import JobSpec
 from uniapl.spec.requirements import DatasetContents
 
@@ -48,8 +53,24 @@ def find_student(registry: Registry, name: str) -> dict[str, ModelSource]:
 
     Raises:
         SpecError: it is unknown, or a model of another kind.
+        ModelError: its config describes a kind that cannot be trained.
     """
-    return {name: registry.resolve(name, "student", "student")}
+    source = registry.resolve(name, "student", "student")
+    if isinstance(config := _config(registry, source), dict):
+        check_student_config(config)
+    return {name: source}
+
+
+def _config(registry: Registry, source: ModelSource) -> Any:
+    """The parsed `config.json` of a student; `None` where it cannot be read here or is not the student's own."""
+    if source.gguf is not None:
+        return None
+    if source.path is None:
+        return registry.hub_config(source)
+    try:
+        return json.loads((Path(source.path) / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def check_sampler(spec: JobSpec, student: ModelSource) -> None:
@@ -63,8 +84,7 @@ def check_sampler(spec: JobSpec, student: ModelSource) -> None:
         raise SpecError(
             f"the server of rollout.backend cannot sample: {obstacle}",
             param="rollout.backend",
-            hint="remove rollout.backend to sample in the trainer, lower lora.rank, or remove `lora` to train all "
-            "weights",
+            hint="remove rollout.backend to sample in the trainer, or change the option that the message names",
         )
 
 

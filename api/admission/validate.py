@@ -10,15 +10,21 @@ from pydantic import ValidationError
 
 from api.admission import estimate, lookup
 from api.admission.checks import Checks
+from api.admission.rendering import rendered
 from api.auth import Caller
 from api.http.problems import field_problems
 from uniapl.errors import UniaplError
+from uniapl.estimate import adversarial_share
 from uniapl.run.config import ModelSource
-from uniapl.spec.estimate import SpecProblem, Validation
+from uniapl.spec.dead_options import dead_options
+from uniapl.spec.estimate import RenderedRow, SpecProblem, Validation
 from uniapl.spec.job import JobSpec
 
 INVALID_FIELD = "invalid_request"
 """Error code of invalid and contradictory fields, as for `POST /jobs`."""
+
+NEGLIGIBLE, DOMINANT = 0.01, 3.0
+"""Shares of the adversarial term outside these bounds are warned of; the published range has 1 % to 100 %."""
 
 
 def validate(caller: Caller, given: dict[str, Any]) -> Validation:
@@ -29,14 +35,20 @@ def validate(caller: Caller, given: dict[str, Any]) -> Validation:
     problems: list[SpecProblem] = []
     warnings: list[str] = []
     spec: JobSpec | None = None
+    shown: RenderedRow | None = None
     try:
         spec = JobSpec.model_validate(given)
     except ValidationError as error:
         problems += _field_problems(error, given)
         _look_up(caller, given, problems)
     if spec is not None:
-        warnings = _check(caller, spec, problems)
-    return Validation(valid=not problems, problems=problems, warnings=warnings, spec=spec)
+        warnings, shown = _check(caller, spec, problems)
+    share = adversarial_share(spec, spec.rollout.max_new_tokens) if spec is not None else None
+    if share is not None and not NEGLIGIBLE <= share.share <= DOMINANT:
+        warnings.append(f"{share.basis}; change lambda_adv if that is not intended")
+    return Validation(
+        valid=not problems, problems=problems, warnings=warnings, rendered=shown, spec=spec, adversarial=share
+    )
 
 
 def _field_problems(error: ValidationError, given: dict[str, Any]) -> list[SpecProblem]:
@@ -64,8 +76,8 @@ def _look_up(caller: Caller, given: dict[str, Any], problems: list[SpecProblem])
                     lookup.find_dataset(session, dataset, param)
 
 
-def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[str]:
-    """Add the problems of a spec with valid fields; returns warnings."""
+def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> tuple[list[str], RenderedRow | None]:
+    """Add the problems of a spec with valid fields; returns warnings, and a row as it will be trained."""
     checks = Checks(caller, spec)
     errors = list(checks.remote())
     with caller.reading() as session:
@@ -73,7 +85,16 @@ def _check(caller: Caller, spec: JobSpec, problems: list[SpecProblem]) -> list[s
     if not errors:
         errors += checks.capacity()
     problems += map(_problem, errors)
-    return [] if errors else _warnings(caller, spec, checks.models)
+    if errors:
+        return [], None
+    found = list(rendered(caller, spec, checks.models[spec.student]))
+    problems += [_problem(error) for rows in found for error in rows.problems]
+    warnings = dead_options(spec) + _warnings(caller, spec, checks.models)
+    if (long := checks.beyond_positions) is not None:
+        warnings.append(f"{long.message}; {long.remedy}")
+    warnings += [warning for rows in found for warning in rows.warnings]
+    rows_shown = sorted((rows.first for rows in found if rows.first), key=lambda row: row.trained is None)
+    return warnings, next(iter(rows_shown), None)
 
 
 def _warnings(caller: Caller, spec: JobSpec, models: dict[str, ModelSource]) -> list[str]:

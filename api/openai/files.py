@@ -17,7 +17,7 @@ from api.idempotency import OnceStreamed
 from api.openai.fine_tuning import Cursor, ListOf
 from api.openai.mapping import file_view
 from api.openai.multipart import Form
-from api.routes.datasets import add, delete_dataset, keep
+from api.routes.datasets import Mapped, add, delete_dataset, keep
 from store.datasets import repository as datasets
 from store.datasets.ingest import Expected, Ingest
 from store.errors import NotFound
@@ -25,6 +25,7 @@ from store.paging import newest_first
 from store.tables import Dataset as Row
 from store.tables import new_id
 from uniapl.errors import SpecError
+from uniapl.spec.importers.mapping import FieldMap
 
 router = APIRouter(prefix="/v1/files", tags=["OpenAI-compatible"], responses=RESPONSES, route_class=AuthenticatedRoute)
 FileId = Annotated[str, Path(alias="file_id")]
@@ -84,12 +85,17 @@ class Deleted(BaseModel):
 
 
 @router.post("", openapi_extra=_FORM)
-async def create_file(request: Request, caller: WritesDatasets, once: OnceStreamed) -> File:
-    """Upload a dataset as a form with `purpose` and `file`; rows are validated as by `POST /datasets`."""
-    service = caller.service
+async def create_file(
+    request: Request,
+    caller: WritesDatasets,
+    once: OnceStreamed,
+    mapped: Mapped = [],  # noqa: B006  (FastAPI copies defaults)
+) -> File:
+    """Upload a dataset as a form with `purpose` and `file`; rows are validated and mapped as by `POST /datasets`."""
+    service, fields = caller.service, FieldMap.parse(mapped)
     with (
         service.limits.one_of("uploads", caller.tenant),
-        Ingest(service.artifacts, service.settings, new_id("ds"), caller.tenant) as ingest,
+        Ingest(service.artifacts, service.settings, new_id("ds"), caller.tenant, fields) as ingest,
     ):
         form = Form(request.headers.get("content-type", ""), ingest.feed)
         async for chunk in request.stream():

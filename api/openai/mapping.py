@@ -239,7 +239,7 @@ def checkpoint_view(checkpoint: Checkpoint, metrics: Mapping[str, float]) -> Jso
 
 
 def file_view(row: Dataset) -> Json:
-    """`file`: a dataset, with its ignored fields in the extra member `uniapl`."""
+    """`file`: a dataset, with the ignored fields, formats and mapping in the extra member `uniapl`."""
     return {
         "id": row.id,
         "object": "file",
@@ -250,7 +250,7 @@ def file_view(row: Dataset) -> Json:
         "status": "processed",
         "status_details": None,
         "expires_at": None,
-        "uniapl": {"ignored_fields": row.ignored_fields},
+        "uniapl": {"ignored_fields": row.ignored_fields, "recognised": row.recognised, "mapping": row.mapping},
     }
 
 

@@ -22,9 +22,17 @@ from store.errors import Conflict, NotFound
 from store.paging import newest_first
 from store.tables import Dataset as Row
 from store.tables import new_id
-from uniapl.spec.resources import Dataset, DatasetStatistics, Page
+from uniapl.spec.importers.mapping import FieldMap
+from uniapl.spec.resources import Dataset, DatasetPreview, DatasetStatistics, Page
 from uniapl.spec.stored import StoredRow
 
+MAPPED = Query(
+    alias="map",
+    description="Where fields of the rows go, as FIELD:TARGET: `answer:reward.math`, `text:prompt`, `notes:ignore`; "
+    "repeated, or separated by commas. A nested field is written as a path: `extra.answer`.",
+)
+Mapped = Annotated[list[str], MAPPED]
+"""Texts for `FieldMap.parse`."""
 router = APIRouter(prefix="/datasets", tags=["datasets"], responses=RESPONSES, route_class=AuthenticatedRoute)
 Sha256 = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Hash of the body in hex; verified.")]
 BODY: dict[str, Any] = {
@@ -51,6 +59,7 @@ async def upload_dataset(
     name: Annotated[str, Query(min_length=1, max_length=200, description="Title.")] = "dataset",
     size: Annotated[int | None, Query(alias="bytes", ge=0, description="Size of the body; verified.")] = None,
     sha256: Sha256 = None,
+    mapped: Mapped = [],  # noqa: B006  (FastAPI copies defaults)
 ) -> Dataset:
     """Upload a dataset in the request body: JSON Lines or Parquet, plain, gzip or zstd.
 
@@ -59,17 +68,52 @@ async def upload_dataset(
     `ground_truth`) or of IFEval (`prompt`, `instruction_id_list`, `kwargs`). Rows are validated as they arrive. If a
     row is invalid, nothing is stored, and the response lists up to 20 invalid rows with line number, byte offset and
     reason. A row that must not be imitated, or whose answer is in an unsupported field, is invalid; `ignored_fields`
-    lists the other unsupported fields. For large files and unreliable connections use `POST /uploads`.
+    lists the other unsupported fields, `recognised` the formats and `mapping` the use of each field. Other fields are
+    mapped by `map`; `POST /datasets/preview` shows the result before anything is stored, and
+    `GET /docs/bring-your-data` the commands for common datasets. For large files and
+    unreliable connections use `POST /uploads`.
     """
-    dataset_id, service = new_id("ds"), caller.service
+    dataset_id, service, fields = new_id("ds"), caller.service, FieldMap.parse(mapped)
     with (
         service.limits.one_of("uploads", caller.tenant),
-        Ingest(service.artifacts, service.settings, dataset_id, caller.tenant) as ingest,
+        Ingest(service.artifacts, service.settings, dataset_id, caller.tenant, fields) as ingest,
     ):
         async for chunk in request.stream():
             await run_in_threadpool(ingest.feed, chunk)
         row = await run_in_threadpool(ingest.finish, name, Expected(size, sha256))
         return await run_in_threadpool(keep, caller, once.with_body(row.sha256), row, add)
+
+
+@router.post("/preview", openapi_extra=BODY, response_model_exclude_unset=True)
+async def preview_upload(
+    request: Request,
+    caller: WritesDatasets,
+    mapped: Mapped = [],  # noqa: B006  (FastAPI copies defaults)
+    rows: Annotated[int, Query(ge=1, le=100, description="Number of rows in `data`; fewer above 1 MiB.")] = 5,
+) -> DatasetPreview:
+    """Show how the rows of the request body are read, without storing them.
+
+    The body, `map` and the errors are those of `POST /datasets`.
+    """
+    service, fields = caller.service, FieldMap.parse(mapped)
+    with (
+        service.limits.one_of("uploads", caller.tenant),
+        Ingest(service.artifacts, service.settings, new_id("ds"), caller.tenant, fields) as ingest,
+    ):
+        async for chunk in request.stream():
+            await run_in_threadpool(ingest.feed, chunk)
+        found = await run_in_threadpool(ingest.check, "preview", Expected())
+        data = await run_in_threadpool(ingest.first_rows, rows)
+    return DatasetPreview(
+        object="dataset.preview",
+        rows=found.rows,
+        references=found.references,
+        rewards=found.rewards,
+        ignored_fields=found.ignored_fields,
+        recognised=found.recognised,
+        mapping=found.mapping,
+        data=data,
+    )
 
 
 def keep(caller: Caller, once: Once, row: Row, settle: Callable[[Session, Row], Row]) -> Dataset:

@@ -28,7 +28,9 @@ from store.paging import newest_first
 from store.states import TERMINAL
 from store.tables import Job as Row
 from uniapl.spec.job import JobSpec
+from uniapl.spec.older import with_old_meaning
 from uniapl.spec.resources import Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
+from uniapl.spec.stored import STORED_SPEC
 
 MAX = 2**31 - 1
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=RESPONSES, route_class=AuthenticatedRoute)
@@ -221,12 +223,17 @@ def list_checkpoints(job_id: str, caller: ReadsJobs) -> Page[Checkpoint]:
 
 
 def _change(caller: Caller, once: Once, job_id: str, change: Callable[[Session, str], Row]) -> Job:
-    return once.answer(caller, Job, lambda session: Job.model_validate(change(session, job_id)))
+    return once.answer(caller, Job, lambda session: _job(change(session, job_id)))
+
+
+def _job(row: Row) -> Job:
+    spec = STORED_SPEC.validate_python(with_old_meaning(row.spec, row.spec_version))
+    return Job.model_validate(row).model_copy(update={"spec": spec})
 
 
 def to_jobs(session: Session, rows: Sequence[Row], service: Service) -> list[Job]:
     """The jobs of some rows, in the same order, with their place in the queue and their ETA."""
-    jobs = {row.id: Job.model_validate(row) for row in rows}
+    jobs = {row.id: _job(row) for row in rows}
     specs = {row.id: (row, jobs[row.id].spec) for row in rows}
     expected = forecast.forecast_jobs(session, specs, service.settings.lease_s)
     return [jobs[row.id].model_copy(update=asdict(expected[row.id])) for row in rows]

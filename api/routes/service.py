@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
@@ -19,6 +20,8 @@ from store.db import reading
 from store.jobs import stats
 from uniapl.spec.resources import Model, Page
 
+GUIDE = Path(__file__).parents[2] / "docs" / "bring-your-data.md"
+"""Commands for common datasets, mappings, and reasons of refusals."""
 router = APIRouter(tags=["service"], route_class=AuthenticatedRoute)
 
 
@@ -63,3 +66,9 @@ def get_readiness(service: ServiceDep) -> Any:
     if not os.access(service.artifacts.root, os.W_OK):
         return problem(503, "data_folder_not_writable", "the data folder is not writable", headers={"retry-after": "5"})
     return JSONResponse({"status": "ok"})
+
+
+@router.get("/docs/bring-your-data", include_in_schema=False)
+def get_guide() -> PlainTextResponse:
+    """Get the guide to datasets as text."""
+    return PlainTextResponse(GUIDE.read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from api.auth import Caller, ReadsJobs, WritesDatasets
 from api.authenticated_route import AuthenticatedRoute
 from api.http.problems import RESPONSES, BodyRefused
 from api.idempotency import Once, OnceDep
-from api.routes.datasets import BODY, keep
+from api.routes.datasets import BODY, Mapped, keep
 from store.datasets import repository as datasets
 from store.datasets import uploads
 from store.datasets.ingest import Expected, Ingest
@@ -24,6 +24,7 @@ from store.tables import Upload as Row
 from store.tables import new_id
 from uniapl.errors import DatasetError
 from uniapl.spec.base import Name
+from uniapl.spec.importers.mapping import FieldMap
 from uniapl.spec.resources import Dataset, Upload
 
 router = APIRouter(prefix="/uploads", tags=["uploads"], responses=RESPONSES, route_class=AuthenticatedRoute)
@@ -100,11 +101,17 @@ async def append_to_upload(
 
 
 @router.post("/{upload_id}/complete", status_code=201)
-def complete_upload(upload_id: str, caller: WritesDatasets, once: OnceDep) -> Dataset:
-    """Create the dataset of a complete upload; its rows are validated as by `POST /datasets`.
+def complete_upload(
+    upload_id: str,
+    caller: WritesDatasets,
+    once: OnceDep,
+    mapped: Mapped = [],  # noqa: B006  (FastAPI copies defaults)
+) -> Dataset:
+    """Create the dataset of a complete upload; its rows are validated and mapped as by `POST /datasets`.
 
     The request is idempotent. If the dataset is invalid (422), the upload is deleted.
     """
+    fields = FieldMap.parse(mapped)
     upload = _get(caller, upload_id)
     if upload.dataset_id is None and upload.offset < upload.bytes:
         raise Conflict(
@@ -112,7 +119,7 @@ def complete_upload(upload_id: str, caller: WritesDatasets, once: OnceDep) -> Da
         )
     if upload.dataset_id is None:
         try:
-            return _create_dataset(caller, once, upload)
+            return _create_dataset(caller, once, upload, fields)
         except FileNotFoundError:  # a concurrent request has completed it
             upload = _get(caller, upload_id)
     dataset_id = upload.dataset_id
@@ -128,11 +135,14 @@ def delete_upload(upload_id: str, caller: WritesDatasets) -> None:
     _remove(caller, upload_id)
 
 
-def _create_dataset(caller: Caller, once: Once, upload: Row) -> Dataset:
+def _create_dataset(caller: Caller, once: Once, upload: Row, fields: FieldMap) -> Dataset:
     service, dataset_id = caller.service, new_id("ds")
     path = service.artifacts.upload(upload.id)
     try:
-        with path.open("rb") as file, Ingest(service.artifacts, service.settings, dataset_id, caller.tenant) as ingest:
+        with (
+            path.open("rb") as file,
+            Ingest(service.artifacts, service.settings, dataset_id, caller.tenant, fields) as ingest,
+        ):
             while chunk := file.read(64 * 1024):
                 ingest.feed(chunk)
             row = ingest.finish(upload.name, Expected(upload.bytes, upload.sha256))

@@ -30,6 +30,7 @@ STAGES = (
     (_phase("learning", 90, 200), _phase("three_terms", 90, 240)),
     (_phase("out_of_memory", 60, 200),),
     (_phase("vllm_sampler", 240, 400),),
+    (_phase("other_card", 240, 120),),
 )
 """Phases side by side measure no speed; those that do are alone on the device."""
 SHORT_STAGES = (

@@ -88,6 +88,14 @@ TABLE: dict[str, Expected] = {
         least=5000, red_below=1000, means="the server samples slower than a 0.6B model of this memory should"
     ),
     "vllm_sampler/failed probes": _no("a healthy server under load is killed by its probe"),
+    "other_card/group of one@cuda": _yes(
+        "NCCL cannot be loaded or called: weights for another card go through the host"
+    ),
+    "other_card/mean difference@cuda": _most(0.03, "the server has other weights, or computes less exactly", 0.1),
+    "other_card/falls back": _no("the shared layout is refused: prompts are computed once per completion"),
+    "other_card/moved@cuda": Expected(least=0.1, means=_UNNOTICED),
+    "other_card/on the card@cuda": Expected(1, 1, red_below=0, means="weights go through the host: read the warnings"),
+    "other_card/hand-over s@cuda": _most(2, "slower than the target for 0.6B", 10),
     "out_of_memory/raised": _yes("an allocation beyond the limit raises no torch.OutOfMemoryError"),
     "out_of_memory/recognised": _yes("the trainer does not repeat an update that ends with this text"),
     "out_of_memory/classified": _yes("the worker reports this text as another failure than out_of_memory"),

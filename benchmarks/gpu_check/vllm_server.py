@@ -14,7 +14,7 @@ from pathlib import Path
 
 from store.settings import Settings
 from uniapl.inference.client import ModelServer
-from uniapl.inference.endpoint import Address, ProbePause, read_address
+from uniapl.inference.endpoint import Address, ProbePause, RestartRequest, read_address
 from uniapl.model.policy import Policy
 from uniapl.rollout.vllm import SamplerPlace, VllmGenerator
 from uniapl.run.config import SAMPLER, ModelSource
@@ -53,7 +53,9 @@ class Served:
 
 
 @contextmanager
-def served(policy: Policy, spec: JobSpec, settings: Settings, *, shared_card: bool) -> Iterator[Served]:
+def served(
+    policy: Policy, spec: JobSpec, settings: Settings, *, shared_card: bool, other_card: bool = False
+) -> Iterator[Served]:
     """Start a server for the policy, and stop it at the end.
 
     Args:
@@ -61,6 +63,7 @@ def served(policy: Policy, spec: JobSpec, settings: Settings, *, shared_card: bo
         spec: a job whose sampler is a managed vLLM server.
         settings: the vLLM command and the time limits.
         shared_card: whether server and trainer use one GPU.
+        other_card: whether each uses a GPU of its own.
 
     Raises:
         RuntimeError: the server does not start.
@@ -69,10 +72,12 @@ def served(policy: Policy, spec: JobSpec, settings: Settings, *, shared_card: bo
     assert isinstance(backend, VllmSampler)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = plans(spec, {spec.student: ModelSource(path=name)}, folder, {}, folder, shared_card=shared_card)
+        cards = {"shared_card": shared_card, "other_card": other_card}
+        found = plans(spec, {spec.student: ModelSource(path=name)}, folder, {}, folder, **cards)
         sidecar = Sidecar(found["rollout"], settings, folder / "server", threading.Lock())
         server = ModelServer(lambda: read_address(sidecar.address_file), backend, param="rollout.backend")
-        place = SamplerPlace(ProbePause(sidecar.address_file), warnings.append, shared_card)
+        address = sidecar.address_file
+        place = SamplerPlace(ProbePause(address), RestartRequest(address), warnings.append, shared_card)
         generator = VllmGenerator(policy, server, spec.rollout, folder=folder / SAMPLER, place=place)
         started = time.monotonic()
         sidecar.start()

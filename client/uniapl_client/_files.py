@@ -7,6 +7,9 @@ from pathlib import Path
 
 from uniapl_client.errors import ChecksumError
 
+_BINARY = (b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+"""First bytes of Parquet, gzip and zstd."""
+
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file's contents, in hexadecimal."""
@@ -19,6 +22,15 @@ def read_at(path: Path, offset: int, size: int) -> bytes:
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(size)
+
+
+def first_lines(path: Path, size: int) -> bytes:
+    """The complete lines within the first `size` bytes of a text; the whole file if it is Parquet or compressed."""
+    with path.open("rb") as file:
+        start = file.read(size)
+        if len(start) < size or start.startswith(_BINARY):
+            return start + file.read()
+    return start[: start.rfind(b"\n") + 1] or start
 
 
 def inside(folder: Path, name: str) -> Path:

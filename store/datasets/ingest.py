@@ -15,10 +15,14 @@ from store.datasets.compression import GZIP, ZSTD, GzipDecoder, ZstdDecoder
 from store.datasets.jsonl import JsonlParser
 from store.datasets.parquet import MAGIC, ParquetReader
 from store.datasets.pipeline import FormatDetector, Sink, SizeLimit, SizeLimited
+from store.datasets.statistics import first_rows
 from store.settings import Settings
 from store.tables import Dataset
 from store.tenants import DEFAULT
 from uniapl.errors import DatasetError
+from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.importers.mapping import FieldMap
+from uniapl.spec.stored import RawObject
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,15 @@ class Ingest:
     exit.
     """
 
-    def __init__(self, artifacts: Artifacts, settings: Settings, dataset_id: str, tenant: str = DEFAULT) -> None:
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        settings: Settings,
+        dataset_id: str,
+        tenant: str = DEFAULT,
+        mapped: FieldMap | None = None,
+    ) -> None:
+        self._mapped = mapped or FieldMap()
         self._id, self._tenant = dataset_id, tenant
         self._target = artifacts.dataset(dataset_id)
         self._path, self._spool = artifacts.upload(dataset_id), artifacts.upload(f"{dataset_id}.parquet")
@@ -46,7 +58,7 @@ class Ingest:
         self._settings = settings
         self._limit = SizeLimit(settings.max_dataset_bytes)
         self._hash = hashlib.sha256()
-        self._lines = JsonlParser(self._file, settings.max_line_bytes)
+        self._lines = JsonlParser(self._file, settings.max_line_bytes, mapped=self._mapped)
         self._sink = FormatDetector(self._unpacked)
 
     def __enter__(self) -> Self:
@@ -76,6 +88,17 @@ class Ingest:
             InvalidDataset: a line is invalid, or there is none.
             DatasetError: the data cannot be decompressed, or differ from `expected`.
         """
+        dataset = self.check(name, expected)
+        self._path.rename(self._target)
+        return dataset
+
+    def check(self, name: str, expected: Expected) -> Dataset:
+        """As `finish`, but the file stays where it is, and is removed on exit.
+
+        Raises:
+            InvalidDataset: a line is invalid, or there is none.
+            DatasetError: the data cannot be decompressed, or differ from `expected`.
+        """
         sent, sha256 = self._limit.sent, self._hash.hexdigest()
         if expected.bytes not in (None, sent):
             hint = "the upload was interrupted; upload it again"
@@ -86,18 +109,25 @@ class Ingest:
         self._sink.finish()
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._path.rename(self._target)
+        found = self._lines.found
         return Dataset(
             id=self._id,
             tenant=self._tenant,
             name=name,
-            rows=self._lines.rows,
-            references=self._lines.references,
-            rewards=self._lines.rewards,
-            ignored_fields=self._lines.ignored.rows,
+            rows=found.rows,
+            references=found.references,
+            rewards=found.rewards,
+            ignored_fields=found.ignored.rows,
+            recognised=found.recognised,
+            mapping=found.mapping,
             bytes=sent,
             sha256=sha256,
         )
+
+    def first_rows(self, count: int) -> list[DatasetRow | RawObject]:
+        """The first rows in their canonical form, before or after `check`."""
+        self._file.flush()
+        return first_rows(self._path, count)
 
     def _unpacked(self, head: bytes) -> Sink:
         inside = FormatDetector(self._read)
@@ -112,8 +142,9 @@ class Ingest:
             raise DatasetError("the data are compressed more than once", hint="compress them once")
         if not head.startswith(MAGIC):
             return self._lines
-        self._lines = JsonlParser(self._file, self._settings.max_line_bytes, "row")
-        return ParquetReader(self._create(self._spool), SizeLimited(self._lines, self._limit))
+        self._lines = JsonlParser(self._file, self._settings.max_line_bytes, "row", self._mapped)
+        columns = self._mapped.columns()
+        return ParquetReader(self._create(self._spool), SizeLimited(self._lines, self._limit), columns)
 
     def _create(self, path: Path) -> BinaryIO:
         """A new file; it is closed on exit, and removed if it was not moved into place."""

@@ -6,7 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from uniapl.spec.importers.rows import IgnoredFields, RowError, read_row
+from uniapl.spec.importers.file_kinds import ARRAY, line_problem
+from uniapl.spec.importers.mapping import FieldMap
+from uniapl.spec.importers.rows import RowError, read_row
+from uniapl.spec.importers.summary import Summary
 
 MAX_PROBLEMS = 20
 _NEWLINES = re.compile(rb"\n+")
@@ -34,15 +37,21 @@ class InvalidDataset(Exception):
 class JsonlParser:
     """Parses JSON Lines in chunks and writes valid rows to a file; holds one line and one chunk in memory."""
 
-    def __init__(self, target: BinaryIO, max_line_bytes: int, unit: Literal["line", "row"] = "line") -> None:
+    def __init__(
+        self,
+        target: BinaryIO,
+        max_line_bytes: int,
+        unit: Literal["line", "row"] = "line",
+        mapped: FieldMap | None = None,
+    ) -> None:
         self._target = target
+        self._mapped = mapped or FieldMap()
         self._max_line_bytes = max_line_bytes
         self._unit: Literal["line", "row"] = unit
         self._tail = bytearray()  # the bytes after the last newline
         self._lines = self._offset = 0
         self._problems: list[LineProblem] = []
-        self.rows = self.references = self.rewards = 0
-        self.ignored = IgnoredFields()
+        self.found = Summary()
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes.
@@ -70,8 +79,11 @@ class JsonlParser:
         """
         if self._tail:
             self._take()
-        if not self._problems and self.rows == 0:
+        if not self._problems and self.found.rows == 0:
             self._problems.append(LineProblem(1, 0, "the dataset is empty; upload one JSON object per line"))
+        if not self._problems and (unused := self.found.unused(self._mapped)):
+            reason = f"map: no row has the field {unused[0]!r:.100}; correct its name"
+            self._problems.append(LineProblem(1, 0 if self._unit == "line" else None, reason))
         if self._problems:
             raise InvalidDataset(self._problems, self._unit)
 
@@ -90,7 +102,8 @@ class JsonlParser:
         line, size = bytes(self._tail), len(self._tail)
         self._tail.clear()
         if size > self._max_line_bytes:
-            self._refuse(f"the {self._unit} is longer than {self._max_line_bytes} bytes")
+            is_array = self._lines == 1 and line.lstrip().startswith(b"[")
+            self._refuse(ARRAY if is_array else f"the {self._unit} is longer than {self._max_line_bytes} bytes")
             raise InvalidDataset(self._problems, self._unit)
         if self._lines == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -101,14 +114,11 @@ class JsonlParser:
 
     def _read(self, line: bytes) -> None:
         try:
-            read = read_row(line)
+            read = read_row(line, self._mapped)
         except RowError as error:
-            self._refuse(str(error))
+            self._refuse(line_problem(line, str(error), is_first=self._lines == 1))
             return
-        self.rows += 1
-        self.references += read.row.reference is not None
-        self.rewards += read.row.reward is not None
-        self.ignored.add(read.ignored)
+        self.found.add(read)
         self._target.write(read.line)
         self._target.write(b"\n")
 

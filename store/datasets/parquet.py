@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
 from store.datasets import parquet_process
@@ -23,8 +23,10 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_DEFA
 class ParquetReader:
     """Spools a Parquet file to disk, since its metadata are at its end; then passes its rows on."""
 
-    def __init__(self, file: BinaryIO, then: Sink) -> None:
+    def __init__(self, file: BinaryIO, then: Sink, columns: Iterable[str] = ()) -> None:
+        """`columns` are read besides those of the known fields."""
         self._file = file
+        self._columns = [*FIELDS, *columns]
         self._then = then
 
     def feed(self, piece: bytes) -> None:
@@ -38,17 +40,17 @@ class ParquetReader:
             DatasetError: it cannot be read.
         """
         self._file.close()
-        _read(self._file.name, self._then.feed)
+        _read(self._file.name, self._columns, self._then.feed)
         self._then.finish()
 
 
-def _read(path: str, feed: Callable[[bytes], None]) -> None:
+def _read(path: str, columns: list[str], feed: Callable[[bytes], None]) -> None:
     """Pass the rows of a Parquet file, as JSON Lines, to `feed`; the process is killed when `feed` raises.
 
     Raises:
         DatasetError: the file cannot be read, or not within `parquet_process.MEMORY`.
     """
-    command = [sys.executable, "-P", parquet_process.__file__, path, ",".join(FIELDS)]
+    command = [sys.executable, "-P", parquet_process.__file__, path, ",".join(columns)]
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
     options: dict[str, Any] = {
         "stdin": subprocess.DEVNULL,

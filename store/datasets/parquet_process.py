@@ -35,7 +35,7 @@ def main(path: str, columns: list[str]) -> int:
         file = ParquetFile(path, buffer_size=64 * 1024, pre_buffer=False, page_checksum_verification=True)
         names = file.schema_arrow.names
         read = [name for name in names if name in columns or not _is_binary(file.schema_arrow.field(name).type)]
-        unread = [name for name in names if name not in read]
+        unread = [name for name in names if name not in read and not _is_all_null(file.metadata, name)]
         for batch in file.iter_batches(batch_size=BATCH, columns=read, use_threads=False):
             known = batch.select([name for name in read if name in columns])
             others = {name: _filled(batch.column(name)) for name in read if name not in columns}
@@ -61,8 +61,21 @@ def _is_binary(kind: Any) -> bool:
 
 def _filled(column: Any) -> list[bool]:
     """Whether each row has a value."""
+    import pyarrow
+
     empty: list[bool] = column.is_null(nan_is_null=True).to_pylist()
-    return [not is_empty for is_empty in empty]
+    if not pyarrow.types.is_nested(column.type) or not hasattr(column, "value_lengths"):
+        return [not is_empty for is_empty in empty]
+    return [bool(length) for length in column.value_lengths().to_pylist()]
+
+
+def _is_all_null(metadata: Any, name: str) -> bool:
+    """Whether the statistics of a column, or of all its parts, count nulls only."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    parts = [group.column(place) for group in groups for place in range(group.num_columns)]
+    parts = [part for part in parts if part.path_in_schema.split(".")[0] == name]
+    counts = [part.statistics.null_count if part.statistics is not None else None for part in parts]
+    return all(count == part.num_values for count, part in zip(counts, parts, strict=True))
 
 
 def _present(value: Any) -> Any:

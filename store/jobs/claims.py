@@ -21,9 +21,11 @@ from store.tables import Attempt, Job, Json
 from uniapl.run.config import ModelSource
 from uniapl.run.reports import Level
 from uniapl.spec.job import JobSpec
+from uniapl.spec.older import SAMPLER_REFUSED
 
 T = TypeVar("T")
-_MODELS = TypeAdapter(dict[str, ModelSource])
+MODELS = TypeAdapter(dict[str, ModelSource])
+"""Sources of a job's models, as they are stored."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Claim:
     """Tenant of the job."""
     traceparent: str | None = None
     """Trace context of the request that created the job."""
+    keeps_sampler: bool = False
+    """Whether any worker uses the sampler that the spec names; a new run's may be refused."""
 
     @cached_property
     def spec(self) -> JobSpec:
@@ -52,7 +56,12 @@ class Claim:
     @cached_property
     def models(self) -> dict[str, ModelSource]:
         """Sources of its models by name; raises as `spec`."""
-        return _MODELS.validate_python(self.stored_models)
+        return MODELS.validate_python(self.stored_models)
+
+
+def keeps_sampler(job: Job, *, earlier: int) -> bool:
+    """Whether a job with `earlier` attempts continues a run, or is older than the refusal of its sampler."""
+    return earlier > 0 or job.spec_version < SAMPLER_REFUSED
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from sqlalchemy.orm import Session
 
 from store import workers
 from store.db import now
-from store.jobs import step_rates
+from store.jobs import claims, step_rates
 from store.states import ACTIVE, DUE, TERMINAL, State
 from store.tables import Job
 from store.tables import Worker as WorkerRow
+from uniapl.estimate import refuses_sampler
+from uniapl.spec.estimate import Hardware
 from uniapl.spec.job import SPEC_VERSION, JobSpec
 from uniapl.spec.stored import RawObject
 
@@ -42,6 +44,7 @@ class _Service:
     busy: int
     """Active jobs."""
     clock: float
+    hardware: Sequence[Hardware]
 
 
 def forecast_jobs(
@@ -67,7 +70,7 @@ def forecast_jobs(
     found = {
         row.id: JobForecast(
             queue_position=places.get(row.id),
-            queue_reason=_reason(row, places.get(row.id), service),
+            queue_reason=_reason(row, jobs[row.id][1], places.get(row.id), service),
             eta_s=(row.steps - row.step) * step_s[row.id] if row.id in step_s else None,
         )
         for row in rows
@@ -77,7 +80,8 @@ def forecast_jobs(
 
 def _look(session: Session, alive: Sequence[WorkerRow]) -> _Service:
     busy, clock = session.execute(select(func.count(_JOBS.id), now()).where(_JOBS.state.in_(ACTIVE))).one()
-    return _Service(len(alive), sum(worker.slots for worker in alive), busy, clock)
+    hardware = [Hardware.model_validate(worker) for worker in alive]
+    return _Service(len(alive), sum(worker.slots for worker in alive), busy, clock, hardware)
 
 
 def _places(session: Session, rows: Sequence[Job]) -> dict[str, int]:
@@ -97,7 +101,7 @@ def _places(session: Session, rows: Sequence[Job]) -> dict[str, int]:
     return {row.id: row.place for row in session.execute(wanted)}
 
 
-def _reason(row: Job, place: int | None, service: _Service) -> str | None:
+def _reason(row: Job, spec: JobSpec | RawObject, place: int | None, service: _Service) -> str | None:
     if row.state in DUE and row.spec_version > SPEC_VERSION:
         return f"spec version {row.spec_version} requires workers of a newer release"
     if place is None and row.state != State.RETRY_WAIT:
@@ -110,4 +114,17 @@ def _reason(row: Job, place: int | None, service: _Service) -> str | None:
         )
     if place > 1:
         return f"{place - 1} {'job' if place == 2 else 'jobs'} ahead"
-    return "every worker is busy" if service.busy >= service.slots else "a worker is about to claim it"
+    if service.busy >= service.slots:
+        return "every worker is busy"
+    return _selective(row, spec, service.hardware) or "a worker is about to claim it"
+
+
+def _selective(row: Job, spec: JobSpec | RawObject, hardware: Sequence[Hardware]) -> str | None:
+    """Why some workers leave the first job of the queue to others; `None` where none does."""
+    if not isinstance(spec, JobSpec) or claims.keeps_sampler(row, earlier=row.attempt):
+        return None
+    models = claims.MODELS.validate_python(row.models)
+    takers = sum(not refuses_sampler(spec, models.__getitem__, worker) for worker in hardware)
+    if takers == len(hardware):
+        return None
+    return f"{takers} of {len(hardware)} workers sample in the trainer's process, as rollout.backend requires"

@@ -17,12 +17,13 @@ from store.checkpoints import repository as checkpoints
 from store.db import now
 from store.errors import Conflict, FenceLost, NotFound
 from store.jobs import events
-from store.jobs.claims import Claim, require_claim
+from store.jobs.claims import Claim, keeps_sampler, require_claim
 from store.states import ACTIVE, TERMINAL, State, Transition
 from store.tables import Attempt, Job, Json, new_id
 from uniapl.run.config import ModelSource
 from uniapl.run.reports import Level
 from uniapl.spec.job import SPEC_VERSION, JobSpec
+from uniapl.spec.older import with_old_meaning
 
 FRUITLESS_LIMIT = 3
 """Failed attempts in a row without a new checkpoint after which a job fails."""
@@ -90,7 +91,9 @@ def claim(
     session.refresh(job)
     session.add(Attempt(job_id=job_id, fence=job.fence, attempt=job.attempt, owner=owner, host=host, boot_id=boot_id))
     session.flush()
-    return Claim(job_id, job.fence, job.attempt, job.spec, job.models, job.tenant, job.traceparent)
+    spec = with_old_meaning(job.spec, job.spec_version)
+    keeps = keeps_sampler(job, earlier=job.attempt - 1)
+    return Claim(job_id, job.fence, job.attempt, spec, job.models, job.tenant, job.traceparent, keeps)
 
 
 def begin(session: Session, claim: Claim) -> None:

@@ -29,7 +29,7 @@ class Rate:
     steps: int
     """Number of measured steps."""
     token_s: float
-    """Seconds of a step per token of its sequences."""
+    """Seconds of a step per token of its updates."""
     completion_tokens: float | None
     """Mean length of the rollouts."""
 
@@ -101,13 +101,15 @@ def _added(rows: Iterable[Row[str, str, int, float]]) -> tuple[int, float]:
     return sum(row.points for row in found), sum(row.total for row in found)
 
 
-def _kind(spec: JobSpec) -> tuple[str | None, bool, str | None, bool, bool]:
-    """Kind of step; steps of one kind do the same work per token: sampler, adapters, discriminator, reference
-    policy."""
+def _kind(spec: JobSpec) -> tuple[str | None, bool, str | None, bool, bool, int, int, str]:
+    """Kind of step; steps of one kind do the same work per token: sampler, adapters, discriminator, reference policy,
+    updates and further batches per batch of rollouts, optimizer."""
     backend = spec.rollout.backend
     sampler = (backend.type if backend else "default") if spec.uses_rollouts else None
     judge = spec.discriminator.type if spec.uses_discriminator else None
-    return sampler, spec.lora is None, judge, spec.loads_discriminator, spec.grpo.kl_coef > 0
+    models = sampler, spec.lora is None, judge, spec.loads_discriminator, spec.grpo.kl_coef > 0
+    updates = spec.grpo.updates_per_rollout if spec.uses_rollouts else 1
+    return *models, updates, spec.grpo.extra_batches if spec.uses_grpo else 0, spec.optimizer.moments
 
 
 def _work(spec: JobSpec) -> str:

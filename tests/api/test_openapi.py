@@ -10,9 +10,11 @@ import pytest
 
 from api.main import create_app
 from store.settings import Settings
+from tests.conftest import ROOT
 from tests.plain_english import NOT_PLAIN
 
 pytestmark = pytest.mark.unit
+PAGE = ROOT / "docs" / "api.md"
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +55,28 @@ def test_every_operation_is_described_in_plain_english(document: dict[str, Any])
         texts |= {name: f"{operation['summary']} {operation['description']}"}
         texts |= {f"{name} {p['name']}": p.get("description", "") for p in operation.get("parameters", [])}
     assert {name: found[0] for name, text in texts.items() if (found := NOT_PLAIN.search(text))} == {}
+
+
+def documented() -> Iterator[tuple[str, str, str]]:
+    """Method, path and scope of each route in the table of docs/api.md; `…` is any path below the same folder."""
+    for cells, scope in re.findall(r"^\| (`(?:GET|POST|PUT).*?) \| `?([a-z:]+)`? \|", PAGE.read_text(), re.MULTILINE):
+        method, folder = "", ""
+        for given, path in re.findall(r"`(?:([A-Z]+) )?([^`]+)`", cells):
+            method, folder = given or method, path.split("/")[1] if path.startswith("/") else folder
+            yield method, path.replace("…", f"/{folder}(/.*)?"), scope
+
+
+def test_the_table_of_routes_is_complete_and_has_their_scopes(document: dict[str, Any]) -> None:
+    table = list(documented())
+    missing = []
+    for name, operation in operations(document):
+        method, path = name.split()
+        scope = next((scopes[0] for security in operation.get("security", []) for scopes in security.values()), "none")
+        path = re.sub(r"\{(?!name)[a-z_]+\}", "{id}", path)
+        if path.startswith("/v1/"):  # one line of the table for all
+            continue
+        if not any(
+            (method.upper(), scope) == (m, s) and re.fullmatch(re.sub(r"([{}])", r"\\\1", p), path) for m, p, s in table
+        ):
+            missing.append(f"{method} {path} ({scope})")
+    assert not missing

@@ -8,6 +8,8 @@ from urllib.parse import urljoin
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.conftest import ROOT
+
 pytestmark = pytest.mark.integration
 
 KINDS = {"stylesheet": "text/css", "shortcut icon": "image/png", "script": "text/javascript"}
@@ -56,3 +58,10 @@ def test_a_browser_may_fetch_nothing_from_elsewhere(client: TestClient, path: st
     policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'self'"
     assert "http" not in page.headers["content-security-policy"]
+
+
+def test_the_guide_to_datasets_is_served(client: TestClient) -> None:
+    page = client.get("/docs/bring-your-data")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert page.text == (ROOT / "docs" / "bring-your-data.md").read_text(encoding="utf-8")
+    assert "/docs/bring-your-data" in client.post("/datasets", content=b"{}").json()["detail"]

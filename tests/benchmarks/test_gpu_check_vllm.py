@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks.gpu_check.phases import vllm_sampler
+from benchmarks.gpu_check.phases import other_card, vllm_sampler
 from benchmarks.gpu_check.report import Report
 from tests.conftest import MODELS
 
@@ -64,3 +65,14 @@ def test_without_a_vllm_for_this_device_the_phase_reports_that_no_server_ran(
     vllm_sampler.run(report)
     assert report.found == []
     assert [reason in line for line in unchecked(report)] == [True]
+
+
+def test_the_phase_of_another_card_reports_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = Report("other_card", "cpu", tmp_path / "short.jsonl", MODELS)
+    other_card.run(short)
+    assert (short.found, unchecked(short)) == ([], ["weights by NCCL to a sampler on another card: no GPU"])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(other_card, "library", lambda report: None)  # it needs a GPU
+    one = Report("other_card", "cuda", tmp_path / "one.jsonl", MODELS)
+    other_card.run(one)
+    assert unchecked(one) == ["weights by NCCL to a sampler on another card: it needs two GPUs, and there is 1"]

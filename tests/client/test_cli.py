@@ -266,6 +266,29 @@ def test_datasets_are_uploaded_listed_and_looked_into(tmp_path: Path) -> None:
         assert server.seen[-1].method == "DELETE"
 
 
+READ_AS = "rows: rows by format: 1 GSM8K; fields are used as follows: q as messages; a as reference and reward.math"
+
+
+def test_a_mapping_is_sent_and_a_dry_run_stores_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("{}\n")
+    found = {
+        **{"rows": 1, "references": 1, "rewards": 1, "ignored_fields": {"source": 1}, "recognised": {"GSM8K": 1}},
+        **{"mapping": {"q": ["messages"], "a": ["reference", "reward.math"]}, "data": [ROW]},
+    }
+    answers = {"/datasets/preview": found, "/datasets": {**DATASET, "sha256": "0"}}
+    with serving(lambda request: Answer(answers[request.path])) as server:
+        pairs = ("--map", "a:reference", "--map", "a:reward.math", "--map", "q:prompt")
+        shown = uniapl(server.url, "datasets", "upload", str(path), *pairs, "--dry-run")
+        assert "hello" in shown.stdout
+        assert shown.stderr.splitlines()[-2:] == [READ_AS, UNREAD]
+        uniapl(server.url, "datasets", "upload", str(path), *pairs)
+        assert [request.path for request in server.seen] == ["/datasets/preview", "/datasets"]
+        assert [request.query["map"] for request in server.seen] == ["a:reference,a:reward.math,q:prompt"] * 2
+        wrong = uniapl(server.url, "datasets", "upload", str(path), "--map", "answer")
+        assert "'answer' is not FIELD:TARGET" in wrong.stderr
+
+
 def test_a_secret_is_read_from_standard_input_and_never_shown() -> None:
     bodies: list[bytes] = []
 

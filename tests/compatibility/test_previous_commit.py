@@ -161,7 +161,8 @@ def test_an_interrupted_run_continues_from_its_checkpoint_as_if_never_interrupte
     assert 0 < done < steps
     whole, resumed = repeatable(lines_of(FIXTURES / "uninterrupted.jsonl")), repeatable(after)
     for step, values in whole.items():
-        assert resumed[step] == pytest.approx(values, rel=1e-3, abs=1e-5), step
+        measured = {name: value for name, value in resumed[step].items() if name in values}  # new ones may come
+        assert measured == pytest.approx(values, rel=1e-3, abs=1e-5), step
 
 
 def attempt_of(name: str, data: Path) -> Path:

@@ -90,8 +90,9 @@ def test_sqlite_by_its_own_backup_while_the_service_runs(tmp_path: Path) -> None
     with EmbeddedService(old, environment=IMPATIENT) as service, Client(service.url, api_key=service.api_key) as client:
         job_id = start_and_pause(client)
         back_up(old, new)
+        expected = finish(client, job_id)
     with EmbeddedService(new, environment=IMPATIENT) as service, Client(service.url, api_key=service.api_key) as client:
-        finish(client, job_id)
+        assert finish(client, job_id) == expected
 
 
 def back_up(source: Path, target: Path) -> None:

@@ -62,7 +62,7 @@ def test_the_environment_of_the_api_has_no_torch() -> None:
     installs = {name: rest for name in stages() for kind, rest in stages()[name] if kind == "RUN" and "EXTRAS" in rest}
     assert installs == {
         "api-environment": "make install EXTRAS=server,otel",
-        "worker-environment": "make install EXTRAS=train,server,otel",
+        "worker-environment": "make install EXTRAS=train,bitsandbytes,server,otel",
     }
 
 

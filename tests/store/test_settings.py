@@ -1,4 +1,4 @@
-"""Passwords that lie in files."""
+"""Settings of the environment: passwords in files, values that cannot be used, variables that are no setting."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from store.settings import Settings
+from store.settings import InvalidSettings, Settings, read_settings, settings_or_exit, unknown_settings
 
 pytestmark = pytest.mark.unit
 
@@ -54,3 +54,44 @@ def test_a_file_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
     file.write_text("\n")
     with pytest.raises(ValueError, match="is empty"):
         _ = settings(**found).database
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("LEASE_S", "abc", "UNIAPL_LEASE_S: Input should be a valid number.*got 'abc'"),
+        ("AUTH", "perhaps", "UNIAPL_AUTH: .*got 'perhaps'"),
+        ("HUB_MODELS", "a/*", "UNIAPL_HUB_MODELS: not valid JSON; a list is written as in"),
+        ("DATABASE_URL", "nowhere", "UNIAPL_DATABASE_URL or UNIAPL_BROKER_URL is no URL"),
+        ("DATABASE_PASSWORD_FILE", "/nowhere", "UNIAPL_DATABASE_URL: name the user"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named_with_its_variable(
+    variable: str, value: str, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"UNIAPL_{variable}", value)
+    with pytest.raises(InvalidSettings, match=problem):
+        read_settings()
+    with pytest.raises(SystemExit, match=f"error: (.|\n)*{problem}"):
+        settings_or_exit()
+
+
+def test_every_setting_at_fault_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNIAPL_LEASE_S", "abc")
+    monkeypatch.setenv("UNIAPL_SWEEP_S", "-")
+    with pytest.raises(InvalidSettings, match=r"UNIAPL_LEASE_S(.|\n)*UNIAPL_SWEEP_S"):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "advice"),
+    [
+        ("UNIAPL_LEASE", "rename it to UNIAPL_LEASE_S"),
+        ("UNIAPL_DATA_DIRR", "rename it to UNIAPL_DATA_DIR"),
+        ("uniapl_modelsfile", "rename it to UNIAPL_MODELS_FILE"),
+        ("UNIAPL_COLOUR", "remove it"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_reported(variable: str, advice: str) -> None:
+    [found] = unknown_settings([variable, "UNIAPL_DATA_DIR", "uniapl_lease_s", "UNIAPL_URL", "UNIAPL_API_KEY", "PATH"])
+    assert found.startswith(f"{variable} is not a setting and has no effect; {advice}")

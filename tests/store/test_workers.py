@@ -51,14 +51,15 @@ def test_a_worker_that_reports_again_is_one_worker_with_its_newest_facts(engine:
     assert row.seen_at > first.seen_at
 
 
-def test_a_worker_of_an_older_release_has_neither_vllm_nor_speed(engine: Engine) -> None:
+def test_a_worker_of_an_older_release_has_neither_vllm_nor_speed_nor_libraries(engine: Engine) -> None:
     report(engine, "worker_old")
     speed = {"device": "gpu", "parameters": 10, "update": 52_000.0, "sampling": 9000.0, "memory": 4e12}
-    report(engine, "worker_new", vllm="0.33.0", speed=speed)
+    report(engine, "worker_new", vllm="0.33.0", speed=speed, bitsandbytes="0.50.2")
     with reading(engine) as session:
         found = {row.id: Hardware.model_validate(row) for row in workers.alive(session, LEASE_S)}
     assert (found["worker_old"].vllm, found["worker_old"].speed) == (None, None)
     assert (found["worker_new"].vllm, found["worker_new"].speed) == ("0.33.0", Speed.model_validate(speed))
+    assert (found["worker_old"].bitsandbytes, found["worker_new"].bitsandbytes) == (None, "0.50.2")
 
 
 def test_a_worker_silent_for_three_leases_is_not_alive_and_its_row_goes_in_the_end(engine: Engine) -> None:
@@ -120,6 +121,9 @@ def test_the_rate_is_the_mean_of_jobs_like_it_on_these_hosts(engine: Engine) -> 
         {"alpha": 1, "lambda_adv": 0},
         {"lambda_adv": 0},
         {"grpo": {"kl_coef": 0.1}},
+        {"grpo": {"updates_per_rollout": 2}},
+        {"grpo": {"extra_batches": 2}},
+        {"optimizer": {"moments": "8bit"}},
         {"discriminator": {"type": "learned"}},
     ],
 )

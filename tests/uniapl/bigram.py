@@ -45,7 +45,9 @@ def train(
 ) -> list[dict[str, float]]:
     """Metrics of each step, by the trainer's names."""
     torch.manual_seed(seed)
-    spec = JobSpec(student="bigram", dataset_mix=[MixEntry(dataset="d")], alpha=alpha, lambda_adv=lambda_adv)
+    literal = Adversarial(aggregate="seq_sum")
+    mix = [MixEntry(dataset="d")]
+    spec = JobSpec(student="bigram", dataset_mix=mix, alpha=alpha, lambda_adv=lambda_adv, adversarial=literal)
     logits = torch.zeros(VOCAB, VOCAB, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.0)
     history = []
@@ -59,7 +61,7 @@ def train(
         scores = torch.tensor([closeness(a, references[i // GROUP]) for i, a in enumerate(answers)])
         scores = scores.view(PROMPTS, GROUP)
         advantages = group_advantages(rewards, scale=True).flatten().tolist()
-        coefs = coefficients(scores, scale=1.0, options=Adversarial()).flatten().tolist()
+        coefs = coefficients(scores, scale=1.0, options=literal).flatten().tolist()
         sequences = [Sequence([END], reference, demonstration=True) for reference in references] + [
             Sequence([END], answer, False, advantage, coef, [now[a][b] for a, b in _steps(answer)])
             for answer, advantage, coef in zip(answers, advantages, coefs, strict=True)

@@ -55,7 +55,13 @@ def tiny(*, lora: bool = False, layers: int = 2) -> Policy:
 
 
 def objective(**blocks: Any) -> JobSpec:
-    fields = {"alpha": 0.3, "lambda_adv": 0.05, "rollout": {"temperature": 0.5}, "optimizer": {"max_grad_norm": 1e9}}
+    fields = {
+        "alpha": 0.3,
+        "lambda_adv": 0.05,
+        "rollout": {"temperature": 0.5},
+        "optimizer": {"max_grad_norm": 1e9},
+        "adversarial": {"aggregate": "seq_sum"},
+    }
     return JobSpec.model_validate({"student": "s", "dataset_mix": [{"dataset": "d"}], **fields, **blocks})
 
 

@@ -35,11 +35,44 @@ KINDS: dict[str, dict[str, Any]] = {
     | LATENT,
     "gpt_oss": COMMON | {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8, "sliding_window": 16},
     "laguna": COMMON | EXPERTS | {"num_experts": 4, "shared_expert_intermediate_size": 24},
+    "granitemoe": COMMON | {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "olmoe": COMMON | {"num_experts": 4, "num_experts_per_tok": 2},
+    "glm4_moe": COMMON
+    | EXPERTS
+    | {"n_routed_experts": 4, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "n_shared_experts": 1},
+    "llama4_text": COMMON
+    | {"num_local_experts": 4, "num_experts_per_tok": 1, "intermediate_size_mlp": 64, "head_dim": 8}
+    | {"interleave_moe_layer_step": 1, "attention_chunk_size": 32},
+    "phi3": COMMON,
+    "gemma3_text": COMMON | {"head_dim": 8, "sliding_window": 16},
     "phimoe": COMMON | {"num_local_experts": 4},
     "qwen3": COMMON | {"head_dim": 8},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
 }
-"""Config of each architecture: with fused experts, two that adapters do not fit, and dense ones."""
+"""Config of each architecture: with fused experts, one that adapters do not fit, and dense ones."""
+LINEAR = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 1}
+SECOND_ATTENDS = {"layer_types": ["linear_attention", "full_attention"]}
+RECURRENT: dict[str, dict[str, Any]] = {
+    "qwen3_next": COMMON
+    | EXPERTS
+    | LINEAR
+    | SECOND_ATTENDS
+    | {"num_experts": 4, "shared_expert_intermediate_size": 24, "decoder_sparse_step": 1},
+    "qwen3_5_text": COMMON | LINEAR | SECOND_ATTENDS | {"head_dim": 8},
+    "lfm2": COMMON | {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False},
+    "falcon_h1": COMMON | MAMBA | {"mamba_d_ssm": 64},
+    "granitemoehybrid": COMMON
+    | MAMBA
+    | {"num_local_experts": 4, "num_experts_per_tok": 2, "shared_intermediate_size": 24, "mamba_expand": 2}
+    | {"layers_block_type": ["mamba", "attention"], "layer_types": ["mamba", "attention"]},
+}
+"""Config of each architecture with states of convolutions or recurrences."""
+KINDS |= RECURRENT | {
+    "minimax": COMMON
+    | SECOND_ATTENDS
+    | {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8, "block_size": 16}
+}
 
 
 def save_student(kind: str, folder: Path) -> Path:

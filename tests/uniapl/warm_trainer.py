@@ -22,13 +22,13 @@ from tests.conftest import ROOT
 LIMIT_S = 120
 
 
-def train(run: Path) -> tuple[int, str]:
-    """Train as a run file specifies; return the exit status and what the process wrote to its standard error."""
+def train(run: Path, *, limit_s: int = LIMIT_S) -> tuple[int, str]:
+    """Train as a run file specifies, for `limit_s` at most; return the exit status and the process's standard error."""
     server = _server()
     assert server.stdin is not None
     assert server.stdout is not None
     with NamedTemporaryFile("r") as errors:
-        request = {"run": str(run), "errors": errors.name, "environment": dict(os.environ)}
+        request = {"run": str(run), "errors": errors.name, "environment": dict(os.environ), "limit_s": limit_s}
         print(json.dumps(request), file=server.stdin, flush=True)
         status = int(server.stdout.readline())
         return status, errors.read()
@@ -58,7 +58,7 @@ def _serve() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def _become_trainer(run: str, errors: str, environment: dict[str, str]) -> NoReturn:
+def _become_trainer(run: str, errors: str, environment: dict[str, str], limit_s: int) -> NoReturn:
     from uniapl.__main__ import main
 
     os.environ.clear()
@@ -69,7 +69,7 @@ def _become_trainer(run: str, errors: str, environment: dict[str, str]) -> NoRet
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)
     os.dup2(os.open(errors, os.O_WRONLY), 2)
-    signal.alarm(LIMIT_S)
+    signal.alarm(limit_s)
     sys.exit(main(["train", run]))
 
 

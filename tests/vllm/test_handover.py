@@ -16,7 +16,7 @@ import torch
 from store.settings import Settings
 from tests.conftest import MODELS, ROOT
 from uniapl.inference.client import ModelServer
-from uniapl.inference.endpoint import Address, ProbePause, read_address
+from uniapl.inference.endpoint import Address, ProbePause, RestartRequest, read_address
 from uniapl.model.policy import Policy, load_policy
 from uniapl.rollout.generator import Completion
 from uniapl.rollout.vllm import SamplerPlace, VllmGenerator
@@ -140,7 +140,7 @@ def test_weights_go_to_vllm_in_its_own_type_and_it_sleeps_between(
 
     sidecar.start()
     try:
-        where = SamplerPlace(pause, events.append, shared_card=True)
+        where = SamplerPlace(pause, RestartRequest(sidecar.address_file), events.append, shared_card=True)
         generator = VllmGenerator(policy, server, spec.rollout, folder=folder, place=where)
         assert folder.resolve().parent == Path("/dev/shm")
         handles = Handles(lambda: sidecar._ask(address()))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.exc import OperationalError
 
 from store import workers
@@ -19,13 +20,13 @@ from store.checkpoints import repository as checkpoints
 from store.db import unit_of_work
 from store.jobs import lifecycle
 from store.settings import Settings
-from store.tables import Attempt, Worker
+from store.tables import Attempt, Job, Worker
 from tests.e2e.conftest import trainers
 from tests.store.jobs.factories import SPEC, claimed, history, make_job, state, try_claim
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import JobSpec
 from worker import attempt as supervisor
-from worker import hardware
+from worker import claim, hardware
 from worker.attempt import run_attempt
 from worker.slots import WorkerProcess
 
@@ -95,6 +96,17 @@ def test_the_worker_chooses_the_sampler_that_the_spec_leaves_open(worker: Worker
 
 
 @pytest.mark.usefixtures("ending")
+def test_every_attempt_has_the_date_of_the_first(worker: WorkerProcess, engine: Engine) -> None:
+    with unit_of_work(engine) as session:
+        job_id = lifecycle.create(session, SPEC, {"tiny": ModelSource(path="/models/tiny")}).id
+    with unit_of_work(engine) as session:  # an attempt before this one, on another day
+        session.execute(update(Job).where(Job.id == job_id).values(started_at=1_721_995_200.0))
+    run_attempt(worker, job_id)
+    spec = json.loads((worker.artifacts.attempt(job_id, 1) / "run.json").read_text())["spec"]
+    assert spec["data"]["date"] == "2024-07-26"
+
+
+@pytest.mark.usefixtures("ending")
 def test_a_worker_with_a_gpu_and_vllm_samples_by_a_server(
     worker: WorkerProcess, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +135,70 @@ def test_a_worker_without_vllm_leaves_its_jobs_to_one_that_has_it(worker: Worker
         assert job.error is not None
         assert (job.state, job.error["code"], job.error["param"]) == ("failed", "vllm_missing", "rollout.backend")
         assert "UNIAPL_VLLM_COMMAND" in job.error["hint"]
+
+
+def test_a_worker_without_a_library_leaves_its_jobs_to_one_that_has_it(
+    worker: WorkerProcess, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "bitsandbytes", lambda: None)
+    spec = JobSpec.model_validate({**SPEC.model_dump(exclude_unset=True), "optimizer": {"moments": "8bit"}})
+    with unit_of_work(engine) as session:
+        job_id = lifecycle.create(session, spec, {"tiny": ModelSource(path="/models/tiny")}).id
+        facts = {**worker.hardware().model_dump(), **OTHER, "bitsandbytes": "0.50.2"}
+        workers.report(session, "worker_other", facts, 90.0)
+    assert claim.claim_job(worker, job_id) is None
+    assert state(engine, job_id) == "queued"
+    with unit_of_work(engine) as session:
+        workers.report(session, "worker_other", {**facts, "bitsandbytes": None}, 90.0)
+    worker._skipped_until.clear()
+    assert claim.claim_job(worker, job_id) is not None  # no worker has it: the trainer reports what is missing
+
+
+IN_PROCESS: dict[str, Any] = {"rollout": {"backend": {"type": "transformers"}}}
+
+
+@pytest.fixture
+def with_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker has a GPU and vLLM."""
+    card = {"name": "G", "memory_bytes": 80 * 10**9, "processes": ["trainer", "rollout"]}
+    monkeypatch.setattr(hardware, "gpus", lambda settings: [card])
+    monkeypatch.setattr(WorkerProcess, "vllm", "0.33.0")
+
+
+@pytest.mark.usefixtures("ending", "with_vllm")
+def test_a_sampler_in_the_trainers_process_is_left_to_a_worker_without_vllm(
+    worker: WorkerProcess, engine: Engine
+) -> None:
+    spec = JobSpec.model_validate({**SPEC.model_dump(exclude_unset=True), **IN_PROCESS})
+    with unit_of_work(engine) as session:
+        job_id = lifecycle.create(session, spec, {"tiny": ModelSource(path="/models/tiny")}).id
+        without = {**worker.hardware().model_dump(), **OTHER, "vllm": None}
+        workers.report(session, "worker_other", without, 90.0)
+    assert not run_attempt(worker, job_id)
+    assert state(engine, job_id) == "queued"
+    with unit_of_work(engine) as session:
+        session.execute(delete(Worker))
+    assert run_attempt(worker, job_id)
+    with unit_of_work(engine) as session:
+        job = lifecycle.get(session, job_id)
+        assert job.error is not None
+        assert (job.state, job.error["code"], job.error["param"]) == ("failed", "sampler_refused", "rollout.backend")
+        assert "leave rollout.backend out" in job.error["hint"]
+
+
+@pytest.mark.usefixtures("ending", "with_vllm")
+@pytest.mark.parametrize("changes", [{"spec_version": 5}, {"attempt": 1}])
+def test_an_older_job_and_a_resumed_run_keep_the_sampler_in_the_trainers_process(
+    worker: WorkerProcess, engine: Engine, changes: dict[str, Any]
+) -> None:
+    spec = JobSpec.model_validate({**SPEC.model_dump(exclude_unset=True), **IN_PROCESS})
+    with unit_of_work(engine) as session:
+        job_id = lifecycle.create(session, spec, {"tiny": ModelSource(path="/models/tiny")}).id
+        session.execute(update(Job).where(Job.id == job_id).values(**changes))
+    assert run_attempt(worker, job_id)
+    run = json.loads((worker.artifacts.attempt(job_id, 1) / "run.json").read_text())
+    assert run["spec"]["rollout"]["backend"] == {"type": "transformers"}
+    assert run["servers"] == {}
 
 
 @pytest.mark.parametrize("step", ["_run_config", "_secrets", "_record_group"])
@@ -223,7 +299,7 @@ def test_an_attempt_resumes_from_the_newest_checkpoint_that_is_really_there(
             checkpoints.commit(session, job_id, claim.fence, step=step, path=path, manifest_sha256="x", size=1)
     run = supervisor._Attempt(worker, claim)._run_config()
     assert run.resume_from == str((tmp_path / "jobs" / "whole").absolute())
-    assert run.spec == SPEC
+    assert run.spec == SPEC.with_date(datetime.now(UTC).date())
     assert run.keep_all_checkpoints  # the worker deletes checkpoints, under its fence
     assert Artifacts(tmp_path).attempt(job_id, claim.fence).absolute() == Path(run.run_dir)
     with unit_of_work(engine) as session:

@@ -31,7 +31,7 @@ TORN = ErrorReport(seq=1, ts=0.0, code="invalid_checkpoint", message="torn", hin
         (1, None, "No valid triton configs. OutOfMemoryError: out of resource", "gpu_unsupported", "infra", True),
         (1, None, "OSError: [Errno 28] No space left on device", "disk_full", "infra", True),
         (-9, None, "", "trainer_killed", "infra", True),
-        (70, NAN, "", "diverged", "user", True),
+        (70, NAN, "", "diverged", "user", False),
         (74, FULL, "", "disk_full", "infra", True),
         (74, None, "", "disk_full", "infra", True),  # neither report nor log could be written
         (120, FULL, "", "disk_full", "infra", True),  # what an interpreter that cannot flush its log ends with

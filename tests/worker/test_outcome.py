@@ -35,7 +35,7 @@ failed     r:trainer_crashed     cancel preempt cancel preempt preempt =        
 user_error f:invalid_spec        cancel preempt cancel preempt preempt =         =               r:hung f:sidecar_failed
 torn       r:invalid_checkpoint  cancel preempt cancel preempt preempt =         =               r:hung f:sidecar_failed
 no_gpu     r:gpu_unusable        cancel preempt cancel preempt preempt =         =               r:hung f:sidecar_failed
-diverged   r:diverged            cancel preempt cancel preempt preempt =         =               r:hung f:sidecar_failed
+diverged   f:diverged            cancel preempt cancel preempt preempt =         =               r:hung f:sidecar_failed
 disk_full  r:disk_full           cancel preempt cancel preempt preempt =         =               r:hung f:sidecar_failed
 requeue    preempt               cancel =       cancel =       =       =         =               =      =
 sigterm    r:trainer_killed      cancel preempt cancel preempt preempt preempt   =               r:hung f:sidecar_failed

@@ -11,6 +11,7 @@ sequences out for the model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
@@ -58,16 +59,23 @@ class Counts:
     grpo_rollouts: int
     adv_tokens: int
     adv_rollouts: int
+    adv_coef_norm: float
+    """Root of the sum of c_i² over all tokens of L_ADV."""
+    adv_inverse_lengths: float
+    """Sum of 1/|y_i| over the sequences of L_ADV."""
 
     @staticmethod
     def of(sequences: Seq[Sequence]) -> Counts:
         """Count a step's sequences."""
+        compared = [(len(s.completion_ids), s.coef) for s in sequences if s.coef is not None]
         return Counts(
             sft_tokens=sum(len(s.completion_ids) for s in sequences if s.demonstration),
             grpo_tokens=sum(len(s.completion_ids) for s in sequences if s.advantage is not None),
             grpo_rollouts=sum(s.advantage is not None for s in sequences),
-            adv_tokens=sum(len(s.completion_ids) for s in sequences if s.coef is not None),
-            adv_rollouts=sum(s.coef is not None for s in sequences),
+            adv_tokens=sum(length for length, _ in compared),
+            adv_rollouts=len(compared),
+            adv_coef_norm=math.sqrt(math.fsum(length * coef**2 for length, coef in compared)),
+            adv_inverse_lengths=math.fsum(1 / max(length, 1) for length, _ in compared),
         )
 
 

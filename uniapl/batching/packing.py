@@ -16,6 +16,9 @@ BLOCK = 128
 """Tokens per side of a tile of FlexAttention. Rows are padded to whole tiles: each row length is compiled anew."""
 TileSize = Literal["default", "small", "smallest"]
 """Tiles that a kernel of FlexAttention computes at a time, within those of the mask: `uniapl.model.attention.TILES`."""
+PADDING = 4
+"""Bound of a batch's completions, padded to the longest one, in tokens per pass. Some tensors have this shape (B, C):
+one long completion beside thousands of short ones would make them the largest of a step."""
 CACHE_ROOM = 64
 """Tokens by which the key-value cache of a rollout grows at a time."""
 
@@ -75,6 +78,13 @@ class Tree:
     """Indices of the step's sequences."""
     num_tokens: int
     """Tokens of the prompt, counted once, and of every branch."""
+    longest: int
+    """Tokens of its longest completion."""
+
+    @property
+    def padded(self) -> int:
+        """Tokens of its completions, padded to the longest one."""
+        return len(self.branches) * self.longest
 
 
 Rows = list[list[Tree]]
@@ -85,7 +95,8 @@ def cut(sequences: Sequence[Lengths], max_tokens: int, layout: Layout) -> Iterat
     """Cut a step into batches of at most `max_tokens` tokens, padding included, longest trees first.
 
     Sorting keeps padding low; a step that does not fit into memory fails at its first batch. A longer sequence gets a
-    batch of its own, and no batch is smaller than a tile.
+    batch of its own, and no batch is smaller than a tile. Completions padded to the longest one of their batch take at
+    most `PADDING` times as many tokens.
     """
     if layout.kind == "blocks":
         max_tokens = max(max_tokens // BLOCK, 1) * BLOCK  # since rows are padded to whole tiles
@@ -104,7 +115,7 @@ def row_length(rows: Rows, layout: Layout) -> int:
 def _trees(sequences: Sequence[Lengths], max_tokens: int, layout: Layout) -> list[Tree]:
     """Trees of at most `max_tokens` tokens; one per sequence where the layout does not share prompts."""
     if not layout.shares:
-        return [Tree([i], s.prompt + s.completion) for i, s in enumerate(sequences)]
+        return [Tree([i], s.prompt + s.completion, s.completion) for i, s in enumerate(sequences)]
     groups: dict[Hashable, list[int]] = {}
     for i, s in enumerate(sequences):
         groups.setdefault(s.group, []).append(i)
@@ -118,7 +129,7 @@ def _fewest_trees(group: list[int], sequences: Sequence[Lengths], max_tokens: in
     number = math.ceil(completions / (max_tokens - prompt)) if max_tokens > prompt else len(group)
     for n in range(max(1, min(number, len(group))), len(group)):
         trees = _split(group, sequences, n)
-        if max(tree.num_tokens for tree in trees) <= max_tokens:
+        if all(tree.num_tokens <= max_tokens and tree.padded <= PADDING * max_tokens for tree in trees):
             return trees
     return _split(group, sequences, len(group))
 
@@ -132,18 +143,23 @@ def _split(group: list[int], sequences: Sequence[Lengths], number: int) -> list[
         parts[n].append(i)
         heapq.heapreplace(sizes, (size + max(sequences[i].completion, 1), n))
     prompt = sequences[group[0]].prompt
-    return [Tree(part, prompt + sum(sequences[i].completion for i in part)) for part in parts]
+    lengths = [[sequences[i].completion for i in part] for part in parts]
+    return [Tree(part, prompt + sum(of), max(of)) for part, of in zip(parts, lengths, strict=True)]
 
 
 def _fill_row(waiting: list[Tree], max_tokens: int) -> tuple[Rows, list[Tree]]:
     """One row with the longest tree and every other that fits; the second list holds the remaining trees."""
     room = max(max_tokens, waiting[0].num_tokens)
+    padded = PADDING * room
+    branches = longest = 0
     row: list[Tree] = []
     left: list[Tree] = []
     for tree in waiting:
-        fits = tree.num_tokens <= room
+        count, width = branches + len(tree.branches), max(longest, tree.longest)
+        fits = tree.num_tokens <= room and count * width <= padded
         (row if fits else left).append(tree)
-        room -= tree.num_tokens if fits else 0
+        if fits:
+            room, branches, longest = room - tree.num_tokens, count, width
     return [row], left
 
 

@@ -1,57 +1,22 @@
-"""Token encoding of dataset rows: prompts by the student's chat template, references with an end token."""
+"""Token encoding of dataset rows: prompts and references as the student's chat template renders them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from jinja2 import TemplateError
-
-from uniapl.data.reasoning import THINK, Continuation, Frame, Turns, as_think, continuation, prompt_frame
+from uniapl.chat.renderer import Renderer
+from uniapl.chat.template import TEMPLATE_ERRORS, TemplateOptions
+from uniapl.data.encoded_row import EncodedRow, encode_rendered
 from uniapl.errors import DatasetError, ModelError
-from uniapl.rewards.verify import CLOSING, OPENING
 from uniapl.spec.dataset import DatasetRow
+from uniapl.spec.importers.file_kinds import line_problem
 from uniapl.spec.importers.rows import IgnoredFields, RowError, read_row
-from uniapl.spec.reward import Reward
 from uniapl.spec.training import DataOptions
 
 if TYPE_CHECKING:  # rows are read without torch
     from uniapl.model.policy import Policy
-
-TEMPLATE_BUGS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
-"""Exceptions raised by code in a chat template."""
-
-
-@dataclass(frozen=True)
-class EncodedRow:
-    """A dataset row as the student's tokens."""
-
-    id: str
-    prompt: str
-    """The turns' contents, joined by newlines; used in comparisons and samples."""
-    prompt_ids: list[int]
-    reference: str | None
-    reference_ids: list[int] | None
-    """The teacher's tokens, end token included."""
-    reward: Reward | None
-    thinks: bool = False
-    """Whether the template opens a reasoning block, so that completions begin inside it."""
-    closing: str = CLOSING
-    """The tag that closes this block."""
-    change: Literal["none", "closed", "left out"] = "none"
-    """How the reference was changed to continue the prompt; see `Continuation`."""
-
-    def answer(self, completion: str) -> str:
-        """A completion as input of `final_answer`, with the opening tag of the prompt.
-
-        Where the prompt opens no block, a closing tag before any other tag is a quotation; an empty block is prepended.
-        """
-        before, closed, _ = completion.partition(CLOSING)
-        if self.thinks:
-            return OPENING + as_think(completion, (OPENING, self.closing))
-        return OPENING + CLOSING + completion if closed and OPENING not in before else completion
 
 
 def load_rows(path: Path, ignored: IgnoredFields | None = None) -> list[DatasetRow]:
@@ -73,108 +38,49 @@ def load_rows(path: Path, ignored: IgnoredFields | None = None) -> list[DatasetR
         try:
             read = read_row(line)
         except RowError as error:
-            raise DatasetError(f"{path.name} line {number}: {error}", param="dataset_mix") from None
+            reason = line_problem(line.encode(), str(error), is_first=number == 1)
+            raise DatasetError(f"{path.name} line {number}: {reason}", param="dataset_mix") from None
         rows.append(read.row)
         if ignored is not None:
             ignored.add(read.ignored)
     return rows
 
 
-def encode_row(row: DatasetRow, index: int, policy: Policy, end_of_turn: int, *, references: bool = True) -> EncodedRow:
-    """Tokenise one row; a row without id is named by its index.
-
-    Templates get `enable_thinking=False`. Where a template opens a reasoning block regardless, a reference without
-    reasoning closes it first; elsewhere the reasoning of a reference is removed.
+def encode_row(
+    row: DatasetRow,
+    index: int,
+    policy: Policy,
+    end_of_turn: int,
+    *,
+    references: bool = True,
+    options: DataOptions | None = None,
+) -> EncodedRow:
+    """Tokenise one row; see `encode_rows`.
 
     Raises:
-        DatasetError: the chat template rejects the turns, or a reference has reasoning and no answer.
+        DatasetError: the chat template rejects the turns, or the reference does not fit it.
         ModelError: the chat template fails, or renders an empty prompt.
     """
-    tokenizer, name = policy.tokenizer, row.id or f"row-{index}"
-    turns = [{"role": message.role, "content": message.content} for message in row.messages]
-    prompt = _prompt(turns, policy, name)
-    prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    if not prompt_ids:
-        raise ModelError(f"row {name}: the chat template renders an empty prompt", param="data.chat_template")
-    frame = prompt_frame(turns, prompt, lambda turns, generation: _render_or_none(turns, policy, generation=generation))
-    target = _reference(row.reference, frame, turns, prompt, policy, f"row {name}" if references else None)
-    return EncodedRow(
-        id=name,
-        prompt="\n".join(message.content for message in row.messages),
-        prompt_ids=prompt_ids,
-        thinks=frame is not None,
-        closing=(frame or THINK)[1],
-        change=target.change if target else "none",
-        reference=target.reference if target else None,
-        reference_ids=[*tokenizer(target.text, add_special_tokens=False)["input_ids"], end_of_turn] if target else None,
-        reward=row.reward,
-    )
+    options = options or DataOptions()
+    renderer = renderer_of(policy, end_of_turn, options)
+    return encode_rendered(row, row.id or f"row-{index}", renderer, options, references=references)
 
 
-def _prompt(turns: Turns, policy: Policy, name: str) -> str:
-    try:
-        return _render(turns, policy, generation=True)
-    except TemplateError as error:
-        raise DatasetError(
-            f"row {name}: the student's chat template rejects the turns: {error}", param="dataset_mix"
-        ) from None
-    except TEMPLATE_BUGS as error:
-        raise ModelError(f"row {name}: the chat template fails: {error}", param="data.chat_template") from None
-
-
-def _render(turns: Turns, policy: Policy, *, generation: bool) -> str:
-    """Raises `TemplateError` or one of `TEMPLATE_BUGS`."""
-    return str(
-        policy.tokenizer.apply_chat_template(
-            turns, add_generation_prompt=generation, tokenize=False, enable_thinking=False
-        )
-    )
-
-
-def _render_or_none(turns: Turns, policy: Policy, *, generation: bool) -> str | None:
-    try:
-        return _render(turns, policy, generation=generation)
-    except (TemplateError, *TEMPLATE_BUGS):
-        return None
-
-
-def _reference(
-    reference: str | None, frame: Frame | None, turns: Turns, prompt: str, policy: Policy, where: str | None
-) -> Continuation | None:
-    """The reference as a continuation of the prompt; `None` without a reference.
-
-    Raises:
-        DatasetError: the reference has no answer; without `where`, the result is `None` instead.
-    """
-    if reference is None:
-        return None
-
-    def rendered() -> str | None:
-        whole = _render_or_none([*turns, {"role": "assistant", "content": reference}], policy, generation=False) or ""
-        return whole.removeprefix(prompt) if whole.startswith(prompt) else None
-
-    try:
-        return continuation(reference, frame, rendered)
-    except ValueError as error:
-        if where is None:
-            return None
-        raise DatasetError(
-            f"{where}: {error}",
-            param="dataset_mix",
-            hint="add an answer after the reasoning, or remove the row's reference",
-        ) from None
+def renderer_of(policy: Policy, end_of_turn: int, options: DataOptions) -> Renderer:
+    """The renderer of a job's rows."""
+    return Renderer(policy.tokenizer, end_of_turn, TemplateOptions(options.thinking, options.date))
 
 
 def encode_rows(
     rows: Sequence[DatasetRow], name: str, policy: Policy, options: DataOptions, *, references: bool = True
 ) -> tuple[list[EncodedRow], list[str]]:
-    """Tokenise a dataset.
+    """Tokenise a dataset; a row without id is named by its index.
 
     Args:
         rows: the dataset.
         name: name of the dataset, for errors.
         policy: tokenizer and chat template.
-        options: length limits.
+        options: length limits, and the mode and date of the template.
         references: whether a term uses the references.
 
     Returns:
@@ -192,9 +98,13 @@ def encode_rows(
         )
     try:
         end_of_turn = policy.end_of_turn
-    except (TemplateError, *TEMPLATE_BUGS) as error:
+    except TEMPLATE_ERRORS as error:
         raise ModelError(f"the chat template is broken: {error}", param="data.chat_template") from None
-    encoded = [encode_row(row, i, policy, end_of_turn, references=references) for i, row in enumerate(rows)]
+    renderer = renderer_of(policy, end_of_turn, options)
+    encoded = [
+        encode_rendered(row, row.id or f"row-{i}", renderer, options, references=references)
+        for i, row in enumerate(rows)
+    ]
     usable = [row for row in encoded if _fits(row, options, references)]
     if not usable:
         raise DatasetError(
@@ -207,5 +117,5 @@ def encode_rows(
 
 
 def _fits(row: EncodedRow, options: DataOptions, references: bool) -> bool:
-    answer = row.reference_ids or [] if references else []
-    return len(row.prompt_ids) <= options.max_prompt_tokens and len(answer) <= options.max_reference_tokens
+    longest = max((len(ids) for _, ids in row.demonstrations), default=0) if references else 0
+    return len(row.prompt_ids) <= options.max_prompt_tokens and longest <= options.max_reference_tokens

@@ -6,7 +6,7 @@ The order needs no saved state, so a resumed run gets exactly the rows of an uni
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from math import floor
 
@@ -72,3 +72,21 @@ def rows_of_step(
             epoch, offset = divmod(position, size)
             rows.append((i, _permutation(seed, i, epoch, size)[offset]))
     return rows
+
+
+def further_rows(
+    step: int, *, mix: Sequence[MixEntry], sizes: Sequence[int], prompts_per_step: int, seed: int
+) -> Iterator[tuple[int, int]]:
+    """The (entry, row) pairs that can be explored and are not in the step, each once, in a random order by weight.
+
+    Args as `rows_of_step`.
+    """
+    own = rows_of_step(step, mix=mix, sizes=sizes, prompts_per_step=prompts_per_step, seed=seed)
+    used: list[set[int]] = [{row for entry, row in own if entry == i} for i in range(len(mix))]
+    source = random.Random(f"{seed}/further/{step}")
+    while left := [i for i, e in enumerate(mix) if e.role in ("rl", "both") and len(used[i]) < sizes[i]]:
+        (entry,) = source.choices(left, [mix[i].weight for i in left])
+        row = source.randrange(sizes[entry])
+        if row not in used[entry]:
+            used[entry].add(row)
+            yield entry, row

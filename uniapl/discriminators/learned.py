@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from uniapl.chat.renderer import Renderer
 from uniapl.discriminators.base import BatchCache, Comparison
 from uniapl.discriminators.last_token import last_token_scores
 from uniapl.errors import CheckpointError, DivergedError, ModelError
@@ -55,7 +56,7 @@ class LearnedDiscriminator:
         except ModelError as error:
             raise ModelError(error.message, param="discriminator.model", hint=error.hint) from error
         self._tokenizer = policy.tokenizer
-        self._end = policy.end_of_turn if policy.tokenizer.chat_template else policy.tokenizer.eos_token_id
+        self._renderer = Renderer(policy.tokenizer, policy.end_of_turn) if policy.tokenizer.chat_template else None
         self._backbone = policy.model.base_model  # in eval mode: no dropout, as in the policy
         self._head = _new_head(self._backbone.config.get_text_config(), seed).to(device)
         self._optimizer = torch.optim.AdamW(
@@ -172,16 +173,10 @@ class LearnedDiscriminator:
 
     def _tokens(self, prompt: str, answer: str) -> list[int]:
         """The prompt as one user turn, or with a line break without a chat template; answer; end token."""
-        text = f"{prompt}\n"
-        if self._tokenizer.chat_template:
-            turn = [{"role": "user", "content": prompt}]
-            text = str(
-                self._tokenizer.apply_chat_template(
-                    turn, add_generation_prompt=True, tokenize=False, enable_thinking=False
-                )
-            )
-        parts = [self._tokenizer(part, add_special_tokens=False)["input_ids"] for part in (text, answer)]
-        return [*parts[0], *parts[1], int(self._end)]
+        if self._renderer is not None:
+            return self._renderer.exchange(prompt, answer)
+        parts = [self._tokenizer(part, add_special_tokens=False)["input_ids"] for part in (f"{prompt}\n", answer)]
+        return [*parts[0], *parts[1], int(self._tokenizer.eos_token_id)]
 
     def _parameters(self) -> dict[str, torch.nn.Parameter]:
         return {f"backbone.{n}": p for n, p in self._backbone.named_parameters()} | {"head.weight": self._head.weight}

@@ -16,8 +16,11 @@ from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer
 
 from uniapl.discriminators.base import CACHED_ITEMS, Comparison, FrozenDiscriminator
+from uniapl.discriminators.embedding import windows_of
 from uniapl.discriminators.internlm2.load_tokenizer import load_tokenizer
 from uniapl.discriminators.polar_encoding import encode
+from uniapl.discriminators.sentence_files import read_sentence_files
+from uniapl.discriminators.windows import averaged
 from uniapl.errors import ModelError, ServerError
 from uniapl.inference.client import ModelServer, Question
 from uniapl.inference.protocol import embed_request, read_embeddings, read_scores, score_request
@@ -128,7 +131,7 @@ class RemotePolar(FrozenDiscriminator):
 
 
 class RemoteEmbedding(FrozenDiscriminator):
-    """`EmbeddingDiscriminator` on a server."""
+    """`EmbeddingDiscriminator` on a server, which pools as it reads the model's files."""
 
     default_scale = 10.0
     remote = True
@@ -141,15 +144,15 @@ class RemoteEmbedding(FrozenDiscriminator):
             source: source of the tokenizer, whose token ids are sent.
             server: client of the model server.
             batch_size: texts per request.
-            max_tokens: longer texts are truncated, like texts beyond the model's own limit.
+            max_tokens: tokens of the server's longest input, where that is below the model's own limit.
 
         Raises:
-            ModelError: the tokenizer cannot be loaded.
+            ModelError: the tokenizer cannot be loaded, or the model's files are invalid.
             ServerError: the server serves another model, or does not answer.
         """
-        self._tokenizer, config = _tokenizer_and_config(source)
-        limits = (max_tokens, self._tokenizer.model_max_length, config.max_position_embeddings)
-        self._max_tokens = min(limit for limit in limits if limit is not None)
+        files = read_sentence_files(source)
+        tokenizer, config = _tokenizer_and_config(source, files.transformer)
+        self._windows = windows_of(files, tokenizer, config, limit=max_tokens)
         self._server, self._batch_size = server, batch_size
         self._known = ItemCache(self._embed)
         server.check_model()
@@ -167,13 +170,16 @@ class RemoteEmbedding(FrozenDiscriminator):
         scores: Tensor = (references * outputs).sum(dim=1)
         return scores
 
+    def learn(self, comparisons: Sequence[Comparison]) -> dict[str, float]:
+        """See `EmbeddingDiscriminator.learn`."""
+        return {"disc/beyond_window": self._windows.share_beyond([c.output for c in comparisons])}
+
     def _embed(self, texts: list[tuple[str]]) -> Tensor:  # (n, D), unit vectors
-        encoded = self._tokenizer([text for (text,) in texts], truncation=True, max_length=self._max_tokens)
-        rows = encoded["input_ids"]
+        windows = [self._windows.split(text) for (text,) in texts]
+        rows = [window.ids for parts in windows for window in parts]
         chunks = [rows[i : i + self._batch_size] for i in range(0, len(rows), self._batch_size)]
         found = self._server.ask([self._question(chunk) for chunk in chunks])
-        vectors = torch.tensor([vector for part in found for vector in part])
-        return torch.nn.functional.normalize(vectors, dim=1)
+        return averaged(torch.tensor([vector for part in found for vector in part]), windows)
 
     def _question(self, rows: list[list[int]]) -> Question[list[list[float]]]:
         path, _ = embed_request("", rows)
@@ -185,9 +191,9 @@ class RemoteEmbedding(FrozenDiscriminator):
         )
 
 
-def _tokenizer_and_config(source: ModelSource) -> tuple[Any, Any]:
+def _tokenizer_and_config(source: ModelSource, folder: str = "") -> tuple[Any, Any]:
     where = source.hub or source.path or ""
-    options = {"revision": source.revision, "trust_remote_code": False}
+    options = {"revision": source.revision, "trust_remote_code": False, "subfolder": folder}
     try:
         return AutoTokenizer.from_pretrained(where, **options), AutoConfig.from_pretrained(where, **options)
     except LOAD_ERRORS as error:

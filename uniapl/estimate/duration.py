@@ -30,7 +30,7 @@ class MeasuredRate:
     """Speed of earlier steps of comparable jobs on the workers that are alive."""
 
     token_s: float
-    """Seconds per token of a step."""
+    """Seconds of a step per token of its updates; with several updates each token counts several times."""
     completion_tokens: float | None
     """Mean length of a sampled answer; None where no answer was sampled."""
     steps: int
@@ -53,9 +53,9 @@ def duration(
         hardware: the workers that are alive.
         measured: the rate of comparable jobs, where there is one.
     """
-    steps = spec.schedule.steps
+    steps, updates = spec.schedule.steps, spec.grpo.updates_per_rollout if step.rollouts else 1
     if measured is not None:
-        step_s = measured.token_s * step.tokens
+        step_s = measured.token_s * step.tokens * updates
         basis = f"history: measured on {measured.steps} steps of comparable jobs, per token"
         return TimeEstimate(step_s=step_s, total_s=step_s * steps, basis=basis, source="history")
     if not hardware:
@@ -65,7 +65,7 @@ def duration(
         student = read_student()
     except ShapeUnknown as unknown:
         return _unknown(f"no comparable job has run on the live workers, and {unknown}")
-    times = [(_step_s(student, step, machine, served=served), machine) for machine in hardware]
+    times = [(_step_s(student, step, machine, served=served, updates=updates), machine) for machine in hardware]
     known = [(seconds, machine) for seconds, machine in times if seconds is not None]
     if not known:
         return _unknown("no comparable job has run on the live workers, and a server samples")
@@ -89,11 +89,18 @@ def slow_warnings(spec: JobSpec, time: TimeEstimate) -> list[str]:
     return [f"the job takes about {hours} on the live workers ({time.basis}); to shorten it, lower {', '.join(lower)}"]
 
 
+def unmeasured_batches(spec: JobSpec, time: TimeEstimate) -> list[str]:
+    """A sentence where a duration that is not from history leaves out batches that dynamic sampling may add."""
+    if time.source in ("history", None) or not (most := spec.grpo.extra_batches) or not spec.uses_grpo:
+        return []
+    return [f"up to {most} further batches of rollouts a step (grpo.extra_batches) are not included in the time"]
+
+
 def _unknown(why: str) -> TimeEstimate:
     return TimeEstimate(step_s=None, total_s=None, basis=f"unknown: {why}")
 
 
-def _step_s(student: ModelShape, step: Step, machine: Hardware, *, served: bool) -> float | None:
+def _step_s(student: ModelShape, step: Step, machine: Hardware, *, served: bool, updates: int) -> float | None:
     """Seconds of a step on a machine; `None` where the speed of its sampling server is unknown.
 
     Discriminators and rewards are not counted.
@@ -103,10 +110,11 @@ def _step_s(student: ModelShape, step: Step, machine: Hardware, *, served: bool)
         step: what a step holds.
         machine: the machine.
         served: whether a vLLM server samples instead of the trainer's process.
+        updates: updates on the sequences of a step.
     """
     update, sample = _rates(machine)
     sampled = step.each * sum(rollout.completion for rollout in step.rollouts)
-    update_s = student.parameters * UPDATE * step.tokens / update
+    update_s = student.parameters * UPDATE * updates * step.tokens / update
     if not served:
         return update_s + student.parameters * SAMPLE * sampled / sample
     sampling = _served_s(student, step, machine)

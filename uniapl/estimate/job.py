@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uniapl.errors import MisfitError
+from uniapl.errors import MisfitError, SamplerRefusedError
 from uniapl.estimate import plan
 from uniapl.estimate.activations import Device
-from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings
+from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings, unmeasured_batches
+from uniapl.estimate.libraries import has_libraries, missing_library
 from uniapl.estimate.model_shape import PUBLISHED, ModelShape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.placement import place, trainer_room
+from uniapl.estimate.positions import Excess, allowed_rows, excess
 from uniapl.estimate.resources import GpuRoom
-from uniapl.estimate.sampler import choose_sampler, missing_vllm, slow_sampler
+from uniapl.estimate.sampler import choose_sampler, missing_vllm, refused_sampler, refuses_sampler
 from uniapl.estimate.servers import servers_of
+from uniapl.estimate.shares import adversarial_share
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
 from uniapl.estimate.verdict import Placed, best, device_of, judge, misfit_of
-from uniapl.estimate.workload import Entry
+from uniapl.estimate.workload import Entry, Step
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Bytes, Estimate, Hardware, MemoryEstimate, Verdict
 from uniapl.spec.job import JobSpec
@@ -56,6 +60,28 @@ class JobInputs:
         """
         return read_shape(source) if source.path or source.hub in PUBLISHED else from_config(self.hub_config(source))
 
+    def beyond_positions(self) -> Excess | None:
+        """The sequences beyond the student's positions; `None` where all fit, or where its config is unknown.
+
+        The rows are read only if those that `data` allows do not fit.
+        """
+        config = self._student_config()
+        if excess(self.spec, config, allowed_rows(self.spec)) is None:
+            return None
+        rows = [
+            (entry.role, row.prompt, row.reference or 0) for entry in self.entries() for row in entry.sample.lengths
+        ]
+        return excess(self.spec, config, rows)
+
+    def _student_config(self) -> Any:
+        student = self.student
+        if student.path is None:
+            return self.hub_config(student)
+        try:
+            return json.loads((Path(student.path) / "config.json").read_text())
+        except (OSError, ValueError):  # GGUF, or a folder that the trainer refuses
+            return None
+
     def models(self) -> plan.Models:
         """The shapes of the models that the trainer loads; raises as `shape`."""
         return plan.read_models(self.spec, self.sources.__getitem__, self.shape)
@@ -77,9 +103,10 @@ def estimate_job(job: JobInputs, hardware: Sequence[Hardware], measured: Measure
     spec, memory, verdict, why = _memory(job, entries, hardware)
     usual = plan.usual_step(spec, entries, measured.completion_tokens if measured else None)
     time = duration(spec, usual, lambda: job.shape(job.student), hardware, measured)
+    slow = [*slow_warnings(spec, time), *unmeasured_batches(spec, time)]
     return Estimate(
         verdict=verdict,
-        reasons=[why, *slow_warnings(spec, time), *slow_sampler(job.spec, hardware), *_caveats(spec, memory)],
+        reasons=[why, *slow, *_caveats(spec, memory)],
         roles=plan.roles(spec, entries),
         tokens_counted_by="tokenizer" if Counter(job.student).exact else "characters",
         steps=spec.schedule.steps,
@@ -88,7 +115,18 @@ def estimate_job(job: JobInputs, hardware: Sequence[Hardware], measured: Measure
         memory=memory,
         hardware=list(hardware),
         time=time,
+        adversarial=adversarial_share(spec, _mean_completion(usual)),
     )
+
+
+def _mean_completion(step: Step) -> float:
+    lengths = [rollout.completion for rollout in step.rollouts]
+    return sum(lengths) / len(lengths) if lengths else 1.0
+
+
+def find_refused_sampler(job: JobInputs, hardware: Sequence[Hardware]) -> SamplerRefusedError | None:
+    """The error for a job whose sampler every worker refuses that could claim it; see `refused_sampler`."""
+    return refused_sampler(job.spec, job.sources.__getitem__, hardware, job.shape)
 
 
 def find_misfit(job: JobInputs, hardware: Sequence[Hardware]) -> MisfitError | None:
@@ -104,7 +142,7 @@ def find_misfit(job: JobInputs, hardware: Sequence[Hardware]) -> MisfitError | N
         size = plan.least(spec, models, entries, device, room)
         return Bytes(low=size, expected=size, high=size)
 
-    lacking = misfit_of(best([run.placed for run in _runs(job, models, _able(job.spec, hardware), least)])[1])
+    lacking = misfit_of(best([run.placed for run in _runs(job, models, _able(job, hardware), least)])[1])
     return lacking and MisfitError(f"the job does not fit: {lacking[1]}", param=lacking[0], hint=MISFIT_HINT)
 
 
@@ -137,9 +175,12 @@ def _runs(job: JobInputs, models: plan.Models, workers: Sequence[Hardware], need
     return runs
 
 
-def _able(spec: JobSpec, workers: Sequence[Hardware]) -> Sequence[Hardware]:
-    """Workers that can start the servers that the spec names; all where none can."""
-    return [worker for worker in workers if not spec.servers or worker.vllm is not None] or workers
+def _able(job: JobInputs, workers: Sequence[Hardware]) -> Sequence[Hardware]:
+    """Workers with the servers and libraries that the spec names, which do not refuse its sampler; all if none has."""
+    spec, source_of = job.spec, job.sources.__getitem__
+    serving = [worker for worker in workers if not spec.servers or worker.vllm is not None]
+    able = [worker for worker in serving if not refuses_sampler(spec, source_of, worker, job.shape)]
+    return [worker for worker in able if has_libraries(spec, worker)] or workers
 
 
 def _memory(
@@ -158,13 +199,14 @@ def _memory(
     def trainer(spec: JobSpec, device: Device, room: GpuRoom | None) -> MemoryEstimate:
         return plan.memory(spec, models, entries, device, room)
 
-    runs = _runs(job, models, _able(spec, hardware), lambda *run: trainer(*run).total)
+    runs = _runs(job, models, _able(job, hardware), lambda *run: trainer(*run).total)
     worker, used = best([run.placed for run in runs])
     chosen = next(run for run in runs if run.placed[0] is worker)
     taken = {process: size for gpu in used for process, size in gpu.taken.items() if process != "trainer"}
     memory = trainer(chosen.spec, device_of(worker), chosen.room).model_copy(update={"servers": taken})
-    if (missing := missing_vllm(spec, hardware)) is not None:
-        return chosen.spec, memory, "does_not_fit", f"{missing.message}; {missing.hint}"
+    obstacle = missing_vllm(spec, hardware) or missing_library(spec, hardware) or find_refused_sampler(job, hardware)
+    if obstacle is not None:
+        return chosen.spec, memory, "does_not_fit", f"{obstacle.message}; {obstacle.hint}"
     return chosen.spec, memory, *judge(worker, used)
 
 

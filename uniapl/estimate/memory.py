@@ -12,6 +12,7 @@ from uniapl.batching.packing import CACHE_ROOM, chunk_logits, cut, fastest_layou
 from uniapl.estimate import discriminator_memory
 from uniapl.estimate.activations import FLOAT, PRODUCT, Device, cast_weights, kept
 from uniapl.estimate.model_shape import ModelShape
+from uniapl.estimate.moments import moment_bytes, step_bytes
 from uniapl.estimate.resources import ChosenResources
 from uniapl.estimate.workload import Level, Step
 from uniapl.spec.backend import VllmSampler
@@ -128,16 +129,12 @@ def _resident(spec: JobSpec, student: ModelShape, judge: ModelShape | None, leve
     }
 
 
-def _trained(spec: JobSpec, student: ModelShape) -> int:
-    return student.adapters(spec.lora) if spec.lora else student.parameters
-
-
 def _moments(
     spec: JobSpec, student: ModelShape, judge: ModelShape | None, step: Step, on: _Conditions
 ) -> Iterator[Parts]:
     resident = _resident(spec, student, judge, on.level, on.device)
     yield resident | _loading(spec, student, resident, on.device)
-    moments = resident | {"optimizer": 2 * FLOAT * _trained(spec, student)}
+    moments = resident | {"optimizer": moment_bytes(spec, student)}
     yield moments | {"rollouts": _rollouts(spec, student, step, on.device)}
     if judge is not None:
         yield moments | {
@@ -169,14 +166,15 @@ def _update(spec: JobSpec, student: ModelShape, step: Step, resident: Parts, on:
     moments.
     """
     pack, working = _working(spec, student, step, on)
-    gradient, waits = FLOAT * _trained(spec, student), pack.is_only_one
+    gradient, waits = FLOAT * student.trained(spec.lora), pack.is_only_one
     head = _head_gradient(spec, student, on.device)
-    moments = resident | {"optimizer": 2 * gradient}
+    moments = resident | {"optimizer": moment_bytes(spec, student)}
     first = max(_terms(stage) for stage in spec.stages) if spec.schedule.measures_terms(0) else 1
     later = first if spec.schedule.steps > spec.schedule.term_norms_every else 1
     yield resident | working | {"gradients": (first - waits) * gradient + head}
     yield resident | {"gradients": first * gradient}
-    yield moments | {"gradients": gradient}
+    beside = on.heap(spec) * step_bytes(spec, student, on.device)
+    yield moments | {"gradients": gradient, "optimizer": moments["optimizer"] + beside}
     if spec.schedule.steps > 1:
         yield moments | working | {"gradients": (later - waits) * gradient + head}
         yield moments | {"gradients": later * gradient}
@@ -223,28 +221,41 @@ def _head_gradient(spec: JobSpec, student: ModelShape, device: Device) -> int:
 
 
 def _rollouts(spec: JobSpec, student: ModelShape, step: Step, device: Device) -> float:
-    """Bytes of the key-value cache of one sampling batch, of sampling a token from the vocabulary, and of the cast
+    """Bytes of the key-value caches of one sampling batch, of sampling a token from the vocabulary, and of the cast
     weights, which autocast keeps for a batch if they are trained.
 
-    The cache grows by copying, one layer at a time. Evaluation samples in the same way; its prompts are assumed to be
-    as long as the others. With a server that samples, all this is in the server's memory.
+    Evaluation samples in the same way; its prompts are assumed to be as long as the others. With a server that samples,
+    all this is in the server's memory.
     """
     if isinstance(spec.rollout.backend, VllmSampler):
         return 0
-    rows = _at_once(spec, round(len(step.prompts) * step.each), spec.grpo.group_size)
+    sampled = [(round(len(step.prompts) * step.each), spec.grpo.group_size)]
     if spec.evaluation is not None:
-        held_out, sampled = spec.evaluation.rows, spec.evaluation.profile_completions
-        rows = max(rows, _at_once(spec, held_out, 1), _at_once(spec, held_out, sampled))
+        sampled += [(spec.evaluation.rows, n) for n in (1, spec.evaluation.profile_completions) if n]
     answer = max((s.completion for s in step.rollouts), default=spec.rollout.max_new_tokens)
-    tokens = answer + max((s.prompt for s in step.demonstrations + step.rollouts), default=0)
-    cache = PRODUCT[device] * rows * (tokens + CACHE_ROOM) * 2 * student.keys * (student.layers + 1)
+    prompt = max((s.prompt for s in step.demonstrations + step.rollouts), default=0)
+    largest_batch = max(_batch(spec, student, prompt, answer, *each, device) for each in sampled)
+    return largest_batch + (0 if spec.lora else cast_weights(student, device))
+
+
+def _batch(
+    spec: JobSpec, student: ModelShape, prompt: int, answer: int, prompts: int, group_size: int, device: Device
+) -> float:
+    """Bytes of sampling `group_size` completions of each of at most `prompts` prompts at once.
+
+    The prompts of groups are stored once (`uniapl.rollout.kv_cache`): the prefill's cache is copied without its spare
+    room, and freed. A cache grows by copying, one layer at a time. Attention to stored prompts is in float32, into
+    which a GPU copies one layer.
+    """
+    count = min(prompts_at_once(spec.rollout.batch_size, max(group_size, 1)), prompts)
+    rows, layer = count * group_size, PRODUCT[device] * 2 * student.keys
     draw = rows * student.vocab * 3 * FLOAT  # the model's logits, divided by the temperature, exponentiated
-    return cache + draw + (0 if spec.lora else cast_weights(student, device))
-
-
-def _at_once(spec: JobSpec, prompts: int, group_size: int) -> int:
-    """Number of sequences of one sampling batch."""
-    return min(prompts_at_once(spec.rollout.batch_size, max(group_size, 1)), prompts) * group_size
+    if group_size == 1:
+        return rows * (prompt + answer + CACHE_ROOM) * layer * (student.layers + 1) + draw
+    prefill = count * (2 * prompt + CACHE_ROOM) * layer * student.layers
+    in_float = FLOAT // PRODUCT[device]  # layers' worth of one layer's copy
+    shared = count * prompt * layer * (student.layers + (in_float if device == "gpu" else 0))
+    return max(prefill, shared + rows * (answer + CACHE_ROOM) * layer * (student.layers + in_float) + draw)
 
 
 def _has_reference(spec: JobSpec) -> bool:

@@ -86,18 +86,26 @@ class ModelShape:
         return self.layers * (attention + 3 * self.hidden * self.intermediate + 2 * self.hidden) + self.hidden
 
     def adapters(self, lora: Lora) -> int:
-        """Parameters of the adapters: two matrices of rank `rank` per linear layer."""
-        sizes = {
-            "q_proj": self.hidden + self.queries,
-            "k_proj": self.hidden + self.keys,
-            "v_proj": self.hidden + self.keys,
-            "o_proj": self.queries + self.hidden,
-            "gate_proj": self.hidden + self.intermediate,
-            "up_proj": self.hidden + self.intermediate,
-            "down_proj": self.intermediate + self.hidden,
+        """Parameters of the adapters."""
+        return sum(self.adapter_sizes(lora))
+
+    def adapter_sizes(self, lora: Lora) -> list[int]:
+        """Numbers of values of the adapters' matrices: two of rank `rank` per linear layer."""
+        linear = {
+            "q_proj": (self.hidden, self.queries),
+            "k_proj": (self.hidden, self.keys),
+            "v_proj": (self.hidden, self.keys),
+            "o_proj": (self.queries, self.hidden),
+            "gate_proj": (self.hidden, self.intermediate),
+            "up_proj": (self.hidden, self.intermediate),
+            "down_proj": (self.intermediate, self.hidden),
         }
-        chosen = sizes if lora.target_modules == "all-linear" else lora.target_modules
-        return self.layers * lora.rank * sum(sizes.get(name, 0) for name in chosen)
+        chosen = linear if lora.target_modules == "all-linear" else lora.target_modules
+        return self.layers * [lora.rank * width for name in chosen for width in linear.get(name, ())]
+
+    def trained(self, lora: Lora | None) -> int:
+        """Parameters that are trained: those of the adapters, or all."""
+        return self.adapters(lora) if lora else self.parameters
 
 
 @lru_cache(maxsize=64)

@@ -53,7 +53,9 @@ def read_entries(spec: JobSpec, student: ModelSource, files: Sequence[tuple[Path
     """
     entries = []
     for given, (path, rows) in zip(spec.dataset_mix, files, strict=True):
-        sample = count(path, student, spec.data, references=uses_references(spec, given.role))
+        imitated = spec.uses_sft and given.role in ("sft", "both")
+        references = uses_references(spec, given.role)
+        sample = count(path, student, spec.data, references=references, imitated=imitated)
         entries.append(Entry(given.role, rows, sample))
     return entries
 
@@ -137,7 +139,7 @@ def _role(spec: JobSpec, role: Role, entries: Sequence[Entry]) -> RoleEstimate:
         role=role,
         rows=rows,
         prompt_tokens=projected(lambda row: row.prompt),
-        reference_tokens=projected(lambda row: row.reference or 0),
+        reference_tokens=projected(lambda row: row.imitated),
         passes=drawn / used if used else 0.0,
         left_out=1 - used / rows,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from uniapl.errors import VllmMissingError
+from uniapl.errors import SamplerRefusedError, VllmMissingError
 from uniapl.estimate import plan
 from uniapl.estimate.model_shape import ModelShape, ShapeUnknown, read_shape
 from uniapl.estimate.placement import place, trainer_room
@@ -49,23 +49,45 @@ def choose_sampler(
     )
 
 
-def slow_sampler(spec: JobSpec, hardware: Sequence[Hardware]) -> list[str]:
-    """A warning where a spec names the trainer's process as sampler, and a live GPU worker has vLLM.
+def refuses_sampler(
+    spec: JobSpec, source_of: Sources, worker: Hardware, read: Callable[[ModelSource], ModelShape] = read_shape
+) -> bool:
+    """Whether a spec names the trainer's process as sampler, where this worker would choose a vLLM server.
 
-    On a GPU the host launches about 1,600 kernels per token of this sampler, and the GPU waits for it.
+    On a GPU the host launches about 1,600 kernels per token of that sampler, and the GPU waits for it. Arguments as
+    those of `choose_sampler`.
     """
-    if not isinstance(spec.rollout.backend, InProcess) or not spec.uses_rollouts:
-        return []
-    if not any(worker.gpus and worker.vllm for worker in hardware):
-        return []
-    return [
-        "rollout.backend is 'transformers', which on a GPU samples several times slower than a vLLM server (by "
-        "arithmetic); leave rollout.backend out to use the worker's vLLM"
-    ]
+    if not isinstance(spec.rollout.backend, InProcess):
+        return False
+    chosen = spec.model_copy(update={"rollout": spec.rollout.model_copy(update={"backend": None})})
+    return _obstacle(chosen, source_of, worker, read) is None
+
+
+def refused_sampler(
+    spec: JobSpec,
+    source_of: Sources,
+    workers: Sequence[Hardware],
+    read: Callable[[ModelSource], ModelShape] = read_shape,
+) -> SamplerRefusedError | None:
+    """The error for a spec whose sampler each of at least one worker refuses that has the vLLM of its other servers."""
+    able = [worker for worker in workers if not spec.servers or worker.vllm is not None]
+    if not able or not all(refuses_sampler(spec, source_of, worker, read) for worker in able):
+        return None
+    return SamplerRefusedError(
+        "rollout.backend is 'transformers', and every live worker has a GPU and vLLM, which samples this student "
+        "several times faster",
+        param="rollout.backend",
+        hint="leave rollout.backend out: the worker then samples by its vLLM server",
+    )
 
 
 def vllm_obstacle(spec: JobSpec, student: ModelSource) -> str | None:
-    """Why a vLLM server cannot sample from this student; `None` where no reason is known."""
+    """Why a vLLM server cannot sample from this student as the spec demands; `None` where no reason is known."""
+    if spec.rollout.truncates and spec.rollout.temperature != 1:
+        return (
+            "with rollout.top_p, top_k or min_p, vLLM returns log-probabilities of the whole distribution at "
+            f"rollout.temperature 1 only, not at {spec.rollout.temperature:g}"
+        )
     if spec.lora is None:
         return None
     if student.gguf is not None:

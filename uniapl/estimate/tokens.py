@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -44,7 +46,7 @@ def _of_student(source: ModelSource) -> Callable[[str], int] | None:
     return token_count.counter(file) if file.is_file() else None
 
 
-def count(path: Path, source: ModelSource, options: DataOptions, *, references: bool) -> Sample:
+def count(path: Path, source: ModelSource, options: DataOptions, *, references: bool, imitated: bool = False) -> Sample:
     """Tokens of a sample of the rows of a dataset.
 
     Args:
@@ -52,15 +54,23 @@ def count(path: Path, source: ModelSource, options: DataOptions, *, references: 
         source: the student.
         options: limits; rows beyond them are left out, as in the trainer.
         references: whether any term reads them.
+        imitated: whether L_SFT does, which trains earlier answers too with `trained_turns: all_answers`.
     """
     counted, share = _count(path, source)
-    rows = [row if references else RowLengths(row.prompt, None) for row in counted]
-    usable = [
-        row
-        for row in rows
-        if row.prompt <= options.max_prompt_tokens and (row.reference or 0) <= options.max_reference_tokens
+    earlier = references and options.trained_turns == "all_answers"
+    rows = [
+        RowLengths(row.prompt, row.reference if references else None, row.earlier if earlier and row.reference else ())
+        for row in counted
     ]
+    usable = [row for row in rows if _fits(row, options)]
+    if not imitated:
+        usable = [replace(row, earlier=()) for row in usable]
     return Sample(sorted(usable, key=lambda row: row.total), len(counted), share)
+
+
+def _fits(row: RowLengths, options: DataOptions) -> bool:
+    answers = [row.reference or 0, *(answer for _, answer in row.earlier)]
+    return row.prompt <= options.max_prompt_tokens and max(answers) <= options.max_reference_tokens
 
 
 @lru_cache(maxsize=256)
@@ -77,9 +87,23 @@ def _count(path: Path, source: ModelSource) -> tuple[list[RowLengths], float]:
                 row = DatasetRow.model_validate_json(text)
             except ValidationError:  # a row of a newer release, which this trainer refuses too
                 continue
-            prompt = TEMPLATE_TOKENS + sum(length(message.content) for message in row.messages)
-            lengths.append(RowLengths(prompt, None if row.reference is None else length(row.reference) + 1))
+            lengths.append(_row_lengths(row, length))
     return lengths, size / path.stat().st_size
+
+
+def _row_lengths(row: DatasetRow, length: Counter) -> RowLengths:
+    """Tokens of a row: of its tools and turns, of its reference, and before and of each answer among the turns.
+
+    Tools and their calls are counted as JSON; templates write them in other forms of about this length.
+    """
+    total = TEMPLATE_TOKENS + (length(json.dumps(row.tools)) if row.tools else 0)
+    earlier = []
+    for i, message in enumerate(row.messages):
+        turn = length(message.content) + (length(json.dumps(message.tool_calls)) if message.tool_calls else 0)
+        if i > 0 and message.role == "assistant" and message.weight != 0:
+            earlier.append((total, turn + 1))
+        total += turn
+    return RowLengths(total, None if row.reference is None else length(row.reference) + 1, tuple(earlier))
 
 
 def _lines(path: Path) -> Iterator[bytes]:

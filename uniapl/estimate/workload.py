@@ -27,11 +27,18 @@ class RowLengths:
     prompt: int
     reference: int | None
     """`None` where the row has none, or no term reads it."""
+    earlier: tuple[tuple[int, int], ...] = ()
+    """Tokens before and of each earlier answer of the prompt that is trained (`data.trained_turns`)."""
 
     @property
     def total(self) -> int:
-        """Prompt and reference together."""
-        return self.prompt + (self.reference or 0)
+        """Prompt and reference together, and what is trained beside them."""
+        return self.prompt + (self.reference or 0) + sum(before + answer for before, answer in self.earlier)
+
+    @property
+    def imitated(self) -> int:
+        """Tokens of all answers that are trained or compared."""
+        return (self.reference or 0) + sum(answer for _, answer in self.earlier)
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,8 @@ def step_of(spec: JobSpec, entries: Sequence[Entry], level: Level, answer: int |
         compared = spec.uses_adv and entry.role in spec.compared_roles()
         if spec.uses_sft and entry.role in ("sft", "both"):
             step.demonstrations.extend(taught)
+            earlier = (each for _, row in rows for each in row.earlier)
+            step.demonstrations.extend(Lengths(next(number), before, length) for before, length in earlier)
         if compared and spec.adversarial.target == "teacher_response":
             step.demonstrations.extend(taught)
         if compared or (spec.uses_grpo and entry.role in ("rl", "both")):
@@ -104,8 +113,9 @@ def _choose(lengths: list[RowLengths], count: int, level: Level) -> list[RowLeng
     if level == "low":
         return [lengths[last // 2]] * count
     if level == "high":
-        longest = RowLengths(max(row.prompt for row in lengths), max(row.reference or 0 for row in lengths) or None)
-        return [longest] * count
+        earlier = max((row.earlier for row in lengths), key=lambda turns: sum(map(sum, turns)))
+        reference = max(row.reference or 0 for row in lengths) or None
+        return [RowLengths(max(row.prompt for row in lengths), reference, earlier)] * count
     return [lengths[round((i + 1) / count * last)] for i in range(count)]
 
 

@@ -71,3 +71,24 @@ class ProbePause:
         with suppress(OSError, ValueError):
             return time.monotonic() < float(self._file.read_text())
         return False
+
+
+class RestartRequest:
+    """A file beside the address of a managed server by which the trainer has the worker restart it.
+
+    A transfer of weights that failed leaves a server that hangs, or has a part of the weights; vLLM has no route that
+    resets it.
+    """
+
+    def __init__(self, address_file: Path) -> None:
+        self._file = address_file.with_name("restart")
+
+    def make(self, life: int) -> None:
+        """Request the end of this life of the server."""
+        atomic.write(self._file, str(life).encode(), mode=0o600)
+
+    def is_for(self, life: int) -> bool:
+        """Whether the end of this life is requested."""
+        with suppress(OSError, ValueError):
+            return int(self._file.read_text()) == life
+        return False

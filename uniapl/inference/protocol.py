@@ -98,10 +98,14 @@ def completion_request(
     temperature: float,
     stop_ids: Sequence[int],
     seed: int,
+    stop: Sequence[str] = (),
+    top_p: float = 1.0,
+    top_k: int = 0,
+    min_p: float = 0.0,
 ) -> dict[str, Any]:
     """Body of `POST /v1/completions` to vLLM for `number` completions of a prompt of token ids.
 
-    Every truncation of the distribution is disabled explicitly, since the model's own defaults would apply.
+    Options of the distribution are always sent, since the model's own defaults would apply.
     """
     return {
         "model": model,
@@ -109,10 +113,11 @@ def completion_request(
         "n": number,
         "max_tokens": max_tokens,
         "temperature": temperature,
-        "top_p": 1.0,
-        "top_k": 0,
-        "min_p": 0.0,
+        "top_p": top_p,
+        "top_k": top_k,
+        "min_p": min_p,
         "repetition_penalty": 1.0,
+        "stop": list(stop),
         "stop_token_ids": list(stop_ids),
         "seed": seed,
         "logprobs": 0,  # of the sampled tokens alone
@@ -145,6 +150,15 @@ def read_version(content: bytes, model: str) -> str:
         InvalidReply: the reply has another shape.
     """
     return _parsed(_VERSION, content).weight_version
+
+
+def read_world_size(content: bytes, model: str) -> int:
+    """Processes of a vLLM server that receive weights, from `GET /get_world_size`.
+
+    Raises:
+        InvalidReply: the reply has another shape.
+    """
+    return _parsed(_WORLD, content).world_size
 
 
 def read_nothing(content: bytes, model: str) -> None:
@@ -278,6 +292,10 @@ class _Version(BaseModel):
     weight_version: str
 
 
+class _World(BaseModel):
+    world_size: Annotated[int, Field(ge=1)]
+
+
 class _Model(BaseModel):
     id: str
 
@@ -292,4 +310,5 @@ _SGLANG = TypeAdapter(list[_Scored])
 _MODELS = TypeAdapter(_Models)
 _COMPLETIONS = TypeAdapter(_Completions)
 _VERSION = TypeAdapter(_Version)
+_WORLD = TypeAdapter(_World)
 _DONE = TypeAdapter(_Done)

@@ -19,6 +19,7 @@ from uniapl.batching.packed import PackedBatch, can_attend
 from uniapl.batching.packing import BLOCK, TileSize
 from uniapl.model.compiler import keep_buffers
 from uniapl.model.kernels import kernels_for
+from uniapl.model.shared_prompts import attend_to_prompts
 
 TILES: dict[TileSize, dict[str, int]] = {
     "default": {},
@@ -133,7 +134,16 @@ def attend(
     if attention_mask is not None and attention_mask.dtype == torch.long:
         scale = options.get("scaling") or query.shape[-1] ** -0.5
         return kernels_for(query.device).tree_attention(query, key, value, attention_mask, scale), None
+    if (prompts := getattr(key, "prompts", None)) is not None and _is_plain(options):
+        scale = options.get("scaling") or query.shape[-1] ** -0.5
+        return attend_to_prompts(module, query, key, value, prompts, scale), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+
+
+def _is_plain(options: dict[str, Any]) -> bool:
+    """Whether attention is a softmax of scaled products, without biases, caps, sinks or windows."""
+    known = {"dropout", "scaling", "is_causal", "position_ids", "use_cache", "output_attentions"}
+    return all(value is None or name in known for name, value in options.items())
 
 
 AttentionInterface.register("sdpa", attend)  # replaces "sdpa", since models select more than the kernel by that name

@@ -60,15 +60,16 @@ class Source(Protocol):
 Sources = Mapping[str, Source]
 
 
-def save(student: Any, sources: Sources, folder: Path) -> None:
+def save(student: Any, sources: Sources, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write weights, config and generation config to `folder`.
 
-    The config keeps `tie_word_embeddings` only where the tied weights are one weight.
+    The config keeps `tie_word_embeddings` only where the tied weights are one weight. `dtype` is the floating-point
+    type of the written weights, by default the student's.
 
     Raises:
         ModelError: written names or shapes differ from those that the student's config implies.
     """
-    save_as(student, sources, agreeing(student, sources), folder)
+    save_as(student, sources, agreeing(student, sources), folder, dtype)
     if student.can_generate():
         student.generation_config.save_pretrained(folder)
 

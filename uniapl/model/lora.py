@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from uniapl.errors import CheckpointError, SpecError
 from uniapl.model import export
 from uniapl.model.frozen import round_frozen
-from uniapl.model.lora_check import FAILS, obstacle, quietly
+from uniapl.model.lora_check import FAILS, obstacle, quietly, unfit_layers
 from uniapl.model.merge import merged
 from uniapl.model.policy import Policy
 from uniapl.spec.training import Lora
@@ -37,10 +37,12 @@ def with_lora(policy: Policy, options: Lora, *, seed: int) -> Policy:
     Raises:
         SpecError: the student has none of the named layers, or its adapters cannot be merged.
     """
+    all_linear = options.target_modules == "all-linear"
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,  # type: ignore[arg-type]  # used in a division only
         target_modules=options.target_modules,
+        exclude_modules=(unfit_layers(policy.model) or None) if all_linear else None,
         lora_dropout=0.0,  # the trained policy must equal the one that sampled
         task_type="CAUSAL_LM",
     )
@@ -84,17 +86,18 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
         model.save_pretrained(str(folder))
 
 
-def save_merged(model: PeftModel, folder: Path) -> None:
+def save_merged(model: PeftModel, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write the adapter to `folder/adapter`, and to `folder` the student with the adapter merged in.
 
-    The trained model is unchanged: merging and unmerging in place would change its last bits.
+    The trained model is unchanged: merging and unmerging in place would change its last bits. `dtype` is the
+    floating-point type of the merged weights, by default the student's.
 
     Raises:
         ModelError: as `export.save`.
     """
     save_adapter(model, folder / ADAPTER)
     student: Any = model.get_base_model()
-    export.save(student, merged(student), folder)
+    export.save(student, merged(student), folder, dtype)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from uniapl.model.merge import adapted_parameter, merged
 
 TOLERANCE = 1e-3
 """Largest difference of a layer's outputs, relative to the largest output. In float32 it is 1e-6."""
+MAMBA, READ_BY_MAMBA = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"), ("out_proj", "conv1d")
+"""Model types for which peft refuses adapters of layers with these names."""
 FAILS = (ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError)
 """Errors of layers whose adapters or merged weights do not fit."""
 
@@ -44,6 +47,28 @@ def obstacle(model: PeftModel) -> str | None:
         return error.message
     except FAILS as error:
         return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
+def unfit_layers(student: Any) -> list[str]:
+    """Names of linear layers that cannot have an adapter, for which "all-linear" therefore does not stand.
+
+    The output of some routers is a tuple, and kernels of Mamba read the weight of its output layer.
+    """
+    found: set[str] = set()
+    with ExitStack() as hooks, torch.no_grad():
+        for name, layer in student.named_modules():
+            if isinstance(layer, torch.nn.Linear) and type(layer) is not torch.nn.Linear:
+                hook = partial(_note_tuples, name, found)
+                hooks.callback(layer.register_forward_hook(hook).remove)
+        _forward(student)
+    if student.config.model_type in MAMBA:
+        found |= {name for name, _ in student.named_modules() if name.rpartition(".")[2] in READ_BY_MAMBA}
+    return sorted(found)
+
+
+def _note_tuples(name: str, found: set[str], layer: Any, args: Any, output: Any) -> None:
+    if not isinstance(output, Tensor):
+        found.add(name)
 
 
 def _disagreement(student: Any) -> str | None:

@@ -11,22 +11,38 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from uniapl.batching.packed import PackedBatch
 from uniapl.batching.packing import PLAIN, Layout
+from uniapl.chat.decoding import decode
+from uniapl.chat.end_of_turn import find_end_of_turn
+from uniapl.chat.template import set_template
 from uniapl.errors import ModelError
+from uniapl.model.config import load_configs
 from uniapl.model.frozen import round_frozen
 from uniapl.model.kernels import kernels_for
 from uniapl.model.logprobs import completion_logprobs
 from uniapl.run.config import ModelSource
+from uniapl.run.out_of_memory import is_out_of_memory
 
 ALIGNMENT = 64
 """Alignment in bytes of memory that torch allocates on the CPU."""
-LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, SafetensorError)
-"""Errors of transformers for a model that is missing, damaged, or of an unknown kind."""
+LOAD_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    ImportError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""Errors of transformers for a model that is missing, damaged, or of an unknown kind, or for values in its files."""
 
 
 def load_problem(source: ModelSource, error: Exception) -> str:
@@ -35,7 +51,10 @@ def load_problem(source: ModelSource, error: Exception) -> str:
     is_missing = (source.path is not None or where.is_absolute()) and not where.exists()
     if is_missing:
         return "the folder does not exist"
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    lines = str(error).splitlines()
+    if not lines:
+        return type(error).__name__
+    return f"{lines[0]} {lines[1].strip()}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
 
 
 @dataclass(frozen=True)
@@ -47,6 +66,8 @@ class Policy:
     tokenizer: PreTrainedTokenizerBase
     layout: Layout = PLAIN
     """Layout of its sequences in a forward."""
+    stored_dtype: torch.dtype = torch.float32
+    """Data type that the student's files declare; its weights are trained in float32."""
 
     @property
     def device(self) -> torch.device:
@@ -61,22 +82,46 @@ class Policy:
 
     @property
     def stop_ids(self) -> list[int]:
-        """Tokens that end a completion."""
+        """Tokens that end a completion: the declared ones, and the chat template's end of turn."""
+        try:
+            return sorted({*self._declared_stop_ids, self.end_of_turn})
+        except Exception:  # noqa: BLE001  # of a broken template, which is reported when rows are encoded
+            return self._declared_stop_ids
+
+    @property
+    def end_of_turn(self) -> int:
+        """The token that ends an answer in the chat template; the tokenizer's end token where the template has none.
+
+        Raises as `find_end_of_turn`.
+        """
+        if self.tokenizer.chat_template is None:
+            return int(self.tokenizer.eos_token_id)
+        found = find_end_of_turn(self.tokenizer, self._declared_stop_ids)
+        return int(self.tokenizer.eos_token_id) if found.token is None else found.token
+
+    @property
+    def _declared_stop_ids(self) -> list[int]:
+        """End tokens of the generation config and of the tokenizer."""
         declared = self.model.generation_config.eos_token_id if self.model.generation_config else None
         ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
         return sorted({int(self.tokenizer.eos_token_id), *ids})
 
-    @property
-    def end_of_turn(self) -> int:
-        """The token that ends an answer in the chat template; the tokenizer's end token where the template has none."""
-        probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "ANSWER"}]
-        rendered = str(self.tokenizer.apply_chat_template(probe, tokenize=False))
-        after = self.tokenizer(rendered.rpartition("ANSWER")[2], add_special_tokens=False)["input_ids"]
-        return next((i for i in after if i in self.stop_ids), int(self.tokenizer.eos_token_id))
+    def declare_end_of_turn(self) -> str | None:
+        """Add the end of turn to the end tokens of the generation config, which checkpoints contain.
+
+        Returns:
+            Why the end tokens were not those of the template, in a sentence; `None` where they were.
+        """
+        declared = self._declared_stop_ids
+        found = find_end_of_turn(self.tokenizer, declared)
+        is_new = found.token is not None and found.token not in declared
+        if is_new and self.model.generation_config is not None:
+            self.model.generation_config.eos_token_id = [*declared, found.token]
+        return found.problem(self.tokenizer, declared)
 
     def text(self, completion_ids: list[int]) -> str:
-        """A completion as text, without special tokens."""
-        return str(self.tokenizer.decode(completion_ids, skip_special_tokens=True))
+        """A completion as text, without special tokens other than those of reasoning blocks."""
+        return decode(self.tokenizer, completion_ids)
 
 
 @dataclass(frozen=True)
@@ -94,20 +139,12 @@ class Reference:
             return completion_logprobs(self.model, packed, temperature=temperature)[0]
 
 
-PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
-"""`data.chat_template: plain`: for base students, which were trained on text without turns."""
-
-
 def with_chat_template(policy: Policy, template: str) -> Policy:
-    """Set the tokenizer's chat template, which checkpoints then contain; `plain` names the one above.
+    """Set the tokenizer's chat template, which checkpoints then contain; `plain` names `PLAIN_TEMPLATE`.
 
     The template keeps the token that a student's tokenizer puts before every text.
     """
-    tokenizer = policy.tokenizer
-    if template == "plain":
-        begins = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-        template = "{{ bos_token }}" * begins + PLAIN_TEMPLATE
-    tokenizer.chat_template = template
+    set_template(policy.tokenizer, template)
     return policy
 
 
@@ -130,27 +167,43 @@ def load_policy(source: ModelSource, device: torch.device) -> Policy:
     """
     where, options = _location(source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
-        if source.gguf is None:
-            options["use_safetensors"] = True
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            where, dtype=torch.float32, trust_remote_code=False, **options
+        known = {} if source.gguf else load_configs(where, options) | {"use_safetensors": True}
+        tokenizer = AutoTokenizer.from_pretrained(where, config=known.get("config"), trust_remote_code=False, **options)
+        stored = _declared_dtype(known.get("config"))  # transformers sets the config's to float32
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            where, dtype=torch.float32, trust_remote_code=False, output_loading_info=True, **options, **known
         )
-    except LOAD_ERRORS as error:
+    except (*LOAD_ERRORS, RuntimeError) as error:
+        if is_out_of_memory(str(error)):
+            raise
         raise ModelError(
             f"cannot load {source.hub or source.path}: {load_problem(source, error)}",
             param="student",
             hint="provide a config, a tokenizer, and weights as safetensors or GGUF",
         ) from error
+    model, report = loaded
+    if source.gguf is None and (missing := sorted(report["missing_keys"])):
+        raise ModelError(
+            f"cannot load {source.hub or source.path}: its files lack {len(missing)} weights of "
+            f"{type(model).__name__}, such as {missing[0]}, which would be random numbers",
+            param="student",
+            hint="provide all weights, or a config whose `architectures` and `model_type` are those of the weights",
+        )
     if tokenizer.eos_token_id is None:
         raise ModelError("the student's tokenizer has no end-of-sequence token", param="student")
     if source.gguf is not None:
         model = _without_quantization(model)
     _own_weights(model)
-    model.to(device)  # type: ignore[arg-type]  # its decorator hides the overload that takes a device
+    model.to(device)
     kernels_for(device).prepare_model(model)
     model.eval()  # no dropout: the trained policy must equal the one that sampled
-    return Policy(model, tokenizer)
+    return Policy(model, tokenizer, stored_dtype=stored)
+
+
+def _declared_dtype(config: Any) -> torch.dtype:
+    """Floating-point type of a config's weights; float32 where it declares none."""
+    dtype = getattr(config, "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.float32
 
 
 def _own_weights(model: PreTrainedModel) -> None:

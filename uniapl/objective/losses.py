@@ -18,7 +18,7 @@ from torch import Tensor
 
 from uniapl.batching.batch import Counts, MicroBatch
 from uniapl.spec.job import JobSpec
-from uniapl.spec.objective import Adversarial, Grpo, Sft
+from uniapl.spec.objective import RELATIVE_LENGTH, Adversarial, Grpo, Sft
 from uniapl.spec.weights import Weights
 
 
@@ -182,18 +182,21 @@ def adv_loss(
     counts: Counts,
     options: Adversarial,
     *,
+    exploration: Grpo,
     max_length: int,
 ) -> Tensor:  # ()
     """L_ADV in the form that `options` names; N compared rollouts in the whole step.
 
+        relative        -S sum_i sum_t surrogate_it, with S of `relative_scale`
         seq_sum         -1/N sum_i sum_t surrogate_it
         seq_mean        -1/N sum_i 1/|y_i| sum_t surrogate_it
         token_mean      -1/(sum_i |y_i|) sum_i sum_t surrogate_it
         sum_over_const  -1/(N max_length) sum_i sum_t surrogate_it
 
     With summed log-probabilities and a leave-one-out c_i this is the score-function gradient of -E[d(x, y*, y)] itself:
-    nothing divides by length, so the term has no length bias of its own. With `target: teacher_response` the sequences
-    are the teacher's answers and c_i the weight of their log-likelihood.
+    nothing divides by length, so the term has no length bias of its own. `relative` has the same direction. With
+    `target: teacher_response` the sequences are the teacher's answers and c_i the weight of their log-likelihood, which
+    `relative` takes as it is.
     """
     mask = batch.completion_mask & batch.compared[:, None]
     if options.surrogate == "reinforce":
@@ -204,6 +207,9 @@ def adv_loss(
     per_rollout = surrogate.sum(dim=1)  # (B,)
     N = max(counts.adv_rollouts, 1)
     match options.aggregate:
+        case "relative":
+            whiten = options.target == "student_rollout"
+            return -relative_scale(counts, exploration.loss, max_length, whiten=whiten) * per_rollout.sum()
         case "seq_sum":
             return -per_rollout.sum() / N
         case "seq_mean":
@@ -212,6 +218,39 @@ def adv_loss(
             return -per_rollout.sum() / max(counts.adv_tokens, 1)
         case "sum_over_const":
             return -per_rollout.sum() / (N * max_length)
+
+
+def relative_scale(
+    counts: Counts,
+    loss: Literal["dapo", "grpo", "dr_grpo", "gspo"],
+    max_length: int,
+    *,
+    whiten: bool = True,
+    eps: float = 1e-4,
+) -> float:
+    """Factor that gives L_ADV the expected gradient norm of exploration with unit advantages, times `RELATIVE_LENGTH`.
+
+    The score functions of sampled tokens are uncorrelated: E[∇log pi_s · ∇log pi_t] = 0 for s != t. The expected
+    squared norm of a term is therefore proportional to the sum of its squared token weights. That sum is taken over the
+    step, for the weights c_i and for those that L_GRPO gives to the same rollouts at |A_i| = 1.
+
+    Args:
+        counts: of the whole step.
+        loss: form of L_GRPO.
+        max_length: its constant length, for `dr_grpo`.
+        whiten: divide by the spread of the coefficients; without it they are taken as they are.
+        eps: bounds the amplification of noise in a step whose coefficients have no spread.
+    """
+    tokens, rollouts = max(counts.adv_tokens, 1), max(counts.adv_rollouts, 1)
+    match loss:
+        case "dapo":
+            norm = 1 / math.sqrt(tokens)
+        case "grpo" | "gspo":
+            norm = math.sqrt(counts.adv_inverse_lengths) / rollouts
+        case "dr_grpo":
+            norm = math.sqrt(tokens) / (rollouts * max_length)
+    spread = counts.adv_coef_norm / math.sqrt(tokens) + eps if whiten else 1.0
+    return RELATIVE_LENGTH * norm / (math.sqrt(tokens) * spread)
 
 
 def unified_terms(
@@ -226,5 +265,5 @@ def unified_terms(
     return Terms(
         sft=sft_loss(logprobs, taught, spec.sft, num_tokens=counts.sft_tokens),
         grpo=grpo_loss(logprobs, batch, counts, spec.grpo, max_length=max_length),
-        adv=adv_loss(logprobs, batch, counts, spec.adversarial, max_length=max_length),
+        adv=adv_loss(logprobs, batch, counts, spec.adversarial, exploration=spec.grpo, max_length=max_length),
     )

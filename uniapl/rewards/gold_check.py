@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from uniapl.rewards.mathematics.notation import is_delimited, plain_amounts
 from uniapl.rewards.pool import Question, RewardPool, Verdict
-from uniapl.rewards.text_answer import is_delimited, plain_mathematics
 from uniapl.rewards.verify import final_answer
 from uniapl.spec.dataset import DatasetRow
 from uniapl.spec.reward import MathReward, Reward, WeightedSumReward
@@ -83,7 +83,7 @@ def _golds(reward: Reward | None) -> list[str]:
 
 def _as_answer(gold: str) -> str:
     """The gold answer in the format of a student's answer."""
-    bare = plain_mathematics(gold)
+    bare = plain_amounts(gold)
     return bare if is_delimited(bare) else f"\\boxed{{{bare}}}"
 
 

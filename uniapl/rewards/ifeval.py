@@ -1,8 +1,8 @@
-"""The 25 IFEval constraint checks (arXiv:2311.07911).
+"""Checks of instruction following: the 25 types of IFEval (arXiv:2311.07911) as published, and all types by reading.
 
-The semantics are those of the original checkers, including their quirks, so that scores are comparable with published
-ones: keywords are regular expressions, sentences come from Punkt, a failed language detection counts as followed. Each
-check is a function of the answer and the arguments in `uniapl.spec.reward.IFEVAL_ARGUMENTS`.
+The functions of this module have the semantics of the original checkers, including their quirks: keywords are regular
+expressions, sentences come from Punkt, a failed language detection counts as followed. Each check is a function of the
+answer and the arguments in `uniapl.spec.reward.IFEVAL_ARGUMENTS`.
 """
 
 from __future__ import annotations
@@ -11,47 +11,19 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
+from typing import Literal
 
-import langdetect
-import punkt
-from nltk.tokenize import NLTKWordTokenizer
-from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
-
+from uniapl.rewards.constraints.bench import IFBENCH_WORDS
+from uniapl.rewards.constraints.layout import IFBENCH_LAYOUT
+from uniapl.rewards.constraints.repaired import IFEVAL as REPAIRED_IFEVAL
+from uniapl.rewards.constraints.repaired_more import REST
+from uniapl.rewards.constraints.texts import holds, is_language, sentences, word_tokens
+from uniapl.rewards.constraints.training import IF_RLVR
 from uniapl.rewards.text_answer import unfenced
 from uniapl.spec.reward import IfevalReward
 from uniapl.spec.reward.ifeval import PATTERNS
 
-langdetect.DetectorFactory.seed = 0  # its sampling is random by default, and verdicts must be reproducible
-
-
-def _holds(actual: int, relation: str, bound: int) -> bool:
-    return actual < bound if relation == "less than" else actual >= bound
-
-
-@cache
-def _punkt() -> PunktSentenceTokenizer:
-    """NLTK's sentence tokenizer with English Punkt parameters from a package; NLTK itself would download them."""
-    learned = punkt.load_model("english")
-    parameters = PunktParameters()
-    parameters.abbrev_types = set(learned.abbrev_types)
-    parameters.collocations = set(learned.collocations)
-    parameters.sent_starters = set(learned.sent_starters)
-    parameters.ortho_context.update(learned.ortho_context)
-    return PunktSentenceTokenizer(parameters)
-
-
-def _word_tokens(answer: str) -> list[str]:
-    """Treebank word tokens, equal to those of `nltk.word_tokenize`."""
-    words = NLTKWordTokenizer()
-    return [token for sentence in _punkt().tokenize(answer) for token in words.tokenize(sentence)]
-
-
-def _is_language(answer: str, language: str) -> bool:
-    try:
-        return bool(langdetect.detect(answer) == language)
-    except langdetect.LangDetectException:
-        return True  # as in the original: undecidable text counts as followed
+Reading = Literal["published", "repaired"]
 
 
 def keyword_existence(answer: str, keywords: list[str]) -> bool:
@@ -62,7 +34,7 @@ def keyword_existence(answer: str, keywords: list[str]) -> bool:
 def keyword_frequency(answer: str, keyword: str, frequency: int, relation: str) -> bool:
     """The number of occurrences of the keyword satisfies the relation."""
     found = re.findall(PATTERNS["keyword"](keyword), answer, flags=re.IGNORECASE)
-    return _holds(len(found), relation, frequency)
+    return holds(len(found), relation, frequency)
 
 
 def forbidden_words(answer: str, forbidden_words: list[str]) -> bool:
@@ -73,17 +45,17 @@ def forbidden_words(answer: str, forbidden_words: list[str]) -> bool:
 
 def letter_frequency(answer: str, letter: str, let_frequency: int, let_relation: str) -> bool:
     """The number of occurrences of the letter, ignoring case, satisfies the relation."""
-    return _holds(Counter(answer.lower())[letter.strip().lower()], let_relation, let_frequency)
+    return holds(Counter(answer.lower())[letter.strip().lower()], let_relation, let_frequency)
 
 
 def response_language(answer: str, language: str) -> bool:
     """The whole answer is in the language (ISO 639-1)."""
-    return _is_language(answer, language)
+    return is_language(answer, language)
 
 
 def number_sentences(answer: str, num_sentences: int, relation: str) -> bool:
     """The number of sentences, by Punkt, satisfies the relation."""
-    return _holds(len(_punkt().tokenize(answer)), relation, num_sentences)
+    return holds(len(sentences(answer)), relation, num_sentences)
 
 
 def number_paragraphs(answer: str, num_paragraphs: int) -> bool:
@@ -96,7 +68,7 @@ def number_paragraphs(answer: str, num_paragraphs: int) -> bool:
 
 def number_words(answer: str, num_words: int, relation: str) -> bool:
     r"""The number of words, runs of `\w`, satisfies the relation."""
-    return _holds(len(re.findall(r"\w+", answer)), relation, num_words)
+    return holds(len(re.findall(r"\w+", answer)), relation, num_words)
 
 
 def nth_paragraph_first_word(answer: str, num_paragraphs: int, nth_paragraph: int, first_word: str) -> bool:
@@ -193,17 +165,17 @@ def quotation(answer: str) -> bool:
 
 def capital_word_frequency(answer: str, capital_frequency: int, capital_relation: str) -> bool:
     """The number of all-capital words satisfies the relation."""
-    return _holds(sum(1 for word in _word_tokens(answer) if word.isupper()), capital_relation, capital_frequency)
+    return holds(sum(1 for word in word_tokens(answer) if word.isupper()), capital_relation, capital_frequency)
 
 
 def english_capital(answer: str) -> bool:
     """The answer is English, in capital letters only."""
-    return answer.isupper() and _is_language(answer, "en")
+    return answer.isupper() and is_language(answer, "en")
 
 
 def english_lowercase(answer: str) -> bool:
     """The answer is English, without capital letters."""
-    return answer.islower() and _is_language(answer, "en")
+    return answer.islower() and is_language(answer, "en")
 
 
 def no_comma(answer: str) -> bool:
@@ -238,6 +210,11 @@ CHECKS: dict[str, Callable[..., bool]] = {
     "change_case:english_lowercase": english_lowercase,
     "punctuation:no_comma": no_comma,
 }
+"""IFEval's checks as published."""
+PUBLISHED: dict[str, Callable[..., bool]] = CHECKS | IF_RLVR | IFBENCH_WORDS | IFBENCH_LAYOUT
+"""Checks of all types that decide as the original checkers do."""
+REPAIRED: dict[str, Callable[..., bool]] = PUBLISHED | REPAIRED_IFEVAL | REST
+"""Checks of all types that decide by the words of the constraint."""
 
 
 def variants(answer: str) -> list[str]:
@@ -247,13 +224,15 @@ def variants(answer: str) -> list[str]:
     return [text for kept in (answer, *shorter) for text in (kept, kept.replace("*", ""))]
 
 
-def followed(answer: str, reward: IfevalReward, *, loose: bool = False) -> list[bool]:
+def followed(answer: str, reward: IfevalReward, *, loose: bool = False, reading: Reading = "repaired") -> list[bool]:
     """Whether the answer follows each constraint, in order; a blank answer follows none.
 
     Args:
         answer: the final answer, including leading and trailing lines.
         reward: the constraints.
         loose: whether it is sufficient that one variant of the answer follows.
+        reading: whether the checks decide as the original ones do, or by the words of the constraint.
     """
+    checks = PUBLISHED if reading == "published" else REPAIRED
     texts = [text for text in (variants(answer) if loose else [answer]) if text.strip()]
-    return [any(CHECKS[name](text, **arguments) for text in texts) for name, arguments in reward.constraints()]
+    return [any(checks[name](text, **arguments) for text in texts) for name, arguments in reward.constraints()]

@@ -1,4 +1,4 @@
-"""Process pool that verifies answers, with a time limit per answer.
+"""Process pool that verifies answers, with a limit of CPU time per answer.
 
 A verification may not terminate: a pattern can backtrack without end and holds the interpreter meanwhile. Therefore it
 runs in a process that can be killed. An answer that cannot be verified has reward 0; its process is replaced, and other
@@ -24,12 +24,17 @@ from types import TracebackType
 from typing import Any, Self
 
 from uniapl.errors import RewardError
-from uniapl.rewards.worker import NOT_LOADED, RETIRED
+from uniapl.rewards.worker import NOT_LOADED, RETIRED, WALL_CLOCK
 from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.reward import Reward, RewardOptions
 
 STARTS = 3
 """Number of processes that may be killed during start, for example for lack of memory, before a call fails."""
+PATIENCE = 4
+"""Number of answers of a pool that may exceed the full time limit, in addition to one in `PER_TIMEOUT`."""
+PER_TIMEOUT = 100
+SHORT_LIMIT_S = 1.0
+"""Limit of the other answers, in seconds of CPU time: several times the 99th percentile of docs/rewards.md."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class Question:
     reward: Reward
     row: str
     """Id of the row, for errors."""
+    published: bool = False
+    """Whether IFEval constraints are judged as by the original checkers, whatever `reward.ifeval`."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class _Round:
     """Progress of one call of `verify`."""
 
     questions: Sequence[Question]
+    unique: int
+    """Number of different questions; equal ones share a verdict."""
     waiting: deque[int]
     verdicts: dict[int, Verdict]
     died: set[int]
@@ -69,8 +78,8 @@ class _Round:
 
     @property
     def left(self) -> int:
-        """Number of questions without a verdict."""
-        return len(self.questions) - len(self.verdicts)
+        """Number of different questions without a verdict."""
+        return self.unique - len(self.verdicts)
 
 
 def _environment() -> dict[str, str]:
@@ -95,7 +104,7 @@ class _Worker:
             env=_environment(),
         )
         theirs.close()
-        self._limit_s = options.time_limit_s
+        self._limit_s = self._longest_s = options.time_limit_s
         self.question: int | None = None
         self.ready = False
 
@@ -104,11 +113,11 @@ class _Worker:
         """Whether the process runs."""
         return self._process.poll() is None
 
-    def ask(self, index: int, question: Question) -> None:
-        """Send a question. If the process has died, `read` raises."""
-        self.question = index
+    def ask(self, index: int, question: Question, limit_s: float) -> None:
+        """Send a question with its time limit. If the process has died, `read` raises."""
+        self.question, self._limit_s = index, limit_s
         with suppress(OSError):
-            self.pipe.send((question.answer, question.reward))
+            self.pipe.send((question.answer, question.reward, question.published, limit_s))
 
     def read(self) -> Verdict | None:
         """Wait for the verdict, or for `None`, which means ready.
@@ -136,6 +145,11 @@ class _Worker:
         """Whether the dead process exited because of its size, after a verdict."""
         return self._process.wait() == RETIRED
 
+    @property
+    def had_full_limit(self) -> bool:
+        """Whether the last question had the full time limit."""
+        return self._limit_s == self._longest_s
+
     def cause_of_death(self) -> Verdict:
         """The verdict of the question at which the process died.
 
@@ -149,9 +163,15 @@ class _Worker:
                 f"the reward process could not {failed} (exit status {status})",
                 hint="see the job's log for the reason; install uniapl with the extra `train`",
             )
-        if status == -signal.SIGALRM:
-            return Verdict(0.0, f"verification exceeded reward.time_limit_s = {self._limit_s:g}", timed_out=True)
+        if status in (-signal.SIGPROF, -signal.SIGALRM):
+            return self._timed_out(clock=status == -signal.SIGALRM)
         return Verdict(0.0, f"the reward process died with exit status {status}")
+
+    def _timed_out(self, *, clock: bool) -> Verdict:
+        """The verdict of a question that exceeded its CPU time, or with `clock` its wall-clock time."""
+        limit = "reward.time_limit_s =" if self.had_full_limit else "the limit after several timeouts, in seconds:"
+        exceeded = f"took {WALL_CLOCK} times as long as" if clock else "exceeded"
+        return Verdict(0.0, f"verification {exceeded} {limit} {self._limit_s:g}", timed_out=True)
 
 
 class RewardPool:
@@ -164,6 +184,9 @@ class RewardPool:
     def __init__(self, options: RewardOptions) -> None:
         self.options = options
         self._workers: list[_Worker] = []
+        self._verified = 0
+        self._timeouts = 0
+        """Number of answers that exceeded the full time limit."""
 
     def __enter__(self) -> Self:
         return self
@@ -186,7 +209,9 @@ class RewardPool:
             RewardError: no process can be started.
             Stopped: a stop of this process was requested.
         """
-        at = _Round(questions, deque(range(len(questions))), verdicts={}, died=set())
+        first = {(q.answer, id(q.reward), q.published): i for i, q in reversed(list(enumerate(questions)))}
+        same = [first[q.answer, id(q.reward), q.published] for q in questions]
+        at = _Round(questions, len(first), deque(sorted(first.values())), verdicts={}, died=set())
         try:
             while at.left:
                 raise_if_stopped()
@@ -197,7 +222,7 @@ class RewardPool:
         except BaseException:
             self.close()  # pending replies would be attributed to the next call
             raise
-        return [at.verdicts[i] for i in range(len(questions))]
+        return [at.verdicts[i] for i in same]
 
     def _ask(self, at: _Round) -> None:
         """Send a question to each idle process."""
@@ -206,9 +231,17 @@ class RewardPool:
                 return
             if worker.alive:
                 index = at.waiting.popleft()
-                worker.ask(index, at.questions[index])
+                worker.ask(index, at.questions[index], self._limit_s())
             else:
                 self._drop(worker)
+
+    def _limit_s(self) -> float:
+        """Time limit of the next answer: the full one, or `SHORT_LIMIT_S` if too many answers have exceeded it.
+
+        A job of which a quarter of the answers hang would otherwise wait for the full limit at each of them.
+        """
+        full = self._timeouts < PATIENCE + self._verified // PER_TIMEOUT
+        return self.options.time_limit_s if full else min(self.options.time_limit_s, SHORT_LIMIT_S)
 
     def _collect(self, at: _Round) -> None:
         """Wait until a process replies, becomes ready, or dies."""
@@ -225,6 +258,7 @@ class RewardPool:
             if verdict is not None and worker.question is not None:
                 at.verdicts[worker.question] = verdict
                 worker.question = None
+                self._verified += 1
 
     def _bury(self, worker: _Worker, at: _Round) -> None:
         """Handle a dead process. Unless the time limit ended it, its question is retried once."""
@@ -237,6 +271,7 @@ class RewardPool:
             return
         if verdict.timed_out or (index in at.died and not retired):
             at.verdicts[index] = verdict
+            self._timeouts += worker.had_full_limit
             return
         if not retired:
             at.died.add(index)

@@ -6,21 +6,6 @@ import re
 
 from uniapl.spec.reward import ExactMatchReward, LengthBandReward, RegexReward
 
-_DOLLAR = re.compile(r"(?<!\\)\\\$")
-r"""An escaped dollar sign, as opposed to a line break before a closing dollar sign (`\\$`)."""
-_SEPARATOR = re.compile(r"(?<=\d)\\[!,;: ](?=\d{3}(?!\d))")
-"""LaTeX spacing between groups of three digits."""
-
-
-def plain_mathematics(text: str) -> str:
-    r"""The text without LaTeX's escapes around amounts: `\$36` is 36, and `32\,348` is 32348."""
-    return _SEPARATOR.sub("", _DOLLAR.sub("", text))
-
-
-def is_delimited(gold: str) -> bool:
-    """Whether a gold answer contains math delimiters."""
-    return any(mark in gold for mark in ("$", r"\(", r"\[", r"\boxed"))
-
 
 def unfenced(answer: str) -> str:
     """The answer without an enclosing Markdown code fence."""

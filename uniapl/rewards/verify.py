@@ -5,6 +5,7 @@ Libraries are imported on first use: NLTK and SymPy take a second and a hundred 
 
 from __future__ import annotations
 
+from uniapl.chat.frames import split_unprompted
 from uniapl.rewards.text_answer import is_one_of, length_share, matches
 from uniapl.spec.reward import (
     ExactMatchReward,
@@ -18,20 +19,16 @@ from uniapl.spec.reward import (
     WeightedSumReward,
 )
 
-OPENING, CLOSING = "<think>", "</think>"
-
 
 def final_answer(completion: str) -> str:
-    """The completion without reasoning: the text after the first `</think>`, or empty if the reasoning is not closed.
+    """The completion without reasoning: the text after its block, or empty if the block is not closed.
 
-    Reasoning begins with `<think>` or with the completion itself; later tags are part of the answer. A completion
-    without reasoning is unchanged, because IFEval counts leading and trailing lines.
+    Reasoning begins with the opening tag of a known block (`uniapl.chat.frames`), or with the completion itself if its
+    first tag is `</think>`; later tags are part of the answer. A completion without reasoning is unchanged, because
+    IFEval counts leading and trailing lines.
     """
-    begun = completion.lstrip().startswith(OPENING)
-    reasoning, closed, answer = completion.partition(CLOSING)
-    if closed and (begun or OPENING not in reasoning):
-        return answer.strip()
-    return "" if begun else completion
+    parts = split_unprompted(completion)
+    return parts.answer if parts.reasoning is None else parts.answer.strip()
 
 
 def reward_of(answer: str, reward: Reward, options: RewardOptions) -> float:
@@ -42,7 +39,7 @@ def reward_of(answer: str, reward: Reward, options: RewardOptions) -> float:
     Args:
         answer: result of `final_answer`.
         reward: reward of the row.
-        options: for IFEval, `loose` and `aggregate`.
+        options: for IFEval, `ifeval`, `loose` and `aggregate`.
 
     Raises:
         Exception: any error of the check of a faulty row.
@@ -53,7 +50,7 @@ def reward_of(answer: str, reward: Reward, options: RewardOptions) -> float:
         case IfevalReward():
             from uniapl.rewards.ifeval import followed
 
-            verdicts = followed(answer, reward, loose=options.loose)
+            verdicts = followed(answer, reward, loose=options.loose, reading=options.ifeval)
             return float(all(verdicts)) if options.aggregate == "strict" else sum(verdicts) / len(verdicts)
         case MathReward():
             from uniapl.rewards.math_answer import is_equal

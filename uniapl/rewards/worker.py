@@ -1,15 +1,18 @@
 """Child process that verifies answers sequentially: `python -m uniapl.rewards.worker FD PARENT_PID OPTIONS`.
 
-Over the pipe FD it sends `None` when ready, and replies to each (answer, reward) with (value, error); the value `None`
-means that the row is faulty. SIGALRM limits the time of each answer: its default action terminates the process even
-while a regular expression holds the interpreter. Torch is not imported.
+Over the pipe FD it sends `None` when ready, and replies to each question with (value, error); the value `None`
+means that the row is faulty. SIGPROF limits the CPU time of each answer: its default action terminates the process even
+while a regular expression holds the interpreter. SIGALRM limits the wall-clock time without the time that the process
+waits for a core, so that a loaded machine ends no answer. Torch is not imported.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import sys
+import time
 import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -34,11 +37,13 @@ RETIRED_BYTES = MEMORY_BYTES // 2
 """Address space above which a process exits and is replaced, so that the next answer has the full limit again."""
 RETIRED = 100
 """Exit status of a process above that size; a question sent in the meantime is not processed."""
+WALL_CLOCK = 10
+"""Limit of the time that an answer may sleep, as a multiple of its limit of CPU time."""
 LOAD_LIMIT_S = 120
 """Time limit for importing the libraries of a reward type, in seconds."""
 
 _FIRST: dict[str, SingleReward] = {
-    "math": MathReward(answer="1"),
+    "math": MathReward(answer="x+1"),
     "json_schema": JsonSchemaReward(json_schema={"type": "object"}),
     "ifeval": IfevalReward(
         instruction_id_list=["language:response_language", "length_constraints:number_sentences"],
@@ -65,7 +70,7 @@ def _load(reward: Reward, loaded: set[str], options: RewardOptions) -> None:
         except Exception:  # noqa: BLE001  (any defect of the installation)
             traceback.print_exc()
             sys.exit(status)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(0)
         loaded.add(kind)
 
 
@@ -73,10 +78,14 @@ def _late(*_: object) -> NoReturn:
     raise TimeoutError(f"importing took longer than {LOAD_LIMIT_S} s")
 
 
-def _answer(answer: str, reward: Reward, loaded: set[str], options: RewardOptions) -> tuple[float | None, str | None]:
+def _answer(
+    question: tuple[str, Reward, bool, float], loaded: set[str], options: RewardOptions
+) -> tuple[float | None, str | None]:
     """The reward, and the error."""
+    answer, reward, published, limit_s = question
     _load(reward, loaded, options)
-    signal.setitimer(signal.ITIMER_REAL, options.time_limit_s)
+    options = options.model_copy(update={"ifeval": "published"}) if published else options
+    _limit(limit_s)
     try:
         return reward_of(answer, reward, options), None
     except RewardError as error:
@@ -84,7 +93,30 @@ def _answer(answer: str, reward: Reward, loaded: set[str], options: RewardOption
     except Exception as error:  # noqa: BLE001  (any error gives reward 0)
         return 0.0, f"{type(error).__name__}: {error}"[:1000]
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # the same clock as `alarm`
+        _limit(0)
+
+
+def _limit(cpu_s: float) -> None:
+    """Start the timers of an answer; 0 stops them."""
+    end = _asleep_s() + WALL_CLOCK * cpu_s
+
+    def check(*_: object) -> None:
+        if (left := end - _asleep_s()) > 0.001:
+            signal.setitimer(signal.ITIMER_REAL, left)
+        else:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGALRM)
+
+    signal.signal(signal.SIGALRM, check)
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
+    signal.setitimer(signal.ITIMER_REAL, WALL_CLOCK * cpu_s)  # the same clock as `alarm`
+
+
+def _asleep_s() -> float:
+    """Seconds in which this process neither ran nor waited for a core, from an unspecified start."""
+    stat = Path("/proc/self/schedstat")  # nanoseconds on a core, and waiting for one
+    waited = int(stat.read_text().split()[1]) if stat.exists() else 0
+    return time.monotonic() - time.process_time() - waited / 1e9
 
 
 def _address_space() -> int:
@@ -100,17 +132,17 @@ def main() -> None:
     options = RewardOptions.model_validate_json(sys.argv[3])
     for kind in (signal.SIGINT, signal.SIGTERM):  # sent to the whole process group; the parent handles them
         signal.signal(kind, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM, signal.SIGPROF])
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     loaded: set[str] = set()
     pipe.send(None)
     while True:
         try:
-            answer, reward = pipe.recv()
+            question = pipe.recv()
         except EOFError:
             return
-        pipe.send(_answer(answer, reward, loaded, options))
+        pipe.send(_answer(question, loaded, options))
         if _address_space() > RETIRED_BYTES:
             sys.exit(RETIRED)
 

@@ -11,6 +11,9 @@ import math
 import torch
 from torch import Tensor
 
+from uniapl.rollout.truncation import Truncation
+
+ALL = Truncation()
 SEGMENT = 256
 """Tokens per segment."""
 
@@ -21,6 +24,7 @@ def sample_tokens(
     *,
     temperature: float,
     greedy: bool,
+    truncation: Truncation = ALL,
 ) -> tuple[Tensor, Tensor]:  # (B,), (B,)
     """The token at which the cumulative distribution exceeds each draw, and its log-probability.
 
@@ -29,6 +33,7 @@ def sample_tokens(
         draws: uniform numbers.
         temperature: divides the logits.
         greedy: take the likeliest token instead.
+        truncation: tokens that may be sampled; the log-probability is that of the whole distribution.
     """
     B, V = logits.shape
     logits = logits.float() / temperature
@@ -37,7 +42,13 @@ def sample_tokens(
     torch.sub(logits, top, out=weights[:, :V]).exp_()  # tokens beyond the vocabulary have weight 0
     segments = weights.view(B, -1, SEGMENT)
     sums = segments.sum(dim=-1).double()  # (B, V / SEGMENT)
-    tokens = logits.argmax(dim=-1) if greedy else _invert(segments, sums, draws.double()[:, None])
+    if greedy:
+        tokens = logits.argmax(dim=-1)
+    elif truncation.acts:
+        kept = truncation.apply(weights).view(B, -1, SEGMENT)
+        tokens = _invert(kept, kept.sum(dim=-1).double(), draws.double()[:, None])
+    else:
+        tokens = _invert(segments, sums, draws.double()[:, None])
     tokens = tokens.clamp(max=V - 1)  # NaN logits would give V; the learner reports the divergence
     logprobs = (logits.gather(-1, tokens[:, None]) - top).double() - sums.sum(dim=-1, keepdim=True).log()
     return tokens, logprobs.float().squeeze(1)

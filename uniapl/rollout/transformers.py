@@ -1,30 +1,31 @@
 """Rollouts in the trainer's process, with transformers.
 
-Each prompt is prefilled once and its cache repeated for the group; finished rows leave the batch; log-probabilities of
-the sampled tokens are computed during sampling.
+Each prompt is prefilled once and its cache shared by the group, or repeated for it where the student's attention does
+not allow that; finished rows leave the batch; log-probabilities of the sampled tokens are computed during sampling.
+Students with states of convolutions or recurrences are sampled in batches of prompts of equal length, since padding
+would change these states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
 from uniapl.batching.packing import prompts_at_once
 from uniapl.errors import ModelError
 from uniapl.model.logprobs import precision
 from uniapl.model.policy import Policy
+from uniapl.rollout.continuation import Continuation, can_share, continue_prompts, prefill
 from uniapl.rollout.generator import Completion, OnGroup
-from uniapl.rollout.kv_cache import with_growing_layers
-from uniapl.rollout.token_sampling import sample_tokens
+from uniapl.rollout.kv_cache import can_be_padded
+from uniapl.rollout.stop_strings import StopStrings
+from uniapl.rollout.token_sampling import ALL, sample_tokens
+from uniapl.rollout.truncation import Truncation
 from uniapl.run.signals import raise_if_stopped
-
-REPEATED = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
-"""Cache layers whose rows can be repeated and selected. Subclasses inherit these methods for keys and values only: the
-states of convolutions and recurrences would remain those of the prompts."""
 
 
 class TransformersGenerator:
@@ -37,6 +38,8 @@ class TransformersGenerator:
         temperature: float,
         max_new_tokens: int,
         batch_size: int,
+        truncation: Truncation = ALL,
+        stop: Sequence[str] = (),
         on_batch: Callable[[], None] = lambda: None,
     ) -> None:
         """
@@ -45,24 +48,19 @@ class TransformersGenerator:
             temperature: divides the logits.
             max_new_tokens: a completion is truncated at this length.
             batch_size: sequences sampled at once, at least a group.
+            truncation: tokens that may be sampled.
+            stop: strings that end a completion.
             on_batch: called after each batch.
-
-        Raises:
-            ModelError: the student keeps a state that cannot be repeated for a group (state-space layers).
         """
-        for layer in DynamicCache(config=policy.model.config).layers:
-            if type(layer) not in REPEATED:
-                raise ModelError(
-                    f"{type(policy.model).__name__} cannot be sampled in groups by transformers: the state of its "
-                    f"{type(layer).__name__} is more than keys and values",
-                    hint='sample with vLLM: set "rollout": {"backend": {"type": "vllm"}}',
-                    param="student",
-                )
         self._policy = policy
         self._temperature = temperature
         self._max_new_tokens = max_new_tokens
         self._batch_size = batch_size
+        self._truncation = truncation
+        self._stop = StopStrings(policy, stop)
         self._on_batch = on_batch
+        self._shares: bool | None = None
+        """Whether prompts are stored once for their group; `None` before the first group."""
 
     def sync(self, version: int) -> None:
         """Nothing to do."""
@@ -80,13 +78,15 @@ class TransformersGenerator:
         greedy: bool = False,
         on_group: OnGroup | None = None,
     ) -> list[list[Completion]]:
-        """See `Generator.sample`; `on_group` is not called, since scoring in parallel would slow sampling."""
+        """See `Generator.sample`; `on_group` is not called, since scoring in parallel would slow sampling.
+
+        Raises:
+            ModelError: the student has a cache of its own.
+        """
         draws = self._draws(len(prompts) * group_size, seed)
         per_batch = prompts_at_once(self._batch_size, group_size)
-        by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding within a batch
         groups: dict[int, list[Completion]] = {}
-        for start in range(0, len(prompts), per_batch):
-            chosen = by_length[start : start + per_batch]
+        for chosen in self._batches(prompts, per_batch):
             rows = [i * group_size + g for i in chosen for g in range(group_size)]
             with precision(self._policy.device):  # as in training, so that importance ratios begin at 1
                 completions = self._sample_batch([prompts[i] for i in chosen], group_size, draws[rows], greedy)
@@ -94,6 +94,14 @@ class TransformersGenerator:
             for position, i in enumerate(chosen):
                 groups[i] = completions[position * group_size : (position + 1) * group_size]
         return [groups[i] for i in range(len(prompts))]
+
+    def _batches(self, prompts: Sequence[list[int]], size: int) -> Iterator[list[int]]:
+        """Indices of the prompts of each batch, of similar lengths, or of equal ones where padding would matter."""
+        by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        padded = can_be_padded(DynamicCache(config=self._policy.model.config))
+        alike = [by_length] if padded else [list(g) for _, g in groupby(by_length, lambda i: len(prompts[i]))]
+        for indices in alike:
+            yield from (indices[start : start + size] for start in range(0, len(indices), size))
 
     def _draws(self, rows: int, seed: int) -> Tensor:
         """(rows, max_new_tokens) uniform numbers: one per token, independent of the batching."""
@@ -104,7 +112,7 @@ class TransformersGenerator:
     def _sample_batch(self, prompts: list[list[int]], group_size: int, draws: Tensor, greedy: bool) -> list[Completion]:
         device = self._policy.device
         stop = torch.tensor(self._policy.stop_ids, device=device)
-        logits, cache, mask = self._prefill(prompts, group_size)
+        logits, batch = self._start(prompts, group_size)
         ids: list[list[int]] = [[] for _ in range(len(draws))]
         logprobs: list[list[float]] = [[] for _ in range(len(draws))]
         ended = [False] * len(draws)
@@ -112,7 +120,11 @@ class TransformersGenerator:
         for t in range(self._max_new_tokens):
             raise_if_stopped()
             tokens, token_logprobs = sample_tokens(
-                logits, draws[active, t], temperature=self._temperature, greedy=greedy
+                logits,
+                draws[active, t],
+                temperature=self._temperature,
+                greedy=greedy,
+                truncation=self._truncation,
             )
             stopping = torch.isin(tokens, stop)
             for row, token, logprob, is_end in zip(
@@ -121,46 +133,32 @@ class TransformersGenerator:
                 if not ended[row]:
                     ids[row].append(token)
                     logprobs[row].append(logprob)
-                    ended[row] = is_end
+                    ended[row] = is_end or self._stop.end(ids[row])
             alive = torch.tensor([not ended[row] for row in active.tolist()], device=device)
             if not alive.any() or t + 1 == self._max_new_tokens:
                 break
             if (~alive).sum() * 8 >= len(active):  # copying the cache for every row would cost more
                 keep = alive.nonzero().squeeze(1)
-                cache.batch_select_indices(keep)
-                active, tokens, mask = active[keep], tokens[keep], mask[keep]
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            output = self._policy.model(
-                input_ids=tokens[:, None],
-                attention_mask=mask,
-                position_ids=mask.sum(dim=1, keepdim=True) - 1,
-                past_key_values=cache,
-                use_cache=True,
-            )
-            logits = output.logits[:, -1]
+                batch.keep(keep)
+                active, tokens = active[keep], tokens[keep]
+            logits = batch.forward(tokens)
         return [Completion(i, p, truncated=not e) for i, p, e in zip(ids, logprobs, ended, strict=True)]
 
-    def _prefill(self, prompts: list[list[int]], group_size: int) -> tuple[Tensor, DynamicCache, Tensor]:
-        """Next-token logits (B, V), cache and attention mask (B, T) of every prompt, repeated for its group."""
-        width = max(len(prompt) for prompt in prompts)
-        left = [width - len(prompt) for prompt in prompts]
-        device = self._policy.device
-        input_ids = torch.tensor(
-            [[self._policy.pad_id] * n + prompt for n, prompt in zip(left, prompts, strict=True)], device=device
-        )
-        mask = torch.tensor([[0] * n + [1] * (width - n) for n in left], device=device)
-        cache = with_growing_layers(DynamicCache(config=self._policy.model.config))
-        output = self._policy.model(
-            input_ids=input_ids,
-            attention_mask=mask,
-            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache.batch_repeat_interleave(group_size)
-        return (
-            output.logits[:, -1].repeat_interleave(group_size, dim=0),
-            cache,
-            mask.repeat_interleave(group_size, dim=0),
+    def _start(self, prompts: list[list[int]], group_size: int) -> tuple[Tensor, Continuation]:
+        """Next-token logits (B, V) and state of the completions of every prompt."""
+        model, pad_id = self._policy.model, self._policy.pad_id
+        try:
+            if self._shares is None:
+                self._shares = can_share(model, pad_id) if group_size > 1 else None
+            logits, cache, mask = prefill(model, prompts, pad_id)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"{type(model).__name__} cannot be sampled by transformers: {error}",
+                hint='sample with vLLM: set "rollout": {"backend": {"type": "vllm"}}, or train without rollouts: set '
+                "alpha to 1 and lambda_adv to 0, without `evaluation`",
+                param="student",
+            ) from error
+        share = group_size > 1 and bool(self._shares)
+        return logits.repeat_interleave(group_size, dim=0), continue_prompts(
+            model, cache, mask, group_size, share=share
         )

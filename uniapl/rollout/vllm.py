@@ -17,25 +17,29 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from peft import PeftModel
 
 from uniapl.errors import ServerError
 from uniapl.inference.client import ModelServer, Question, ServerRestarted
-from uniapl.inference.endpoint import ProbePause
+from uniapl.inference.endpoint import ProbePause, RestartRequest
 from uniapl.inference.protocol import Sampled, completion_request, read_completions, read_nothing, read_version
 from uniapl.model.lora import save_adapter
 from uniapl.model.policy import Policy
 from uniapl.rollout.generator import Completion, OnGroup
+from uniapl.rollout.nccl_transfer import NcclTransfer
+from uniapl.rollout.stop_strings import StopStrings
 from uniapl.rollout.weight_transfer import (
     Commands,
     DeviceIpc,
     SharedFolder,
+    TransferBroken,
     TransferUnavailable,
     Transport,
     free_cached_memory,
@@ -44,9 +48,11 @@ from uniapl.rollout.weight_transfer import (
 )
 from uniapl.run.config import SAMPLER_START
 from uniapl.run.shared_memory import SharedMemoryFolder
+from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.backend import VllmSampler
 from uniapl.spec.training import Rollout
 
+POLL_S = 0.1
 COMMANDS = 4
 """Commands of a weight update, each of which may take `sync_s`; probes are suspended for no longer."""
 SEED_BITS = 62
@@ -59,6 +65,8 @@ class SamplerPlace:
 
     probes: ProbePause
     """Suspends the worker's health probes while the server cannot answer."""
+    restart: RestartRequest
+    """Has the worker restart the server."""
     report: Callable[[str], object]
     """Adds a warning to the run's events."""
     shared_card: bool = False
@@ -90,6 +98,7 @@ class VllmGenerator:
         self._policy, self._server, self._options, self._folder = policy, server, options, folder
         self._place, self._started_from = place, version
         self._stop = set(policy.stop_ids)
+        self._stop_strings = StopStrings(policy, options.stop)
         self._has_adapter = isinstance(policy.model, PeftModel)
         self._commands = Commands(server, options.sync_s)
         self._synced = (-1, -1)
@@ -117,9 +126,10 @@ class VllmGenerator:
 
     def _possible_transports(self) -> list[Transport]:
         written = SharedFolder(self._policy, self._commands, self._folder, self._dtype)
-        if self._place.shared_card and self._policy.device.type == "cuda":
-            return [DeviceIpc(self._policy, self._commands, self._dtype), written]
-        return [written]
+        if self._policy.device.type != "cuda":
+            return [written]
+        on_card = DeviceIpc if self._place.shared_card else NcclTransfer
+        return [on_card(self._policy, self._commands, self._dtype), written]
 
     def sync(self, version: int) -> None:
         """See `Generator.sync`."""
@@ -179,7 +189,10 @@ class VllmGenerator:
 
     def _completions(self, group: list[Sampled]) -> list[Completion]:
         version = self._synced[1]
-        return [Completion(s.ids, s.logprobs, truncated=s.ids[-1] not in self._stop, version=version) for s in group]
+        return [Completion(s.ids, s.logprobs, truncated=not self._is_finished(s.ids), version=version) for s in group]
+
+    def _is_finished(self, ids: list[int]) -> bool:
+        return ids[-1] in self._stop or self._stop_strings.end(ids)
 
     def _question(self, prompt: list[int], seed: int, number: int, greedy: bool) -> Question[list[Sampled]]:
         version = self._synced[1]
@@ -193,6 +206,10 @@ class VllmGenerator:
                 temperature=0.0 if greedy else self._options.temperature,
                 stop_ids=sorted(self._stop),
                 seed=seed,
+                stop=self._options.stop,
+                top_p=self._options.top_p,
+                top_k=self._options.top_k,
+                min_p=self._options.min_p,
             )
 
         def read(content: bytes, model: str) -> list[Sampled]:
@@ -238,9 +255,24 @@ class VllmGenerator:
         try:
             self._transports[0].send(life, version)
         except TransferUnavailable as reason:
-            del self._transports[0]
-            self._place.report(f"weights are handed to the sampler in a folder, not on the card: {reason}")
+            self._replace_transport(reason)
             self._transports[0].send(life, version)
+        except TransferBroken as reason:
+            self._replace_transport(reason)
+            self._restart(life)
+
+    def _replace_transport(self, reason: Exception) -> None:
+        del self._transports[0]
+        where = "on the card" if self._place.shared_card else "from card to card"
+        self._place.report(f"weights are handed to the sampler in a folder, not {where}: {reason}")
+
+    def _restart(self, life: int) -> NoReturn:
+        """Have the worker restart the server, and wait for the end of this life. Raises `ServerRestarted`."""
+        self._place.restart.make(life)
+        while self._server.life() == life:
+            raise_if_stopped()
+            time.sleep(POLL_S)
+        raise ServerRestarted
 
     def _send_adapter(self, life: int, version: int) -> None:
         folder = self._folder / f"version-{version}"

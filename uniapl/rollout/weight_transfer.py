@@ -1,8 +1,9 @@
 """Transports of full weights from the trainer to its sampling server.
 
 `DeviceIpc` shares tensors on the card by vLLM's IPC engine (vllm/distributed/weight_transfer/ipc_engine.py of vLLM
-0.33, the same in 0.32): no copy through the host. `SharedFolder` writes a folder that the server reloads. Both send
-weights in the sampler's data type, which is half of float32, and set the version that the server reports.
+0.33, the same in 0.32): no copy through the host. `SharedFolder` writes a folder that the server reloads;
+`uniapl.rollout.nccl_transfer` has the transport to another card. All send weights in the sampler's data type, which is
+half of float32, and set the version that the server reports.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,6 +37,10 @@ Handle = tuple[Any, ...]
 
 class TransferUnavailable(Exception):
     """The server does not support a transport; its weights are as before."""
+
+
+class TransferBroken(Exception):
+    """A transport failed; the server may have a part of the weights, or hang, until it is restarted."""
 
 
 class Transport(Protocol):
@@ -130,7 +135,7 @@ class DeviceIpc:
 
     def _update_all(self, life: int, version: int) -> None:
         self._try("/start_weight_update", life)
-        for weights in requests_of(self._policy, self._dtype):
+        for weights in requests_of(self._policy, self._dtype, allocation=fixed_segments):
             self._try("/update_weights", life, update_info=self._update(weights))
             self._proved = life
         self._commands.post("/finish_weight_update", life, once=True, weight_version=str(version))
@@ -150,12 +155,16 @@ class DeviceIpc:
         if self._policy.device.type == "cuda":
             torch.cuda.synchronize(self._policy.device)  # the server reads them on a stream of its own
         handles = [self._handle(weight) for weight in weights.values()]
-        return {
-            "names": list(weights),
-            "dtype_names": [str(weight.dtype).removeprefix("torch.") for weight in weights.values()],
-            "shapes": [list(weight.shape) for weight in weights.values()],
-            "ipc_handles_pickled": base64.b64encode(pickle.dumps(handles)).decode(),
-        }
+        return described(weights) | {"ipc_handles_pickled": base64.b64encode(pickle.dumps(handles)).decode()}
+
+
+def described(weights: Mapping[str, Tensor]) -> dict[str, object]:
+    """Names, types and shapes, as vLLM's `/update_weights` expects them."""
+    return {
+        "names": list(weights),
+        "dtype_names": [str(weight.dtype).removeprefix("torch.") for weight in weights.values()],
+        "shapes": [list(weight.shape) for weight in weights.values()],
+    }
 
 
 def cuda_handle(tensor: Tensor) -> dict[str, Handle]:
@@ -191,20 +200,23 @@ def free_cached_memory() -> None:
 
 
 def _copy(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    with fixed_segments():
-        return weight.detach().to(
-            dtype if weight.is_floating_point() else weight.dtype, copy=True, memory_format=torch.contiguous_format
-        )
+    return weight.detach().to(
+        dtype if weight.is_floating_point() else weight.dtype, copy=True, memory_format=torch.contiguous_format
+    )
 
 
-def requests_of(policy: Policy, dtype: torch.dtype) -> Iterator[dict[str, Tensor]]:
+def requests_of(
+    policy: Policy, dtype: torch.dtype, *, allocation: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Iterator[dict[str, Tensor]]:
     """Copies of the weights under the names of their checkpoint, whole layers of about `REQUEST_BYTES` at a time.
 
-    A layer is never divided: the server assembles fused weights from the tensors of one request.
+    A layer is never divided: the server assembles fused weights from the tensors of one request. `allocation` is
+    entered for the copies of each layer.
     """
     found: dict[str, Tensor] = {}
     for layer in export.written_layers(policy.model, merged(policy.model), export.untied(policy.model.config)):
-        found |= {name: _copy(weight, dtype) for name, weight in layer.items()}
+        with allocation():
+            found |= {name: _copy(weight, dtype) for name, weight in layer.items()}
         if sum(weight.nbytes for weight in found.values()) >= REQUEST_BYTES:
             yield found
             found = {}

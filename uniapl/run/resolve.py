@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from uniapl.errors import DatasetError
@@ -9,9 +12,12 @@ from uniapl.run.config import RunConfig
 from uniapl.run.registry import read_registry, registry_file, sources
 from uniapl.spec.files import datasets_of, find, not_found
 
+SPEC = "spec.json"
+"""The resolved spec in a checkpoint."""
+
 
 def resolve(run: RunConfig, folder: Path) -> RunConfig:
-    """The run with a source for every model, a path for every dataset and a sampler; those of the launcher are kept.
+    """The run with a source for every model, a path for every dataset, a sampler and a date, where it names none.
 
     Args:
         run: as it was read.
@@ -25,7 +31,16 @@ def resolve(run: RunConfig, folder: Path) -> RunConfig:
                 if name not in run.datasets}  # fmt: skip
     models = run.models if _complete(run) else sources(run.spec, read_registry(registry_file())) | run.models
     spec = run.spec.with_backend(vllm=False)  # a worker has chosen already; without one no server can be started
+    spec = spec.with_date(_date(run))
     return run.model_copy(update={"spec": spec, "datasets": datasets | run.datasets, "models": models})
+
+
+def _date(run: RunConfig) -> date:
+    """The date of the checkpoint's run where one is resumed, else today's."""
+    if run.resume_from is not None:
+        with suppress(OSError, ValueError, LookupError, TypeError):  # of a release that stored none
+            return date.fromisoformat(json.loads((Path(run.resume_from) / SPEC).read_text())["data"]["date"])
+    return datetime.now(UTC).date()
 
 
 def _complete(run: RunConfig) -> bool:

@@ -27,6 +27,35 @@ class SpecProblem(Output):
     """Suggested fix."""
 
 
+class RenderedRow(Output):
+    """A row as it will be trained: the rendering of the student's chat template, and its tokens."""
+
+    row: str
+    """Id of the row."""
+    prompt: str
+    """Text of the prompt, which is not trained."""
+    trained: str | None
+    """Text that is trained: the reference up to and including the end of turn; `null` without a reference."""
+    prompt_tokens: list[str]
+    """Tokens of the prompt."""
+    trained_tokens: list[str]
+    """Tokens that are trained."""
+    earlier: list[str] = []
+    """Texts of the prompt's assistant turns that are trained too (`data.trained_turns: all_answers`)."""
+
+
+class AdversarialShare(Output):
+    """Expected weight of the adversarial term."""
+
+    share: float
+    """Norm of the gradient of lambda_adv · L_ADV relative to that of (1 - alpha) · L_GRPO; with alpha 1, to that which
+    L_GRPO would have with weight 1."""
+    tokens: float
+    """Tokens per completion for which it holds."""
+    basis: str
+    """The share in words, with the assumptions."""
+
+
 class Validation(Output):
     """All problems of a spec."""
 
@@ -37,8 +66,13 @@ class Validation(Output):
     """All problems of the first failing stage: fields, then referenced datasets and models, then their combination."""
     warnings: list[str]
     """Settings that are valid but may be unintended."""
+    rendered: RenderedRow | None = None
+    """The first row with a reference as it will be trained; `null` with a warning that has the reason, for example
+    where the student's tokenizer is not on the API's machine."""
     spec: StoredSpec | None
     """The spec with all defaults; `null` if a field is invalid."""
+    adversarial: AdversarialShare | None = None
+    """Expected share of L_ADV for completions of `rollout.max_new_tokens`; `null` without the term."""
 
 
 class Bytes(Output):
@@ -110,6 +144,8 @@ class Hardware(Output):
     """Maximum number of concurrent jobs."""
     vllm: str | None = None
     """Version of the vLLM that the worker can start; `null` if it has none."""
+    bitsandbytes: str | None = None
+    """Version of bitsandbytes, which `optimizer.moments: 8bit` needs; `null` if the worker has none."""
     speed: Speed | None = None
     """Speed that the worker measured on its machine; `null` before."""
 
@@ -140,7 +176,7 @@ class RoleEstimate(Output):
     prompt_tokens: int
     """Tokens of all prompts, including an allowance for the chat template."""
     reference_tokens: int
-    """Tokens of all references that a loss term uses."""
+    """Tokens of all references that a loss term uses, and of earlier answers that are trained."""
     passes: float
     """Number of passes over these rows in the job."""
     left_out: float
@@ -191,3 +227,5 @@ class Estimate(Output):
     """Hardware of the live workers."""
     time: TimeEstimate
     """Duration estimate."""
+    adversarial: AdversarialShare | None = None
+    """Expected share of L_ADV; `null` without the term."""

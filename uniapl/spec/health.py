@@ -9,7 +9,13 @@ from pydantic import Field
 from uniapl.spec.base import Count, Input
 
 Signature = Literal[
-    "length_collapse", "reward_hacking", "instability", "entropy_collapse", "no_reward_variance", "not_finite"
+    "length_collapse",
+    "reward_hacking",
+    "instability",
+    "entropy_collapse",
+    "no_reward_variance",
+    "truncation",
+    "not_finite",
 ]
 
 
@@ -45,6 +51,9 @@ class Health(Input):
     entropy_low: float = Field(default=0.1, gt=0, lt=1)
     """Entropy collapse: minimum entropy per token, relative to the first step of the run. Some loss of entropy is
     normal; a loss of 90 % leaves too little for exploration."""
+    truncated_high: float = Field(default=0.5, gt=0, le=1)
+    """Truncation: fraction of completions that reach `rollout.max_new_tokens` without an end token, over at most
+    `window` steps, from the first step on. Above a half, most answers are judged unfinished. 1 disables it."""
     no_variance_steps: Count = Field(default=5, le=1000)
     """No reward variance: number of consecutive steps in which all completions of each prompt have the same reward, so
     that L_GRPO has no gradient. A single such step is common with few prompts."""

@@ -8,6 +8,7 @@ be schedules.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
@@ -34,7 +35,7 @@ from uniapl.spec.training import (
 from uniapl.spec.trl_names import with_fields_named
 from uniapl.spec.weights import Alpha, Stage, Weight, Weights, bounds, format_weight, value_at
 
-SPEC_VERSION = 4
+SPEC_VERSION = 6
 """Incremented with every change that an older worker cannot run."""
 
 Role = Literal["sft", "rl", "both"]
@@ -76,7 +77,8 @@ class JobSpec(Input):
     alpha: Alpha = 0.1
     """Weight of L_SFT, 0 to 1; L_GRPO has `1 - alpha`. A number, or a schedule over steps."""
     lambda_adv: Weight = 1e-3
-    """Weight of L_ADV; the published search range is 1e-4 to 1e-2. A number, or a schedule over steps."""
+    """Weight of L_ADV; the published search range is 1e-4 to 1e-2. By default `100 * lambda_adv` is the share of the
+    term's gradient relative to exploration; see `adversarial.aggregate`. A number, or a schedule over steps."""
     sft: Sft = Sft()
     """Options of L_SFT, imitation."""
     grpo: Grpo = Grpo()
@@ -148,6 +150,11 @@ class JobSpec(Input):
         return self.uses_grpo or self.uses_adv
 
     @property
+    def samples(self) -> bool:
+        """Whether the policy is sampled, by a term or in evaluations."""
+        return self.uses_rollouts or self.evaluation is not None
+
+    @property
     def uses_discriminator(self) -> bool:
         """Whether rollouts or held-out answers are scored by the discriminator."""
         scored = self.evaluation is not None and self.evaluation.score
@@ -166,7 +173,7 @@ class JobSpec(Input):
         judge, sampler = self.discriminator, self.rollout.backend
         if self.uses_discriminator and judge.type != "learned" and isinstance(judge.backend, ManagedVllm):
             found["discriminator"] = judge.backend
-        if isinstance(sampler, VllmSampler):
+        if self.samples and isinstance(sampler, VllmSampler):
             found["rollout"] = sampler
         return found
 
@@ -176,6 +183,12 @@ class JobSpec(Input):
             return self
         rollout = self.rollout.model_copy(update={"backend": VllmSampler() if vllm else InProcess()})
         return self.model_copy(update={"rollout": rollout})
+
+    def with_date(self, day: datetime.date) -> JobSpec:
+        """This spec with a date for chat templates: the one it names, else `day`."""
+        if self.data.date is not None:
+            return self
+        return self.model_copy(update={"data": self.data.model_copy(update={"date": day})})
 
     def compared_roles(self) -> set[Role]:
         """Roles of the rows whose rollouts L_ADV scores."""
@@ -197,6 +210,7 @@ class JobSpec(Input):
             *self._a_group_of_one_has_company(),
             *self._a_group_fits_into_a_sampling_batch(),
             *self._a_server_takes_the_longest_answer(),
+            *self._the_penalty_fits_the_limit(),
             *self._every_entry_gets_a_row_each_step(),
         ]
         if contradictions:
@@ -273,6 +287,11 @@ class JobSpec(Input):
                 f"discriminator.warmup_steps: {learned.warmup_steps} is not less than {self._steps_compared()}, the "
                 "number of steps in which rollouts are scored; lower it, or use another discriminator.type"
             )
+        if adversarial.constraint is not None and self.discriminator.type == "learned":
+            yield (
+                "adversarial.constraint: the scores of a 'learned' discriminator move with its own updates, so no "
+                "target keeps its meaning; remove it, or use another discriminator.type"
+            )
         if self.sft.token_weight == "phi" and not self.uses_sft:
             yield "sft.token_weight: 'phi' has no effect, because L_SFT has no weight with alpha=0; set it to 'none'"
 
@@ -314,6 +333,14 @@ class JobSpec(Input):
             yield (
                 f"rollout.backend.max_model_tokens: {sampler.max_model_tokens} is less than {longest}, the sum of "
                 "data.max_prompt_tokens and rollout.max_new_tokens; raise it, or lower one of them"
+            )
+
+    def _the_penalty_fits_the_limit(self) -> Iterator[str]:
+        tokens, limit = self.reward.overlong_tokens, self.rollout.max_new_tokens
+        if tokens > limit:
+            yield (
+                f"reward.overlong_tokens: {tokens} exceeds rollout.max_new_tokens={limit}, the limit before which the "
+                "penalty grows; lower it, or raise rollout.max_new_tokens"
             )
 
     def _every_entry_gets_a_row_each_step(self) -> Iterator[str]:

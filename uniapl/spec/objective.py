@@ -8,6 +8,10 @@ from pydantic import Field, model_validator
 
 from uniapl.spec.base import Input
 
+RELATIVE_LENGTH = 100
+"""Tokens at which `relative` equals `seq_sum` beside `dapo`, for coefficients of unit spread. The published range of
+lambda_adv, 1e-4 to 1e-2, then covers shares of 1 % to 100 % of exploration."""
+
 
 class Sft(Input):
     """Imitation of the teacher's answers."""
@@ -28,6 +32,18 @@ class Grpo(Input):
     group_size: int = Field(default=8, ge=1, le=256)
     """Completions sampled per prompt; their mean reward is the baseline. 1 is allowed only with alpha=1, where only the
     adversarial term samples."""
+    updates_per_rollout: int = Field(default=1, ge=1, le=64)
+    """Policy updates on the sequences of each step, its demonstrations included. From the second on, the importance
+    ratio differs from 1 and the clip bounds act (PPO's epochs, arXiv:1707.06347); metrics are means over the
+    updates."""
+    extra_batches: int = Field(default=0, ge=0, le=64)
+    """Dynamic sampling (DAPO, arXiv:2503.14476, section 3.2): maximum number of additional batches per step in which
+    prompts are sampled to replace groups without a gradient, those of equal rewards. A batch has as many prompts as
+    groups are left to replace; the remaining ones keep advantages of 0. Sampling takes up to `1 + extra_batches` times
+    as long. 0 disables it."""
+    truncated: Literal["score", "mask"] = "score"
+    """Rollouts truncated at `rollout.max_new_tokens`. `score`: as any other. `mask`: excluded from the term (DAPO's
+    overlong filtering, arXiv:2503.14476, section 3.4); their rewards still count in the group's mean."""
     clip_low: float = Field(default=0.2, gt=0, lt=1)
     """Lower clip bound of the importance ratio: `1 - clip_low`."""
     clip_high: float = Field(default=0.2, gt=0)
@@ -52,6 +68,18 @@ class Grpo(Input):
                 "clip_low to about 3e-4 and clip_high to about 4e-4"
             )
         return self
+
+
+class ScoreTarget(Input):
+    """Constraint on the discriminator's mean score, with lambda_adv as its multiplier."""
+
+    score: float
+    """Target of the mean raw score of a step's rollouts, the metric `disc/score_student`."""
+    rate: float = Field(default=0.1, gt=0)
+    """Change of log lambda_adv per step and per unit of the scaled score below the target, plus 20 times as much while
+    the violation lasts, which damps oscillation; at most 0.5 per step."""
+    max_factor: float = Field(default=100.0, gt=1)
+    """Bound of the adaptation: lambda_adv stays between the spec's value divided and multiplied by it."""
 
 
 class Adversarial(Input):
@@ -81,13 +109,19 @@ class Adversarial(Input):
     """For `ppo_clip`: lower clip bound of the importance ratio, `1 - clip_low`."""
     clip_high: float = Field(default=0.2, gt=0)
     """For `ppo_clip`: upper clip bound of the importance ratio, `1 + clip_high`."""
-    aggregate: Literal["seq_sum", "seq_mean", "token_mean", "sum_over_const"] = "seq_sum"
-    """Aggregation over the tokens of a rollout. `seq_sum` gives the exact score-function gradient, without a length
-    bias. `seq_mean` and `token_mean` divide by the length of the rollout or of all rollouts, `sum_over_const` by
-    `rollout.max_new_tokens`."""
+    aggregate: Literal["relative", "seq_sum", "seq_mean", "token_mean", "sum_over_const"] = "relative"
+    """Aggregation over the tokens of a rollout. `relative`: the step's `seq_sum`, scaled so that `100 * lambda_adv` is
+    the expected norm of the term's gradient relative to that of L_GRPO with advantages of unit spread, at any length
+    and with any discriminator: 1e-3 gives a tenth. `seq_sum`: the sum of the tokens, the literal reading; its share
+    grows with the length of the rollouts and the spread of the scores. `seq_mean` and `token_mean` divide by the
+    length of the rollout or of all rollouts, `sum_over_const` by `rollout.max_new_tokens`."""
+    constraint: ScoreTarget | None = None
+    """Constrained form: `lambda_adv` is the start value, or start schedule, of a multiplier that rises while the mean
+    score is below the target and falls while it is above. The metric `uniapl/lambda_adv` is the value in use; it is
+    part of the checkpoint. Not with a `learned` discriminator, whose updates move its scores."""
     score_scale: float | None = Field(default=None, gt=0)
-    """Factor on the raw score, which makes `lambda_adv` comparable between discriminators. By default the
-    discriminator's own: 1 for logits, 10 for cosines, whose measured standard deviation is about a tenth."""
+    """Factor on the raw score, which brings its spread to the order of one. By default the discriminator's own: 1 for
+    logits, 10 for cosines, whose measured standard deviation is about a tenth."""
     coef_clip: float | None = Field(default=10.0, gt=0)
     """Maximum absolute value of the coefficient after centring, against score spikes; `null` disables it."""
     rows: Literal["rl", "sft", "both"] = "rl"

@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from uniapl.spec.stored import StoredSpec
+from uniapl.spec.stored import StoredRow, StoredSpec
 
 JobState = Literal[
     "queued", "starting", "running", "finalizing", "retry_wait", "paused", "succeeded", "failed", "cancelled"
@@ -211,12 +211,37 @@ class Dataset(Output):
     ignored_fields: dict[str, int] = {}
     """Fields of the uploaded rows that are ignored, with the number of rows of each. At most 100 names; `(further
     fields)` counts rows with others. Fields inside lists are written as `messages[].name`."""
+    recognised: dict[str, int] = {}
+    """Number of rows of each recognised format, such as `GSM8K`, `ShareGPT` or `UniAPL`."""
+    mapping: dict[str, list[str]] = {}
+    """Where each field of the uploaded rows went, as in `{"answer": ["reference", "reward.math"]}`; empty for rows in
+    UniAPL's format. Another mapping can be given as `?map=answer:reward.math`."""
     bytes: int
     """Size of the uploaded file in bytes, before decompression."""
     sha256: str
     """SHA-256 of the uploaded file."""
     created_at: float
     """Time of completion of the upload."""
+
+
+class DatasetPreview(Output):
+    """How a file's rows are read; nothing is stored."""
+
+    object: Literal["dataset.preview"] = "dataset.preview"
+    rows: int
+    """Number of rows."""
+    references: int
+    """Number of rows with a reference answer."""
+    rewards: int
+    """Number of rows with a verifiable reward."""
+    ignored_fields: dict[str, int]
+    """As `Dataset.ignored_fields`."""
+    recognised: dict[str, int]
+    """As `Dataset.recognised`."""
+    mapping: dict[str, list[str]]
+    """As `Dataset.mapping`."""
+    data: list[StoredRow]
+    """The first rows, as an upload would store them."""
 
 
 class Upload(Output):

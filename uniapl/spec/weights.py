@@ -115,3 +115,7 @@ class Weights:
 
     alpha: float
     lambda_adv: float
+
+    def times(self, factor: float) -> Weights:
+        """The same weights with lambda_adv multiplied by `factor`."""
+        return Weights(self.alpha, self.lambda_adv * factor)

@@ -21,7 +21,7 @@ def question_key(teacher: OpenAITeacher, messages: Sequence[Message]) -> str:
         "model": teacher.model,
         "temperature": teacher.temperature,
         "max_tokens": teacher.max_tokens,
-        "messages": [message.model_dump() for message in messages],
+        "messages": [message.turn() for message in messages],
     }
     return _sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")))
 

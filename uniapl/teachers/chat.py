@@ -138,7 +138,7 @@ class Chat:
         teacher = self._teacher
         asked = {
             "model": teacher.model,
-            "messages": [message.model_dump() for message in messages],
+            "messages": [message.turn() for message in messages],
             **parameters,
         }
         try:

@@ -22,11 +22,23 @@ OTHER_NAMES = {"max_tokens": "max_completion_tokens"}
 OPTIONAL = ("temperature", "max_tokens")
 """Parameters that may be replaced or omitted; the rejection of any other, or of a replacement, fails the run."""
 _UNSUPPORTED = re.compile(
-    r"unsupported|(?:not|n't) (?:support|permit|allow|accept|recogni[sz]e|available)|unrecogni[sz]ed|unknown|unexpected"
-    r"|extra (?:inputs|fields)|extra_forbidden|deprecated|no longer|only .{1,30}(?:allowed|supported)|may only be",
+    r"unsupported|unrecogni[sz]ed|unknown|unexpected|deprecated|obsolete|no longer|removed"
+    r"|(?:not|n't) (?:support|permit|allow|accept|recogni[sz]e|available|implement)"
+    r"|not (?:an? )?(?:valid|known|legal) (?:parameter|argument|field|property|option|key)"
+    r"|extra (?:inputs|fields)|extra_forbidden|additional propert"
+    r"|only .{1,30}(?:allowed|supported)|(?:may|can|must) only be|cannot be (?:set|specified|changed)\b"
+    r"|(?:must|should|has to) be (?:set to |equal to |exactly )?(?:the default|unset|1(?:\.0+)?(?= |[.,;]?\s|[.,;]?$)"
+    r"(?! ?[-–]| to | or ))"
+    r"|use .{0,3}max_completion_tokens|不支持|仅支持",
     re.IGNORECASE,
 )
 """Server messages about an unsupported parameter, or one with a single supported value."""
+_NOT_ZERO = re.compile(
+    r"(?:must|should|has to) be (?:an? )?(?:strictly )?(?:positive|(?:greater|larger|more) than 0(?!\.?\d*[1-9])|> ?0)"
+    r"|in (?:the range )?\(0",
+    re.IGNORECASE,
+)
+"""Server messages about a parameter that must not be 0."""
 
 
 class Parameters:
@@ -40,16 +52,18 @@ class Parameters:
         return dict(self._taken)
 
     def refused(self, sent: Mapping[str, Any], reply: Reply) -> list[str] | None:
-        """Replace or omit the parameters that a reply rejects.
+        """Replace or omit the parameter that a reply rejects; the reply to a repetition may reject another one.
 
         Each parameter changes at most once per run, which bounds the number of repetitions of a request.
 
         Returns:
-            A description of each change; empty if another request has made the change already. `None` if the reply
+            A description of the change; empty if another request has made the change already. `None` if the reply
             rejects no optional parameter, so that a repetition is useless.
         """
-        named = [name for name in _named(reply) if name in sent]
-        return [self._give_up(name) for name in named if name in self._taken] if named else None
+        name = _refused(reply, sent)
+        if name is None:
+            return None
+        return [self._give_up(name)] if name in self._taken else []
 
     def _give_up(self, name: str) -> str:
         value = self._taken.pop(name)
@@ -59,21 +73,25 @@ class Parameters:
         return f"rejects {name}={value}; {other}={value} is sent instead"
 
 
-def _named(reply: Reply) -> list[str]:
-    """Optional parameters rejected by a reply, named in its `param` or else in its text."""
+def _refused(reply: Reply, sent: Mapping[str, Any]) -> str | None:
+    """The optional parameter that a reply rejects: the one in its `param`, else the first one in its text.
+
+    Texts often continue with the parameters that the server supports.
+    """
     if reply.status not in REFUSED:
-        return []
+        return None
     try:
         body = from_json(reply.content)
     except ValueError:
         body = reply.content.decode(errors="replace")
     text = "\n".join(_texts(body))
-    if not _UNSUPPORTED.search(text):
-        return []
     error = body.get("error") if isinstance(body, dict) else None
     param = error.get("param") if isinstance(error, dict) else None
     where = param if isinstance(param, str) and param else text
-    return [name for name in OPTIONAL if re.search(rf"(?<!\w){name}(?!\w)", where)]
+    found = re.search(rf"(?<![A-Za-z0-9_])(?:{'|'.join(OPTIONAL)})(?![A-Za-z0-9_])", where)
+    if found is None or (name := found.group()) not in sent:
+        return None
+    return name if _UNSUPPORTED.search(text) or (sent[name] == 0 and _NOT_ZERO.search(text)) else None
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from uniapl.errors import TeacherError
-from uniapl.rewards.gold_check import failing_references, row_name
+from uniapl.errors import DatasetError, TeacherError
+from uniapl.rewards.gold_check import Checked, failing_references, row_name
 from uniapl.rewards.pool import RewardPool
 from uniapl.run.credentials import Credentials
 from uniapl.run.signals import raise_if_stopped, stop_requested
@@ -78,24 +78,34 @@ def fill_references(
     return [filled(rows) for rows in mix], filled(held_out)
 
 
-def without_failing_references(rows: Rows, rewards: RewardPool) -> tuple[Rows, list[str]]:
+def without_failing_references(rows: Rows, rewards: RewardPool) -> tuple[Rows, Checked]:
     """Remove references whose reward is below 1; the rows are kept.
 
     Returns:
-        All rows, and the ids of the rows without their reference.
+        All rows, and the result of the check.
     """
-    failing = failing_references(rows, rewards, most=None).faults
-    kept = [row.model_copy(update={"reference": None}) if i in failing else row for i, row in enumerate(rows)]
-    return kept, [row_name(rows[i], i) for i in sorted(failing)]
+    found = failing_references(rows, rewards, most=None)
+    kept = [row.model_copy(update={"reference": None}) if i in found.faults else row for i, row in enumerate(rows)]
+    return kept, found
 
 
 def _questions(datasets: Iterable[tuple[str, Rows]], teacher: OpenAITeacher) -> dict[str, _Question]:
-    """Questions of the rows without reference, by cache key."""
+    """Questions of the rows without reference, by cache key.
+
+    Raises:
+        DatasetError: such a row has tools.
+    """
     questions: dict[str, _Question] = {}
     for dataset, rows in datasets:
         for i, row in enumerate(rows):
             if row.reference is None:
                 where = f"dataset {dataset}, row {row_name(row, i)}"
+                if row.uses_tools:
+                    raise DatasetError(
+                        f"{where}: has tools, which are not sent to the teacher",
+                        param="dataset_mix",
+                        hint="add a reference to this row, or remove it",
+                    )
                 questions.setdefault(question_key(teacher, row.messages), _Question(row.messages, where))
     return questions
 

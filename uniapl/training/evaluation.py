@@ -12,16 +12,16 @@ import torch
 
 from uniapl.batching.batch import Sequence
 from uniapl.batching.packed import pack
-from uniapl.data.encoding import EncodedRow
+from uniapl.data.encoded_row import EncodedRow
 from uniapl.discriminators.base import Discriminator
 from uniapl.model.logprobs import completion_logprobs, precision
 from uniapl.model.policy import Policy
 from uniapl.rewards.pool import Question, RewardPool
 from uniapl.rewards.verify import final_answer
 from uniapl.rollout.generator import Completion, Generator
+from uniapl.rollout.stop_strings import before_stop
 from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.job import JobSpec
-from uniapl.spec.objective import Adversarial
 from uniapl.training.behaviour_profile import Profile, measure
 from uniapl.training.group_scoring import comparison
 
@@ -118,7 +118,7 @@ def evaluate(
 
     asked = sample(1, greedy=True), sample(spec.evaluation.profile_completions if spec.evaluation else 0, greedy=False)
     generator.release()  # before the discriminator and the policy need the memory
-    greedy, sampled = (_score_answers(of, spec.adversarial, policy, rewards, discriminator) for of in asked)
+    greedy, sampled = (_score_answers(of, spec, policy, rewards, discriminator) for of in asked)
     referenced, temperature = [row for row in rows if row.reference_ids], spec.rollout.temperature
     plain = reference_logprobs(referenced, policy, micro_batch_tokens, temperature=1.0)
     return Evaluation(
@@ -133,15 +133,16 @@ def evaluate(
 
 def _score_answers(
     asked: list[tuple[EncodedRow, Completion]],
-    options: Adversarial,
+    spec: JobSpec,
     policy: Policy,
     rewards: RewardPool,
     discriminator: Discriminator | None,
 ) -> list[Answer]:
     """Answers with reward and score, `None` where one cannot be computed."""
-    texts = [row.answer(policy.text(completion.ids)) for row, completion in asked]
+    stop, options = spec.rollout.stop, spec.adversarial
+    texts = [row.answer(before_stop(policy.text(completion.ids), stop)) for row, completion in asked]
     verified = {
-        i: Question(final_answer(text), row.reward, row.id)
+        i: Question(final_answer(text), row.reward, row.id, published=True)
         for i, ((row, _), text) in enumerate(zip(asked, texts, strict=True))
         if row.reward is not None
     }

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from uniapl.data.encoding import EncodedRow
+from uniapl.data.encoded_row import EncodedRow
 from uniapl.discriminators.base import Comparison, Discriminator
 from uniapl.errors import UniaplError
 from uniapl.model.policy import Policy
 from uniapl.rewards.pool import Question, RewardPool, Verdict, check_failures
 from uniapl.rewards.verify import final_answer
 from uniapl.rollout.generator import Completion
+from uniapl.rollout.stop_strings import before_stop
 from uniapl.spec.job import JobSpec
 from uniapl.spec.objective import Adversarial
 
@@ -83,7 +84,8 @@ class GroupScorer:
 
     def texts(self, prompt: Prompt, group: list[Completion]) -> list[str]:  # G
         """The completions as answers, with the opening tag of reasoning that the prompt has."""
-        return [prompt.row.answer(self.policy.text(c.ids)) for c in group]
+        stop = self.spec.rollout.stop
+        return [prompt.row.answer(before_stop(self.policy.text(c.ids), stop)) for c in group]
 
     def score_in_background(self, prompt: Prompt, group: list[Completion]) -> GroupScores:
         """Verify one prompt's completions, and score them if another process computes the scores."""

@@ -5,6 +5,7 @@
     instability          the loss, the gradient or the spread of the discriminator's scores jumps
     entropy_collapse     the policy has become nearly deterministic
     no_reward_variance   all answers to a prompt earn the same reward, so that GRPO has no gradient
+    truncation           most completions are cut at the length limit
     not_finite           a metric is NaN or infinite
 
 Each check returns a *severity*, 1 at its threshold. A signature begins at 1 and clears at `CLEAR`: with this
@@ -29,12 +30,13 @@ MEAN = ("completions/mean_length", "completions/reference_length")
 SPREAD = ("completions/std_length", "completions/reference_std_length")
 REWARD, SCORE, SCORE_SPREAD = "reward", "disc/score_student", "disc/score_group_std"
 ENTROPY, NO_VARIANCE = "entropy", "frac_reward_zero_std"
+CUT = ("completions/clipped_ratio", "completions/max_length")
 SPIKING = {"loss": 0.05, "grad_norm": 0.05, SCORE_SPREAD: 0.02}
 """Metrics that may spike, each with its smallest deviation: GRPO losses are near 0, where the median is no scale."""
 WEIGHTS = ("uniapl/alpha", "uniapl/lambda_adv")
 LEARNED = "disc/version"
 """Metric of a trained discriminator: training it lowers the scores of rollouts, so they are no evidence."""
-WATCHED = {*MEAN, *SPREAD, REWARD, SCORE, ENTROPY, NO_VARIANCE, *SPIKING, *WEIGHTS}
+WATCHED = {*MEAN, *SPREAD, REWARD, SCORE, ENTROPY, NO_VARIANCE, *CUT, *SPIKING, *WEIGHTS}
 LENGTH_ADVICE = (
     "Check whether the reward favours one length; raise alpha or lambda_adv, or lower optimizer.learning_rate."
 )
@@ -262,6 +264,22 @@ def no_reward_variance(steps: Seq[Step], start: dict[str, float], o: Health) -> 
     )
 
 
+def truncation(steps: Seq[Step], start: dict[str, float], o: Health) -> Symptom | None:
+    """More than a share of the window's completions was cut at the limit; the window may be incomplete."""
+    shares, longest = (values[-o.window :] for values in _series(steps, *CUT))
+    if not shares:
+        return None
+    share = statistics.fmean(shares)
+    return Symptom(
+        severity=math.nextafter(share, 0.0) / o.truncated_high,  # below 1 at the threshold itself
+        message=f"{100 * share:.3g} % of the completions of the last {len(shares)} steps were cut at {longest[-1]:.0f} "
+        "tokens, so that unfinished answers are judged. Raise rollout.max_new_tokens; or exclude them with "
+        "grpo.truncated 'mask', or shorten answers with reward.overlong_tokens. If finished answers continue with "
+        "other text, the student does not emit its end token: check its chat template, or start with a larger alpha.",
+        evidence={"mean": share, "threshold": o.truncated_high, CUT[0]: shares},
+    )
+
+
 def not_finite(metrics: Mapping[str, float]) -> Symptom:
     """A metric is NaN or infinite."""
     names = sorted(name for name, value in metrics.items() if not math.isfinite(value))
@@ -280,6 +298,7 @@ CHECKS: dict[Signature, Check] = {
     "instability": instability,
     "entropy_collapse": entropy_collapse,
     "no_reward_variance": no_reward_variance,
+    "truncation": truncation,
 }
 
 

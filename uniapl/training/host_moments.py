@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
-"""The large part of AdamW's state: as many values as trainable weights, twice."""
+from uniapl.training.optimizer import moments
 
 
 class HostMoments:
@@ -26,8 +25,7 @@ class HostMoments:
     def offload(self) -> None:
         """Copy the moments to host memory, and free the device's memory, that of earlier activations included."""
         for parameter, state in self._optimizer.state.items():
-            for name in MOMENTS:
-                state[name] = self._to_host(parameter, name, state[name])
+            state |= {name: self._to_host(parameter, name, moment) for name, moment in moments(state).items()}
         self._offloaded = True
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()  # the copies are asynchronous
@@ -38,8 +36,8 @@ class HostMoments:
         if not self._offloaded:
             return
         for parameter, state in self._optimizer.state.items():
-            for name in MOMENTS:
-                state[name] = state[name].to(parameter.device, non_blocking=True, copy=True)
+            for name, moment in moments(state).items():
+                state[name] = moment.to(parameter.device, non_blocking=True, copy=True)
         self._offloaded = False
 
     def _to_host(self, parameter: Tensor, name: str, moment: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from uniapl.run.signals import raise_if_stopped
 from uniapl.spec.job import JobSpec
 from uniapl.spec.weights import Weights
 from uniapl.training.host_moments import HostMoments
+from uniapl.training.optimizer import adamw
 
 Metrics = dict[str, float]
 Totals = defaultdict[str, float]
@@ -57,6 +58,9 @@ class Learner:
             micro_batch_tokens: tokens per pass, as chosen for the device; by default the spec's value or that of a CPU.
             on_halved: called when an update ran out of memory and is computed again in smaller passes.
             offload: whether AdamW's moments leave the device while the policy is sampled.
+
+        Raises:
+            LibraryMissingError: `optimizer.moments` needs a library that is not installed.
         """
         self._on_halved = on_halved
         self.micro_batch_tokens = micro_batch_tokens or spec.resources.micro_batch_tokens or CPU_TOKENS
@@ -64,18 +68,18 @@ class Learner:
         self._reference = reference
         self._spec = spec
         self._parameters = [p for p in policy.model.parameters() if p.requires_grad]
-        o = spec.optimizer
-        self.optimizer = torch.optim.AdamW(
-            self._parameters,
-            lr=o.learning_rate,
-            betas=(o.beta1, o.beta2),
-            eps=o.eps,
-            weight_decay=o.weight_decay,
-            fused=True,
-        )
+        self.optimizer = adamw(self._parameters, spec.optimizer)
         self._host_moments = HostMoments(self.optimizer) if offload else None
 
-    def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool) -> Metrics:
+    def update(
+        self,
+        sequences: Seq[Sequence],
+        step: int,
+        *,
+        measure_terms: bool,
+        stoppable: bool = True,
+        lambda_factor: float = 1.0,
+    ) -> Metrics:
         """One optimizer step over all sequences.
 
         The gradient does not depend on how the step is cut into passes. If memory is exhausted, the gradient is
@@ -86,6 +90,8 @@ class Learner:
             step: 0 for the first; sets the learning rate, alpha and lambda_adv.
             measure_terms: also measure the gradient norm of each term and the cosines between them, at the cost of
                 one backward pass and one gradient in memory per term.
+            stoppable: whether a stop may end the update.
+            lambda_factor: multiplies lambda_adv, in the constrained form.
 
         Raises:
             DivergedError: the loss or the gradient is not finite; the weights are unchanged.
@@ -94,10 +100,11 @@ class Learner:
                 libraries raise other `RuntimeError`s for it.
         """
         started = time.monotonic()
-        weights, counts = self._spec.weights_at(step), Counts.of(sequences)
+        weights, counts = self._spec.weights_at(step).times(lambda_factor), Counts.of(sequences)
         active = _active_terms(counts, weights)
         weighted, unweighted = self._split_by_weight(sequences, weights)
-        while (found := self._gradient(weighted, counts, weights, active if measure_terms else [])) is None:
+        measured = active if measure_terms else []
+        while (found := self._gradient(weighted, counts, weights, measured, stoppable)) is None:
             self._halve(weighted, step)
         totals, by_term = found
         _add_unweighted(totals, unweighted)
@@ -113,7 +120,7 @@ class Learner:
         return metrics
 
     def _gradient(
-        self, weighted: list[Sequence], counts: Counts, weights: Weights, measured: list[str]
+        self, weighted: list[Sequence], counts: Counts, weights: Weights, measured: list[str], stoppable: bool
     ) -> tuple[Totals, ByTerm] | None:
         """Accumulate the gradient of a step, separately for each term in `measured`.
 
@@ -127,7 +134,8 @@ class Learner:
             for packed in pack(
                 weighted, self.micro_batch_tokens, self._policy.pad_id, self._policy.device, self._policy.layout
             ):
-                raise_if_stopped()
+                if stoppable:
+                    raise_if_stopped()
                 self._accumulate(packed, counts, weights, totals, by_term)
         except (RuntimeError, MemoryError) as error:
             if not _exhausts_memory(error):
@@ -279,7 +287,7 @@ class Learner:
                 param="optimizer.learning_rate",
                 hint="lower optimizer.learning_rate or lambda_adv, or set adversarial.coef_clip",
             )
-        rate = self._learning_rate(step)
+        rate = self._spec.optimizer.rate_at(step, self._spec.schedule.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         if self._host_moments is not None:
@@ -287,11 +295,6 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad()
         return {"grad_norm": norm, "learning_rate": rate, "time/optim": time.monotonic() - started}
-
-    def _learning_rate(self, step: int) -> float:
-        """Linear warm-up, then constant."""
-        o = self._spec.optimizer
-        return o.learning_rate * min(1.0, (step + 1) / (o.warmup_steps + 1))
 
 
 def _active_terms(counts: Counts, weights: Weights) -> list[str]:

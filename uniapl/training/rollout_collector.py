@@ -6,9 +6,10 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,10 +20,12 @@ from uniapl.errors import ScoreError, ServerError
 from uniapl.model.policy import Policy
 from uniapl.objective.advantages import centre, group_advantages
 from uniapl.objective.adversarial import RunningBaseline, coefficients, teacher_weights
+from uniapl.objective.overlong import overlong_penalty
 from uniapl.rewards.pool import RewardPool, Verdict
 from uniapl.rollout.generator import Completion, Generator
 from uniapl.spec.job import JobSpec
 from uniapl.training.background_scoring import BackgroundScorer
+from uniapl.training.dynamic_sampling import replace_flat_groups
 from uniapl.training.group_scoring import GroupKey, GroupScorer, GroupScores, Prompt, group_key, usable
 
 Metrics = dict[str, float]
@@ -50,6 +53,8 @@ class RolloutCollector:
     discriminator: Discriminator | None
     baseline: RunningBaseline = field(default_factory=RunningBaseline)
     background: BackgroundScorer[GroupKey, GroupScores] = field(default_factory=BackgroundScorer)
+    further: Callable[[int], Iterator[Prompt]] = lambda step: iter(())
+    """Prompts that a step may sample in addition to its own, for `grpo.extra_batches`; a function of the step."""
     _pairs: list[Comparison] = field(default_factory=list)
     """The step's comparisons, which the discriminator learns from."""
 
@@ -77,7 +82,7 @@ class RolloutCollector:
 
         Returns:
             P·G rollouts (and, with `target: teacher_response`, the weighted teacher's answers), and the step's
-            exploration metrics.
+            exploration metrics. With `grpo.extra_batches`, groups without a gradient are replaced.
 
         Raises:
             RewardError: more rows have an unusable reward than `reward.max_failed_fraction` allows.
@@ -85,11 +90,27 @@ class RolloutCollector:
             ServerError: completions were sampled from other weights than the policy's.
             Stopped: a stop is requested; of the state in checkpoints, only `baseline` may have changed.
         """
+        self._pairs = []
+        groups, taught, metrics = self._batch(prompts, step, f"{self.spec.seed}/rollout/{step}")
+        if limit := self.spec.grpo.extra_batches:
+            further = self.further(step)
+            groups = replace_flat_groups(prompts, groups, metrics, further, limit, partial(self._further_batch, step))
+        return [rollout for group in groups for rollout in group] + taught, metrics
+
+    def _further_batch(self, step: int, prompts: Seq[Prompt], number: int) -> tuple[list[list[Sequence]], Metrics]:
+        self.generator.sync(step)  # it was released
+        groups, _, metrics = self._batch(prompts, step, f"{self.spec.seed}/rollout/{step}/{number}")
+        return groups, metrics
+
+    def _batch(
+        self, prompts: Seq[Prompt], step: int, seed: str
+    ) -> tuple[list[list[Sequence]], list[Sequence], Metrics]:
+        """Rollouts of each prompt that enter a term, the teacher's answers that L_ADV weighs, and metrics."""
         started = time.monotonic()
         groups = self.generator.sample(
             [p.row.prompt_ids for p in prompts],
             group_size=self.spec.grpo.group_size,
-            seed=random.Random(f"{self.spec.seed}/rollout/{step}").getrandbits(63),
+            seed=random.Random(seed).getrandbits(63),
             on_group=lambda i, group: self.background.submit(
                 group_key(i, group), lambda: self._scorer.score_in_background(prompts[i], group)
             ),
@@ -109,20 +130,13 @@ class RolloutCollector:
             metrics["completions/reference_std_length"] = statistics.pstdev(references)
 
         scores = self._scores(prompts, texts, background, metrics)
-        advantages = self._advantages(prompts, texts, background, scores, metrics)  # (P, G)
+        advantages = self._advantages(prompts, groups, texts, background, scores, metrics)  # (P, G)
         coef, taught = self._coefficients(prompts, groups, scores, metrics)  # (P, G)
         rollouts = [
-            Sequence(
-                prompt_ids=prompt.row.prompt_ids,
-                completion_ids=completion.ids,
-                advantage=_known(advantages[p, g]),
-                coef=_known(coef[p, g]),
-                old_logprobs=completion.logprobs,
-            )
+            _rollouts(prompt, group, advantages[p], coef[p])
             for p, (prompt, group) in enumerate(zip(prompts, groups, strict=True))
-            for g, completion in enumerate(group)
         ]
-        return [r for r in rollouts if r.advantage is not None or r.coef is not None] + taught, metrics
+        return rollouts, taught, metrics
 
     def learn(self, metrics: Metrics) -> None:
         """Train the discriminator on the step's comparisons; called once the policy has its update.
@@ -162,7 +176,7 @@ class RolloutCollector:
                 scores.teacher[scored] = found[:, G]
         if self.discriminator.version is not None:
             metrics["disc/version"] = float(self.discriminator.version)
-        self._pairs = [c for group in comparisons.values() for c in group[:G]]
+        self._pairs += [c for group in comparisons.values() for c in group[:G]]
         metrics["time/discriminator"] = time.monotonic() - started
         if rollouts.isfinite().any():
             metrics["disc/score_student"] = rollouts[rollouts.isfinite()].mean().item()
@@ -189,6 +203,7 @@ class RolloutCollector:
     def _advantages(
         self,
         prompts: Seq[Prompt],
+        groups: list[list[Completion]],
         texts: list[list[str]],
         background: Mapping[int, GroupScores],
         scores: Scores,
@@ -212,10 +227,26 @@ class RolloutCollector:
         if weight > 0 and scores.rollouts.isfinite().any():  # rows without a reference go without
             referenced = torch.tensor([prompts[i].row.reference is not None for i in explored])[:, None]
             rewards = torch.where(referenced, rewards + weight * scores.scale * scores.rollouts[explored], rewards)
+        rewards = rewards + self._overlong([groups[i] for i in explored], metrics)
         metrics["frac_reward_zero_std"] = (centre(rewards)[1] == 0).float().mean().item()
         found = group_advantages(rewards, scale=self.spec.grpo.scale_rewards)
-        advantages[explored] = torch.where(rewards.isfinite(), found, NAN)
+        left_out = ~rewards.isfinite()
+        if self.spec.grpo.truncated == "mask":
+            left_out |= _truncated([groups[i] for i in explored])
+        advantages[explored] = found.masked_fill(left_out, NAN)
         return advantages
+
+    def _overlong(self, groups: list[list[Completion]], metrics: Metrics) -> Tensor:
+        """Rewards that long completions lose, as numbers of at most 0 (P', G)."""
+        options = self.spec.reward
+        lengths = torch.tensor([[len(c.ids) for c in group] for group in groups])
+        penalty = (
+            overlong_penalty(lengths, limit=self.spec.rollout.max_new_tokens, tokens=options.overlong_tokens)
+            * options.overlong_penalty
+        )
+        if options.overlong_tokens > 0:
+            metrics["reward/overlong_penalty"] = penalty.mean().item()
+        return penalty
 
     def _coefficients(
         self,
@@ -232,7 +263,7 @@ class RolloutCollector:
         if not compared or self.discriminator is None:
             return coef, []
         if options.truncated == "mask":
-            known = known.masked_fill(torch.tensor([[c.truncated for c in group] for group in groups]), NAN)
+            known = known.masked_fill(_truncated(groups), NAN)
         if options.target == "teacher_response":
             weights = teacher_weights(known[compared], scale=scale, options=options).tolist()
             rows = [prompts[i].row for i in compared]
@@ -256,6 +287,10 @@ class RolloutCollector:
         return coef, []
 
 
+def _truncated(groups: list[list[Completion]]) -> Tensor:  # (P, G) bool
+    return torch.tensor([[c.truncated for c in group] for group in groups])
+
+
 def _check_fresh(groups: list[list[Completion]], step: int) -> None:
     """Raises `ServerError` if a completion was sampled from other weights than those after `step` updates."""
     if stale := {c.version for group in groups for c in group if c.version is not None} - {step}:
@@ -264,6 +299,26 @@ def _check_fresh(groups: list[list[Completion]], step: int) -> None:
             f"{step}",
             param="rollout.backend",
         )
+
+
+def _rollouts(
+    prompt: Prompt,
+    group: list[Completion],
+    advantages: Tensor,  # (G,)
+    coef: Tensor,  # (G,)
+) -> list[Sequence]:
+    """The completions that enter a term."""
+    rollouts = [
+        Sequence(
+            prompt_ids=prompt.row.prompt_ids,
+            completion_ids=completion.ids,
+            advantage=_known(advantages[g]),
+            coef=_known(coef[g]),
+            old_logprobs=completion.logprobs,
+        )
+        for g, completion in enumerate(group)
+    ]
+    return [r for r in rollouts if r.advantage is not None or r.coef is not None]
 
 
 def _known(value: Tensor) -> float | None:

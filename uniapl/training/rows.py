@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from uniapl.data.encoding import EncodedRow, encode_rows, load_rows
+from uniapl.data.encoded_row import EncodedRow
+from uniapl.data.encoding import encode_rows, load_rows, renderer_of
 from uniapl.model.policy import Policy
 from uniapl.rewards.pool import RewardPool
 from uniapl.run.config import RunConfig
@@ -14,8 +15,11 @@ from uniapl.spec.importers.rows import IgnoredFields
 from uniapl.spec.requirements import DatasetContents, check_mix, uses_references
 from uniapl.teachers.references import fill_references
 from uniapl.training.row_checks import (
+    Usable,
     check_comparable,
+    check_positions,
     filter_references,
+    report_mode,
     report_reasoning,
     report_references,
     report_too_long,
@@ -40,10 +44,11 @@ def load_data(
     mix = [load_dataset(run, entry.dataset, reporter) for entry in spec.dataset_mix]
     check_mix(spec, [DatasetContents.of(rows) for rows in mix])
     verified = [spec.uses_grpo and entry.role in ("rl", "both") for entry in spec.dataset_mix]
-    mix = [
-        without_unusable(rows, entry.dataset, rewards, reporter) if is_verified else rows
+    usable = [
+        without_unusable(rows, entry.dataset, rewards, reporter) if is_verified else Usable.all_of(rows)
         for rows, entry, is_verified in zip(mix, spec.dataset_mix, verified, strict=True)
     ]
+    mix = [found.rows for found in usable]
     held_out: Rows = []
     if spec.evaluation is not None:
         held_out = load_dataset(run, spec.evaluation.dataset, reporter)[: spec.evaluation.rows]
@@ -51,9 +56,9 @@ def load_data(
     mix, held_out = _with_references(run, mix, held_out, reporter, signals, credentials)
     for i, (entry, is_verified) in enumerate(zip(spec.dataset_mix, verified, strict=True)):
         if spec.data.filter_teacher:
-            mix[i] = filter_references(mix[i], entry, spec, rewards, reporter)
+            mix[i] = filter_references(mix[i], usable[i].lines, entry, spec, rewards, reporter)
         elif is_verified:
-            report_references(mix[i], entry.dataset, rewards, reporter)
+            report_references(mix[i], usable[i], entry.dataset, rewards, reporter)
     return mix, held_out
 
 
@@ -90,7 +95,7 @@ def encode_data(
 
     Raises:
         DatasetError: a row cannot be encoded, or no row is within the limits.
-        SpecError: no reference is left for L_ADV.
+        SpecError: no reference is left for L_ADV, or a sequence has more tokens than the student has positions.
     """
     spec = run.spec
     encoded = [
@@ -98,6 +103,8 @@ def encode_data(
         for rows, entry in zip(mix, spec.dataset_mix, strict=True)
     ]
     check_comparable(spec, encoded)
+    check_positions(spec, policy.model.config.to_dict(), encoded, reporter)
+    report_mode(renderer_of(policy, policy.end_of_turn, spec.data), reporter)
     if spec.evaluation is None:
         return encoded, []
     return encoded, encode(held_out, run, spec.evaluation.dataset, policy, reporter, references=True)

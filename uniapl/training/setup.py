@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from uniapl.data.encoding import EncodedRow
+from uniapl.chat.template import TEMPLATE_ERRORS
+from uniapl.data.encoded_row import EncodedRow
+from uniapl.data.mixture import further_rows
 from uniapl.discriminators.load import discriminator_server, load_discriminator, managed_server
 from uniapl.errors import SpecError
 from uniapl.estimate.resources import ChosenResources
 from uniapl.inference.client import ModelServer
-from uniapl.inference.endpoint import ProbePause
+from uniapl.inference.endpoint import ProbePause, RestartRequest
 from uniapl.model.block_wrappers import wrap_blocks
 from uniapl.model.device import Found, find_device
 from uniapl.model.kernels import kernels_for
@@ -24,6 +26,7 @@ from uniapl.model.policy import Policy, Reference, load_policy, load_reference, 
 from uniapl.rewards.pool import RewardPool
 from uniapl.rollout.generator import Generator
 from uniapl.rollout.transformers import TransformersGenerator
+from uniapl.rollout.truncation import Truncation
 from uniapl.rollout.vllm import SamplerPlace, VllmGenerator
 from uniapl.run import manifest
 from uniapl.run.config import SAMPLER, ModelSource, RunConfig
@@ -31,12 +34,16 @@ from uniapl.run.credentials import Credentials
 from uniapl.run.reporter import Reporter
 from uniapl.run.signals import Signals
 from uniapl.spec.backend import VllmSampler
+from uniapl.spec.dead_options import dead_options
 from uniapl.spec.job import JobSpec
 from uniapl.training import checkpoint
 from uniapl.training.device_resources import choose_resources
 from uniapl.training.evaluation import Evaluation, evaluate
+from uniapl.training.group_scoring import Prompt
 from uniapl.training.health import HealthMonitor
 from uniapl.training.learner import Learner
+from uniapl.training.optimizer import require_library
+from uniapl.training.resumed_spec import changed_fields
 from uniapl.training.rollout_collector import RolloutCollector
 from uniapl.training.rows import encode_data, load_data
 from uniapl.training.trainer import Trainer
@@ -51,6 +58,9 @@ def prepare(
         UniaplError: something the user named cannot be loaded or does not fit together; or torch cannot use the GPU.
     """
     spec = run.spec
+    require_library(spec.optimizer)
+    for option in dead_options(spec):
+        reporter.event(option, level="warning")
     found = find_device()
     kernels_for(found.device).prepare_process()
     mix_rows, held_out_rows = load_data(run, reporter, signals, rewards, credentials)
@@ -58,7 +68,10 @@ def prepare(
     _report_device(found, reporter)
     reporter.phase("loading_student")
     done = _first_step(run)
+    for change in changed_fields(Path(run.resume_from), spec) if run.resume_from is not None else ():
+        reporter.event(change, level="warning")
     policy, reference = _load_weights(run, found.device)
+    _report_end_of_turn(policy, reporter)
     resources = choose_resources(run, policy, reporter)
     policy = _with_fastest_forward(policy, spec, resources, reporter)
     learner = Learner(
@@ -78,6 +91,7 @@ def prepare(
         reporter.phase("loading_discriminator")
         discriminator = load_discriminator(spec, run, found.device, server)
     collector = RolloutCollector(spec, policy, _generator(run, policy, reporter, done), rewards, discriminator)
+    collector.further = partial(_further_prompts, spec, mix)
     trainer = Trainer(
         run,
         reporter,
@@ -108,6 +122,18 @@ def _evaluation(
         micro_batch_tokens=learner.micro_batch_tokens,
         progress=reporter.progress,
     )
+
+
+def _further_prompts(spec: JobSpec, mix: list[list[EncodedRow]], step: int) -> Iterator[Prompt]:
+    """Prompts for dynamic sampling; L_ADV compares the step's own prompts only, which keeps its balance."""
+    for entry, index in further_rows(
+        step,
+        mix=spec.dataset_mix,
+        sizes=[len(rows) for rows in mix],
+        prompts_per_step=spec.schedule.prompts_per_step,
+        seed=spec.seed,
+    ):
+        yield Prompt(mix[entry][index], explored=True, compared=False)
 
 
 def _shares_gpu(run: RunConfig, policy: Policy) -> bool:
@@ -164,14 +190,23 @@ def _report_device(found: Found, reporter: Reporter) -> None:
     )
 
 
+def _report_end_of_turn(policy: Policy, reporter: Reporter) -> None:
+    """Report an end of turn that is not among the student's end tokens; broken templates are reported with the rows."""
+    try:
+        problem = policy.declare_end_of_turn() if policy.tokenizer.chat_template is not None else None
+    except TEMPLATE_ERRORS:
+        return
+    if problem is not None:
+        reporter.event(problem, level="warning")
+
+
 def _generator(run: RunConfig, policy: Policy, reporter: Reporter, done: int) -> Generator:
     """The sampler; a server gets the weights that it begins with, those of `done` updates, and is waited for."""
     rollout = run.spec.rollout
-    if isinstance(rollout.backend, VllmSampler):
+    if run.spec.samples and isinstance(rollout.backend, VllmSampler):
         server = managed_server(run, "rollout", rollout.backend, param="rollout.backend")
-        place = SamplerPlace(
-            ProbePause(Path(run.servers["rollout"])), partial(reporter.event, level="warning"), run.shared_card
-        )
+        address, report = Path(run.servers["rollout"]), partial(reporter.event, level="warning")
+        place = SamplerPlace(ProbePause(address), RestartRequest(address), report, run.shared_card)
         folder = Path(run.run_dir) / SAMPLER
         generator = VllmGenerator(policy, server, rollout, folder=folder, place=place, version=done)
         reporter.phase("warming_sampler")
@@ -182,6 +217,8 @@ def _generator(run: RunConfig, policy: Policy, reporter: Reporter, done: int) ->
         temperature=rollout.temperature,
         max_new_tokens=rollout.max_new_tokens,
         batch_size=rollout.batch_size,
+        truncation=Truncation.of(rollout),
+        stop=rollout.stop,
         on_batch=reporter.progress,
     )
 
@@ -209,6 +246,8 @@ def _load_weights(run: RunConfig, device: torch.device) -> tuple[Policy, Referen
     student = run.model_source(spec.student)
     start = ModelSource(path=str(resume)) if resume and not spec.lora else student
     policy = load_policy(start, device)
+    if resume is not None and spec.lora is None:
+        checkpoint.load_master(resume, policy)
     if spec.data.chat_template is not None:
         policy = with_chat_template(policy, spec.data.chat_template)
     if spec.lora is not None:

@@ -13,17 +13,18 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from uniapl import tracing
 from uniapl.batching.batch import Sequence
-from uniapl.data.encoding import EncodedRow
+from uniapl.data.encoded_row import EncodedRow
 from uniapl.data.mixture import rows_of_step
 from uniapl.discriminators.base import Discriminator
 from uniapl.errors import DivergedError, SpecError, UnhealthyError
 from uniapl.objective.adversarial import RunningBaseline
+from uniapl.objective.dual import DualWeight
 from uniapl.run import manifest
 from uniapl.run.config import RunConfig
 from uniapl.run.manifest import SavedCheckpoint
@@ -46,7 +47,15 @@ SaveCheckpoint = Callable[[int, dict[str, Any], Mapping[str, Callable[[Path], No
 class PolicyLearner(Protocol):
     """The part of `Learner` that the loop calls."""
 
-    def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool) -> Metrics:
+    def update(
+        self,
+        sequences: Seq[Sequence],
+        step: int,
+        *,
+        measure_terms: bool,
+        stoppable: bool = True,
+        lambda_factor: float = 1.0,
+    ) -> Metrics:
         """One optimizer step over all sequences."""
         ...
 
@@ -103,6 +112,7 @@ class Trainer:
     done: int
     """Updates so far."""
     progress: Progress = field(default_factory=Progress)
+    dual: DualWeight = field(default_factory=DualWeight)
     _saved: int = field(init=False)
     """Step of the newest checkpoint: the one that this run started from, or one that it has written."""
 
@@ -129,6 +139,7 @@ class Trainer:
             raise SpecError(f"the checkpoint is already at step {self.done} of {steps}", param="schedule.steps")
         state = checkpoint.load_state(path)
         self.collector.baseline.mean = state["score_baseline"]
+        self.dual = DualWeight(**state.get("dual", {}))  # absent in checkpoints of earlier releases
         self.health.restore(state["health"])
         if self.collector.discriminator is not None:
             self.collector.discriminator.load(path / DISCRIMINATOR)
@@ -208,9 +219,29 @@ class Trainer:
             sequences += rollouts
         else:  # a server that has not sampled yet is awake
             self.collector.release()
-        metrics |= self.learner.update(sequences, step, measure_terms=self.run.spec.schedule.measures_terms(step))
+        metrics |= self._updates(sequences, step, self.run.spec.grpo.updates_per_rollout if prompts else 1)
         self.collector.learn(metrics)
+        self._adapt_lambda(metrics)
         return metrics | {"step_time": time.monotonic() - started}
+
+    def _updates(self, sequences: list[Sequence], step: int, number: int) -> Metrics:
+        """Updates on the same sequences; a stop is accepted before the first only, since a step is done as a whole."""
+        measured = self.run.spec.schedule.measures_terms(step)
+        factor = self.dual.factor
+        first = self.learner.update(sequences, step, measure_terms=measured, lambda_factor=factor)
+        rest = [
+            self.learner.update(sequences, step, measure_terms=False, stoppable=False, lambda_factor=factor)
+            for _ in range(number - 1)
+        ]
+        return over_updates([first, *rest])
+
+    def _adapt_lambda(self, metrics: Metrics) -> None:
+        """In the constrained form, move lambda_adv of the next step by this step's mean score."""
+        options, judge = self.run.spec.adversarial, self.collector.discriminator
+        if options.constraint is None or judge is None:
+            return
+        scale = options.score_scale or judge.default_scale
+        self.dual.update(metrics.get("disc/score_student"), scale, options.constraint)
 
     def _inputs(self, step: int) -> tuple[list[Sequence], list[Prompt]]:
         """The step's demonstrations, and its prompts to sample from."""
@@ -227,8 +258,8 @@ class Trainer:
         prompts: list[Prompt] = []
         for entry, index in chosen:
             row, role = self.mix[entry][index], spec.dataset_mix[entry].role
-            if weights.alpha > 0 and role in ("sft", "both") and row.reference_ids:
-                demonstrations.append(Sequence(row.prompt_ids, row.reference_ids, demonstration=True))
+            if weights.alpha > 0 and role in ("sft", "both"):
+                demonstrations += [Sequence(*tokens, demonstration=True) for tokens in row.demonstrations]
             explored = weights.alpha < 1 and role in ("rl", "both")
             compared = weights.lambda_adv > 0 and role in spec.compared_roles() and row.reference is not None
             if explored or compared:
@@ -296,7 +327,11 @@ class Trainer:
 
     def _save(self) -> None:
         self.reporter.phase("saving")
-        state = {"score_baseline": self.collector.baseline.mean, "health": self.health.state()}
+        state = {
+            "score_baseline": self.collector.baseline.mean,
+            "dual": asdict(self.dual),
+            "health": self.health.state(),
+        }
         parts: dict[str, Callable[[Path], None]] = {}
         if self.collector.discriminator is not None:
             parts[DISCRIMINATOR] = self.collector.discriminator.save
@@ -308,6 +343,18 @@ class Trainer:
         if not self.run.keep_all_checkpoints:
             checkpoint.prune(self._checkpoints, self.run.spec.schedule.keep_checkpoints)
         self.reporter.phase("training")
+
+
+def over_updates(found: list[Metrics]) -> Metrics:
+    """Metrics of a step's updates as one: sums of times and tokens, maxima, and means of the others."""
+    merged: Metrics = {}
+    for name in dict.fromkeys(name for metrics in found for name in metrics):
+        values = [metrics[name] for metrics in found if name in metrics]
+        if name.startswith(("time/", "perf/")) or name == "num_tokens":
+            merged[name] = sum(values)
+        else:
+            merged[name] = max(values) if name.endswith("/max") else sum(values) / len(values)
+    return merged
 
 
 def _copy_profiles(source: Path, target: Path) -> None:

@@ -23,8 +23,8 @@ LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Maximum ranks that vLLM accepts."""
 CONVERTER = (sys.executable, "-m", "uniapl.discriminators.internlm2")
 """Program that converts a model of a layout that vLLM does not serve, and then becomes the server."""
-IPC = '{"backend":"ipc"}'
-"""vLLM's weight transfer by CUDA IPC."""
+IPC, NCCL = '{"backend":"ipc"}', '{"backend":"nccl"}'
+"""vLLM's weight transfer by CUDA IPC, and by NCCL."""
 NOT_PASSED_ON = ("UNIAPL_", "PYTHON", "VIRTUAL_ENV")
 """Prefixes of variables that are not inherited: the worker's own settings, which include passwords, and its Python
 environment."""
@@ -53,6 +53,10 @@ class Plan:
     """Folder of converted models, for one that may have to be converted."""
     shared_card: bool = False
     """Whether a sampling server uses the trainer's GPU, so that it can sleep and receive weights on the card."""
+    logprobs: Literal["processed", "raw"] = "processed"
+    """Distribution of a sampling server's log-probabilities: with temperature and truncation, or without both."""
+    other_card: bool = False
+    """Whether a sampling server uses another GPU than the trainer, from which it can receive weights by NCCL."""
     awaited: Path | None = None
     """Folder that the trainer creates when the server may start."""
 
@@ -72,6 +76,11 @@ class Plan:
         """Whether the trainer may send full weights by CUDA IPC."""
         return self.shared_card and self.lora_rank is None
 
+    @property
+    def receives_by_nccl(self) -> bool:
+        """Whether the trainer may send full weights by NCCL."""
+        return self.other_card and self.lora_rank is None
+
     def is_there(self) -> bool:
         """Whether the server may start."""
         return self.awaited is None or self.awaited.is_dir()
@@ -90,10 +99,11 @@ class Plan:
             command += ["--max-model-len", str(self.context)]
         command += ["--scheduling-policy", "priority"]  # for the health probe, see `worker.vllm.probe`
         if self.kind == "sample":
-            command += ["--generation-config", "vllm", "--logprobs-mode", "processed_logprobs"]
+            command += ["--generation-config", "vllm", "--logprobs-mode", f"{self.logprobs}_logprobs"]
             command += ["--max-num-seqs", str(self.sequences)]
             command += ["--enable-sleep-mode"] if self.shared_card else []
             command += ["--weight-transfer-config", IPC] if self.receives_on_card else []
+            command += ["--weight-transfer-config", NCCL] if self.receives_by_nccl else []
         else:
             command += ["--runner", "pooling"]
         if self.lora_rank is not None:
@@ -112,6 +122,8 @@ class Plan:
             kept |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
         if self.receives_on_card:  # handles are pickled; the guard requires the token on every path
             kept |= {"VLLM_ALLOW_INSECURE_SERIALIZATION": "1"}
+        if self.receives_by_nccl:  # the trainer is on this machine
+            kept.setdefault("NCCL_SOCKET_IFNAME", "=lo")
         return kept | visible(settings, self.role)
 
 
@@ -132,6 +144,7 @@ def plans(
     converted_models: Path,
     *,
     shared_card: bool = False,
+    other_card: bool = False,
     concurrent: int | None = None,
 ) -> dict[ServerRole, Plan]:
     """The servers that a job's worker has to start, by role.
@@ -143,6 +156,7 @@ def plans(
         shares: memory fractions from `worker.vllm.gpu_share`.
         converted_models: folder of models in a layout that vLLM serves.
         shared_card: whether the sampler uses the trainer's GPU.
+        other_card: whether the sampler uses another GPU than the trainer.
         concurrent: completions that the sampler's memory holds; by default all that are requested at once.
     """
     found: dict[ServerRole, Plan] = {}
@@ -151,7 +165,8 @@ def plans(
         if isinstance(options, VllmSampler):
             start = (run_dir / SAMPLER / SAMPLER_START).absolute()
             sampler = _sampler(spec, models[spec.student], options, share, start, shared_card=shared_card)
-            found[role] = replace(sampler, sequences=(concurrent or sequences(spec, options)) + 1)
+            at_once = (concurrent or sequences(spec, options)) + 1
+            found[role] = replace(sampler, sequences=at_once, other_card=other_card)
         else:
             name = spec.discriminator.model or spec.student
             kind: Literal["score", "embed"] = "embed" if spec.discriminator.type == "embedding" else "score"
@@ -181,6 +196,7 @@ def _sampler(
     """
     context = _context(spec, options, student)
     plan = Plan("rollout", spec.student, student, "sample", options, share, context=context, shared_card=shared_card)
+    plan = replace(plan, logprobs="raw" if spec.rollout.truncates else "processed")
     if spec.lora is not None:
         return replace(plan, lora_rank=spec.lora.rank, awaited=start if shared_card else None)
     return replace(plan, source=ModelSource(path=str(start)), awaited=start)

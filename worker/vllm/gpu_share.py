@@ -19,6 +19,13 @@ def shared_card(gpus: Sequence[Gpu]) -> bool:
     return bool(gpus) and gpu_index("trainer", gpus) == gpu_index("rollout", gpus)
 
 
+def other_card(gpus: Sequence[Gpu]) -> bool:
+    """Whether trainer and sampling server use a GPU each."""
+    return all(any(process in gpu.processes for gpu in gpus) for process in ("trainer", "rollout")) and not shared_card(
+        gpus
+    )
+
+
 def shares(spec: JobSpec, models: Mapping[str, ModelSource], gpus: Sequence[Gpu]) -> dict[ServerRole, float]:
     """Memory fractions by role; empty without a GPU, or if the student's size is unknown.
 

@@ -17,6 +17,7 @@ ROUTES = (
     *("/collective_rpc", "/reset_prefix_cache", "/update_weight_version", "/weight_info"),
     *("/init_weight_transfer_engine", "/start_weight_update", "/update_weights", "/finish_weight_update"),
     *("/sleep", "/wake_up"),
+    *("/get_world_size", "/pause", "/resume"),
 )
 """Requested by `uniapl.inference`, `uniapl.rollout` and the health probes of a server."""
 SEARCH = """

@@ -26,7 +26,7 @@ from typing import Literal
 
 from store import backoff
 from store.settings import Settings
-from uniapl.inference.endpoint import Address, ProbePause, write_address
+from uniapl.inference.endpoint import Address, ProbePause, RestartRequest, write_address
 from uniapl.run import atomic
 from uniapl.run.reports import Level
 from worker import process
@@ -216,10 +216,11 @@ class Sidecar:
 
     def _watch(self, child: subprocess.Popen[bytes], address: Address) -> str:
         """Probe the server until it fails or is stopped; returns the fault."""
-        probed, pause = time.monotonic(), ProbePause(self.address_file)
+        probed, pause, restart = time.monotonic(), ProbePause(self.address_file), RestartRequest(self.address_file)
         while not self._stopping.wait(LOOK_S):
-            problem = ""
-            if time.monotonic() - probed >= self._settings.sidecar_probe_every_s and not pause.active:
+            problem = "failed to receive weights" if restart.is_for(address.life) else ""
+            due = not problem and time.monotonic() - probed >= self._settings.sidecar_probe_every_s
+            if due and not pause.active:
                 problem = asyncio.run(pulse(self.plan, address, self._settings.sidecar_probe_s))
                 problem = "" if pause.active else problem  # the pause began during the probe
                 probed = time.monotonic()

@@ -132,8 +132,8 @@ def prompts_of(policy: Policy, count: int) -> list[list[int]]:
     return [draw.choices(range(10, policy.model.config.vocab_size), k=PROMPT) for _ in range(count)]
 
 
-def hand_over(report: Report, server: Served, policy: Policy) -> None:
-    """Sample from the first weights, change them, send them twice, and sample again."""
+def hand_over(report: Report, server: Served, policy: Policy, transport: str = "DeviceIpc") -> None:
+    """Sample from the first weights, change them, send them twice by the expected transport, and sample again."""
     prompts = prompts_of(policy, PROMPTS[report.device])
     timed_sync(server, 0)
     before = sample(report, server, policy, prompts, "weights of the start")
@@ -143,7 +143,7 @@ def hand_over(report: Report, server: Served, policy: Policy) -> None:
     moved = agreement(policy, prompts, before)["mean difference"]
     values: dict[str, Value] = {"transport": server.transport, "first hand-over s": first, "hand-over s": seconds}
     values |= {"warnings": "; ".join(server.warnings) or "none", "moved": moved}
-    report.figures("hand-over", {**values, "on the card": float(server.transport == "DeviceIpc")})
+    report.figures("hand-over", {**values, "on the card": float(server.transport == transport)})
     sample(report, server, policy, prompts, "weights handed over")
 
 

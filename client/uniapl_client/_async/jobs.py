@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Unpack
+
+from pydantic import TypeAdapter
 
 from uniapl.spec.estimate import Estimate, Validation
 from uniapl.spec.job import JobSpec
@@ -16,6 +18,7 @@ from uniapl_client._async.paging import pages
 from uniapl_client._async.stream import stream
 from uniapl_client._async.transport import AsyncTransport
 from uniapl_client._blocking import async_sleep
+from uniapl_client._spec_fields import JobFields
 from uniapl_client.errors import JobFailed, JobTimeout
 from uniapl_client.events import StreamEvent, StreamReset
 
@@ -27,7 +30,11 @@ class AsyncJobs:
         self._transport = transport
 
     async def create(
-        self, spec: JobSpec | RawObject | None = None, *, idempotency_key: str | None = None, **fields: Any
+        self,
+        spec: JobSpec | RawObject | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Unpack[JobFields],
     ) -> Job:
         """Submit a job, from a `JobSpec`, the `spec` of another job, or fields.
 
@@ -49,17 +56,17 @@ class AsyncJobs:
         timeout_s: float | None = None,
         on_event: Callable[[JobEvent], None] | None = None,
         idempotency_key: str | None = None,
-        **fields: Any,
+        **fields: Unpack[JobFields],
     ) -> Job:
         """Submit a job and wait for its success: `create`, then `wait`."""
         job = await self.create(spec, idempotency_key=idempotency_key, **fields)
         return await self.wait(job.id, timeout_s=timeout_s, on_event=on_event)
 
-    async def validate(self, spec: JobSpec | RawObject | None = None, **fields: Any) -> Validation:
+    async def validate(self, spec: JobSpec | RawObject | None = None, **fields: Unpack[JobFields]) -> Validation:
         """Validate a spec without submitting it; lists all problems."""
         return await self._transport.request(Validation, "POST", "/jobs/validate", json=_body(spec, fields))
 
-    async def estimate(self, spec: JobSpec | RawObject | None = None, **fields: Any) -> Estimate:
+    async def estimate(self, spec: JobSpec | RawObject | None = None, **fields: Unpack[JobFields]) -> Estimate:
         """Estimate rows, tokens, memory and time of a spec without submitting it.
 
         Raises:
@@ -223,5 +230,9 @@ class AsyncJobs:
         return (await self._transport.request(Page[Checkpoint], "GET", f"/jobs/{job_id}/checkpoints")).data
 
 
-def _body(spec: JobSpec | RawObject | None, fields: dict[str, Any]) -> dict[str, Any]:
-    return spec.model_dump(mode="json", exclude_unset=True) if spec is not None else fields
+_FIELDS: TypeAdapter[Any] = TypeAdapter(Any)
+
+
+def _body(spec: JobSpec | RawObject | None, fields: JobFields) -> Any:
+    """The body of a request; fields may contain parts of a spec as models."""
+    return _FIELDS.dump_python(fields if spec is None else spec, mode="json", exclude_unset=True)

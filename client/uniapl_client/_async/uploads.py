@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from uniapl.spec.resources import Dataset, Upload
+from uniapl.spec.resources import Dataset, DatasetPreview, Upload
 from uniapl_client._async.transport import AsyncTransport
 from uniapl_client._blocking import async_run
-from uniapl_client._files import read_at, sha256
+from uniapl_client._files import first_lines, read_at, sha256
 from uniapl_client.errors import ConflictError, UniaplClientError
 
 PIECE = 8 << 20
@@ -19,7 +19,12 @@ READING_S = 900.0
 
 
 async def at_once(
-    transport: AsyncTransport, path: Path, name: str, report: Callable[[int, int], None], idempotency_key: str | None
+    transport: AsyncTransport,
+    path: Path,
+    name: str,
+    report: Callable[[int, int], None],
+    idempotency_key: str | None,
+    mapped: Sequence[str] = (),
 ) -> Dataset:
     """Send a small file in one request."""
     content = await async_run(path.read_bytes)
@@ -27,7 +32,7 @@ async def at_once(
         Dataset,
         "POST",
         "/datasets",
-        params={"name": name},
+        params={"name": name} | _params(mapped),
         content=content,
         headers={"content-type": "application/octet-stream"},
         timeout_s=READING_S,
@@ -35,6 +40,30 @@ async def at_once(
     )
     report(len(content), len(content))
     return dataset
+
+
+async def preview(transport: AsyncTransport, path: Path, rows: int, mapped: Sequence[str]) -> DatasetPreview:
+    """How the rows of a file are read; of a long plain-text file only the first lines are sent."""
+    content = await async_run(partial(first_lines, path, PIECE))
+    return await transport.request(
+        DatasetPreview,
+        "POST",
+        "/datasets/preview",
+        params={"rows": rows} | _params(mapped),
+        content=content,
+        headers={"content-type": "application/octet-stream"},
+        timeout_s=READING_S,
+    )
+
+
+def pairs(mapped: Mapping[str, str | Sequence[str]] | None) -> list[str]:
+    """A mapping as `field:target` texts."""
+    targets = {name: [to] if isinstance(to, str) else to for name, to in (mapped or {}).items()}
+    return [f"{name}:{target}" for name, of_field in targets.items() for target in of_field]
+
+
+def _params(mapped: Sequence[str]) -> dict[str, str | int]:
+    return {"map": ",".join(mapped)} if mapped else {}
 
 
 async def begin(transport: AsyncTransport, path: Path, name: str, idempotency_key: str | None) -> Upload:
@@ -49,14 +78,21 @@ async def get(transport: AsyncTransport, upload_id: str) -> Upload:
     return await transport.request(Upload, "GET", f"/uploads/{upload_id}")
 
 
-async def resume(transport: AsyncTransport, path: Path, upload: Upload, report: Callable[[int, int], None]) -> Dataset:
+async def resume(
+    transport: AsyncTransport,
+    path: Path,
+    upload: Upload,
+    report: Callable[[int, int], None],
+    mapped: Sequence[str] = (),
+) -> Dataset:
     """Send the missing parts and complete the upload."""
     try:
         report(upload.offset, upload.bytes)
         while upload.offset < upload.bytes:
             upload = await _send_piece(transport, path, upload)
             report(upload.offset, upload.bytes)
-        return await transport.request(Dataset, "POST", f"/uploads/{upload.id}/complete", timeout_s=READING_S)
+        place = f"/uploads/{upload.id}/complete"
+        return await transport.request(Dataset, "POST", place, params=_params(mapped), timeout_s=READING_S)
     except UniaplClientError as error:
         if error.should_retry:
             error.add_note(

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
 from uniapl.spec.dataset import DatasetRow
-from uniapl.spec.resources import Dataset, DatasetStatistics, Page
+from uniapl.spec.resources import Dataset, DatasetPreview, DatasetStatistics, Page
 from uniapl.spec.stored import RawObject, StoredRow
 from uniapl_client._sync import uploads
 from uniapl_client._sync.paging import pages
@@ -28,11 +28,12 @@ class Datasets:
         on_progress: Callable[[int, int], None] | None = None,
         upload_id: str | None = None,
         idempotency_key: str | None = None,
+        map: Mapping[str, str | Sequence[str]] | None = None,
     ) -> Dataset:
         """Upload a JSON Lines or Parquet file, optionally compressed. It is stored only if all rows are valid.
 
-        `ignored_fields` of the result lists the fields of the rows that are ignored. A file above 8 MiB is sent in
-        parts; a connection failure repeats at most one part.
+        `ignored_fields` of the result lists the fields of the rows that are ignored, `recognised` and `mapping` how
+        the others are read. A file above 8 MiB is sent in parts; a connection failure repeats at most one part.
 
         Args:
             path: the file.
@@ -40,19 +41,39 @@ class Datasets:
             on_progress: called with sent and total bytes.
             upload_id: id of an interrupted upload to resume; the note of its error has the id.
             idempotency_key: calls with equal keys start one upload, also from several processes.
+            map: where fields of the rows go, such as `{"answer": "reward.math", "notes": "ignore"}`; a field may go
+                to several targets.
 
         Raises:
             InvalidRequestError: rows are invalid; `.errors` has their lines, offsets and reasons.
         """
         path = Path(path)
         name = name or path.stem
-        report = on_progress or (lambda done, total: None)
+        report, pairs = on_progress or (lambda done, total: None), uploads.pairs(map)
         if upload_id:
-            return uploads.resume(self._transport, path, uploads.get(self._transport, upload_id), report)
+            upload = uploads.get(self._transport, upload_id)
+            return uploads.resume(self._transport, path, upload, report, pairs)
         if path.stat().st_size <= uploads.PIECE:
-            return uploads.at_once(self._transport, path, name, report, idempotency_key)
+            return uploads.at_once(self._transport, path, name, report, idempotency_key, pairs)
         upload = uploads.begin(self._transport, path, name, idempotency_key)
-        return uploads.resume(self._transport, path, upload, report)
+        return uploads.resume(self._transport, path, upload, report, pairs)
+
+    def preview_file(
+        self, path: str | Path, *, rows: int = 5, map: Mapping[str, str | Sequence[str]] | None = None
+    ) -> DatasetPreview:
+        """How the rows of a file are read, without storing them: recognised format, use of each field, first rows.
+
+        Of a JSON Lines file above 8 MiB only the lines in the first 8 MiB are sent.
+
+        Args:
+            path: the file.
+            rows: maximum number of rows in the result's `data`.
+            map: as for `upload`.
+
+        Raises:
+            InvalidRequestError: rows are invalid; `.errors` has their lines, offsets and reasons.
+        """
+        return uploads.preview(self._transport, Path(path), rows, uploads.pairs(map))
 
     def get(self, dataset_id: str) -> Dataset:
         """One dataset.

@@ -6,13 +6,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, Unpack
+
+from pydantic import TypeAdapter
 
 from uniapl.spec.estimate import Estimate, Validation
 from uniapl.spec.job import JobSpec
 from uniapl.spec.resources import Checkpoint, Job, JobEvent, MetricPoint, Page, Sample
 from uniapl.spec.stored import RawObject
 from uniapl_client._blocking import sleep
+from uniapl_client._spec_fields import JobFields
 from uniapl_client._sync.logs import follow, piece
 from uniapl_client._sync.paging import pages
 from uniapl_client._sync.stream import stream
@@ -28,7 +31,11 @@ class Jobs:
         self._transport = transport
 
     def create(
-        self, spec: JobSpec | RawObject | None = None, *, idempotency_key: str | None = None, **fields: Any
+        self,
+        spec: JobSpec | RawObject | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Unpack[JobFields],
     ) -> Job:
         """Submit a job, from a `JobSpec`, the `spec` of another job, or fields.
 
@@ -50,17 +57,17 @@ class Jobs:
         timeout_s: float | None = None,
         on_event: Callable[[JobEvent], None] | None = None,
         idempotency_key: str | None = None,
-        **fields: Any,
+        **fields: Unpack[JobFields],
     ) -> Job:
         """Submit a job and wait for its success: `create`, then `wait`."""
         job = self.create(spec, idempotency_key=idempotency_key, **fields)
         return self.wait(job.id, timeout_s=timeout_s, on_event=on_event)
 
-    def validate(self, spec: JobSpec | RawObject | None = None, **fields: Any) -> Validation:
+    def validate(self, spec: JobSpec | RawObject | None = None, **fields: Unpack[JobFields]) -> Validation:
         """Validate a spec without submitting it; lists all problems."""
         return self._transport.request(Validation, "POST", "/jobs/validate", json=_body(spec, fields))
 
-    def estimate(self, spec: JobSpec | RawObject | None = None, **fields: Any) -> Estimate:
+    def estimate(self, spec: JobSpec | RawObject | None = None, **fields: Unpack[JobFields]) -> Estimate:
         """Estimate rows, tokens, memory and time of a spec without submitting it.
 
         Raises:
@@ -224,5 +231,9 @@ class Jobs:
         return (self._transport.request(Page[Checkpoint], "GET", f"/jobs/{job_id}/checkpoints")).data
 
 
-def _body(spec: JobSpec | RawObject | None, fields: dict[str, Any]) -> dict[str, Any]:
-    return spec.model_dump(mode="json", exclude_unset=True) if spec is not None else fields
+_FIELDS: TypeAdapter[Any] = TypeAdapter(Any)
+
+
+def _body(spec: JobSpec | RawObject | None, fields: JobFields) -> Any:
+    """The body of a request; fields may contain parts of a spec as models."""
+    return _FIELDS.dump_python(fields if spec is None else spec, mode="json", exclude_unset=True)

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from uniapl.spec.resources import Dataset, Upload
+from uniapl.spec.resources import Dataset, DatasetPreview, Upload
 from uniapl_client._blocking import run
-from uniapl_client._files import read_at, sha256
+from uniapl_client._files import first_lines, read_at, sha256
 from uniapl_client._sync.transport import Transport
 from uniapl_client.errors import ConflictError, UniaplClientError
 
@@ -20,7 +20,12 @@ READING_S = 900.0
 
 
 def at_once(
-    transport: Transport, path: Path, name: str, report: Callable[[int, int], None], idempotency_key: str | None
+    transport: Transport,
+    path: Path,
+    name: str,
+    report: Callable[[int, int], None],
+    idempotency_key: str | None,
+    mapped: Sequence[str] = (),
 ) -> Dataset:
     """Send a small file in one request."""
     content = run(path.read_bytes)
@@ -28,7 +33,7 @@ def at_once(
         Dataset,
         "POST",
         "/datasets",
-        params={"name": name},
+        params={"name": name} | _params(mapped),
         content=content,
         headers={"content-type": "application/octet-stream"},
         timeout_s=READING_S,
@@ -36,6 +41,30 @@ def at_once(
     )
     report(len(content), len(content))
     return dataset
+
+
+def preview(transport: Transport, path: Path, rows: int, mapped: Sequence[str]) -> DatasetPreview:
+    """How the rows of a file are read; of a long plain-text file only the first lines are sent."""
+    content = run(partial(first_lines, path, PIECE))
+    return transport.request(
+        DatasetPreview,
+        "POST",
+        "/datasets/preview",
+        params={"rows": rows} | _params(mapped),
+        content=content,
+        headers={"content-type": "application/octet-stream"},
+        timeout_s=READING_S,
+    )
+
+
+def pairs(mapped: Mapping[str, str | Sequence[str]] | None) -> list[str]:
+    """A mapping as `field:target` texts."""
+    targets = {name: [to] if isinstance(to, str) else to for name, to in (mapped or {}).items()}
+    return [f"{name}:{target}" for name, of_field in targets.items() for target in of_field]
+
+
+def _params(mapped: Sequence[str]) -> dict[str, str | int]:
+    return {"map": ",".join(mapped)} if mapped else {}
 
 
 def begin(transport: Transport, path: Path, name: str, idempotency_key: str | None) -> Upload:
@@ -50,14 +79,21 @@ def get(transport: Transport, upload_id: str) -> Upload:
     return transport.request(Upload, "GET", f"/uploads/{upload_id}")
 
 
-def resume(transport: Transport, path: Path, upload: Upload, report: Callable[[int, int], None]) -> Dataset:
+def resume(
+    transport: Transport,
+    path: Path,
+    upload: Upload,
+    report: Callable[[int, int], None],
+    mapped: Sequence[str] = (),
+) -> Dataset:
     """Send the missing parts and complete the upload."""
     try:
         report(upload.offset, upload.bytes)
         while upload.offset < upload.bytes:
             upload = _send_piece(transport, path, upload)
             report(upload.offset, upload.bytes)
-        return transport.request(Dataset, "POST", f"/uploads/{upload.id}/complete", timeout_s=READING_S)
+        place = f"/uploads/{upload.id}/complete"
+        return transport.request(Dataset, "POST", place, params=_params(mapped), timeout_s=READING_S)
     except UniaplClientError as error:
         if error.should_retry:
             error.add_note(

@@ -13,7 +13,7 @@ from uniapl_client.cli.progress import progress
 from uniapl_client.cli.tree import tree
 
 if TYPE_CHECKING:
-    from uniapl_client import Dataset
+    from uniapl_client import Dataset, DatasetPreview
 
 
 @click.group()
@@ -25,20 +25,52 @@ def datasets() -> None:
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--name", help="Title; by default the file name.")
 @click.option("--resume", "upload_id", metavar="UPLOAD_ID", help="Resume an interrupted upload.")
+@click.option(
+    "--map",
+    "pairs",
+    metavar="FIELD:TARGET",
+    multiple=True,
+    help="Where a field of the rows goes, such as answer:reward.math or notes:ignore; may be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Show how the rows are read, and store nothing.")
 @json_option
 @click.pass_obj
-def upload(app: App, path: Path, name: str | None, upload_id: str | None) -> None:
+def upload(
+    app: App, path: Path, name: str | None, upload_id: str | None, pairs: tuple[str, ...], dry_run: bool
+) -> None:
     """Upload a JSON Lines or Parquet file, optionally compressed."""
+    if dry_run:
+        with app.client() as client:
+            found = client.datasets.preview_file(path, map=_mapping(pairs))
+        name_ignored_fields(found, path.stem)
+        rows = [tree(row.model_dump(mode="json", exclude_unset=True)) for row in found.data]
+        app.show(found, "\n\n".join(rows))
+        return
     with app.client() as client, progress(app, path.name) as report:
-        dataset = client.datasets.upload(path, name=name, on_progress=report, upload_id=upload_id)
-    name_ignored_fields(dataset)
+        dataset = client.datasets.upload(path, name=name, on_progress=report, upload_id=upload_id, map=_mapping(pairs))
+    name_ignored_fields(dataset, dataset.name)
     app.show(dataset, dataset.id)
 
 
-def name_ignored_fields(dataset: Dataset) -> None:
-    """Print the ignored fields of an uploaded file on standard error."""
+def _mapping(pairs: tuple[str, ...]) -> dict[str, list[str]]:
+    mapping: dict[str, list[str]] = {}
+    for pair in pairs:
+        field, _, target = pair.rpartition(":")
+        if not field:
+            raise click.BadParameter(f"{pair!r} is not FIELD:TARGET", param_hint="--map")
+        mapping.setdefault(field, []).append(target)
+    return mapping
+
+
+def name_ignored_fields(dataset: Dataset | DatasetPreview, name: str | None = None) -> None:
+    """Print the recognised formats, the use of each field and the ignored fields of a file on standard error."""
+    name = name or getattr(dataset, "name", "")
+    if dataset.mapping:
+        formats = ", ".join(f"{rows} {name}" for name, rows in dataset.recognised.items())
+        uses = "; ".join(f"{field} as {' and '.join(to)}" for field, to in dataset.mapping.items())
+        click.echo(f"{name}: rows by format: {formats}; fields are used as follows: {uses}", err=True)
     for field, rows in dataset.ignored_fields.items():
-        click.echo(f"{dataset.name}: field {field} is ignored (in {rows} of {dataset.rows} rows)", err=True)
+        click.echo(f"{name}: field {field} is ignored (in {rows} of {dataset.rows} rows)", err=True)
 
 
 @datasets.command(name="list")

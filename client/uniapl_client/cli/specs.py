@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from uniapl_client.cli.app import EXIT_ERROR, EXIT_INTERRUPTED, App, json_option
 from uniapl_client.cli.datasets import name_ignored_fields
+
+if TYPE_CHECKING:  # the command's help is fast
+    from uniapl.spec.estimate import RenderedRow
 
 spec_argument = click.argument("spec", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
@@ -70,9 +74,19 @@ def validate(app: App, spec: Path) -> None:
         found = client.jobs.validate(read_spec(spec, client, name_ignored_fields))
     problems = ["\n  ".join(filter(None, (f"{p.param or 'spec'}: {p.message}", p.hint))) for p in found.problems]
     warnings = [f"warning: {warning}" for warning in found.warnings]
-    app.show(found, "\n".join([*problems, *warnings, "valid" if found.valid else "invalid"]))
+    row = _row(found.rendered) if found.rendered else []
+    app.show(found, "\n".join([*row, *problems, *warnings, "valid" if found.valid else "invalid"]))
     if not found.valid:
         raise SystemExit(EXIT_ERROR)
+
+
+def _row(shown: RenderedRow) -> list[str]:
+    """A row as it will be trained, its trained text between marks, and its trained tokens."""
+    trained = f">>>{shown.trained}<<<" if shown.trained is not None else ""
+    counts = f"{len(shown.prompt_tokens)} tokens of the prompt, {len(shown.trained_tokens)} trained tokens"
+    tokens = [f"trained tokens: {' '.join(map(repr, shown.trained_tokens))}"] if shown.trained_tokens else []
+    earlier = [f"also trained, after the turns before it: {text!r}" for text in shown.earlier]
+    return [f"row {shown.row}, trained text between >>> and <<< ({counts}):", shown.prompt + trained, *tokens, *earlier]
 
 
 @click.command()

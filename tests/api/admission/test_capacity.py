@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import event, update
@@ -142,6 +144,22 @@ def test_a_server_that_no_worker_can_start_is_refused_everywhere(real: TestClien
         assert real.post("/jobs", json=spec).status_code == 201  # no worker is alive
 
 
+def test_a_library_that_no_worker_has_is_refused_everywhere(real: TestClient) -> None:
+    spec = body(train_rows(real), **{**SMALL, "optimizer": {"moments": "8bit"}})
+    worker(real, 64.0)
+    refused = real.post("/jobs", json=spec)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "library_missing")
+    assert refused.json()["error"]["param"] == "optimizer.moments"
+    assert "pip install 'bitsandbytes" in refused.json()["detail"]
+    (problem,) = real.post("/jobs/validate", json=spec).json()["problems"]
+    assert (problem["code"], problem["param"]) == ("library_missing", "optimizer.moments")
+    found = real.post("/jobs/estimate", json=spec).json()
+    assert (found["verdict"], "no live worker has it" in found["reasons"][0]) == ("does_not_fit", True)
+    worker(real, 64.0, "worker_b", bitsandbytes="0.50.2")
+    assert real.post("/jobs", json=spec).status_code == 201
+    assert real.post("/jobs/estimate", json=spec).json()["verdict"] != "does_not_fit"
+
+
 def test_by_default_a_gpu_worker_with_vllm_samples_by_a_server(real: TestClient) -> None:
     spec = body(train_rows(real), **{**SMALL, "student": "smol"})
     for facts, servers in (
@@ -157,6 +175,54 @@ def test_by_default_a_gpu_worker_with_vllm_samples_by_a_server(real: TestClient)
         assert found["verdict"] in ("fits", "tight")
         created = real.post("/jobs", json=spec).json()
         assert created["spec"]["rollout"]["backend"] is None
+
+
+NAMED = {"rollout": {"max_new_tokens": 16, "backend": {"type": "transformers"}}}
+
+
+def test_a_sampler_that_every_worker_refuses_is_refused_everywhere(real: TestClient) -> None:
+    left_out = body(train_rows(real), **{**SMALL, "student": "smol"})
+    spec = left_out | NAMED
+    worker(real, 64.0, gpu=80, vllm="0.33.0")
+    refused = real.post("/jobs", json=spec)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "sampler_refused")
+    assert refused.json()["error"]["param"] == "rollout.backend"
+    assert "leave rollout.backend out" in refused.json()["detail"]
+    (problem,) = real.post("/jobs/validate", json=spec).json()["problems"]
+    assert (problem["code"], problem["param"]) == ("sampler_refused", "rollout.backend")
+    found = real.post("/jobs/estimate", json=spec).json()
+    assert (found["verdict"], "every live worker has a GPU and vLLM" in found["reasons"][0]) == ("does_not_fit", True)
+    assert real.post("/jobs", json=left_out).status_code == 201
+    unsampled = {**spec, "lambda_adv": 0, "alpha": 1}
+    assert real.post("/jobs", json=unsampled).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("other", "fields"),
+    [
+        ({"name": "worker_b"}, {}),
+        ({"name": "worker_b", "gpu": 80}, {}),
+        ({"gpu": 4}, {}),  # too small for trainer and server
+        ({}, {"lora": {"rank": 600}}),  # vLLM serves no such adapter
+    ],
+)
+def test_a_worker_that_samples_in_the_trainers_process_takes_the_job(
+    real: TestClient, other: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    spec = body(train_rows(real), **{**SMALL, "student": "smol", **NAMED, **fields})
+    worker(real, 64.0, gpu=80, vllm="0.33.0")
+    worker(real, 64.0, **({} if "name" in other else {"vllm": "0.33.0", "gpu": 80}) | other)
+    found = real.post("/jobs/estimate", json=spec).json()
+    assert found["verdict"] in ("fits", "tight")
+    assert (found["memory"]["device"], found["memory"]["servers"]) == (
+        "gpu" if other.get("gpu") or fields else "cpu",
+        {},
+    )
+    created = real.post("/jobs", json=spec)
+    assert created.status_code == 201, created.text
+    expected = "1 of 2 workers sample in the trainer's process, as rollout.backend requires"
+    reason = real.get(f"/jobs/{created.json()['id']}").json()["queue_reason"]
+    assert reason == (expected if "name" in other else "a worker is about to claim it")
 
 
 def test_a_small_job_fits_and_warns_of_nothing(real: TestClient) -> None:
@@ -189,7 +255,7 @@ def test_workers_are_listed_with_what_they_run_on(real: TestClient) -> None:
     assert found["gpus"] == [{**described, "uuid": None, "compute_capability": None}]
     estimate = real.post("/jobs/estimate", json=body(train_rows(real), **SMALL)).json()
     assert estimate["hardware"] == [
-        {key: found[key] for key in ("cpus", "memory_bytes", "gpus", "slots", "vllm", "speed")}
+        {key: found[key] for key in ("cpus", "memory_bytes", "gpus", "slots", "vllm", "bitsandbytes", "speed")}
     ]
 
 

@@ -136,3 +136,79 @@ def test_reading_jobs_is_scope_enough_to_ask_and_other_tenants_rows_are_not_coun
     assert [problem["param"] for problem in found["problems"]] == ["dataset_mix.0.dataset"]
     assert real.post("/jobs/estimate", json=mine, headers=stranger).json()["error"]["param"] == "dataset_mix.0.dataset"
     assert real.get("/workers", headers=reader).status_code == 403
+
+
+def test_a_row_is_shown_as_it_will_be_trained(real: TestClient) -> None:
+    row = {"id": "sum", "messages": [{"role": "user", "content": "3 + 4?"}], "reference": "<think>Well.</think>7."}
+    sft = {"schedule": {"prompts_per_step": 2, "steps": 3}}
+    spec = body(upload(real, row), **sft, alpha=1, lambda_adv=0)
+    found = validation(real, spec)
+    shown = found["rendered"]
+    assert (shown["row"], shown["trained"]) == ("sum", "7.<|im_end|>")
+    assert shown["prompt"].endswith("<|im_start|>user\n3 + 4?<|im_end|>\n<|im_start|>assistant\n")
+    assert shown["trained_tokens"] == ["7", ".", "<|im_end|>"]
+    assert found["problems"] == []
+    assert "".join(shown["prompt_tokens"]) == shown["prompt"]
+    assert any("the reasoning of 1 of the first references (first row: sum) is removed" in w for w in found["warnings"])
+    kept = validation(real, {**spec, "data": {"thinking": "on"}})["rendered"]
+    assert kept["trained"] == "<think>Well.</think>7.<|im_end|>"
+
+
+def test_the_other_answers_that_are_trained_are_shown_too(real: TestClient) -> None:
+    turns = [("user", "3 + 4?"), ("assistant", "7."), ("user", "And 2 more?")]
+    row = {"messages": [{"role": role, "content": text} for role, text in turns], "reference": "9."}
+    spec = body(upload(real, row), **SMALL, alpha=1, lambda_adv=0)
+    assert validation(real, spec)["rendered"]["earlier"] == []
+    shown = validation(real, {**spec, "data": {"trained_turns": "all_answers"}})["rendered"]
+    assert (shown["trained"], shown["earlier"]) == ("9.<|im_end|>", ["7.<|im_end|>"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"data": {"chat_template": "{{ messages }}"}}, "trainers only render data.chat_template"),
+        ({"student": "packed"}, "trainers only read the tokenizer of a GGUF file"),
+        ({"student": "elsewhere"}, "the student's tokenizer.json is not on the API's machine"),
+    ],
+)
+def test_a_row_that_cannot_be_shown_is_a_warning_with_the_reason(
+    tmp_path: Path, database_url: str, fields: dict[str, Any], reason: str
+) -> None:
+    packed, elsewhere = {"path": "/m", "gguf": "m.gguf"}, {"path": "/m"}
+    models = {name: {"kind": "student", **source} for name, source in (("packed", packed), ("elsewhere", elsewhere))}
+    (tmp_path / "models.json").write_text(json.dumps(models))
+    settings = Settings(data_dir=tmp_path, database_url=database_url, models_file=tmp_path / "models.json")
+    with TestClient(create_app(settings)) as client:
+        client.headers["authorization"] = f"Bearer {new_key(client)}"
+        found = validation(client, body(upload(client), lambda_adv=0, **{"student": "elsewhere", **fields}))
+    assert (found["problems"], found["rendered"]) == ([], None)
+    warning = f"rows are not shown as they will be trained: {reason}"
+    assert [w.split(";")[0] for w in found["warnings"] if w.startswith("rows")] == [warning]
+
+
+def test_a_reference_that_the_template_cannot_continue_is_a_problem(real: TestClient) -> None:
+    asked = {"id": "r", "messages": [{"role": "user", "content": "Hi"}], "reference": "<think>never closed"}
+    found = validation(real, body(upload(real, asked), **SMALL, alpha=1, lambda_adv=0))
+    assert not found["valid"]
+    assert [(p["param"], p["message"]) for p in found["problems"]] == [
+        ("dataset_mix", "row r: the reference has reasoning and no answer after it")
+    ]
+
+
+def test_a_student_of_a_kind_that_cannot_be_trained_is_refused_before_it_is_queued(
+    database_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "gptq").mkdir()
+    config = {"model_type": "llama", "quantization_config": {"quant_method": "gptq"}}
+    (tmp_path / "gptq" / "config.json").write_text(json.dumps(config))
+    models = tmp_path / "models.json"
+    models.write_text(json.dumps({"tiny": {"kind": "student", "path": str(tmp_path / "gptq")}}))
+    settings = Settings(data_dir=tmp_path, database_url=database_url, models_file=models)
+    with TestClient(create_app(settings)) as client:
+        client.headers["authorization"] = f"Bearer {new_key(client)}"
+        spec = body(upload(client))
+        (problem,) = (found for found in validation(client, spec)["problems"] if found["param"] == "student")
+        assert problem["code"] == "model_not_loadable"
+        assert "quantized (gptq)" in problem["message"]
+        refused = client.post("/jobs", json=spec)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (422, "student")

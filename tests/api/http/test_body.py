@@ -200,13 +200,21 @@ def test_a_head_that_does_not_come_in_time_ends_the_connection(api: Api, sent: b
         assert received.startswith(b"HTTP/1.1 200") == sent.startswith(b"GET /healthz")
 
 
+def one_answer(connection: socket.socket) -> bytes:
+    """The answer to a request for `/healthz`, on a connection that stays open."""
+    received = b""
+    while not received.endswith(b'{"status":"ok"}'):
+        piece = connection.recv(65536)
+        assert piece, f"closed after {received!r}"
+        received += piece
+    return received
+
+
 def test_requests_one_after_another_are_not_cut_short_by_that(api: Api) -> None:
     with socket.create_connection(("127.0.0.1", api.port), timeout=SOON_S) as connection:
         for _ in range(4):
             connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-            received = b""
-            while not received.endswith(b'{"status":"ok"}'):
-                received += connection.recv(65536)
+            assert one_answer(connection).startswith(b"HTTP/1.1 200")
             time.sleep(0.8 * WAIT_S)
 
 
@@ -214,9 +222,7 @@ def test_requests_one_after_another_are_not_cut_short_by_that(api: Api) -> None:
 def test_a_connection_that_falls_silent_after_its_answer_is_closed(api: Api, after: bytes) -> None:
     with socket.create_connection(("127.0.0.1", api.port), timeout=SOON_S) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-        received = b""
-        while not received.endswith(b'{"status":"ok"}'):
-            received += connection.recv(65536)
+        one_answer(connection)
         connection.sendall(after)
         assert connection.recv(1) == b""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import statistics
 import threading
@@ -11,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from fastapi.testclient import TestClient
+from pyarrow import parquet
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -178,6 +181,87 @@ def test_an_upload_is_answered_with_what_is_not_read(client: TestClient, way: st
     assert (found["uniapl"] if way == "as OpenAI's file" else found)["ignored_fields"] == expected, answer.text
     assert client.get(f"/datasets/{found['id']}").json()["ignored_fields"] == expected
     assert client.get("/datasets").json()["data"][0]["ignored_fields"] == expected
+
+
+ASKED = {"question": "What is 3 + 4?", "answer": "Seven", "notes": "easy"}
+MAP = {"map": ["answer:reward.exact_match", "notes:ignore"]}
+EXACT = {"type": "exact_match", "answer": "Seven"}
+
+
+@pytest.mark.parametrize("way", ["at once", "in pieces", "as OpenAI's file"])
+def test_fields_are_mapped_as_the_upload_names_them(client: TestClient, way: str) -> None:
+    content = json.dumps(ASKED).encode()
+    refused = client.post("/datasets", content=content)
+    assert refused.status_code == 422
+    assert "?map=answer:reward.exact_match" in refused.json()["errors"][0]["reason"]
+    if way == "at once":
+        answer = client.post("/datasets", params=MAP, content=content)
+    elif way == "as OpenAI's file":
+        file = {"file": ("rows.jsonl", content)}
+        answer = client.post("/v1/files", params=MAP, data={"purpose": "fine-tune"}, files=file)
+        answer = client.get(f"/datasets/{answer.json()['id']}")
+    else:
+        upload_id = client.post("/uploads", json={"bytes": len(content)}).json()["id"]
+        client.patch(f"/uploads/{upload_id}", headers={"upload-offset": "0"}, content=content)
+        answer = client.post(f"/uploads/{upload_id}/complete", params=MAP)
+    dataset = answer.json()
+    assert answer.status_code in (200, 201), dataset
+    assert (dataset["references"], dataset["rewards"]) == (0, 1)
+    assert dataset["mapping"] == {
+        "question": ["messages"],
+        "answer": ["reward.exact_match"],
+        "notes": ["ignore"],
+    }
+    assert dataset["ignored_fields"] == {"notes": 1}
+    assert client.get(f"/datasets/{dataset['id']}").json() == dataset
+    (row,) = client.get(f"/datasets/{dataset['id']}/preview").json()["data"]
+    assert row == {"messages": [{"role": "user", "content": "What is 3 + 4?"}], "reward": EXACT}
+
+
+def test_the_recognised_format_and_the_use_of_its_fields_are_in_the_answer(client: TestClient) -> None:
+    rows = [{"question": f"{n} + 1?", "answer": f"Add.\n#### {n + 1}"} for n in range(3)]
+    dataset = client.post("/datasets", content="\n".join(map(json.dumps, [*rows, ROW]))).json()
+    assert dataset["recognised"] == {"GSM8K": 3, "UniAPL": 1}
+    assert dataset["mapping"] == {"question": ["messages"], "answer": ["reward.math", "reference"]}
+
+
+def test_a_preview_stores_nothing(client: TestClient, tmp_path: Path) -> None:
+    content = "\n".join(json.dumps(ASKED) for _ in range(10))
+    found = client.post("/datasets/preview", params=MAP | {"rows": 2}, content=content).json()
+    assert (found["rows"], found["rewards"], found["recognised"]) == (10, 10, {"prompt and gold": 10})
+    assert found["mapping"]["answer"] == ["reward.exact_match"]
+    assert found["ignored_fields"] == {"notes": 10}
+    assert [row["reward"] for row in found["data"]] == [EXACT] * 2
+    refused = client.post("/datasets/preview", content=content)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["line"] == 1
+    assert client.get("/datasets").json()["data"] == []
+    assert not any((tmp_path / "datasets").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        (["answer"], "'answer' is not a pair of a field and a target"),
+        (["answer:gold"], "targets are prompt, messages"),
+        (["a:reference", "b:reference"], "two fields are mapped to reference"),
+        (["anser:reward.math"], "no row has the field 'anser'"),
+    ],
+)
+def test_a_mapping_that_cannot_act_is_refused(client: TestClient, pairs: list[str], expected: str) -> None:
+    answer = client.post("/datasets", params={"map": pairs}, content=json.dumps(ROW))
+    assert answer.status_code == 422
+    assert expected in answer.text
+
+
+def test_columns_of_parquet_are_mapped(client: TestClient) -> None:
+    rows = [{"text": "3 + 4?", "extra": {"gold": "7"}, "score": 1.0}]
+    buffer = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
+    pairs = {"map": "text:prompt,extra.gold:reward.math"}
+    dataset = client.post("/datasets", params=pairs, content=buffer.getvalue()).json()
+    assert dataset["mapping"] == {"text": ["prompt"], "extra.gold": ["reward.math"]}
+    assert (dataset["rewards"], dataset["ignored_fields"]) == (1, {"score": 1})
 
 
 def test_rows_that_earlier_versions_took_are_shown(client: TestClient, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_parquet_gives_the_same_rows(tmp_path: Path, pack: Callable[[bytes], byt
 @pytest.mark.parametrize("cases", [TRL[:2], TRL[2:3], TRL[4:5], TRL[7:8], IF_RLVR[:2], IFEVAL[:2]])
 def test_parquet_of_other_tools_gives_the_rows_that_it_means(tmp_path: Path, cases: list[Any]) -> None:
     """With columns that are null in some rows, and structs that have every row's keys."""
-    extra = [given | {"score": float("nan"), "image": b"\x00\xff"} for given, _ in cases]
+    extra = [given | {"score": float("nan"), "raw": b"\x00\xff"} for given, _ in cases]
     ingest(tmp_path, [as_parquet(extra)])
     assert [json.loads(line) for line in stored(tmp_path).splitlines()] == [meant for _, meant in cases]
 
@@ -132,6 +132,12 @@ def test_bad_lines_are_named_by_where_they_are_once_unpacked(tmp_path: Path) -> 
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize("text", [json.dumps(PLAIN_ROWS[:2]), json.dumps(PLAIN_ROWS[:2], indent=1)])
+def test_an_array_is_refused_with_the_command_that_converts_it(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidDataset, match=r"first: line 1: the file is a JSON array.*jq -c"):
+        ingest(tmp_path, [text.encode()])
+
+
 def test_at_most_twenty_bad_lines_are_listed(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset) as caught:
         ingest(tmp_path, [b"[]\n" * 50])
@@ -147,15 +153,15 @@ def test_bad_rows_of_parquet_are_named_by_their_number(tmp_path: Path) -> None:
 
 
 COLUMNS = [
-    {"prompt": "Hi", "completion": "7.", "source": "a", "image": b"\x00", "score": 1.5, "meta": {"a": 1}},
-    {"prompt": "Hi", "completion": "7.", "source": None, "image": None, "score": float("nan"), "meta": {"a": 1}},
-    {"prompt": "Hi", "completion": "7.", "source": "b", "image": b"\x01", "score": None, "meta": {"a": 2}},
+    {"prompt": "Hi", "completion": "7.", "source": "a", "raw": b"\x00", "score": 1.5, "meta": {"a": 1}},
+    {"prompt": "Hi", "completion": "7.", "source": None, "raw": None, "score": float("nan"), "meta": {"a": 1}},
+    {"prompt": "Hi", "completion": "7.", "source": "b", "raw": b"\x01", "score": None, "meta": {"a": 2}},
 ]
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd, bytes])
 def test_fields_that_are_not_read_are_counted(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
-    rows = [{name: value for name, value in row.items() if name != "image"} for row in COLUMNS]
+    rows = [{name: value for name, value in row.items() if name != "raw"} for row in COLUMNS]
     rows[0]["source"] = rows[0]["meta"] = None
     lines = "\n".join(json.dumps(row).replace("NaN", "null") for row in rows).encode()
     assert ingest(tmp_path, [pack(lines)]).ignored_fields == {"source": 1, "score": 1, "meta": 2}
@@ -165,13 +171,58 @@ def test_columns_that_are_not_read_are_counted(tmp_path: Path) -> None:
     """Of columns of bytes no row is looked at."""
     found = ingest(tmp_path, [as_parquet(COLUMNS)])
     assert (found.rows, found.references) == (3, 3)
-    assert found.ignored_fields == {"source": 2, "image": 3, "score": 1, "meta": 3}
+    assert found.ignored_fields == {"source": 2, "raw": 3, "score": 1, "meta": 3}
     assert b"source" not in stored(tmp_path)
+
+
+PICTURE = {"bytes": b"\x00", "path": "a.png"}
+
+
+@pytest.mark.parametrize("image", [PICTURE, [PICTURE], ["a.png"], "a.png"])
+def test_a_column_of_pictures_is_refused_and_an_empty_one_is_not(tmp_path: Path, image: Any) -> None:
+    row = {"prompt": "Hi", "completion": "7."}
+    with pytest.raises(InvalidDataset, match="first: row 1: image: students read text"):
+        ingest(tmp_path, [as_parquet([row | {"image": image}])])
+    kind = pyarrow.array([image]).type
+    for empty in [None, *([[]] if isinstance(image, list) else [])]:
+        table = pyarrow.table({"prompt": ["Hi"], "completion": ["7."], "image": pyarrow.array([empty], kind)})
+        parquet.write_table(table, buffer := io.BytesIO())
+        assert ingest(tmp_path, [buffer.getvalue()]).ignored_fields == {}
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+FOREIGN = {
+    "CSV": (b"prompt,completion\nHi,7.\n", "line 1: the file is CSV.*read_csv"),
+    "CSV with semicolons": (b"prompt;completion\n", r"line 1: the file is CSV.*sep=';'"),
+    "TSV": (b"prompt\tcompletion\nHi\t7.\n", r"line 1: the file is TSV.*sep='\\t'"),
+    "an indented object": (b'{\n  "prompt": "Hi"\n}\n', r"line 1: the file has an object over several lines.*jq -c \."),
+    "UTF-16": (LINES.decode().encode("utf-16"), "line 1: the file is UTF-16.*iconv"),
+    "UTF-16 without a mark": (LINES.decode().encode("utf-16-le"), "line 1: the file is UTF-16.*iconv"),
+    "Latin 1": (LINES[:-1] + '\n{"prompt": "Größe"}\n'.encode("latin-1"), "the line is not UTF-8.*iconv -f LATIN1"),
+    "a pointer of Git LFS": (LFS, "line 1: the file is a pointer of Git LFS.*git lfs pull"),
+    "HTML": (b"<!doctype html>\n<title>404</title>", "line 1: the file is HTML or XML"),
+    "zip": (b"PK\x03\x04\x14\x00rows.jsonl", "line 1: the file is a zip archive; unpack it"),
+    "bzip2": (b"BZh91AY&SY\x00\n", "line 1: the file is compressed with bzip2; unpack it"),
+    "Arrow": (b"\xff\xff\xff\xff\x80\x01\x00\x00", "line 1: the file is an Arrow stream; write it as Parquet"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_file_of_another_kind_is_refused_with_what_converts_it(tmp_path: Path, kind: str) -> None:
+    data, expected = FOREIGN[kind]
+    with pytest.raises(InvalidDataset, match=expected):
+        ingest(tmp_path, chunks(data))
+    assert left(tmp_path) == []
+
+
+def test_an_array_that_is_longer_than_a_line_may_be_is_refused_as_an_array(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset, match=r"line 1: the file is a JSON array.*jq -c"):
+        ingest(tmp_path, [json.dumps(PLAIN_ROWS).encode()], max_line_bytes=1024)
 
 
 def test_an_answer_in_a_column_that_is_not_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset, match="1 bad rows, first: row 2: solution: ignored field"):
-        ingest(tmp_path, [as_parquet([{"prompt": "Hi", "solution": None}, {"prompt": "Hi", "solution": "7"}])])
+        ingest(tmp_path, [as_parquet([{"prompt": "Hi", "solution": None}, {"prompt": "Hi", "solution": "Add them."}])])
 
 
 def test_parquet_without_a_known_column_says_what_is_known(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from tests.store.jobs import sweeping
 from tests.store.jobs.factories import ERROR, SPEC, claimed, given_back, history, make_job, state, try_claim
 from uniapl.run.config import ModelSource
 from uniapl.spec.job import SPEC_VERSION
+from uniapl.spec.older import IFEVAL_READING
 
 pytestmark = pytest.mark.integration
 
@@ -229,6 +230,18 @@ def test_a_silent_holders_lease_expires_and_a_renewed_one_does_not(engine: Engin
         claims.renew(session, claim, 60)
     with unit_of_work(engine) as session:
         assert [tuple(row) for row in lifecycle.expired(session)] == [(silent, 1)]
+
+
+def test_a_job_of_an_older_version_keeps_the_meaning_of_its_rewards(engine: Engine) -> None:
+    readings = []
+    for version in (IFEVAL_READING - 1, IFEVAL_READING):
+        job_id = make_job(engine)
+        with unit_of_work(engine) as session:
+            spec = lifecycle.get(session, job_id).spec
+            stored = spec | {"reward": {k: v for k, v in spec["reward"].items() if k != "ifeval"}}
+            session.execute(update(Job).where(Job.id == job_id).values(spec_version=version, spec=stored))
+        readings.append(claimed(engine, job_id).spec.reward.ifeval)
+    assert readings == ["published", "repaired"]
 
 
 def test_a_worker_leaves_specs_newer_than_itself(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from uniapl.batching.packing import BLOCK, Layout, Lengths, cut, row_length
+from uniapl.batching.packing import BLOCK, PADDING, Layout, Lengths, cut, row_length
 
 pytestmark = pytest.mark.integration
 
@@ -43,3 +43,17 @@ def test_rows_of_blocks_are_whole_tiles() -> None:
     batches = list(cut([Lengths(i, BLOCK, 1) for i in range(3)], 4 * BLOCK - 1, layout))
     assert [row_length(batch, layout) for batch in batches] == [3 * BLOCK, 2 * BLOCK]
     assert row_length(batches[0], Layout("trees")) == 2 * (BLOCK + 1)
+
+
+@pytest.mark.parametrize("kind", ["trees", "blocks", "rows", "plain"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_padded_completions_stay_in_proportion_to_the_tokens(kind: Any, shared: bool) -> None:
+    """Short answers beside one of 8192 tokens, which pads each of them to its length."""
+    short = 200 if shared else 4096
+    lengths = [(0 if shared else i, 2, 1) for i in range(short)] + [(0 if shared else short, 2, 8192)]
+    batches = planned(lengths, 16384, kind)
+    assert sorted(i for batch in batches for row in batch for tree in row for i in tree) == list(range(short + 1))
+    for batch in batches:
+        branches = [i for row in batch for tree in row for i in tree]
+        assert len(branches) * max(lengths[i][2] for i in branches) <= PADDING * 16384
+    assert len(batches) <= 3  # the others fill batches as before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,14 +73,14 @@ def test_the_reference_ends_as_the_template_ends_a_turn(policy: Policy) -> None:
         "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '<jupyter_start>\\n' }}{% endfor %}"
     )
     end = policy.tokenizer.convert_tokens_to_ids("<jupyter_start>")
-    assert policy.end_of_turn == policy.tokenizer.eos_token_id  # not a stop token yet
+    assert policy.end_of_turn == end  # also where it is not declared
     policy.model.generation_config.eos_token_id = [policy.tokenizer.eos_token_id, end]
     assert policy.end_of_turn == end
 
 
 def test_templates_get_enable_thinking_false(policy: Policy) -> None:
     policy.tokenizer.chat_template = "{{ messages[0]['content'] }}{% if not enable_thinking %} /plain{% endif %}"
-    encoded = encode_row(row(), 0, policy, policy.end_of_turn)
+    encoded = encode_row(row(reference=None), 0, policy, policy.end_of_turn)
     assert policy.text(encoded.prompt_ids) == "Say hello. /plain"
 
 
@@ -89,7 +90,7 @@ def test_turns_that_the_template_rejects_are_a_dataset_error(tmp_path: Path, pol
         "{{ messages[-1]['content'] }}"
     )
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
-    path = write(tmp_path, row(), DatasetRow.model_validate({"id": "sys-1", "messages": turns}))
+    path = write(tmp_path, row(reference=None), DatasetRow.model_validate({"id": "sys-1", "messages": turns}))
     with pytest.raises(DatasetError, match=r"row sys-1: .*no system turn"):
         encode_rows(load_rows(path), path.name, policy, DataOptions())
 
@@ -130,10 +131,11 @@ def test_a_template_that_fails_or_renders_nothing_is_refused(policy: Policy, tem
 
 def test_a_template_that_opens_the_reasoning_is_noticed(policy: Policy) -> None:
     opened = "{{ messages[0]['content'] }}{% if add_generation_prompt %}<think>{% endif %}"
-    usable, _ = encode_rows([row()], "d", with_chat_template(policy, opened), DataOptions())
+    rows = [row(reference=None)]
+    usable, _ = encode_rows(rows, "d", with_chat_template(policy, opened), DataOptions())
     assert usable[0].thinks
     assert usable[0].answer("so") == "<think>so"
-    usable, _ = encode_rows([row()], "d", with_chat_template(policy, opened + "</think>"), DataOptions())
+    usable, _ = encode_rows(rows, "d", with_chat_template(policy, opened + "</think>"), DataOptions())
     assert not usable[0].thinks
 
 
@@ -143,3 +145,68 @@ def test_a_reference_that_no_term_reads_may_be_long(policy: Policy) -> None:
         encode_rows(rows, "d", policy, options)
     usable, left_out = encode_rows(rows, "d", policy, options, references=False)
     assert (len(usable), left_out) == (1, [])
+
+
+TOOL_TEMPLATE = (
+    "{% for tool in tools or [] %}<{{ tool.function.name }}>{% endfor %}"
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}"
+    "{% for call in m.tool_calls or [] %}{{ call.function.name }}({{ call.function.arguments.a }}){% endfor %}; "
+    "{% endfor %}"
+)
+
+
+def tool_row() -> DatasetRow:
+    call = {"type": "function", "function": {"name": "add", "arguments": '{"a": 3}'}}
+    turns = [
+        {"role": "user", "content": "3 + 4?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "7"},
+    ]
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    return DatasetRow.model_validate({"messages": turns, "tools": tools, "reference": "Seven."})
+
+
+def test_tools_and_their_calls_are_rendered_by_the_template(policy: Policy) -> None:
+    encoded = encode_row(tool_row(), 0, with_chat_template(policy, TOOL_TEMPLATE), policy.end_of_turn)
+    text = policy.tokenizer.decode(encoded.prompt_ids)
+    assert text == "<add>user: 3 + 4?; assistant: add(3); tool: 7; "
+
+
+@pytest.mark.parametrize(
+    ("template", "lost"),
+    [
+        ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", "'add'"),
+        ("{% if tools %}{{ tools[0].function.name }}{% endif %}{{ messages[0].content }}", "'7'"),
+    ],
+)
+def test_a_template_that_leaves_tools_out_is_refused(policy: Policy, template: str, lost: str) -> None:
+    with pytest.raises(DatasetError, match=f"row-0: the student's chat template does not render {lost}"):
+        encode_row(tool_row(), 0, with_chat_template(policy, template), policy.end_of_turn)
+
+
+def trained(policy: Policy, given: DatasetRow, template: str, **options: Any) -> list[tuple[str, str]]:
+    (encoded,), _ = encode_rows([given], "d", with_chat_template(policy, template), DataOptions(**options))
+    decode = policy.tokenizer.decode
+    return [(decode(prompt), decode(answer)) for prompt, answer in encoded.demonstrations]
+
+
+def test_every_answer_of_a_conversation_can_be_trained(policy: Policy) -> None:
+    turns = [("user", "A?"), ("assistant", "a"), ("user", "B?"), ("assistant", "b"), ("user", "C?")]
+    messages: list[dict[str, Any]] = [{"role": role, "content": content} for role, content in turns]
+    messages[3]["weight"] = 0
+    given = DatasetRow.model_validate({"messages": messages, "reference": "c"})
+    template = "{% for m in messages %}{{ m.role[0] + ':' + m.content + '<|im_end|>' }}{% endfor %}"
+    template += "{% if add_generation_prompt %}a:{% endif %}"
+    last = "u:A?<|im_end|>a:a<|im_end|>u:B?<|im_end|>a:b<|im_end|>u:C?<|im_end|>a:"
+    assert trained(policy, given, template) == [(last, "c<|im_end|>")]
+    found = trained(policy, given, template, trained_turns="all_answers")
+    assert found == [("u:A?<|im_end|>a:", "a<|im_end|>"), (last, "c<|im_end|>")]
+
+
+def test_calls_of_tools_are_trained_as_the_template_renders_them(policy: Policy) -> None:
+    template = TOOL_TEMPLATE.replace("; ", "<|im_end|>") + "{% if add_generation_prompt %}assistant: {% endif %}"
+    found = trained(policy, tool_row(), template, trained_turns="all_answers")
+    assert found == [
+        ("<add>user: 3 + 4?<|im_end|>assistant: ", "add(3)<|im_end|>"),
+        ("<add>user: 3 + 4?<|im_end|>assistant: add(3)<|im_end|>tool: 7<|im_end|>assistant: ", "Seven.<|im_end|>"),
+    ]

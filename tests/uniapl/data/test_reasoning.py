@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tests.conftest import MODELS
-from uniapl.data.encoding import EncodedRow, encode_rows
+from uniapl.data.encoded_row import EncodedRow
+from uniapl.data.encoding import encode_rows, renderer_of
 from uniapl.errors import DatasetError
 from uniapl.model.policy import Policy, load_policy, with_chat_template
 from uniapl.rewards.verify import final_answer, reward_of
@@ -21,6 +22,7 @@ from uniapl.spec.objective import Adversarial
 from uniapl.spec.reward import ExactMatchReward, RewardOptions
 from uniapl.spec.training import DataOptions
 from uniapl.training.group_scoring import comparison
+from uniapl.training.row_checks import report_mode
 from uniapl.training.rows import encode
 
 pytestmark = pytest.mark.integration
@@ -30,7 +32,7 @@ PROMPT = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' + OPEN }}{%
 PLAIN = TURNS + PROMPT.replace("OPEN", "''")
 OPENS = TURNS + PROMPT.replace("OPEN", "'<think>\n'")
 CLOSES = TURNS + PROMPT.replace("OPEN", "'<think>\n\n</think>\n\n'")
-ENDLESS = "{{ messages[0]['content'] }}\n"
+ENDLESS = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
 SHOWS = (  # as Qwen3-Thinking-2507: an empty block before the last turn's answer
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' and loop.last %}"
     "{{ '<think>\n</think> ' }}{% endif %}{{ m['content'] + '<|im_end|>\n' }}{% endfor %}"
@@ -166,3 +168,15 @@ def test_an_answer_left_without_its_reasoning_may_quote_the_closing_tag(student:
     assert row.reference_ids is not None
     assert student.text(row.reference_ids) == "The </think> tag closes it."
     assert comparison(row, "x", Adversarial()).reference == "The </think> tag closes it."
+
+
+def test_a_mode_that_is_not_the_templates_default_is_reported(student: Policy, tmp_path: Path) -> None:
+    template = PLAIN + "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+    policy = with_chat_template(student, template)
+    with Reporter(tmp_path / "reports.jsonl") as reporter:
+        for thinking in ("auto", "off", "on"):
+            options = DataOptions.model_validate({"thinking": thinking})
+            report_mode(renderer_of(policy, policy.end_of_turn, options), reporter)
+    (reported,) = [json.loads(line) for line in (tmp_path / "reports.jsonl").read_text().splitlines()]
+    assert reported["level"] == "warning"
+    assert "requests to the checkpoints must set enable_thinking=false" in reported["message"]

@@ -194,7 +194,7 @@ def test_it_reads_what_the_student_reads() -> None:
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
     rendered = str(tokenizer.apply_chat_template(turns, tokenize=False)).removesuffix("\n")  # ends with <|im_end|>
     assert tokenizer.decode(discriminator._tokens("Hi", "Hello.")) == rendered
-    discriminator._tokenizer.chat_template = None
+    discriminator._renderer = None
     assert tokenizer.decode(discriminator._tokens("Hi", "Hello.")) == "Hi\nHello.<|im_end|>"
 
 

@@ -127,7 +127,7 @@ def test_a_text_is_requested_once_in_requests_of_batch_size(source: ModelSource)
     assert [body["use_activation"] for body in bodies[2:]] == [False, False]
 
 
-def test_texts_to_embed_are_cut_to_what_the_server_takes() -> None:
+def test_windows_are_not_longer_than_what_model_and_server_take() -> None:
     lengths: list[int] = []
 
     def script(request: Request) -> Answer:
@@ -138,39 +138,24 @@ def test_texts_to_embed_are_cut_to_what_the_server_takes() -> None:
         return well(request)
 
     long = [Comparison("", "word " * 1000, "One.")]
-    for limit, longest in ((None, 512), (20, 20)):
+    for limit, longest in ((None, 256), (20, 20)):
         with asking(script) as (server, _):
             RemoteEmbedding(MINILM, server, batch_size=3, max_tokens=limit).score(long)
         assert max(lengths) == longest
+        assert sum(lengths) == 1002 + 2 * len(lengths)  # every word and the two tokens of "One.", in their windows
         lengths.clear()
 
 
 def test_embeddings_are_compared_by_cosine() -> None:
     with asking(well) as (server, _):
         judge = RemoteEmbedding(MINILM, server, batch_size=3)
-        ids = {text: judge._tokenizer(text)["input_ids"] for text in ("Three.", "", "Two.")}
+        ids = {text: judge._windows.split(text)[0].ids for text in ("Three.", "", "Two.")}
         vectors = {
             text: torch.nn.functional.normalize(torch.tensor(embedding(row)), dim=0) for text, row in ids.items()
         }
         cosines = torch.stack([vectors["Three."] @ vectors[c.output] for c in FEW])
         assert_close(judge.score(FEW), cosines)
         assert judge.score([]).shape == (0,)
-
-
-def test_texts_to_embed_are_cut_to_the_models_window() -> None:
-    longest = 0
-
-    def script(request: Request) -> Answer:
-        nonlocal longest
-        content = request.body
-        if content:
-            longest = max(len(row) for row in json.loads(content)["input"])
-        return well(Request(request.method, request.path, {}, {}, lambda _: content, len(content)))
-
-    with asking(script) as (server, _):
-        judge = RemoteEmbedding(MINILM, server, batch_size=3)
-        judge.score([Comparison("p", "word " * 5000, "a")])
-        assert longest == judge._max_tokens
 
 
 def spoil(change: Callable[[Any], Any]) -> Callable[[Answer], Answer]:

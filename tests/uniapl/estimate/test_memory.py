@@ -265,6 +265,40 @@ def test_tokens_are_the_students_own_and_only_the_template_is_allowed_for() -> N
     assert sum(row.prompt for row in guessed.lengths) == pytest.approx(exact, rel=0.3)
 
 
+def test_earlier_answers_are_counted_where_they_are_trained(tmp_path: Path) -> None:
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
+    turns = [
+        {"role": "user", "content": "one two"},
+        {"role": "assistant", "content": "three four five"},
+        {"role": "user", "content": "six"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "3"},
+        {"role": "assistant", "content": "not imitated", "weight": 0},
+        {"role": "user", "content": "seven"},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"messages": turns, "reference": "eight"}) + "\n")
+    options = DataOptions(trained_turns="all_answers")
+    (last,) = count(path, SMOL, DataOptions(), references=True, imitated=True).lengths
+    (row,) = count(path, SMOL, options, references=True, imitated=True).lengths
+    assert (row.prompt, row.reference, last.earlier) == (last.prompt, last.reference, ())
+    tokens = AutoTokenizer.from_pretrained(SMOL.path).tokenize
+    first, second = len(tokens("three four five")), len(tokens(json.dumps([call])))
+    asked = TEMPLATE_TOKENS + len(tokens("one two"))
+    assert row.earlier == ((asked, first + 1), (asked + first + len(tokens("six")), second + 1))
+    assert count(path, SMOL, options, references=True).lengths == [last]  # compared, not imitated
+    short = DataOptions(trained_turns="all_answers", max_reference_tokens=second)
+    assert count(path, SMOL, short, references=True, imitated=True).lengths == []  # as the trainer leaves it out
+
+    spec = job(alpha=1, lambda_adv=0, schedule={"prompts_per_step": 2})
+    step = step_of(spec, [Entry("both", 1, Sample([row], looked_at=1, share=1.0))], "expected")
+    assert len({each.group for each in step.demonstrations}) == len(step.demonstrations) == 6
+    earlier = sum(before + answer for before, answer in row.earlier)
+    assert step.tokens == 2 * (row.prompt + (row.reference or 0) + earlier)
+    (found,) = plan.roles(spec, [Entry("both", 1, Sample([row], looked_at=1, share=1.0))])
+    assert found.reference_tokens == (row.reference or 0) + first + 1 + second + 1
+
+
 def test_of_a_large_dataset_a_spread_sample_is_counted(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     words = [1 + i // 100 for i in range(5000)]
@@ -305,6 +339,8 @@ def test_options_change_the_memory_as_they_should() -> None:
     assert size(grpo={"kl_coef": 0.1}) - base == weights
     assert size(lora={"rank": 8}) < base - 2 * weights
     assert size(lora={"rank": 8}, grpo={"kl_coef": 0.1}) == size(lora={"rank": 8})
+    eight_bit = 2 * weights - 2 * shape.parameters * (1 + 4 / 256)
+    assert base - size(optimizer={"moments": "8bit"}) == pytest.approx(eight_bit, rel=0.01)
     third = size(minilm, lambda_adv=0.01)
     assert third == pytest.approx(base + weights + 4 * minilm.parameters, rel=0.01)
     learned = size(shape, lambda_adv=0.01, discriminator={"type": "learned", "warmup_steps": 0, "batch_size": 1})
@@ -335,8 +371,9 @@ def test_held_out_rows_are_sampled_too() -> None:
         models = plan.Models(read_shape(TINY), None)
         return plan.memory(spec, models, entries((50, 40)), "cpu").parts["rollouts"].expected
 
-    assert rollouts(evaluation={"dataset": "e", "rows": 64}) == 8 * rollouts()
-    assert rollouts(evaluation={"dataset": "e", "rows": 4, "profile_completions": 4}) == 2 * rollouts()
+    assert rollouts(evaluation={"dataset": "e", "rows": 64}) > 8 * rollouts()
+    profiled = rollouts(evaluation={"dataset": "e", "rows": 1, "profile_completions": 16})
+    assert profiled == rollouts(grpo={"group_size": 16}) > rollouts()
 
 
 def test_at_its_lowest_a_job_answers_as_its_teacher_does_or_with_one_token_where_there_is_none() -> None:

@@ -128,6 +128,7 @@ def test_an_event_names_the_device_of_a_run(tmp_path: Path, monkeypatch: pytest.
         )
     )
     assert status == 0, errors
-    event = next(r for r in reports(tmp_path) if isinstance(r, EventReport))
+    found = [r for r in reports(tmp_path) if isinstance(r, EventReport)]
+    (event,) = [r for r in found if r.message.startswith("the run trains on")]
     assert event.message.startswith("the run trains on the CPU (")
     assert event.data == {"device": "cpu", "torch": torch.__version__, "cuda": torch.version.cuda, "driver": None}

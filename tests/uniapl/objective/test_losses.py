@@ -169,6 +169,7 @@ def naive_loss(model: Bigram, sequences: list[Sequence], spec: JobSpec) -> Tenso
                 ratios = [(new - old).exp() for new, old in zip(logprobs, s.old_logprobs or [], strict=True)]
                 gain = sum(torch.minimum(r * s.coef, r.clamp(low, high) * s.coef) for r in ratios)
             divisor = {
+                "relative": relative_divisor(spec, sequences),
                 "seq_sum": len(compared),
                 "seq_mean": len(compared) * length,
                 "token_mean": sum(compared),
@@ -176,6 +177,23 @@ def naive_loss(model: Bigram, sequences: list[Sequence], spec: JobSpec) -> Tenso
             }[spec.adversarial.aggregate]
             loss = loss - weights.lambda_adv * gain / divisor
     return loss
+
+
+def relative_divisor(spec: JobSpec, sequences: list[Sequence]) -> float:
+    """The norm of the token weights c_i, divided by 100 times that of L_GRPO's at advantages of 1."""
+    compared = [(len(s.completion_ids), s.coef) for s in sequences if s.coef is not None]
+    tokens, number = sum(n for n, _ in compared), len(compared)
+    unit = {
+        "dapo": lambda n: 1 / tokens,
+        "grpo": lambda n: 1 / (number * n),
+        "dr_grpo": lambda n: 1 / (number * spec.rollout.max_new_tokens),
+        "gspo": lambda n: 1 / (number * n),
+    }[spec.grpo.loss]
+    explored = math.sqrt(sum(unit(n) ** 2 for n, _ in compared for _ in range(n)))
+    if spec.adversarial.target == "teacher_response":
+        return math.sqrt(tokens) / (100 * explored)
+    spread = math.sqrt(sum(c**2 for n, c in compared for _ in range(n)) / tokens)
+    return math.sqrt(tokens) * (spread + 1e-4) / (100 * explored)
 
 
 def objective(alpha: float = 0.3, lambda_adv: float = 0.05, **blocks: Any) -> JobSpec:
@@ -191,6 +209,8 @@ OBJECTIVES = [
     objective(grpo={"loss": "dr_grpo", "scale_rewards": False}),
     objective(grpo={"loss": "gspo", "clip_low": 0.01, "clip_high": 0.02}),
     objective(adversarial={"surrogate": "reinforce"}),
+    objective(adversarial={"aggregate": "seq_sum"}),
+    objective(adversarial={"aggregate": "seq_sum", "surrogate": "reinforce"}),
     objective(adversarial={"aggregate": "seq_mean"}),
     objective(adversarial={"aggregate": "token_mean", "clip_low": 0.05, "clip_high": 0.5}),
     objective(adversarial={"aggregate": "sum_over_const", "surrogate": "reinforce"}),
@@ -203,6 +223,7 @@ OBJECTIVES = [
     objective(grpo={"kl_coef": 0.3, "loss": "gspo", "clip_low": 0.01, "clip_high": 0.02}),
     objective(grpo={"kl_coef": 0.3, "loss": "dr_grpo", "scale_rewards": False}),
     objective(adversarial=TEACHER_RESPONSE),
+    objective(adversarial={**TEACHER_RESPONSE, "aggregate": "seq_sum"}),
     objective(adversarial={**TEACHER_RESPONSE, "aggregate": "token_mean"}),
 ]
 

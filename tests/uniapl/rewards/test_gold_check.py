@@ -72,8 +72,7 @@ def test_golds_that_no_answer_can_equal_are_found_with_their_rows(pool: RewardPo
     first = len(USABLE)
     assert list(found.faults) == [*range(first, first + 11), first + 11]
     assert found.faults[first] == "the gold answer '$$' is not mathematics; write it as LaTeX, or use `exact_match`"
-    assert found.faults[first + 1] == "the gold answer '}{' cannot be verified: it does not equal itself"
-    assert "exceeded reward.time_limit_s = 2" in found.faults[first + 5]
+    assert all("is not mathematics" in fault or "cannot be verified" in fault for fault in found.faults.values())
     assert (found.unchecked, found.asked) == (0, first + 12)
 
 
@@ -85,12 +84,12 @@ def test_what_is_not_checked_is_counted(pool: RewardPool) -> None:
     assert (found.faults, found.unchecked, found.asked) == ({}, 1, 0)
 
 
-def test_golds_that_hang_end_the_check_after_some(pool: RewardPool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_golds_that_hang_end_the_check_after_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uniapl.rewards.gold_check.MOST_TIMEOUTS", 1)
-    hanging = row(math("(" * 3000 + "1" + ")" * 3000))
-    found = unusable_golds([hanging, *(row(math(str(i))) for i in range(100))], pool)
-    assert set(found.faults) == {0}
-    assert found.unchecked > 50
+    with RewardPool(RewardOptions(time_limit_s=1e-6)) as pool:  # everything hangs
+        found = unusable_golds([row(math(str(i))) for i in range(100)], pool)
+    assert all("reward.time_limit_s" in fault for fault in found.faults.values())
+    assert 0 < len(found.faults) < 50 < found.unchecked
 
 
 def load(folder: Path, rows: list[DatasetRow], pool: RewardPool, **fields: Any) -> tuple[Any, list[EventReport]]:
@@ -112,7 +111,9 @@ def test_a_few_unusable_golds_are_left_out_and_named(tmp_path: Path, pool: Rewar
     rows = [row(math(gold)) for gold in ["1", "}{", "3"]] + [row(math("$$"), name="tea"), *[row(math("4"))] * 20]
     (kept, _), (event,) = load(tmp_path, rows, pool)
     assert [r.id for r in kept] == ["row-0", "row-2", *[f"row-{i}" for i in range(4, 24)]]
-    assert (event.level, event.data) == ("warning", {"rows": ["row-1", "tea"]})
+    assert event.level == "warning"
+    numbers = {"lines": [2, 4], "judged": 24, "failed": 2, "share": 2 / 24}
+    assert event.data == {"rows": ["row-1", "tea"], **numbers}
     assert "2 of 24 rows of" in event.message
     assert "(8.3%) have a gold answer that no answer can equal" in event.message
     assert "row-1: the gold answer '}{'" in event.message
@@ -123,7 +124,7 @@ def test_many_unusable_golds_are_refused_with_their_rows(tmp_path: Path, golds: 
     with RewardPool(RewardOptions(max_failed_fraction=allowed)) as pool, pytest.raises(DatasetError) as caught:
         load(tmp_path, [row(math(gold)) for gold in golds], pool)
     assert f"2 of {len(golds)} rows of" in caught.value.message
-    assert "row-0: the gold answer '}{' cannot be verified" in caught.value.message
+    assert "row-0: the gold answer '}{' is not mathematics" in caught.value.message
     assert "row-1: the gold answer" in caught.value.message
     assert caught.value.hint is not None
 
@@ -131,7 +132,7 @@ def test_many_unusable_golds_are_refused_with_their_rows(tmp_path: Path, golds: 
 def test_held_out_rows_stay_without_their_reward(tmp_path: Path, pool: RewardPool) -> None:
     held_out = tmp_path / "held.jsonl"
     held_out.write_text("\n".join(json.dumps(row(math(g)).model_dump(exclude_none=True)) for g in ("}{", "2")))
-    (_, kept), (event,) = load(tmp_path, [row(math("1"))], pool, evaluation={"dataset": str(held_out)})
+    (_, kept), (event, _) = load(tmp_path, [row(math("1"))], pool, evaluation={"dataset": str(held_out)})
     assert [r.reward is None for r in kept] == [True, False]
     assert "1 of 2 rows" in event.message
     assert "answers to these rows are not verified" in event.message
@@ -142,10 +143,32 @@ def test_the_share_of_references_that_fail_their_own_reward_is_reported(tmp_path
     rows = [right, wrong, row(math("4"), "<think>4</think>No idea", name="tea"), row(math("4"))]
     (kept, _), (event,) = load(tmp_path, rows, pool, role="rl")
     assert kept == rows  # they are used all the same
-    assert (event.level, event.data) == ("warning", {"rows": ["row-1", "tea"]})
+    assert event.level == "warning"
+    numbers = {"lines": [2, 3], "judged": 3, "failed": 2, "share": 2 / 3}
+    assert event.data == {"rows": ["row-1", "tea"], **numbers}
     assert "2 of 3 references of" in event.message
     assert "(66.7%) fail their own reward: row-1: its reward is 0." in event.message
-    _, events = load(tmp_path, [right, right], pool)
-    assert len(events) == 1  # the first call's
     load(tmp_path, rows[:3], pool, role="sft", alpha=1)  # nothing is verified
     assert len((tmp_path / "reports.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_dataset_without_faults_is_reported_as_judged(tmp_path: Path, pool: RewardPool) -> None:
+    rows = [row(math("4"), "So it is 4."), row(math("5"), "5"), row(math("6"))]
+    _, (event,) = load(tmp_path, rows, pool, role="both")
+    assert event.level == "info"
+    assert "all 3 gold answers and 2 references of" in event.message
+    assert event.data == {"golds": 3, "references": 2, "failed": 0}
+
+
+def test_line_numbers_of_references_count_the_rows_that_are_skipped(tmp_path: Path, pool: RewardPool) -> None:
+    rows = [row(math("}{")), *[row(math("4"), "4")] * 20, row(math("4"), "5")]
+    _, (golds, references) = load(tmp_path, rows, pool)
+    assert golds.data is not None
+    assert references.data is not None
+    assert (golds.data["lines"], references.data["lines"]) == ([1], [22])
+
+
+def test_references_that_are_filtered_are_reported_with_their_share(tmp_path: Path, pool: RewardPool) -> None:
+    rows = [row(math("4"), "4"), row(math("4"), "5"), row(math("4"))]
+    _, (event,) = load(tmp_path, rows, pool, role="both", data={"filter_teacher": True})
+    assert event.data == {"rows": ["row-1"], "lines": [2], "judged": 2, "failed": 1, "share": 1 / 2}

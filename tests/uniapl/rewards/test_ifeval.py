@@ -12,9 +12,11 @@ from pydantic import ValidationError
 
 from tests.conftest import ROOT
 from uniapl.data.encoding import load_rows
-from uniapl.rewards.ifeval import CHECKS, followed
+from uniapl.rewards import ifeval
+from uniapl.rewards.ifeval import CHECKS
 from uniapl.rewards.verify import final_answer, reward_of
-from uniapl.spec.reward import IFEVAL_ARGUMENTS, IfevalReward, RewardOptions
+from uniapl.spec.reward import IfevalReward, RewardOptions
+from uniapl.spec.reward.constraints import IFEVAL
 
 pytestmark = pytest.mark.unit
 
@@ -76,6 +78,11 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
 ]
 
 
+def followed(answer: str, reward: IfevalReward, *, loose: bool = False) -> list[bool]:
+    """The verdicts of the original checkers."""
+    return ifeval.followed(answer, reward, loose=loose, reading="published")
+
+
 def reward(name: str, arguments: dict[str, Any]) -> IfevalReward:
     return IfevalReward(instruction_id_list=[name], kwargs=[arguments])
 
@@ -87,7 +94,7 @@ def test_a_check_tells_followed_from_not(name: str, arguments: dict[str, Any], g
 
 
 def test_every_constraint_type_has_a_check_and_a_case() -> None:
-    assert set(CHECKS) == set(IFEVAL_ARGUMENTS) == {case[0] for case in CASES}
+    assert set(CHECKS) == set(IFEVAL) == {case[0] for case in CASES}
     assert len(CHECKS) == 25
 
 

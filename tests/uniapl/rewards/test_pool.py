@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch  # the parent has it: its children must not
 
 from tests.conftest import ROOT
 from uniapl.errors import RewardError
+from uniapl.rewards import worker
 from uniapl.rewards.pool import Question, RewardPool, Verdict, check_failures
 from uniapl.rewards.verify import reward_of
 from uniapl.spec.reward import (
@@ -37,6 +39,8 @@ pytestmark = pytest.mark.integration
 SLOW = Question("a" * 60 + "!", RegexReward(pattern="^(a+)+$"), "slow")
 """2^60 ways to split the letters: it never terminates, and holds the interpreter throughout."""
 EASY = Question("yes", RegexReward(pattern="yes"), "easy")
+OTHER = Question("yes, yes", RegexReward(pattern="yes"), "other")
+EASIES = [Question("yes" * n, RegexReward(pattern="yes"), "easy") for n in range(1, 21)]
 FAULTY = Question("3", MathReward(answer="$$"), "faulty")
 NESTED = JsonSchemaReward(json_schema={"type": "array", "items": {"$ref": "#"}})
 SPOKEN = IfevalReward(
@@ -48,6 +52,12 @@ LATE = Verdict(0.0, "verification exceeded reward.time_limit_s = 5", timed_out=T
 
 def options(processes: int = 2, time_limit_s: float = 30.0) -> RewardOptions:
     return RewardOptions(processes=processes, time_limit_s=time_limit_s)
+
+
+def by_cpu(verdict: Verdict) -> Verdict:
+    """The verdict as on an idle machine, where the CPU time ends before the wall-clock time."""
+    error = (verdict.error or "").replace("took 10 times as long as", "exceeded")
+    return Verdict(verdict.value, error, verdict.timed_out)
 
 
 def children() -> list[psutil.Process]:
@@ -96,16 +106,16 @@ def test_nothing_starts_before_it_is_needed_and_nothing_stays() -> None:
 
 def test_an_answer_that_takes_too_long_fails_alone() -> None:
     with RewardPool(options(time_limit_s=5.0)) as pool:
-        pool.verify([EASY, EASY])
+        pool.verify([EASY, OTHER])
         before = {p.pid for p in children()}
         started = time.monotonic()
-        verdicts = pool.verify([EASY, SLOW, *[EASY] * 20, FAULTY])
+        verdicts = pool.verify([EASY, SLOW, *EASIES, FAULTY])
         assert time.monotonic() - started < 60
-        assert verdicts[1] == LATE
+        assert by_cpu(verdicts[1]) == LATE
         assert verdicts[-1].error is not None
         assert "'$$' is not mathematics" in verdicts[-1].error
         assert [v.value for v in verdicts] == [1.0, 0.0, *[1.0] * 20, None]
-        pool.verify([EASY, EASY])
+        pool.verify([EASY, OTHER])
         after = {p.pid for p in children()}
         assert len(after) == 2
         assert len(after & before) == 1  # the other was replaced
@@ -121,15 +131,107 @@ def test_getting_ready_does_not_count_as_time_spent_on_an_answer() -> None:
 
 
 def test_a_step_of_which_a_quarter_hangs_is_judged_rightly() -> None:
-    tower = Question("\\boxed{9^{9^{9^{9}}}}", MathReward(answer="72"), "row-1")
+    tower = Question("\\boxed{9^{9^{9^{9}}}}", MathReward(answer="72"), "row-1")  # never evaluated
     right, wrong = (Question(f"\\boxed{{{n}}}", MathReward(answer="72"), "row-1") for n in (72, 71))
     questions = [tower, right, wrong, SLOW, *[right, wrong] * 2]
     with RewardPool(options(time_limit_s=2.0)) as pool:
         verdicts = pool.verify(questions)
         assert [v.value for v in verdicts] == [0, 1, 0, 0, *[1, 0] * 2]
-        assert [i for i, v in enumerate(verdicts) if v.timed_out] == [0, 3]
+        assert [i for i, v in enumerate(verdicts) if v.timed_out] == [3]
         check_failures(verdicts, questions, RewardOptions(max_failed_fraction=0))
         assert pool.verify([right, wrong, EASY]) == [Verdict(1.0), Verdict(0.0), Verdict(1.0)]
+
+
+def test_many_hanging_answers_cost_little_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uniapl.rewards.pool.PATIENCE", 1)
+    monkeypatch.setattr("uniapl.rewards.pool.SHORT_LIMIT_S", 0.2)
+    hanging = [Question("a" * (40 + i) + "!", SLOW.reward, "slow") for i in range(6)]
+    with RewardPool(options(processes=1, time_limit_s=3.0)) as pool:
+        pool.verify([EASY])
+        begun = time.monotonic()
+        verdicts = pool.verify([*hanging, EASY])
+        assert time.monotonic() - begun < 60  # 18 s of CPU time at the full limit, and six starts
+    assert [v.value for v in verdicts] == [0.0] * 6 + [1.0]
+    assert [by_cpu(v).error for v in verdicts[:6]] == [
+        "verification exceeded reward.time_limit_s = 3",
+        *["verification exceeded the limit after several timeouts, in seconds: 0.2"] * 5,
+    ]
+
+
+def test_the_full_limit_is_for_few_answers_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are calls: without this, a job of 25 steps would wait for the full limit 100 times."""
+    monkeypatch.setattr("uniapl.rewards.pool.PATIENCE", 1)
+    monkeypatch.setattr("uniapl.rewards.pool.PER_TIMEOUT", 20)
+    monkeypatch.setattr("uniapl.rewards.pool.SHORT_LIMIT_S", 0.2)
+    hanging = [Question("a" * (40 + i) + "!", SLOW.reward, "slow") for i in range(3)]
+    with RewardPool(options(processes=1, time_limit_s=1.0)) as pool:
+        errors = [by_cpu(pool.verify([question])[0]).error or "" for question in hanging[:2]]
+        pool.verify(EASIES)
+        errors += [by_cpu(pool.verify([hanging[2]])[0]).error or ""]
+    assert ["after several timeouts" in error for error in errors] == [False, True, False]
+
+
+def test_only_the_cpu_time_of_an_answer_is_limited() -> None:
+    """On a loaded machine a process waits for its core; here it is stopped, for longer than the limit."""
+    busy = Question("a" * 24 + "!", SLOW.reward, "busy")  # a second of one core at most
+    with RewardPool(options(processes=1, time_limit_s=3.0)) as pool:
+        pool.verify([EASY])
+        [child] = children()
+        timers = [threading.Timer(0.05, child.suspend), threading.Timer(4.0, child.resume)]
+        for timer in timers:
+            timer.start()
+        assert pool.verify([busy]) == [Verdict(0.0)]
+        for timer in timers:
+            timer.join()
+
+
+class Sleeping(str):
+    """An answer whose check uses no CPU time and does not end."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return eval, ("type('Sleeping', (str,), {'strip': lambda _: __import__('time').sleep(600)})('yes')",)
+
+
+def test_an_answer_that_uses_no_cpu_time_is_ended_by_the_clock() -> None:
+    with RewardPool(options(processes=1, time_limit_s=0.1)) as pool:
+        assert pool.verify([Question(Sleeping("yes"), EASY.reward, "asleep")]) == [
+            Verdict(0.0, "verification took 10 times as long as reward.time_limit_s = 0.1", timed_out=True)
+        ]
+
+
+def test_time_that_a_process_waits_for_a_core_is_not_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a loaded machine an answer of 50 ms may take 20 s by the clock."""
+    asleep, killed = [0.0], []
+    monkeypatch.setattr(worker, "_asleep_s", lambda: asleep[0])
+    monkeypatch.setattr(worker, "WALL_CLOCK", 0.005)
+    monkeypatch.setattr(worker.os, "kill", lambda _, kind: killed.append(kind))
+    before = signal.getsignal(signal.SIGALRM)
+    try:
+        worker._limit(20)  # and 0.1 s by the clock
+        time.sleep(0.3)
+        assert killed == []
+        asleep[0] = 1.0
+        assert eventually(lambda: killed == [signal.SIGALRM])
+    finally:
+        worker._limit(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_equal_answers_are_judged_once() -> None:
+    with RewardPool(options(processes=1, time_limit_s=1.0)) as pool:
+        pool.verify([EASY])
+        begun = time.monotonic()
+        verdicts = pool.verify([SLOW] * 50 + [EASY] * 2)
+        assert time.monotonic() - begun < 25  # 50 s at the limit
+    assert sum(v.timed_out for v in verdicts) == 50
+    assert [v.value for v in verdicts[-2:]] == [1.0, 1.0]
+
+
+def test_an_evaluation_reads_constraints_as_published() -> None:
+    shout = IfevalReward(instruction_id_list=["change_case:english_capital"], kwargs=[{}])
+    questions = [Question("MY DOG IS A GOOD BOY.", shout, "row", published=published) for published in (False, True)]
+    with RewardPool(options(processes=1)) as pool:
+        assert [v.value for v in pool.verify(questions)] == [1.0, 0.0]
 
 
 ODD = {
@@ -189,7 +291,7 @@ KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 def test_an_answer_at_which_two_processes_die_earns_nothing() -> None:
     deadly = Question(Spoiled("yes", code=KILLED, times=9), RegexReward(pattern="yes"), "deadly")
     with RewardPool(options(processes=1)) as pool:
-        assert pool.verify([EASY, deadly, EASY]) == [
+        assert pool.verify([EASY, deadly, OTHER]) == [
             Verdict(1.0),
             Verdict(0.0, "the reward process died with exit status -9"),
             Verdict(1.0),
@@ -200,7 +302,7 @@ def test_an_answer_at_which_two_processes_die_earns_nothing() -> None:
 def test_an_answer_whose_process_is_killed_once_is_judged_by_another() -> None:
     unlucky = Question(Spoiled("yes", code=KILLED, times=1), RegexReward(pattern="yes"), "unlucky")
     with RewardPool(options(processes=1)) as pool:
-        assert pool.verify([EASY, unlucky, EASY]) == [Verdict(1.0)] * 3
+        assert pool.verify([EASY, unlucky, OTHER]) == [Verdict(1.0)] * 3
 
 
 def test_memory_that_an_answer_leaves_behind_is_not_taken_from_the_next() -> None:
@@ -209,14 +311,14 @@ def test_memory_that_an_answer_leaves_behind_is_not_taken_from_the_next() -> Non
     with RewardPool(options(processes=1)) as pool:
         pool.verify([EASY])
         before = children()
-        verdicts = pool.verify([greedy, EASY, EASY])
+        verdicts = pool.verify([greedy, EASY, OTHER])
         assert verdicts[1:] == [Verdict(1.0)] * 2
         assert children() != before
         assert len(children()) == 1
 
 
 def test_what_cannot_be_loaded_is_no_fault_of_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "math_verify.py").write_text("raise ImportError('a broken installation')")
+    (tmp_path / "latex2sympy2_extended.py").write_text("raise ImportError('a broken installation')")
     monkeypatch.syspath_prepend(tmp_path)
     with RewardPool(options()) as pool:
         assert pool.verify([EASY]) == [Verdict(1.0)]
@@ -232,7 +334,7 @@ def test_a_process_that_was_killed_while_idle_costs_no_answer() -> None:
         [victim] = children()
         victim.kill()
         assert eventually(lambda: victim.status() == "zombie")
-        assert pool.verify([EASY] * 5) == [Verdict(1.0)] * 5
+        assert pool.verify(EASIES[:5]) == [Verdict(1.0)] * 5
 
 
 def test_an_interruption_leaves_no_answer_for_the_next_call() -> None:
@@ -278,7 +380,7 @@ from uniapl.spec.reward import RegexReward, RewardOptions
 easy = Question("a", RegexReward(pattern="a"), "easy")
 slow = Question("a" * 60 + "!", RegexReward(pattern="^(a+)+$"), "slow")
 pool = RewardPool(RewardOptions(processes=2, time_limit_s=600))
-pool.verify([easy, easy])
+pool.verify([easy, Question("aa", easy.reward, "other")])
 print("ready", flush=True)
 pool.verify([slow])
 """

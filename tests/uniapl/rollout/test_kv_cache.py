@@ -26,7 +26,7 @@ def test_a_growing_layer_equals_a_dynamic_layer() -> None:
 
     append(5)
     for layer in (growing, dynamic):
-        layer.batch_repeat_interleave(3)
+        layer.batch_select_indices(torch.arange(2).repeat_interleave(3))
     rows = 6
     for _ in range(CACHE_ROOM + 2):  # beyond the first buffer
         append(1)
@@ -43,7 +43,7 @@ def test_a_growing_layer_equals_a_dynamic_layer() -> None:
 def test_appending_a_token_copies_no_earlier_token() -> None:
     layer = GrowingLayer()
     layer.update(torch.zeros(2, 1, 3, 4), torch.zeros(2, 1, 3, 4))
-    layer.batch_repeat_interleave(2)
+    layer.batch_select_indices(torch.tensor([0, 0, 1, 1]))
     where = layer.keys.data_ptr()
     for _ in range(CACHE_ROOM):
         layer.update(torch.ones(4, 1, 1, 4), torch.ones(4, 1, 1, 4))

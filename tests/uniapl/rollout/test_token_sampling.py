@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from tests.uniapl.rollout.cumulative_sum import cumulative_sum_token
 from uniapl.rollout.token_sampling import SEGMENT, _invert, sample_tokens
+from uniapl.rollout.truncation import Truncation
 
 pytestmark = pytest.mark.integration
 
@@ -64,3 +65,50 @@ def test_greedy_takes_the_likeliest_token() -> None:
     tokens, logprobs = sample_tokens(logits, torch.tensor([0.99, 0.99]), temperature=0.5, greedy=True)
     assert tokens.tolist() == [1, 0]
     assert_close(logprobs, torch.log_softmax(logits / 0.5, dim=-1)[[0, 1], [1, 0]])
+
+
+def by_hand(probabilities: list[float], truncation: Truncation) -> list[float]:
+    """The kept tokens' probabilities, as the definitions read, token by token."""
+    kept = dict(enumerate(probabilities))
+    kept = {i: p for i, p in kept.items() if p >= truncation.min_p * max(probabilities)}
+    if truncation.top_k:
+        border = sorted(kept.values(), reverse=True)[: truncation.top_k][-1]
+        kept = {i: p for i, p in kept.items() if p >= border}
+    nucleus: dict[int, float] = {}
+    for i, p in sorted(kept.items(), key=lambda item: -item[1]):
+        if not nucleus or sum(nucleus.values()) < truncation.top_p * sum(kept.values()):
+            nucleus[i] = p
+    return [nucleus.get(i, 0.0) / sum(nucleus.values()) for i in range(len(probabilities))]
+
+
+@pytest.mark.parametrize(
+    "truncation",
+    [
+        Truncation(top_p=0.75),
+        Truncation(top_p=1e-9),
+        Truncation(top_k=2),
+        Truncation(top_k=9),
+        Truncation(min_p=0.3),
+        Truncation(min_p=1.0),
+        Truncation(top_p=0.7, top_k=3, min_p=0.15),
+    ],
+)
+def test_truncated_distributions_are_renormalised_and_log_probabilities_are_not(truncation: Truncation) -> None:
+    probabilities = [0.08, 0.4, 0.02, 0.3, 0.15, 0.05]
+    temperature, number = 0.5, 4000
+    logits = (temperature * torch.tensor(probabilities).log()).repeat(number, 1)
+    draws = (torch.arange(number) + 0.5) / number
+    tokens, logprobs = sample_tokens(logits, draws, temperature=temperature, greedy=False, truncation=truncation)
+    found = tokens.bincount(minlength=6) / number
+    assert found.tolist() == pytest.approx(by_hand(probabilities, truncation), abs=2 / number)
+    assert_close(logprobs, torch.tensor(probabilities).log()[tokens], atol=1e-5, rtol=0)
+
+
+def test_truncation_leaves_the_likeliest_token_alone() -> None:
+    logits = torch.randn(8, 700, generator=torch.Generator().manual_seed(0))
+    draws = torch.rand(8, generator=torch.Generator().manual_seed(1))
+    greedy, logprobs = sample_tokens(logits, draws, temperature=1.0, greedy=True)
+    for truncation in (Truncation(top_k=1), Truncation(top_p=1e-6), Truncation(min_p=1.0)):
+        found = sample_tokens(logits, draws, temperature=1.0, greedy=False, truncation=truncation)
+        assert found[0].equal(greedy)
+        assert_close(found[1], logprobs)

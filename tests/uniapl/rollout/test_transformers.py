@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import FalconH1Config, Mamba2Config
 
 from tests.uniapl.rollout.cumulative_sum import cumulative_sum_token
-from uniapl.errors import ModelError
 from uniapl.model.policy import Policy
 from uniapl.rollout.generator import Completion
+from uniapl.rollout.stop_strings import before_stop
 from uniapl.rollout.transformers import TransformersGenerator
+from uniapl.rollout.truncation import Truncation
 
 pytestmark = pytest.mark.integration
 
 PROMPTS = [[5, 9, 400, 31], [77], [5, 9, 400, 31, 8, 1000, 12]]
-
-
-@pytest.mark.parametrize(
-    ("config", "kept"),
-    [
-        (FalconH1Config(num_hidden_layers=1), "LinearAttentionAndFullAttentionLayer"),
-        (Mamba2Config(num_hidden_layers=1), "LinearAttentionLayer"),
-    ],
-)
-def test_a_student_whose_states_cannot_be_repeated_is_refused(policy: Policy, config: Any, kept: str) -> None:
-    hybrid = replace(policy, model=SimpleNamespace(config=config))
-    with pytest.raises(
-        ModelError, match=f"cannot be sampled in groups by transformers: the state of its {kept} is more"
-    ) as refused:
-        TransformersGenerator(hybrid, temperature=1.0, max_new_tokens=4, batch_size=4)
-    assert refused.value.param == "student"
-    assert "vllm" in (refused.value.hint or "")
 
 
 def one_by_one(policy: Policy, prompt: list[int], draws: Tensor, temperature: float) -> Completion:
@@ -70,3 +51,34 @@ def test_rollouts_are_those_of_sequences_grown_one_by_one(policy: Policy, batch_
             assert completion.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
             lengths.add(len(completion.ids))
     assert len(lengths) > 4
+
+
+def test_a_stop_string_ends_a_completion_with_the_token_that_completes_it(policy: Policy) -> None:
+    options: dict[str, Any] = {"temperature": 0.7, "max_new_tokens": 24, "batch_size": 4}
+    (free,) = TransformersGenerator(policy, **options).sample(PROMPTS[:1], group_size=4, seed=3)
+    end = len(policy.text(free[0].ids[:8]))
+    stop = policy.text(free[0].ids[:12])[end - 3 : end + 3]  # begins within one token and ends within another
+    (stopped,) = TransformersGenerator(policy, **options, stop=["never there", stop]).sample(
+        PROMPTS[:1], group_size=4, seed=3
+    )
+    assert stopped[0].ids == free[0].ids[: len(stopped[0].ids)]
+    assert len(stopped[0].logprobs) == len(stopped[0].ids) < len(free[0].ids)
+    assert not stopped[0].truncated
+    assert stop in policy.text(stopped[0].ids)
+    assert stop not in policy.text(stopped[0].ids[:-1])
+    assert [c.ids for c in stopped[1:] if stop not in policy.text(c.ids)] == [
+        c.ids for c in free[1:] if stop not in policy.text(c.ids)
+    ]
+
+
+def test_the_judged_text_ends_before_the_first_stop_string() -> None:
+    assert before_stop("an answer\nQ: another", ["nowhere", "\nQ:"]) == "an answer"
+    assert before_stop("a b c", ["c", "b"]) == "a "
+    assert before_stop("an answer", ["x"]) == before_stop("an answer", []) == "an answer"
+
+
+def test_truncated_sampling_takes_the_likeliest_tokens(policy: Policy) -> None:
+    options: dict[str, Any] = {"temperature": 0.7, "max_new_tokens": 8, "batch_size": 4}
+    greedy = TransformersGenerator(policy, **options).sample(PROMPTS, group_size=1, seed=3, greedy=True)
+    one = TransformersGenerator(policy, **options, truncation=Truncation(top_k=1))
+    assert one.sample(PROMPTS, group_size=1, seed=3) == greedy

@@ -22,17 +22,20 @@ from transformers import AutoModelForCausalLM
 
 from tests.client.scripted import Answer, Request, serving
 from uniapl.errors import ServerError
+from uniapl.estimate import vllm_obstacle
 from uniapl.inference.client import ModelServer
-from uniapl.inference.endpoint import Address, ProbePause
+from uniapl.inference.endpoint import Address, ProbePause, RestartRequest
 from uniapl.model.lora import with_lora
 from uniapl.model.policy import Policy
 from uniapl.objective.losses import bounded_anchor, clipped_surrogate
 from uniapl.rollout import vllm, weight_transfer
 from uniapl.rollout.generator import Completion
 from uniapl.rollout.vllm import SamplerPlace, VllmGenerator
-from uniapl.rollout.weight_transfer import DeviceIpc, requests_of, write_weights
+from uniapl.rollout.weight_transfer import DeviceIpc, fixed_segments, requests_of, write_weights
 from uniapl.run import shared_memory
+from uniapl.run.config import ModelSource
 from uniapl.spec.backend import VllmSampler
+from uniapl.spec.job import JobSpec
 from uniapl.spec.training import Lora, Rollout
 from uniapl.training.rollout_collector import _check_fresh
 
@@ -111,7 +114,8 @@ def sampling(
         place.address = Address(model="tiny", url=running.url, life=1)
         assert isinstance(OPTIONS.backend, VllmSampler)
         server = ModelServer(place, OPTIONS.backend, param="rollout.backend")
-        where = SamplerPlace(ProbePause(folder / "address.json"), sampler.events.append, shared_card)
+        address = folder / "address.json"
+        where = SamplerPlace(ProbePause(address), RestartRequest(address), sampler.events.append, shared_card)
         try:
             yield VllmGenerator(policy, server, options, folder=folder / "weights", place=where), place
         finally:
@@ -330,13 +334,16 @@ def test_what_is_sent_by_handles_is_a_copy_outside_of_extendable_segments(
     monkeypatch.setattr(torch._C, "_accelerator_setAllocatorSettings", settings.append)
     own = {parameter.data_ptr() for parameter in policy.model.parameters()}
     monkeypatch.setenv("PYTORCH_ALLOC_CONF", "expandable_segments:True")
-    [weights] = requests_of(policy, torch.float32)
+    [weights] = requests_of(policy, torch.float32, allocation=fixed_segments)
     assert not own & {weight.data_ptr() for weight in weights.values()}
     assert all(weight.is_contiguous() and not weight.requires_grad for weight in weights.values())
-    assert settings == ["expandable_segments:False", "expandable_segments:True"] * len(weights)
-    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "max_split_size_mb:512")
+    assert settings[:2] == ["expandable_segments:False", "expandable_segments:True"]
+    assert settings == settings[:2] * (len(settings) // 2)
     settings.clear()
-    list(requests_of(policy, torch.bfloat16))
+    list(requests_of(policy, torch.float32))  # for a transfer without handles
+    assert settings == []
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "max_split_size_mb:512")
+    list(requests_of(policy, torch.bfloat16, allocation=fixed_segments))
     assert settings == []
 
 
@@ -630,3 +637,31 @@ def test_importance_weights_are_bounded_from_above_and_keep_their_direction() ->
     # a bad answer pushes each of its tokens down by its own ratio; the second would weigh 20 without the bound
     # and the third is beyond the lower clip: min(-0.61, -0.8) = -0.8 has no gradient
     assert_close(logprobs.grad, torch.tensor([[-1.0, -2.0, 0.0]]))
+
+
+def test_truncation_and_stop_strings_are_sent_and_a_stopped_completion_is_complete(
+    policy: Policy, sampler: Sampler, tmp_path: Path
+) -> None:
+    stop = policy.text([10] * 3)[-2:]  # the server stops at it after the third token, the limit
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    options = OPTIONS.model_copy(update={"top_p": 0.9, "top_k": 7, "min_p": 0.1, "stop": [stop]})
+    with sampling(policy, first, sampler, options) as (generator, _):
+        generator.sync(0)
+        (group,) = generator.sample(PROMPTS[:1], group_size=2, seed=1)
+    (body,) = sampler.asked("/v1/completions")
+    assert (body["top_p"], body["top_k"], body["min_p"], body["stop"]) == (0.9, 7, 0.1, [stop])
+    assert [c.truncated for c in group] == [False, False]
+    with sampling(policy, second, sampler) as (generator, _):
+        generator.sync(0)
+        (group,) = generator.sample(PROMPTS[:1], group_size=2, seed=1)
+    assert [c.truncated for c in group] == [False, True]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_truncated_sampling_by_a_server_requires_temperature_1(temperature: float) -> None:
+    rollout = {"top_p": 0.9, "temperature": temperature, "backend": {"type": "vllm"}}
+    spec = JobSpec.model_validate({"student": "s", "dataset_mix": [{"dataset": "d"}], "rollout": rollout})
+    obstacle = vllm_obstacle(spec, ModelSource(path="s"))
+    assert (obstacle is None) if temperature == 1 else ("rollout.temperature 1 only, not at 0.7" in str(obstacle))

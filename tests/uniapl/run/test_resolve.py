@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,21 @@ def test_entries_of_the_launcher_are_kept_and_the_registry_is_not_read(folders: 
     (here / "models.json").write_text("no registry")
     given = {"stu": {"path": "/s"}, "all-MiniLM-L6-v2": {"path": "/d"}}
     whole = run("ds_1", datasets={"ds_1": "/data/one.jsonl"}, models=given)
-    assert resolve(whole, beside) == whole.model_copy(update={"spec": whole.spec.with_backend(vllm=False)})
+    dated = whole.spec.with_backend(vllm=False).with_date(datetime.now(UTC).date())
+    assert resolve(whole, beside) == whole.model_copy(update={"spec": dated})
     with pytest.raises(SpecError, match="cannot read the model registry"):
         resolve(run("ds_1", datasets={"ds_1": "/x"}, models={"stu": {"path": "/s"}}), beside)
+
+
+def test_a_resumed_run_has_the_date_of_its_checkpoint(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    beside, here = folders
+    (here / "rows.jsonl").write_text("")
+    first = run().spec.with_date(date(2024, 7, 26))
+    (tmp_path / "spec.json").write_text(first.model_dump_json())
+    assert resolve(run(resume_from=str(tmp_path)), beside).spec.data.date == date(2024, 7, 26)
+    assert resolve(run(spec={"data": {"date": "2023-01-02"}}), beside).spec.data.date == date(2023, 1, 2)
+    (tmp_path / "spec.json").write_text('{"data": {}}')
+    assert resolve(run(resume_from=str(tmp_path)), beside).spec.data.date == datetime.now(UTC).date()
 
 
 def test_a_name_of_the_other_kind_is_refused(folders: tuple[Path, Path]) -> None:

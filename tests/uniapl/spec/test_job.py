@@ -380,3 +380,21 @@ def test_schedules_go_from_start_to_end() -> None:
     # a warm-up of 3 steps: 1/4, 2/4, 3/4 of the value, then all of it
     warmup = spec(lambda_adv={"type": "warmup", "value": 0.8, "steps": 3})
     assert [warmup.weights_at(i).lambda_adv for i in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8])
+
+
+@pytest.mark.parametrize(
+    ("decay", "expected"),
+    [
+        ("constant", [1 / 3, 2 / 3, 1, 1, 1, 1]),
+        ("linear", [1 / 3, 2 / 3, 1, 0.75, 0.5, 0.25]),
+        ("cosine", [1 / 3, 2 / 3, 1, 0.8535534, 0.5, 0.1464466]),
+    ],
+)
+def test_the_learning_rate_rises_and_decays(decay: str, expected: list[float]) -> None:
+    optimizer = spec(optimizer={"learning_rate": 0.5, "warmup_steps": 2, "decay": decay}).optimizer
+    assert [optimizer.rate_at(step, 6) for step in range(6)] == pytest.approx([0.5 * rate for rate in expected])
+
+
+def test_a_warm_up_as_long_as_the_run_has_no_decay() -> None:
+    optimizer = spec(optimizer={"learning_rate": 1, "warmup_steps": 3, "decay": "cosine"}).optimizer
+    assert [optimizer.rate_at(step, 3) for step in range(3)] == [0.25, 0.5, 0.75]

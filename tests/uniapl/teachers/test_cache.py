@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,9 @@ import pytest
 
 from tests.uniapl.teachers.openai_server import Reply, Teacher, completion, fill, rows, spec
 from uniapl.errors import TeacherError
-from uniapl.teachers.cache import AnswerCache
+from uniapl.spec.dataset import Message
+from uniapl.spec.teacher import OpenAITeacher
+from uniapl.teachers.cache import AnswerCache, question_key
 from uniapl.teachers.chat import Chat
 
 pytestmark = pytest.mark.integration
@@ -31,6 +35,15 @@ def test_what_came_before_a_failure_is_not_asked_again(server: Teacher, tmp_path
         "requesting 3 answers from teacher m; 3 are cached",
         "received 3 answers with 3 requests and 30 tokens",
     ]
+
+
+def test_answers_of_earlier_releases_are_found_again() -> None:
+    """The key depends on roles and texts, not on the fields that a turn may also have."""
+    teacher = OpenAITeacher(base_url="http://here/v1/", model="m", temperature=0.5, max_tokens=9)
+    turn = {"role": "user", "content": "Hi"}
+    asked = {"base_url": "http://here/v1", "model": "m", "temperature": 0.5, "max_tokens": 9, "messages": [turn]}
+    canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+    assert question_key(teacher, [Message.model_validate(turn)]) == hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def test_a_failure_lets_requests_in_flight_finish_and_begins_no_other(

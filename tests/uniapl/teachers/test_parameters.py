@@ -101,6 +101,15 @@ REFUSALS: dict[str, bytes | dict[str, Any]] = {
     },
     "one value": {"error": {"message": "invalid temperature: only 1 is allowed for this model", "type": "x"}},
     "plain": b"property 'temperature' is unsupported",
+    "the supported ones follow": {
+        "error": {"message": "temperature is not supported; use only: model, messages, max_tokens", "code": "bad"}
+    },
+    "in a list": b'[{"error": {"code": 400, "message": "Unknown name \\"temperature\\": Cannot find field."}}]',
+    "strictly positive": {"error": "Input validation error: `temperature` must be strictly positive"},
+    "an open interval": {"error": {"code": "1210", "message": "temperature must be in the range (0.0, 1.0]"}},
+    "must be 1": {"error": {"message": "temperature: must be set to 1 when thinking is enabled.", "param": None}},
+    "not a valid one": {"message": "temperature is not a valid parameter for this model"},
+    "in Chinese": {"error": {"message": "该模型不支持参数temperature，请删除", "param": None}},
 }
 
 
@@ -129,8 +138,11 @@ def test_a_refused_parameter_is_recognised_however_the_server_words_it(
         {"message": "Unsupported value: 'messages[0].role' does not support 'system'.", "param": "messages[0].role"},
         {"message": "Unsupported parameter: 'min_max_tokens'."},
         {"message": "unknown model; temperature and max_tokens are fine", "param": "model"},
+        {"message": "max_tokens must be greater than 0 and at most 1024", "param": None},
+        {"message": "max_tokens must be 1 to 1024", "param": None},
+        {"message": "temperature: must be at most 2", "param": "temperature"},
     ],
-    ids=["too large", "too long", "role", "another's name", "model"],
+    ids=["too large", "too long", "role", "another's name", "model", "range", "another range", "too hot"],
 )
 def test_a_refusal_of_something_else_ends_the_run_at_once(
     server: Teacher, tmp_path: Path, error: dict[str, Any]

@@ -113,19 +113,11 @@ def test_references_that_fail_their_rows_reward_are_taken_away_and_the_rows_stay
         row("no reference", None, lower),
     ]
     with RewardPool(RewardOptions()) as rewards:
-        kept, dropped = without_failing_references(given, rewards)
-    assert dropped == ["half", "fails"]
+        kept, found = without_failing_references(given, rewards)
+    assert [given[i].id for i in found.faults] == ["half", "fails"]
+    assert found.asked == 3
     assert [r.reference for r in kept] == ["hello there, friend of mine", None, None, "HELLO, THERE", None]
     assert [(r.id, r.reward) for r in kept] == [(r.id, r.reward) for r in given]
-
-
-def test_a_row_without_id_that_fails_is_named_by_its_place() -> None:
-    reward = {"type": "ifeval", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
-    bad = {"messages": [{"role": "user", "content": "Hi"}], "reference": "a, b", "reward": reward}
-    good = {**bad, "reference": "a b"}
-    with RewardPool(RewardOptions()) as rewards:
-        _, dropped = without_failing_references([DatasetRow.model_validate(row) for row in (good, bad)], rewards)
-    assert dropped == ["row-1"]
 
 
 @pytest.mark.parametrize("answers", [True, False], ids=["an answer under way", "a wait for another try"])

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.uniapl.model.test_policy import rollouts_and_demonstrations, spec
 from uniapl.errors import CheckpointError
+from uniapl.model import export
 from uniapl.model.cpu import linear
 from uniapl.model.cpu.norm_mlp import use_memory_efficient_norm_and_mlp
+from uniapl.model.lora import with_lora
+from uniapl.model.merge import merged
 from uniapl.model.policy import Policy, load_policy
 from uniapl.run import manifest
 from uniapl.run.config import ModelSource
@@ -22,6 +26,7 @@ from uniapl.run.manifest import SavedCheckpoint
 from uniapl.run.reporter import Reporter
 from uniapl.run.reports import REPORT
 from uniapl.spec.job import JobSpec
+from uniapl.spec.training import Lora, Schedule
 from uniapl.training import checkpoint
 from uniapl.training.learner import Learner
 
@@ -141,3 +146,48 @@ def test_a_torn_last_report_is_cut_off(tmp_path: Path) -> None:
         reporter.phase("saving")
     found = [REPORT.validate_json(line) for line in path.read_text().splitlines()]
     assert [(r.seq, r.kind) for r in found] == [(1, "phase"), (2, "phase")]
+
+
+def in_half(policy: Policy, folder: Path, **fields: Any) -> tuple[Policy, Learner, SavedCheckpoint]:
+    """A bfloat16 student after one update, and its checkpoint in its own type."""
+    export.save(policy.model, merged(policy.model), folder / "student", torch.bfloat16)
+    policy.tokenizer.save_pretrained(folder / "student")
+    student = load_policy(ModelSource(path=str(folder / "student")), torch.device("cpu"))
+    given = spec(64).model_copy(update={"schedule": Schedule(checkpoint_dtype="student"), **fields})
+    if given.lora is not None:
+        student = with_lora(student, given.lora, seed=0)
+    learner = Learner(student, given)
+    learner.update(rollouts_and_demonstrations(), 0, measure_terms=False)
+    return student, learner, checkpoint.save(folder, student, learner.optimizer, given, 1, {})
+
+
+def test_a_checkpoint_in_the_students_type_resumes_exactly(policy: Policy, tmp_path: Path) -> None:
+    student, learner, saved = in_half(policy, tmp_path)
+    assert {str(value.dtype) for value in load_file(saved.path / "model.safetensors").values()} == {"torch.bfloat16"}
+    assert AutoModelForCausalLM.from_pretrained(saved.path).dtype == torch.bfloat16
+    resumed = load_policy(ModelSource(path=str(saved.path)), torch.device("cpu"))
+    weights = dict(student.model.named_parameters())
+    assert any(not torch.equal(p, weights[name]) for name, p in resumed.model.named_parameters())  # rounded
+    checkpoint.load_master(saved.path, resumed)
+    assert resumed.stored_dtype == torch.bfloat16
+    second = Learner(resumed, spec(64))
+    checkpoint.load_optimizer(saved.path, resumed, second.optimizer)
+    for each in (learner, second):
+        each.update(rollouts_and_demonstrations(), 1, measure_terms=False)
+    for name, parameter in resumed.model.named_parameters():
+        assert torch.equal(parameter, weights[name]), name
+
+
+def test_adapters_stay_exact_beside_a_merged_model_in_the_students_type(policy: Policy, tmp_path: Path) -> None:
+    _, _, saved = in_half(policy, tmp_path, lora=Lora(rank=2))
+    assert {str(value.dtype) for value in load_file(saved.path / "model.safetensors").values()} == {"torch.bfloat16"}
+    adapter = load_file(saved.path / "adapter" / "adapter_model.safetensors")
+    assert {str(value.dtype) for value in adapter.values()} == {"torch.float32"}
+    assert not (saved.path / checkpoint.MASTER).exists()
+
+
+def test_a_checkpoint_without_its_float32_weights_is_refused(policy: Policy, tmp_path: Path) -> None:
+    student, _, saved = in_half(policy, tmp_path)
+    save_file({"other": torch.zeros(1)}, saved.path / checkpoint.MASTER)
+    with pytest.raises(CheckpointError, match=r"master.safetensors has no 'model"):
+        checkpoint.load_master(saved.path, student)

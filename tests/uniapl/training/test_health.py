@@ -175,7 +175,7 @@ def test_a_resumed_run_has_the_findings_of_an_uninterrupted_one(name: str) -> No
 
 def test_findings_are_serialisable_and_name_a_remedy() -> None:
     runs = ("one endless update", "one huge update", "reward against the teacher", "one token rewarded, high rate")
-    findings = [finding for name in runs for finding in watch(run(name))]
+    findings = [finding for name in runs for finding in watch(run(name))] + watch(cut(1, 1.0))
     assert set(names(findings)) == set(get_args(Signature))
     for finding in findings:
         json.dumps(finding.evidence, allow_nan=False)
@@ -183,6 +183,22 @@ def test_findings_are_serialisable_and_name_a_remedy() -> None:
 
 
 # Exact edges, on made-up series.
+
+
+def cut(number: int, share: float) -> list[Metrics]:
+    """Steps in which a share of the completions reaches a limit of 64 tokens."""
+    return flat(number, **{"completions/clipped_ratio": share, "completions/max_length": 64.0})
+
+
+def test_completions_that_are_mostly_cut_are_reported_at_once_and_once() -> None:
+    (finding,) = watch(cut(20, 0.6))
+    assert (finding.signature, finding.step, finding.stop) == ("truncation", 1, False)
+    assert "60 % of the completions" in finding.message
+    assert "64 tokens" in finding.message
+    assert "rollout.max_new_tokens" in finding.message
+    assert names(watch(cut(40, 0.5))) == []
+    assert names(watch(cut(1, 1.0) + cut(20, 0.0) + cut(20, 1.0))) == ["truncation"] * 2
+    assert names(watch(cut(5, 0.8), truncated_high=0.9)) == []
 
 
 def test_lengths_fire_beyond_the_band_only_and_once_the_window_is_full() -> None:

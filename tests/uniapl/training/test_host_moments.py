@@ -16,15 +16,16 @@ from uniapl.rollout.transformers import TransformersGenerator
 from uniapl.run import manifest
 from uniapl.run.config import ModelSource, RunConfig
 from uniapl.training import checkpoint, setup
-from uniapl.training.host_moments import MOMENTS, HostMoments
+from uniapl.training.host_moments import HostMoments
 from uniapl.training.learner import Learner
+from uniapl.training.optimizer import moments as moments_of
 
 pytestmark = pytest.mark.integration
 
 
 def moments(learner: Learner) -> dict[int, torch.Tensor]:
     """The moments by their place in memory."""
-    found = [state[name] for state in learner.optimizer.state.values() for name in MOMENTS]
+    found = [moment for state in learner.optimizer.state.values() for moment in moments_of(state).values()]
     return {moment.data_ptr(): moment for moment in found}
 
 

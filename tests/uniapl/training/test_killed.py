@@ -162,7 +162,8 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_it_was_killed_where_it_hurts(story: Story) -> None:
     attempts = story.killed.attempts
     assert any(list(a.glob("checkpoints/.step-*.tmp")) for a in attempts[:-1])  # in the middle of a checkpoint
-    resumed = [r.data["step"] for a in attempts for r in reports(a) if isinstance(r, EventReport) and "step" in r.data]
+    events = [r for a in attempts for r in reports(a) if isinstance(r, EventReport)]
+    resumed = [r.data["step"] for r in events if "step" in r.data and "signature" not in r.data]
     assert resumed == sorted(resumed)
     assert resumed[0] == 2
     if story.asked:

@@ -18,17 +18,23 @@ ARMS, GROUP, PROMPTS = 5, 8, 4
 REWARDED, CLOSEST, TAUGHT = 1, 2, 3
 
 
-def learn(alpha: float, lambda_adv: float, *, demonstrations: bool = True) -> list[float]:
+LITERAL, RELATIVE = Adversarial(aggregate="seq_sum"), Adversarial()
+
+
+def learn(
+    alpha: float, lambda_adv: float, *, demonstrations: bool = True, adversarial: Adversarial = LITERAL
+) -> list[float]:
     """Probabilities of the arms after training; rewards, scores and references each favour an arm of their own."""
     torch.manual_seed(0)
-    spec = JobSpec(student="bandit", dataset_mix=[MixEntry(dataset="d")], alpha=alpha, lambda_adv=lambda_adv)
+    mix = [MixEntry(dataset="d")]
+    spec = JobSpec(student="bandit", dataset_mix=mix, alpha=alpha, lambda_adv=lambda_adv, adversarial=adversarial)
     logits = torch.zeros(ARMS, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.1)
     for _ in range(60):
         distribution = torch.log_softmax(logits, dim=0)
         arms = torch.multinomial(distribution.exp().detach(), PROMPTS * GROUP, replacement=True).view(PROMPTS, GROUP)
         advantages = group_advantages((arms == REWARDED).float(), scale=True)
-        coef = coefficients((arms == CLOSEST).float() * 2 - 9, scale=1.0, options=Adversarial())
+        coef = coefficients((arms == CLOSEST).float() * 2 - 9, scale=1.0, options=adversarial)
         sequences = [Sequence([0], [TAUGHT], demonstration=True) for _ in range(PROMPTS * demonstrations)]
         for p in range(PROMPTS):
             for g in range(GROUP):
@@ -51,8 +57,11 @@ def test_sft_alone_finds_the_taught_arm() -> None:
     assert learn(alpha=1.0, lambda_adv=0.0)[TAUGHT] > 0.9
 
 
-def test_the_adversarial_term_alone_finds_the_arm_the_discriminator_prefers() -> None:
-    assert learn(alpha=1.0, lambda_adv=1.0, demonstrations=False)[CLOSEST] > 0.9
+@pytest.mark.parametrize(("adversarial", "lambda_adv"), [(LITERAL, 1.0), (RELATIVE, 1e-2)])
+def test_the_adversarial_term_alone_finds_the_arm_the_discriminator_prefers(
+    adversarial: Adversarial, lambda_adv: float
+) -> None:
+    assert learn(1.0, lambda_adv, demonstrations=False, adversarial=adversarial)[CLOSEST] > 0.9
 
 
 def test_the_adversarial_term_holds_its_own_against_imitation() -> None:
@@ -61,8 +70,9 @@ def test_the_adversarial_term_holds_its_own_against_imitation() -> None:
     assert anchored > 0.5 > weak
 
 
-def test_together_all_three_pull() -> None:
-    probabilities = learn(alpha=0.5, lambda_adv=0.5)
+@pytest.mark.parametrize(("adversarial", "lambda_adv"), [(LITERAL, 0.5), (RELATIVE, 0.5e-2)])
+def test_together_all_three_pull(adversarial: Adversarial, lambda_adv: float) -> None:
+    probabilities = learn(alpha=0.5, lambda_adv=lambda_adv, adversarial=adversarial)
     favoured = [probabilities[arm] for arm in (REWARDED, CLOSEST, TAUGHT)]
     assert sum(favoured) > 0.9
     assert min(favoured) > max(probabilities[0], probabilities[4])

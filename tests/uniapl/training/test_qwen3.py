@@ -13,7 +13,8 @@ from transformers import AutoTokenizer, GenerationConfig, Qwen3Config, Qwen3ForC
 from tests.conftest import MODELS
 from tests.uniapl.training.test_train_command import reports, rest, run_file, tensors
 from tests.uniapl.warm_trainer import train
-from uniapl.model.policy import PLAIN_TEMPLATE, load_policy
+from uniapl.chat.template import PLAIN_TEMPLATE
+from uniapl.model.policy import load_policy
 from uniapl.run.config import ModelSource
 from uniapl.run.reports import ErrorReport, MetricReport
 

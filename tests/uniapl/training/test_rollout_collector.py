@@ -17,7 +17,8 @@ from transformers import AutoTokenizer
 from tests.conftest import MODELS
 from tests.uniapl.discriminators.polar_model import write_model
 from tests.uniapl.discriminators.test_remote import asking, well
-from uniapl.data.encoding import EncodedRow
+from uniapl.chat.frames import THINK
+from uniapl.data.encoded_row import EncodedRow
 from uniapl.discriminators.base import Comparison, FrozenDiscriminator
 from uniapl.discriminators.remote import RemotePolar
 from uniapl.errors import RewardError, ScoreError, ServerError
@@ -139,6 +140,30 @@ def test_a_truncated_rollout_is_compared_or_left_out(policy: Policy, option: str
     assert [s.coef for s in sequences] == [c if c is None else pytest.approx(c) for c in coef]
 
 
+def test_a_truncated_rollout_is_left_out_of_exploration_but_counts_in_the_mean(policy: Policy) -> None:
+    grpo = {"group_size": 3, "scale_rewards": False, "truncated": "mask"}
+    sequences, metrics, _ = explore(policy, SCORES, truncated=[False, False, True], grpo=grpo)
+    assert [s.advantage for s in sequences] == [pytest.approx(1 / 3), pytest.approx(-2 / 3), None]
+    assert metrics["reward"] == pytest.approx(2 / 3)
+    assert metrics["completions/clipped_ratio"] == pytest.approx(1 / 3)
+
+
+def test_a_long_answer_loses_reward_within_the_last_tokens_before_the_limit(policy: Policy) -> None:
+    texts = ["one", "two", "three, " * 40]  # the last one earns 0 and is longer than the limit
+    length = len(policy.tokenizer(texts[2], add_special_tokens=False)["input_ids"])
+    options: dict[str, Any] = {
+        "grpo": {"group_size": 3, "scale_rewards": False},
+        "prompts": [Prompt(row(), explored=True, compared=False)],
+    }
+    reward = {"overlong_tokens": 20, "overlong_penalty": 0.5}
+    rollout = {"max_new_tokens": length + 10}  # ten tokens beyond the free part, half of the penalty
+    sequences, metrics, _ = explore(policy, {}, texts=texts, reward=reward, rollout=rollout, **options)
+    mean = (1 + 1 - 0.25) / 3
+    assert [s.advantage for s in sequences] == pytest.approx([1 - mean, 1 - mean, -0.25 - mean])
+    assert metrics["reward"] == pytest.approx(2 / 3)  # of the verifier alone
+    assert metrics["reward/overlong_penalty"] == pytest.approx(-0.25 / 3)
+
+
 @pytest.mark.parametrize(("option", "compared"), [("strip", "one"), ("keep", "<think>hm</think> one")])
 def test_reasoning_is_stripped_or_kept(policy: Policy, option: str, compared: str) -> None:
     texts = ["<think>hm</think> one", "two, or"]
@@ -248,7 +273,7 @@ def test_one_such_row_among_others_does_not_end_the_job(policy: Policy) -> None:
 
 
 def test_reasoning_that_the_template_opens_is_no_answer_while_it_is_open(policy: Policy) -> None:
-    thinking = replace(row(), thinks=True)
+    thinking = replace(row(), frame=THINK)
     prompts = [Prompt(thinking, explored=True, compared=True)]
     texts = ["no comma, not yet closed", "hm, well</think>one"]
     _, metrics, judge = explore(policy, {"": 0.0, "one": 1.0}, texts=texts, prompts=prompts)

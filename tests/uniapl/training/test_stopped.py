@@ -124,11 +124,13 @@ def test_wherever_it_is_stopped_the_last_finished_step_is_saved_and_nothing_else
     assert hashes(tmp_path / "last") == hashes(tmp_path / "unbroken")
 
 
-def test_a_running_baseline_is_that_of_the_last_finished_step(tmp_path: Path, listening: Listening) -> None:
+def test_a_running_baseline_and_an_adapted_lambda_are_those_of_the_last_finished_step(
+    tmp_path: Path, listening: Listening
+) -> None:
     changes: dict[str, Any] = {
         "alpha": 1,
         "grpo": {"group_size": 1},
-        "adversarial": {"single_baseline": "ema"},
+        "adversarial": {"single_baseline": "ema", "constraint": {"score": 0.9, "rate": 0.05}},
         "discriminator": {"type": "embedding", "model": str(MODELS / "all-minilm-l6-v2")},
         "evaluation": None,
     }
@@ -139,6 +141,11 @@ def test_a_running_baseline_is_that_of_the_last_finished_step(tmp_path: Path, li
     assert manifest.verify(newest(tmp_path / "first")) == 2
     assert attempt(tmp_path / "second", listening(), newest(tmp_path / "first"), **changes)
     assert hashes(tmp_path / "second") == hashes(tmp_path / "unbroken")
+    found = [r.values["uniapl/lambda_adv"] for r in trained(tmp_path / "unbroken")]
+    assert found[0] == 0.01
+    assert len(set(found)) == STEPS
+    resumed = [r.values["uniapl/lambda_adv"] for r in trained(tmp_path / "second")]
+    assert resumed == found[2:]
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from uniapl.batching.batch import Sequence
-from uniapl.data.encoding import EncodedRow
-from uniapl.discriminators.base import Discriminator
+from uniapl.data.encoded_row import EncodedRow
+from uniapl.discriminators.base import Comparison, Discriminator, FrozenDiscriminator
 from uniapl.errors import DivergedError, SpecError, UnhealthyError
 from uniapl.objective.adversarial import RunningBaseline
 from uniapl.rollout.generator import Completion
@@ -52,8 +54,19 @@ class Log(list[str]):
 class FakeLearner:
     def __init__(self, log: Log, metrics: Mapping[str, float]) -> None:
         self._log, self._metrics, self.seen = log, metrics, list[Seq[Sequence]]()
+        self.factors: list[float] = []
 
-    def update(self, sequences: Seq[Sequence], step: int, *, measure_terms: bool) -> dict[str, float]:
+    def update(
+        self,
+        sequences: Seq[Sequence],
+        step: int,
+        *,
+        measure_terms: bool,
+        stoppable: bool = True,
+        lambda_factor: float = 1.0,
+    ) -> dict[str, float]:
+        self.factors.append(lambda_factor)
+        assert stoppable == (not self.seen or self.seen[-1] is not sequences)  # a step is done as a whole
         self.seen.append(sequences)
         self._log.write(f"update {step}")
         return {"loss": 1.0, **self._metrics}
@@ -63,6 +76,13 @@ class FakeLearner:
 
     def discard_gradients(self) -> None:
         self._log.write("discard")
+
+
+class EqualScores(FrozenDiscriminator):
+    default_scale = 10.0
+
+    def score(self, comparisons: Seq[Comparison]) -> Tensor:
+        return torch.zeros(len(comparisons))
 
 
 class FakeCollector:
@@ -339,6 +359,21 @@ def test_a_resumed_trainer_restores_the_state_of_the_checkpoint(make: Make) -> N
     assert [r.message for r in second.reports(EventReport)] == ["resumed after step 2"]  # the signature had begun
 
 
+def test_lambda_adapts_after_each_step_and_is_part_of_the_checkpoint(make: Make) -> None:
+    options: dict[str, Any] = {"constraint": {"score": 0.5, "rate": 0.02}, "score_scale": 2.0}
+    given: dict[str, Any] = {"metrics": {"disc/score_student": 0.25}, "adversarial": options, "evaluation": None}
+    first = make("1", **given, discriminator=EqualScores(), grpo={"updates_per_rollout": 2})
+    assert first.trainer.train()
+    assert first.learner.factors == pytest.approx([1, 1, *[math.exp(0.21)] * 2, *[math.exp(0.22)] * 2])
+    second = make("2", **given, discriminator=EqualScores(), schedule={"steps": 4}, done=3)
+    second.trainer.resume(first.newest)
+    assert second.trainer.train()
+    assert second.learner.factors == pytest.approx([math.exp(0.23)])
+    literal = make("3", **given | {"adversarial": {}}, discriminator=EqualScores())
+    assert literal.trainer.train()
+    assert literal.learner.factors == [1, 1, 1]
+
+
 def test_a_checkpoint_beyond_the_last_step_is_refused(make: Make) -> None:
     first = make("1")
     assert first.trainer.train()
@@ -361,3 +396,21 @@ def test_roles_and_weights_decide_what_a_row_is_used_for(make: Make) -> None:
     imitation = make("2", schedule={"steps": 1}, alpha=1, lambda_adv=0, evaluation=None)
     assert imitation.trainer.train()
     assert imitation.log == ["release", "update 0", "learn", "save 1"]
+
+
+def test_the_sequences_of_a_step_are_used_for_several_updates(make: Make) -> None:
+    bench = make("run", evaluation=None, schedule={"steps": 2}, grpo={"updates_per_rollout": 3})
+    assert bench.trainer.train()
+    updates = [[f"update {i}"] * 3 for i in range(2)]
+    assert [entry for entry in bench.log if entry.startswith(("collect", "update"))] == [
+        *("collect 0", *updates[0]),
+        *("collect 1", *updates[1]),
+    ]
+    assert bench.learner.seen[0] is bench.learner.seen[2] is not bench.learner.seen[3]
+    assert [r.step for r in bench.reports(MetricReport)] == [1, 2]
+
+
+def test_steps_without_rollouts_have_one_update(make: Make) -> None:
+    bench = make("run", evaluation=None, alpha=1, lambda_adv=0, grpo={"updates_per_rollout": 3})
+    assert bench.trainer.train()
+    assert bench.log.count("update 0") == 1

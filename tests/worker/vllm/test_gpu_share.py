@@ -11,7 +11,7 @@ from uniapl.estimate.servers import ASLEEP
 from uniapl.run.config import ModelSource
 from uniapl.spec.estimate import Gpu
 from uniapl.spec.job import JobSpec
-from worker.vllm.gpu_share import concurrent, room_beside_servers, shares
+from worker.vllm.gpu_share import concurrent, other_card, room_beside_servers, shared_card, shares
 
 pytestmark = pytest.mark.unit
 
@@ -50,6 +50,18 @@ def test_a_sampler_with_a_small_share_runs_fewer_completions_at_once() -> None:
     assert concurrent(spec, MODELS_HERE, [], {}) is None
     unknown = {**MODELS_HERE, "smol": ModelSource(hub="org/smol")}
     assert concurrent(spec, unknown, [card(20)], {"rollout": 0.4}) is None
+
+
+def test_a_sampler_is_on_the_trainers_card_or_on_another_or_on_none() -> None:
+    for gpus, expected in (
+        ([], (False, False)),
+        ([card(40)], (True, False)),
+        ([card(40), card(40)], (True, False)),  # both take the first of the largest
+        ([card(40, "trainer"), card(40, "rollout")], (False, True)),
+        ([card(40, "rollout"), card(40, "discriminator")], (True, False)),
+    ):
+        found = shared_card(gpus), other_card(gpus)
+        assert found == expected, gpus
 
 
 def test_the_trainer_chooses_its_resources_with_what_the_servers_leave() -> None:

@@ -21,7 +21,7 @@ import pytest
 from store.artifacts.paths import Artifacts
 from store.settings import Settings
 from tests.conftest import MODELS, ROOT
-from uniapl.inference.endpoint import ProbePause, read_address
+from uniapl.inference.endpoint import ProbePause, RestartRequest, read_address
 from uniapl.run.config import ModelSource
 from uniapl.spec.backend import ManagedVllm, ServerRole
 from uniapl.spec.job import JobSpec
@@ -196,6 +196,23 @@ def test_a_server_that_ends_in_its_sleep_is_probed_after_its_restart(
     assert not pause.active
 
 
+def test_the_trainer_has_a_server_with_a_part_of_the_weights_restarted_once(
+    run: Callable[..., Sidecar], tmp_path: Path
+) -> None:
+    sidecar = run()
+    wait_until(lambda: sidecar.state == "ready")
+    ProbePause(sidecar.address_file).begin()
+    request = RestartRequest(sidecar.address_file)
+    request.make(2)  # another life than this one
+    time.sleep(1)
+    assert (sidecar.state, sidecar.restarts) == ("ready", 0)
+    request.make(1)
+    wait_until(lambda: sidecar.restarts == 1)
+    assert "failed to receive weights; restarting it (1 of 3)" in sidecar.events[-1].message
+    wait_until(lambda: sidecar.state == "ready")
+    assert (len(started(tmp_path)), request.is_for(2)) == (2, False)
+
+
 FAULTS = {
     "hang": "no complete reply within 5 s",
     "exit0": "exited unexpectedly with status 0",
@@ -305,12 +322,14 @@ def test_servers_start_one_after_another(pool: SidecarPool, tmp_path: Path) -> N
     both = pool.take([plan(), plan("another")])
     wait_until(lambda: started(tmp_path))
     time.sleep(1)
-    [(_, _, _, model, _)] = started(tmp_path)
-    first, second = sorted(both, key=lambda server: server.plan.source.path != model)
+    models = [model for _, _, _, model, _ in started(tmp_path)]
+    assert len(models) == 1, "the second server does not wait for its turn"
+    first, second = sorted(both, key=lambda server: server.plan.source.path != models[0])
     first.stop()
     wait_until(lambda: second.state == "ready")
     [third] = pool.take([plan("third")])  # a turn ends when a server is ready, not when it ends
     wait_until(lambda: third.state == "ready", timeout_s=60)
+    assert second.state == "ready"
 
 
 def test_one_that_waits_for_its_turn_is_stopped_at_once(pool: SidecarPool, tmp_path: Path) -> None:
@@ -492,6 +511,17 @@ def test_a_sampler_takes_no_longer_text_than_the_job_has(tmp_path: Path) -> None
         assert (limit, command[command.index("--max-num-seqs") + 1]) == (expected, "8")  # one more for the probe
 
 
+@pytest.mark.parametrize(
+    ("option", "mode"), [({}, "processed"), ({"top_p": 0.9}, "raw"), ({"top_k": 5}, "raw"), ({"min_p": 0.1}, "raw")]
+)
+def test_log_probabilities_of_truncated_sampling_are_of_the_whole_distribution(
+    option: dict[str, float], mode: str, tmp_path: Path
+) -> None:
+    rollout = {"backend": {"type": "vllm"}, **option}
+    chosen = plans(spec(rollout=rollout, lora={"rank": 12}), SOURCES, tmp_path, {"rollout": 0.41}, tmp_path)
+    assert f"--logprobs-mode {mode}_logprobs" in " ".join(chosen["rollout"].command(settings(tmp_path), 1))
+
+
 def test_a_sampler_of_adapters_begins_with_the_student_and_has_room_for_them(tmp_path: Path) -> None:
     chosen = plans(
         spec(rollout={"backend": {"type": "vllm"}}, lora={"rank": 12}), SOURCES, tmp_path, {"rollout": 0.41}, tmp_path
@@ -512,6 +542,22 @@ def test_a_sampler_of_adapters_on_the_trainers_card_waits_until_the_trainer_has_
     (tmp_path / "sampler" / "start").mkdir(parents=True)
     assert chosen.is_there()
     assert "serve /models/tiny" in " ".join(chosen.command(settings(tmp_path), 1))
+
+
+def test_a_sampler_on_another_card_receives_by_nccl_without_pickles(tmp_path: Path) -> None:
+    def chosen(**fields: Any) -> Plan:
+        wanted = spec(rollout={"backend": {"type": "vllm"}}, **fields)
+        return plans(wanted, SOURCES, tmp_path, {}, tmp_path, other_card=True)["rollout"]
+
+    command = dict(pairwise(chosen().command(settings(tmp_path), 1)))
+    assert json.loads(command["--weight-transfer-config"]) == {"backend": "nccl"}
+    environment = chosen().environment(settings(tmp_path), {"NCCL_DEBUG": "WARN"})
+    assert (environment["NCCL_SOCKET_IFNAME"], environment["NCCL_DEBUG"]) == ("=lo", "WARN")
+    assert "VLLM_ALLOW_INSECURE_SERIALIZATION" not in environment
+    set_ = chosen().environment(settings(tmp_path), {"NCCL_SOCKET_IFNAME": "eth0"})
+    assert set_["NCCL_SOCKET_IFNAME"] == "eth0"
+    adapters = chosen(lora={"rank": 4})
+    assert "--weight-transfer-config" not in adapters.command(settings(tmp_path), 1)
 
 
 def test_nothing_is_started_for_what_runs_in_the_trainer_or_elsewhere(tmp_path: Path) -> None:

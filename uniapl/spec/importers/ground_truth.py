@@ -10,10 +10,15 @@ from typing import Any
 from pydantic_core import from_json
 
 from uniapl.spec.importers.fields import RowError
+from uniapl.spec.importers.func_names import function_reward
 
 MAX_LITERAL = 100_000
 """Maximum length, in characters, of a text that is parsed as a list of constraints."""
-_MATHEMATICS = re.compile(r"(?<![a-z])(gsm8k|math)(?![a-z])", re.IGNORECASE)
+_MATHEMATICS = re.compile(
+    r"(?<![a-z])(gsm\d*k?|(deep|numina|omni|meta|open|orca|big|poly)?-?_?math(s|ematics)?|numina|aime|amc|olympiads?|"
+    r"olympiadbench|dapo|deepscaler|minerva|open-?r1)(?![a-z])",
+    re.IGNORECASE,
+)
 """Names of datasets whose ground truths are mathematical values."""
 
 # `ast.literal_eval` warns about odd literals in rows; the warnings would only fill the log.
@@ -37,13 +42,17 @@ def truth_reward(truth: Any, field: str, sources: list[Any], ignored: set[str]) 
     found = _literal(truth, field)
     names: list[Any] = []
     arguments: list[Any] = []
-    for part in found if isinstance(found, list) else [found]:
-        part = _literal(part, field)
+    parts = [_literal(part, field) for part in (found if isinstance(found, list) else [found])]
+    for part in parts:
+        if isinstance(part, dict) and isinstance(part.get("func_name"), str):
+            reward = function_reward(part, field)
+            if reward["type"] != "ifeval" and len(parts) == 1:
+                return reward
+            part = {"instruction_id": reward.get("instruction_id_list"), "kwargs": reward.get("kwargs")}
         if not isinstance(part, dict) or not isinstance(part.get("instruction_id"), list):
             raise RowError(
                 f'{field}: must be a list of {{"instruction_id": […], "kwargs": […]}}, as in IF-RLVR; for mathematics '
-                f"set `dataset` to its source (gsm8k, math), or use "
-                f'`reward`: {{"type": "math", "answer": "…"}} instead'
+                f"map it with ?map={field}:reward.math, or set `dataset` to its source (gsm8k, math)"
             )
         reward = ifeval_reward(part["instruction_id"], part.get("kwargs"), field)
         names += reward["instruction_id_list"]
@@ -95,4 +104,7 @@ def _literal(value: Any, field: str) -> Any:
     try:
         return ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        raise RowError(f"{field}: is neither JSON nor a Python literal; write it as JSON") from None
+        raise RowError(
+            f"{field}: is neither JSON nor a Python literal; write it as JSON, or map it, as in "
+            f"?map={field}:reward.exact_match"
+        ) from None

@@ -22,15 +22,15 @@ Length = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
 class MathReward(Input):
-    r"""Mathematical equality: 1 if the answer's last expression equals the gold answer, else 0.
+    r"""Mathematical equality: 1 if the final answer equals the gold answer as an examiner marks it, else 0.
 
-    Math-Verify compares numbers, fractions, sets, intervals, equations and algebraic expressions by value. An
-    expression in `\boxed{…}` has precedence.
+    Numbers, quantities, fractions, sets, intervals, equations and expressions are compared by value, words and letters
+    of multiple choice as such. The last `<answer>…</answer>` or `\boxed{…}` has precedence.
     """
 
     type: Literal["math"] = "math"
     answer: Gold
-    r"""Gold answer as a number or LaTeX, such as `42`, `\frac{1}{2}` or `$x^2+1$`."""
+    r"""Gold answer as a number, LaTeX or words, such as `42`, `\frac{1}{2}`, `$x^2+1$`, `(B)` or `no solution`."""
 
 
 class RegexReward(Input):

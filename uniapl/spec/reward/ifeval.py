@@ -1,4 +1,4 @@
-"""IFEval constraint types and their arguments (arXiv:2311.07911, table 1)."""
+"""Reward for following verifiable instructions, and validation of its arguments."""
 
 from __future__ import annotations
 
@@ -6,53 +6,13 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
-from typing_extensions import TypedDict
 
 from uniapl.spec.base import Input
+from uniapl.spec.reward.constraints import IF_RLVR, IFBENCH, IFEVAL
 from uniapl.spec.reward.pattern import check_pattern
 
-Relation = Literal["less than", "at least"]
-Text = Annotated[str, Field(min_length=1)]
-Words = Annotated[list[Text], Field(min_length=1)]
-Count = Annotated[int, Field(ge=0)]
-Ordinal = Annotated[int, Field(ge=1)]
-
-
-def _arguments(**fields: Any) -> TypeAdapter[Any]:
-    """Validator of an object with exactly these fields."""
-    return TypeAdapter(TypedDict("Arguments", fields, closed=True))  # type: ignore[operator]
-
-
-IFEVAL_ARGUMENTS: dict[str, TypeAdapter[Any]] = {
-    "keywords:existence": _arguments(keywords=Words),
-    "keywords:frequency": _arguments(keyword=Text, frequency=Count, relation=Relation),
-    "keywords:forbidden_words": _arguments(forbidden_words=Words),
-    "keywords:letter_frequency": _arguments(letter=Text, let_frequency=Count, let_relation=Relation),
-    "language:response_language": _arguments(language=Text),
-    "length_constraints:number_sentences": _arguments(num_sentences=Count, relation=Relation),
-    "length_constraints:number_paragraphs": _arguments(num_paragraphs=Ordinal),
-    "length_constraints:number_words": _arguments(num_words=Count, relation=Relation),
-    "length_constraints:nth_paragraph_first_word": _arguments(
-        num_paragraphs=Ordinal, nth_paragraph=Ordinal, first_word=Text
-    ),
-    "detectable_content:number_placeholders": _arguments(num_placeholders=Count),
-    "detectable_content:postscript": _arguments(postscript_marker=Text),
-    "detectable_format:number_bullet_lists": _arguments(num_bullets=Count),
-    "detectable_format:constrained_response": _arguments(),
-    "detectable_format:number_highlighted_sections": _arguments(num_highlights=Count),
-    "detectable_format:multiple_sections": _arguments(section_spliter=Text, num_sections=Ordinal),
-    "detectable_format:json_format": _arguments(),
-    "detectable_format:title": _arguments(),
-    "combination:two_responses": _arguments(),
-    "combination:repeat_prompt": _arguments(prompt_to_repeat=Text),
-    "startend:end_checker": _arguments(end_phrase=Text),
-    "startend:quotation": _arguments(),
-    "change_case:capital_word_frequency": _arguments(capital_frequency=Count, capital_relation=Relation),
-    "change_case:english_capital": _arguments(),
-    "change_case:english_lowercase": _arguments(),
-    "punctuation:no_comma": _arguments(),
-}
-"""The 25 constraint types of IFEval (arXiv:2311.07911, table 1), with the argument names of its data files."""
+IFEVAL_ARGUMENTS: dict[str, TypeAdapter[Any]] = IFEVAL | IF_RLVR | IFBENCH
+"""Arguments of every constraint type."""
 
 
 PATTERNS: dict[str, Callable[[str], str]] = {
@@ -78,7 +38,7 @@ def _check_arguments(name: str, arguments: dict[str, Any]) -> None:
                 check_pattern(as_used(text))
             except ValueError as error:
                 raise ValueError(f"{key}: {error}") from None
-    if name == "keywords:letter_frequency" and len(arguments["letter"].strip()) != 1:
+    if "letter" in arguments and len(arguments["letter"].strip()) != 1:
         raise ValueError(f"letter: {arguments['letter']!r:.60} must be a single character")
     if (
         name == "length_constraints:nth_paragraph_first_word"
@@ -88,7 +48,7 @@ def _check_arguments(name: str, arguments: dict[str, Any]) -> None:
 
 
 class IfevalReward(Input):
-    """Verifiable instruction following: IFEval constraints on the answer."""
+    """Verifiable instruction following: constraints of IFEval, IF-RLVR and IFBench on the answer."""
 
     type: Literal["ifeval"] = "ifeval"
     instruction_id_list: Annotated[list[str], Field(min_length=1, max_length=32)]

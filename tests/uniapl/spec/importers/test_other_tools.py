@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from uniapl.run.config import RunConfig
 from uniapl.run.reporter import Reporter
 from uniapl.spec.importers.fields import MAX_NAMES, OTHERS, IgnoredFields
-from uniapl.spec.importers.rows import ANSWERS, FIELDS, RowError, parse_row, read_row
+from uniapl.spec.importers.marks import ANSWERS
+from uniapl.spec.importers.rows import FIELDS, RowError, parse_row, read_row
+from uniapl.spec.importers.shapes import GOLDS
 from uniapl.training.rows import load_dataset
 
 pytestmark = pytest.mark.integration
@@ -53,7 +55,7 @@ KEPT = [
         {"messages": [ASKED, {**ANSWER, "weight": 0}, ASKED, {**ANSWER, "weight": 1}]},
         "7.",
         None,
-        {"messages[].weight"},
+        set(),
     ),
     ({"messages": [{"role": "developer", "content": "Be brief."}, *TALK]}, "7.", None, set()),
     ({"messages": [{"role": "system", "content": ""}, *TALK]}, "7.", None, {"messages[]"}),
@@ -129,6 +131,7 @@ def test_an_answer_of_weight_0_is_refused(row: dict[str, Any], mark: dict[str, A
         ({"messages": [ASKED, {**ANSWER, "masked": True}]}, "messages.1.masked: True marks"),
         ({"messages": [ASKED, {**ANSWER, "weight": 0.5}]}, "messages.1.weight: 0.5 is neither 0 nor 1"),
         ({"messages": TALK, "train": False}, "train: False marks"),
+        ({"messages": TALK, "masked": True}, "masked: True marks"),
         *(
             ({"prompt": "?", "completion": "8.", "label": label}, "marks a bad completion")
             for label in (0, 0.0, "false", "False", "0", -1)
@@ -145,9 +148,12 @@ def test_an_answer_of_weight_0_is_refused(row: dict[str, Any], mark: dict[str, A
         ({"prompt": "Another?", "messages": TALK}, "prompt: does not occur in messages"),
         ({"messages": [ASKED, {**ANSWER, "tool_calls": CALL}]}, "messages.1.tool_calls: "),
         ({"messages": [ASKED, {**ANSWER, "content": None, "tool_calls": CALL}]}, "messages.1.tool_calls: "),
-        ({"messages": [ASKED, {**ANSWER, "function_call": CALL[0]}]}, "messages.1.function_call: "),
+        ({"messages": [ASKED, {**ANSWER, "function_call": CALL[0]}]}, "messages.1.tool_calls: the answer"),
         ({**PROMPT, "completion": [{"role": "assistant", "tool_calls": CALL}]}, "completion.0.tool_calls: "),
-        ({"messages": TALK, "tools": CALL}, "tools: tool definitions"),
+        ({"messages": TALK, "tools": [{"type": "function"}]}, "tools.0: must be"),
+        ({"messages": TALK, "tools": "search the web"}, "tools: 'search the web' is not JSON"),
+        ({"messages": [{**ASKED, "tool_calls": CALL}, ANSWER]}, "messages.0.role: 'user' cannot call tools"),
+        ({"messages": [{"speaker": "ann", "text": "Hi"}, ANSWER]}, "messages.0: has the fields 'speaker', 'text'"),
         ({"messages": [ASKED, {"role": "assistant", "content": None}]}, "reference: "),
         ({"messages": [ASKED, {"role": "assistant", "refusal": "No."}]}, "messages.1.refusal: "),
         ({"messages": [ASKED, {"role": "assistant", "content": [{"type": "image_url"}]}]}, "messages.1.content: "),
@@ -155,11 +161,17 @@ def test_an_answer_of_weight_0_is_refused(row: dict[str, Any], mark: dict[str, A
         ({"messages": [ASKED], "reference": "\u200b\u00a0"}, "reference: is blank"),
         ({"instruction": "Add.", "output": " "}, "reference: "),
         ({"prompt": "?", "completion": "\n"}, "reference: "),
-        ({"instruction": "Add.", "output": "7.", "history": [["a", "b"]]}, "history: "),
-        ({"question": "3 + 4?", "answer": "7"}, "unknown fields 'question', 'answer'"),
-        ({"problem": "3 + 4?", "solution": "\\boxed{7}", "level": "1"}, "unknown fields 'problem', 'solution'"),
-        ({**PROMPT, "solution": "$7$"}, "solution: ignored field"),
-        ({**PROMPT, "answer": "7"}, "answer: ignored field"),
+        ({"instruction": "Add.", "output": "7.", "history": ["a", "b"]}, "history: must be a list of pairs"),
+        ({"question": "Who?", "answer": "Ada Lovelace"}, "answer: ignored field"),
+        ({"question": "Who?", "answer": True}, "answer: ignored field"),
+        ({"problem": "Prove it.", "solution": "It is clear."}, "solution: ignored field"),
+        ({**PROMPT, "solution": "Add them."}, "map it with ?map=solution:reference"),
+        ({"question": "Which?", "choices": ["a", "b"], "answer": 1}, "choices: belongs to the prompt"),
+        ({**PROMPT, "options": ["a", "b"], "answer": "B"}, "options: belongs to the prompt"),
+        ({"question": "When?", "context": "In 1066.", "answers": {"text": ["1066"]}}, "context: belongs"),
+        ({"instruction": "Add.", "output": "8.", "kto_tag": False}, "kto_tag: false marks a bad completion"),
+        ({"conversations": TALK, "kto_tag": "false"}, "kto_tag: false marks"),
+        ({"question": "?", "response": "8.", "is_correct": False}, "is_correct: false marks"),
         ({**PROMPT, "reward_model": {"ground_truth": "7"}}, "reward_model.ground_truth: must be"),
         ({**PROMPT, "reward_model": {"style": "model"}}, "reward_model: ignored field"),
         ({"messages": [ASKED], "reference_answer": "7"}, "reference_answer: "),
@@ -191,6 +203,11 @@ def test_a_row_whose_answer_must_not_be_imitated_or_would_be_lost_is_refused(
 )
 @pytest.mark.parametrize("value", ["7", 7, ["7"], {"value": "7"}, True])
 def test_no_field_that_looks_like_an_answer_leaves_a_prompt_alone(name: str, value: Any) -> None:
+    if name in GOLDS and value in ("7", 7, ["7"]) and value is not True:
+        reward = parse_row(json.dumps({"messages": [ASKED], name: value}))[0].reward
+        assert reward is not None
+        assert reward.model_dump() == SEVEN
+        return
     with pytest.raises(RowError, match=rf"^{name}\b"):
         parse_row(json.dumps({"messages": [ASKED], name: value}))
 
