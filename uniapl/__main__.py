@@ -69,7 +69,7 @@ def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credenti
     _configure_allocator(os.environ, shared_card=run.shared_card)
     logging.getLogger("bitsandbytes").setLevel(
         logging.ERROR
-    )  # on some CPUs it warns of a kernel that nothing here uses
+    )  # it warns of a kernel that nothing here uses
     gc.disable()  # importing torch and transformers creates a million objects, none of which is garbage
     with signals.loading():
         import transformers  # slow to import, so after the arguments are checked
