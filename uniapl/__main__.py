@@ -67,9 +67,7 @@ def _train(run: RunConfig, folder: Path, signals: Signals, credentials: Credenti
     redactor = credentials.redactor(run.spec)
     redactor.guard_outputs()
     _configure_allocator(os.environ, shared_card=run.shared_card)
-    logging.getLogger("bitsandbytes").setLevel(
-        logging.ERROR
-    )  # it warns of a kernel that nothing here uses
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of a kernel that nothing here uses
     gc.disable()  # importing torch and transformers creates a million objects, none of which is garbage
     with signals.loading():
         import transformers  # slow to import, so after the arguments are checked
