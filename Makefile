@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install models install-vllm demo serve modes ablation test-unit test vllm client mutants \
 	field families faults faults-short chaos bench-reliability bench-api bench-upload bench-memory bench-packs \
-	gradient-shares bench-train bench-unified bench-profile bench-products bench-rollout bench-step \
+	gradient-shares bench-train bench-unified bench-profile bench-products bench-verdicts bench-rollout bench-step \
 	gpu-check gpu-check-bundle contract \
 	secrets env-example compose-tools compose-check compose-test compose-test-or-skip check format clean
 
@@ -164,6 +164,10 @@ gradient-shares: $(MODELS)  ## measure the terms' gradients by length (minutes; 
 bench-products: $(INSTALLED)  ## compare matrix products of MKL and oneDNN (half a minute)
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.products $(ARGS)
+
+bench-verdicts: $(MODELS)  ## measure the time of one verdict (a minute; ARGS='--ifeval input_data.jsonl' for its prompts)
+	@echo "==> measuring"
+	@$(BIN)/python -m benchmarks.verdicts $(ARGS)
 
 bench-rollout: $(MODELS)  ## compare sampling with transformers' generate (about 20 minutes on an idle machine)
 	@echo "==> measuring"
