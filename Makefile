@@ -165,7 +165,7 @@ bench-products: $(INSTALLED)  ## compare matrix products of MKL and oneDNN (half
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.products $(ARGS)
 
-bench-verdicts: $(MODELS)  ## measure the time of one verdict (a minute; ARGS='--ifeval input_data.jsonl' for its prompts)
+bench-verdicts: $(MODELS)  ## measure the time of one verdict (a minute; ARGS='--ifeval input_data.jsonl')
 	@echo "==> measuring"
 	@$(BIN)/python -m benchmarks.verdicts $(ARGS)
 
