@@ -46,6 +46,9 @@ def test_an_estimate_reads_shapes_and_tokenizers_in_the_image_of_the_api(client:
     assert {"weights", "optimizer", "activations", "discriminator"} <= set(found.memory.parts)
     assert found.memory.parts["discriminator"].low > 80e6  # of the default, all-MiniLM-L6-v2
     assert found.verdict == "fits", found.reasons
+    shown = client.jobs.validate(**{**SPEC, "student": student}, dataset_mix=[{"dataset": dataset.id}])
+    assert shown.rendered is not None, shown.warnings
+    assert shown.rendered.trained
 
 
 def test_a_job_that_the_worker_cannot_hold_is_refused(client: Client) -> None:

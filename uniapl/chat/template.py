@@ -82,7 +82,7 @@ def _in_parts(turn: Turn) -> dict[str, Any]:
 @lru_cache(maxsize=64)
 def takes_parts(template: str) -> bool:
     """Whether a template renders contents that are lists of parts, and no plain text, as templates for images do."""
-    from transformers.utils.chat_template_utils import render_jinja_template  # a second, and not part of every image
+    from transformers.utils.chat_template_utils import render_jinja_template  # slow to import
 
     found = []
     for turn in ({"role": "user", "content": _PROBE}, _in_parts({"role": "user", "content": _PROBE})):

@@ -104,7 +104,7 @@ def _texts(renderer: Renderer, ids: Sequence[int]) -> list[str]:
 @lru_cache(maxsize=4)
 def _renderer(student: Path, changed: float, options: str) -> tuple[Renderer, str | None]:
     """The renderer of a student's folder, and what is wrong with its end of turn; `changed` is its time of change."""
-    from transformers.tokenization_utils_tokenizers import TokenizersBackend  # a second, and not part of every image
+    from transformers.tokenization_utils_tokenizers import TokenizersBackend  # slow to import
 
     given = DataOptions.model_validate_json(options)
     tokenizer = TokenizersBackend.from_pretrained(student)
