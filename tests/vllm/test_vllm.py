@@ -179,6 +179,6 @@ def test_completions_come_from_the_newest_weights(
     for name in ("time/sync_weights", "time/generate", "time/scoring_hidden", "sampling/sampling_logp_difference/mean"):
         print(name, [f"{found[name, step]:.2g}" for step in (1, 2, 3, 4)])
     # the learning rate moves every log-probability by far more than the bound: old weights would be seen
-    assert abs(found["eval/reference_logprob", 4] - found["eval/reference_logprob", 0]) > 50 * MISMATCH
+    assert abs(found["eval/reference_logprob", 4] - found["eval/reference_logprob", 0]) > 20 * MISMATCH
     for step in (1, 2, 3, 4):
         assert found["sampling/sampling_logp_difference/mean", step] < MISMATCH
