@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pydantic import ValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.orm import Session
@@ -12,7 +14,7 @@ from store.db import unit_of_work
 from store.jobs import claims, lifecycle
 from store.jobs.claims import MODELS, Claim
 from store.tables import Job
-from uniapl.estimate import has_libraries, refuses_sampler
+from uniapl.estimate import takes
 from uniapl.spec.estimate import Hardware
 from uniapl.spec.job import JobSpec
 from worker import process
@@ -64,13 +66,8 @@ def _is_for_others(worker: WorkerProcess, session: Session, job_id: str) -> bool
         return False
     if not spec.servers and spec.rollout.backend is None and spec.optimizer.moments == "float32":
         return False  # nothing that a worker can lack
-    keeps = claims.keeps_sampler(job, earlier=job.attempt)
-
-    def takes(other: Hardware) -> bool:
-        if spec.servers and other.vllm is None:
-            return False
-        return has_libraries(spec, other) and (keeps or not refuses_sampler(spec, models.__getitem__, other))
-
-    if takes(worker.hardware()):
+    able = partial(takes, spec, models.__getitem__, keeps_sampler=claims.keeps_sampler(job, earlier=job.attempt))
+    if able(worker.hardware()):
         return False
-    return any(takes(Hardware.model_validate(row)) for row in workers.alive(session, worker.settings.lease_s))
+    alive = workers.alive(session, worker.settings.lease_s)
+    return any(able(Hardware.model_validate(row)) for row in alive)

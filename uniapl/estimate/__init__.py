@@ -3,10 +3,11 @@
 The names below are the interface for services; the modules below are its parts.
 """
 
+from uniapl.estimate.ability import takes
 from uniapl.estimate.checkpoint_size import checkpoint_bytes
 from uniapl.estimate.duration import MeasuredRate
 from uniapl.estimate.job import JobInputs, estimate_job, find_misfit, find_refused_sampler
-from uniapl.estimate.libraries import has_libraries, missing_library
+from uniapl.estimate.libraries import missing_library
 from uniapl.estimate.model_shape import ShapeUnknown
 from uniapl.estimate.positions import Excess
 from uniapl.estimate.sampler import (
@@ -31,10 +32,10 @@ __all__ = [
     "estimate_job",
     "find_misfit",
     "find_refused_sampler",
-    "has_libraries",
     "missing_library",
     "missing_vllm",
     "refused_sampler",
     "refuses_sampler",
+    "takes",
     "vllm_obstacle",
 ]

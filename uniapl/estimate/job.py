@@ -10,14 +10,15 @@ from typing import Any
 
 from uniapl.errors import MisfitError, SamplerRefusedError
 from uniapl.estimate import plan
+from uniapl.estimate.ability import takes
 from uniapl.estimate.activations import Device
 from uniapl.estimate.duration import MeasuredRate, duration, slow_warnings, unmeasured_batches
-from uniapl.estimate.libraries import has_libraries, missing_library
+from uniapl.estimate.libraries import missing_library
 from uniapl.estimate.model_shape import PUBLISHED, ModelShape, ShapeUnknown, from_config, read_shape
 from uniapl.estimate.placement import place, trainer_room
 from uniapl.estimate.positions import Excess, allowed_rows, excess
 from uniapl.estimate.resources import GpuRoom
-from uniapl.estimate.sampler import choose_sampler, missing_vllm, refused_sampler, refuses_sampler
+from uniapl.estimate.sampler import choose_sampler, missing_vllm, refused_sampler
 from uniapl.estimate.servers import servers_of
 from uniapl.estimate.shares import adversarial_share
 from uniapl.estimate.tokens import TEMPLATE_TOKENS, Counter
@@ -177,10 +178,8 @@ def _runs(job: JobInputs, models: plan.Models, workers: Sequence[Hardware], need
 
 def _able(job: JobInputs, workers: Sequence[Hardware]) -> Sequence[Hardware]:
     """Workers with the servers and libraries that the spec names, which do not refuse its sampler; all if none has."""
-    spec, source_of = job.spec, job.sources.__getitem__
-    serving = [worker for worker in workers if not spec.servers or worker.vllm is not None]
-    able = [worker for worker in serving if not refuses_sampler(spec, source_of, worker, job.shape)]
-    return [worker for worker in able if has_libraries(spec, worker)] or workers
+    source_of = job.sources.__getitem__
+    return [worker for worker in workers if takes(job.spec, source_of, worker, job.shape)] or workers
 
 
 def _memory(

@@ -70,7 +70,7 @@ def refused_sampler(
     read: Callable[[ModelSource], ModelShape] = read_shape,
 ) -> SamplerRefusedError | None:
     """The error for a spec whose sampler each of at least one worker refuses that has the vLLM of its other servers."""
-    able = [worker for worker in workers if not spec.servers or worker.vllm is not None]
+    able = [worker for worker in workers if has_servers(spec, worker)]
     if not able or not all(refuses_sampler(spec, source_of, worker, read) for worker in able):
         return None
     return SamplerRefusedError(
@@ -97,9 +97,14 @@ def vllm_obstacle(spec: JobSpec, student: ModelSource) -> str | None:
     return None
 
 
+def has_servers(spec: JobSpec, worker: Hardware) -> bool:
+    """Whether a worker can start the vLLM servers that the spec names."""
+    return not spec.servers or worker.vllm is not None
+
+
 def missing_vllm(spec: JobSpec, workers: Sequence[Hardware]) -> VllmMissingError | None:
     """The error for a spec that names a vLLM server which none of at least one worker can start."""
-    if not workers or not spec.servers or any(worker.vllm is not None for worker in workers):
+    if not workers or any(has_servers(spec, worker) for worker in workers):
         return None
     param = f"{next(iter(spec.servers))}.backend"
     return VllmMissingError(
